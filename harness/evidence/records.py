@@ -1,0 +1,253 @@
+"""What happened, as typed records. Strict JSON: null with a reason instead of NaN.
+
+Records hold counters, norms, archs and digests. Arrays are evidence in memory.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+__all__ = [
+    "EPOCH_FIELDS",
+    "RECORDS",
+    "CheckpointRecord",
+    "EpochRecord",
+    "EvalRecord",
+    "NormsRecord",
+    "NoteRecord",
+    "Record",
+    "ResumeRecord",
+    "RunRecord",
+    "StepRecord",
+    "from_json",
+    "to_json",
+]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The start of one attempt at a run: what was planned, and in which environment.
+
+    ``planned_sizes`` run-length encodes the planned batch sizes of one epoch as
+    (size, count) pairs; ``expected_clip_checks`` follows from them.
+    """
+
+    attempt: int
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    train_samples: int
+    val_samples: int
+    batch_size: int
+    micro_batch_size: int
+    planned_sizes: tuple[tuple[int, int], ...]
+    expected_clip_checks: int
+    identity: str
+
+
+@dataclass(frozen=True)
+class ResumeRecord:
+    """An attempt that continues from a checkpoint: earlier records beyond it are void."""
+
+    attempt: int
+    epoch: int
+    step: int
+    global_step: int
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One training step, at most 300 bytes as JSON.
+
+    ``step`` counts from 1 within the epoch; ``archs`` are the fair cycle's codes;
+    ``lr`` is the one used; ``loss`` is the mean over archs and micro-batches;
+    ``checks`` and ``clipped`` count clip checks, ``norm`` is the largest pre-clip norm.
+    """
+
+    epoch: int
+    step: int
+    archs: tuple[str, ...]
+    batch: str
+    lr: float
+    loss: float
+    checks: int
+    clipped: int
+    norm: float
+
+
+@dataclass(frozen=True)
+class NormsRecord:
+    """Every pre-clip global norm of an epoch, in the order of the checks."""
+
+    epoch: int
+    norms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class EvalRecord:
+    """One evaluation of a pool: (weights, archs, batches) -> scores.
+
+    Attributes
+    ----------
+    archs : tuple of str
+        The pool, in order.
+    per_arch_epe : tuple of float
+        EPE in px, pool order.
+    mean_epe, std_epe : float
+        Over the pool, px; the standard deviation is divided by the pool's size.
+    zero_flow_epe : float
+        EPE of an all-zero flow on the same samples, px.
+    samples, batches : int
+        Scored samples and batches per arch.
+    batches_asked : int or "full"
+        ``eval_batches_per_arch``; larger than `batches` where the split ends earlier.
+    eval_batch_hash, bn_recal_batch_hash : str
+        Digests of the batches that were used.
+    stats_digest : str
+        Of all recalibrated statistics.
+    weights_digest : str
+        Of the weights that were scored.
+    flow_clip : float or None
+        Clip on the evaluation labels, px; None: whole labels.
+    eval_seconds, bn_recal_seconds : float
+        Wall time of scoring and of recalibration, s.
+    epoch : int
+        Training epoch after which it ran; 0 for a standalone evaluation.
+    """
+
+    archs: tuple[str, ...]
+    per_arch_epe: tuple[float, ...]
+    mean_epe: float
+    std_epe: float
+    zero_flow_epe: float
+    samples: int
+    batches: int
+    batches_asked: int | str
+    recal_batches: int
+    eval_batch_hash: str
+    bn_recal_batch_hash: str
+    stats_digest: str
+    weights_digest: str
+    flow_clip: float | None
+    eval_seconds: float
+    bn_recal_seconds: float
+    epoch: int = 0
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One row of the epoch log. Fields and formulas: ``docs/epoch-log.md``.
+
+    Fields that need an evaluation are None in an epoch without one, and ``reasons`` says
+    so; nothing is ever NaN.
+    """
+
+    epoch: int
+    global_step: int
+    mean_epe_12: float | None
+    std_epe_12: float | None
+    fairness_gap: int
+    lr: float
+    bn_recal_batches: int | None
+    eval_batches_per_arch: int | None
+    train_loss_epoch_avg: float
+    train_grad_norm_epoch_avg: float
+    grad_norm_p50: float
+    grad_norm_p90: float
+    grad_norm_p99: float
+    clip_checks: int
+    expected_clip_checks: int
+    clip_count: int
+    clip_rate: float
+    eval_seconds: float | None
+    bn_recal_seconds: float | None
+    per_arch_epe_min: float | None
+    per_arch_epe_median: float | None
+    per_arch_epe_max: float | None
+    kendall_tau_prev: float | None
+    eval_batch_hash: str | None
+    bn_recal_batch_hash: str | None
+    eval_pool_size: int | None = None
+    zero_flow_epe: float | None = None
+    weights_digest: str | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+EPOCH_FIELDS: tuple[str, ...] = tuple(f.name for f in fields(EpochRecord) if f.name != "reasons")
+"""Columns of ``epochs.csv``, in order; the ledger's record adds ``reasons``."""
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """A checkpoint was written: its directory's name and its digest."""
+
+    epoch: int
+    step: int
+    global_step: int
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class NoteRecord:
+    """A sentence for people, such as an early stop or a warning."""
+
+    epoch: int
+    text: str
+
+
+Record = (
+    RunRecord | ResumeRecord | StepRecord | NormsRecord | EvalRecord | EpochRecord
+    | CheckpointRecord | NoteRecord
+)  # fmt: skip
+
+RECORDS: Mapping[str, type[Record]] = {
+    "run": RunRecord,
+    "resume": ResumeRecord,
+    "step": StepRecord,
+    "norms": NormsRecord,
+    "eval": EvalRecord,
+    "epoch": EpochRecord,
+    "checkpoint": CheckpointRecord,
+    "note": NoteRecord,
+}
+"""Ledger names of the record types."""
+
+_KINDS = {cls: kind for kind, cls in RECORDS.items()}
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """Return the record as a JSON-able mapping with its ``kind`` first.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, naming the field.
+    """
+    values = asdict(record)
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            msg = f"{type(record).__name__}.{name} is {value}, expected a finite number"
+            raise ValueError(msg)
+    return {"kind": _KINDS[type(record)], **values}
+
+
+def from_json(data: Mapping[str, Any]) -> Record:
+    """Rebuild a record from :func:`to_json`'s mapping.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
+    """
+    values = dict(data)
+    kind = values.pop("kind", None)
+    if kind not in RECORDS:
+        msg = f"unknown record kind {kind!r}, expected one of {', '.join(RECORDS)}"
+        raise ValueError(msg)
+    return RECORDS[kind](**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,187 @@
+"""Samples on disk to batches, as pure functions of (epoch, index).
+
+A provider has no cursor and no generator: asking for a batch twice, in another order or
+from another thread gives the same batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from harness.config import Config
+from harness.fc2.batch import Batch, content_digest, identity_digest
+from harness.fc2.crop import Window, center_window, cut, random_window
+from harness.fc2.decode import Decoded, decode_triplet
+from harness.fc2.errors import SampleError
+from harness.fc2.layout import Triplet, list_triplets
+from harness.fc2.order import batch_sizes, eval_order, split_batches, train_order
+
+__all__ = ["DataParts", "Provider", "open_provider"]
+
+
+@dataclass(frozen=True)
+class DataParts:
+    """The functions that a provider is put together from."""
+
+    list_samples: Callable[[Path], tuple[Triplet, ...]] = list_triplets
+    decode: Callable[[Triplet], Decoded] = decode_triplet
+    center: Callable[..., Window] = center_window
+    random: Callable[..., Window] = random_window
+    train_order: Callable[..., list[int]] = train_order
+    eval_order: Callable[[int], list[int]] = eval_order
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Serves the batches of one split in one role.
+
+    Attributes
+    ----------
+    samples : tuple of Triplet
+        The split.
+    role : {"train", "eval"}
+        ``train``: shuffled or drawn anew every epoch, random or centre crop.
+        ``eval``: fixed order from the start, centre crop, the same in every epoch.
+    crop : tuple of int
+        (height, width) in px.
+    batch_size : int
+        Samples per batch; the last one of a pass may be smaller.
+    flow_clip : float or None
+        Clip on each flow component of the labels, px.
+    seed : int
+        Selects the training draws.
+    steps : int or None
+        Training steps per epoch drawn with replacement; None for full passes.
+    random_crop : bool
+        Whether training crops are random.
+    """
+
+    samples: tuple[Triplet, ...]
+    role: Literal["train", "eval"]
+    crop: tuple[int, int]
+    batch_size: int
+    flow_clip: float | None
+    seed: int = 0
+    steps: int | None = None
+    random_crop: bool = True
+    parts: DataParts = field(default_factory=DataParts)
+
+    @cached_property
+    def planned_sizes(self) -> list[int]:
+        """Planned size of each batch of one epoch."""
+        return batch_sizes(len(self.samples), batch_size=self.batch_size, steps=self.steps)
+
+    def order(self, epoch: int) -> list[list[int]]:
+        """Return the sample indices of every batch of an epoch (epochs count from 1)."""
+        if self.role == "eval":
+            indices = self.parts.eval_order(len(self.samples))
+        else:
+            indices = self.parts.train_order(
+                len(self.samples),
+                seed=self.seed,
+                epoch=epoch,
+                batch_size=self.batch_size,
+                steps=self.steps,
+            )
+        return split_batches(indices, self.batch_size)
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        """Return batch `index` (from 0) of an epoch.
+
+        Raises
+        ------
+        IndexError
+            If the epoch has fewer batches.
+        SampleError
+            If a file is bad or a frame is smaller than the crop.
+        """
+        order = self.order(epoch)
+        if not 0 <= index < len(order):
+            msg = f"{self.role} epoch {epoch} has {len(order)} batches, no batch {index}"
+            raise IndexError(msg)
+        first = index * self.batch_size
+        return self.gather(order[index], epoch=epoch, first=first)
+
+    def gather(self, indices: Sequence[int], *, epoch: int = 0, first: int = 0) -> Batch:
+        """Decode and crop the named samples; `first` is the draw number of the first one."""
+        decoded, windows = [], []
+        for offset, i in enumerate(indices):
+            sample = self.parts.decode(self.samples[i])
+            windows.append(self._window(self.samples[i], sample, epoch, first + offset))
+            decoded.append(sample)
+        ids = tuple(self.samples[i].id for i in indices)
+        pairs = list(zip(decoded, windows, strict=True))
+        frames = np.stack([cut(d.frames, w) for d, w in pairs])
+        flow = np.stack([cut(d.flow, w) for d, w in pairs])
+        valid = np.stack([cut(d.valid, w) for d, w in pairs])
+        if self.flow_clip is not None:
+            flow = np.clip(flow, -self.flow_clip, self.flow_clip)
+        if self.role == "eval":
+            digest = content_digest(ids, windows, frames, flow, valid)
+        else:
+            digest = identity_digest(ids, windows, [d.content for d in decoded])
+        return Batch(ids, tuple(windows), frames, flow, valid, self.flow_clip, digest)
+
+    def _window(self, triplet: Triplet, sample: Decoded, epoch: int, index: int) -> Window:
+        height, width = sample.flow.shape[:2]
+        try:
+            if self.role == "eval" or not self.random_crop:
+                return self.parts.center((height, width), self.crop)
+            return self.parts.random(
+                (height, width), self.crop, seed=self.seed, epoch=epoch, index=index
+            )
+        except ValueError as error:
+            raise SampleError(
+                triplet.img_0, f"a frame of at least {self.crop[0]} x {self.crop[1]}", str(error)
+            ) from None
+
+    def stream(self, epoch: int, *, start: int = 0, workers: int = 2) -> Iterator[Batch]:
+        """Yield an epoch's batches from `start` on, decoded ahead by threads, in order."""
+        total = len(self.order(epoch))
+        with ThreadPoolExecutor(max_workers=workers) as pool:
+            ahead = [
+                pool.submit(self.batch, epoch, i)
+                for i in range(start, min(start + workers + 1, total))
+            ]
+            for index in range(start, total):
+                batch = ahead.pop(0).result()
+                following = index + workers + 1
+                if following < total:
+                    ahead.append(pool.submit(self.batch, epoch, following))
+                yield batch
+
+
+def open_provider(
+    config: Config,
+    split: Literal["train", "val"],
+    role: Literal["train", "eval"],
+    *,
+    parts: DataParts | None = None,
+) -> Provider:
+    """Open one split of the configured data set in one role.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is absent, empty or has incomplete samples.
+    """
+    parts = parts or DataParts()
+    samples = parts.list_samples(config.data.split_dir(split))
+    if role == "eval":
+        return Provider(
+            samples, "eval", config.eval_crop, config.eval_batch_size, config.eval.flow_clip,
+            seed=config.runtime.seed, parts=parts,
+        )  # fmt: skip
+    fixed_steps = config.train.epoch_mode == "fixed_steps"
+    return Provider(
+        samples, "train", config.train_crop, config.train.batch_size, config.data.flow_clip,
+        seed=config.runtime.seed,
+        steps=config.train.steps_per_epoch if fixed_steps else None,
+        random_crop=config.train.train_crop_mode == "random",
+        parts=parts,
+    )  # fmt: skip

@@ -1,0 +1,64 @@
+"""The end-point error (EPE), in NumPy."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["mean_epe", "sample_epe"]
+
+
+def sample_epe(
+    flow: NDArray[np.float32], label: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return each sample's mean Euclidean distance over its valid pixels.
+
+    Parameters
+    ----------
+    flow, label : numpy.ndarray
+        Shape (B, H, W, 2), float32, px, of equal shapes: accumulated full-scale flow and
+        whole label.
+    valid : numpy.ndarray
+        Shape (B, H, W), bool.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (B,), float64, px.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or a sample has no valid pixel.
+    """
+    if flow.shape != label.shape or flow.shape[:-1] != valid.shape or flow.shape[-1] != 2:
+        msg = (
+            "expected flow and label of shape (B, H, W, 2) and valid (B, H, W), got "
+            f"{flow.shape}, {label.shape} and {valid.shape}"
+        )
+        raise ValueError(msg)
+    counts = valid.reshape(len(valid), -1).sum(axis=1)
+    if not counts.all():
+        msg = f"sample {int(np.argmin(counts))} of the batch has no valid pixel"
+        raise ValueError(msg)
+    difference = (flow - label).astype(np.float64)
+    distance = np.sqrt((difference**2).sum(axis=-1))
+    return np.asarray(
+        [d[v].sum() / n for d, v, n in zip(distance, valid, counts, strict=True)], np.float64
+    )
+
+
+def mean_epe(samples: Iterable[float]) -> float:
+    """Return the mean of per-sample EPEs; exact summation, so grouping cannot change it.
+
+    Raises
+    ------
+    ValueError
+        If there is no sample.
+    """
+    values = [float(s) for s in samples]
+    if not values:
+        msg = "the EPE of no samples is undefined"
+        raise ValueError(msg)
+    return math.fsum(values) / len(values)
