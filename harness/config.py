@@ -23,6 +23,8 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from harness.errors import InputError
+
 __all__ = [
     "CheckpointConfig",
     "Config",
@@ -45,7 +47,7 @@ __all__ = [
 Kind = Literal["dynamics", "protocol", "observation", "environment", "fixed"]
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """The configuration is wrong; the message names each key and what was expected."""
 
 

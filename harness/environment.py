@@ -10,8 +10,10 @@ import logging
 import os
 import platform
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from typing import Any
 
 from harness.config import Config
 
@@ -88,9 +90,7 @@ def apply_environment(config: Config) -> Environment:
     if "tensorflow" in sys.modules:
         _require("TF_ENABLE_ONEDNN_OPTS", os.environ.get("TF_ENABLE_ONEDNN_OPTS"), wanted)
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = wanted
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
+    tf = _import_tensorflow()
     tf.get_logger().setLevel(logging.ERROR)
     threading = tf.config.threading
     for name, value in (
@@ -111,6 +111,34 @@ def apply_environment(config: Config) -> Environment:
         device, platform.machine(), config.runtime.threads, _INTER_OP_THREADS,
         config.runtime.onednn,
     )  # fmt: skip
+
+
+def _import_tensorflow() -> Any:
+    """Import TensorFlow without the lines its C++ part prints before logging starts.
+
+    Whoever sets TF_CPP_MIN_LOG_LEVEL sees them. If the import fails, they are shown.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        return tf
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            log.seek(0)
+            os.write(kept, log.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+    return tf
 
 
 def _set_threads(setter: object, name: str, value: int) -> None:

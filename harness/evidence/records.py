@@ -170,7 +170,7 @@ class EpochRecord:
     bn_recal_batch_hash: str | None
     eval_pool_size: int | None = None
     zero_flow_epe: float | None = None
-    weights_digest: str | None = None
+    checkpoint_digest: str | None = None
     reasons: dict[str, str] = field(default_factory=dict)
 
 

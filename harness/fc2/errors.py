@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from harness.errors import InputError
+
 __all__ = ["SampleError"]
 
 
-class SampleError(ValueError):
+class SampleError(InputError):
     """A file of a sample is not what it must be.
 
     Parameters

@@ -1,39 +1,38 @@
 """A synthetic stand-in for FlyingChairs2, with exact flow at every pixel.
 
-A textured background and several textured shapes each move by an affine motion of their
-own (rotation, zoom, translation). Textures and outlines are functions on the plane: the
-first frame evaluates them at its pixels, the second at its pixels moved back. The flow is
-therefore the motion itself, known to the last bit, and neither frame is a warped copy.
+A textured background and several textured shapes each move by an affine motion of their own.
+Textures and outlines are functions on the plane: the first frame evaluates them at its pixels,
+the second at its pixels moved back. The flow is the motion itself, no frame a warped copy.
 
 A sample is a function of (seed, index). Every step that decides a pixel adds, multiplies,
-divides, rounds or takes a square root element by element, which IEEE 754 defines exactly.
-Sines, matrix products and sums, whose bits vary between processors, do not occur.
+divides, rounds or takes a square root of single numbers, which IEEE 754 defines exactly.
+Sines, matrix products and array sums, whose last bits vary between processors, do not occur.
 """
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from harness.fc2.layout import member_name
+from harness.fc2.layout import MEMBERS, member_name
 from harness.streams import integer, raw
 
 __all__ = ["Sample", "make_sample", "write_dataset", "write_sample"]
 
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+_Bytes = NDArray[np.uint8]
+_Singles = NDArray[np.float32]
+_Floats = NDArray[np.float64]
+_Real = TypeVar("_Real", float, _Floats)
 
-_SMALLEST = 16
 _FIRST_VAL = 1_000_000
-_LAST_NUMBER = 9_999_999
-_FEWEST_SHAPES, _MOST_SHAPES = 5, 9
-_COARSEST = 4  # cells across a texture at its first octave
-_TEXELS_PER_PX = (0.55, 0.85)  # below 1: the finest grain spans some 3 px and survives warping
+_TEXELS_PER_PX = (0.55, 0.85)  # below 1, so that the finest grain survives bilinear warping
 
 
 @dataclass(frozen=True)
@@ -45,82 +44,64 @@ class Sample:
     img_0, img_1 : numpy.ndarray
         Frames, shape ``(H, W, 3)``, dtype uint8, channels blue, green, red.
     flow : numpy.ndarray
-        Displacement of every pixel of frame 1 to frame 2 in px, shape ``(H, W, 2)``,
-        dtype float32, rightward then downward.
+        Motion of the surface at every pixel of the first frame, in px, rightward then
+        downward; shape ``(H, W, 2)``, dtype float32.
     occluded : numpy.ndarray
-        Shape ``(H, W)``, dtype bool. True where the surface seen in frame 1 is, in
-        frame 2, behind another one or beyond the outermost pixel centres.
+        Whether the surface seen in the first frame is, in the second, behind another or
+        beyond the outermost pixel centres; shape ``(H, W)``, dtype bool.
     """
 
-    img_0: NDArray[np.uint8]
-    img_1: NDArray[np.uint8]
-    flow: NDArray[np.float32]
-    occluded: Mask
-
-
-@dataclass(frozen=True)
-class _Motion:
-    """Similarity of the plane; `stretch` plus 1 is its rotation and zoom as one number."""
-
-    centre: complex
-    stretch: complex
-    shift: complex
-
-    def displacement(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        re, im = self.stretch.real, self.stretch.imag
-        dx, dy = x - self.centre.real, y - self.centre.imag
-        return re * dx - im * dy + self.shift.real, im * dx + re * dy + self.shift.imag
-
-    def inverse(self) -> "_Motion":
-        re, im = 1 + self.stretch.real, self.stretch.imag
-        size = re * re + im * im
-        stretch = complex(re / size - 1, -im / size)
-        return _Motion(self.centre + self.shift, stretch, -self.shift)
+    img_0: _Bytes
+    img_1: _Bytes
+    flow: _Singles
+    occluded: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """One surface; coordinates are those of frame 1.
+    """A surface drawn around 0 and first shown around `centre`; no corners, no bounds.
 
-    `corners` lie relative to the centre. Without corners the layer covers the plane.
+    Its motion takes a point p to p + stretch * (p - centre) + shift.
     """
 
-    motion: _Motion
+    centre: complex
+    stretch: complex
+    shift: complex
     reach: float
-    corners: tuple[complex, ...]
-    hole: float
-    raster: NDArray[np.float32]
-    grain: complex
-    palette: NDArray[np.float32]
+    corners: list[complex]
+    grain: complex  # turns and scales px into texels
+    raster: _Singles
+    palette: _Singles
 
-    def back(self, x: Floats, y: Floats, frame: int) -> tuple[Floats, Floats]:
-        """Coordinates in frame 1 of what this layer shows at (x, y) of `frame` (0 or 1)."""
-        if frame == 0:
-            return x, y
-        u, v = self.motion.inverse().displacement(x, y)
-        return x + u, y + v
+    def local(self, x: _Floats, y: _Floats, frame: int) -> tuple[_Floats, _Floats]:
+        """Find the place on the surface at (x, y) of the first frame (0) or the second (1)."""
+        origin, scale = self.centre + frame * self.shift, 1 + frame * self.stretch
+        size = scale.real * scale.real + scale.imag * scale.imag
+        back = complex(scale.real / size, -scale.imag / size)
+        return _times(back, x - origin.real, y - origin.imag)
 
-    def covers(self, x: Floats, y: Floats, frame: int) -> Mask:
+    def covers(self, x: _Floats, y: _Floats, frame: int) -> NDArray[np.bool_]:
         if not self.corners:
             return np.ones(x.shape, bool)
-        middle = self.motion.centre + frame * self.motion.shift
-        reach = self.reach * (1 + frame * abs(self.motion.stretch))
-        covered = (np.abs(x - middle.real) <= reach) & (np.abs(y - middle.imag) <= reach)
-        near_x, near_y = self.back(x[covered], y[covered], frame)
-        dx, dy = near_x - self.motion.centre.real, near_y - self.motion.centre.imag
-        inside = _inside(self.corners, dx, dy)
-        if self.hole:
-            inside &= ~_inside(tuple(self.hole * corner for corner in self.corners), dx, dy)
+        origin = self.centre + frame * self.shift
+        reach = self.reach * (1 + frame * (abs(self.stretch.real) + abs(self.stretch.imag)))
+        covered = (np.abs(x - origin.real) <= reach) & (np.abs(y - origin.imag) <= reach)
+        x, y = self.local(x[covered], y[covered], frame)
+        inside = np.zeros(x.shape, bool)
+        for a, b in zip(self.corners, self.corners[1:] + self.corners[:1], strict=True):
+            edge = b - a  # even-odd rule: count the edges to the right of the point
+            side = (x - a.real) * edge.imag < (y - a.imag) * edge.real
+            inside ^= ((y < a.imag) != (y < b.imag)) & (side == (edge.imag > 0))
         covered[covered] = inside
         return covered
 
-    def colour(self, x: Floats, y: Floats, frame: int) -> NDArray[np.uint8]:
-        x, y = self.back(x, y, frame)
-        re, im = self.grain.real, self.grain.imag
-        value = _bilinear(self.raster, re * x - im * y, im * x + re * y)
-        base, first, second = self.palette
-        shade = base + value[:, :1] * first + value[:, 1:] * second
-        return np.clip(np.rint(shade), 0, 255).astype(np.uint8)
+    def paint(self, image: _Bytes, x: _Floats, y: _Floats, frame: int) -> NDArray[np.intp]:
+        """Paint the layer over `image`, shape (pixels, 3), and return the pixels it took."""
+        taken = np.flatnonzero(self.covers(x, y, frame))
+        value = _bilinear(self.raster, *_times(self.grain, *self.local(x[taken], y[taken], frame)))
+        shade = self.palette[0] + value[:, :1] * self.palette[1] + value[:, 1:] * self.palette[2]
+        image[taken] = np.rint(shade).clip(0, 255)
+        return taken
 
 
 def make_sample(
@@ -135,13 +116,8 @@ def make_sample(
     seed, index : int
         Non-negative counters that select the sample.
     max_motion : float, optional
-        No pixel moves further, in px. By default 0.14 times the geometric mean of height
-        and width, 62 px at 384x512, which gives magnitudes like those of FlyingChairs.
-
-    Returns
-    -------
-    Sample
-        Frames and occlusion of shape ``(height, width)``, flow in px.
+        No pixel moves further, in px. By default an eighth of the geometric mean of height
+        and width, for magnitudes like those of FlyingChairs.
 
     Raises
     ------
@@ -149,191 +125,175 @@ def make_sample(
         If a size is below 16, a counter negative, or `max_motion` negative or not finite.
     """
     for name, value in (("height", height), ("width", width)):
-        if value < _SMALLEST:
-            msg = f"`{name}` must be at least {_SMALLEST} px, got {value}"
-            raise ValueError(msg)
-    limit = 0.14 * math.sqrt(height * width) if max_motion is None else max_motion
-    if not 0 <= limit < math.inf:
-        msg = f"`max_motion` must be finite and non-negative, got {max_motion}"
-        raise ValueError(msg)
-    layers = _draw_layers(height, width, seed, index, limit)
-    rows, columns = np.divmod(np.arange(height * width), width)
-    x, y = columns.astype(np.float64), rows.astype(np.float64)
-    owner = _topmost(layers, x, y, 0)
-    flow, occluded = _track(layers, owner, x, y, (width - 1, height - 1))
-    img_0 = _paint(layers, owner, x, y, 0)
-    img_1 = _paint(layers, _topmost(layers, x, y, 1), x, y, 1)
-    shape = (height, width)
-    return Sample(
-        img_0.reshape(*shape, 3),
-        img_1.reshape(*shape, 3),
-        flow.reshape(*shape, 2),
-        occluded.reshape(shape),
-    )
+        _require(value >= 16, f"`{name}` must be at least 16 px, got {value}")
+    limit = 0.125 * math.sqrt(height * width) if max_motion is None else max_motion
+    _require(0 <= limit < math.inf, f"`max_motion` must be finite and at least 0, got {limit}")
+    count = 6 + integer(seed, "synthetic/count", 0, index, below=[5])[0]
+    layers = [_draw_layer((seed, n, index), height, width, limit) for n in range(count)]
+    return _render(layers, height, width)
 
 
 def write_sample(folder: Path, index: int, sample: Sample) -> None:
-    """Write the three files of a sample into an existing folder, over those there.
+    """Write the three files of sample number `index` (0 to 9,999,999) into `folder`.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Folder of one split.
-    index : int
-        Number in the file names, from 0 to 9,999,999.
-    sample : Sample
-        What to write; `occluded` is not part of the layout and stays behind.
+    `folder` must exist; files of that number are replaced. `occluded` is not written.
 
     Raises
     ------
-    ValueError
-        If `index` does not fit seven digits.
-    OSError
-        If a file cannot be written.
+    ValueError, OSError
+        If `index` does not fit seven digits; if a file cannot be written.
     """
-    if not 0 <= index <= _LAST_NUMBER:
-        msg = f"`index` must be between 0 and {_LAST_NUMBER}, got {index}"
-        raise ValueError(msg)
-    for member, write, content in (
-        ("img_0.png", cv2.imwrite, sample.img_0),
-        ("img_1.png", cv2.imwrite, sample.img_1),
-        ("flow_01.flo", cv2.writeOpticalFlow, sample.flow),
-    ):
+    _require(0 <= index < 10**7, f"`index` must have at most seven digits, got {index}")
+    writers: tuple[Callable[..., object], ...] = (cv2.imwrite, cv2.imwrite, cv2.writeOpticalFlow)
+    contents = (sample.img_0, sample.img_1, sample.flow)
+    for member, write, content in zip(MEMBERS, writers, contents, strict=True):
         path = folder / member_name(index, member)
-        if write(str(path), content) is not True:
-            msg = f"could not write {path}"
-            raise OSError(msg)
+        _require(write(str(path), content) is True, f"could not write {path}", OSError)
 
 
-def write_dataset(
-    out: Path,
-    *,
-    train: int,
-    val: int,
-    height: int = 384,
-    width: int = 512,
-    seed: int = 0,
-    workers: int = 2,
-    progress: bool = False,
-) -> None:
+def write_dataset(out: Path, *, train: int, val: int, height: int = 384, width: int = 512,
+                  seed: int = 0, workers: int = 2, progress: bool = False) -> None:  # fmt: skip
     """Write ``out/train`` and ``out/val`` in the layout of FlyingChairs2.
 
-    Training samples are numbered from 0, validation samples from 1,000,000. The number is
-    also the index given to `make_sample`, so the splits share nothing and a larger data
-    set begins with the smaller one.
+    Training samples are numbered from 0 and validation samples from 1,000,000. A sample's
+    number is also its index in `make_sample`, so that the splits share none.
 
     Parameters
     ----------
     out : pathlib.Path
         Folder for both splits, created if absent.
-    train, val : int
-        Samples of each split, at least 1.
-    height, width : int
-        Size of the frames in px, at least 16 each.
-    seed : int
-        Selects the data set, non-negative.
-    workers : int, default 2
-        Threads. The bytes do not depend on it.
+    train, val, workers : int
+        Samples of each split and threads, at least 1. No byte depends on `workers`.
+    height, width, seed : int
+        As for `make_sample`; sizes in px.
     progress : bool, default False
-        Show a progress bar where standard error is a terminal.
+        Show a progress bar if standard error is a terminal.
 
     Raises
     ------
     ValueError
-        If a count is below 1 or above what its numbers allow, or a size or seed is refused
-        by `make_sample`.
-    FileExistsError
-        If a split's folder already holds anything.
-    OSError
-        If a file cannot be written.
+        If a count, size or seed is out of range.
+    FileExistsError, OSError
+        If a split's folder holds anything already; if a file cannot be written.
     """
-    bounds = (("train", train, _FIRST_VAL), ("val", val, _LAST_NUMBER + 1 - _FIRST_VAL))
-    for name, count, most in (*bounds, ("workers", workers, 1024)):
-        if not 1 <= count <= most:
-            msg = f"`{name}` must be between 1 and {most}, got {count}"
-            raise ValueError(msg)
-    make_sample(height=height, width=width, seed=seed, index=0)  # refuse before any file exists
-    jobs = [(out / "train", i) for i in range(train)]
-    jobs += [(out / "val", _FIRST_VAL + i) for i in range(val)]
-    _prepare((out / "train", out / "val"))
+    counts = {"train": (train, _FIRST_VAL), "val": (val, _FIRST_VAL), "workers": (workers, 1024)}
+    for name, (value, most) in counts.items():
+        _require(1 <= value <= most, f"`{name}` must be between 1 and {most}, got {value}")
 
-    def work(job: tuple[Path, int]) -> None:
-        folder, number = job
+    def work(number: int) -> None:
         sample = make_sample(height=height, width=width, seed=seed, index=number)
-        write_sample(folder, number, sample)
+        write_sample(out / ("train" if number < _FIRST_VAL else "val"), number, sample)
 
-    with ThreadPoolExecutor(workers) as pool:
-        done = pool.map(work, jobs)
-        for _ in tqdm(done, total=len(jobs), unit="sample", disable=None if progress else True):
-            pass
-
-
-def _prepare(folders: tuple[Path, ...]) -> None:
-    for folder in folders:
-        if folder.exists() and any(folder.iterdir()):
-            msg = f"{folder} already holds files; choose another folder or empty this one"
-            raise FileExistsError(msg)
-    for folder in folders:
+    make_sample(height=height, width=width, seed=seed, index=0)  # refuses before files exist
+    for folder in (out / "train", out / "val"):
+        free = not folder.exists() or not any(folder.iterdir())
+        _require(free, f"{folder} already holds files; empty it or choose another", FileExistsError)
+    for folder in (out / "train", out / "val"):
         folder.mkdir(parents=True, exist_ok=True)
+    numbers = [*range(train), *range(_FIRST_VAL, _FIRST_VAL + val)]
+    with ThreadPoolExecutor(workers) as pool:
+        list(tqdm(pool.map(work, numbers), total=len(numbers), disable=None if progress else True))
 
 
-def _topmost(layers: list[_Layer], x: Floats, y: Floats, frame: int) -> NDArray[np.intp]:
-    owner = np.zeros(x.shape, np.intp)
+def _require(valid: bool, message: str, error: type[Exception] = ValueError) -> None:
+    if not valid:
+        raise error(message)
+
+
+def _render(layers: list[_Layer], height: int, width: int) -> Sample:
+    """Paint the layers from the lowest to the topmost, which overwrites all below it."""
+    y, x = (axis.ravel() for axis in np.indices((height, width), np.float64))
+    frames = np.empty((2, x.size, 3), np.uint8)
+    flow, lost = np.empty((x.size, 2), np.float32), np.empty(x.size, bool)
     for number, layer in enumerate(layers):
-        owner[layer.covers(x, y, frame)] = number
-    return owner
-
-
-def _paint(
-    layers: list[_Layer], owner: NDArray[np.intp], x: Floats, y: Floats, frame: int
-) -> NDArray[np.uint8]:
-    image = np.empty((*x.shape, 3), np.uint8)
-    for number, layer in enumerate(layers):
-        seen = np.flatnonzero(owner == number)
-        image[seen] = layer.colour(x[seen], y[seen], frame)
-    return image
-
-
-def _track(
-    layers: list[_Layer],
-    owner: NDArray[np.intp],
-    x: Floats,
-    y: Floats,
-    last: tuple[int, int],
-) -> tuple[NDArray[np.float32], Mask]:
-    flow = np.empty((*x.shape, 2), np.float32)
-    hidden = np.zeros(x.shape, bool)
-    for number, layer in enumerate(layers):
-        seen = np.flatnonzero(owner == number)
-        u, v = layer.motion.displacement(x[seen], y[seen])
-        flow[seen, 0], flow[seen, 1] = u, v
+        layer.paint(frames[1], x, y, 1)
+        seen = layer.paint(frames[0], x, y, 0)
+        u, v = _times(layer.stretch, *layer.local(x[seen], y[seen], 0))
+        flow[seen, 0], flow[seen, 1] = u, v = u + layer.shift.real, v + layer.shift.imag
         to_x, to_y = x[seen] + u, y[seen] + v
-        gone = (to_x < 0) | (to_x > last[0]) | (to_y < 0) | (to_y > last[1])
+        gone = (to_x < 0) | (to_x > width - 1) | (to_y < 0) | (to_y > height - 1)
         for above in layers[number + 1 :]:
             gone |= above.covers(to_x, to_y, 1)
-        hidden[seen] = gone
-    return flow, hidden
+        lost[seen] = gone
+    img_0, img_1 = frames.reshape(2, height, width, 3)
+    return Sample(img_0, img_1, flow.reshape(height, width, 2), lost.reshape(height, width))
 
 
-def _inside(corners: tuple[complex, ...], dx: Floats, dy: Floats) -> Mask:
-    """Even-odd rule: count the edges that a ray to the right crosses."""
-    inside = np.zeros(dx.shape, bool)
-    for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
-        if a.imag != b.imag:
-            slope = (b.real - a.real) / (b.imag - a.imag)
-            inside ^= ((a.imag > dy) != (b.imag > dy)) & (dx < slope * (dy - a.imag) + a.real)
-    return inside
+def _bilinear(raster: _Singles, u: _Floats, v: _Floats) -> _Singles:
+    """Interpolate a periodic raster, whose side is a power of two."""
+    side, texels = len(raster), raster.reshape(-1, 2)
+    points = np.stack((u, v))
+    corner = np.floor(points)
+    along, down = (points - corner).astype(np.float32)[..., None]
+    columns, rows = np.stack((corner, corner + 1), 1).astype(np.int64) & (side - 1)
+    a, b, c, d = (texels.take(side * row + column, 0) for row in rows for column in columns)
+    above, below = a + along * (b - a), c + along * (d - c)
+    return np.asarray(above + down * (below - above), np.float32)
 
 
-def _bilinear(raster: NDArray[np.float32], u: Floats, v: Floats) -> NDArray[np.float32]:
-    """Interpolate a periodic raster whose side is a power of two."""
-    side = len(raster)
-    texels = raster.reshape(-1, 2)
-    left, top = np.floor(u), np.floor(v)
-    fu, fv = ((u - left).astype(np.float32)[:, None], (v - top).astype(np.float32)[:, None])
-    i0, j0 = left.astype(np.int64) & (side - 1), (top.astype(np.int64) & (side - 1)) * side
-    i1, j1 = (i0 + 1) & (side - 1), (j0 + side) & (side * side - 1)
-    above, below = texels.take(j0 + i0, 0), texels.take(j1 + i0, 0)
-    above += fu * (texels.take(j0 + i1, 0) - above)
-    below += fu * (texels.take(j1 + i1, 0) - below)
-    return np.asarray(above + fv * (below - above), np.float32)
+def _times(z: complex, x: _Real, y: _Real) -> tuple[_Real, _Real]:
+    """Multiply z by x + iy, spelled out because compiled complex products may be fused."""
+    return z.real * x - z.imag * y, z.real * y + z.imag * x
+
+
+def _direction(turn: float) -> complex:
+    """Return a unit vector; a turn from 0 to 1 goes round, evenly along a diamond."""
+    place = 4 * (turn % 1)
+    x, y = abs(place - 2) - 1, 1 - abs((place + 1) % 4 - 2)
+    return complex(x, y) / math.sqrt(x * x + y * y)
+
+
+def _draw_layer(key: tuple[int, int, int], height: int, width: int, limit: float) -> _Layer:
+    seed, number, index = key
+    draws = iter((raw(seed, "synthetic/layer", number, index, size=64) >> 11) * 2.0**-53)
+
+    def between(low: float, high: float) -> float:
+        return low + (high - low) * float(next(draws))
+
+    if number == 0:
+        reach, boldness = math.sqrt(height**2 + width**2) / 2, between(0, 0.24)
+        centre, corners = complex(width / 2, height / 2), []
+    else:
+        reach, boldness = math.sqrt(height * width) * between(0.08, 0.27), between(0, 0.65)
+        centre = complex(width * between(0.05, 0.95), height * between(0.05, 0.95))
+        corners = _draw_corners(between, reach)
+    stretch = min(between(0, 0.35) * limit / reach, 0.25) * _direction(between(0, 1))
+    shift = boldness * limit * _direction(between(0, 1))
+    grain = between(*_TEXELS_PER_PX) * _direction(between(0, 1))
+    texels = min(2 * reach, max(height, width)) * _TEXELS_PER_PX[1]
+    raster = _draw_raster(key, texels, between(0.75, 1.1), between(0.6, 1.6))
+    ranges = ((65, 190), (25, 75), (-60, 60))  # mean, contrast in brightness, contrast in hue
+    palette = np.array([[between(*r) for _ in range(3)] for r in ranges], np.float32)
+    return _Layer(centre, stretch, shift, reach, corners, grain, raster, palette)
+
+
+def _draw_corners(between: Callable[[float, float], float], reach: float) -> list[complex]:
+    """Draw the outline of a star, an irregular polygon, a rectangle, an ellipse or a ring."""
+    kind, count, flat = int(between(0, 5)), int(between(5, 9)), between(0.35, 1)
+    if kind == 0:
+        corners = [(1 - 0.6 * flat * (k % 2)) * _direction(k / count / 2) for k in range(2 * count)]
+    elif kind == 1:
+        corners = [between(0.4, 1) * _direction(k / count) for k in range(count)]
+    elif kind == 2:
+        corners = [0.7 * complex(x, y * flat) for x, y in ((1, 1), (-1, 1), (-1, -1), (1, -1))]
+    else:
+        corners = [complex(z.real, flat * z.imag) for z in (_direction(k / 32) for k in range(32))]
+        if kind == 4:  # a ray crosses the way to the inner outline and back alike
+            corners += [corners[0], *(0.55 * z for z in corners), 0.55 * corners[0]]
+    tilt = _direction(between(0, 1))
+    return [reach * complex(*_times(tilt, z.real, z.imag)) for z in corners]
+
+
+def _draw_raster(key: tuple[int, int, int], texels: float, rough: float, gain: float) -> _Singles:
+    """Draw two planes of periodic noise in (-1, 1), shape (side, side, 2), octave by octave."""
+    amplitude, power = 1.0, 0.0
+    plane: _Singles = np.zeros((2, 4, 4), np.float32)
+    while (cells := plane.shape[1]) < max(texels, 16):
+        noise = raw(key[0], f"synthetic/octave{cells}", *key[1:], size=plane.size) >> 40
+        plane += amplitude * (noise.astype(np.float32) * 2.0**-23 - 1).reshape(plane.shape)
+        power, amplitude = power + amplitude * amplitude / 3, amplitude * rough
+        for axis in (1, 2):  # Chaikin's subdivision, whose limit is a quadratic spline
+            fine = np.repeat(plane, 2, axis)
+            plane = (np.roll(fine, 1, axis) + 2 * fine + np.roll(fine, -1, axis)) * np.float32(0.25)
+    plane *= gain / math.sqrt(power)
+    return np.ascontiguousarray((plane / np.sqrt(1 + plane * plane)).transpose(1, 2, 0))

@@ -18,6 +18,7 @@ __all__ = [
     "SKELETONS",
     "Skeleton",
     "Stage",
+    "active_units",
     "check_arch",
     "check_crop",
     "depth_chain",
@@ -236,6 +237,18 @@ def norm_units(skeleton: Skeleton) -> tuple[str, ...]:
     for stage in skeleton.stages:
         if stage.choice == "depth":
             units += [f"{b}/{c}" for b in _blocks(skeleton, stage) for c in ("conv1", "conv2")]
+        elif stage.norm:
+            units.append(stage.name)
+    return tuple(units)
+
+
+def active_units(skeleton: Skeleton, arch: Sequence[int]) -> tuple[str, ...]:
+    """Return the normalised units that run for one arch, in order."""
+    units: list[str] = []
+    for stage in skeleton.stages:
+        if stage.choice == "depth":
+            chain = depth_chain(skeleton, stage, arch[skeleton.code_index(stage)])
+            units += [f"{block}/{conv}" for block in chain for conv in ("conv1", "conv2")]
         elif stage.norm:
             units.append(stage.name)
     return tuple(units)

@@ -1,0 +1,58 @@
+"""``python -m harness``: one parser, one line per command.
+
+Exit codes: 0 done, 1 a promise broken, 2 the input was wrong, 75 interrupted and
+resumable.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness import __version__
+from harness.commands import data, doctor, evaluate, train
+from harness.commands.common import EXIT_BROKEN, EXIT_INPUT
+from harness.environment import EnvironmentMismatch
+from harness.errors import InputError
+
+__all__ = ["main"]
+
+_Run = Callable[[argparse.Namespace], int]
+_COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str], ...] = (
+    ("synth", data.add_synth_parser, data.run_synth, "write a synthetic FlyingChairs2"),
+    ("subset", data.add_subset_parser, data.run_subset, "copy a subset with a manifest"),
+    ("train", train.add_parser, train.run, "train a supernet"),
+    ("eval", evaluate.add_parser, evaluate.run, "score a pool of archs with a checkpoint"),
+    ("freeze", data.add_freeze_parser, data.run_freeze, "write the evaluation's batches to a file"),
+    ("doctor", doctor.add_parser, doctor.run, "check this machine"),
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="harness", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"samebits {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, declare, run, text in _COMMANDS:
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+        command.set_defaults(run_command=run)
+        declare(command)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = _parser().parse_args(argv)
+    run: _Run = args.run_command
+    try:
+        return run(args)
+    except (InputError, EnvironmentMismatch, FileNotFoundError, FileExistsError) as error:
+        print(f"harness {args.command}: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except FloatingPointError as error:
+        print(f"harness {args.command}: {error}", file=sys.stderr)
+        return EXIT_BROKEN
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""What several commands share: configuration from arguments, JSON results, interruption."""
+
+import json
+import signal
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from harness.config import Config, ConfigError, load_config, with_overrides
+
+__all__ = [
+    "EXIT_BROKEN",
+    "EXIT_DONE",
+    "EXIT_INPUT",
+    "EXIT_INTERRUPTED",
+    "StopFlag",
+    "add_config_options",
+    "configured",
+    "say",
+    "with_fc2_root",
+    "write_json",
+]
+
+EXIT_DONE, EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 75
+
+
+def say(line: str) -> None:
+    """Print one line at once, so that logs of a batch job are current."""
+    print(line, flush=True)  # noqa: T201
+
+
+def add_config_options(parser: ArgumentParser) -> None:
+    """Add ``--config``, ``--fc2-root`` and ``--set``."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML file")
+    parser.add_argument(
+        "--fc2-root", type=Path, metavar="DIR", help="folder with train/ and val/; overrides paths"
+    )
+    parser.add_argument(
+        "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE",
+        help="override one key, such as train.lr=1e-3; may be repeated",
+    )  # fmt: skip
+
+
+def configured(args: Namespace) -> Config:
+    """Return the configuration that the arguments name."""
+    config = with_overrides(load_config(args.config), args.assignments)
+    return with_fc2_root(config, args.fc2_root)
+
+
+def with_fc2_root(config: Config, root: Path | None) -> Config:
+    """Return the configuration reading ``ROOT/train`` and ``ROOT/val``; None: unchanged.
+
+    Raises
+    ------
+    ConfigError
+        If one of the two folders is absent.
+    """
+    if root is None:
+        return config
+    for split in ("train", "val"):
+        if not (root / split).is_dir():
+            msg = f"--fc2-root {root}: expected a folder {split}/ in it"
+            raise ConfigError(msg)
+    data = config.data.model_copy(
+        update={"base_path": str(root.resolve()), "train_dir": "train", "val_dir": "val"}
+    )
+    return config.model_copy(update={"data": data})
+
+
+def write_json(path: Path | None, result: dict[str, Any]) -> None:
+    """Write a command's result for machines, if asked to."""
+    if path is not None:
+        text = json.dumps(result, indent=2, allow_nan=False, default=str)
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+class StopFlag:
+    """Set by SIGTERM or SIGUSR1; a SLURM job that is about to be killed sends either."""
+
+    def __init__(self) -> None:
+        self.raised = False
+
+    def __enter__(self) -> "StopFlag":
+        self._old = {s: signal.signal(s, self._raise) for s in (signal.SIGTERM, signal.SIGUSR1)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _raise(self, *_: object) -> None:
+        self.raised = True
+
+    def __call__(self) -> bool:
+        """Return whether a stop was asked for."""
+        return self.raised

@@ -1,0 +1,82 @@
+"""``harness doctor``: is this machine ready? Imports, device, threads, write access."""
+
+import importlib
+import os
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
+from harness.config import Config
+from harness.environment import apply_environment
+
+__all__ = ["add_parser", "run"]
+
+_REQUIRED = ("numpy", "cv2", "scipy", "pydantic", "yaml", "pytest", "hypothesis", "pytest_benchmark")
+_LIBGL = (
+    "OpenCV needs libGL: on a headless node install your distribution's libgl1, or replace "
+    "opencv-python by opencv-python-headless"
+)
+
+
+def add_parser(parser: ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument(
+        "--run", type=Path, default=Path(), metavar="DIR",
+        help="folder to test for write access (default: the current one)",
+    )  # fmt: skip
+
+
+def run(args: Namespace) -> int:
+    """Check each requirement and print one line for it."""
+    results: dict[str, dict[str, object]] = {}
+    for name, check in _checks(args.run):
+        try:
+            good, text = True, check()
+        except Exception as error:  # noqa: BLE001 -- whatever fails here is the finding
+            good, text = False, f"{type(error).__name__}: {error}"
+        results[name] = {"ok": good, "text": text}
+        say(f"{'ok  ' if good else 'FAIL'}  {name}: {text}")
+    ready = all(result["ok"] for result in results.values())
+    say("ready" if ready else "not ready: see the lines marked FAIL")
+    write_json(args.json, {"ready": ready, "checks": results})
+    return EXIT_DONE if ready else EXIT_BROKEN
+
+
+def _checks(folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
+    yield from ((name, lambda name=name: _version(name)) for name in _REQUIRED)
+    yield "tensorflow", lambda: apply_environment(Config()).line()
+    yield "tensorboard (optional)", _tensorboard
+    yield "threads", _threads
+    yield "write access", lambda: _writable(folder)
+
+
+def _version(name: str) -> str:
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        if "libGL" in str(error):
+            raise ImportError(f"{error}. {_LIBGL}") from None
+        raise
+    return str(getattr(module, "__version__", "importable"))
+
+
+def _tensorboard() -> str:
+    try:
+        return _version("tensorboard")
+    except ImportError:
+        return "absent; runs write no scalars (pip install tensorboard)"
+
+
+def _threads() -> str:
+    wanted, cores = Config().runtime.threads, len(os.sched_getaffinity(0))
+    advice = "" if wanted <= cores else f"; set runtime.threads to {cores} or fewer"
+    return f"runtime.threads defaults to {wanted}, {cores} cores are usable{advice}"
+
+
+def _writable(folder: Path) -> str:
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        file.write(b"x")
+        os.fsync(file.fileno())
+    return f"{folder.resolve()} can be written and synced"

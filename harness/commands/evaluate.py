@@ -1,0 +1,142 @@
+"""``harness eval``: score a pool with a checkpoint, in a process of its own."""
+
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from harness.commands.common import EXIT_DONE, say, with_fc2_root, write_json
+from harness.config import Config, load_config
+from harness.environment import apply_environment
+from harness.errors import InputError
+from harness.evidence.ledger import effective, read_ledger
+from harness.evidence.records import EvalRecord
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(parser: ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="run directory")
+    parser.add_argument(
+        "--checkpoint", default="best", metavar="best|last|PATH", help="default: %(default)s"
+    )
+    parser.add_argument("--fc2-root", type=Path, metavar="DIR", help="folder with train/ and val/")
+    parser.add_argument(
+        "--pool", metavar="N|all|FILE",
+        help="pool size, the whole space, or a JSON list of arch codes (default: as trained)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batches-per-arch", metavar="K|full", help="validation batches per arch"
+    )
+    parser.add_argument("--recal-batches", type=int, metavar="R", help="recalibration batches")
+    parser.add_argument("--frozen", type=Path, metavar="FILE", help="frozen batches to use")
+
+
+def run(args: Namespace) -> int:
+    """Evaluate as asked and compare with the run's own evaluation where it is the same."""
+    config = _configured(args)
+    pool = _pool(args.pool, config)
+    say(apply_environment(config).line())
+    from harness.reporting.terminal import eval_table
+    from harness.systems.session import open_session
+    from harness.training.checkpoint import CheckpointStore
+
+    checkpoint = CheckpointStore(args.run / "checkpoints").load(args.checkpoint)
+    session = open_session(config)
+    session.parts.train.restore(session.model, checkpoint.arrays)
+    epoch = int(checkpoint.progress["epoch"])
+    protocol = session.fixed.protocol(epoch, pool=pool)
+    record, _ = session.evaluator.evaluate(session.model.weight_tensors(), protocol, epoch=epoch)
+    say(f"checkpoint {checkpoint.path.name} (epoch {epoch}, digest {checkpoint.digest})")
+    for line in eval_table(record):
+        say(line)
+    say(_comparison(record, args.run / "ledger.jsonl"))
+    write_json(args.json, _result(record, checkpoint, session.environment.as_dict()))
+    return EXIT_DONE
+
+
+def _configured(args: Namespace) -> Config:
+    path = args.run / "config.yaml"
+    if not path.exists():
+        msg = f"{args.run}: not a run directory, no config.yaml there"
+        raise InputError(msg)
+    config = with_fc2_root(load_config(path), args.fc2_root)
+    changes: dict[str, Any] = {}
+    if args.batches_per_arch is not None:
+        changes["eval_batches_per_arch"] = _batches(args.batches_per_arch)
+    if args.recal_batches is not None:
+        changes["bn_recal_batches"] = args.recal_batches
+    if args.frozen is not None:
+        changes["frozen"] = str(args.frozen)
+    evaluation = {**config.eval.model_dump(), **changes}
+    return Config.model_validate({**config.model_dump(by_alias=True), "eval": evaluation})
+
+
+def _batches(text: str) -> int | str:
+    if text == "full":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        msg = f"--batches-per-arch: expected a positive number or 'full', got {text!r}"
+        raise InputError(msg)
+    return int(text)
+
+
+def _pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] | None:
+    from harness.evaluation.ranking import build_pool
+    from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS, check_arch, parse_arch
+
+    if text is None:
+        return None
+    if text == "all" or text.isdigit():
+        size = NUM_OPTIONS**NUM_BLOCKS if text == "all" else int(text)
+        return build_pool(seed=config.runtime.seed, size=size)
+    try:
+        data = json.loads(Path(text).read_text(encoding="utf-8"))
+        codes = data["archs"] if isinstance(data, dict) else data
+        return tuple(parse_arch(c) if isinstance(c, str) else check_arch(c) for c in codes)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"--pool {text}: expected a JSON list of arch codes: {error}"
+        raise InputError(msg) from None
+
+
+def _comparison(record: EvalRecord, ledger: Path) -> str:
+    """Say whether the run's own evaluation of the same thing gave the same numbers."""
+    if not ledger.exists():
+        return "no ledger to compare with"
+    same = [
+        old
+        for old in effective(read_ledger(ledger).records)
+        if isinstance(old, EvalRecord)
+        and (old.archs, old.weights_digest, old.eval_batch_hash, old.bn_recal_batch_hash)
+        == (record.archs, record.weights_digest, record.eval_batch_hash, record.bn_recal_batch_hash)
+    ]
+    if not same:
+        return "the run itself made no evaluation of these weights, archs and batches"
+    equal = same[-1].per_arch_epe == record.per_arch_epe
+    verdict = "equal to the last bit" if equal else "DIFFERENT (another environment?)"
+    return f"in-train evaluation of epoch {same[-1].epoch}: {verdict}"
+
+
+def _result(record: EvalRecord, checkpoint: Any, environment: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "archs": record.archs,
+        "per_arch_epe": record.per_arch_epe,
+        "mean_epe_12": record.mean_epe,
+        "std_epe_12": record.std_epe,
+        "zero_flow_epe": record.zero_flow_epe,
+        "eval_batch_hash": record.eval_batch_hash,
+        "bn_recal_batch_hash": record.bn_recal_batch_hash,
+        "eval_seconds": record.eval_seconds,
+        "bn_recal_seconds": record.bn_recal_seconds,
+        "samples": record.samples,
+        "batches": record.batches,
+        "recal_batches": record.recal_batches,
+        "flow_clip": record.flow_clip,
+        "stats_digest": record.stats_digest,
+        "weights_digest": record.weights_digest,
+        "checkpoint": checkpoint.path.name,
+        "checkpoint_digest": checkpoint.digest,
+        "epoch": record.epoch,
+        "environment": environment,
+    }

@@ -1,0 +1,99 @@
+"""Which batches an evaluation uses: fixed, frozen, random or the full split."""
+
+from pathlib import Path
+from typing import Literal
+
+from harness.config import Config
+from harness.evaluation.evaluator import Protocol
+from harness.evaluation.ranking import build_pool
+from harness.fc2.batch import Batch
+from harness.fc2.frozen import FrozenBatches, read_frozen
+from harness.fc2.layout import Triplet
+from harness.fc2.order import split_batches
+from harness.fc2.provider import DataParts, Provider, open_provider
+from harness.streams import permutation
+
+__all__ = ["FixedBatches"]
+
+
+class FixedBatches:
+    """Decodes the batches of an evaluation once per process and hands them out.
+
+    Parameters
+    ----------
+    config : Config
+        The ``eval`` section says which batches.
+    parts : DataParts, optional
+        What the providers are put together from.
+    """
+
+    def __init__(self, config: Config, parts: DataParts | None = None) -> None:
+        self._config, self._parts = config, parts
+        self._frozen: FrozenBatches | None = None
+        if config.eval.frozen:
+            self._frozen = read_frozen(Path(config.eval.frozen))
+        self._providers: dict[str, Provider] = {}
+        self._eval: tuple[Batch, ...] = ()
+        self._recal: dict[int, tuple[Batch, ...]] = {}
+
+    def protocol(
+        self, epoch: int, *, pool: tuple[tuple[int, ...], ...] | None = None
+    ) -> Protocol:
+        """Return pool and batches of the evaluation after `epoch`."""
+        config = self._config
+        if pool is None:
+            pool = build_pool(seed=config.runtime.seed, size=config.eval.eval_pool_size)
+        return Protocol(
+            pool, self.eval_batches(), self.recal_batches(epoch), config.eval.eval_batches_per_arch
+        )
+
+    def eval_batches(self) -> tuple[Batch, ...]:
+        """Return the first K validation batches; a split that ends earlier is used once."""
+        asked = self._config.eval.eval_batches_per_arch
+        if self._frozen is not None:
+            return _first(self._frozen.eval_batches, asked)
+        if not self._eval:
+            self._eval = _leading(self._provider("val"), asked)
+        return self._eval
+
+    def recal_batches(self, epoch: int) -> tuple[Batch, ...]:
+        """Return the recalibration batches.
+
+        ``fixed``: the first R of the train split in eval order and centre crop.
+        ``random``: R batches drawn from (seed, "recal", epoch), one set for all archs.
+        """
+        count = self._config.eval.bn_recal_batches
+        if self._frozen is not None:
+            return _first(self._frozen.recal_batches, count)
+        key = epoch if self._config.eval.recal_mode == "random" else 0
+        if key not in self._recal:
+            provider = self._provider("train")
+            if self._config.eval.recal_mode == "random":
+                self._recal = {key: self._draw(provider, count, epoch)}
+            else:
+                self._recal = {key: _leading(provider, count)}
+        return self._recal[key]
+
+    def samples(self, split: Literal["train", "val"]) -> tuple[Triplet, ...]:
+        """Return the samples of one split."""
+        return self._provider(split).samples
+
+    def _provider(self, split: Literal["train", "val"]) -> Provider:
+        if split not in self._providers:
+            self._providers[split] = open_provider(self._config, split, "eval", parts=self._parts)
+        return self._providers[split]
+
+    def _draw(self, provider: Provider, count: int, epoch: int) -> tuple[Batch, ...]:
+        order = permutation(self._config.runtime.seed, "recal", epoch, n=len(provider.samples))
+        chosen = split_batches(order, provider.batch_size)[:count]
+        return tuple(provider.gather(indices) for indices in chosen)
+
+
+def _first(batches: tuple[Batch, ...], asked: int | str) -> tuple[Batch, ...]:
+    return batches if isinstance(asked, str) else batches[:asked]
+
+
+def _leading(provider: Provider, asked: int | str) -> tuple[Batch, ...]:
+    available = len(provider.planned_sizes)
+    count = available if isinstance(asked, str) else min(asked, available)
+    return tuple(provider.batch(1, index) for index in range(count))

@@ -1,0 +1,55 @@
+"""BN recalibration: population statistics of named batches, as values.
+
+Each batch is normalised by its own statistics on the way; a layer's mean and variance are
+pooled over all its inputs in those batches. The result depends on weights, arch and
+batches alone, not on what the moving statistics were before; and nothing is assigned to
+the trained model.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BatchStatistics", "PooledStatistics", "pool_statistics"]
+
+Statistics = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+BatchStatistics = Statistics
+PooledStatistics = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+def pool_statistics(batches: Sequence[Statistics], sizes: Sequence[int]) -> PooledStatistics:
+    """Pool per-batch means and variances into those of all inputs together.
+
+    ``mean = sum(n_b * m_b) / N`` and ``variance = sum(n_b * (v_b + (m_b - mean)**2)) / N``
+    (the law of total variance), in float64; the variance is divided by N.
+
+    Parameters
+    ----------
+    batches : sequence of mapping
+        For each batch, unit name to (mean, variance) of shape (channels,).
+    sizes : sequence of int
+        Samples of each batch; all samples have the same number of pixels.
+
+    Returns
+    -------
+    dict
+        Unit name to (mean, variance), float32.
+
+    Raises
+    ------
+    ValueError
+        If there is no batch, or the two lists differ in length.
+    """
+    if not batches or len(batches) != len(sizes):
+        msg = f"expected as many sizes as batches, at least one; got {len(sizes)}, {len(batches)}"
+        raise ValueError(msg)
+    shares = np.asarray(sizes, np.float64) / sum(sizes)
+    pooled: PooledStatistics = {}
+    for unit in batches[0]:
+        means = np.stack([np.asarray(b[unit][0], np.float64) for b in batches])
+        variances = np.stack([np.asarray(b[unit][1], np.float64) for b in batches])
+        mean = shares @ means
+        variance = shares @ (variances + (means - mean) ** 2)
+        pooled[unit] = mean.astype(np.float32), variance.astype(np.float32)
+    return pooled

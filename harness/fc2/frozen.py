@@ -1,0 +1,107 @@
+"""Frozen batches: one artifact that another machine reads back with every digest verified.
+
+The plan's option B. The file is an uncompressed ``.npz`` with the pixels, the flow and a
+JSON header; it needs neither the data set nor a decoder to be read.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import InputError
+from harness.fc2.batch import Batch, content_digest
+from harness.fc2.crop import Window
+
+__all__ = ["FrozenBatches", "FrozenError", "read_frozen", "write_frozen"]
+
+FORMAT = 1
+
+
+class FrozenError(InputError):
+    """A frozen artifact is damaged or of another format; the message names the batch."""
+
+
+@dataclass(frozen=True)
+class FrozenBatches:
+    """The batches of an evaluation: validation batches and recalibration batches."""
+
+    eval_batches: tuple[Batch, ...]
+    recal_batches: tuple[Batch, ...]
+
+
+def write_frozen(path: Path, batches: FrozenBatches) -> None:
+    """Write the artifact; the same batches give the same bytes.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists: a frozen artifact is never overwritten.
+    """
+    arrays: dict[str, Any] = {}
+    header: dict[str, Any] = {"format": FORMAT, "eval": [], "recal": []}
+    for role, group in (("eval", batches.eval_batches), ("recal", batches.recal_batches)):
+        for index, batch in enumerate(group):
+            key = f"{role}/{index:05d}"
+            arrays |= {
+                f"{key}/frames": batch.frames,
+                f"{key}/flow": batch.flow,
+                f"{key}/valid": batch.valid,
+            }
+            header[role].append(_describe(batch))
+    text = json.dumps(header, allow_nan=False, sort_keys=True)
+    arrays["header"] = np.frombuffer(text.encode(), np.uint8)
+    with path.open("xb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def _describe(batch: Batch) -> dict[str, Any]:
+    return {
+        "ids": batch.ids,
+        "windows": [[w.top, w.left, w.height, w.width] for w in batch.windows],
+        "flow_clip": batch.flow_clip,
+        "digest": batch.digest,
+    }
+
+
+def read_frozen(path: Path) -> FrozenBatches:
+    """Read an artifact and verify the digest of every batch.
+
+    Raises
+    ------
+    FrozenError
+        If it is not readable, of another format, or a batch does not match its digest.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            header = json.loads(archive["header"].tobytes())
+            if header.get("format") != FORMAT:
+                msg = f"{path}: expected frozen format {FORMAT}, found {header.get('format')!r}"
+                raise FrozenError(msg)
+            groups = {
+                role: tuple(
+                    _read_batch(path, archive, f"{role}/{index:05d}", described)
+                    for index, described in enumerate(header[role])
+                )
+                for role in ("eval", "recal")
+            }
+    except FrozenError:
+        raise
+    except Exception as error:
+        msg = f"{path}: not readable as frozen batches: {error}"
+        raise FrozenError(msg) from error
+    return FrozenBatches(groups["eval"], groups["recal"])
+
+
+def _read_batch(path: Path, archive: Any, key: str, described: dict[str, Any]) -> Batch:
+    ids: Sequence[str] = tuple(described["ids"])
+    windows = tuple(Window(*w) for w in described["windows"])
+    frames, flow, valid = (archive[f"{key}/{name}"] for name in ("frames", "flow", "valid"))
+    found = content_digest(ids, windows, frames, flow, valid)
+    if found != described["digest"]:
+        msg = f"{path}: batch {key}: expected digest {described['digest']}, found {found}"
+        raise FrozenError(msg)
+    return Batch(tuple(ids), windows, frames, flow, valid, described["flow_clip"], found)

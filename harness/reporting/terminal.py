@@ -1,0 +1,88 @@
+"""Lines and tables for people."""
+
+from collections.abc import Callable, Sequence
+
+from harness.evidence.records import EpochRecord, EvalRecord, NoteRecord, Record, RunRecord
+
+__all__ = ["ProgressPrinter", "epoch_line", "eval_table", "run_lines"]
+
+
+def run_lines(record: RunRecord) -> list[str]:
+    """Return the first lines of a run: what is planned, before anything is counted."""
+    steps = sum(count for _, count in record.planned_sizes)
+    sizes = ", ".join(f"{count} of {size}" for size, count in record.planned_sizes)
+    train = record.config["train"]
+    per = "micro-step" if train["clip_position"] == "micro_step" else "update"
+    return [
+        f"data: {record.train_samples} training and {record.val_samples} validation samples",
+        (
+            f"plan: {train['num_epochs']} epochs of {steps} steps ({train['epoch_mode']}; "
+            f"batches: {sizes})"
+        ),
+        (
+            f"batch_size={record.batch_size} micro_batch_size={record.micro_batch_size} "
+            f"expected_clip_checks={record.expected_clip_checks} per epoch (clip per {per} at "
+            f"global norm {train['grad_clip_global_norm']:g})"
+        ),
+    ]
+
+
+def epoch_line(row: EpochRecord, epochs: int) -> str:
+    """Return one line for an epoch."""
+    parts = [f"epoch {row.epoch}/{epochs}", f"loss {row.train_loss_epoch_avg:.4g}"]
+    if row.mean_epe_12 is not None and row.zero_flow_epe is not None:
+        parts.append(
+            f"EPE {row.mean_epe_12:.4f} +- {row.std_epe_12 or 0.0:.4f} px "
+            f"(zero flow {row.zero_flow_epe:.4f})"
+        )
+        tau = row.kendall_tau_prev
+        reason = row.reasons.get("kendall_tau_prev", "")
+        parts.append(f"tau {tau:.3f}" if tau is not None else f"tau undefined: {reason}")
+        parts.append(f"eval {row.eval_seconds or 0:.1f} s + recal {row.bn_recal_seconds or 0:.1f} s")
+    parts.append(
+        f"clipped {row.clip_count}/{row.clip_checks} (planned {row.expected_clip_checks}), "
+        f"norm p50 {row.grad_norm_p50:.3g} p90 {row.grad_norm_p90:.3g}"
+    )
+    return " | ".join(parts)
+
+
+class ProgressPrinter:
+    """Observer that prints a line per epoch and every note."""
+
+    def __init__(self, write: Callable[[str], None], epochs: int) -> None:
+        self._write, self._epochs = write, epochs
+
+    def __call__(self, record: Record) -> None:
+        """Print the record if it is for people."""
+        if isinstance(record, EpochRecord):
+            self._write(epoch_line(record, self._epochs))
+        elif isinstance(record, NoteRecord):
+            self._write(f"note: {record.text}")
+
+
+def eval_table(record: EvalRecord, *, rows: int = 20) -> list[str]:
+    """Return the pool's scores, best first, and their summary."""
+    ranked = sorted(zip(record.per_arch_epe, record.archs, strict=True))
+    lines = ["rank  arch       EPE (px)"]
+    lines += [f"{i:4d}  {arch}  {epe:.6f}" for i, (epe, arch) in enumerate(ranked[:rows], 1)]
+    if len(ranked) > rows:
+        lines.append(f"      ... and {len(ranked) - rows} more")
+    lines += [
+        f"mean {record.mean_epe!r} px, std {record.std_epe!r} px over {len(ranked)} archs",
+        f"zero flow scores {record.zero_flow_epe!r} px on the same {record.samples} samples",
+        (
+            f"{record.batches} batches per arch{_fewer(record)}, {record.recal_batches} "
+            f"recalibration batches; labels "
+            f"{'whole' if record.flow_clip is None else f'clipped at {record.flow_clip:g} px'}"
+        ),
+        f"eval batches {record.eval_batch_hash}, recal batches {record.bn_recal_batch_hash}",
+        f"scoring {record.eval_seconds:.2f} s, recalibration {record.bn_recal_seconds:.2f} s",
+    ]
+    return lines
+
+
+def _fewer(record: EvalRecord) -> str:
+    asked: Sequence[object] = (record.batches, "full")
+    if record.batches_asked in asked:
+        return ""
+    return f" ({record.batches_asked} asked, the split has no more)"

@@ -1,0 +1,125 @@
+"""A configured run in this process: environment, data, supernet, evaluator, trainer."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.config import Config, ConfigError
+from harness.environment import Environment, apply_environment
+from harness.evaluation.evaluator import Evaluator
+from harness.evaluation.batches import FixedBatches
+from harness.evidence.records import EvalRecord, ResumeRecord, RunRecord
+from harness.fc2.provider import Provider, open_provider
+from harness.supernet.space import SKELETONS, check_crop
+from harness.systems.identity import run_identity
+from harness.systems.parts import Parts
+from harness.training.checkpoint import Checkpoint
+from harness.training.model import Supernet
+from harness.training.progress import Progress
+from harness.training.trainer import Observer, Trainer, TrainerOptions
+
+__all__ = ["Session", "open_session"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command or a system needs to train and evaluate.
+
+    Attributes
+    ----------
+    config, parts, environment
+        As opened.
+    provider : Provider
+        Training batches.
+    fixed : FixedBatches
+        Evaluation and recalibration batches.
+    model : Supernet
+        Variables.
+    evaluator : Evaluator
+        Compiled evaluation.
+    """
+
+    config: Config
+    parts: Parts
+    environment: Environment
+    provider: Provider
+    fixed: FixedBatches
+    model: Supernet
+    evaluator: Evaluator
+
+    def evaluate(self, weights: dict[str, Any], epoch: int) -> EvalRecord:
+        """Score the configured pool on the configured batches."""
+        return self.evaluator.evaluate(weights, self.fixed.protocol(epoch), epoch=epoch)[0]
+
+    def trainer(self, options: TrainerOptions, *, evaluate: bool = True) -> Trainer:
+        """Return a trainer over this session's variables."""
+        return Trainer(
+            self.config, self.model, self.provider,
+            evaluate=self.evaluate if evaluate else None,
+            rank=self.parts.rank, parts=self.parts.train, options=options,
+        )  # fmt: skip
+
+    def meta(self) -> dict[str, Any]:
+        """Return what a checkpoint stores about the run."""
+        return {
+            "config": self.config.model_dump(mode="json", by_alias=True),
+            "environment": self.environment.as_dict(),
+            "identity": run_identity(self.config),
+        }
+
+    def run_record(self, trainer: Trainer, attempt: int) -> RunRecord:
+        """Return the record that opens an attempt."""
+        return RunRecord(
+            attempt=attempt,
+            train_samples=len(self.provider.samples),
+            val_samples=len(self.fixed.samples("val")),
+            batch_size=self.config.train.batch_size,
+            micro_batch_size=self.config.train.micro_batch,
+            planned_sizes=tuple(Counter(self.provider.planned_sizes).items()),
+            expected_clip_checks=trainer.expected_clip_checks,
+            **self.meta(),
+        )
+
+    def restore(
+        self, trainer: Trainer, checkpoint: Checkpoint, attempt: int, observers: Sequence[Observer]
+    ) -> None:
+        """Set variables and progress from a checkpoint and record where it restarts."""
+        self.parts.train.restore(self.model, checkpoint.arrays)
+        progress = Progress.from_state(checkpoint.progress)
+        if self.config.checkpoint.reset_early_stop_on_resume:
+            progress = dataclasses.replace(
+                progress, best_metric=None, patience_metric=None, bad_epochs=0
+            )
+        trainer.progress = progress
+        record = ResumeRecord(
+            attempt, progress.epoch, progress.step, progress.global_step, checkpoint.digest
+        )
+        for observer in observers:
+            observer(record)
+
+
+def open_session(config: Config, parts: Parts | None = None) -> Session:
+    """Apply the environment and open data, supernet and evaluator.
+
+    Raises
+    ------
+    FileNotFoundError, harness.fc2.errors.SampleError
+        If the data set is absent or incomplete.
+    ConfigError
+        If a crop does not fit the skeleton's strides.
+    """
+    parts = parts or Parts()
+    skeleton = SKELETONS[config.model.skeleton]
+    for crop in (config.train_crop, config.eval_crop):
+        try:
+            check_crop(skeleton, crop)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+    provider = open_provider(config, "train", "train", parts=parts.data)
+    fixed = FixedBatches(config, parts.data)
+    environment = apply_environment(config)
+    model = Supernet(config.model.skeleton, config.model.width, config.runtime.seed)
+    evaluator = Evaluator(config.model.skeleton, config.model.width, parts.evaluation)
+    return Session(config, parts, environment, provider, fixed, model, evaluator)

@@ -1,0 +1,211 @@
+"""Checkpoints: whole or not there.
+
+A checkpoint is a directory with ``arrays.npz`` and ``manifest.json``. It is written aside,
+synced and renamed; ``best`` and ``last`` are small pointer files, each naming one
+checkpoint directory and replaced atomically. Loading verifies every digest and never
+falls back to another checkpoint.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import InputError
+from harness.evidence.digest import digest_arrays, digest_strings
+
+__all__ = ["Checkpoint", "CheckpointError", "CheckpointStore", "load_checkpoint", "state_digest"]
+
+FORMAT = 1
+
+Array = NDArray[Any]
+
+
+class CheckpointError(InputError):
+    """A checkpoint is absent, damaged or of another format; the message names it."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        Its directory.
+    arrays : dict of str to numpy.ndarray
+        Every variable by name.
+    progress : dict
+        JSON-able counters (:class:`harness.training.progress.Progress`).
+    meta : dict
+        Configuration, environment and identity of the run that wrote it.
+    digest : str
+        Of arrays and counters.
+    """
+
+    path: Path
+    arrays: dict[str, Array]
+    progress: dict[str, Any]
+    meta: dict[str, Any]
+    digest: str
+
+
+def state_digest(arrays: Mapping[str, Array], progress: Mapping[str, Any]) -> str:
+    """Return the digest of a training state, without its wall-clock log row."""
+    counters = {key: value for key, value in progress.items() if key != "row"}
+    text = json.dumps(counters, sort_keys=True, allow_nan=False)
+    return digest_strings([digest_arrays(arrays), text])
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Load one checkpoint directory and verify the digest of everything in it.
+
+    Raises
+    ------
+    CheckpointError
+        If it is absent, incomplete, damaged or of an unknown format.
+    """
+    manifest = _read_manifest(path)
+    try:
+        with np.load(path / "arrays.npz", allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:
+        msg = f"{path / 'arrays.npz'}: not readable: {error}"
+        raise CheckpointError(msg) from error
+    recorded = manifest["arrays"]
+    if arrays.keys() != recorded.keys():
+        odd = sorted(arrays.keys() ^ recorded.keys())
+        msg = f"{path}: arrays and manifest disagree on {', '.join(odd[:5])}"
+        raise CheckpointError(msg)
+    for name, array in arrays.items():
+        found = digest_arrays({name: array})
+        if found != recorded[name]:
+            msg = f"{path}: {name} is damaged: expected digest {recorded[name]}, found {found}"
+            raise CheckpointError(msg)
+    digest = state_digest(arrays, manifest["progress"])
+    if digest != manifest["digest"]:
+        msg = f"{path}: counters are damaged: expected digest {manifest['digest']}, found {digest}"
+        raise CheckpointError(msg)
+    return Checkpoint(path, arrays, manifest["progress"], manifest["meta"], digest)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / "manifest.json"
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"{path}: no checkpoint here (no manifest.json)"
+        raise CheckpointError(msg) from None
+    except ValueError as error:
+        msg = f"{file}: damaged: {error}"
+        raise CheckpointError(msg) from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        msg = f"{file}: expected checkpoint format {FORMAT}, found {found!r}"
+        raise CheckpointError(msg)
+    return manifest
+
+
+class CheckpointStore:
+    """The checkpoints of one run.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        ``RUN/checkpoints``; made when first saved to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(
+        self,
+        name: str,
+        arrays: Mapping[str, Array],
+        progress: Mapping[str, Any],
+        meta: Mapping[str, Any],
+        *,
+        best: bool = False,
+    ) -> str:
+        """Write a checkpoint, point ``last`` (and ``best``) at it, and return its digest."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        digest = state_digest(arrays, progress)
+        manifest = {
+            "format": FORMAT,
+            "digest": digest,
+            "progress": progress,
+            "meta": meta,
+            "arrays": {key: digest_arrays({key: value}) for key, value in arrays.items()},
+        }
+        aside = self._folder / f".{name}.{os.getpid()}"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        with (aside / "arrays.npz").open("wb") as file:
+            np.savez(file, allow_pickle=False, **dict(arrays))  # type: ignore[arg-type]
+            _sync(file.fileno())
+        _write_synced(aside / "manifest.json", json.dumps(manifest, allow_nan=False))
+        _sync_folder(aside)
+        aside.rename(self._folder / name)
+        _sync_folder(self._folder)
+        for pointer in ("last", "best") if best else ("last",):
+            self._point(pointer, name)
+        self._discard_others()
+        return digest
+
+    def resolve(self, which: str) -> Path:
+        """Return the directory that ``best``, ``last`` or a path names.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none.
+        """
+        if which not in ("best", "last"):
+            return Path(which)
+        pointer = self._folder / which
+        if not pointer.is_file():
+            msg = f"{pointer}: no such checkpoint pointer; has the run finished an epoch?"
+            raise CheckpointError(msg)
+        return self._folder / pointer.read_text(encoding="utf-8").strip()
+
+    def load(self, which: str = "last") -> Checkpoint:
+        """Load the checkpoint that ``best``, ``last`` or a path names."""
+        return load_checkpoint(self.resolve(which))
+
+    def _point(self, pointer: str, name: str) -> None:
+        aside = self._folder / f".{pointer}.{os.getpid()}"
+        _write_synced(aside, name + "\n")
+        aside.replace(self._folder / pointer)
+        _sync_folder(self._folder)
+
+    def _discard_others(self) -> None:
+        pointers = [self._folder / pointer for pointer in ("best", "last")]
+        kept = {p.read_text(encoding="utf-8").strip() for p in pointers if p.is_file()}
+        for child in self._folder.iterdir():
+            if child.is_dir() and child.name not in kept:
+                shutil.rmtree(child)
+
+
+def _sync(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        _sync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)

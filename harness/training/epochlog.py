@@ -1,0 +1,119 @@
+"""The row of the epoch log, from the epoch's sums and its evaluation."""
+
+import csv
+import io
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.config import Config
+from harness.evidence.records import EPOCH_FIELDS, EpochRecord, EvalRecord, Record
+from harness.training.fairness import fairness_gap
+from harness.training.progress import Previous, Progress
+
+__all__ = ["EpochCsv", "epoch_row"]
+
+Rank = Callable[[Sequence[float], Sequence[float]], tuple[float | None, str | None]]
+
+
+def epoch_row(
+    progress: Progress, scores: EvalRecord | None, *, config: Config, rank: Rank, expected: int
+) -> EpochRecord:
+    """Return the log row of the epoch whose steps `progress` has summed.
+
+    Parameters
+    ----------
+    progress : Progress
+        After the last step of the epoch.
+    scores : EvalRecord or None
+        This epoch's evaluation, None where none was due.
+    config : Config
+        The run's configuration.
+    rank : callable
+        Kendall's tau-b of two score lists, with the reason where it is undefined.
+    expected : int
+        Planned clip checks of the epoch.
+    """
+    sums = progress.sums
+    if sums.lr is None:
+        msg = f"epoch {progress.epoch + 1} has no step to log"
+        raise ValueError(msg)
+    return EpochRecord(
+        epoch=progress.epoch + 1,
+        global_step=progress.global_step,
+        fairness_gap=fairness_gap(progress.counts),
+        lr=sums.lr,
+        train_loss_epoch_avg=sums.loss,
+        clip_checks=len(sums.norms),
+        expected_clip_checks=expected,
+        clip_count=sums.clipped,
+        clip_rate=sums.clipped / len(sums.norms),
+        **sums.norm_figures(),
+        **_scored(scores, progress.previous, config, rank),
+    )
+
+
+def _scored(
+    scores: EvalRecord | None, previous: Previous | None, config: Config, rank: Rank
+) -> dict[str, Any]:
+    names = (
+        "mean_epe_12", "std_epe_12", "bn_recal_batches", "eval_batches_per_arch", "eval_seconds",
+        "bn_recal_seconds", "per_arch_epe_min", "per_arch_epe_median", "per_arch_epe_max",
+        "kendall_tau_prev", "eval_batch_hash", "bn_recal_batch_hash",
+    )  # fmt: skip
+    if scores is None:
+        every = config.eval.eval_every_epoch
+        reason = f"no evaluation in this epoch (eval_every_epoch is {every})"
+        return {**dict.fromkeys(names), "reasons": dict.fromkeys(names, reason)}
+    tau, reason = _tau(scores, previous, rank)
+    epe = scores.per_arch_epe
+    return {
+        "mean_epe_12": scores.mean_epe,
+        "std_epe_12": scores.std_epe,
+        "bn_recal_batches": scores.recal_batches,
+        "eval_batches_per_arch": scores.batches,
+        "eval_seconds": scores.eval_seconds,
+        "bn_recal_seconds": scores.bn_recal_seconds,
+        "per_arch_epe_min": min(epe),
+        "per_arch_epe_median": statistics.median(epe),
+        "per_arch_epe_max": max(epe),
+        "kendall_tau_prev": tau,
+        "eval_batch_hash": scores.eval_batch_hash,
+        "bn_recal_batch_hash": scores.bn_recal_batch_hash,
+        "eval_pool_size": len(scores.archs),
+        "zero_flow_epe": scores.zero_flow_epe,
+        "reasons": {"kendall_tau_prev": reason} if reason else {},
+    }
+
+
+def _tau(
+    scores: EvalRecord, previous: Previous | None, rank: Rank
+) -> tuple[float | None, str | None]:
+    if previous is None:
+        return None, "no previous evaluation"
+    if previous.archs != scores.archs:
+        return None, "the previous evaluation scored another pool"
+    if previous.eval_batch_hash != scores.eval_batch_hash:
+        return None, "the previous evaluation scored other batches"
+    return rank(scores.per_arch_epe, previous.per_arch_epe)
+
+
+class EpochCsv:
+    """Observer that appends each epoch's row to ``epochs.csv``; an empty cell is null."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, record: Record) -> None:
+        """Append the row if the record is an epoch's."""
+        if not isinstance(record, EpochRecord):
+            return
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if not self._path.exists() or self._path.stat().st_size == 0:
+            writer.writerow(EPOCH_FIELDS)
+        values = [getattr(record, name) for name in EPOCH_FIELDS]
+        writer.writerow(["" if value is None else value for value in values])
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            file.write(text.getvalue())

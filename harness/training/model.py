@@ -1,0 +1,107 @@
+"""The trained state: weights, moving statistics, Adam's moments and powers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from harness.streams import uniform
+from harness.supernet.space import SKELETONS, norm_units, variable_shapes
+from harness.training.adam import BETA_1, BETA_2
+
+__all__ = ["Supernet", "initial_weight"]
+
+Array = NDArray[np.float32]
+
+
+def initial_weight(seed: int, name: str, shape: tuple[int, ...]) -> Array:
+    """Return a variable's value before training, a function of (seed, name, shape).
+
+    Kernels: Glorot uniform (Glorot and Bengio, 2010), TensorFlow 1's default; gamma 1,
+    beta 0.
+    """
+    if name.endswith("/gamma"):
+        return np.ones(shape, np.float32)
+    if name.endswith("/beta"):
+        return np.zeros(shape, np.float32)
+    receptive = shape[0] * shape[1]
+    limit = np.sqrt(6.0 / (receptive * (shape[2] + shape[3])))
+    draws = uniform(seed, f"init/{name}", size=int(np.prod(shape)))
+    return ((2.0 * draws - 1.0) * limit).reshape(shape).astype(np.float32)
+
+
+class Supernet:
+    """All variables of a supernet in training.
+
+    Parameters
+    ----------
+    skeleton : str
+        Key of :data:`harness.supernet.space.SKELETONS`.
+    width : int
+        Base width C.
+    seed : int
+        Selects the initial weights.
+    """
+
+    def __init__(self, skeleton: str, width: int, seed: int) -> None:
+        self.skeleton = skeleton
+        shapes = variable_shapes(SKELETONS[skeleton], width)
+        self.weights = {
+            name: tf.Variable(initial_weight(seed, name, shape), name=name, dtype=tf.float32)
+            for name, shape in shapes.items()
+        }
+        self.moving = {}
+        for unit in norm_units(SKELETONS[skeleton]):
+            channels = shapes[f"{unit}/gamma"]
+            self.moving[unit] = tf.Variable(tf.zeros(channels)), tf.Variable(tf.ones(channels))
+        self.first = {n: tf.Variable(tf.zeros(s)) for n, s in shapes.items()}
+        self.second = {n: tf.Variable(tf.zeros(s)) for n, s in shapes.items()}
+        self.powers = tf.Variable(BETA_1, dtype=tf.float32), tf.Variable(BETA_2, dtype=tf.float32)
+
+    def variables(self) -> dict[str, Any]:
+        """Return every variable by its name in a checkpoint."""
+        named: dict[str, Any] = dict(self.weights)
+        for unit, (mean, variance) in self.moving.items():
+            named[f"{unit}/moving_mean"] = mean
+            named[f"{unit}/moving_variance"] = variance
+        named |= {f"adam/m/{name}": value for name, value in self.first.items()}
+        named |= {f"adam/v/{name}": value for name, value in self.second.items()}
+        named |= {"adam/beta1_power": self.powers[0], "adam/beta2_power": self.powers[1]}
+        return named
+
+    def get_state(self) -> dict[str, Array]:
+        """Return a copy of every variable by name."""
+        return {name: np.array(value.numpy()) for name, value in self.variables().items()}
+
+    def set_state(self, state: Mapping[str, Array]) -> None:
+        """Set every variable; nothing may be left over on either side.
+
+        Raises
+        ------
+        ValueError
+            If names or a shape differ, listing them; nothing is set then.
+        """
+        variables = self.variables()
+        absent = sorted(variables.keys() - state.keys())
+        surplus = sorted(state.keys() - variables.keys())
+        misfits = [
+            f"{name}: {state[name].shape} instead of {tuple(variables[name].shape)}"
+            for name in sorted(variables.keys() & state.keys())
+            if state[name].shape != tuple(variables[name].shape)
+        ]
+        problems = [
+            f"{len(items)} {what} ({', '.join(items[:5])})"
+            for what, items in (("absent", absent), ("surplus", surplus), ("misshapen", misfits))
+            if items
+        ]
+        if problems:
+            msg = f"state does not fit the supernet: {'; '.join(problems)}"
+            raise ValueError(msg)
+        for name, variable in variables.items():
+            variable.assign(state[name])
+
+    def weight_tensors(self) -> dict[str, Any]:
+        """Return the weights as tensors, detached from later training steps."""
+        return {name: variable.read_value() for name, variable in self.weights.items()}

@@ -1,0 +1,181 @@
+"""One training step: three archs on the same batch, in micro-batches, one Adam update."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from harness.config import Config
+from harness.fc2.batch import Batch
+from harness.supernet.loss import multiscale_loss, weight_decay
+from harness.supernet.network import batch_norm, forward, frames_to_input
+from harness.training.adam import adam_step
+from harness.training.clipping import accumulate, clip, micro_weight
+from harness.training.fairness import Counts, add_cycle, fair_cycle
+from harness.training.model import Supernet
+from harness.training.schedule import cosine_lr, expected_clip_checks, micro_batches
+
+__all__ = ["ClipCheck", "StepOutcome", "TrainParts", "TrainStep", "loss_and_gradients"]
+
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class TrainParts:
+    """The functions that a training step is put together from."""
+
+    frames_to_input: Callable[[Tensor], Tensor] = frames_to_input
+    loss: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor] = multiscale_loss
+    fair_cycle: Callable[..., list[tuple[int, ...]]] = fair_cycle
+    micro_batches: Callable[[int, int], list[slice]] = micro_batches
+    micro_weight: Callable[[int, int], float] = micro_weight
+    accumulate: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], list[Tensor]] = accumulate
+    clip: Callable[[Sequence[Tensor], Tensor], tuple[list[Tensor], Tensor, Tensor]] = clip
+    apply: Callable[..., None] = adam_step
+    schedule: Callable[[float, int, int], float] = cosine_lr
+    expected_checks: Callable[..., int] = expected_clip_checks
+    count: Callable[[Counts, Sequence[Sequence[int]]], Counts] = add_cycle
+    save: Callable[[Supernet], dict[str, Any]] = Supernet.get_state
+    restore: Callable[[Supernet, Mapping[str, Any]], None] = Supernet.set_state
+
+
+@dataclass(frozen=True)
+class ClipCheck:
+    """One clip check: the global norm before it and of what was applied after it."""
+
+    before: float
+    after: float
+
+    def clipped(self, threshold: float) -> bool:
+        """Return whether the norm exceeded the threshold."""
+        return self.before > threshold
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What one step measured.
+
+    Attributes
+    ----------
+    losses : tuple of float
+        Mean loss of each micro-batch, archs outermost.
+    weights : tuple of float
+        Weight of each micro-batch in the update; they sum to 1.
+    checks : tuple of ClipCheck
+        In the order made.
+    finite : bool
+        Whether every weight and moving statistic is finite after the update.
+    """
+
+    losses: tuple[float, ...]
+    weights: tuple[float, ...]
+    checks: tuple[ClipCheck, ...]
+    finite: bool
+    gradients: tuple[Any, ...] = field(default=(), repr=False)
+
+
+def loss_and_gradients(
+    model: Supernet, parts: TrainParts, decay: float, arch: Tensor, batch: Sequence[Tensor],
+    make_norm: Callable[[Any], Any],
+) -> tuple[Tensor, list[Tensor], Any]:  # fmt: skip
+    """Return loss, gradients (in the order of the weights) and what the norm reported."""
+    frames, flow, valid = batch
+    weights = {name: variable.read_value() for name, variable in model.weights.items()}
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(list(weights.values()))
+        outputs, stats = forward(
+            model.skeleton, weights, arch, parts.frames_to_input(frames), make_norm(weights)
+        )
+        kernels = [w for name, w in weights.items() if name.endswith("/kernel")]
+        loss = parts.loss(outputs, flow, valid) + weight_decay(kernels, decay)
+    gradients = tape.gradient(
+        loss, list(weights.values()), unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    return loss, gradients, stats
+
+
+class TrainStep:
+    """The compiled step over one supernet's variables."""
+
+    def __init__(self, model: Supernet, config: Config, parts: TrainParts) -> None:
+        self._model, self._config, self._parts = model, config, parts
+        spec = tf.TensorSpec
+        shape = [None, None, None]
+        self._gradient = tf.function(
+            self._train_gradient,
+            autograph=False,
+            input_signature=[
+                spec([9], tf.int32),
+                spec([*shape, 6], tf.uint8),
+                spec([*shape, 2], tf.float32),
+                spec(shape, tf.bool),
+            ],
+        )
+        self._accumulate = tf.function(parts.accumulate, autograph=False)
+        self._clip = tf.function(parts.clip, autograph=False)
+        self._apply = tf.function(self._apply_gradients, autograph=False)
+        self._zeros = [tf.zeros_like(w) for w in model.weights.values()]
+
+    def _train_gradient(self, arch: Tensor, frames: Tensor, flow: Tensor, valid: Tensor) -> Any:
+        model = self._model
+        moving = {u: (m.read_value(), v.read_value()) for u, (m, v) in model.moving.items()}
+        loss, gradients, stats = loss_and_gradients(
+            model, self._parts, self._config.train.weight_decay, arch, (frames, flow, valid),
+            lambda weights: batch_norm(weights, moving),
+        )  # fmt: skip
+        for unit, (mean, variance) in model.moving.items():
+            mean.assign(stats[unit][0])
+            variance.assign(stats[unit][1])
+        return loss, gradients
+
+    def _apply_gradients(self, gradients: Sequence[Tensor], lr: Tensor) -> Tensor:
+        model = self._model
+        self._parts.apply(
+            list(model.weights.values()), list(model.first.values()),
+            list(model.second.values()), model.powers, gradients, lr,
+        )  # fmt: skip
+        statistics = [value for pair in model.moving.values() for value in pair]
+        state = [*model.weights.values(), *statistics]
+        return tf.math.is_finite(tf.linalg.global_norm([v.read_value() for v in state]))
+
+    def __call__(
+        self, archs: Sequence[Sequence[int]], batch: Batch, lr: float, *, keep: bool = False
+    ) -> StepOutcome:
+        """Run the step.
+
+        Parameters
+        ----------
+        archs : sequence of arch code
+            The fair cycle.
+        batch : Batch
+            B samples; its partial last micro-batch weighs by its samples.
+        lr : float
+            Learning rate.
+        keep : bool, default False
+            Whether the outcome carries the gradients that were applied.
+        """
+        parts, train = self._parts, self._config.train
+        per_micro_step = train.clip_position == "micro_step"
+        threshold = tf.constant(train.grad_clip_global_norm, tf.float32)
+        total, losses, weights, checks = self._zeros, [], [], []
+        for arch in archs:
+            code = tf.constant(arch, tf.int32)
+            for piece in parts.micro_batches(batch.size, train.micro_batch):
+                loss, gradients = self._gradient(
+                    code, batch.frames[piece], batch.flow[piece], batch.valid[piece]
+                )
+                if per_micro_step:
+                    gradients, before, after = self._clip(gradients, threshold)
+                    checks.append(ClipCheck(float(before), float(after)))
+                weight = parts.micro_weight(len(batch.ids[piece]), batch.size)
+                total = self._accumulate(total, gradients, tf.constant(weight, tf.float32))
+                losses.append(float(loss))
+                weights.append(weight)
+        if not per_micro_step:
+            total, before, after = self._clip(total, threshold)
+            checks.append(ClipCheck(float(before), float(after)))
+        finite = self._apply(total, tf.constant(lr, tf.float32))
+        kept = tuple(np.asarray(g) for g in total) if keep else ()
+        return StepOutcome(tuple(losses), tuple(weights), tuple(checks), bool(finite), kept)

@@ -1,0 +1,221 @@
+"""The strict-fairness trainer: steps, epochs, evaluation, checkpoints, records.
+
+Observers receive each record; watch, ledger and TensorBoard are observers handed in from
+above. Nothing an observer or an evaluation does can reach the weights.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.config import Config
+from harness.evidence.records import (
+    CheckpointRecord,
+    EpochRecord,
+    EvalRecord,
+    NormsRecord,
+    NoteRecord,
+    Record,
+    StepRecord,
+)
+from harness.fc2.provider import Provider
+from harness.supernet.space import format_arch
+from harness.training.checkpoint import CheckpointStore
+from harness.training.epochlog import epoch_row
+from harness.training.finite import require_finite_outcome
+from harness.training.model import Supernet
+from harness.training.progress import EpochSums, Previous, Progress
+from harness.training.step import StepOutcome, TrainParts, TrainStep
+
+__all__ = ["Evaluate", "Observer", "Rank", "Trainer", "TrainerOptions"]
+
+Observer = Callable[[Record], None]
+Evaluate = Callable[[dict[str, Any], int], EvalRecord]
+"""(weights, epoch) -> scores."""
+Rank = Callable[[Sequence[float], Sequence[float]], tuple[float | None, str | None]]
+"""(scores, previous scores) -> (Kendall's tau-b, why it is undefined)."""
+Status = Literal["finished", "stopped early", "interrupted"]
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """What surrounds training without changing it.
+
+    Attributes
+    ----------
+    observers : tuple of callable
+        Receive every record.
+    store : CheckpointStore or None
+        Where checkpoints go; None: nowhere.
+    meta : dict
+        Stored in each checkpoint.
+    attempt : int
+        Number of this attempt at the run; part of checkpoint names.
+    should_stop : callable
+        Asked at every step boundary; True saves and ends with ``"interrupted"``.
+    probe : callable or None
+        Receives (epoch, step, StepOutcome) of every step, for evidence in memory.
+    """
+
+    observers: tuple[Observer, ...] = ()
+    store: CheckpointStore | None = None
+    meta: dict[str, Any] = dataclasses.field(default_factory=dict)
+    attempt: int = 1
+    should_stop: Callable[[], bool] = lambda: False
+    probe: Callable[[int, int, StepOutcome], None] | None = None
+
+
+class Trainer:
+    """Trains one supernet on one provider.
+
+    Parameters
+    ----------
+    config : Config
+        The run's configuration.
+    model : Supernet
+        The variables that are trained.
+    provider : Provider
+        Training batches.
+    evaluate : callable or None
+        Scores the weights after an epoch; None: never.
+    rank : callable
+        Kendall's tau-b of two score lists.
+    parts : TrainParts
+        What a step is put together from.
+    options : TrainerOptions
+        Observers, checkpoints, interruption.
+    """
+
+    def __init__(
+        self, config: Config, model: Supernet, provider: Provider, *,
+        evaluate: Evaluate | None, rank: Rank, parts: TrainParts, options: TrainerOptions,
+    ) -> None:  # fmt: skip
+        self.config, self.model, self.provider = config, model, provider
+        self.progress = Progress()
+        self._evaluate, self._rank, self._parts, self._options = evaluate, rank, parts, options
+        self._step = TrainStep(model, config, parts)
+        self.steps_per_epoch = len(provider.planned_sizes)
+        self.total_steps = self.steps_per_epoch * config.train.num_epochs
+        self.expected_clip_checks = parts.expected_checks(
+            provider.planned_sizes, config.train.micro_batch, position=config.train.clip_position
+        )
+
+    def run(self, *, until: int | None = None) -> Status:
+        """Train to the end of epoch `until`, by default the configured last one.
+
+        Raises
+        ------
+        NonFiniteError
+            If a loss, norm, weight, statistic or score is not finite and
+            ``watch.finite`` is ``"stop"``.
+        """
+        last = self.config.train.num_epochs if until is None else until
+        while self.progress.epoch < last:
+            if self.progress.bad_epochs >= self.config.eval.early_stop_patience:
+                self._emit(NoteRecord(self.progress.epoch, "stopped early: patience is used up"))
+                return "stopped early"
+            for _ in self._epoch_steps():
+                if self._options.should_stop():
+                    self._save(best=False)
+                    return "interrupted"
+            self._end_epoch()
+        return "finished"
+
+    def _emit(self, record: Record) -> None:
+        for observer in self._options.observers:
+            observer(record)
+
+    def _epoch_steps(self) -> Iterator[None]:
+        epoch = self.progress.epoch + 1
+        batches = self.provider.stream(epoch, start=self.progress.step)
+        for batch in batches:
+            step, done = self.progress.step, self.progress.global_step
+            archs = self._parts.fair_cycle(seed=self.config.runtime.seed, epoch=epoch, step=step)
+            lr = self._parts.schedule(self.config.train.lr, done, self.total_steps)
+            outcome = self._step(archs, batch, lr)
+            warning = require_finite_outcome(
+                outcome, self.model, epoch, step + 1, self.config.watch.finite
+            )
+            if warning:
+                self._emit(NoteRecord(epoch, warning))
+            self._advance(archs, outcome, lr)
+            self._emit(self._step_record(epoch, step + 1, archs, batch.digest, outcome, lr))
+            if self._options.probe is not None:
+                self._options.probe(epoch, step + 1, outcome)
+            every = self.config.checkpoint.every_steps
+            if every and (step + 1) % every == 0 and step + 1 < self.steps_per_epoch:
+                self._save(best=False)
+            yield
+
+    def _advance(self, archs: Sequence[Sequence[int]], outcome: StepOutcome, lr: float) -> None:
+        now, threshold = self.progress, self.config.train.grad_clip_global_norm
+        sums = EpochSums(
+            now.sums.losses + outcome.losses,
+            now.sums.norms + tuple(check.before for check in outcome.checks),
+            now.sums.clipped + sum(check.clipped(threshold) for check in outcome.checks),
+            lr,
+        )
+        self.progress = dataclasses.replace(
+            now, step=now.step + 1, global_step=now.global_step + 1,
+            counts=self._parts.count(now.counts, archs), sums=sums,
+        )  # fmt: skip
+
+    def _step_record(
+        self, epoch: int, step: int, archs: Sequence[Sequence[int]], digest: str,
+        outcome: StepOutcome, lr: float,
+    ) -> StepRecord:  # fmt: skip
+        threshold = self.config.train.grad_clip_global_norm
+        return StepRecord(
+            epoch, step, tuple(format_arch(arch) for arch in archs), digest, lr,
+            float(np.mean(outcome.losses)), len(outcome.checks),
+            sum(check.clipped(threshold) for check in outcome.checks),
+            max(check.before for check in outcome.checks),
+        )  # fmt: skip
+
+    def _end_epoch(self) -> None:
+        epoch = self.progress.epoch + 1
+        self._emit(NormsRecord(epoch, self.progress.sums.norms))
+        scores = None
+        if self._evaluate is not None and epoch % self.config.eval.eval_every_epoch == 0:
+            scores = self._evaluate(self.model.weight_tensors(), epoch)
+            self._emit(scores)
+        row = epoch_row(
+            self.progress, scores, config=self.config, rank=self._rank,
+            expected=self.expected_clip_checks,
+        )  # fmt: skip
+        improved = self._finish_epoch(scores, row)
+        digest = self._save(best=improved)
+        self._emit(dataclasses.replace(row, checkpoint_digest=digest))
+
+    def _finish_epoch(self, scores: EvalRecord | None, row: EpochRecord) -> bool:
+        now = self.progress
+        best, reference, bad, previous = (
+            now.best_metric, now.patience_metric, now.bad_epochs, now.previous,
+        )  # fmt: skip
+        improved = False
+        if scores is not None:
+            metric, delta = scores.mean_epe, self.config.eval.early_stop_min_delta
+            improved = best is None or metric < best
+            best = metric if improved else best
+            better = reference is None or metric < reference - delta
+            reference, bad = (metric, 0) if better else (reference, bad + 1)
+            previous = Previous(scores.archs, scores.per_arch_epe, scores.eval_batch_hash)
+        self.progress = dataclasses.replace(
+            now, epoch=now.epoch + 1, step=0, best_metric=best, patience_metric=reference,
+            bad_epochs=bad, sums=EpochSums(), previous=previous, row=dataclasses.asdict(row),
+        )  # fmt: skip
+        return improved
+
+    def _save(self, *, best: bool) -> str | None:
+        store, now = self._options.store, self.progress
+        if store is None:
+            return None
+        name = f"epoch-{now.epoch:04d}-step-{now.step:05d}-attempt-{self._options.attempt}"
+        digest = store.save(
+            name, self._parts.save(self.model), now.get_state(), self._options.meta, best=best
+        )
+        self._emit(CheckpointRecord(now.epoch, now.step, now.global_step, name, digest))
+        return digest
