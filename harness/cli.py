@@ -12,7 +12,7 @@ from pathlib import Path
 from harness import __version__
 from harness.commands import data, doctor, evaluate, train
 from harness.commands.common import EXIT_BROKEN, EXIT_INPUT
-from harness.environment import EnvironmentMismatch
+from harness.environment import EnvironmentMismatchError
 from harness.errors import InputError
 
 __all__ = ["main"]
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: _Run = args.run_command
     try:
         return run(args)
-    except (InputError, EnvironmentMismatch, FileNotFoundError, FileExistsError) as error:
+    except (InputError, EnvironmentMismatchError, FileNotFoundError, FileExistsError) as error:
         print(f"harness {args.command}: {error}", file=sys.stderr)
         return EXIT_INPUT
     except FloatingPointError as error:

@@ -155,7 +155,6 @@ class TrainConfig(_Section):
             raise ValueError(msg)
         return self
 
-
     @property
     def micro_batch(self) -> int:
         """Samples per micro-batch, by default the whole batch."""
@@ -357,9 +356,9 @@ def _unknown_keys(tree: Mapping[str, Any], section: type[BaseModel], prefix: str
             yield _suggest(prefix, str(key), list(known))
             continue
         annotation = known[key].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            if isinstance(value, Mapping):
-                yield from _unknown_keys(value, annotation, f"{prefix}{key}.")
+        nested = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        if nested and isinstance(value, Mapping):
+            yield from _unknown_keys(value, annotation, f"{prefix}{key}.")  # type: ignore[arg-type]
 
 
 def _suggest(prefix: str, key: str, siblings: list[str]) -> str:

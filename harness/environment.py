@@ -17,12 +17,12 @@ from typing import Any
 
 from harness.config import Config
 
-__all__ = ["Environment", "EnvironmentMismatch", "apply_environment"]
+__all__ = ["Environment", "EnvironmentMismatchError", "apply_environment"]
 
 _INTER_OP_THREADS = 1
 
 
-class EnvironmentMismatch(RuntimeError):
+class EnvironmentMismatchError(RuntimeError):
     """TensorFlow already runs in this process with other settings than those asked for."""
 
 
@@ -83,7 +83,7 @@ def apply_environment(config: Config) -> Environment:
 
     Raises
     ------
-    EnvironmentMismatch
+    EnvironmentMismatchError
         If TensorFlow already runs with other settings; start a fresh process then.
     """
     wanted = "1" if config.runtime.onednn else "0"
@@ -146,7 +146,7 @@ def _set_threads(setter: object, name: str, value: int) -> None:
         setter(value)  # type: ignore[operator]
     except RuntimeError as error:
         msg = f"{name} cannot become {value}: {error} Start a fresh process."
-        raise EnvironmentMismatch(msg) from None
+        raise EnvironmentMismatchError(msg) from None
 
 
 def _require(name: str, found: str | None, wanted: str) -> None:
@@ -155,7 +155,7 @@ def _require(name: str, found: str | None, wanted: str) -> None:
             f"{name} is {found!r} and TensorFlow is already imported, expected {wanted!r}; "
             "apply the environment before importing TensorFlow, in a fresh process"
         )
-        raise EnvironmentMismatch(msg)
+        raise EnvironmentMismatchError(msg)
 
 
 def _choose_device(tf: object, index: int) -> str:
@@ -167,7 +167,7 @@ def _choose_device(tf: object, index: int) -> str:
         return "cpu"
     if index >= len(gpus):
         msg = f"train.gpu_device is {index}, but this machine has {len(gpus)} GPUs"
-        raise EnvironmentMismatch(msg)
+        raise EnvironmentMismatchError(msg)
     config.set_visible_devices([gpus[index]], "GPU")
     details = config.experimental.get_device_details(gpus[index])
     return str(details.get("device_name", "gpu"))

@@ -83,4 +83,5 @@ def choice_with_replacement(seed: int, stream: str, epoch: int, *, n: int, size:
 
 def uniform(seed: int, stream: str, *, size: int) -> NDArray[np.float64]:
     """Return `size` numbers uniform in [0, 1) with 53 random bits each."""
-    return (raw(seed, stream, size=size) >> np.uint64(11)) * 2.0**-53
+    bits = raw(seed, stream, size=size) >> np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53

@@ -70,7 +70,8 @@ def test_the_same_seed_and_index_give_the_same_bytes(sample):
 def test_another_seed_or_index_gives_another_sample(seed, index):
     one = make_sample(height=72, width=104, seed=3, index=4)
     other = make_sample(height=72, width=104, seed=seed, index=index)
-    assert all(a != b for a, b in zip(as_bytes(one), as_bytes(other), strict=True))
+    for name in ("img_0", "img_1", "flow"):
+        assert np.mean(getattr(one, name) != getattr(other, name)) > 0.9
 
 
 def test_frame_2_pulled_back_by_the_flow_is_frame_1(sample):

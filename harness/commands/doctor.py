@@ -13,7 +13,16 @@ from harness.environment import apply_environment
 
 __all__ = ["add_parser", "run"]
 
-_REQUIRED = ("numpy", "cv2", "scipy", "pydantic", "yaml", "pytest", "hypothesis", "pytest_benchmark")
+_REQUIRED = (
+    "numpy",
+    "cv2",
+    "scipy",
+    "pydantic",
+    "yaml",
+    "pytest",
+    "hypothesis",
+    "pytest_benchmark",
+)
 _LIBGL = (
     "OpenCV needs libGL: on a headless node install your distribution's libgl1, or replace "
     "opencv-python by opencv-python-headless"

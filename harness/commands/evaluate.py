@@ -26,9 +26,7 @@ def add_parser(parser: ArgumentParser) -> None:
         "--pool", metavar="N|all|FILE",
         help="pool size, the whole space, or a JSON list of arch codes (default: as trained)",
     )  # fmt: skip
-    parser.add_argument(
-        "--batches-per-arch", metavar="K|full", help="validation batches per arch"
-    )
+    parser.add_argument("--batches-per-arch", metavar="K|full", help="validation batches per arch")
     parser.add_argument("--recal-batches", type=int, metavar="R", help="recalibration batches")
     parser.add_argument("--frozen", type=Path, metavar="FILE", help="frozen batches to use")
 

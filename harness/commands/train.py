@@ -186,9 +186,7 @@ def _warn_of_other_environment(meta: dict[str, Any], environment: Environment) -
         )
 
 
-def _repair_row(
-    row: Any, digest: str, history: list[Record], observers: tuple[Any, ...]
-) -> None:
+def _repair_row(row: Any, digest: str, history: list[Record], observers: tuple[Any, ...]) -> None:
     """Write the row of an epoch whose checkpoint was saved just before a crash."""
     if row is None:
         return

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Weights to scores: evaluator, recalibration, ranking, which batches are used."""

@@ -36,9 +36,7 @@ class FixedBatches:
         self._eval: tuple[Batch, ...] = ()
         self._recal: dict[int, tuple[Batch, ...]] = {}
 
-    def protocol(
-        self, epoch: int, *, pool: tuple[tuple[int, ...], ...] | None = None
-    ) -> Protocol:
+    def protocol(self, epoch: int, *, pool: tuple[tuple[int, ...], ...] | None = None) -> Protocol:
         """Return pool and batches of the evaluation after `epoch`."""
         config = self._config
         if pool is None:

@@ -16,7 +16,7 @@ from harness.evidence.records import EvalRecord
 from harness.fc2.batch import Batch, join_digests
 from harness.supernet.epe import mean_epe, sample_epe
 from harness.supernet.loss import accumulate_flow
-from harness.supernet.network import forward, frames_to_input, given_norm, recal_norm
+from harness.supernet.network import GivenNorm, RecalNorm, forward, frames_to_input
 from harness.supernet.space import (
     SKELETONS,
     active_units,
@@ -26,13 +26,13 @@ from harness.supernet.space import (
     variable_shapes,
 )
 
-__all__ = ["EvalParts", "Evaluator", "NonFiniteScore", "Protocol"]
+__all__ = ["EvalParts", "Evaluator", "NonFiniteScoreError", "Protocol"]
 
 Tensor = Any
 Weights = Mapping[str, Tensor]
 
 
-class NonFiniteScore(FloatingPointError):
+class NonFiniteScoreError(FloatingPointError):
     """A recalibrated statistic or a score is NaN or infinite; names arch and place."""
 
 
@@ -92,20 +92,24 @@ class Evaluator:
         self._recal = tf.function(
             self._recal_pass, autograph=False, input_signature=[weights, arch, frames]
         )
-        self._predict = tf.function(
-            self._predict_pass, autograph=False, input_signature=[weights, pairs, arch, frames]
-        )
+        signature = [weights, pairs, arch, frames]
+        self._predict = tf.function(self._predict_pass, autograph=False, input_signature=signature)
+        self._outputs = tf.function(self._outputs_pass, autograph=False, input_signature=signature)
 
     def _recal_pass(self, weights: Weights, arch: Tensor, frames: Tensor) -> Any:
         x = self.parts.frames_to_input(frames)
-        return forward(self.skeleton, weights, arch, x, recal_norm(weights))[1]
+        return forward(self.skeleton, weights, arch, x, RecalNorm(weights))[1]
 
     def _predict_pass(
         self, weights: Weights, stats: Mapping[str, Any], arch: Tensor, frames: Tensor
     ) -> Tensor:
+        return self.parts.accumulate_flow(self._outputs_pass(weights, stats, arch, frames))
+
+    def _outputs_pass(
+        self, weights: Weights, stats: Mapping[str, Any], arch: Tensor, frames: Tensor
+    ) -> Any:
         x = self.parts.frames_to_input(frames)
-        outputs, _ = forward(self.skeleton, weights, arch, x, given_norm(weights, stats))
-        return self.parts.accumulate_flow(outputs)
+        return forward(self.skeleton, weights, arch, x, GivenNorm(weights, stats))[0]
 
     def recalibrate(
         self, weights: Weights, arch: Sequence[int], batches: Sequence[Batch]
@@ -114,7 +118,7 @@ class Evaluator:
 
         Raises
         ------
-        NonFiniteScore
+        NonFiniteScoreError
             If a statistic is not finite.
         """
         code = check_arch(arch)
@@ -127,7 +131,7 @@ class Evaluator:
         for unit, pair in pooled.items():
             if not all(np.isfinite(values).all() for values in pair):
                 msg = f"arch {format_arch(code)}: recalibrated statistics of {unit} are not finite"
-                raise NonFiniteScore(msg)
+                raise NonFiniteScoreError(msg)
         return pooled
 
     def predict(
@@ -135,9 +139,24 @@ class Evaluator:
     ) -> NDArray[np.float32]:
         """Return the accumulated full-scale flow, (B, H, W, 2), float32, px."""
         code = tf.constant(check_arch(arch), tf.int32)
-        complete = {unit: stats.get(unit, pair) for unit, pair in self._inactive.items()}
-        flow = self._predict(weights, complete, code, tf.constant(batch.frames))
+        flow = self._predict(weights, self._complete(stats), code, tf.constant(batch.frames))
         return np.asarray(flow.numpy(), np.float32)
+
+    def outputs(
+        self,
+        weights: Weights,
+        arch: Sequence[int],
+        stats: PooledStatistics,
+        frames: NDArray[np.uint8],
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Return the three residual outputs, coarse to fine, for uint8 frames."""
+        code = tf.constant(check_arch(arch), tf.int32)
+        outputs = self._outputs(weights, self._complete(stats), code, tf.constant(frames))
+        return tuple(np.asarray(output.numpy(), np.float32) for output in outputs)
+
+    def _complete(self, stats: PooledStatistics) -> PooledStatistics:
+        """Add placeholders for units that do not run; the graph wants a value for each."""
+        return {unit: stats.get(unit, pair) for unit, pair in self._inactive.items()}
 
     def evaluate(
         self, weights: Weights, protocol: Protocol, *, epoch: int = 0
@@ -153,7 +172,9 @@ class Evaluator:
         """
         parts, batches = self.parts, protocol.eval_batches
         per_sample: dict[str, list[float]] = {}
-        per_arch, all_stats, seconds = [], {}, [0.0, 0.0]
+        per_arch: list[float] = []
+        all_stats: dict[str, NDArray[Any]] = {}
+        seconds = [0.0, 0.0]
         for arch in protocol.pool:
             name, start = format_arch(arch), time.perf_counter()
             stats = self.recalibrate(weights, arch, protocol.recal_batches)
@@ -201,5 +222,5 @@ def _zero_flow(parts: EvalParts, batches: Sequence[Batch]) -> list[float]:
 def _finite(value: float, arch: str) -> float:
     if not np.isfinite(value):
         msg = f"arch {arch}: EPE is {value}, expected a finite number"
-        raise NonFiniteScore(msg)
+        raise NonFiniteScoreError(msg)
     return value

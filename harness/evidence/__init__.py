@@ -1,1 +1,1 @@
-"""TODO"""
+"""What happened: records, observations, the ledger, and digests. NumPy and stdlib only."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Files on disk to batches: layout, decoding, crops, order, provider, frozen batches."""

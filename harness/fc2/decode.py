@@ -130,8 +130,10 @@ def decode_triplet(triplet: Triplet) -> Decoded:
     for path, array in ((triplet.img_1, second), (triplet.flow, flow)):
         if array.shape[:2] != size:
             raise SampleError(
-                path, f"{size[0]} x {size[1]} (H x W) as img_0", f"{array.shape[0]} x {array.shape[1]}"
+                path,
+                f"{size[0]} x {size[1]} (H x W) as img_0",
+                f"{array.shape[0]} x {array.shape[1]}",
             )
-    valid = (np.abs(flow) <= UNKNOWN_FLOW).all(axis=-1)
+    valid = np.asarray((np.abs(flow) <= UNKNOWN_FLOW).all(axis=-1), np.bool_)
     flow[~valid] = 0.0
     return Decoded(np.concatenate([first, second], axis=-1), flow, valid, digest_bytes(*blobs))

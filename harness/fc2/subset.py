@@ -42,21 +42,21 @@ def write_subset(source: Path, out: Path, *, train: int, val: int, seed: int = 0
     FileExistsError
         If `out` already exists.
     """
-    chosen = {
-        split: choose(list_triplets(source / split), count, seed=seed, split=split)
-        for split, count in (("train", train), ("val", val))
-    }
+    chosen = [
+        *choose(list_triplets(source / "train"), train, seed=seed, split="train"),
+        *choose(list_triplets(source / "val"), val, seed=seed, split="val"),
+    ]
     out.mkdir(parents=True, exist_ok=False)
     lines = ["file\tsha256\tbytes"]
-    for split, samples in chosen.items():
-        for triplet in samples:
-            for path in (triplet.img_0, triplet.img_1, triplet.flow):
-                target = out / path.relative_to(source)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
-                content = target.read_bytes()
-                digest = hashlib.sha256(content).hexdigest()
-                lines.append(f"{path.relative_to(source).as_posix()}\t{digest}\t{len(content)}")
+    for triplet in chosen:
+        for path in (triplet.img_0, triplet.img_1, triplet.flow):
+            relative = path.relative_to(source)
+            target = out / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            content = target.read_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            lines.append(f"{relative.as_posix()}\t{digest}\t{len(content)}")
     manifest = out / "MANIFEST.tsv"
     manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return manifest

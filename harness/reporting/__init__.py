@@ -1,1 +1,1 @@
-"""TODO"""
+"""How it is shown: terminal lines and TensorBoard scalars."""

@@ -38,7 +38,9 @@ def epoch_line(row: EpochRecord, epochs: int) -> str:
         tau = row.kendall_tau_prev
         reason = row.reasons.get("kendall_tau_prev", "")
         parts.append(f"tau {tau:.3f}" if tau is not None else f"tau undefined: {reason}")
-        parts.append(f"eval {row.eval_seconds or 0:.1f} s + recal {row.bn_recal_seconds or 0:.1f} s")
+        parts.append(
+            f"eval {row.eval_seconds or 0:.1f} s + recal {row.bn_recal_seconds or 0:.1f} s"
+        )
     parts.append(
         f"clipped {row.clip_count}/{row.clip_checks} (planned {row.expected_clip_checks}), "
         f"norm p50 {row.grad_norm_p50:.3g} p90 {row.grad_norm_p90:.3g}"

@@ -1,1 +1,1 @@
-"""TODO"""
+"""How evidence is made: one function per scenario drives a system and returns evidence."""

@@ -15,12 +15,12 @@ from harness.supernet.space import SKELETONS, Skeleton, Stage, depth_chain, norm
 __all__ = [
     "BN_EPSILON",
     "BN_MOMENTUM",
+    "BatchNorm",
+    "GivenNorm",
     "Norm",
-    "batch_norm",
+    "RecalNorm",
     "forward",
     "frames_to_input",
-    "given_norm",
-    "recal_norm",
     "resize_bilinear",
 ]
 
@@ -42,7 +42,7 @@ class Norm(Protocol):
         """Return the statistics of a unit that does not run."""
 
 
-class batch_norm:  # noqa: N801 -- reads as the function it is: norm = batch_norm(weights, moving)
+class BatchNorm:
     """Normalise by the batch; report the moving statistics after the update.
 
     Variance is corrected by N/(N-1) in the moving statistic alone, as TensorFlow's fused
@@ -54,6 +54,7 @@ class batch_norm:  # noqa: N801 -- reads as the function it is: norm = batch_nor
         self._weights, self._moving = weights, moving
 
     def __call__(self, unit: str, x: Tensor) -> tuple[Tensor, Stats]:
+        """Return the normalised tensor and the moving statistics after the update."""
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=x,
             scale=self._weights[f"{unit}/gamma"],
@@ -68,25 +69,28 @@ class batch_norm:  # noqa: N801 -- reads as the function it is: norm = batch_nor
         return y, (old[0] - (old[0] - mean) * rate, old[1] - (old[1] - variance) * rate)
 
     def skipped(self, unit: str) -> Stats:
+        """Return the moving statistics unchanged."""
         mean, variance = self._moving[unit]
         return tf.identity(mean), tf.identity(variance)
 
 
-class given_norm:  # noqa: N801
+class GivenNorm:
     """Normalise by given statistics; report them unchanged."""
 
     def __init__(self, weights: Weights, stats: Mapping[str, Stats]) -> None:
         self._weights, self._stats = weights, stats
 
     def __call__(self, unit: str, x: Tensor) -> tuple[Tensor, Stats]:
+        """Return the normalised tensor and the given statistics."""
         return _normalise(self._weights, unit, x, self._stats[unit]), self.skipped(unit)
 
     def skipped(self, unit: str) -> Stats:
+        """Return the given statistics."""
         mean, variance = self._stats[unit]
         return tf.identity(mean), tf.identity(variance)
 
 
-class recal_norm:  # noqa: N801
+class RecalNorm:
     """Normalise by the batch's own statistics, and report those.
 
     Mean and variance (divided by N) are reduced one axis at a time: unlike the fused
@@ -98,11 +102,13 @@ class recal_norm:  # noqa: N801
         self._weights = weights
 
     def __call__(self, unit: str, x: Tensor) -> tuple[Tensor, Stats]:
+        """Return the normalised tensor and the batch's statistics."""
         mean = _channel_mean(x)
         stats = mean, _channel_mean(tf.square(x - mean))
         return _normalise(self._weights, unit, x, stats), stats
 
     def skipped(self, unit: str) -> Stats:
+        """Return zeros."""
         zeros = tf.zeros_like(self._weights[f"{unit}/gamma"])
         return zeros, zeros
 
@@ -231,7 +237,8 @@ def _depth_branches(
     chains = [depth_chain(plan, stage, option) for option in range(3)]
 
     def branch(option: int) -> tuple[Tensor, dict[str, Stats]]:
-        y, stats = x, {}
+        y = x
+        stats: dict[str, Stats] = {}
         for other in (b for o, chain in enumerate(chains) if o != option for b in chain):
             stats |= _skip(other, norm)
         for block in chains[option]:

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Who is asked: the protocol, the builtin system and its parts, fresh processes."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from harness.config import Config, ConfigError
 from harness.environment import Environment, apply_environment
-from harness.evaluation.evaluator import Evaluator
 from harness.evaluation.batches import FixedBatches
+from harness.evaluation.evaluator import Evaluator
 from harness.evidence.records import EvalRecord, ResumeRecord, RunRecord
 from harness.fc2.provider import Provider, open_provider
 from harness.supernet.space import SKELETONS, check_crop

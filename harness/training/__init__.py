@@ -1,1 +1,1 @@
-"""TODO"""
+"""Steps to weights: trainer, clipping, schedule, checkpoints, the epoch log."""

@@ -119,10 +119,12 @@ class CheckpointStore:
     ----------
     folder : pathlib.Path
         ``RUN/checkpoints``; made when first saved to.
+    keep_all : bool, default False
+        Keep every checkpoint instead of ``best`` and ``last`` alone.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, keep_all: bool = False) -> None:
+        self._folder, self._keep_all = folder, keep_all
 
     def save(
         self,
@@ -147,7 +149,7 @@ class CheckpointStore:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         with (aside / "arrays.npz").open("wb") as file:
-            np.savez(file, allow_pickle=False, **dict(arrays))  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **dict(arrays))
             _sync(file.fileno())
         _write_synced(aside / "manifest.json", json.dumps(manifest, allow_nan=False))
         _sync_folder(aside)
@@ -155,7 +157,8 @@ class CheckpointStore:
         _sync_folder(self._folder)
         for pointer in ("last", "best") if best else ("last",):
             self._point(pointer, name)
-        self._discard_others()
+        if not self._keep_all:
+            self._discard_others()
         return digest
 
     def resolve(self, which: str) -> Path:

@@ -2,10 +2,13 @@
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from harness.config import Config
 from harness.evidence.records import EPOCH_FIELDS, EpochRecord, EvalRecord, Record
@@ -49,9 +52,20 @@ def epoch_row(
         expected_clip_checks=expected,
         clip_count=sums.clipped,
         clip_rate=sums.clipped / len(sums.norms),
-        **sums.norm_figures(),
+        **_norm_figures(sums.norms),
         **_scored(scores, progress.previous, config, rank),
     )
+
+
+def _norm_figures(norms: Sequence[float]) -> dict[str, Any]:
+    """Return mean and linear quantiles of exactly the norms that were checked."""
+    p50, p90, p99 = (float(q) for q in np.quantile(np.asarray(norms), [0.5, 0.9, 0.99]))
+    return {
+        "train_grad_norm_epoch_avg": math.fsum(norms) / len(norms),
+        "grad_norm_p50": p50,
+        "grad_norm_p90": p90,
+        "grad_norm_p99": p99,
+    }
 
 
 def _scored(
@@ -66,7 +80,7 @@ def _scored(
         every = config.eval.eval_every_epoch
         reason = f"no evaluation in this epoch (eval_every_epoch is {every})"
         return {**dict.fromkeys(names), "reasons": dict.fromkeys(names, reason)}
-    tau, reason = _tau(scores, previous, rank)
+    tau, undefined = _tau(scores, previous, rank)
     epe = scores.per_arch_epe
     return {
         "mean_epe_12": scores.mean_epe,
@@ -83,7 +97,7 @@ def _scored(
         "bn_recal_batch_hash": scores.bn_recal_batch_hash,
         "eval_pool_size": len(scores.archs),
         "zero_flow_epe": scores.zero_flow_epe,
-        "reasons": {"kendall_tau_prev": reason} if reason else {},
+        "reasons": {"kendall_tau_prev": undefined} if undefined else {},
     }
 
 

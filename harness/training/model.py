@@ -29,7 +29,7 @@ def initial_weight(seed: int, name: str, shape: tuple[int, ...]) -> Array:
     receptive = shape[0] * shape[1]
     limit = np.sqrt(6.0 / (receptive * (shape[2] + shape[3])))
     draws = uniform(seed, f"init/{name}", size=int(np.prod(shape)))
-    return ((2.0 * draws - 1.0) * limit).reshape(shape).astype(np.float32)
+    return np.asarray((2.0 * draws - 1.0) * limit, np.float32).reshape(shape)
 
 
 class Supernet:

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from harness.training.fairness import Counts, no_counts
 
 __all__ = ["EpochSums", "Previous", "Progress"]
@@ -37,16 +35,6 @@ class EpochSums:
     def loss(self) -> float:
         """Mean loss over all micro-batches of all archs."""
         return math.fsum(self.losses) / len(self.losses)
-
-    def norm_figures(self) -> dict[str, float]:
-        """Return mean and linear quantiles of exactly the norms that were checked."""
-        p50, p90, p99 = (float(q) for q in np.quantile(np.asarray(self.norms), [0.5, 0.9, 0.99]))
-        return {
-            "train_grad_norm_epoch_avg": math.fsum(self.norms) / len(self.norms),
-            "grad_norm_p50": p50,
-            "grad_norm_p90": p90,
-            "grad_norm_p99": p99,
-        }
 
 
 @dataclass(frozen=True)

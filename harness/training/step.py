@@ -10,7 +10,7 @@ import tensorflow as tf
 from harness.config import Config
 from harness.fc2.batch import Batch
 from harness.supernet.loss import multiscale_loss, weight_decay
-from harness.supernet.network import batch_norm, forward, frames_to_input
+from harness.supernet.network import BatchNorm, forward, frames_to_input
 from harness.training.adam import adam_step
 from harness.training.clipping import accumulate, clip, micro_weight
 from harness.training.fairness import Counts, add_cycle, fair_cycle
@@ -123,7 +123,7 @@ class TrainStep:
         moving = {u: (m.read_value(), v.read_value()) for u, (m, v) in model.moving.items()}
         loss, gradients, stats = loss_and_gradients(
             model, self._parts, self._config.train.weight_decay, arch, (frames, flow, valid),
-            lambda weights: batch_norm(weights, moving),
+            lambda weights: BatchNorm(weights, moving),
         )  # fmt: skip
         for unit, (mean, variance) in model.moving.items():
             mean.assign(stats[unit][0])

@@ -124,6 +124,10 @@ class Trainer:
             self._end_epoch()
         return "finished"
 
+    def surround(self, options: TrainerOptions, evaluate: Evaluate | None) -> None:
+        """Replace what surrounds training: observers, checkpoints, evaluation."""
+        self._options, self._evaluate = options, evaluate
+
     def _emit(self, record: Record) -> None:
         for observer in self._options.observers:
             observer(record)

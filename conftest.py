@@ -1,0 +1,8 @@
+"""Options, fixtures and hooks for every test of the project."""
+
+import os
+
+# Loaded before TensorFlow, whose import takes seconds and reads these once.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+pytest_plugins = ["harness.pytest_plugin", "fixtures.frames"]

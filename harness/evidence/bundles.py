@@ -1,0 +1,198 @@
+"""What the relations look at: observations that belong together, one class per question."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.evidence.observations import (
+    Arrays,
+    Evaluation,
+    Recalibration,
+    ServedBatch,
+    Training,
+)
+
+__all__ = [
+    "CheckpointPair",
+    "Digests",
+    "FiniteEvidence",
+    "Oracle",
+    "PlantedNan",
+    "Purity",
+    "RecalHashes",
+    "RecalPair",
+    "Recomputation",
+    "Repeat",
+    "Response",
+    "Resume",
+    "Served",
+    "TrainingDraws",
+    "TwoWays",
+]
+
+Digests = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The same checkpoint evaluated twice; `expected` selects from the first evaluation."""
+
+    first: Evaluation
+    again: Evaluation
+    how: str
+    prefix: bool = False
+
+
+@dataclass(frozen=True)
+class Served:
+    """Evaluation batches, served twice, beside an independent decode of the same files.
+
+    Attributes
+    ----------
+    crop : (height, width), px
+    batch_size : int
+    split : tuple of str
+        Every sample id of the split, sorted.
+    batches, again : sequence of ServedBatch
+    decoded : mapping of str to (frames, flow)
+        Uncropped: (H, W, 6) uint8 BGR and (H, W, 2) float32, px.
+    """
+
+    crop: tuple[int, int]
+    batch_size: int
+    split: tuple[str, ...]
+    batches: Sequence[ServedBatch]
+    again: Sequence[ServedBatch]
+    decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class TrainingDraws:
+    """Training batches of two epochs, the first one served twice, and another seed's."""
+
+    full_pass: bool
+    random_crop: bool
+    split: tuple[str, ...]
+    planned_sizes: tuple[int, ...]
+    first: Sequence[ServedBatch]
+    first_again: Sequence[ServedBatch]
+    second: Sequence[ServedBatch]
+    other_seed: Sequence[ServedBatch]
+    decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Purity:
+    """Complete state, and the next training draws, before and after an evaluation."""
+
+    before: Digests
+    after: Digests
+    draws_before: tuple[str, ...]
+    draws_after: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TwoWays:
+    """The same training done in two ways that must not differ."""
+
+    one: str
+    other: str
+    states: tuple[Digests, Digests]
+    trainings: tuple[Training, Training]
+
+
+@dataclass(frozen=True)
+class RecalPair:
+    """One arch recalibrated twice, with other moving statistics in between.
+
+    ``disturbed`` is how many moving statistics were changed; ``moving`` are the
+    statistics that the model held before the first recalibration.
+    """
+
+    first: Recalibration
+    second: Recalibration
+    disturbed: int
+    moving: Arrays
+
+
+@dataclass(frozen=True)
+class RecalHashes:
+    """Recalibration batch hashes by where they were taken, and with one pixel changed."""
+
+    fixed: bool
+    hashes: Mapping[str, str]
+    one_pixel_changed: str
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Known answers of the metric: case, expected EPE per sample, found, px."""
+
+    cases: Sequence[tuple[str, Sequence[float], Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class Recomputation:
+    """Residual outputs, labels and the EPE that the system reported for them.
+
+    ``rows`` hold arch, sample ids, three outputs (B, h, w, >= 2), label, valid and the
+    reported per-sample EPE, px; ``reported`` maps an arch to its reported EPE.
+    """
+
+    rows: Sequence[
+        tuple[
+            str, tuple[str, ...], Sequence[NDArray[Any]], NDArray[Any], NDArray[Any],
+            tuple[float, ...],
+        ]
+    ]  # fmt: skip
+    reported: Mapping[str, float]
+    zero_flow: float
+
+
+@dataclass(frozen=True)
+class Response:
+    """A pool's scores, and what they become when one output head's kernels change."""
+
+    base: Evaluation
+    changed: Mapping[str, Evaluation]
+
+
+@dataclass(frozen=True)
+class Resume:
+    """State and records of a straight run and of one cut, restored in a fresh process."""
+
+    cut: str
+    straight: Digests
+    resumed: Digests
+    straight_steps: tuple[tuple[object, ...], ...]
+    resumed_steps: tuple[tuple[object, ...], ...]
+    straight_rows: tuple[Mapping[str, Any], ...]
+    resumed_rows: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class CheckpointPair:
+    """State before saving, and after restoring into a system whose state was disturbed."""
+
+    saved: Digests
+    disturbed: Digests
+    restored: Digests
+
+
+@dataclass(frozen=True)
+class FiniteEvidence:
+    """Named numbers that must all be finite: weights, gradients, statistics, scores."""
+
+    groups: Mapping[str, Arrays]
+
+
+@dataclass(frozen=True)
+class PlantedNan:
+    """What happened when training met a planted NaN."""
+
+    variable: str
+    error: str | None
+    message: str

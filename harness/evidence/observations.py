@@ -1,0 +1,167 @@
+"""What a system showed when it was driven: evidence with arrays, in memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.evidence.records import EpochRecord, StepRecord
+
+__all__ = [
+    "Arrays",
+    "Check",
+    "Description",
+    "Evaluation",
+    "Recalibration",
+    "ServedBatch",
+    "Training",
+]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a system is and which calls it can answer.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    can : frozenset of str
+        Names of protocol methods that it implements. A relation that needs another one is
+        reported as not applicable, by name.
+    heads : mapping of str to tuple of str
+        Output head to the names (in ``state()``) of its kernels.
+    version : str
+        Of the system under test.
+    """
+
+    name: str
+    can: frozenset[str]
+    heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class ServedBatch:
+    """A batch as the system served it.
+
+    Attributes
+    ----------
+    ids : tuple of str
+        Sample ids: path below the split without the member suffix.
+    windows : tuple of (top, left, height, width)
+        Crop windows in px.
+    frames : numpy.ndarray
+        Shape (B, H, W, 6), uint8, BGR of both frames.
+    flow : numpy.ndarray
+        Shape (B, H, W, 2), float32, px.
+    valid : numpy.ndarray
+        Shape (B, H, W), bool.
+    flow_clip : float or None
+        Clip on the labels, px.
+    digest : str
+        The system's own digest of the batch.
+    """
+
+    ids: tuple[str, ...]
+    windows: tuple[tuple[int, int, int, int], ...]
+    frames: NDArray[np.uint8]
+    flow: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    flow_clip: float | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One clip check: epoch, step, norm before, and norm of what was applied."""
+
+    epoch: int
+    step: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a stretch of training did.
+
+    Attributes
+    ----------
+    planned_sizes : tuple of int
+        Planned batch sizes of one epoch, from data and configuration.
+    batch_size, micro_batch, position, threshold
+        Of the configuration: samples, samples, clip position, global norm.
+    steps, epochs : tuple of record
+        In order.
+    checks : tuple of Check
+        Every clip check made.
+    losses : tuple of float
+        Every micro-batch's mean loss.
+    """
+
+    planned_sizes: tuple[int, ...]
+    batch_size: int
+    micro_batch: int
+    position: str
+    threshold: float
+    steps: tuple[StepRecord, ...]
+    epochs: tuple[EpochRecord, ...]
+    checks: tuple[Check, ...]
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation.
+
+    Attributes
+    ----------
+    archs : tuple of str
+        As asked, in order.
+    per_arch_epe : tuple of float
+        Reported EPE, px.
+    per_sample : mapping of str to tuple of float
+        Arch to EPE per sample, px.
+    mean_epe : float
+        Reported mean over the pool, px.
+    zero_flow_epe : float
+        EPE of the all-zero flow, px.
+    eval_batch_hash, bn_recal_batch_hash, stats_digest : str
+        Digests.
+    """
+
+    archs: tuple[str, ...]
+    per_arch_epe: tuple[float, ...]
+    per_sample: Mapping[str, tuple[float, ...]]
+    mean_epe: float
+    zero_flow_epe: float
+    eval_batch_hash: str
+    bn_recal_batch_hash: str
+    stats_digest: str
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """One recalibration of one arch.
+
+    Attributes
+    ----------
+    arch : str
+        The arch code.
+    stats : mapping of str to (mean, variance)
+        Per unit that runs, each of shape (channels,).
+    inputs : mapping of str to tuple of numpy.ndarray
+        Per unit, its input in every recalibration batch, (B, h, w, channels), float32.
+    batch_hash : str
+        Digest of the batches.
+    """
+
+    arch: str
+    stats: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    inputs: Mapping[str, tuple[NDArray[np.float32], ...]]
+    batch_hash: str

@@ -1,0 +1,230 @@
+"""pytest options, header, the gate fixture and the terminal section with the verdict."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from harness import __version__
+from harness.config import Config, ConfigError, load_config
+from harness.relations import RELATIONS, Outcome
+
+__all__ = ["Gate", "Judgement"]
+
+_GROUP = "samebits"
+_TIERS = ("quick", "full", "nightly")
+_JUDGEMENTS = pytest.StashKey[dict[str, "Judgement"]]()
+_ENVIRONMENT = pytest.StashKey[dict[str, Any]]()
+_NOTES = pytest.StashKey[list[str]]()
+_CONFIGURED = pytest.StashKey["Config | None"]()
+
+_OPTIONS: tuple[tuple[str, str, str, str], ...] = (
+    ("--system", "NAME", "builtin", "what is tested: builtin or MODULE:CLASS"),
+    ("--config", "FILE", "", "the run's YAML configuration; default: the embedded one"),
+    ("--fc2-root", "DIR", "", "folder with train/ and val/; default: synthetic frames"),
+    ("--tier", "TIER", "quick", "how much is checked: quick, full or nightly"),
+    ("--gate-file", "FILE", "", "write the verdict as JSON, for `harness train --require-gate`"),
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One relation's verdict, as the terminal section shows it."""
+
+    relation: str
+    promise: str
+    verdict: Literal["holds", "BROKEN", "n/a", "error"]
+    text: str
+    warnings: tuple[str, ...] = ()
+    violations: tuple[str, ...] = ()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options, each also an ini key."""
+    group = parser.getgroup(_GROUP, "samebits: invariants of supernet training")
+    for flag, metavar, default, text in _OPTIONS:
+        name = flag[2:].replace("-", "_")
+        shown = f" (default: {default})" if default else ""
+        group.addoption(flag, dest=f"samebits_{name}", metavar=metavar, help=text + shown)
+        parser.addini(f"samebits_{name}", text, default=default)
+
+
+def option(config: pytest.Config, name: str) -> str:
+    """Return an option's value: command line, then ini, then default."""
+    given = config.getoption(f"samebits_{name}")
+    return str(given if given is not None else config.getini(f"samebits_{name}"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Validate the options before anything is collected."""
+    tier = option(config, "tier")
+    if tier not in _TIERS:
+        msg = f"--tier: expected one of {', '.join(_TIERS)}, got {tier!r}"
+        raise pytest.UsageError(msg)
+    config.stash[_JUDGEMENTS] = {}
+    try:
+        config.stash[_CONFIGURED] = _configured(config)
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _configured(config: pytest.Config) -> Config | None:
+    """Return the researcher's configuration, None for the embedded default."""
+    from harness.commands.common import with_fc2_root
+
+    path, root = option(config, "config"), option(config, "fc2_root")
+    if not path and not root:
+        return None
+    if path and not root and not Path(load_config(Path(path)).data.split_dir("train")).is_dir():
+        folder = load_config(Path(path)).data.split_dir("train")
+        msg = f"--config {path}: no folder {folder}; name the data with --fc2-root DIR"
+        raise ConfigError(msg)
+    base = load_config(Path(path)) if path else Config()
+    return with_fc2_root(base, Path(root) if root else None)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what is gated, on which data."""
+    chosen = config.stash[_CONFIGURED]
+    data = "embedded synthetic frames" if chosen is None else str(chosen.data.split_dir("train"))
+    return [
+        f"samebits {__version__}: system {option(config, 'system')}, tier "
+        f"{option(config, 'tier')}, data {data}"
+    ]
+
+
+@dataclass
+class Gate:
+    """Checks relations on the system under test and keeps the judgements.
+
+    Attributes
+    ----------
+    book : Book
+        Makes the evidence.
+    judgements : dict
+        By relation id, shown after the tests.
+    """
+
+    book: Any
+    judgements: dict[str, Judgement] = field(repr=False)
+
+    def check(self, relation: str) -> None:
+        """Require that a relation holds.
+
+        Skips, by name, where the system cannot give the evidence.
+        """
+        __tracebackhide__ = True
+        spec = RELATIONS[relation]
+        absent = [call for call in spec.calls if call not in self.book.describe().can]
+        if absent:
+            reason = f"the system does not offer {', '.join(absent)}"
+            self.judgements[relation] = Judgement(relation, spec.promise, "n/a", reason)
+            pytest.skip(f"{relation}: not applicable: {reason}")
+        try:
+            found: Outcome = spec.check(self.book[spec.needs])
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.judgements[relation] = Judgement(relation, spec.promise, "error", text)
+            raise
+        broken = tuple(str(violation) for violation in found.violations)
+        verdict: Literal["holds", "BROKEN"] = "BROKEN" if broken else "holds"
+        text = broken[0] if broken else found.figures
+        self.judgements[relation] = Judgement(
+            relation, spec.promise, verdict, text, found.warnings, broken
+        )
+        if broken:
+            lines = "\n".join(f"  - {line}" for line in broken)
+            pytest.fail(
+                f"Broken promise: {spec.promise} [{relation}]\n{lines}\n"
+                f"What it usually means: {spec.hint}",
+                pytrace=False,
+            )
+
+
+@pytest.fixture(scope="session")
+def gate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    """Return the gate on the system, configuration and data that were asked for."""
+    from harness.environment import apply_environment
+    from harness.scenarios.setting import (
+        embedded_config,
+        gate_config,
+        link_gate_frames,
+        shrunk,
+    )
+
+    config, folder = request.config, tmp_path_factory.mktemp("gate")
+    chosen = config.stash[_CONFIGURED]
+    if chosen is None:
+        setting = embedded_config(request.getfixturevalue("embedded_frames"))
+    else:
+        linked, note = link_gate_frames(chosen, folder / "frames")
+        setting = gate_config(linked)
+        config.stash[_NOTES] = [note, "shrunk: " + ", ".join(shrunk(linked, setting))]
+    environment = apply_environment(setting)
+    config.stash[_ENVIRONMENT] = environment.as_dict()
+    from harness.scenarios.book import Book
+    from harness.scenarios.measuring import SCENARIOS
+    from harness.systems.fresh import load_factory
+
+    spec = option(config, "system")
+    tree = setting.model_dump(mode="json", by_alias=True)
+    return Gate(Book(load_factory(spec), spec, tree, folder, SCENARIOS), config.stash[_JUDGEMENTS])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Show each promise in one line; the last line is the verdict."""
+    judgements = list(config.stash[_JUDGEMENTS].values())
+    if not judgements:
+        return
+    write = terminalreporter.write_line
+    terminalreporter.section("samebits: promises")
+    for note in config.stash.get(_NOTES, []):
+        write(note)
+    width = max(len(j.relation) for j in judgements)
+    colours = {"holds": {"green": True}, "n/a": {"yellow": True}}
+    for j in judgements:
+        colour = colours.get(j.verdict, {"red": True, "bold": True})
+        write(f"{j.verdict:6} {j.relation:{width}}  {j.text}", **colour)
+    for j in judgements:
+        for warning in j.warnings:
+            write(f"warning: {j.relation}: {warning}", yellow=True)
+    verdict, line = _verdict(judgements, failed=bool(terminalreporter.stats.get("failed")))
+    _write_gate_file(config, judgements, verdict)
+    write(line, green=verdict == "green", red=verdict != "green", bold=True)
+
+
+def _verdict(judgements: list[Judgement], *, failed: bool) -> tuple[str, str]:
+    count = {
+        v: sum(j.verdict == v for j in judgements) for v in ("holds", "BROKEN", "n/a", "error")
+    }
+    bad = count["BROKEN"] + count["error"]
+    verdict = "red" if bad or failed else "green"
+    text = f"{count['holds']} promises hold"
+    if bad:
+        text += f", {count['BROKEN']} broken, {count['error']} could not be checked"
+    if failed and not bad:
+        text += ", but other tests failed"
+    if count["n/a"]:
+        text += f", {count['n/a']} not applicable"
+    return verdict, f"GATE {verdict.upper()}: {text}"
+
+
+def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict: str) -> None:
+    path = option(config, "gate_file")
+    if not path:
+        return
+    from harness.systems.identity import run_identity
+
+    chosen = config.stash[_CONFIGURED]
+    result = {
+        "verdict": verdict,
+        "version": __version__,
+        "system": option(config, "system"),
+        "tier": option(config, "tier"),
+        "identity": None if chosen is None else run_identity(chosen),
+        "environment": config.stash.get(_ENVIRONMENT, {}),
+        "relations": {j.relation: {"verdict": j.verdict, "text": j.text} for j in judgements},
+    }
+    Path(path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

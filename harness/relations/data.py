@@ -1,0 +1,158 @@
+"""The pixels that are served are the pixels on disk, in the declared order and window."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.evidence.bundles import Served, TrainingDraws
+from harness.evidence.observations import ServedBatch
+from harness.relations.base import Outcome, Violation, outcome
+
+__all__ = ["eval_crop_is_centred", "eval_order_is_fixed", "training_draws_are_declared"]
+
+Decoded = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
+_UNKNOWN = 1e9
+
+
+def eval_crop_is_centred(evidence: Served) -> Outcome:
+    """Require the centre window, the same for both frames and the flow, pixel by pixel."""
+    violations: list[Violation] = []
+    seen = 0
+    for batch in evidence.batches:
+        for position, sample in enumerate(batch.ids):
+            seen += 1
+            frames, _ = evidence.decoded[sample]
+            height, width = frames.shape[:2]
+            rows, columns = height - evidence.crop[0], width - evidence.crop[1]
+            centre = (rows // 2, columns // 2, *evidence.crop)
+            if batch.windows[position] != centre:
+                violations.append(
+                    Violation(
+                        f"eval sample {sample}, window (top, left, height, width)", str(centre),
+                        str(batch.windows[position]),
+                    )
+                )  # fmt: skip
+            violations += _pixels(batch, position, centre, evidence.decoded)
+    crop = f"{evidence.crop[0]}x{evidence.crop[1]}"
+    figures = f"{seen} samples, crop {crop}, equal to an independent decode"
+    return outcome(violations[:6], seen, figures)
+
+
+def _pixels(
+    batch: ServedBatch, position: int, window: tuple[int, ...], decoded: Decoded
+) -> list[Violation]:
+    """Compare a served sample with the window of an independent decode."""
+    sample = batch.ids[position]
+    top, left, height, width = window
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    frames = decoded[sample][0][rows, columns]
+    raw = decoded[sample][1][rows, columns]
+    known = np.asarray((np.abs(raw) <= _UNKNOWN).all(axis=-1))
+    flow = np.where(known[..., np.newaxis], raw, np.float32(0))
+    if batch.flow_clip is not None:
+        flow = np.clip(flow, -batch.flow_clip, batch.flow_clip)
+    served = {
+        "img_0 (BGR)": (frames[..., :3], batch.frames[position][..., :3]),
+        "img_1 (BGR)": (frames[..., 3:], batch.frames[position][..., 3:]),
+        "flow": (flow, batch.flow[position]),
+        "valid": (known, batch.valid[position]),
+    }
+    return [
+        violation
+        for name, (expected, found) in served.items()
+        if (violation := _first_difference(f"sample {sample}, {name}", expected, found))
+    ]
+
+
+def _first_difference(where: str, expected: Any, found: Any) -> Violation | None:
+    if expected.shape != found.shape:
+        return Violation(where, f"shape {expected.shape}", f"shape {found.shape}")
+    if np.array_equal(expected, found):
+        return None
+    different = expected != found
+    place = tuple(int(i) for i in np.argwhere(different)[0])
+    share = 100.0 * float(different.mean())
+    return Violation(
+        f"{where}, at {place}", str(expected[place]), f"{found[place]} ({share:.1f} % differ)"
+    )
+
+
+def eval_order_is_fixed(evidence: Served) -> Outcome:
+    """Require the split's first samples in sorted order, each once, equal when asked again."""
+    served = [sample for batch in evidence.batches for sample in batch.ids]
+    expected = list(evidence.split[: len(served)])
+    violations = [
+        Violation(f"eval position {i}", want, got)
+        for i, (want, got) in enumerate(zip(expected, served, strict=False))
+        if want != got
+    ][:3]
+    if len(served) != len(expected):
+        violations.append(
+            Violation("eval samples", f"at most {len(evidence.split)}", str(len(served)))
+        )
+    first = [batch.digest for batch in evidence.batches]
+    again = [batch.digest for batch in evidence.again]
+    if first != again:
+        violations.append(Violation("eval batches served again", first[0], again[0]))
+    if len(set(first)) != len(first):
+        violations.append(Violation("eval batch digests", "all distinct", "a batch is repeated"))
+    partial = [len(b.ids) for b in evidence.batches[:-1] if len(b.ids) != evidence.batch_size]
+    if partial:
+        violations.append(
+            Violation("eval batch sizes", f"{evidence.batch_size} but for the last", str(partial))
+        )
+    figures = f"{len(first)} batches, {len(served)} of {len(evidence.split)} samples, in order"
+    return outcome(violations, len(served), figures)
+
+
+def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
+    """Require declared training draws: a permutation per epoch, new each epoch, per seed."""
+    first = _ids(evidence.first)
+    violations: list[Violation] = []
+    sizes = [len(batch.ids) for batch in evidence.first]
+    if sizes != list(evidence.planned_sizes):
+        violations.append(
+            Violation("training batch sizes", str(list(evidence.planned_sizes)), str(sizes))
+        )
+    if evidence.full_pass and sorted(first) != sorted(evidence.split):
+        missing = sorted(set(evidence.split) - set(first))
+        violations.append(
+            Violation(
+                "full pass", f"each of {len(evidence.split)} samples once",
+                f"{len(first)} draws of {len(set(first))} samples, missing {missing[:3]}",
+            )
+        )  # fmt: skip
+    if set(first) - set(evidence.split):
+        violations.append(Violation("training ids", "ids of the split", str(set(first))))
+    violations += _two_sided(evidence)
+    for batch in evidence.first:
+        for position in range(len(batch.ids)):
+            violations += _pixels(batch, position, batch.windows[position], evidence.decoded)
+    figures = f"{len(first)} draws in {len(sizes)} batches; epochs and seeds differ"
+    return outcome(violations[:6], len(first), figures)
+
+
+def _ids(batches: Sequence[ServedBatch]) -> list[str]:
+    return [sample for batch in batches for sample in batch.ids]
+
+
+def _draws(batches: Sequence[ServedBatch]) -> list[tuple[str, tuple[int, ...]]]:
+    return [d for batch in batches for d in zip(batch.ids, batch.windows, strict=True)]
+
+
+def _two_sided(evidence: TrainingDraws) -> list[Violation]:
+    first = _draws(evidence.first)
+    violations = []
+    if _draws(evidence.first_again) != first:
+        violations.append(Violation("epoch 1 served again", "the same draws", "others"))
+    for name, other in (("epoch 2", evidence.second), ("another seed", evidence.other_seed)):
+        if _draws(other) == first:
+            violations.append(Violation(f"draws of {name}", "others than epoch 1", "the same"))
+        if _ids(other) == _ids(evidence.first):
+            violations.append(Violation(f"order of {name}", "another than epoch 1", "the same"))
+    windows = {window for _, window in first}
+    if evidence.random_crop and len(first) > 1 and len(windows) == 1:
+        violations.append(Violation("random crops", "several windows", f"one: {windows}"))
+    return violations

@@ -1,0 +1,142 @@
+"""The metric: known answers, an independent recomputation, and whether it is alive."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.evidence.bundles import Oracle, Recomputation, Response
+from harness.relations.base import Outcome, Violation, outcome
+
+__all__ = [
+    "accumulate_residuals",
+    "independent_epe",
+    "metric_gives_known_answers",
+    "metric_is_alive",
+    "metric_is_recomputed",
+    "resize_legacy_bilinear",
+]
+
+_RELATIVE = 1e-5
+"""Float32 network outputs, summed over three scales, against float64."""
+
+_ORACLE = 1e-4
+"""px, absolute, for answers of 0 and 5 px."""
+
+
+def resize_legacy_bilinear(x: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Resize (B, h, w, C) with source = target * (in / out), as TensorFlow 1 does."""
+    values = np.asarray(x, np.float64)
+    for axis, target in ((1, size[0]), (2, size[1])):
+        length = values.shape[axis]
+        position = np.arange(target) * (length / target)
+        low = np.floor(position).astype(int)
+        high = np.minimum(low + 1, length - 1)
+        share = (position - low).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
+        values = values.take(low, axis) * (1 - share) + values.take(high, axis) * share
+    return values
+
+
+def accumulate_residuals(outputs: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """Return the flow that residual outputs, coarse to fine, add up to, (B, H, W, 2), px."""
+    total = np.asarray(outputs[0], np.float64)[..., :2]
+    for residual in outputs[1:]:
+        height, width = residual.shape[1:3]
+        total = resize_legacy_bilinear(total, (height, width)) + residual[..., :2]
+    return total
+
+
+def independent_epe(flow: NDArray[Any], label: NDArray[Any], valid: NDArray[Any]) -> list[float]:
+    """Return each sample's mean Euclidean distance over its valid pixels, px, in float64."""
+    distance = np.hypot(*np.moveaxis(np.asarray(flow, np.float64) - label, -1, 0))
+    return [math.fsum(d[v]) / int(v.sum()) for d, v in zip(distance, valid, strict=True)]
+
+
+def metric_gives_known_answers(evidence: Oracle) -> Outcome:
+    """Require EPE 0 for a perfect prediction and 5 px for ground truth plus (3, 4)."""
+    violations = []
+    for case, expected, found in evidence.cases:
+        for sample, (want, got) in enumerate(itertools.zip_longest(expected, found)):
+            if want is None or got is None or not abs(want - got) <= _ORACLE:
+                violations.append(
+                    Violation(f"EPE of {case}, sample {sample}", f"{want} px", f"{got} px")
+                )
+                break
+    figures = f"{len(evidence.cases)} known answers: {', '.join(c for c, *_ in evidence.cases)}"
+    return outcome(violations, len(evidence.cases), figures)
+
+
+def metric_is_recomputed(evidence: Recomputation) -> Outcome:
+    """Require the reported EPE equal to one recomputed from the outputs by other code."""
+    violations: list[Violation] = []
+    worst = 0.0
+    per_arch: dict[str, list[float]] = {}
+    for arch, ids, outputs, label, valid, reported in evidence.rows:
+        again = independent_epe(accumulate_residuals(outputs), label, valid)
+        last = independent_epe(outputs[-1][..., :2], label, valid)
+        per_arch.setdefault(arch, []).extend(again)
+        for sample, want, got, alone in zip(ids, again, reported, last, strict=True):
+            error = abs(want - got) / max(want, 1e-12)
+            worst = max(worst, error)
+            if not error <= _RELATIVE:
+                what = (
+                    "the last residual scores that alone"
+                    if (abs(alone - got) <= 1e-3 * alone)
+                    else f"relative {error:.1e}"
+                )
+                violations.append(
+                    Violation(f"arch {arch}, sample {sample}: EPE of the accumulated flow",
+                              f"{want:.6f} px", f"{got:.6f} px ({what})")
+                )  # fmt: skip
+    for arch, samples in per_arch.items():
+        mean, reported_mean = math.fsum(samples) / len(samples), evidence.reported[arch]
+        if not math.isclose(mean, reported_mean, rel_tol=_RELATIVE):
+            violations.append(
+                Violation(f"arch {arch}: mean over {len(samples)} samples, each weighing the same",
+                          f"{mean:.6f} px", f"{reported_mean:.6f} px")
+            )  # fmt: skip
+    seen = sum(len(samples) for samples in per_arch.values())
+    figures = f"{len(per_arch)} archs, {seen} sample scores, worst relative error {worst:.1e}"
+    return outcome(violations[:6], seen, figures)
+
+
+def metric_is_alive(evidence: Response) -> Outcome:
+    """Require the EPE to respond to each output head, and to differ between archs.
+
+    Decided by response and not by level: early in training a live metric may well score
+    worse than an all-zero flow, so that level only warns.
+    """
+    base, violations = evidence.base, []
+    for head, changed in evidence.changed.items():
+        still = [
+            arch for arch in base.archs if base.per_sample[arch] == changed.per_sample.get(arch)
+        ]
+        if still:
+            violations.append(
+                Violation(f"EPE after changing the kernels of {head}", "another EPE",
+                          f"the same for {len(still)} of {len(base.archs)} archs: the metric "
+                          "does not see this scale")
+            )  # fmt: skip
+    by_score: dict[tuple[float, ...], list[str]] = {}
+    for arch in base.archs:
+        by_score.setdefault(base.per_sample[arch], []).append(arch)
+    violations += [
+        Violation(f"EPE of archs {', '.join(twins)}", "different", "equal sample by sample")
+        for twins in by_score.values()
+        if len(twins) > 1
+    ]
+    spread = max(base.per_arch_epe) - min(base.per_arch_epe)
+    warning: tuple[str, ...] = ()
+    if not base.mean_epe < base.zero_flow_epe:
+        warning = (
+            f"mean EPE {base.mean_epe:.3f} px is not below the {base.zero_flow_epe:.3f} px that "
+            "an all-zero flow scores (expected of an untrained net, not of a trained one)",
+        )
+    figures = (
+        f"{len(evidence.changed)} heads move the EPE; {len(by_score)} of {len(base.archs)} archs "
+        f"distinct, spread {spread:.4f} px"
+    )
+    return outcome(violations, min(len(evidence.changed), len(base.archs)), figures, warning)

@@ -1,0 +1,141 @@
+"""The evidence book: each scenario drives the system once, and its evidence is kept."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.evidence.observations import Description, Evaluation, Training
+from harness.systems.fresh import FreshCalls, start_fresh, state_digests
+from harness.systems.protocol import System
+
+__all__ = ["Book", "Trained", "changed", "evaluation_from_json"]
+
+Tree = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The system after two epochs, with checkpoints of the way there.
+
+    Attributes
+    ----------
+    system : System
+        In the state of checkpoint ``end``.
+    start, cut, end : str
+        Checkpoint folders before training, after epoch 1 and after epoch 2.
+    first, second : Training
+        What each epoch did.
+    cut_state, end_state : dict
+        Digests by array.
+    fresh : FreshCalls
+        A process that resumes from ``cut``, and evaluates ``end``.
+    """
+
+    system: System
+    start: str
+    cut: str
+    end: str
+    first: Training
+    second: Training
+    cut_state: dict[str, str]
+    end_state: dict[str, str]
+    fresh: FreshCalls
+
+
+@dataclass
+class Book:
+    """Makes evidence on demand and remembers it.
+
+    Parameters
+    ----------
+    factory : callable
+        Returns a new, unopened system in this process.
+    spec : str
+        The same system for a fresh process: ``builtin`` or ``MODULE:CLASS``.
+    config : mapping
+        Configuration tree of the gate.
+    folder : pathlib.Path
+        For checkpoints and altered copies of data.
+    scenarios : mapping
+        Name to function of the book.
+    """
+
+    factory: Callable[[], System]
+    spec: str
+    config: Tree
+    folder: Path
+    scenarios: Mapping[str, Callable[["Book"], Any]]
+    _kept: dict[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a scenario's evidence, making it on first use.
+
+        Raises
+        ------
+        KeyError
+            If there is no such scenario.
+        """
+        if name not in self._kept:
+            if name not in self.scenarios:
+                msg = f"no scenario {name!r}, expected one of {', '.join(self.scenarios)}"
+                raise KeyError(msg)
+            self._kept[name] = self.scenarios[name](self)
+        return self._kept[name]
+
+    def open(self, **sections: Tree) -> System:
+        """Return a new system, opened on the gate's configuration with changed keys."""
+        system = self.factory()
+        system.open(changed(self.config, **sections))
+        return system
+
+    def describe(self) -> Description:
+        """Return the system's description without opening it."""
+        return self.factory().describe()
+
+    @property
+    def trained(self) -> Trained:
+        """The trained system that most scenarios share."""
+        if "trained" not in self._kept:
+            self._kept["trained"] = _train(self)
+        return self._kept["trained"]  # type: ignore[no-any-return]
+
+
+def changed(config: Tree, **sections: Tree) -> dict[str, Any]:
+    """Return a deep copy of a configuration tree with keys of sections replaced."""
+    tree = copy.deepcopy(dict(config))
+    for section, values in sections.items():
+        tree[section] = {**tree.get(section, {}), **values}
+    return tree
+
+
+def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
+    """Rebuild an evaluation that another process returned."""
+    values = dict(data)
+    for name in ("archs", "per_arch_epe"):
+        values[name] = tuple(values[name])
+    values["per_sample"] = {arch: tuple(epe) for arch, epe in values["per_sample"].items()}
+    return Evaluation(**values)
+
+
+def _train(book: Book) -> Trained:
+    system = book.open()
+    start, cut, end = (str(book.folder / "checkpoints" / n) for n in ("start", "cut", "end"))
+    system.save(start)
+    first = system.train(1)
+    cut_state = state_digests(system.state())
+    system.save(cut)
+    second = system.train(2)
+    end_state = state_digests(system.state())
+    system.save(end)
+    fresh = start_fresh(
+        book.spec, book.config,
+        [
+            ("restore", {"path": cut}), ("state", {}), ("train", {"epochs": 2}), ("state", {}),
+            ("restore", {"path": end}), ("evaluate", {}),
+            ("batches", {"role": "recal"}), ("batches", {"role": "eval"}),
+        ],
+        book.folder / "fresh",
+    )  # fmt: skip
+    return Trained(system, start, cut, end, first, second, cut_state, end_state, fresh)

@@ -1,0 +1,245 @@
+"""Scenarios around data, evaluation, recalibration and the metric."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.evidence.bundles import (
+    Oracle,
+    RecalHashes,
+    RecalPair,
+    Recomputation,
+    Repeat,
+    Response,
+    Served,
+    TrainingDraws,
+)
+from harness.evidence.observations import Evaluation, ServedBatch
+from harness.scenarios import runs
+from harness.scenarios.book import Book, evaluation_from_json
+from harness.scenarios.decode import decode_independently
+from harness.scenarios.setting import link_samples
+
+__all__ = ["SCENARIOS"]
+
+
+def _split(book: Book, split: str) -> Path:
+    data = book.config["data"]
+    return Path(data.get("base_path", "."), data.get(f"{split}_dir", split))
+
+
+def _listed(folder: Path) -> tuple[str, ...]:
+    """Return the split's sample ids, found in another way than the provider's."""
+    suffix = "-img_0.png"
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob(f"*{suffix}"))
+    return tuple(sorted(name.removesuffix(suffix) for name in found))
+
+
+def _decoded(folder: Path, batches: Iterable[ServedBatch]) -> dict[str, Any]:
+    ids = dict.fromkeys(sample for batch in batches for sample in batch.ids)
+    return {sample: decode_independently(folder, sample) for sample in ids}
+
+
+def _base(book: Book) -> Evaluation:
+    return book["base_evaluation"]  # type: ignore[no-any-return]
+
+
+def base_evaluation(book: Book) -> Evaluation:
+    """Evaluate the trained system once."""
+    return book.trained.system.evaluate()
+
+
+def repeat_again(book: Book) -> Repeat:
+    """Evaluate again in the same process."""
+    return Repeat(_base(book), book.trained.system.evaluate(), "evaluated again")
+
+
+def repeat_fresh(book: Book) -> Repeat:
+    """Evaluate the saved checkpoint in a fresh process."""
+    again = evaluation_from_json(runs.fresh_results(book)["evaluation"])
+    return Repeat(_base(book), again, "in a fresh process")
+
+
+def repeat_permuted(book: Book) -> Repeat:
+    """Evaluate the pool in reversed order."""
+    again = book.trained.system.evaluate(tuple(reversed(_base(book).archs)))
+    return Repeat(_base(book), again, "pool reversed")
+
+
+def repeat_subset(book: Book) -> Repeat:
+    """Evaluate one arch of the pool alone, and not the first."""
+    again = book.trained.system.evaluate(_base(book).archs[-1:])
+    return Repeat(_base(book), again, "one arch alone")
+
+
+def repeat_prefix(book: Book) -> Repeat:
+    """Evaluate on fewer batches per arch."""
+    again = book.trained.system.evaluate(batches_per_arch=2)
+    return Repeat(_base(book), again, "K = 2", prefix=True)
+
+
+def served(book: Book) -> Served:
+    """Ask for the evaluation batches twice and decode the same files independently."""
+    system = book.open()
+    batches, again = system.batches("eval"), system.batches("eval")
+    system.close()
+    evaluation, data, train = (book.config.get(s, {}) for s in ("eval", "data", "train"))
+    crop = evaluation.get("crop") or (data["input_height"], data["input_width"])
+    folder = _split(book, "val")
+    return Served(
+        tuple(crop), evaluation.get("batch_size") or train["batch_size"], _listed(folder),
+        batches, again, _decoded(folder, batches),
+    )  # fmt: skip
+
+
+def draws(book: Book) -> TrainingDraws:
+    """Ask for two training epochs, the first one twice, and for another seed's first one."""
+    system, other = book.open(), book.open(runtime={"seed": book.config["runtime"]["seed"] + 1})
+    first, again = system.batches("train", epoch=1), system.batches("train", epoch=1)
+    second, other_seed = system.batches("train", epoch=2), other.batches("train", epoch=1)
+    system.close()
+    other.close()
+    train, folder = book.config["train"], _split(book, "train")
+    split = _listed(folder)
+    full = train.get("epoch_mode") == "full_pass"
+    size = train["batch_size"]
+    sizes = [size] * (len(split) // size) + [len(split) % size] * (len(split) % size > 0)
+    return TrainingDraws(
+        full, train.get("train_crop_mode", "random") == "random", split,
+        tuple(sizes if full else [size] * train["steps_per_epoch"]), first, again, second,
+        other_seed, _decoded(folder, first),
+    )  # fmt: skip
+
+
+def recal_pair(book: Book) -> RecalPair:
+    """Recalibrate an arch, disturb every moving statistic, and recalibrate again."""
+    system, arch = book.trained.system, _base(book).archs[-1]
+    state = system.state()
+    moving = {n: np.array(a) for n, a in state.items() if "moving_" in n.rsplit("/", 1)[-1]}
+    first = system.recalibrate(arch, inputs=True)
+    system.state({name: array + 0.7 for name, array in moving.items()})
+    second = system.recalibrate(arch)
+    system.state(moving)
+    return RecalPair(first, second, len(moving), moving)
+
+
+def recal_hashes(book: Book) -> RecalHashes:
+    """Collect the recalibration hashes of epochs, processes and archs, and of changed data."""
+    trained = book.trained
+    hashes = {
+        f"epoch {row.epoch}": str(row.bn_recal_batch_hash)
+        for row in trained.first.epochs + trained.second.epochs
+    }
+    hashes["standalone"] = _base(book).bn_recal_batch_hash
+    hashes["fresh process"] = runs.fresh_results(book)["evaluation"]["bn_recal_batch_hash"]
+    for arch in _base(book).archs[:2]:
+        hashes[f"arch {arch}"] = trained.system.recalibrate(arch).batch_hash
+    mode = book.config.get("eval", {}).get("recal_mode", "fixed")
+    return RecalHashes(mode == "fixed", hashes, _hash_with_one_pixel_changed(book))
+
+
+def _hash_with_one_pixel_changed(book: Book) -> str:
+    """Return the hash that a system computes when one pixel of a recal frame differs."""
+    system = book.trained.system
+    copy, batches = book.folder / "one-pixel", system.batches("recal")
+    first = batches[0]
+    chosen = {"train": batches, "val": system.batches("eval")[:1]}
+    for split, served_batches in chosen.items():
+        ids = [sample for batch in served_batches for sample in batch.ids]
+        link_samples(_split(book, split), ids, copy / split)
+    target = copy / "train" / f"{first.ids[0]}-img_1.png"
+    image = np.array(cv2.imread(str(target), cv2.IMREAD_UNCHANGED))
+    top, left, height, width = first.windows[0]
+    image[top + height // 2, left + width // 2, 1] ^= 1
+    target.unlink()
+    cv2.imwrite(str(target), image)
+    altered = book.open(data={"base_path": str(copy), "train_dir": "train", "val_dir": "val"})
+    arch = _base(book).archs[0]
+    found = altered.recalibrate(arch).batch_hash
+    altered.close()
+    return found
+
+
+def oracle(book: Book) -> Oracle:
+    """Feed the metric residual outputs whose accumulated flow is known."""
+    system = book.trained.system
+    batch = system.batches("eval")[0]
+    label, valid = batch.flow, batch.valid
+    constant = np.broadcast_to(np.asarray([3.0, 4.0], np.float32), label.shape)
+    ones = [1.0] * len(batch.ids)
+    cases = []
+    for case, flow, expected in (
+        ("a perfect prediction", label, 0.0),
+        ("ground truth plus (3, 4)", label + constant, 5.0),
+        ("ground truth minus (3, 4)", label - constant, 5.0),
+    ):
+        for split, outputs in _residuals(flow, constant).items():
+            found = system.score(outputs, label, valid)
+            cases.append(
+                (f"{case}, {split}", [e * expected for e in ones], list(map(float, found)))
+            )
+    return Oracle(cases)
+
+
+def _residuals(
+    flow: NDArray[np.float32], constant: NDArray[np.float32]
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Return ways to write a flow as three residual outputs of 4 channels."""
+    batch, height, width, _ = flow.shape
+
+    def output(values: NDArray[Any], scale: int) -> NDArray[np.float32]:
+        full = np.zeros((batch, height // scale, width // scale, 4), np.float32)
+        full[..., :2] = values[:, ::scale, ::scale][:, : height // scale, : width // scale]
+        full[..., 2:] = 0.5  # log-variance, which a metric must not look at
+        return full
+
+    zero = np.zeros_like(flow)
+    return {
+        "all in the last scale": [output(zero, 4), output(zero, 2), output(flow, 1)],
+        "spread over three scales": [
+            output(0.25 * constant, 4), output(-constant, 2), output(flow + 0.75 * constant, 1)
+        ],
+    }  # fmt: skip
+
+
+def recomputation(book: Book) -> Recomputation:
+    """Collect residual outputs for every evaluation batch beside the reported EPE."""
+    system, base = book.trained.system, _base(book)
+    rows, batches = [], system.batches("eval")
+    for arch in base.archs[:3]:
+        position = 0
+        for batch in batches:
+            reported = base.per_sample[arch][position : position + len(batch.ids)]
+            position += len(batch.ids)
+            outputs = system.predict(arch, batch)
+            rows.append((arch, batch.ids, outputs, batch.flow, batch.valid, reported))
+    scores = dict(zip(base.archs, base.per_arch_epe, strict=True))
+    return Recomputation(rows, scores, base.zero_flow_epe)
+
+
+def response(book: Book) -> Response:
+    """Scale the kernels of one output head at a time and evaluate."""
+    system, base = book.trained.system, _base(book)
+    state, found = system.state(), {}
+    for head, names in system.describe().heads.items():
+        kept = {name: np.array(state[name]) for name in names}
+        system.state({name: array * 1.5 for name, array in kept.items()})
+        found[head] = system.evaluate()
+        system.state(kept)
+    return Response(base, found)
+
+
+_NAMED: Sequence[Callable[[Book], Any]] = (
+    base_evaluation, repeat_again, repeat_fresh, repeat_permuted, repeat_subset, repeat_prefix,
+    served, draws, recal_pair, recal_hashes, oracle, recomputation, response,
+    runs.training_micro_step, runs.training_update, runs.purity, runs.with_and_without,
+    runs.checkpoint_pair, runs.resume, runs.finite, runs.planted_nan,
+)  # fmt: skip
+
+SCENARIOS: Mapping[str, Callable[[Book], Any]] = MappingProxyType({f.__name__: f for f in _NAMED})
+"""Every scenario by name."""

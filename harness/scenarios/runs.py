@@ -1,0 +1,185 @@
+"""Scenarios around training and checkpoints."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from harness.evidence.bundles import (
+    CheckpointPair,
+    FiniteEvidence,
+    PlantedNan,
+    Purity,
+    Resume,
+    TwoWays,
+)
+from harness.evidence.observations import Arrays, Training
+from harness.scenarios.book import Book
+from harness.systems.fresh import state_digests
+
+__all__ = [
+    "checkpoint_pair",
+    "finite",
+    "fresh_results",
+    "planted_nan",
+    "purity",
+    "resume",
+    "training_micro_step",
+    "training_update",
+    "with_and_without",
+]
+
+
+def fresh_results(book: Book) -> dict[str, Any]:
+    """Return what the fresh process answered, by call."""
+    _, cut_state, trained, end_state, _, evaluation, recal, served = book.trained.fresh.results()
+    return {
+        "cut_state": cut_state, "training": trained, "end_state": end_state,
+        "evaluation": evaluation, "recal": recal, "eval": served,
+    }  # fmt: skip
+
+
+def training_micro_step(book: Book) -> Training:
+    """Return both epochs of the trained system, which clips as configured or per micro-step."""
+    if book.config["train"].get("clip_position", "micro_step") == "micro_step":
+        return joined(book.trained.first, book.trained.second)
+    return _other_position(book, "micro_step")
+
+
+def training_update(book: Book) -> Training:
+    """Return an epoch that clips once per update."""
+    if book.config["train"].get("clip_position", "micro_step") == "update":
+        return joined(book.trained.first, book.trained.second)
+    return _other_position(book, "update")
+
+
+def _other_position(book: Book, position: str) -> Training:
+    """Train with the other clip position and the other epoch mode, without evaluation."""
+    full = book.config["train"].get("epoch_mode") == "full_pass"
+    mode = (
+        {"epoch_mode": "fixed_steps", "steps_per_epoch": 2} if full else {"epoch_mode": "full_pass"}
+    )
+    system = book.open(train={"clip_position": position, "train_sampling_mode": None, **mode})
+    try:
+        return system.train(1, evaluate=False)
+    finally:
+        system.close()
+
+
+def joined(first: Training, second: Training) -> Training:
+    """Return two consecutive stretches of training as one."""
+    return dataclasses.replace(
+        first,
+        steps=first.steps + second.steps,
+        epochs=first.epochs + second.epochs,
+        checks=first.checks + second.checks,
+        losses=first.losses + second.losses,
+    )
+
+
+def purity(book: Book) -> Purity:
+    """Take the complete state and the next epoch's draws around an evaluation."""
+    system = book.trained.system
+    before = state_digests(system.state())
+    draws_before = tuple(batch.digest for batch in system.batches("train", epoch=3))
+    system.evaluate()
+    draws_after = tuple(batch.digest for batch in system.batches("train", epoch=3))
+    return Purity(before, state_digests(system.state()), draws_before, draws_after)
+
+
+def with_and_without(book: Book) -> TwoWays:
+    """Train again from the start, without evaluation and without observers."""
+    trained, system = book.trained, book.trained.system
+    system.restore(trained.start)
+    bare = system.train(2, evaluate=False, observe=False)
+    state = _weights(state_digests(system.state()))
+    system.restore(trained.end)
+    return TwoWays(
+        "with evaluation and diagnostics", "without", (_weights(trained.end_state), state),
+        (joined(trained.first, trained.second), bare),
+    )  # fmt: skip
+
+
+def _weights(state: Mapping[str, str]) -> dict[str, str]:
+    """Leave out the counters: without evaluation there is no best metric."""
+    return {name: digest for name, digest in state.items() if not name.startswith("progress/")}
+
+
+def checkpoint_pair(book: Book) -> CheckpointPair:
+    """Poison every float array, restore the checkpoint, and compare."""
+    trained, system = book.trained, book.trained.system
+    saved = system.state()
+    poison = {
+        name: np.full_like(array, 0.123)
+        for name, array in saved.items()
+        if np.asarray(array).dtype.kind == "f"
+    }
+    disturbed = state_digests(system.state(poison))
+    system.restore(trained.end)
+    return CheckpointPair(state_digests(saved), disturbed, state_digests(system.state()))
+
+
+def resume(book: Book) -> Resume:
+    """Hold the straight second epoch against one resumed in a fresh process."""
+    trained, fresh = book.trained, fresh_results(book)
+    again = fresh["training"]
+    return Resume(
+        cut="cut after epoch 1",
+        straight={**trained.end_state, **_prefixed("cut", trained.cut_state)},
+        resumed={**fresh["end_state"], **_prefixed("cut", fresh["cut_state"])},
+        straight_steps=tuple(dataclasses.astuple(step) for step in trained.second.steps),
+        resumed_steps=tuple(_tuple(step.values()) for step in again["steps"]),
+        straight_rows=tuple(dataclasses.asdict(row) for row in trained.second.epochs),
+        resumed_rows=tuple(again["epochs"]),
+    )
+
+
+def _prefixed(prefix: str, state: Mapping[str, str]) -> dict[str, str]:
+    return {f"{prefix}/{name}": digest for name, digest in state.items()}
+
+
+def _tuple(values: Any) -> tuple[object, ...]:
+    return tuple(tuple(v) if isinstance(v, list) else v for v in values)
+
+
+def finite(book: Book) -> FiniteEvidence:
+    """Collect every number that training, recalibration and evaluation left behind."""
+    trained, system = book.trained, book.trained.system
+    run = joined(trained.first, trained.second)
+    scores = system.evaluate()
+    recal = system.recalibrate(scores.archs[-1])
+    stats: Arrays = {
+        f"{unit}/{name}": values[i]
+        for unit, values in recal.stats.items()
+        for i, name in enumerate(("mean", "variance"))
+    }
+    norms = np.asarray([[check.before, check.after] for check in run.checks])
+    return FiniteEvidence(
+        {
+            "state": system.state(),
+            "gradient norms": {"checks": norms},
+            "losses": {"micro-batches": np.asarray(run.losses)},
+            "statistics": stats,
+            "scores": {arch: np.asarray(epe) for arch, epe in scores.per_sample.items()},
+        }
+    )
+
+
+def planted_nan(book: Book) -> PlantedNan:
+    """Plant a NaN in one kernel and try to train on."""
+    trained, system = book.trained, book.trained.system
+    system.restore(trained.cut)
+    state = system.state()
+    name = next(n for n, a in state.items() if np.asarray(a).ndim == 4)
+    poisoned = np.array(state[name])
+    poisoned.flat[poisoned.size // 2] = np.nan
+    system.state({name: poisoned})
+    error: str | None = None
+    message = "training went on"
+    try:
+        system.train(2, evaluate=False)
+    except Exception as caught:  # noqa: BLE001 -- whatever a system raises is the evidence
+        error, message = type(caught).__name__, str(caught)
+    system.restore(trained.end)
+    return PlantedNan(name, error, message)

@@ -1,0 +1,215 @@
+"""The builtin system: our provider, supernet, trainer and evaluator behind the protocol."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from harness import __version__
+from harness.config import parse_config
+from harness.evidence.observations import (
+    Arrays,
+    Check,
+    Description,
+    Evaluation,
+    Recalibration,
+    ServedBatch,
+    Training,
+)
+from harness.evidence.records import EpochRecord, Record, StepRecord
+from harness.fc2.batch import Batch, join_digests
+from harness.fc2.crop import Window
+from harness.supernet.space import SKELETONS, active_units, parse_arch
+from harness.systems.parts import Parts
+from harness.systems.protocol import METHODS, Role
+from harness.systems.session import Session, open_session
+from harness.systems.taps import tapped_inputs
+from harness.training.checkpoint import CheckpointStore
+from harness.training.progress import Progress
+from harness.training.trainer import Trainer, TrainerOptions
+
+__all__ = ["BuiltinSystem"]
+
+
+class BuiltinSystem:
+    """Our own trainer as a system under test.
+
+    Parameters
+    ----------
+    parts : Parts, optional
+        What it is put together from; a fault replaces one of them.
+    """
+
+    def __init__(self, parts: Parts | None = None) -> None:
+        self.parts = parts or Parts()
+        self._session: Session | None = None
+        self._trainer: Trainer | None = None
+        self._records: list[Record] = []
+        self._checks: list[Check] = []
+        self._losses: list[float] = []
+
+    @property
+    def session(self) -> Session:
+        """The open session."""
+        if self._session is None:
+            msg = "the system is not open: call open(config) first"
+            raise RuntimeError(msg)
+        return self._session
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer of the open session."""
+        if self._trainer is None:
+            msg = "the system is not open: call open(config) first"
+            raise RuntimeError(msg)
+        return self._trainer
+
+    def describe(self) -> Description:
+        """Return what the builtin system is; the heads need it to be open."""
+        heads: dict[str, tuple[str, ...]] = {}
+        if self._session is not None:
+            plan = SKELETONS[self.session.config.model.skeleton]
+            for stage in plan.outputs:
+                heads[stage.name] = tuple(f"{stage.name}/k{k}/kernel" for k in plan.kernels)
+        return Description("builtin", frozenset(METHODS), heads, __version__)
+
+    def open(self, config: Mapping[str, Any]) -> None:
+        """Open a session and a trainer at step 0."""
+        self._session = open_session(parse_config(config), self.parts)
+        self._trainer = self._session.trainer(self._options())
+
+    def _options(self) -> TrainerOptions:
+        return TrainerOptions(observers=(self._records.append,), probe=self._probe)
+
+    def _probe(self, epoch: int, step: int, outcome: Any) -> None:
+        self._checks += [Check(epoch, step, c.before, c.after) for c in outcome.checks]
+        self._losses += outcome.losses
+
+    def batches(self, role: Role, epoch: int = 1) -> Sequence[ServedBatch]:
+        """Return the batches of a training epoch, or the fixed ones."""
+        session = self.session
+        if role == "train":
+            return [_served(batch) for batch in session.provider.stream(epoch)]
+        if role == "recal":
+            return [_served(batch) for batch in session.fixed.recal_batches(epoch)]
+        return [_served(batch) for batch in session.fixed.eval_batches()]
+
+    def train(self, epochs: int, *, evaluate: bool = True, observe: bool = True) -> Training:
+        """Train until `epochs` are completed; without observers nothing is recorded."""
+        self._records.clear()
+        self._checks.clear()
+        self._losses.clear()
+        trainer = self.trainer
+        trainer.surround(
+            self._options() if observe else TrainerOptions(),
+            self.session.evaluate if evaluate else None,
+        )
+        trainer.run(until=epochs)
+        config = self.session.config.train
+        return Training(
+            planned_sizes=tuple(self.session.provider.planned_sizes),
+            batch_size=config.batch_size,
+            micro_batch=config.micro_batch,
+            position=config.clip_position,
+            threshold=config.grad_clip_global_norm,
+            steps=tuple(r for r in self._records if isinstance(r, StepRecord)),
+            epochs=tuple(r for r in self._records if isinstance(r, EpochRecord)),
+            checks=tuple(self._checks),
+            losses=tuple(self._losses),
+        )
+
+    def evaluate(
+        self, archs: Sequence[str] | None = None, *, batches_per_arch: int | None = None
+    ) -> Evaluation:
+        """Score archs with the present weights."""
+        session = self.session
+        pool = None if archs is None else tuple(parse_arch(arch) for arch in archs)
+        protocol = session.fixed.protocol(self.trainer.progress.epoch, pool=pool)
+        if batches_per_arch is not None:
+            chosen = protocol.eval_batches[:batches_per_arch]
+            protocol = dataclasses.replace(protocol, eval_batches=chosen)
+        record, per_sample = session.evaluator.evaluate(session.model.weight_tensors(), protocol)
+        return Evaluation(
+            record.archs, record.per_arch_epe, {a: tuple(s) for a, s in per_sample.items()},
+            record.mean_epe, record.zero_flow_epe, record.eval_batch_hash,
+            record.bn_recal_batch_hash, record.stats_digest,
+        )  # fmt: skip
+
+    def recalibrate(self, arch: str, *, inputs: bool = False) -> Recalibration:
+        """Return recalibrated statistics; inputs come from a second, eager pass."""
+        session, code = self.session, parse_arch(arch)
+        weights = session.model.weight_tensors()
+        batches = session.fixed.recal_batches(self.trainer.progress.epoch)
+        stats = session.evaluator.recalibrate(weights, code, batches)
+        units = active_units(SKELETONS[session.config.model.skeleton], code)
+        frames = [batch.frames for batch in batches]
+        taps = tapped_inputs(session.evaluator, weights, code, frames) if inputs else {}
+        return Recalibration(
+            arch, {u: stats[u] for u in units}, {u: taps[u] for u in units if u in taps},
+            join_digests(batches),
+        )  # fmt: skip
+
+    def predict(self, arch: str, batch: ServedBatch) -> Sequence[NDArray[np.float32]]:
+        """Return the three residual outputs with recalibrated statistics."""
+        session, code = self.session, parse_arch(arch)
+        weights = session.model.weight_tensors()
+        batches = session.fixed.recal_batches(self.trainer.progress.epoch)
+        stats = session.evaluator.recalibrate(weights, code, batches)
+        outputs = session.evaluator.outputs(weights, code, stats, batch.frames)
+        return [np.asarray(output) for output in outputs]
+
+    def score(
+        self,
+        outputs: Sequence[NDArray[np.float32]],
+        label: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+    ) -> NDArray[np.float64]:
+        """Return the per-sample EPE of given residual outputs."""
+        parts = self.session.parts.evaluation
+        flow = parts.accumulate_flow([tf.constant(output) for output in outputs])
+        return parts.epe(np.asarray(flow), label, valid)
+
+    def state(self, changes: Arrays | None = None) -> Arrays:
+        """Return every variable, and the counters as bytes of JSON under ``progress/*``."""
+        model, trainer = self.session.model, self.trainer
+        if changes:
+            model.set_state({**model.get_state(), **changes})
+        counters = {k: v for k, v in trainer.progress.get_state().items() if k != "row"}
+        texts = {f"progress/{k}": json.dumps(v, sort_keys=True) for k, v in counters.items()}
+        progress = {k: np.frombuffer(text.encode(), np.uint8) for k, text in texts.items()}
+        return {**model.get_state(), **progress}
+
+    def save(self, path: str) -> None:
+        """Write a checkpoint."""
+        session, folder = self.session, Path(path)
+        CheckpointStore(folder.parent, keep_all=True).save(
+            folder.name, self.parts.train.save(session.model), self.trainer.progress.get_state(),
+            session.meta(),
+        )  # fmt: skip
+
+    def restore(self, path: str) -> None:
+        """Continue from a checkpoint."""
+        folder = Path(path)
+        checkpoint = CheckpointStore(folder.parent).load(str(folder))
+        self.parts.train.restore(self.session.model, checkpoint.arrays)
+        self.trainer.progress = Progress.from_state(checkpoint.progress)
+
+    def close(self) -> None:
+        """Forget the session."""
+        self._session = self._trainer = None
+
+
+def _served(batch: Batch) -> ServedBatch:
+    return ServedBatch(
+        batch.ids, tuple(_corners(window) for window in batch.windows), batch.frames, batch.flow,
+        batch.valid, batch.flow_clip, batch.digest,
+    )  # fmt: skip
+
+
+def _corners(window: Window) -> tuple[int, int, int, int]:
+    return window.top, window.left, window.height, window.width
