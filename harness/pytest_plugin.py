@@ -1,6 +1,8 @@
 """pytest options, header, the gate fixture and the terminal section with the verdict."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -142,9 +144,39 @@ class Gate:
                 pytrace=False,
             )
 
+    @property
+    def parts(self) -> Any:
+        """Return the system's parts; skips, by name, where it is not put together of any."""
+        system = self.book.factory()
+        if not hasattr(system, "parts"):
+            pytest.skip("not applicable: the system does not expose its parts")
+        return system.parts
+
+    @contextmanager
+    def property(self, name: str, promise: str, figures: str) -> Iterator[None]:
+        """Judge a property that the block tests over many drawn cases.
+
+        Parameters
+        ----------
+        name, promise : str
+            As a relation's.
+        figures : str
+            What was drawn, for the line that is shown when it holds.
+        """
+        __tracebackhide__ = True
+        try:
+            yield
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.judgements[name] = Judgement(name, promise, "BROKEN", text, (), (text,))
+            raise
+        self.judgements[name] = Judgement(name, promise, "holds", figures)
+
 
 @pytest.fixture(scope="session")
-def gate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Gate:
+def gate(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gate]:
     """Return the gate on the system, configuration and data that were asked for."""
     from harness.environment import apply_environment
     from harness.scenarios.setting import (
@@ -170,7 +202,9 @@ def gate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
     spec = option(config, "system")
     tree = setting.model_dump(mode="json", by_alias=True)
-    return Gate(Book(load_factory(spec), spec, tree, folder, SCENARIOS), config.stash[_JUDGEMENTS])
+    book = Book(load_factory(spec), spec, tree, folder, SCENARIOS, overlap=True)
+    yield Gate(book, config.stash[_JUDGEMENTS])
+    book.close()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -17,8 +17,10 @@ def same_scores(evidence: Repeat) -> Outcome:
             old = old[: len(new)]
         compared += len(new)
         violations += _samples(arch, old, new, evidence.how)
-    whole = not evidence.prefix
-    if whole:
+    if evidence.prefix:
+        if all(len(again.per_sample[a]) == len(first.per_sample.get(a, ())) for a in again.archs):
+            violations.append(Violation(evidence.how, "fewer samples than the whole", "as many"))
+    else:
         violations += _reported(evidence)
     figures = (
         f"{len(again.archs)} archs, {compared} sample scores equal to the last bit; "

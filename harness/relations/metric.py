@@ -65,7 +65,11 @@ def metric_gives_known_answers(evidence: Oracle) -> Outcome:
                     Violation(f"EPE of {case}, sample {sample}", f"{want} px", f"{got} px")
                 )
                 break
-    figures = f"{len(evidence.cases)} known answers: {', '.join(c for c, *_ in evidence.cases)}"
+    answers = sorted({value for _, expected, _ in evidence.cases for value in expected})
+    figures = (
+        f"{len(evidence.cases)} known answers ({', '.join(f'{a:g}' for a in answers)} px), "
+        "residuals in one scale and spread over three"
+    )
     return outcome(violations, len(evidence.cases), figures)
 
 

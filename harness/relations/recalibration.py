@@ -68,17 +68,29 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
                 Violation(f"{unit} after disturbing the moving statistics", "the same statistics",
                           "others: recalibration blends in what was there before")
             )  # fmt: skip
+        if not mean.any() and (variance == 1).all():
+            violations.append(
+                Violation(
+                    f"{unit} after recalibration",
+                    "statistics of the batches",
+                    "the initial values, mean 0 and variance 1: never updated",
+                )
+            )
         held = evidence.moving.get(f"{unit}/moving_mean")
         changed += held is None or not np.array_equal(held, mean)
+    whole = []
     if evidence.disturbed == 0:
-        violations.append(Violation("moving statistics", "disturbed before", "none was"))
+        whole.append(Violation("moving statistics", "disturbed before", "none was"))
     if changed == 0:
-        violations.append(
-            Violation("recalibrated statistics", "different from the moving ones",
-                      f"0 of {len(evidence.first.stats)} changed: recalibration had no effect")
-        )  # fmt: skip
+        whole.append(
+            Violation(
+                "recalibrated statistics",
+                "different from the moving ones",
+                f"0 of {len(evidence.first.stats)} changed: recalibration had no effect",
+            )
+        )
     figures = f"{changed} of {len(evidence.first.stats)} units updated, none depends on the past"
-    return outcome(violations[:6], len(evidence.first.stats), figures)
+    return outcome((whole + violations)[:6], len(evidence.first.stats), figures)
 
 
 def recal_batches_are_fixed(evidence: RecalHashes) -> Outcome:

@@ -29,8 +29,6 @@ class Trained:
         What each epoch did.
     cut_state, end_state : dict
         Digests by array.
-    fresh : FreshCalls
-        A process that resumes from ``cut``, and evaluates ``end``.
     """
 
     system: System
@@ -41,7 +39,6 @@ class Trained:
     second: Training
     cut_state: dict[str, str]
     end_state: dict[str, str]
-    fresh: FreshCalls
 
 
 @dataclass
@@ -60,6 +57,9 @@ class Book:
         For checkpoints and altered copies of data.
     scenarios : mapping
         Name to function of the book.
+    overlap : bool, default False
+        Start the fresh process as soon as there is a checkpoint for it, so that it works
+        beside this one.
     """
 
     factory: Callable[[], System]
@@ -67,6 +67,7 @@ class Book:
     config: Tree
     folder: Path
     scenarios: Mapping[str, Callable[["Book"], Any]]
+    overlap: bool = False
     _kept: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
@@ -99,7 +100,22 @@ class Book:
         """The trained system that most scenarios share."""
         if "trained" not in self._kept:
             self._kept["trained"] = _train(self)
+            if self.overlap:
+                self.start_fresh()
         return self._kept["trained"]  # type: ignore[no-any-return]
+
+    def start_fresh(self) -> FreshCalls:
+        """Start, once, a process that resumes from ``cut`` and evaluates ``end``."""
+        if "fresh" not in self._kept:
+            trained = self.trained
+            if "fresh" not in self._kept:  # `trained` may have started it
+                self._kept["fresh"] = _start_fresh(self, trained)
+        return self._kept["fresh"]  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """End the fresh process if it still runs."""
+        if "fresh" in self._kept:
+            self._kept["fresh"].close()
 
 
 def changed(config: Tree, **sections: Tree) -> dict[str, Any]:
@@ -129,13 +145,16 @@ def _train(book: Book) -> Trained:
     second = system.train(2)
     end_state = state_digests(system.state())
     system.save(end)
-    fresh = start_fresh(
-        book.spec, book.config,
-        [
-            ("restore", {"path": cut}), ("state", {}), ("train", {"epochs": 2}), ("state", {}),
-            ("restore", {"path": end}), ("evaluate", {}),
-            ("batches", {"role": "recal"}), ("batches", {"role": "eval"}),
-        ],
-        book.folder / "fresh",
-    )  # fmt: skip
-    return Trained(system, start, cut, end, first, second, cut_state, end_state, fresh)
+    return Trained(system, start, cut, end, first, second, cut_state, end_state)
+
+
+def _start_fresh(book: Book, trained: Trained) -> FreshCalls:
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("restore", {"path": trained.cut}),
+        ("state", {}),
+        ("train", {"epochs": 2}),
+        ("state", {}),
+        ("restore", {"path": trained.end}),
+        ("evaluate", {}),
+    ]
+    return start_fresh(book.spec, book.config, calls, book.folder / "fresh")

@@ -79,8 +79,13 @@ def repeat_subset(book: Book) -> Repeat:
 
 def repeat_prefix(book: Book) -> Repeat:
     """Evaluate on fewer batches per arch."""
-    again = book.trained.system.evaluate(batches_per_arch=2)
-    return Repeat(_base(book), again, "K = 2", prefix=True)
+    system = book.trained.system
+    fewer = len(system.batches("eval")) - 1
+    if fewer < 1:
+        msg = "the validation split gives one batch: a prefix needs at least two"
+        raise ValueError(msg)
+    again = system.evaluate(batches_per_arch=fewer)
+    return Repeat(_base(book), again, f"K = {fewer}", prefix=True)
 
 
 def served(book: Book) -> Served:

@@ -33,11 +33,14 @@ __all__ = [
 
 def fresh_results(book: Book) -> dict[str, Any]:
     """Return what the fresh process answered, by call."""
-    _, cut_state, trained, end_state, _, evaluation, recal, served = book.trained.fresh.results()
+    results = book.start_fresh().results()
+    _, cut_state, trained, end_state, _, evaluation = results
     return {
-        "cut_state": cut_state, "training": trained, "end_state": end_state,
-        "evaluation": evaluation, "recal": recal, "eval": served,
-    }  # fmt: skip
+        "cut_state": cut_state,
+        "training": trained,
+        "end_state": end_state,
+        "evaluation": evaluation,
+    }
 
 
 def training_micro_step(book: Book) -> Training:

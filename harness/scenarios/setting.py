@@ -58,7 +58,7 @@ def gate_config(config: Config) -> Config:
     tree = config.model_dump(mode="json", by_alias=True)
     train, evaluation, data = tree["train"], tree["eval"], tree["data"]
     tree["model"]["width"] = min(config.model.width, _WIDTH)
-    tree["checkpoint"] = {}
+    tree["checkpoint"], tree["watch"] = {}, {}
     train["num_epochs"] = 2
     train["steps_per_epoch"] = min(config.train.steps_per_epoch, 3)
     samples = len(list_triplets(config.data.split_dir("train")))

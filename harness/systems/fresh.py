@@ -55,6 +55,12 @@ class FreshCalls:
     process: "subprocess.Popen[bytes]"
     folder: Path
 
+    def close(self) -> None:
+        """End the process if it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
     def results(self) -> list[Any]:
         """Return each call's result, as decoded JSON.
 
@@ -67,7 +73,7 @@ class FreshCalls:
         try:
             code = self.process.wait(timeout=_TIME_LIMIT)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.close()
             code = -9
         if code != 0:
             tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]

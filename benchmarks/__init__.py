@@ -1,0 +1,1 @@
+"""Seconds of evaluation, decoding, training and checkpoints at one small setting."""

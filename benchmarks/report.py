@@ -1,0 +1,109 @@
+"""Collects medians while benchmarks run, fits lines to them and says both in a few lines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+__all__ = ["Line", "Report", "fit_line"]
+
+_FEWEST = 3  # a line through two points has no residual to judge it by
+
+
+@dataclass(frozen=True)
+class Line:
+    """``seconds = intercept + slope * count``, with what tells how well it fits.
+
+    Attributes
+    ----------
+    intercept, slope : float
+        a and b, s.
+    r_squared : float
+        Share of the variance that the line explains; below 0 if a constant fits better.
+    worst : float
+        Residual of the point that lies farthest off, s.
+    worst_at : int
+        The count of that point.
+    points : tuple of int
+        The counts that were fitted.
+    """
+
+    intercept: float
+    slope: float
+    r_squared: float
+    worst: float
+    worst_at: int
+    points: tuple[int, ...]
+
+    def at(self, count: int) -> float:
+        """Return the line's seconds at a count."""
+        return self.intercept + self.slope * count
+
+    def text(self, letter: str) -> str:
+        """Return the line as it is printed, over a count named by `letter`."""
+        share = abs(self.worst) / abs(self.at(self.worst_at))
+        return (
+            f"a + b*{letter} = {self.intercept:.4f} s + {self.slope:.4f} s * {letter}   "
+            f"(R^2 {self.r_squared:.4f}, worst residual {self.worst:+.4f} s, {share:.0%}, at "
+            f"{letter}={self.worst_at})"
+        )
+
+
+def fit_line(seconds: Mapping[int, float]) -> Line:
+    """Fit seconds against counts by the Theil-Sen estimator, which one slow point cannot tilt.
+
+    Parameters
+    ----------
+    seconds : mapping of int to float
+        Median seconds by count, at least two counts.
+    """
+    counts, values = np.array(list(seconds), float), np.array(list(seconds.values()))
+    slope, intercept = stats.theilslopes(values, counts, method="joint")[:2]
+    residuals = values - (intercept + slope * counts)
+    spread = float(((values - values.mean()) ** 2).sum())
+    worst = int(np.abs(residuals).argmax())
+    return Line(
+        float(intercept), float(slope),
+        1 - float((residuals**2).sum()) / spread if spread else 0.0,
+        float(residuals[worst]), int(counts[worst]), tuple(seconds),
+    )  # fmt: skip
+
+
+@dataclass
+class Report:
+    """What the benchmarks of one session have found.
+
+    Attributes
+    ----------
+    heading : list of str
+        Environment and setting.
+    lines : dict of str to str
+        What is said about each subject, in the order measured.
+    medians : dict of str to float
+        Median seconds that a later benchmark is compared with.
+    series : dict of str to dict of int to float
+        Median seconds by count, for the fitted lines.
+    """
+
+    heading: list[str] = field(default_factory=list)
+    lines: dict[str, str] = field(default_factory=dict)
+    medians: dict[str, float] = field(default_factory=dict)
+    series: dict[str, dict[int, float]] = field(default_factory=dict)
+
+    def fit(self, subject: str) -> Line | None:
+        """Return the line through a series; None below three points."""
+        points = self.series.get(subject, {})
+        return fit_line(points) if len(points) >= _FEWEST else None
+
+    def write(self, terminal: Any) -> None:
+        """Write the section; nothing where nothing was measured."""
+        if not self.lines:
+            return
+        terminal.section("samebits: benchmarks, medians")
+        for text in self.heading:
+            terminal.write_line(text)
+        width = max(map(len, self.lines))
+        for subject, text in self.lines.items():
+            terminal.write_line(f"{subject:{width}}  {text}")

@@ -1,0 +1,214 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+from harness.config import dump_config
+from harness.evidence.ledger import effective, read_ledger
+from harness.evidence.records import EPOCH_FIELDS, EpochRecord, StepRecord
+from harness.scenarios.setting import embedded_config
+
+HARNESS = [sys.executable, "-m", "harness"]
+
+
+def run(*words: object, code: int = 0) -> str:
+    done = subprocess.run(
+        [*HARNESS, *map(str, words)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def config_file(embedded_frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "config.yaml"
+    path.write_text(dump_config(embedded_config(embedded_frames)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def straight(config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "straight"
+    run("train", "--config", config_file, "--run", folder)
+    return folder
+
+
+def rows(folder: Path) -> list[EpochRecord]:
+    records = effective(read_ledger(folder / "ledger.jsonl").records)
+    return [record for record in records if isinstance(record, EpochRecord)]
+
+
+def test_a_run_directory_holds_what_the_contract_names(straight: Path) -> None:
+    names = {path.name for path in straight.iterdir()}
+    assert {"config.yaml", "ledger.jsonl", "epochs.csv", "checkpoints"} <= names
+    for pointer in ("best", "last"):
+        named = (straight / "checkpoints" / pointer).read_text().strip()
+        assert (straight / "checkpoints" / named / "manifest.json").is_file()
+    header, *lines = (straight / "epochs.csv").read_text().splitlines()
+    assert header.split(",") == list(EPOCH_FIELDS)
+    assert len(lines) == 2
+
+
+def test_ledger_lines_of_steps_stay_below_300_bytes(straight: Path) -> None:
+    content = read_ledger(straight / "ledger.jsonl")
+    assert content.broken == ()
+    lines = (straight / "ledger.jsonl").read_text().splitlines()
+    steps = [line for line in lines if '"kind":"step"' in line]
+    assert len(steps) == 6
+    assert max(map(len, steps)) <= 300
+
+
+def test_every_number_of_the_epoch_log_is_a_tensorboard_scalar(straight: Path) -> None:
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is an extra"
+    )
+    events = accumulator.EventAccumulator(str(straight / "tensorboard")).Reload()
+    tags = {tag.split("/")[-1] for tag in events.Tags()["tensors"]}
+    wanted = {
+        name
+        for name in EPOCH_FIELDS
+        if name != "epoch" and isinstance(getattr(rows(straight)[1], name), int | float)
+    }
+    assert tags == wanted
+    assert {"mean_epe_12", "kendall_tau_prev", "expected_clip_checks", "clip_rate"} <= tags
+
+
+def test_two_processes_evaluate_to_the_last_bit(straight: Path, tmp_path: Path) -> None:
+    results = []
+    for name in ("one", "two"):
+        file = tmp_path / f"{name}.json"
+        text = run("eval", "--run", straight, "--checkpoint", "last", "--json", file)
+        assert "in-train evaluation of epoch 2: equal to the last bit" in text
+        results.append(json.loads(file.read_text()))
+    differing = {key for key in results[0] if results[0][key] != results[1][key]}
+    assert differing <= {"eval_seconds", "bn_recal_seconds"}
+    assert results[0]["mean_epe_12"] == rows(straight)[1].mean_epe_12
+
+
+def test_frozen_batches_score_as_the_data_set_does(
+    straight: Path, config_file: Path, tmp_path: Path
+) -> None:
+    frozen, found = tmp_path / "frozen.npz", tmp_path / "eval.json"
+    run("freeze", "--config", config_file, "--out", frozen)
+    run("eval", "--run", straight, "--checkpoint", "last", "--frozen", frozen, "--json", found)
+    assert json.loads(found.read_text())["mean_epe_12"] == rows(straight)[1].mean_epe_12
+
+
+def test_the_full_split_scores_every_sample_once(straight: Path, tmp_path: Path) -> None:
+    found, pool = tmp_path / "eval.json", tmp_path / "pool.json"
+    pool.write_text(json.dumps(["012012012", [2, 1, 0, 2, 1, 0, 2, 1, 0]]))
+    run("eval", "--run", straight, "--batches-per-arch", "full", "--pool", pool, "--json", found)
+    result = json.loads(found.read_text())
+    assert result["samples"] == 7
+    assert result["archs"] == ["012012012", "210210210"]
+
+
+def interrupted(config_file: Path, folder: Path, *words: str) -> None:
+    """Send SIGUSR1 once the first step is recorded."""
+    process = subprocess.Popen(
+        [*HARNESS, "train", "--config", str(config_file), "--run", str(folder), *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    ledger, limit = folder / "ledger.jsonl", time.monotonic() + 120
+    while time.monotonic() < limit and process.poll() is None:
+        if ledger.exists() and '"kind":"step"' in ledger.read_text():
+            process.send_signal(signal.SIGUSR1)
+            break
+        time.sleep(0.01)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, output.decode()
+
+
+def test_a_run_interrupted_by_a_signal_resumes_to_the_same_end(
+    straight: Path, config_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cut"
+    interrupted(config_file, folder)
+    run("train", "--config", config_file, "--run", folder, "--resume")
+
+    def comparable(run_folder: Path) -> list[dict[str, Any]]:
+        clock = ("eval_seconds", "bn_recal_seconds")
+        return [{k: v for k, v in vars(r).items() if k not in clock} for r in rows(run_folder)]
+
+    assert comparable(folder) == comparable(straight)
+    steps = [
+        [r for r in effective(read_ledger(f / "ledger.jsonl").records) if isinstance(r, StepRecord)]
+        for f in (folder, straight)
+    ]
+    assert steps[0] == steps[1]
+    assert len((folder / "epochs.csv").read_text().splitlines()) == 3
+
+
+def test_an_epoch_row_lost_in_a_crash_is_written_on_resume(
+    config_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    run("train", "--config", config_file, "--run", folder, "--epochs", "1")
+    before = (folder / "epochs.csv").read_text()
+    ledger = folder / "ledger.jsonl"
+    kept = [line for line in ledger.read_text().splitlines() if '"kind":"epoch"' not in line]
+    ledger.write_text("\n".join(kept) + "\n")
+    (folder / "epochs.csv").unlink()
+    run("train", "--config", config_file, "--run", folder, "--epochs", "1", "--resume")
+    assert (folder / "epochs.csv").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--config", "absent.yaml"], "no such configuration file: absent.yaml"),
+        (["eval", "--run", "absent"], "not a run directory"),
+        (["synth", "OUT", "--train", "1", "--val", "1", "--size", "big"], "WIDTHxHEIGHT"),
+        (["subset", "absent", "OUT", "--train", "1", "--val", "1"], "no such folder"),
+    ],
+)
+def test_wrong_input_is_one_plain_line_and_exit_code_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_training_dynamics_cannot_change_on_resume(
+    straight: Path, config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--config", str(config_file), "--run", str(straight), "--resume"]
+    assert main([*words, "--set", "train.grad_clip_global_norm=20"]) == 2
+    assert "train.grad_clip_global_norm: 50.0 -> 20.0" in capsys.readouterr().err
+
+
+def test_a_run_is_not_overwritten(
+    straight: Path, config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--config", str(config_file), "--run", str(straight)]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        ({"verdict": "red"}, "verdict: expected 'green', found 'red'"),
+        ({"verdict": "green", "identity": "other"}, "identity: expected"),
+    ],
+)
+def test_training_refuses_a_gate_that_is_not_green_for_it(
+    gate: dict[str, str], message: str, config_file: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    file = tmp_path / "gate.json"
+    file.write_text(json.dumps(gate))
+    words = ["train", "--config", str(config_file), "--run", str(tmp_path / "run")]
+    assert main([*words, "--require-gate", str(file)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_doctor_finds_this_machine_ready(tmp_path: Path) -> None:
+    assert "ready" in run("doctor", "--run", tmp_path)

@@ -1,0 +1,208 @@
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.fc2.layout import MEMBERS, list_triplets, member_name
+
+# What the data set holds beside the three members, twenty per sample.
+COMPANIONS = [
+    *(f"{kind}_{way}.png" for kind in ("occ", "occ_weights", "oids", "mb") for way in ("01", "10")),
+    *(f"{kind}_{i}.png" for kind in ("oids", "mb_weights", "disp", "seg") for i in (0, 1)),
+    "flow_10.flo", "img_2.png", "img_0.jpg", "img_00.png",
+]  # fmt: skip
+
+
+def put(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+def put_sample(folder, *numbers, members=MEMBERS):
+    put(folder, *(member_name(number, member) for number in numbers for member in members))
+
+
+def ids(root):
+    return [triplet.id for triplet in list_triplets(root)]
+
+
+class Listing:
+    """A folder's entries in an order that a file system might well return."""
+
+    def __init__(self, entries, key):
+        self._entries = iter(sorted(entries, key=key))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._entries)
+
+
+def answer_in_order(monkeypatch, key):
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: Listing(list(scan(path)), key))
+
+
+FORWARD, BACKWARD = (lambda e: e.name), (lambda e: tuple(-ord(c) for c in e.name))
+
+
+def test_a_sample_is_three_files_beside_one_another(tmp_path):
+    put_sample(tmp_path, 7)
+    (triplet,) = list_triplets(tmp_path)
+    assert triplet.id == "0000007"
+    assert triplet.img_0 == tmp_path / "0000007-img_0.png"
+    assert triplet.img_1 == tmp_path / "0000007-img_1.png"
+    assert triplet.flow == tmp_path / "0000007-flow_01.flo"
+    assert all(path.is_file() for path in (triplet.img_0, triplet.img_1, triplet.flow))
+
+
+@given(st.permutations([3, 10, 9_999_999, 0, 21]))
+@settings(deadline=None, max_examples=10)
+def test_the_order_in_which_files_were_made_does_not_matter(tmp_path_factory, numbers):
+    root = tmp_path_factory.mktemp("made")
+    put_sample(root, *numbers, members=MEMBERS[::-1])
+    assert ids(root) == ["0000000", "0000003", "0000010", "0000021", "9999999"]
+
+
+@pytest.mark.parametrize("key", [FORWARD, BACKWARD], ids=["forward", "backward"])
+def test_the_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch, key):
+    put_sample(tmp_path / "b", 2, 1)
+    put_sample(tmp_path / "a" / "z", 4)
+    put_sample(tmp_path, 3)
+    answer_in_order(monkeypatch, key)
+    assert ids(tmp_path) == ["0000003", "a/z/0000004", "b/0000001", "b/0000002"]
+
+
+def test_nested_folders_are_part_of_the_id(tmp_path):
+    put_sample(tmp_path / "part3" / "deep", 7)
+    put_sample(tmp_path / "part1", 7)
+    assert ids(tmp_path) == ["part1/0000007", "part3/deep/0000007"]
+    assert list_triplets(tmp_path)[1].flow == tmp_path / "part3/deep/0000007-flow_01.flo"
+
+
+def test_companions_are_passed_over(tmp_path):
+    put_sample(tmp_path, 5)
+    put(tmp_path, *(member_name(number, c) for number in (5, 6) for c in COMPANIONS))
+    put(tmp_path, "README.txt", "img_0.png", "0000008-img_0.png.part", "0000009_img_0.png")
+    assert ids(tmp_path) == ["0000005"]
+
+
+def test_every_missing_member_is_listed(tmp_path):
+    put_sample(tmp_path, 0, 1, 2)
+    (tmp_path / "0000000-flow_01.flo").unlink()
+    (tmp_path / "0000002-img_0.png").unlink()
+    (tmp_path / "0000002-img_1.png").unlink()
+    members = "0000000-flow_01.flo, 0000002-img_0.png, 0000002-img_1.png"
+    wanted = f"{tmp_path}: 3 missing members in 3 samples: {members}. Restore"
+    with pytest.raises(FileNotFoundError, match=f"^{re.escape(wanted)}"):
+        list_triplets(tmp_path)
+
+
+def test_many_missing_members_are_counted_and_the_first_ten_listed(tmp_path):
+    put_sample(tmp_path, *range(11), members=MEMBERS[:2])
+    shown = ", ".join(f"{number:07d}-flow_01.flo" for number in range(10))
+    wanted = f"11 missing members in 11 samples: {shown}, .... Restore"
+    with pytest.raises(FileNotFoundError, match=re.escape(wanted)):
+        list_triplets(tmp_path)
+
+
+def test_a_member_in_another_folder_is_missing(tmp_path):
+    put_sample(tmp_path / "a", 1, members=MEMBERS[:2])
+    put_sample(tmp_path / "b", 1, members=MEMBERS[2:])
+    with pytest.raises(FileNotFoundError, match="3 missing members in 2 samples: a/0000001-flow"):
+        list_triplets(tmp_path)
+
+
+@pytest.mark.parametrize("stem", ["1", "000001", "00000001", "part-0000001", "000000x", "٠٠٠٠٠٠١"])
+def test_a_stem_without_seven_digits_is_named(tmp_path, stem):
+    put_sample(tmp_path, 4)
+    put(tmp_path / "odd", f"{stem}-img_1.png")
+    wanted = f"{tmp_path / 'odd'}/{stem}-img_1.png: expected seven digits before -img_1.png"
+    with pytest.raises(ValueError, match=f"^{re.escape(wanted)}$"):
+        list_triplets(tmp_path)
+
+
+def test_a_folder_without_samples_is_named(tmp_path):
+    put(tmp_path, *(member_name(0, companion) for companion in COMPANIONS))
+    with pytest.raises(FileNotFoundError, match=f"^{re.escape(str(tmp_path))}: no sample found"):
+        list_triplets(tmp_path)
+
+
+def test_an_absent_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("absent", "file"):
+        with pytest.raises(FileNotFoundError, match=f"no such folder: {tmp_path / name}"):
+            list_triplets(tmp_path / name)
+
+
+def test_a_linked_folder_is_followed(tmp_path):
+    put_sample(tmp_path / "elsewhere", 1)
+    put_sample(tmp_path / "root", 2)
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "elsewhere")
+    assert ids(tmp_path / "root") == ["0000002", "linked/0000001"]
+
+
+def test_a_loop_of_links_ends_and_repeats_no_sample(tmp_path):
+    put_sample(tmp_path / "a" / "b", 1)
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "b" / "self").symlink_to(tmp_path / "a" / "b")
+    assert ids(tmp_path) == ["a/b/0000001"]
+
+
+def test_a_linked_root_gives_the_same_ids(tmp_path):
+    put_sample(tmp_path / "root" / "part", 1, 2)
+    (tmp_path / "link").symlink_to(tmp_path / "root")
+    assert ids(tmp_path / "link") == ids(tmp_path / "root") == ["part/0000001", "part/0000002"]
+
+
+def test_a_folder_reached_twice_has_the_same_id_on_every_file_system(tmp_path):
+    put_sample(tmp_path / "b", 1)
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    found = []
+    for key in (FORWARD, BACKWARD):
+        with pytest.MonkeyPatch.context() as patch:
+            answer_in_order(patch, key)
+            found.append(ids(tmp_path))
+    assert found[0] == found[1]
+    assert len(found[0]) == 1
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    put_sample(tmp_path, 1)
+    put_sample(tmp_path / "locked", 2)
+    scan = os.scandir
+
+    def deny(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(OSError, match="locked"):
+        list_triplets(tmp_path)
+
+
+def test_two_thousand_samples_among_their_companions_take_one_walk(tmp_path, monkeypatch):
+    folders = [tmp_path / "part0", tmp_path / "part1", tmp_path]
+    for number in range(2000):
+        folder = folders[number % 3]
+        folder.mkdir(exist_ok=True)
+        for member in (*MEMBERS, *COMPANIONS):
+            (folder / member_name(number, member)).touch()
+    scans, scan = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: scans.append(str(path)) or scan(path))
+    found = ids(tmp_path)
+    assert len(COMPANIONS) == 20
+    assert len(found) == len(set(found)) == 2000
+    assert sorted(scans) == sorted(map(str, folders))
