@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from harness import __version__
-from harness.config import Config, ConfigError, load_config
+from harness.config import Config, ConfigError, load_config, with_fc2_root
 from harness.relations import RELATIONS, Outcome
 
 __all__ = ["Gate", "Judgement"]
@@ -74,8 +74,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _configured(config: pytest.Config) -> Config | None:
     """Return the researcher's configuration, None for the embedded default."""
-    from harness.commands.common import with_fc2_root
-
     path, root = option(config, "config"), option(config, "fc2_root")
     if not path and not root:
         return None

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from harness.config import Config, ConfigError, load_config, with_overrides
+from harness.config import Config, load_config, with_fc2_root, with_overrides
 
 __all__ = [
     "EXIT_BROKEN",
@@ -17,7 +17,6 @@ __all__ = [
     "add_config_options",
     "configured",
     "say",
-    "with_fc2_root",
     "write_json",
 ]
 
@@ -45,26 +44,6 @@ def configured(args: Namespace) -> Config:
     """Return the configuration that the arguments name."""
     config = with_overrides(load_config(args.config), args.assignments)
     return with_fc2_root(config, args.fc2_root)
-
-
-def with_fc2_root(config: Config, root: Path | None) -> Config:
-    """Return the configuration reading ``ROOT/train`` and ``ROOT/val``; None: unchanged.
-
-    Raises
-    ------
-    ConfigError
-        If one of the two folders is absent.
-    """
-    if root is None:
-        return config
-    for split in ("train", "val"):
-        if not (root / split).is_dir():
-            msg = f"--fc2-root {root}: expected a folder {split}/ in it"
-            raise ConfigError(msg)
-    data = config.data.model_copy(
-        update={"base_path": str(root.resolve()), "train_dir": "train", "val_dir": "val"}
-    )
-    return config.model_copy(update={"data": data})
 
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:

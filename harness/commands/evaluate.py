@@ -5,8 +5,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from harness.commands.common import EXIT_DONE, say, with_fc2_root, write_json
-from harness.config import Config, load_config
+from harness.commands.common import EXIT_DONE, say, write_json
+from harness.config import Config, load_config, with_fc2_root
 from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.evidence.ledger import effective, read_ledger

@@ -1,0 +1,184 @@
+"""Reading, overriding and writing configuration; errors name each key and what it should be."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from harness.config.tree import Config, Kind
+from harness.errors import InputError
+
+__all__ = [
+    "ConfigError",
+    "dump_config",
+    "field_kinds",
+    "load_config",
+    "parse_config",
+    "with_fc2_root",
+    "with_overrides",
+]
+
+
+class ConfigError(InputError):
+    """The configuration is wrong; the message names each key and what was expected."""
+
+
+def parse_config(tree: Mapping[str, Any] | None) -> Config:
+    """Validate a nested mapping.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown key (with the nearest known one), a value out of range or one
+        that is not implemented. All problems are listed at once.
+    """
+    data = dict(tree or {})
+    problems = list(_unknown_keys(data, Config, ""))
+    if problems:
+        raise ConfigError("; ".join(problems))
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_plain(e) for e in error.errors())) from None
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is absent, is not YAML, or does not validate; names the file.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"no such configuration file: {path}"
+        raise ConfigError(msg) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        msg = f"{path}: not readable as YAML: {error}"
+        raise ConfigError(msg) from None
+    if tree is not None and not isinstance(tree, Mapping):
+        msg = f"{path}: expected sections such as `train:`, found {type(tree).__name__}"
+        raise ConfigError(msg)
+    try:
+        return parse_config(tree)
+    except ConfigError as error:
+        msg = f"{path}: {error}"
+        raise ConfigError(msg) from None
+
+
+def with_overrides(config: Config, assignments: Iterable[str]) -> Config:
+    """Apply ``KEY=VALUE`` strings such as ``train.lr=1e-3``; values are read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        If an assignment has no ``=`` or the result does not validate.
+    """
+    tree = config.model_dump(by_alias=True)
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator:
+            msg = f"expected KEY=VALUE such as train.lr=1e-3, got {assignment!r}"
+            raise ConfigError(msg)
+        *parents, leaf = key.strip().split(".")
+        section = tree
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                msg = f"`{key}`: `{parent}` is a value, not a section"
+                raise ConfigError(msg)
+        section[leaf] = _scalar(text)
+    return parse_config(tree)
+
+
+def with_fc2_root(config: Config, root: Path | None) -> Config:
+    """Return the configuration reading ``ROOT/train`` and ``ROOT/val``; None: unchanged.
+
+    Raises
+    ------
+    ConfigError
+        If one of the two folders is absent.
+    """
+    if root is None:
+        return config
+    for split in ("train", "val"):
+        if not (root / split).is_dir():
+            msg = f"--fc2-root {root}: expected a folder {split}/ in it"
+            raise ConfigError(msg)
+    data = config.data.model_copy(
+        update={"base_path": str(root.resolve()), "train_dir": "train", "val_dir": "val"}
+    )
+    return config.model_copy(update={"data": data})
+
+
+def _scalar(text: str) -> Any:
+    value = yaml.safe_load(text)
+    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string for want of a dot
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def dump_config(config: Config) -> str:
+    """Return the resolved tree as YAML that :func:`load_config` reads back equal."""
+    tree = config.model_dump(mode="json", by_alias=True)
+    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+
+
+def field_kinds() -> dict[str, Kind]:
+    """Return the kind of every leaf, by dotted key such as ``train.lr``."""
+    return dict(_leaves(Config, ""))
+
+
+def _leaves(section: type[BaseModel], prefix: str) -> Iterable[tuple[str, Kind]]:
+    for name, field in section.model_fields.items():
+        key = prefix + (field.alias or name)
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _leaves(annotation, f"{key}.")
+            continue
+        extra = field.json_schema_extra
+        kind = extra.get("kind") if isinstance(extra, Mapping) else None
+        if kind not in get_args(Kind):
+            msg = f"field `{key}` declares no kind"
+            raise TypeError(msg)
+        yield key, kind  # type: ignore[misc]
+
+
+def _unknown_keys(tree: Mapping[str, Any], section: type[BaseModel], prefix: str) -> Iterable[str]:
+    known = {field.alias or name: field for name, field in section.model_fields.items()}
+    for key, value in tree.items():
+        if key not in known:
+            yield _suggest(prefix, str(key), list(known))
+            continue
+        annotation = known[key].annotation
+        nested = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        if nested and isinstance(value, Mapping):
+            yield from _unknown_keys(value, annotation, f"{prefix}{key}.")  # type: ignore[arg-type]
+
+
+def _suggest(prefix: str, key: str, siblings: list[str]) -> str:
+    everywhere = field_kinds()
+    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)
+    if close:
+        return f"unknown key `{prefix}{key}`: did you mean `{prefix}{close[0]}`?"
+    elsewhere = [k for k in everywhere if k.rsplit(".", 1)[-1] == key]
+    far = elsewhere or difflib.get_close_matches(prefix + key, everywhere, n=1, cutoff=0.6)
+    if far:
+        return f"unknown key `{prefix}{key}`: did you mean `{far[0]}`?"
+    return f"unknown key `{prefix}{key}`: known here are {', '.join(siblings)}"
+
+
+def _plain(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"in `{key}`: {message}"
+    return f"`{key}`: {message}, got {error['input']!r}"
