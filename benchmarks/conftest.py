@@ -1,14 +1,13 @@
 """The setting that all benchmarks share, their timer, and the section after the tables."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.report import Line, Report
+from benchmarks.report import Report
+from benchmarks.timer import Timer
 from harness.commands.common import with_fc2_root
 from harness.config import Config, parse_config
 from harness.environment import Environment, apply_environment
@@ -28,7 +27,7 @@ _SETTING: dict[str, dict[str, Any]] = {
     "model": {"width": 8},
     "data": {"input_height": 64, "input_width": 96},
     "train": {
-        "num_epochs": 1000, "epoch_mode": "fixed_steps", "steps_per_epoch": 4,
+        "num_epochs": 1000, "epoch_mode": "fixed_steps", "steps_per_epoch": 3,
         "batch_size": 4, "micro_batch_size": 2,
     },
     "eval": {
@@ -48,46 +47,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Write the report after the tables."""
     config.stash[_REPORT].write(terminalreporter)
-
-
-@dataclass(frozen=True)
-class Timer:
-    """Times one function with warm traces and files in the page cache.
-
-    Attributes
-    ----------
-    benchmark : BenchmarkFixture
-        Of the test.
-    report : Report
-        Of the session.
-    """
-
-    benchmark: BenchmarkFixture
-    report: Report
-
-    def __call__(
-        self, function: Callable[..., Any], *, rounds: int,
-        setup: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]] | None = None,
-    ) -> tuple[Any, float | None]:  # fmt: skip
-        """Return what the last round returned, and the median seconds of a round.
-
-        The first round is not counted. None with ``--benchmark-disable``: one untimed round.
-        """
-        result = self.benchmark.pedantic(function, setup=setup, rounds=rounds, warmup_rounds=1)
-        timed = self.benchmark.stats
-        return result, None if timed is None else float(timed.stats.median)
-
-    def note(self, **facts: Any) -> None:
-        """Store facts with the result."""
-        self.benchmark.extra_info.update(facts)
-
-    def point(self, subject: str, count: int, seconds: float) -> Line | None:
-        """Add a point to a series; return the line so far and store it with the result."""
-        self.report.series.setdefault(subject, {})[count] = seconds
-        line = self.report.fit(subject)
-        if line is not None:
-            self.note(line=asdict(line))
-        return line
 
 
 @pytest.fixture(scope="session")
@@ -128,14 +87,21 @@ def facts(
         "micro_batch": setting.train.micro_batch, "eval_batch": setting.eval_batch_size,
         "pool": setting.eval.eval_pool_size, "data": data, "frame": [height, width],
     }  # fmt: skip
-    crop = " x ".join(map(str, setting.train_crop))
-    request.config.stash[_REPORT].heading += [
-        environment.line(),
-        f"skeleton {found['skeleton']}, width {found['width']}, crop {crop} px (H x W) of "
-        f"{height} x {width}, {data} frames; batch {found['batch']} in micro-batches of "
-        f"{found['micro_batch']}, evaluation batch {found['eval_batch']}, pool of {found['pool']}",
-    ]
+    heading = request.config.stash[_REPORT].heading
+    heading += [environment.line(), *_setting_lines(found)]
+    if option(request.config, "config"):
+        heading.append("--config is not used here: results compare at one setting only")
     return found
+
+
+def _setting_lines(facts: dict[str, Any]) -> list[str]:
+    crop, frame = (" x ".join(map(str, facts[key])) for key in ("crop", "frame"))
+    return [
+        f"skeleton {facts['skeleton']}, width {facts['width']}, crop {crop} px (H x W) of {frame} "
+        f"px frames, {facts['data']}",
+        f"train batch {facts['batch']} in micro-batches of {facts['micro_batch']}, K and R count "
+        f"batches of {facts['eval_batch']}, pool of {facts['pool']} archs",
+    ]
 
 
 @pytest.fixture

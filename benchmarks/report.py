@@ -37,17 +37,11 @@ class Line:
     worst_at: int
     points: tuple[int, ...]
 
-    def at(self, count: int) -> float:
-        """Return the line's seconds at a count."""
-        return self.intercept + self.slope * count
-
     def text(self, letter: str) -> str:
         """Return the line as it is printed, over a count named by `letter`."""
-        share = abs(self.worst) / abs(self.at(self.worst_at))
         return (
-            f"a + b*{letter} = {self.intercept:.4f} s + {self.slope:.4f} s * {letter}   "
-            f"(R^2 {self.r_squared:.4f}, worst residual {self.worst:+.4f} s, {share:.0%}, at "
-            f"{letter}={self.worst_at})"
+            f"a + b*{letter} = {self.intercept:.4f} s + {self.slope:.4f} s * {letter}; R^2 "
+            f"{self.r_squared:.4f}, worst residual {self.worst:+.4f} s at {letter}={self.worst_at}"
         )
 
 
@@ -81,15 +75,12 @@ class Report:
         Environment and setting.
     lines : dict of str to str
         What is said about each subject, in the order measured.
-    medians : dict of str to float
-        Median seconds that a later benchmark is compared with.
     series : dict of str to dict of int to float
         Median seconds by count, for the fitted lines.
     """
 
     heading: list[str] = field(default_factory=list)
     lines: dict[str, str] = field(default_factory=dict)
-    medians: dict[str, float] = field(default_factory=dict)
     series: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def fit(self, subject: str) -> Line | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from benchmarks.conftest import Timer
+from benchmarks.timer import Timer
 from harness.config import with_overrides
 from harness.fc2.batch import Batch
 
@@ -48,9 +48,9 @@ def test_eval(timer: Timer, session: "Session", protocol: "Protocol", count: int
             scores.append(parts.mean(samples))
         return scores
 
-    scores, seconds = timer(score, rounds=_ROUNDS)
-    assert np.isfinite(scores).all()
-    _say(timer, "eval", "K", count, seconds)
+    timing = timer(score, rounds=_ROUNDS)
+    assert np.isfinite(timing.result).all()
+    _say(timer, "eval", "K", count, timing.seconds)
 
 
 @pytest.mark.benchmark(group="BN-recal seconds against R, recalibration batches")
@@ -63,21 +63,25 @@ def test_bn_recal(timer: Timer, session: "Session", protocol: "Protocol", count:
     def recalibrate() -> list[Any]:
         return [evaluator.recalibrate(weights, arch, batches) for arch in protocol.pool]
 
-    pooled, seconds = timer(recalibrate, rounds=_ROUNDS)
-    assert all((variance >= 0).all() for units in pooled for _, variance in units.values())
-    _say(timer, "BN-recal", "R", count, seconds)
+    timing = timer(recalibrate, rounds=_ROUNDS)
+    assert all((variance >= 0).all() for units in timing.result for _, variance in units.values())
+    _say(timer, "BN-recal", "R", count, timing.seconds)
 
 
 def _first(batches: Sequence[Batch], count: int) -> Sequence[Batch]:
-    if len(batches) < count:
-        pytest.skip(f"the split has {len(batches)} batches, not {count}")
-    return batches[:count]
+    whole = [batch for batch in batches if batch.size == batches[0].size]
+    if len(whole) < count:
+        pytest.skip(f"the split has {len(whole)} whole batches, fewer than {count}")
+    return whole[:count]
 
 
 def _say(timer: Timer, subject: str, letter: str, count: int, seconds: float | None) -> None:
     timer.note(**{letter: count})
-    line = None if seconds is None else timer.point(subject, count, seconds)
-    if line is not None:
-        pool = timer.benchmark.extra_info["pool"]
-        each = f"{line.slope / pool:.4f} s per batch and arch"
-        timer.report.lines[subject] = f"{line.text(letter)}; {each}"
+    if seconds is None:
+        return
+    line, pool = timer.point(subject, count, seconds), timer.benchmark.extra_info["pool"]
+    timer.report.lines[subject] = (
+        f"{seconds:.4f} s at {letter}={count}; no line through fewer than 3 points"
+        if line is None
+        else f"{line.text(letter)}; one batch and arch b/{pool} = {line.slope / pool:.4f} s"
+    )

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,70 +10,87 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from benchmarks.conftest import Timer
+from benchmarks.timer import Timer
 from harness.config import with_overrides
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.systems.session import Session
     from harness.training.step import StepOutcome
 
-_STEP = "train step"
+Step = Callable[[], "StepOutcome"]
+
+_POSITIONS = ("micro_step", "update")
 
 
-@pytest.mark.benchmark(group="train step, by clip_position")
-@pytest.mark.parametrize("position", ["micro_step", "update"])
-def test_train_step(timer: Timer, session: "Session", position: str) -> None:
-    """Fair cycle of three archs on one batch in micro-batches, clipping, one Adam update."""
+@pytest.fixture(scope="module")
+def steps(session: "Session") -> dict[str, Step]:
+    """Return a traced train step for each clip position, each on a supernet of its own."""
+    return {position: _traced_step(session, position) for position in _POSITIONS}
+
+
+def _traced_step(session: "Session", position: str) -> Step:
     from harness.training.fairness import fair_cycle
     from harness.training.model import Supernet
     from harness.training.step import TrainParts, TrainStep
 
     config = with_overrides(session.config, [f"train.clip_position={position}"])
-    seed, batch, steps = config.runtime.seed, session.provider.batch(1, 0), count()
+    seed, batch, numbers = config.runtime.seed, session.provider.batch(1, 0), count()
     model = Supernet(config.model.skeleton, config.model.width, seed)
     train = TrainStep(model, config, TrainParts())
 
     def step() -> "StepOutcome":
-        archs = fair_cycle(seed=seed, epoch=1, step=next(steps))
+        archs = fair_cycle(seed=seed, epoch=1, step=next(numbers))
         return train(archs, batch, config.train.lr)
 
-    step()  # traces
-    outcome, seconds = timer(step, rounds=12)
+    step()
+    return step
+
+
+@pytest.mark.benchmark(group="train step, by clip_position")
+@pytest.mark.parametrize("position", _POSITIONS)
+def test_train_step(timer: Timer, steps: dict[str, Step], position: str) -> None:
+    """Fair cycle of three archs on one batch in micro-batches, clipping, one Adam update."""
+    other = next(name for name in _POSITIONS if name != position)
+    timing = timer(steps[position], rounds=8, reference=steps[other])
+    outcome = timing.result
     assert outcome.finite
     assert np.isfinite(outcome.losses).all()
     timer.note(clip_position=position, clip_checks=len(outcome.checks))
-    if seconds is not None:
-        timer.report.medians[f"{_STEP} {position}"] = seconds
-        text = f"{seconds:.4f} s with clip_position {position}"
-        before = timer.report.lines.get(_STEP)
-        timer.report.lines[_STEP] = f"{before}, {text}" if before else text
+    if timing.seconds is not None:
+        timer.note(**{f"per_{other}_step": timing.ratio})
+        timer.report.lines[f"train step, {position}"] = (
+            f"{timing.seconds:.4f} s with {len(outcome.losses)} micro-steps; "
+            f"ratio to {other} {timing.ratio:.2f}, over paired rounds"
+        )
 
 
 @pytest.mark.benchmark(group="checkpoint")
-def test_checkpoint_save(timer: Timer, session: "Session", tmp_path: Path) -> None:
+def test_checkpoint_save(
+    timer: Timer, session: "Session", steps: dict[str, Step], tmp_path: Path
+) -> None:
     """Fetch every variable, digest, write, sync and rename; ``last`` and ``best`` follow."""
     from harness.training.checkpoint import CheckpointStore
-    from harness.training.model import Supernet
     from harness.training.progress import Progress
 
-    model = Supernet(session.config.model.skeleton, session.config.model.width, 0)
     store, names, meta = CheckpointStore(tmp_path), count(), session.meta()
 
     def save(name: str) -> str:
-        return store.save(name, model.get_state(), Progress().get_state(), meta, best=True)
+        state = session.model.get_state()
+        return store.save(name, state, Progress().get_state(), meta, best=True)
 
-    digest, seconds = timer(save, rounds=12, setup=lambda: ((f"epoch-{next(names):04d}",), {}))
-    assert store.load("last").digest == digest
+    timing = timer(
+        save, rounds=10, arguments=lambda: (f"epoch-{next(names):04d}",),
+        reference=steps["micro_step"],
+    )  # fmt: skip
+    assert store.load("last").digest == timing.result
     megabytes = sum(file.stat().st_size for file in store.resolve("last").iterdir()) / 1e6
-    timer.note(megabytes=round(megabytes, 3))
-    if seconds is None:
-        return
-    text = f"{seconds:.4f} s for one save of {megabytes:.1f} MB"
-    step = timer.report.medians.get(f"{_STEP} {session.config.train.clip_position}")
-    if step is not None:
-        timer.note(save_per_train_step=seconds / step)
-        text += f" = {seconds / step:.2f} of one train step ({session.config.train.clip_position})"
-    timer.report.lines["checkpoint"] = text
+    timer.note(megabytes=megabytes)
+    if timing.seconds is not None:
+        timer.note(save_per_train_step=timing.ratio)
+        timer.report.lines["checkpoint"] = (
+            f"{timing.seconds:.4f} s for one save of {megabytes:.1f} MB; "
+            f"ratio to a train step (micro_step) {timing.ratio:.2f}, over paired rounds"
+        )
 
 
 @pytest.mark.benchmark(group="one epoch")
@@ -89,17 +107,17 @@ def test_epoch(timer: Timer, session: "Session", tmp_path: Path) -> None:
     trainer = session.trainer(options)
     trainer.run(until=1)  # traces, and decodes the evaluation's batches
     epochs = count(2)
-    status, seconds = timer(trainer.run, rounds=5, setup=lambda: ((), {"until": next(epochs)}))
-    assert status == "finished"
+    timing = timer(lambda: trainer.run(until=next(epochs)), rounds=5)
+    assert timing.result == "finished"
     scores = [record for record in records[1:] if isinstance(record, EvalRecord)][1:]
     assert all(math.isfinite(score.mean_epe) for score in scores)
-    if seconds is not None:
+    if timing.seconds is not None:
         parts = {
             "eval_seconds": statistics.median(s.eval_seconds for s in scores),
             "bn_recal_seconds": statistics.median(s.bn_recal_seconds for s in scores),
         }
         timer.note(steps=trainer.steps_per_epoch, **parts)
-        timer.report.lines["epoch"] = _epoch_text(seconds, parts, session)
+        timer.report.lines["epoch"] = _epoch_text(timing.seconds, parts, session)
 
 
 def _epoch_text(seconds: float, parts: dict[str, float], session: "Session") -> str:

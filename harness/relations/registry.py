@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from harness.relations import data, evaluation, metric, recalibration, resume, training
-from harness.relations.base import Relation
+from harness.relations.base import Relation, Tier
 
 __all__ = ["RELATIONS"]
 
@@ -19,11 +19,39 @@ _RECAL = (
 _EVAL = ("evaluate", "train", "save", "restore")
 
 
-def _repeat(name: str, how: str) -> Relation:
+def _repeat(name: str, how: str, tier: Tier = "quick") -> Relation:
     return Relation(
-        f"same-scores-{name}", f"the same checkpoint scores the same {how}", f"repeat_{name}",
-        _EVAL, _REPEAT, evaluation.same_scores,
-    )  # fmt: skip
+        f"same-scores-{name}",
+        f"the same checkpoint scores the same {how}",
+        f"repeat_{name}",
+        _EVAL,
+        _REPEAT,
+        evaluation.same_scores,
+        tier,
+    )
+
+
+def _clip_checks(position: str, needs: str, *, suffix: str = "", tier: Tier = "quick") -> Relation:
+    return Relation(
+        f"clip-checks-planned-{position}{suffix}",
+        f"clip_checks equals the plan, clipping per {position}",
+        needs,
+        ("train",),
+        "Compare batch and micro-batch size with the run's first lines.",
+        training.clip_checks_are_planned,
+        tier,
+    )
+
+
+def _clip_arithmetic(position: str, needs: str) -> Relation:
+    return Relation(
+        f"clip-arithmetic-{position}",
+        f"clip counts, rates, quantiles and norms agree, clipping per {position}",
+        needs,
+        ("train",),
+        "The log's clip figures do not follow from the norms that were checked.",
+        training.clip_arithmetic_holds,
+    )
 
 
 _ALL = (
@@ -31,6 +59,10 @@ _ALL = (
     _repeat("fresh", "in a fresh process"),
     _repeat("permuted", "with the pool in another order"),
     _repeat("subset", "when only part of the pool is asked"),
+    *(
+        _repeat(name, f"when skeleton {name} is trained again", "full")
+        for name in ("full", "bilinear", "decoupled")
+    ),
     Relation(
         "same-scores-prefix", "the first batches score the same with a larger K",
         "repeat_prefix", _EVAL, _REPEAT, evaluation.same_scores,
@@ -66,30 +98,14 @@ _ALL = (
         "Training with evaluation and logging ends elsewhere than without: they interfere.",
         training.same_training,
     ),
-    Relation(
-        "clip-checks-planned-micro-step", "clip_checks equals the plan, clipping per micro-step",
-        "training_micro_step", ("train",),
-        "Compare batch and micro-batch size with the run's first lines.",
-        training.clip_checks_are_planned,
+    _clip_checks("micro-step", "training_micro_step"),
+    _clip_checks("update", "training_update"),
+    _clip_checks(
+        "micro-step", "training_micro_step_other_mode", suffix="-other-mode", tier="full"
     ),
-    Relation(
-        "clip-checks-planned-update", "clip_checks equals the plan, clipping per update",
-        "training_update", ("train",),
-        "Compare batch and micro-batch size with the run's first lines.",
-        training.clip_checks_are_planned,
-    ),
-    Relation(
-        "clip-arithmetic-micro-step", "clip counts, rates, quantiles and norms agree (micro-step)",
-        "training_micro_step", ("train",),
-        "The log's clip figures do not follow from the norms that were checked.",
-        training.clip_arithmetic_holds,
-    ),
-    Relation(
-        "clip-arithmetic-update", "clip counts, rates, quantiles and norms agree (update)",
-        "training_update", ("train",),
-        "The log's clip figures do not follow from the norms that were checked.",
-        training.clip_arithmetic_holds,
-    ),
+    _clip_checks("update", "training_update_other_mode", suffix="-other-mode", tier="full"),
+    _clip_arithmetic("micro-step", "training_micro_step"),
+    _clip_arithmetic("update", "training_update"),
     Relation(
         "recal-batches-fixed", "recalibration uses the same batches everywhere",
         "recal_hashes", ("evaluate", "train", "batches"),

@@ -1,8 +1,7 @@
 """Scenarios around data, evaluation, recalibration and the metric."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -25,7 +24,21 @@ from harness.scenarios.book import Book, evaluation_from_json
 from harness.scenarios.decode import decode_independently
 from harness.scenarios.setting import link_samples
 
-__all__ = ["SCENARIOS"]
+__all__ = [
+    "base_evaluation",
+    "draws",
+    "oracle",
+    "recal_hashes",
+    "recal_pair",
+    "recomputation",
+    "repeat_again",
+    "repeat_fresh",
+    "repeat_permuted",
+    "repeat_prefix",
+    "repeat_subset",
+    "response",
+    "served",
+]
 
 
 def _split(book: Book, split: str) -> Path:
@@ -237,14 +250,3 @@ def response(book: Book) -> Response:
         found[head] = system.evaluate()
         system.state(kept)
     return Response(base, found)
-
-
-_NAMED: Sequence[Callable[[Book], Any]] = (
-    base_evaluation, repeat_again, repeat_fresh, repeat_permuted, repeat_subset, repeat_prefix,
-    served, draws, recal_pair, recal_hashes, oracle, recomputation, response,
-    runs.training_micro_step, runs.training_update, runs.purity, runs.with_and_without,
-    runs.checkpoint_pair, runs.resume, runs.finite, runs.planted_nan,
-)  # fmt: skip
-
-SCENARIOS: Mapping[str, Callable[[Book], Any]] = MappingProxyType({f.__name__: f for f in _NAMED})
-"""Every scenario by name."""

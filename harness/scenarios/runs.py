@@ -11,6 +11,7 @@ from harness.evidence.bundles import (
     FiniteEvidence,
     PlantedNan,
     Purity,
+    Repeat,
     Resume,
     TwoWays,
 )
@@ -24,9 +25,14 @@ __all__ = [
     "fresh_results",
     "planted_nan",
     "purity",
+    "repeat_bilinear",
+    "repeat_decoupled",
+    "repeat_full",
     "resume",
     "training_micro_step",
+    "training_micro_step_other_mode",
     "training_update",
+    "training_update_other_mode",
     "with_and_without",
 ]
 
@@ -59,15 +65,57 @@ def training_update(book: Book) -> Training:
 
 def _other_position(book: Book, position: str) -> Training:
     """Train with the other clip position and the other epoch mode, without evaluation."""
-    full = book.config["train"].get("epoch_mode") == "full_pass"
-    mode = (
-        {"epoch_mode": "fixed_steps", "steps_per_epoch": 2} if full else {"epoch_mode": "full_pass"}
-    )
+    return _trained_with(book, position, full=book.config["train"]["epoch_mode"] != "full_pass")
+
+
+def training_micro_step_other_mode(book: Book) -> Training:
+    """Return an epoch of the other epoch mode that clips per micro-step."""
+    return _trained_with(book, "micro_step", full=not _full_pass(book["training_micro_step"]))
+
+
+def training_update_other_mode(book: Book) -> Training:
+    """Return an epoch of the other epoch mode that clips once per update."""
+    return _trained_with(book, "update", full=not _full_pass(book["training_update"]))
+
+
+def _full_pass(training: Training) -> bool:
+    return len(set(training.planned_sizes)) > 1
+
+
+def _trained_with(book: Book, position: str, *, full: bool) -> Training:
+    mode: dict[str, Any] = {"epoch_mode": "full_pass"}
+    if not full:
+        mode = {"epoch_mode": "fixed_steps", "steps_per_epoch": 3}
     system = book.open(train={"clip_position": position, "train_sampling_mode": None, **mode})
     try:
         return system.train(1, evaluate=False)
     finally:
         system.close()
+
+
+def repeat_bilinear(book: Book) -> Repeat:
+    """Train and evaluate the bilinear skeleton twice over."""
+    return _repeat_skeleton(book, "bilinear")
+
+
+def repeat_decoupled(book: Book) -> Repeat:
+    """Train and evaluate the decoupled skeleton twice over."""
+    return _repeat_skeleton(book, "decoupled")
+
+
+def repeat_full(book: Book) -> Repeat:
+    """Train and evaluate the full skeleton twice over."""
+    return _repeat_skeleton(book, "full")
+
+
+def _repeat_skeleton(book: Book, skeleton: str) -> Repeat:
+    found = []
+    for _ in range(2):
+        system = book.open(model={"skeleton": skeleton})
+        system.train(1, evaluate=False)
+        found.append(system.evaluate())
+        system.close()
+    return Repeat(found[0], found[1], f"skeleton {skeleton}, trained and evaluated again")
 
 
 def joined(first: Training, second: Training) -> Training:

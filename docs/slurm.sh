@@ -1,0 +1,10 @@
+#!/bin/bash
+#SBATCH --job-name=supernet --gres=gpu:1 --time=24:00:00
+#SBATCH --requeue --signal=B:USR1@300 --open-mode=append
+set -u
+RUN=runs/$SLURM_JOB_NAME CONFIG=run.yaml FC2=$HOME/FlyingChairs2
+if [ -f "$RUN/checkpoints/last" ]; then RESUME=--resume; else RESUME=
+  pytest invariants/ --config "$CONFIG" --fc2-root "$FC2" --gate-file gate.json || exit 1; fi
+harness train --config "$CONFIG" --fc2-root "$FC2" --run "$RUN" --require-gate gate.json $RESUME &
+TRAIN=$!; trap 'kill -USR1 $TRAIN' USR1
+wait $TRAIN; wait $TRAIN; [ $? -eq 75 ] && scontrol requeue "$SLURM_JOB_ID"

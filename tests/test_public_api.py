@@ -1,0 +1,98 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+import harness
+
+ROOT = Path(harness.__file__).parent
+MODULES = {
+    ".".join(("harness", *path.relative_to(ROOT).with_suffix("").parts)): path
+    for path in sorted(ROOT.rglob("*.py"))
+    if path.name not in ("__init__.py", "__main__.py")
+}
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def parsed(name):
+    """Return a module's tree; nothing is imported, so that nothing is configured."""
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+def listed(tree):
+    values = [
+        statement.value
+        for statement in tree.body
+        if isinstance(statement, ast.Assign)
+        and [ast.unparse(target) for target in statement.targets] == ["__all__"]
+    ]
+    return ast.literal_eval(values[0]) if values else None
+
+
+def bound(tree):
+    """Return the names that a module's top level binds."""
+    names = set()
+    for statement in tree.body:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.alias):
+                names.add((node.asname or node.name).split(".")[0])
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+        if isinstance(statement, DEFINITIONS):
+            names.add(statement.name)
+    return names
+
+
+def public(body):
+    return [n for n in body if isinstance(n, DEFINITIONS) and not n.name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_says_what_is_public_and_every_name_exists(name):
+    tree = parsed(name)
+    names = listed(tree)
+    assert names is not None, f"{name} has no __all__"
+    assert len(names) == len(set(names))
+    assert set(names) <= bound(tree)
+    assert not [n for n in names if n.startswith("_")]
+
+
+def reached_otherwise(tree):
+    """Return hooks and fixtures, which pytest finds, and what a table of the module holds."""
+    tables = [s for s in tree.body if isinstance(s, (ast.Assign, ast.AnnAssign))]
+    names = {n.id for table in tables for n in ast.walk(table) if isinstance(n, ast.Name)}
+    for node in public(tree.body):
+        decorators = " ".join(map(ast.unparse, node.decorator_list))
+        if node.name.startswith("pytest_") or "pytest.fixture" in decorators:
+            names.add(node.name)
+    return names
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_function_and_class_is_listed(name):
+    tree = parsed(name)
+    found = {node.name for node in public(tree.body)}
+    assert found - set(listed(tree)) - reached_otherwise(tree) == set()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_object_has_a_docstring(name):
+    tree = parsed(name)
+    assert ast.get_docstring(tree), f"{name} says nothing of itself"
+    objects = public(tree.body)
+    objects += [m for c in objects if isinstance(c, ast.ClassDef) for m in public(c.body)]
+    assert [n.name for n in objects if not ast.get_docstring(n)] == []
+
+
+def test_modules_were_found():
+    assert {"harness.config", "harness.training.step", "harness.supernet.network"} < set(MODULES)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("__init__.py")), ids=lambda p: p.parent.name)
+def test_a_package_has_a_docstring(path):
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def test_the_version_is_public():
+    assert harness.__all__ == ["__version__"]
+    assert harness.__version__.count(".") == 2
