@@ -6,4 +6,4 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-pytest_plugins = ["harness.pytest_plugin", "fixtures.frames"]
+pytest_plugins = ["harness.pytest_plugin", "fixtures.frames", "fixtures.genuine"]

@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(f"samebits_{name}", text, default=default)
 
 
-def option(config: pytest.Config, name: str) -> str:
+def _option(config: pytest.Config, name: str) -> str:
     """Return an option's value: command line, then ini, then default."""
     given = config.getoption(f"samebits_{name}")
     return str(given if given is not None else config.getini(f"samebits_{name}"))
@@ -61,7 +61,7 @@ def option(config: pytest.Config, name: str) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Validate the options before anything is collected."""
-    tier = option(config, "tier")
+    tier = _option(config, "tier")
     if tier not in _TIERS:
         msg = f"--tier: expected one of {', '.join(_TIERS)}, got {tier!r}"
         raise pytest.UsageError(msg)
@@ -91,7 +91,7 @@ def _select_profile(config: pytest.Config, tier: str) -> None:
 
 def _configured(config: pytest.Config) -> Config | None:
     """Return the researcher's configuration, None for the embedded default."""
-    path, root = option(config, "config"), option(config, "fc2_root")
+    path, root = _option(config, "config"), _option(config, "fc2_root")
     if not path and not root:
         return None
     if path and not root and not Path(load_config(Path(path)).data.split_dir("train")).is_dir():
@@ -107,8 +107,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     chosen = config.stash[_CONFIGURED]
     data = "embedded synthetic frames" if chosen is None else str(chosen.data.split_dir("train"))
     return [
-        f"samebits {__version__}: system {option(config, 'system')}, tier "
-        f"{option(config, 'tier')}, data {data}"
+        f"samebits {__version__}: system {_option(config, 'system')}, tier "
+        f"{_option(config, 'tier')}, data {data}"
     ]
 
 
@@ -220,10 +220,10 @@ def gate(
     from harness.scenarios.registry import SCENARIOS
     from harness.systems.fresh import load_factory
 
-    spec = option(config, "system")
+    spec = _option(config, "system")
     tree = setting.model_dump(mode="json", by_alias=True)
     book = Book(load_factory(spec), spec, tree, folder, SCENARIOS, overlap=True)
-    yield Gate(book, config.stash[_JUDGEMENTS], option(config, "tier"))
+    yield Gate(book, config.stash[_JUDGEMENTS], _option(config, "tier"))
     book.close()
 
 
@@ -254,7 +254,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def _tier_index(tier: str | pytest.Config) -> int:
-    return _TIERS.index(tier if isinstance(tier, str) else option(tier, "tier"))
+    return _TIERS.index(tier if isinstance(tier, str) else _option(tier, "tier"))
 
 
 def _verdict(judgements: list[Judgement], unchecked: int, *, failed: bool) -> tuple[str, str]:
@@ -276,7 +276,7 @@ def _verdict(judgements: list[Judgement], unchecked: int, *, failed: bool) -> tu
 
 
 def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict: str) -> None:
-    path = option(config, "gate_file")
+    path = _option(config, "gate_file")
     if not path:
         return
     from harness.systems.identity import run_identity
@@ -285,8 +285,8 @@ def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict
     result = {
         "verdict": verdict,
         "version": __version__,
-        "system": option(config, "system"),
-        "tier": option(config, "tier"),
+        "system": _option(config, "system"),
+        "tier": _option(config, "tier"),
         "identity": None if chosen is None else run_identity(chosen),
         "environment": config.stash.get(_ENVIRONMENT, {}),
         "relations": {j.relation: {"verdict": j.verdict, "text": j.text} for j in judgements},

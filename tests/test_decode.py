@@ -162,7 +162,7 @@ def test_an_unknown_flow_is_masked_in_both_components_and_counted(tmp_path, unkn
         (b"no image", "an image", "8 bytes that do not decode"),
         (png(image())[:-40], "an image", r"\d+ bytes that do not decode"),
         (png(image())[:30], "an image", "30 bytes that do not decode"),
-        (sized(png(image()), 40_000, 40_000), "an image", "do not decode|40000"),
+        (sized(png(image()), 40_000, 40_000), "an image", ".*do not decode|.*40000"),
         (png(image(dtype=np.uint16)), r"8-bit BGR \(H, W, 3\)", r"uint16 \(13, 21, 3\)"),
         (png(image(shape=(13, 21))), r"8-bit BGR \(H, W, 3\)", r"uint8 \(13, 21\)"),
         (png(image(shape=(13, 21, 4))), r"8-bit BGR \(H, W, 3\)", r"uint8 \(13, 21, 4\)"),

@@ -156,17 +156,14 @@ def test_the_units_that_run_are_a_part_of_all_units(name):
         assert list(running) == [unit for unit in units if unit in set(running)]
 
 
-@pytest.mark.parametrize(
-    ("name", "blocks"),
-    [
-        ("full", ["deep1", "deep2", "deep3"]),
-        ("decoupled", ["branch3_block1", "branch3_block2", "branch3_block3"]),
-    ],
-)
-def test_depth_options_nest_or_are_chains_of_their_own(name, blocks):
-    running = active_units(SKELETONS[name], (2, *[0] * 8))
+@pytest.mark.parametrize("option", [0, 1, 2])
+@pytest.mark.parametrize("name", SKELETONS)
+def test_a_depth_option_runs_so_many_blocks_nested_or_in_a_chain_of_its_own(name, option):
+    running = active_units(SKELETONS[name], (option, *[0] * 8))
+    block = f"branch{option + 1}_block" if name == "decoupled" else "deep"
     found = [unit for unit in running if unit.startswith("EB0/")]
-    assert found == [f"EB0/{block}/{conv}" for block in blocks for conv in ("conv1", "conv2")]
+    expected = [f"EB0/{block}{i + 1}/{c}" for i in range(option + 1) for c in ("conv1", "conv2")]
+    assert found == expected
 
 
 def test_the_code_s_positions_follow_the_stages():

@@ -112,6 +112,16 @@ def test_no_sample_is_lost_at_any_batch_size(coded, batch_size):
     assert sorted(served(batches)) == [f"{number:07d}" for number in range(COUNT)]
 
 
+def test_the_batch_size_changes_neither_the_order_nor_the_windows(coded):
+    epochs = []
+    for batch_size in (1, 2, 3, 7):
+        batches = list(provider(coded, batch_size=batch_size).stream(2))
+        windows = [window for batch in batches for window in batch.windows]
+        epochs.append(list(zip(served(batches), windows, strict=True)))
+    assert all(epoch == epochs[0] for epoch in epochs)
+    assert len({window for _, window in epochs[0]}) == COUNT
+
+
 @pytest.mark.parametrize(("count", "size", "steps"), [(7, 3, None), (6, 3, None), (7, 3, 5)])
 def test_the_planned_sizes_are_those_of_the_order(count, size, steps):
     order = train_order(count, seed=1, epoch=2, batch_size=size, steps=steps)
@@ -361,6 +371,23 @@ def test_a_batch_digest_changes_when_a_file_does(tmp_path, role, member):
     for old, new in zip(before, room.stream(2), strict=True):
         assert (old.digest != new.digest) == ("0000001" in old.ids)
         assert (old.ids, old.windows) == (new.ids, new.windows)
+
+
+def test_an_evaluation_digest_tells_what_was_served_and_a_training_digest_what_was_read(tmp_path):
+    write_sample(tmp_path / "train", 1)
+    rooms = [provider(tmp_path, role, random_crop=False) for role in ("eval", "train")]
+    before = [room.batch(1, 0) for room in rooms]
+    path = tmp_path / "train" / member_name(1, "img_0.png")
+    image = cv2.imread(str(path))
+    image[0, 0] += 1  # outside the centre crop
+    assert cv2.imwrite(str(path), image)
+    changed = [
+        room.batch(1, 0).digest != old.digest for room, old in zip(rooms, before, strict=True)
+    ]
+    assert changed == [False, True]
+    served = before[0]
+    arrays = (served.frames, served.flow, served.valid)
+    assert served.digest == content_digest(served.ids, served.windows, *arrays)
 
 
 def test_the_digest_of_a_sequence_depends_on_its_order(coded):

@@ -6,10 +6,12 @@ import pytest
 import harness
 
 ROOT = Path(harness.__file__).parent
+PATHS = [path for path in sorted(ROOT.rglob("*.py")) if path.name != "__main__.py"]
 MODULES = {
-    ".".join(("harness", *path.relative_to(ROOT).with_suffix("").parts)): path
-    for path in sorted(ROOT.rglob("*.py"))
-    if path.name not in ("__init__.py", "__main__.py")
+    ".".join(("harness", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): path
+    for path in PATHS
 }
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -20,13 +22,14 @@ def parsed(name):
 
 
 def listed(tree):
-    values = [
-        statement.value
-        for statement in tree.body
-        if isinstance(statement, ast.Assign)
-        and [ast.unparse(target) for target in statement.targets] == ["__all__"]
-    ]
-    return ast.literal_eval(values[0]) if values else None
+    for statement in tree.body:
+        match statement:
+            case (
+                ast.Assign(targets=[ast.Name(id="__all__")])
+                | ast.AnnAssign(target=ast.Name(id="__all__"))
+            ):
+                return ast.literal_eval(statement.value)
+    return None
 
 
 def bound(tree):
@@ -50,11 +53,11 @@ def public(body):
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_says_what_is_public_and_every_name_exists(name):
     tree = parsed(name)
-    names = listed(tree)
+    names = listed(tree) if len(tree.body) > 1 else []  # a package may hold a docstring alone
     assert names is not None, f"{name} has no __all__"
     assert len(names) == len(set(names))
     assert set(names) <= bound(tree)
-    assert not [n for n in names if n.startswith("_")]
+    assert not [n for n in names if n.startswith("_") and n != "__version__"]
 
 
 def reached_otherwise(tree):
@@ -72,7 +75,7 @@ def reached_otherwise(tree):
 def test_every_public_function_and_class_is_listed(name):
     tree = parsed(name)
     found = {node.name for node in public(tree.body)}
-    assert found - set(listed(tree)) - reached_otherwise(tree) == set()
+    assert found - set(listed(tree) or []) - reached_otherwise(tree) == set()
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -85,12 +88,7 @@ def test_every_public_object_has_a_docstring(name):
 
 
 def test_modules_were_found():
-    assert {"harness.config", "harness.training.step", "harness.supernet.network"} < set(MODULES)
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("__init__.py")), ids=lambda p: p.parent.name)
-def test_a_package_has_a_docstring(path):
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert {"harness.streams", "harness.training.step", "harness.config"} < set(MODULES)
 
 
 def test_the_version_is_public():

@@ -137,7 +137,7 @@ ORDER = {
     ),
     "moves on when asked again": (
         replace(SERVED, again=SHIFTED),
-        "eval batches served again: expected eval0, found other0",
+        "eval batch 0 served again: expected eval0, found other0",
     ),
     "a batch repeated": (
         replace(SERVED, batches=(EVALUATED[0],) * 2, again=(EVALUATED[0],) * 2),

@@ -187,10 +187,15 @@ def _warn_of_other_environment(meta: dict[str, Any], environment: Environment) -
 
 
 def _repair_row(row: Any, digest: str, history: list[Record], observers: tuple[Any, ...]) -> None:
-    """Write the row of an epoch whose checkpoint was saved just before a crash."""
+    """Write the row of an epoch whose checkpoint was saved just before a crash.
+
+    The CSV looks for itself whether it has the row.
+    """
+    from harness.training.epochlog import EpochCsv
+
     if row is None:
         return
     logged = {r.epoch for r in effective(history) if isinstance(r, EpochRecord)}
-    if row["epoch"] not in logged:
-        for observer in observers:
+    for observer in observers:
+        if row["epoch"] not in logged or isinstance(observer, EpochCsv):
             observer(EpochRecord(**{**row, "checkpoint_digest": digest}))

@@ -22,6 +22,18 @@ __all__ = [
 ]
 
 
+class _Once(yaml.SafeLoader):
+    """YAML in which no key of a mapping occurs twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                msg = f"key `{key}` occurs twice"
+                raise yaml.constructor.ConstructorError(None, None, msg, node.start_mark)
+        return dict(super().construct_mapping(node, deep))
+
+
 class ConfigError(InputError):
     """The configuration is wrong; the message names each key and what was expected."""
 
@@ -37,12 +49,28 @@ def parse_config(tree: Mapping[str, Any] | None) -> Config:
     """
     data = dict(tree or {})
     problems = list(_unknown_keys(data, Config, ""))
+    try:
+        config = Config.model_validate(_known(data, Config))
+    except ValidationError as error:
+        problems += dict.fromkeys(_plain(e) for e in error.errors())
     if problems:
         raise ConfigError("; ".join(problems))
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError("; ".join(_plain(e) for e in error.errors())) from None
+    return config
+
+
+def _known(tree: Mapping[str, Any], section: type[BaseModel]) -> dict[str, Any]:
+    """Return the tree without what `_unknown_keys` reports."""
+    kept: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        key, annotation = field.alias or name, field.annotation
+        if key not in tree:
+            continue
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            if isinstance(tree[key], Mapping):
+                kept[key] = _known(tree[key], annotation)
+        else:
+            kept[key] = tree[key]
+    return kept
 
 
 def load_config(path: Path) -> Config:
@@ -54,7 +82,7 @@ def load_config(path: Path) -> Config:
         If the file is absent, is not YAML, or does not validate; names the file.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Once)
     except FileNotFoundError:
         msg = f"no such configuration file: {path}"
         raise ConfigError(msg) from None
@@ -92,7 +120,11 @@ def with_overrides(config: Config, assignments: Iterable[str]) -> Config:
             if not isinstance(section, dict):
                 msg = f"`{key}`: `{parent}` is a value, not a section"
                 raise ConfigError(msg)
-        section[leaf] = _scalar(text)
+        try:
+            section[leaf] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            msg = f"{assignment}: the value is not readable as YAML: {error}"
+            raise ConfigError(msg) from None
     return parse_config(tree)
 
 
@@ -114,16 +146,6 @@ def with_fc2_root(config: Config, root: Path | None) -> Config:
         update={"base_path": str(root.resolve()), "train_dir": "train", "val_dir": "val"}
     )
     return config.model_copy(update={"data": data})
-
-
-def _scalar(text: str) -> Any:
-    value = yaml.safe_load(text)
-    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string for want of a dot
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
 def dump_config(config: Config) -> str:
@@ -160,7 +182,9 @@ def _unknown_keys(tree: Mapping[str, Any], section: type[BaseModel], prefix: str
             continue
         annotation = known[key].annotation
         nested = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        if nested and isinstance(value, Mapping):
+        if nested and not isinstance(value, Mapping):
+            yield f"`{prefix}{key}`: expected a section of keys, got {value!r}"
+        elif nested:
             yield from _unknown_keys(value, annotation, f"{prefix}{key}.")  # type: ignore[arg-type]
 
 
@@ -177,7 +201,10 @@ def _suggest(prefix: str, key: str, siblings: list[str]) -> str:
 
 
 def _plain(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    parts = [
+        str(p) for p in error["loc"] if "constrained" not in str(p) and "literal" not in str(p)
+    ]
+    key = ".".join(parts)
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"in `{key}`: {message}"

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 __all__ = [
     "CheckpointConfig",
@@ -66,17 +66,25 @@ class _Section(BaseModel):
         frozen=True, extra="forbid", strict=False, allow_inf_nan=False, populate_by_name=True
     )
 
-    @model_validator(mode="after")
-    def _only_implemented_values(self) -> "_Section":
-        for name, field in type(self).model_fields.items():
-            extra = field.json_schema_extra
-            kind = extra.get("kind") if isinstance(extra, Mapping) else None
-            value = getattr(self, name)
-            if kind == "fixed" and value != field.default:
-                key = field.alias or name
-                msg = f"`{key}` is fixed: got {value!r}, only {field.default!r} is implemented"
-                raise ValueError(msg)
-        return self
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and annotation is not bool:
+            msg = f"`{info.field_name}` takes no truth value, got {value}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _only_implemented_values(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        extra = field.json_schema_extra
+        if isinstance(extra, Mapping) and extra.get("kind") == "fixed" and value != field.default:
+            key = field.alias or info.field_name
+            msg = f"`{key}` is fixed: got {value!r}, only {field.default!r} is implemented"
+            raise ValueError(msg)
+        return value
 
 
 class RuntimeConfig(_Section):
@@ -172,7 +180,7 @@ class EvalConfig(_Section):
     bn_recal_batches: int = _protocol(8, ge=1)
     eval_batches_per_arch: Annotated[int, Field(ge=1)] | Literal["full"] = _protocol(4)
     batch_size: int | None = _protocol(None, ge=1)
-    crop: tuple[int, int] | None = _protocol(None)
+    crop: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = _protocol(None)
     flow_clip: float | None = _protocol(None, gt=0)
     recal_mode: Literal["fixed", "random"] = _protocol("fixed")
     frozen: str = _protocol("")
@@ -199,7 +207,7 @@ class ModelConfig(_Section):
 class WatchConfig(_Section):
     """What is checked while training runs."""
 
-    finite: Literal["stop", "warn"] = _observation("stop")
+    finite: str = _fixed("stop")
 
 
 class Config(_Section):

@@ -1,5 +1,6 @@
 """The pool of archs that is scored, and comparing two rankings of it."""
 
+import math
 from collections.abc import Sequence
 
 from harness.streams import integer
@@ -60,6 +61,9 @@ def kendall_tau(
 
     if len(scores) != len(previous):
         msg = f"expected two lists of one length, got {len(scores)} and {len(previous)}"
+        raise ValueError(msg)
+    if not all(map(math.isfinite, (*scores, *previous))):
+        msg = f"every score must be finite, got {list(scores)} and {list(previous)}"
         raise ValueError(msg)
     for name, values in (("this", scores), ("the previous", previous)):
         if len(set(values)) < 2:

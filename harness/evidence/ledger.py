@@ -69,7 +69,9 @@ def read_ledger(path: Path) -> LedgerContent:
     """
     records: list[Record] = []
     broken: list[tuple[int, str]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1
+    ):
         try:
             data: Any = json.loads(line)
             records.append(from_json(data))
@@ -96,4 +98,4 @@ def _position(record: Record) -> tuple[int, float]:
     if isinstance(record, (EpochRecord, NormsRecord)):
         return record.epoch, 0
     epoch = getattr(record, "epoch", 0)
-    return (epoch, getattr(record, "step", 0)) if epoch else (0, 0)
+    return epoch, getattr(record, "step", 0)

@@ -227,9 +227,10 @@ def to_json(record: Record) -> dict[str, Any]:
     """
     values = asdict(record)
     for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            msg = f"{type(record).__name__}.{name} is {value}, expected a finite number"
-            raise ValueError(msg)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                msg = f"{type(record).__name__}.{name} is {number}, expected a finite number"
+                raise ValueError(msg)
     return {"kind": _KINDS[type(record)], **values}
 
 

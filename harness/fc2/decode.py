@@ -71,7 +71,10 @@ def read_image(path: Path, data: bytes | None = None) -> NDArray[np.uint8]:
     content = path.read_bytes() if data is None else data
     image = None
     if content:  # OpenCV asserts on an empty buffer
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        try:
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:  # more pixels in the header than OpenCV accepts
+            image = None
     if image is None:
         raise SampleError(path, "an image", f"{len(content)} bytes that do not decode")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import InputError
+from harness.evidence.digest import digest_bytes, digest_strings
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
 
@@ -53,9 +54,10 @@ def write_frozen(path: Path, batches: FrozenBatches) -> None:
             }
             header[role].append(_describe(batch))
     text = json.dumps(header, allow_nan=False, sort_keys=True)
+    arrays["header_digest"] = np.frombuffer(digest_strings([text]).encode(), np.uint8)
     arrays["header"] = np.frombuffer(text.encode(), np.uint8)
     with path.open("xb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)
 
 
 def _describe(batch: Batch) -> dict[str, Any]:
@@ -76,11 +78,14 @@ def read_frozen(path: Path) -> FrozenBatches:
         If it is not readable, of another format, or a batch does not match its digest.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            header = json.loads(archive["header"].tobytes())
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            text = archive["header"].tobytes()
+            header = json.loads(text)
             if header.get("format") != FORMAT:
                 msg = f"{path}: expected frozen format {FORMAT}, found {header.get('format')!r}"
                 raise FrozenError(msg)
+            if digest_bytes(text).encode() != archive["header_digest"].tobytes():
+                raise FrozenError(f"{path}: the header does not match its digest")
             groups = {
                 role: tuple(
                     _read_batch(path, archive, f"{role}/{index:05d}", described)

@@ -15,7 +15,7 @@ __all__ = ["MEMBERS", "Triplet", "list_triplets", "member_name"]
 MEMBERS = ("img_0.png", "img_1.png", "flow_01.flo")
 
 _MEMBER = re.compile(r"^(?P<stem>.*)-(?P<member>img_0\.png|img_1\.png|flow_01\.flo)$")
-_STEM = re.compile(r"^\d{7}$")
+_STEM = re.compile(r"^[0-9]{7}$")
 _SHOWN = 10
 
 
@@ -75,10 +75,15 @@ def list_triplets(root: Path) -> tuple[Triplet, ...]:
     )
 
 
+def _refuse(error: OSError) -> None:
+    raise error
+
+
 def _walk(root: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     visited: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, onerror=_refuse, followlinks=True):
+        subfolders.sort()
         real = os.path.realpath(folder)
         if real in visited:
             subfolders.clear()

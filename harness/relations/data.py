@@ -1,6 +1,7 @@
 """The pixels that are served are the pixels on disk, in the declared order and window."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,9 @@ def eval_order_is_fixed(evidence: Served) -> Outcome:
         )
     first = [batch.digest for batch in evidence.batches]
     again = [batch.digest for batch in evidence.again]
-    if first != again:
-        violations.append(Violation("eval batches served again", first[0], again[0]))
+    for index, (one, other) in enumerate(zip_longest(first, again, fillvalue="no batch")):
+        if one != other:
+            violations.append(Violation(f"eval batch {index} served again", one, other))
     if len(set(first)) != len(first):
         violations.append(Violation("eval batch digests", "all distinct", "a batch is repeated"))
     partial = [len(b.ids) for b in evidence.batches[:-1] if len(b.ids) != evidence.batch_size]

@@ -1,5 +1,7 @@
 """A metric change means a model change."""
 
+from itertools import zip_longest
+
 from harness.evidence.bundles import Purity, Repeat
 from harness.relations.base import Outcome, Violation, differences, outcome
 
@@ -57,7 +59,7 @@ def evaluation_changes_nothing(evidence: Purity) -> Outcome:
     """Require the complete state and the next training draws unchanged by an evaluation."""
     violations = differences(dict(evidence.before), dict(evidence.after), what="state after eval")
     for index, (old, new) in enumerate(
-        zip(evidence.draws_before, evidence.draws_after, strict=True)
+        zip_longest(evidence.draws_before, evidence.draws_after, fillvalue="no batch")
     ):
         if old != new:
             violations.append(Violation(f"next training epoch, batch {index}", old, new))

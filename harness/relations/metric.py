@@ -70,7 +70,8 @@ def metric_gives_known_answers(evidence: Oracle) -> Outcome:
         f"{len(evidence.cases)} known answers ({', '.join(f'{a:g}' for a in answers)} px), "
         "residuals in one scale and spread over three"
     )
-    return outcome(violations, len(evidence.cases), figures)
+    seen = sum(len(expected) for _, expected, _ in evidence.cases)
+    return outcome(violations, seen, figures)
 
 
 def metric_is_recomputed(evidence: Recomputation) -> Outcome:
@@ -114,6 +115,8 @@ def metric_is_alive(evidence: Response) -> Outcome:
     worse than an all-zero flow, so that level only warns.
     """
     base, violations = evidence.base, []
+    if not base.archs:
+        return outcome([], 0, "no arch was scored")
     for head, changed in evidence.changed.items():
         still = [
             arch for arch in base.archs if base.per_sample[arch] == changed.per_sample.get(arch)

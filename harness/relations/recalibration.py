@@ -33,6 +33,9 @@ def recal_statistics_are_exact(evidence: RecalPair) -> Outcome:
         mean, variance, count = _population(inputs)
         fewest = count if not fewest else min(fewest, count)
         scale = np.sqrt(variance) + np.abs(mean) + np.finfo(np.float32).tiny
+        if unit not in recal.stats:
+            violations.append(Violation(f"statistics of {unit}", "mean and variance", "none"))
+            continue
         found_mean, found_variance = recal.stats[unit]
         for name, found, expected, unit_scale in (
             ("mean", found_mean, mean, scale),
@@ -77,7 +80,7 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
                 )
             )
         held = evidence.moving.get(f"{unit}/moving_mean")
-        changed += held is None or not np.array_equal(held, mean)
+        changed += held is not None and not np.array_equal(held, mean)
     whole = []
     if evidence.disturbed == 0:
         whole.append(Violation("moving statistics", "disturbed before", "none was"))
@@ -110,4 +113,4 @@ def recal_batches_are_fixed(evidence: RecalHashes) -> Outcome:
         )
     mode = "fixed" if evidence.fixed else "random mode: equality over epochs does not apply"
     figures = f"{len(hashes)} hashes ({', '.join(hashes)}), {mode}; one pixel changes it"
-    return outcome(violations, len(hashes), figures)
+    return outcome(violations, sum(map(bool, hashes.values())), figures)

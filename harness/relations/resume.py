@@ -24,6 +24,14 @@ def resume_is_exact(evidence: Resume) -> Outcome:
         if whole != resumed:
             violations.append(Violation(f"{cut}: step record", str(whole), str(resumed)))
             break
+    if len(evidence.straight_rows) != len(evidence.resumed_rows):
+        violations.append(
+            Violation(
+                f"{cut}: epoch rows after the cut",
+                str(len(evidence.straight_rows)),
+                str(len(evidence.resumed_rows)),
+            )
+        )
     for row, again in zip(evidence.straight_rows, evidence.resumed_rows, strict=False):
         violations += differences(
             _without_clock(row), _without_clock(again), what=f"{cut}: epoch {row['epoch']}, column"
@@ -47,4 +55,7 @@ def checkpoint_restores_everything(evidence: CheckpointPair) -> Outcome:
     ]
     poisoned = len(evidence.saved) - len(untouched)
     figures = f"{poisoned} of {len(evidence.saved)} arrays poisoned, all restored"
+    if untouched and any(not name.startswith("progress/") for name in untouched):
+        weights = [name for name in untouched if not name.startswith("progress/")]
+        violations.append(Violation("poisoned arrays", "all but the counters", str(weights[:3])))
     return outcome(violations, poisoned, figures)

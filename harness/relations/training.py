@@ -78,7 +78,9 @@ def clip_arithmetic_holds(evidence: Training) -> Outcome:
             )  # fmt: skip
     for row in evidence.epochs:
         norms = np.asarray([c.before for c in evidence.checks if c.epoch == row.epoch])
-        if norms.size:
+        if norms.size == 0:
+            violations.append(Violation(f"epoch {row.epoch}, norms", "at least one", "none"))
+        else:
             violations += _row_arithmetic(row, norms, evidence.threshold)
     clipped = sum(check.before > evidence.threshold for check in evidence.checks)
     warning: tuple[str, ...] = ()
@@ -139,7 +141,8 @@ def same_training(evidence: TwoWays) -> Outcome:
     if len(drawn) == 2 and drawn[0] != drawn[1]:
         violations.append(Violation("training batches", "the same draws", "others"))
     figures = f"{len(one)} arrays bit-identical: {evidence.one} and {evidence.other}"
-    return outcome(violations, len(one), figures)
+    steps = sum(len(training.steps) for training in evidence.trainings)
+    return outcome(violations, min(len(one), steps), figures)
 
 
 def everything_is_finite(evidence: FiniteEvidence) -> Outcome:

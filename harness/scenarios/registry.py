@@ -14,7 +14,7 @@ SCENARIOS: Mapping[str, Callable[[Book], Any]] = MappingProxyType(
         name: getattr(module, name)
         for module in (measuring, runs)
         for name in module.__all__
-        if name not in ("fresh_results", "joined")
+        if name != "fresh_results"
     }
 )
 """Name to function of the book."""

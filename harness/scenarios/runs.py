@@ -52,14 +52,14 @@ def fresh_results(book: Book) -> dict[str, Any]:
 def training_micro_step(book: Book) -> Training:
     """Return both epochs of the trained system, which clips as configured or per micro-step."""
     if book.config["train"].get("clip_position", "micro_step") == "micro_step":
-        return joined(book.trained.first, book.trained.second)
+        return _joined(book.trained.first, book.trained.second)
     return _other_position(book, "micro_step")
 
 
 def training_update(book: Book) -> Training:
     """Return an epoch that clips once per update."""
     if book.config["train"].get("clip_position", "micro_step") == "update":
-        return joined(book.trained.first, book.trained.second)
+        return _joined(book.trained.first, book.trained.second)
     return _other_position(book, "update")
 
 
@@ -118,7 +118,7 @@ def _repeat_skeleton(book: Book, skeleton: str) -> Repeat:
     return Repeat(found[0], found[1], f"skeleton {skeleton}, trained and evaluated again")
 
 
-def joined(first: Training, second: Training) -> Training:
+def _joined(first: Training, second: Training) -> Training:
     """Return two consecutive stretches of training as one."""
     return dataclasses.replace(
         first,
@@ -148,7 +148,7 @@ def with_and_without(book: Book) -> TwoWays:
     system.restore(trained.end)
     return TwoWays(
         "with evaluation and diagnostics", "without", (_weights(trained.end_state), state),
-        (joined(trained.first, trained.second), bare),
+        (_joined(trained.first, trained.second), bare),
     )  # fmt: skip
 
 
@@ -197,7 +197,7 @@ def _tuple(values: Any) -> tuple[object, ...]:
 def finite(book: Book) -> FiniteEvidence:
     """Collect every number that training, recalibration and evaluation left behind."""
     trained, system = book.trained, book.trained.system
-    run = joined(trained.first, trained.second)
+    run = _joined(trained.first, trained.second)
     scores = system.evaluate()
     recal = system.recalibrate(scores.archs[-1])
     stats: Arrays = {

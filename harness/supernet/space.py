@@ -192,7 +192,7 @@ def parse_arch(text: str) -> Arch:
         If it is not a valid code.
     """
     digits = [c for c in text if c not in " ,;-"]
-    if not all(c.isdigit() for c in digits):
+    if not set(digits) <= set("012"):
         msg = f"an arch code has {NUM_BLOCKS} codes of 0, 1 or 2, got {text!r}"
         raise ValueError(msg)
     return check_arch([int(c) for c in digits])

@@ -73,7 +73,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     manifest = _read_manifest(path)
     try:
-        with np.load(path / "arrays.npz", allow_pickle=False) as archive:
+        with (path / "arrays.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except Exception as error:
         msg = f"{path / 'arrays.npz'}: not readable: {error}"
@@ -109,7 +109,20 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         msg = f"{file}: expected checkpoint format {FORMAT}, found {found!r}"
         raise CheckpointError(msg)
+    absent = sorted({"arrays", "progress", "meta", "digest", "rest"} - manifest.keys())
+    if absent:
+        msg = f"{file}: damaged: no {', '.join(absent)}"
+        raise CheckpointError(msg)
+    if manifest["rest"] != _rest_digest(manifest):
+        msg = f"{file}: meta or log row are damaged: they do not match their digest"
+        raise CheckpointError(msg)
     return manifest
+
+
+def _rest_digest(manifest: Mapping[str, Any]) -> str:
+    """Return the digest of what :func:`state_digest` leaves out: meta and log row."""
+    rest = {"meta": manifest["meta"], "row": manifest["progress"].get("row")}
+    return digest_strings([json.dumps(rest, sort_keys=True, allow_nan=False)])
 
 
 class CheckpointStore:
@@ -138,24 +151,25 @@ class CheckpointStore:
         """Write a checkpoint, point ``last`` (and ``best``) at it, and return its digest."""
         self._folder.mkdir(parents=True, exist_ok=True)
         digest = state_digest(arrays, progress)
-        manifest = {
+        manifest: dict[str, Any] = {
             "format": FORMAT,
             "digest": digest,
             "progress": progress,
             "meta": meta,
             "arrays": {key: digest_arrays({key: value}) for key, value in arrays.items()},
         }
+        manifest["rest"] = _rest_digest(manifest)
         aside = self._folder / f".{name}.{os.getpid()}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         with (aside / "arrays.npz").open("wb") as file:
-            np.savez(file, allow_pickle=False, **dict(arrays))
+            np.savez(file, **_keywords(arrays))
             _sync(file.fileno())
         _write_synced(aside / "manifest.json", json.dumps(manifest, allow_nan=False))
         _sync_folder(aside)
         aside.rename(self._folder / name)
         _sync_folder(self._folder)
-        for pointer in ("last", "best") if best else ("last",):
+        for pointer in ("best", "last") if best else ("last",):
             self._point(pointer, name)
         if not self._keep_all:
             self._discard_others()
@@ -170,12 +184,13 @@ class CheckpointStore:
             If there is none.
         """
         if which not in ("best", "last"):
-            return Path(which)
+            path = Path(which)
+            return path.parent / _pointed(path) if path.is_file() else path
         pointer = self._folder / which
         if not pointer.is_file():
             msg = f"{pointer}: no such checkpoint pointer; has the run finished an epoch?"
             raise CheckpointError(msg)
-        return self._folder / pointer.read_text(encoding="utf-8").strip()
+        return self._folder / _pointed(pointer)
 
     def load(self, which: str = "last") -> Checkpoint:
         """Load the checkpoint that ``best``, ``last`` or a path names."""
@@ -189,10 +204,20 @@ class CheckpointStore:
 
     def _discard_others(self) -> None:
         pointers = [self._folder / pointer for pointer in ("best", "last")]
-        kept = {p.read_text(encoding="utf-8").strip() for p in pointers if p.is_file()}
+        kept = {_pointed(p) for p in pointers if p.is_file()}
         for child in self._folder.iterdir():
             if child.is_dir() and child.name not in kept:
                 shutil.rmtree(child)
+            elif child.is_file() and child.name.startswith((".best.", ".last.")):
+                child.unlink()
+
+
+def _keywords(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    return dict(arrays)
+
+
+def _pointed(pointer: Path) -> str:
+    return pointer.read_text(encoding="utf-8").strip()
 
 
 def _sync(descriptor: int) -> None:

@@ -39,5 +39,6 @@ def clip(gradients: Sequence[Tensor], threshold: Tensor) -> tuple[list[Any], Ten
     """
     before = tf.linalg.global_norm(gradients)
     scale = tf.where(before > threshold, threshold / before, 1.0)
+    scale = tf.where(tf.math.is_finite(before), scale, float("nan"))
     clipped = [scale * g for g in gradients]
     return clipped, before, tf.linalg.global_norm(clipped)

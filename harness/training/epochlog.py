@@ -114,14 +114,18 @@ def _tau(
 
 
 class EpochCsv:
-    """Observer that appends each epoch's row to ``epochs.csv``; an empty cell is null."""
+    """Observer that appends each epoch's row, once, to ``epochs.csv``.
+
+    An empty cell is null. A row that a crash cut short is completed by the row that
+    follows a resume.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def __call__(self, record: Record) -> None:
-        """Append the row if the record is an epoch's."""
-        if not isinstance(record, EpochRecord):
+        """Append the row if the record is an epoch's and is not there yet."""
+        if not isinstance(record, EpochRecord) or record.epoch in self._epochs():
             return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -131,3 +135,13 @@ class EpochCsv:
         writer.writerow(["" if value is None else value for value in values])
         with self._path.open("a", encoding="utf-8", newline="") as file:
             file.write(text.getvalue())
+
+    def _epochs(self) -> set[int]:
+        """Return the epochs that have a whole row, after dropping a broken last line."""
+        if not self._path.exists():
+            return set()
+        content = self._path.read_text(encoding="utf-8")
+        whole = content[: content.rfind("\n") + 1]
+        if whole != content:
+            self._path.write_text(whole, encoding="utf-8")
+        return {int(row["epoch"]) for row in csv.DictReader(io.StringIO(whole))}

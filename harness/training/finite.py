@@ -1,7 +1,5 @@
 """No NaN or Inf: scalars of the graph are checked each step, and the culprit is named."""
 
-from typing import Literal
-
 import numpy as np
 
 from harness.training.model import Supernet
@@ -24,23 +22,18 @@ def first_non_finite(model: Supernet) -> str | None:
     return None
 
 
-def require_finite_outcome(
-    outcome: StepOutcome, model: Supernet, epoch: int, step: int, action: Literal["stop", "warn"]
-) -> str | None:
-    """Raise, or return the warning, if anything in a step is not finite.
+def require_finite_outcome(outcome: StepOutcome, model: Supernet, epoch: int, step: int) -> None:
+    """Stop if anything in a step is not finite.
 
     Raises
     ------
     NonFiniteError
-        If `action` is ``"stop"`` and a loss, a gradient norm or a variable is not finite.
+        If a loss, a gradient norm or a variable is not finite.
     """
     found = _findings(outcome, model)
-    if not found:
-        return None
-    message = f"epoch {epoch}, step {step}: not finite: {'; '.join(found)}"
-    if action == "stop":
-        raise NonFiniteError(message)
-    return message
+    if found:
+        msg = f"epoch {epoch}, step {step}: not finite: {'; '.join(found)}"
+        raise NonFiniteError(msg)
 
 
 def _findings(outcome: StepOutcome, model: Supernet) -> list[str]:

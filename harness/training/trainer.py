@@ -109,8 +109,7 @@ class Trainer:
         Raises
         ------
         NonFiniteError
-            If a loss, norm, weight, statistic or score is not finite and
-            ``watch.finite`` is ``"stop"``.
+            If a loss, norm, weight or statistic is not finite.
         """
         last = self.config.train.num_epochs if until is None else until
         while self.progress.epoch < last:
@@ -140,11 +139,7 @@ class Trainer:
             archs = self._parts.fair_cycle(seed=self.config.runtime.seed, epoch=epoch, step=step)
             lr = self._parts.schedule(self.config.train.lr, done, self.total_steps)
             outcome = self._step(archs, batch, lr)
-            warning = require_finite_outcome(
-                outcome, self.model, epoch, step + 1, self.config.watch.finite
-            )
-            if warning:
-                self._emit(NoteRecord(epoch, warning))
+            require_finite_outcome(outcome, self.model, epoch, step + 1)
             self._advance(archs, outcome, lr)
             self._emit(self._step_record(epoch, step + 1, archs, batch.digest, outcome, lr))
             if self._options.probe is not None:
