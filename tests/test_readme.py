@@ -1,0 +1,43 @@
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def command(name: str) -> str:
+    found = re.search(rf"<!-- command: {name} -->\n```bash\n(.+?)\n```", README)
+    assert found is not None, f"README.md has no command {name!r}"
+    return found[1]
+
+
+def test_the_gate_and_the_tests_are_one_command_each() -> None:
+    assert command("gate") == "pip install -e . -c constraints.txt && pytest invariants/"
+    assert command("test") == "pip install -e '.[dev]' -c constraints.txt && pytest"
+
+
+def test_pull_requests_run_the_readme_gate() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert command("gate") in workflow
+
+
+def test_ci_takes_its_command_from_the_readme() -> None:
+    assert "command: test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("line", (ROOT / "constraints.txt").read_text().splitlines())
+def test_constraints_pin_versions_and_nothing_else(line: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_.\-]+==[A-Za-z0-9_.]+", line)
+
+
+def test_every_promise_of_the_registry_is_in_the_readme() -> None:
+    from fnmatch import fnmatch
+
+    from harness.relations import RELATIONS
+
+    table = README.split("## What is checked")[1].split("## ")[0]
+    named = re.findall(r"`([a-z*-]+)`", table)
+    absent = [i for i in RELATIONS if not any(fnmatch(i, pattern) for pattern in named)]
+    assert absent == []
