@@ -19,6 +19,7 @@ _GROUP = "samebits"
 _TIERS = ("quick", "full", "nightly")
 _JUDGEMENTS = pytest.StashKey[dict[str, "Judgement"]]()
 _ENVIRONMENT = pytest.StashKey[dict[str, Any]]()
+_VERDICT = pytest.StashKey[tuple[str, str]]()
 _NOTES = pytest.StashKey[list[str]]()
 _CONFIGURED = pytest.StashKey["Config | None"]()
 
@@ -207,15 +208,16 @@ def gate(
     )
 
     config, folder = request.config, tmp_path_factory.mktemp("gate")
-    chosen = config.stash[_CONFIGURED]
+    chosen, notes = config.stash[_CONFIGURED], []
     if chosen is None:
         setting = embedded_config(request.getfixturevalue("embedded_frames"))
     else:
         linked, note = link_gate_frames(chosen, folder / "frames")
         setting = gate_config(linked)
-        config.stash[_NOTES] = [note, "shrunk: " + ", ".join(shrunk(linked, setting))]
+        notes = [note, "shrunk: " + ", ".join(shrunk(linked, setting))]
     environment = apply_environment(setting)
     config.stash[_ENVIRONMENT] = environment.as_dict()
+    config.stash[_NOTES] = [environment.line(), *notes]
     from harness.scenarios.book import Book
     from harness.scenarios.registry import SCENARIOS
     from harness.systems.fresh import load_factory
@@ -228,7 +230,7 @@ def gate(
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Show each promise in one line; the last line is the verdict."""
+    """Show each promise in one line."""
     judgements = list(config.stash[_JUDGEMENTS].values())
     if not judgements:
         return
@@ -249,8 +251,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     unchecked = len(due - {j.relation for j in judgements})
     verdict, line = _verdict(judgements, unchecked, failed=failed)
     _write_gate_file(config, judgements, verdict)
+    config.stash[_VERDICT] = (verdict, line)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Write the verdict after everything else that pytest prints."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if _VERDICT not in config.stash or reporter is None:
+        return
+    verdict, line = config.stash[_VERDICT]
     shade = {"green": "green", "incomplete": "yellow"}.get(verdict, "red")
-    write(line, bold=True, **{shade: True})
+    reporter.write_line(line, bold=True, **{shade: True})
 
 
 def _tier_index(tier: str | pytest.Config) -> int:

@@ -131,6 +131,7 @@ def _result(record: EvalRecord, checkpoint: Any, environment: dict[str, Any]) ->
         "batches": record.batches,
         "recal_batches": record.recal_batches,
         "flow_clip": record.flow_clip,
+        "unknown_pixels": record.unknown_pixels,
         "stats_digest": record.stats_digest,
         "weights_digest": record.weights_digest,
         "checkpoint": checkpoint.path.name,

@@ -206,6 +206,7 @@ class Evaluator:
             flow_clip=batches[0].flow_clip,
             eval_seconds=seconds[1],
             bn_recal_seconds=seconds[0],
+            unknown_pixels=sum(batch.unknown_pixels for batch in batches),
             epoch=epoch,
         )
         return record, per_sample

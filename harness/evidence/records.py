@@ -112,6 +112,8 @@ class EvalRecord:
         Clip on the evaluation labels, px; None: whole labels.
     eval_seconds, bn_recal_seconds : float
         Wall time of scoring and of recalibration, s.
+    unknown_pixels : int
+        Pixels of the scored samples whose flow is unknown; they are left out.
     epoch : int
         Training epoch after which it ran; 0 for a standalone evaluation.
     """
@@ -132,6 +134,7 @@ class EvalRecord:
     flow_clip: float | None
     eval_seconds: float
     bn_recal_seconds: float
+    unknown_pixels: int = 0
     epoch: int = 0
 
 

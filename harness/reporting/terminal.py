@@ -71,6 +71,7 @@ def eval_table(record: EvalRecord, *, rows: int = 20) -> list[str]:
         lines.append(f"      ... and {len(ranked) - rows} more")
     lines += [
         f"mean {record.mean_epe!r} px, std {record.std_epe!r} px over {len(ranked)} archs",
+        f"{record.unknown_pixels} pixels of unknown flow left out",
         f"zero flow scores {record.zero_flow_epe!r} px on the same {record.samples} samples",
         (
             f"{record.batches} batches per arch{_fewer(record)}, {record.recal_batches} "
