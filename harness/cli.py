@@ -29,7 +29,11 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="harness", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="harness",
+        description="Train, evaluate and prepare data for optical-flow supernets under a gate.",
+        epilog="Exit codes: 0 done, 1 a promise broken, 2 wrong input, 75 interrupted, resumable.",
+    )
     parser.add_argument("--version", action="version", version=f"samebits {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, declare, run, text in _COMMANDS:

@@ -12,6 +12,7 @@ import pytest
 from harness import __version__
 from harness.config import Config, ConfigError, load_config, with_fc2_root
 from harness.relations import RELATIONS, Outcome
+from harness.supernet.space import SKELETONS, check_crop
 
 __all__ = ["Gate", "Judgement"]
 
@@ -100,6 +101,11 @@ def _configured(config: pytest.Config) -> Config | None:
         msg = f"--config {path}: no folder {folder}; name the data with --fc2-root DIR"
         raise ConfigError(msg)
     base = load_config(Path(path)) if path else Config()
+    for crop in (base.train_crop, base.eval_crop):
+        try:
+            check_crop(SKELETONS[base.model.skeleton], crop)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
     return with_fc2_root(base, Path(root) if root else None)
 
 
@@ -148,6 +154,9 @@ class Gate:
         try:
             found: Outcome = spec.check(self.book[spec.needs])
         except Exception as error:
+            if type(error).__name__ == "NotApplicableError":
+                self.judgements[relation] = Judgement(relation, spec.promise, "n/a", str(error))
+                pytest.skip(f"{relation}: not applicable: {error}")
             text = f"{type(error).__name__}: {error}".splitlines()[0]
             self.judgements[relation] = Judgement(relation, spec.promise, "error", text)
             raise
@@ -290,7 +299,7 @@ def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict
     path = _option(config, "gate_file")
     if not path:
         return
-    from harness.systems.identity import run_identity
+    from harness.systems.identity import gate_values
 
     chosen = config.stash[_CONFIGURED]
     result = {
@@ -298,7 +307,7 @@ def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict
         "version": __version__,
         "system": _option(config, "system"),
         "tier": _option(config, "tier"),
-        "identity": None if chosen is None else run_identity(chosen),
+        "configuration": None if chosen is None else gate_values(chosen),
         "environment": config.stash.get(_ENVIRONMENT, {}),
         "relations": {j.relation: {"verdict": j.verdict, "text": j.text} for j in judgements},
     }

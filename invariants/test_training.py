@@ -23,6 +23,16 @@ def test_clip_arithmetic_holds(gate: Gate, position: str) -> None:
     gate.check(f"clip-arithmetic-{position}")
 
 
+def test_training_moves_everything(gate: Gate) -> None:
+    """No weight, statistic or optimizer slot stays where it was."""
+    gate.check("training-moves")
+
+
+def test_epoch_rows_add_up(gate: Gate) -> None:
+    """The epoch log follows from the steps and from the evaluation repeated."""
+    gate.check("epoch-rows-add-up")
+
+
 def test_archs_are_fair(gate: Gate) -> None:
     """Every option of every block is trained equally often."""
     gate.check("fair-archs")

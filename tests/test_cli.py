@@ -195,8 +195,11 @@ def test_a_run_is_not_overwritten(
 @pytest.mark.parametrize(
     ("gate", "message"),
     [
-        ({"verdict": "red"}, "verdict: expected 'green', found 'red'"),
-        ({"verdict": "green", "identity": "other"}, "identity: expected"),
+        ({"verdict": "red"}, "verdict 'red'"),
+        (
+            {"verdict": "green", "system": "builtin", "configuration": {"train.lr": 1.0}},
+            "train.lr: gated 1.0, asked 0.001",
+        ),
     ],
 )
 def test_training_refuses_a_gate_that_is_not_green_for_it(

@@ -10,7 +10,9 @@ import pytest
 
 from harness.evidence.bundles import (
     CheckpointPair,
+    EpochRows,
     FiniteEvidence,
+    Moves,
     Oracle,
     PlantedNan,
     Purity,
@@ -73,11 +75,11 @@ def first(batches, **changes):
 
 
 EVALUATED = serve_all(range(5), [(1, 2)] * 5, "eval")
-SERVED = Served((4, 6), 2, IDS, EVALUATED, EVALUATED, DECODED)
+SERVED = Served((4, 6), 2, 8.0, 3, IDS, EVALUATED, EVALUATED, DECODED)
 BEGUN = serve_all((3, 0, 4, 1, 2), [(0, 0), (3, 4), (1, 2), (0, 1), (2, 2)], "one")
 LATER = serve_all((1, 2, 0, 3, 4), [(1, 0), (3, 4), (0, 2), (2, 1), (2, 2)], "two")
 OTHER = serve_all((0, 2, 1, 4, 3), [(2, 0), (3, 1), (0, 0), (2, 4), (1, 2)], "three")
-DRAWS = TrainingDraws(True, True, IDS, (2, 2, 1), BEGUN, BEGUN, LATER, OTHER, DECODED)
+DRAWS = TrainingDraws(True, True, 8.0, IDS, (2, 2, 1), BEGUN, BEGUN, LATER, OTHER, DECODED)
 
 
 def changed_pixel(array):
@@ -121,7 +123,7 @@ CENTRE = {
         r"sample a/0, valid, at \(1, 2\)",
     ),
     "labels not clipped as declared": (
-        replace(SERVED, batches=first(EVALUATED, flow_clip=None)),
+        replace(SERVED, flow_clip=None),
         r"sample a/0, flow, at",
     ),
     "another size": (
@@ -178,7 +180,7 @@ DRAWN = {
         "draws of another seed: expected others than epoch 1, found the same",
     ),
     "only crops differ in epoch 2": (
-        replace(DRAWS, second=serve_all((3, 0, 4, 1, 2), [(1, 1)] * 5, "two")),
+        replace(DRAWS, second=serve_all((3, 0, 4, 1, 2), [(1, 1)] * 5, "two"), full_pass=False),
         "order of epoch 2: expected another than epoch 1, found the same",
     ),
     "crops not random": (
@@ -458,7 +460,7 @@ MOVING = {
     for unit in STATS
     for name, value in (("moving_mean", 0), ("moving_variance", 1))
 }
-PAIR = RecalPair(RECAL, RECAL, 4, MOVING)
+PAIR = RecalPair(RECAL, RECAL, 4, MOVING, (1.0, 2.0), (1.0, 2.0))
 
 
 def with_stats(**changes):
@@ -485,6 +487,10 @@ EXACT = {
     ),
 }
 PAST = {
+    "evaluation by the moving statistics": (
+        replace(PAIR, scores_disturbed=(1.0, 2.5)),
+        "EPE of arch .* after disturbing the moving statistics: expected the same EPE",
+    ),
     "blends in the past": (
         replace(PAIR, second=replace(RECAL, stats=STATS | {"E0": BLENDED})),
         "E0 after disturbing the moving statistics: expected the same statistics",
@@ -644,7 +650,47 @@ COMPLETE = {
     ),
 }
 
+MOVED = Moves({"w": "1", "adam/m/w": "2", "progress/step": "3"}, {"w": "4", "adam/m/w": "5"})
+LOGGED = replace(
+    MICRO.epochs[-1], mean_epe_12=2.0, std_epe_12=1.0, per_arch_epe_min=1.0,
+    per_arch_epe_median=2.0, per_arch_epe_max=3.0, zero_flow_epe=4.0, lr=0.5,
+    train_loss_epoch_avg=3.5, global_step=2,
+)  # fmt: skip
+STEPPED = tuple(
+    replace(MICRO.steps[0], epoch=LOGGED.epoch, step=i + 1, lr=lr) for i, lr in enumerate((1, 0.5))
+)
+SCORED = replace(BASE, per_arch_epe=(1.0, 3.0), zero_flow_epe=4.0)
+ROWS = EpochRows(replace(MICRO, steps=STEPPED, epochs=(LOGGED,), losses=(3.0, 4.0)), SCORED, 1.0, 2)
+
+
+def logged(**changes):
+    return replace(ROWS, training=replace(ROWS.training, epochs=(replace(LOGGED, **changes),)))
+
+
+FIRST_BATCHES = {
+    "validation frames": (
+        replace(SERVED, split=("t/0", "t/1", "t/2", "t/3", "t/4")),
+        "recalibration sample 0: expected t/0, found a/0",
+    ),
+    "fewer batches than asked": (
+        replace(SERVED, batches=EVALUATED[:2]),
+        "recalibration sample 4: expected c/4, found none",
+    ),
+    "another window": (CENTRE["another window"][0], "eval sample c/4, window"),
+}
+STILL = {
+    "a weight": (replace(MOVED, after={"w": "1", "adam/m/w": "5"}), "w after training: expected"),
+}
+FABRICATED = {
+    "the mean": (logged(mean_epe_12=1.9), "mean_epe_12: expected 2.0, found 1.9"),
+    "the loss": (logged(train_loss_epoch_avg=3.4), "train_loss_epoch_avg: expected 3.5"),
+    "the learning rate": (replace(ROWS, base_lr=2.0), "learning rate of epoch 2, step 1"),
+}
+
 CLEAN = {
+    data.recal_batches_are_the_first: [SERVED],
+    training.training_moves_everything: [MOVED],
+    training.epoch_rows_add_up: [ROWS],
     data.eval_crop_is_centred: [SERVED],
     data.eval_order_is_fixed: [SERVED, replace(SERVED, split=(*IDS, "d/5"))],
     data.training_draws_are_declared: [DRAWS],
@@ -671,6 +717,9 @@ CLEAN = {
     resume.checkpoint_restores_everything: [RESTORED],
 }  # fmt: skip
 CORRUPTED = {
+    data.recal_batches_are_the_first: FIRST_BATCHES,
+    training.training_moves_everything: STILL,
+    training.epoch_rows_add_up: FABRICATED,
     data.eval_crop_is_centred: CENTRE,
     data.eval_order_is_fixed: ORDER,
     data.training_draws_are_declared: DRAWN,
@@ -693,9 +742,12 @@ CORRUPTED = {
 }
 NOTHING = Recalibration("012012012", {}, {}, "")
 EMPTY = {
+    data.recal_batches_are_the_first: replace(SERVED, batches=(), again=(), split=()),
+    training.training_moves_everything: Moves({}, {}),
+    training.epoch_rows_add_up: replace(ROWS, training=NO_TRAINING),
     data.eval_crop_is_centred: replace(SERVED, batches=(), again=()),
     data.eval_order_is_fixed: replace(SERVED, batches=(), again=()),
-    data.training_draws_are_declared: TrainingDraws(False, False, (), (), (), (), (), (), {}),
+    data.training_draws_are_declared: TrainingDraws(False, False, None, (), (), (), (), (), (), {}),
     evaluation.same_scores: Repeat(only(BASE, ()), only(BASE, ()), "again"),
     evaluation.evaluation_changes_nothing: Purity({}, {}, (), ()),
     training.same_training: TwoWays("one", "other", ({}, {}), (NO_TRAINING, NO_TRAINING)),
@@ -704,8 +756,8 @@ EMPTY = {
     training.archs_are_fair: NO_TRAINING,
     training.everything_is_finite: FiniteEvidence({"weights": {}}),
     training.planted_nan_stops: PlantedNan("w", None, ""),
-    recalibration.recal_statistics_are_exact: RecalPair(NOTHING, NOTHING, 0, {}),
-    recalibration.recal_ignores_the_past: RecalPair(NOTHING, NOTHING, 4, {}),
+    recalibration.recal_statistics_are_exact: RecalPair(NOTHING, NOTHING, 0, {}, (), ()),
+    recalibration.recal_ignores_the_past: RecalPair(NOTHING, NOTHING, 4, {}, (), ()),
     recalibration.recal_batches_are_fixed: RecalHashes(True, {}, "r9"),
     metric.metric_gives_known_answers: Oracle([]),
     metric.metric_is_recomputed: Recomputation([], {}, 7.0),

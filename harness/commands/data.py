@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from harness.commands.common import EXIT_DONE, add_config_options, configured, say, write_json
+from harness.environment import apply_environment
 from harness.errors import InputError
 
 __all__ = [
@@ -78,11 +79,16 @@ def add_freeze_parser(parser: ArgumentParser) -> None:
 
 def run_freeze(args: Namespace) -> int:
     """Write the evaluation's batches to one artifact."""
+    config = configured(args)
+    apply_environment(config)
     from harness.evaluation.batches import FixedBatches
     from harness.fc2.batch import join_digests
     from harness.fc2.frozen import FrozenBatches, write_frozen
 
-    fixed = FixedBatches(configured(args))
+    if args.out.exists():
+        msg = f"{args.out} exists; a frozen artifact is never overwritten, name another --out"
+        raise InputError(msg)
+    fixed = FixedBatches(config)
     batches = FrozenBatches(fixed.eval_batches(), fixed.recal_batches(0))
     write_frozen(args.out, batches)
     result = {

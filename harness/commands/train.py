@@ -95,25 +95,33 @@ def _check_folder(folder: Path, config: Config, *, resume: bool) -> None:
 
 
 def _require_gate(path: Path, config: Config, environment: Environment) -> None:
-    from harness.systems.identity import run_identity
+    """Refuse unless the gate was green for this configuration, data and environment."""
+    from harness.systems.identity import gate_values
 
     try:
         gate = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"--require-gate {path}: not readable: {error}"
+    except FileNotFoundError:
+        msg = f"--require-gate {path}: no such file; `pytest invariants/ --gate-file` writes it"
         raise InputError(msg) from None
-    expected = {
-        "verdict": "green",
-        "identity": run_identity(config),
-        "environment": environment.as_dict(),
-    }
-    wrong = [
-        f"{key}: expected {value!r}, found {gate.get(key)!r}"
-        for key, value in expected.items()
-        if gate.get(key) != value
-    ]
+    except (OSError, ValueError) as error:
+        msg = f"--require-gate {path}: not a gate file: {error}"
+        raise InputError(msg) from None
+    wrong = []
+    if gate.get("verdict") != "green" or gate.get("system") != "builtin":
+        wrong.append(f"verdict {gate.get('verdict')!r} of system {gate.get('system')!r}")
+    for name, expected in (
+        ("configuration", gate_values(config)),
+        ("environment", environment.as_dict()),
+    ):
+        found = gate.get(name) or {}
+        wrong += [
+            f"{key}: gated {found.get(key)!r}, asked {value!r}"
+            for key, value in expected.items()
+            if json.dumps(found.get(key)) != json.dumps(value)
+        ]
     if wrong:
-        msg = f"--require-gate {path}: {'; '.join(wrong)}"
+        shown = "; ".join(wrong[:6]) + ("; ..." if len(wrong) > 6 else "")
+        msg = f"--require-gate {path}: {shown}. Gate what you want to train, then train it."
         raise InputError(msg)
     say(f"gate: green ({path})")
 

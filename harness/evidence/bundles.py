@@ -18,7 +18,9 @@ from harness.evidence.observations import (
 __all__ = [
     "CheckpointPair",
     "Digests",
+    "EpochRows",
     "FiniteEvidence",
+    "Moves",
     "Oracle",
     "PlantedNan",
     "Purity",
@@ -59,10 +61,16 @@ class Served:
     batches, again : sequence of ServedBatch
     decoded : mapping of str to (frames, flow)
         Uncropped: (H, W, 6) uint8 BGR and (H, W, 2) float32, px.
+    flow_clip : float or None
+        Label clip that the configuration asks for, px.
+    count : int
+        Batches that the configuration asks for, at most.
     """
 
     crop: tuple[int, int]
     batch_size: int
+    flow_clip: float | None
+    count: int
     split: tuple[str, ...]
     batches: Sequence[ServedBatch]
     again: Sequence[ServedBatch]
@@ -75,6 +83,7 @@ class TrainingDraws:
 
     full_pass: bool
     random_crop: bool
+    flow_clip: float | None
     split: tuple[str, ...]
     planned_sizes: tuple[int, ...]
     first: Sequence[ServedBatch]
@@ -109,13 +118,16 @@ class RecalPair:
     """One arch recalibrated twice, with other moving statistics in between.
 
     ``disturbed`` is how many moving statistics were changed; ``moving`` are the
-    statistics that the model held before the first recalibration.
+    statistics that the model held before the first recalibration. ``scores`` and
+    ``scores_disturbed`` are the arch's per-sample EPE before and while they were changed.
     """
 
     first: Recalibration
     second: Recalibration
     disturbed: int
     moving: Arrays
+    scores: tuple[float, ...]
+    scores_disturbed: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -171,6 +183,24 @@ class Resume:
     resumed_steps: tuple[tuple[object, ...], ...]
     straight_rows: tuple[Mapping[str, Any], ...]
     resumed_rows: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Moves:
+    """State digests before and after training, and what was trained in between."""
+
+    before: Digests
+    after: Digests
+
+
+@dataclass(frozen=True)
+class EpochRows:
+    """An epoch row beside what it sums up: the training, and the evaluation repeated."""
+
+    training: Training
+    evaluation: Evaluation
+    base_lr: float
+    total_steps: int
 
 
 @dataclass(frozen=True)

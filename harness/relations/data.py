@@ -1,5 +1,6 @@
 """The pixels that are served are the pixels on disk, in the declared order and window."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -11,10 +12,17 @@ from harness.evidence.bundles import Served, TrainingDraws
 from harness.evidence.observations import ServedBatch
 from harness.relations.base import Outcome, Violation, outcome
 
-__all__ = ["eval_crop_is_centred", "eval_order_is_fixed", "training_draws_are_declared"]
+__all__ = [
+    "eval_crop_is_centred",
+    "eval_order_is_fixed",
+    "recal_batches_are_the_first",
+    "training_draws_are_declared",
+]
 
 Decoded = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
 _UNKNOWN = 1e9
+_COINCIDENCE = 1_000
+"""Equal draws are no coincidence from this many equally likely ones on."""
 
 
 def eval_crop_is_centred(evidence: Served) -> Outcome:
@@ -35,14 +43,18 @@ def eval_crop_is_centred(evidence: Served) -> Outcome:
                         str(batch.windows[position]),
                     )
                 )  # fmt: skip
-            violations += _pixels(batch, position, centre, evidence.decoded)
+            violations += _pixels(batch, position, centre, evidence.decoded, evidence.flow_clip)
     crop = f"{evidence.crop[0]}x{evidence.crop[1]}"
     figures = f"{seen} samples, crop {crop}, equal to an independent decode"
     return outcome(violations[:6], seen, figures)
 
 
 def _pixels(
-    batch: ServedBatch, position: int, window: tuple[int, ...], decoded: Decoded
+    batch: ServedBatch,
+    position: int,
+    window: tuple[int, ...],
+    decoded: Decoded,
+    flow_clip: float | None,
 ) -> list[Violation]:
     """Compare a served sample with the window of an independent decode."""
     sample = batch.ids[position]
@@ -52,8 +64,8 @@ def _pixels(
     raw = decoded[sample][1][rows, columns]
     known = np.asarray((np.abs(raw) <= _UNKNOWN).all(axis=-1))
     flow = np.where(known[..., np.newaxis], raw, np.float32(0))
-    if batch.flow_clip is not None:
-        flow = np.clip(flow, -batch.flow_clip, batch.flow_clip)
+    if flow_clip is not None:
+        flow = np.clip(flow, -flow_clip, flow_clip)
     served = {
         "img_0 (BGR)": (frames[..., :3], batch.frames[position][..., :3]),
         "img_1 (BGR)": (frames[..., 3:], batch.frames[position][..., 3:]),
@@ -78,6 +90,21 @@ def _first_difference(where: str, expected: Any, found: Any) -> Violation | None
     return Violation(
         f"{where}, at {place}", str(expected[place]), f"{found[place]} ({share:.1f} % differ)"
     )
+
+
+def recal_batches_are_the_first(evidence: Served) -> Outcome:
+    """Require the first R batches of the training split, in order, cropped at the centre."""
+    served = [sample for batch in evidence.batches for sample in batch.ids]
+    expected = list(evidence.split[: evidence.count * evidence.batch_size])
+    violations = [
+        Violation(f"recalibration sample {i}", str(want), str(got))
+        for i, (want, got) in enumerate(zip_longest(expected, served, fillvalue="none"))
+        if want != got
+    ]
+    if not violations:
+        violations = list(eval_crop_is_centred(evidence).violations)
+    figures = f"{len(evidence.batches)} batches, {len(served)} samples from the start of train"
+    return outcome(violations[:6], len(served), figures)
 
 
 def eval_order_is_fixed(evidence: Served) -> Outcome:
@@ -129,11 +156,28 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
     if set(first) - set(evidence.split):
         violations.append(Violation("training ids", "ids of the split", str(set(first))))
     violations += _two_sided(evidence)
-    for batch in evidence.first:
-        for position in range(len(batch.ids)):
-            violations += _pixels(batch, position, batch.windows[position], evidence.decoded)
-    figures = f"{len(first)} draws in {len(sizes)} batches; epochs and seeds differ"
+    for batch in (*evidence.first, *evidence.second):
+        for position, window in enumerate(batch.windows):
+            violations += _pixels(batch, position, window, evidence.decoded, evidence.flow_clip)
+    told = "epochs and seeds differ" if _tellable(evidence) else "too few to tell epochs apart"
+    figures = f"{len(first)} draws in {len(sizes)} batches; {told}"
     return outcome(violations[:6], len(first), figures)
+
+
+def _tellable(evidence: TrainingDraws) -> bool:
+    """Return whether two epochs of one order would be no coincidence."""
+    draws, samples = len(_ids(evidence.first)), len(evidence.split)
+    orders = math.factorial(draws) if evidence.full_pass else samples**draws
+    return orders >= _COINCIDENCE
+
+
+def _places(evidence: TrainingDraws) -> int:
+    """Return at how many places the crop fits the smallest frame; 1 if it is not random."""
+    if not evidence.random_crop:
+        return 1
+    windows = [window for batch in evidence.first for window in batch.windows]
+    sizes = [flow.shape[:2] for _, flow in evidence.decoded.values()]
+    return min(((h - w[2] + 1) * (v - w[3] + 1) for h, v in sizes for w in windows[:1]), default=1)
 
 
 def _ids(batches: Sequence[ServedBatch]) -> list[str]:
@@ -145,16 +189,18 @@ def _draws(batches: Sequence[ServedBatch]) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def _two_sided(evidence: TrainingDraws) -> list[Violation]:
-    first = _draws(evidence.first)
+    first, places = _draws(evidence.first), _places(evidence)
     violations = []
     if _draws(evidence.first_again) != first:
         violations.append(Violation("epoch 1 served again", "the same draws", "others"))
+    orders_tell = _tellable(evidence)
+    draws_tell = orders_tell or places ** len(first) >= _COINCIDENCE
     for name, other in (("epoch 2", evidence.second), ("another seed", evidence.other_seed)):
-        if _draws(other) == first:
+        if draws_tell and _draws(other) == first:
             violations.append(Violation(f"draws of {name}", "others than epoch 1", "the same"))
-        if _ids(other) == _ids(evidence.first):
+        if orders_tell and _ids(other) == _ids(evidence.first):
             violations.append(Violation(f"order of {name}", "another than epoch 1", "the same"))
     windows = {window for _, window in first}
-    if evidence.random_crop and len(first) > 1 and len(windows) == 1:
+    if len(windows) == 1 and places ** (len(first) - 1) >= _COINCIDENCE:
         violations.append(Violation("random crops", "several windows", f"one: {windows}"))
     return violations

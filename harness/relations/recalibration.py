@@ -84,6 +84,15 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
     whole = []
     if evidence.disturbed == 0:
         whole.append(Violation("moving statistics", "disturbed before", "none was"))
+    if evidence.scores != evidence.scores_disturbed:
+        whole.append(
+            Violation(
+                f"EPE of arch {evidence.first.arch} after disturbing the moving statistics",
+                "the same EPE",
+                "another: evaluation normalises with the moving statistics, "
+                "not with the recalibrated ones",
+            )
+        )
     if changed == 0:
         whole.append(
             Violation(

@@ -81,6 +81,14 @@ _ALL = (
         data.eval_order_is_fixed,
     ),
     Relation(
+        "recal-batches-first",
+        "recalibration uses the first batches of the training split, centre crop",
+        "served_recal",
+        ("batches", "train", "save", "restore"),
+        "Recalibration must see training frames, all R batches of them, from the start.",
+        data.recal_batches_are_the_first,
+    ),
+    Relation(
         "train-draws-declared", "training draws are as declared, new each epoch and per seed",
         "draws", ("batches",),
         "Epochs that repeat one order or one set of crops train on less data than they seem to.",
@@ -151,6 +159,23 @@ _ALL = (
         "checkpoint_pair", ("state", "save", "restore"),
         "An array that keeps its poisoned value is missing from the checkpoint.",
         resume.checkpoint_restores_everything,
+    ),
+    Relation(
+        "training-moves",
+        "training changes every weight, statistic and optimizer slot",
+        "moves",
+        ("train", "state", "save"),
+        "What does not move is not trained: an update that is not applied, or an option that "
+        "is never chosen.",
+        training.training_moves_everything,
+    ),
+    Relation(
+        "epoch-rows-add-up",
+        "the epoch log follows from the steps and from the evaluation repeated",
+        "epoch_rows",
+        ("train", "evaluate", "save", "restore"),
+        "A column of the log is stale, fabricated, or of another evaluation.",
+        training.epoch_rows_add_up,
     ),
     Relation(
         "fair-archs", "every step trains each option of each block once; fairness gap 0",

@@ -1,10 +1,11 @@
 """What a training step does: clip checks, clip arithmetic, fairness, finite numbers."""
 
 import math
+import statistics
 
 import numpy as np
 
-from harness.evidence.bundles import FiniteEvidence, PlantedNan, TwoWays
+from harness.evidence.bundles import EpochRows, FiniteEvidence, Moves, PlantedNan, TwoWays
 from harness.evidence.observations import Training
 from harness.evidence.records import EpochRecord
 from harness.relations.base import Outcome, Violation, differences, outcome
@@ -13,9 +14,11 @@ __all__ = [
     "archs_are_fair",
     "clip_arithmetic_holds",
     "clip_checks_are_planned",
+    "epoch_rows_add_up",
     "everything_is_finite",
     "planted_nan_stops",
     "same_training",
+    "training_moves_everything",
 ]
 
 _RELATIVE = 1e-5
@@ -126,11 +129,67 @@ def archs_are_fair(evidence: Training) -> Outcome:
         for row in evidence.epochs
         if row.fairness_gap != 0 or gap != 0
     ]
+    by_epoch: dict[int, list[tuple[str, ...]]] = {}
+    for step in evidence.steps:
+        by_epoch.setdefault(step.epoch, []).append(step.archs)
+    repeated = [e for e in by_epoch if e - 1 in by_epoch and by_epoch[e] == by_epoch[e - 1]]
+    violations += [
+        Violation(f"fair cycles of epoch {e}", f"others than in epoch {e - 1}", "the same")
+        for e in repeated
+    ]
     cycles = {step.archs for step in evidence.steps}
     if len(evidence.steps) > 2 and len(cycles) == 1:
         violations.append(Violation("fair cycles", "different from step to step", "all the same"))
     figures = f"{len(evidence.steps)} steps, {len(cycles)} different cycles, gap {gap}"
     return outcome(violations[:6], len(evidence.steps), figures)
+
+
+def training_moves_everything(evidence: Moves) -> Outcome:
+    """Require every weight, statistic and optimizer slot changed by training.
+
+    Weight decay reaches all kernels and strict fairness trains all options, so nothing may
+    stay where it was.
+    """
+    still = [name for name, old in evidence.before.items() if evidence.after.get(name) == old]
+    still = [name for name in still if not name.startswith("progress/")]
+    violations = [
+        Violation(f"{name} after training", "another value", "unchanged") for name in still
+    ]
+    moved = len(evidence.before) - len(still)
+    return outcome(violations[:6], moved, f"{moved} of {len(evidence.before)} arrays moved")
+
+
+def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
+    """Require the last epoch row to follow from the steps and from the evaluation repeated."""
+    training, scores = evidence.training, evidence.evaluation
+    if not training.epochs or not training.steps or not scores.per_arch_epe:
+        return outcome([], 0, "no epoch was trained and evaluated")
+    row, epe = training.epochs[-1], scores.per_arch_epe
+    steps = [step for step in training.steps if step.epoch == row.epoch]
+    share = len(training.losses) // len(training.epochs)
+    expected = {
+        "mean_epe_12": math.fsum(epe) / len(epe),
+        "std_epe_12": statistics.pstdev(epe),
+        "per_arch_epe_min": min(epe),
+        "per_arch_epe_median": statistics.median(epe),
+        "per_arch_epe_max": max(epe),
+        "zero_flow_epe": scores.zero_flow_epe,
+        "lr": steps[-1].lr,
+        "train_loss_epoch_avg": math.fsum(training.losses[-share:]) / share,
+        "global_step": float(len(training.steps)),
+    }
+    violations = [
+        Violation(f"epoch {row.epoch}, {name}", repr(value), repr(getattr(row, name)))
+        for name, value in expected.items()
+        if not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9)
+    ]
+    for index, step in enumerate(training.steps):
+        lr = evidence.base_lr * (1 + math.cos(math.pi * index / evidence.total_steps)) / 2
+        if not math.isclose(step.lr, lr, rel_tol=1e-9):
+            where = f"learning rate of epoch {step.epoch}, step {step.step}"
+            violations.append(Violation(where, repr(lr), repr(step.lr)))
+    figures = f"{len(expected)} columns and {len(training.steps)} learning rates recomputed"
+    return outcome(violations[:6], len(training.steps), figures)
 
 
 def same_training(evidence: TwoWays) -> Outcome:

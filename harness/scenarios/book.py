@@ -10,9 +10,13 @@ from harness.evidence.observations import Description, Evaluation, Training
 from harness.systems.fresh import FreshCalls, start_fresh, state_digests
 from harness.systems.protocol import System
 
-__all__ = ["Book", "Trained", "changed", "evaluation_from_json"]
+__all__ = ["Book", "NotApplicableError", "Trained", "changed", "evaluation_from_json"]
 
 Tree = Mapping[str, Any]
+
+
+class NotApplicableError(Exception):
+    """A promise does not apply to this system, configuration or data; says why."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Trained:
         Checkpoint folders before training, after epoch 1 and after epoch 2.
     first, second : Training
         What each epoch did.
-    cut_state, end_state : dict
+    start_state, cut_state, end_state : dict
         Digests by array.
     """
 
@@ -37,6 +41,7 @@ class Trained:
     end: str
     first: Training
     second: Training
+    start_state: dict[str, str]
     cut_state: dict[str, str]
     end_state: dict[str, str]
 
@@ -69,6 +74,7 @@ class Book:
     scenarios: Mapping[str, Callable[["Book"], Any]]
     overlap: bool = False
     _kept: dict[str, Any] = field(default_factory=dict)
+    _failed: dict[str, Exception] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         """Return a scenario's evidence, making it on first use.
@@ -78,11 +84,17 @@ class Book:
         KeyError
             If there is no such scenario.
         """
+        if name in self._failed:
+            raise self._failed[name]
         if name not in self._kept:
             if name not in self.scenarios:
                 msg = f"no scenario {name!r}, expected one of {', '.join(self.scenarios)}"
                 raise KeyError(msg)
-            self._kept[name] = self.scenarios[name](self)
+            try:
+                self._kept[name] = self.scenarios[name](self)
+            except Exception as error:
+                self._failed[name] = error
+                raise
         return self._kept[name]
 
     def open(self, **sections: Tree) -> System:
@@ -98,8 +110,14 @@ class Book:
     @property
     def trained(self) -> Trained:
         """The trained system that most scenarios share."""
+        if "trained" in self._failed:
+            raise self._failed["trained"]
         if "trained" not in self._kept:
-            self._kept["trained"] = _train(self)
+            try:
+                self._kept["trained"] = _train(self)
+            except Exception as error:
+                self._failed["trained"] = error  # every later promise has this same cause
+                raise
             if self.overlap:
                 self.start_fresh()
         return self._kept["trained"]  # type: ignore[no-any-return]
@@ -138,6 +156,7 @@ def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
 def _train(book: Book) -> Trained:
     system = book.open()
     start, cut, end = (str(book.folder / "checkpoints" / n) for n in ("start", "cut", "end"))
+    start_state = state_digests(system.state())
     system.save(start)
     first = system.train(1)
     cut_state = state_digests(system.state())
@@ -145,7 +164,7 @@ def _train(book: Book) -> Trained:
     second = system.train(2)
     end_state = state_digests(system.state())
     system.save(end)
-    return Trained(system, start, cut, end, first, second, cut_state, end_state)
+    return Trained(system, start, cut, end, first, second, start_state, cut_state, end_state)
 
 
 def _start_fresh(book: Book, trained: Trained) -> FreshCalls:

@@ -1,6 +1,6 @@
 """Scenarios around data, evaluation, recalibration and the metric."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from harness.evidence.bundles import (
 )
 from harness.evidence.observations import Evaluation, ServedBatch
 from harness.scenarios import runs
-from harness.scenarios.book import Book, evaluation_from_json
+from harness.scenarios.book import Book, NotApplicableError, evaluation_from_json
 from harness.scenarios.decode import decode_independently
 from harness.scenarios.setting import link_samples
 
@@ -38,6 +38,7 @@ __all__ = [
     "repeat_subset",
     "response",
     "served",
+    "served_recal",
 ]
 
 
@@ -95,8 +96,8 @@ def repeat_prefix(book: Book) -> Repeat:
     system = book.trained.system
     fewer = len(system.batches("eval")) - 1
     if fewer < 1:
-        msg = "the validation split gives one batch: a prefix needs at least two"
-        raise ValueError(msg)
+        msg = "the validation split gives one batch, a prefix needs at least two"
+        raise NotApplicableError(msg)
     again = system.evaluate(batches_per_arch=fewer)
     return Repeat(_base(book), again, f"K = {fewer}", prefix=True)
 
@@ -106,13 +107,41 @@ def served(book: Book) -> Served:
     system = book.open()
     batches, again = system.batches("eval"), system.batches("eval")
     system.close()
+    return _served(book, "val", batches, again)
+
+
+def served_recal(book: Book) -> Served:
+    """Ask for the recalibration batches twice and decode the same files independently."""
+    if book.config["eval"].get("recal_mode", "fixed") != "fixed":
+        msg = "eval.recal_mode is random"
+        raise NotApplicableError(msg)
+    system = book.trained.system
+    return _served(book, "train", system.batches("recal"), system.batches("recal"))
+
+
+def _served(
+    book: Book, split: str, batches: Sequence[ServedBatch], again: Sequence[ServedBatch]
+) -> Served:
     evaluation, data, train = (book.config.get(s, {}) for s in ("eval", "data", "train"))
     crop = evaluation.get("crop") or (data["input_height"], data["input_width"])
-    folder = _split(book, "val")
+    folder = _split(book, split)
+    known = set(_listed(folder))
+    foreign = [sample for batch in batches for sample in batch.ids if sample not in known]
+    if foreign:
+        msg = f"the batches name {foreign[0]}, which is not in {folder}"
+        raise ValueError(msg)
+    asked = evaluation["bn_recal_batches" if split == "train" else "eval_batches_per_arch"]
+    count = len(known) if asked == "full" else int(asked)
     return Served(
-        tuple(crop), evaluation.get("batch_size") or train["batch_size"], _listed(folder),
-        batches, again, _decoded(folder, batches),
-    )  # fmt: skip
+        crop=tuple(crop),
+        batch_size=evaluation.get("batch_size") or train["batch_size"],
+        flow_clip=evaluation.get("flow_clip"),
+        count=count,
+        split=_listed(folder),
+        batches=batches,
+        again=again,
+        decoded=_decoded(folder, batches),
+    )
 
 
 def draws(book: Book) -> TrainingDraws:
@@ -128,9 +157,10 @@ def draws(book: Book) -> TrainingDraws:
     size = train["batch_size"]
     sizes = [size] * (len(split) // size) + [len(split) % size] * (len(split) % size > 0)
     return TrainingDraws(
-        full, train.get("train_crop_mode", "random") == "random", split,
+        full, train.get("train_crop_mode", "random") == "random",
+        book.config["data"].get("flow_clip"), split,
         tuple(sizes if full else [size] * train["steps_per_epoch"]), first, again, second,
-        other_seed, _decoded(folder, first),
+        other_seed, _decoded(folder, [*first, *second]),
     )  # fmt: skip
 
 
@@ -141,9 +171,11 @@ def recal_pair(book: Book) -> RecalPair:
     moving = {n: np.array(a) for n, a in state.items() if "moving_" in n.rsplit("/", 1)[-1]}
     first = system.recalibrate(arch, inputs=True)
     system.state({name: array + 0.7 for name, array in moving.items()})
-    second = system.recalibrate(arch)
+    second, disturbed = system.recalibrate(arch), system.evaluate([arch])
     system.state(moving)
-    return RecalPair(first, second, len(moving), moving)
+    return RecalPair(
+        first, second, len(moving), moving, _base(book).per_sample[arch], disturbed.per_sample[arch]
+    )
 
 
 def recal_hashes(book: Book) -> RecalHashes:

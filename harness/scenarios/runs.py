@@ -8,7 +8,9 @@ import numpy as np
 
 from harness.evidence.bundles import (
     CheckpointPair,
+    EpochRows,
     FiniteEvidence,
+    Moves,
     PlantedNan,
     Purity,
     Repeat,
@@ -21,8 +23,10 @@ from harness.systems.fresh import state_digests
 
 __all__ = [
     "checkpoint_pair",
+    "epoch_rows",
     "finite",
     "fresh_results",
+    "moves",
     "planted_nan",
     "purity",
     "repeat_bilinear",
@@ -127,6 +131,19 @@ def _joined(first: Training, second: Training) -> Training:
         checks=first.checks + second.checks,
         losses=first.losses + second.losses,
     )
+
+
+def moves(book: Book) -> Moves:
+    """Hold the state after training against the state before."""
+    return Moves(book.trained.start_state, book.trained.end_state)
+
+
+def epoch_rows(book: Book) -> EpochRows:
+    """Take the training's records and evaluate what they end with once more."""
+    trained = book.trained
+    training, train = _joined(trained.first, trained.second), book.config["train"]
+    steps = len(training.planned_sizes) * train["num_epochs"]
+    return EpochRows(training, book["base_evaluation"], train["lr"], steps)
 
 
 def purity(book: Book) -> Purity:

@@ -62,6 +62,7 @@ def gate_config(config: Config) -> Config:
     train["num_epochs"] = 2
     train["steps_per_epoch"] = min(config.train.steps_per_epoch, 3)
     samples = len(list_triplets(config.data.split_dir("train")))
+    validation = len(list_triplets(config.data.split_dir("val")))
     train["batch_size"] = _uneven(config.train.batch_size, samples)
     train["micro_batch_size"] = min(config.train.micro_batch, max(1, train["batch_size"] // 2))
     data["input_height"], data["input_width"] = _crop(config, config.train_crop)
@@ -69,7 +70,8 @@ def gate_config(config: Config) -> Config:
         evaluation["crop"] = _crop(config, config.eval.crop)
     evaluation |= {
         "eval_pool_size": _POOL, "eval_every_epoch": 1, "bn_recal_batches": 2,
-        "eval_batches_per_arch": 3, "batch_size": 2, "early_stop_patience": 100, "frozen": "",
+        "eval_batches_per_arch": 3,
+        "batch_size": 3 if validation > 3 else max(1, validation - 1), "early_stop_patience": 100, "frozen": "",
     }  # fmt: skip
     return parse_config(tree)
 
