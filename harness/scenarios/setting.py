@@ -69,10 +69,14 @@ def gate_config(config: Config) -> Config:
     if config.eval.crop is not None:
         evaluation["crop"] = _crop(config, config.eval.crop)
     evaluation |= {
-        "eval_pool_size": _POOL, "eval_every_epoch": 1, "bn_recal_batches": 2,
+        "eval_pool_size": _POOL,
+        "eval_every_epoch": 1,
+        "bn_recal_batches": 2,
         "eval_batches_per_arch": 3,
-        "batch_size": 3 if validation > 3 else max(1, validation - 1), "early_stop_patience": 100, "frozen": "",
-    }  # fmt: skip
+        "batch_size": 3 if validation > 3 else max(1, validation - 1),
+        "early_stop_patience": 100,
+        "frozen": "",
+    }
     return parse_config(tree)
 
 
