@@ -83,6 +83,12 @@ def _unfair(*, seed: int, epoch: int, step: int) -> list[tuple[int, ...]]:
     return [tuple(integer(seed, f"x{i}", epoch, step, below=[3] * 9)) for i in range(3)]
 
 
+def _same_cycles_every_epoch(*, seed: int, epoch: int, step: int) -> list[tuple[int, ...]]:
+    from harness.training.fairness import fair_cycle
+
+    return fair_cycle(seed=seed, epoch=1, step=step)
+
+
 def _restore_weights_alone(model: Any, state: Any) -> None:
     for name, variable in model.weights.items():
         variable.assign(state[name])
@@ -132,6 +138,14 @@ FAULTS: dict[str, tuple[Callable[[], Callable[[Any], Any]], tuple[str, ...]]] = 
     ),
     "archs are drawn without fairness": (
         lambda: _replace("train", fair_cycle=_unfair),
+        ("fair-archs",),
+    ),
+    "the update is never applied": (
+        lambda: _replace("train", apply=lambda *_: None),
+        ("training-moves",),
+    ),
+    "every epoch trains the same cycles": (
+        lambda: _replace("train", fair_cycle=_same_cycles_every_epoch),
         ("fair-archs",),
     ),
     "optimizer slots are lost on resume": (

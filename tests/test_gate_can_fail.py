@@ -67,6 +67,42 @@ def test_a_recalibration_without_effect_is_caught(config: Any, tmp_path: Path) -
     assert any("0 of 26 changed" in str(v) for v in violations)
 
 
+def test_an_evaluation_by_the_moving_statistics_is_caught(config: Any, tmp_path: Path) -> None:
+    from harness.systems.builtin import BuiltinSystem
+
+    class Moving(BuiltinSystem):
+        def open(self, tree: Any) -> None:
+            super().open(tree)
+            model, evaluator = self.session.model, self.session.evaluator
+            predict = evaluator.predict
+
+            def by_moving(weights: Any, arch: Any, stats: Any, batch: Any) -> Any:
+                held = {u: tuple(v.numpy() for v in model.moving[u]) for u in stats}
+                return predict(weights, arch, held, batch)
+
+            evaluator.predict = by_moving
+
+    book = book_of(Moving, config, tmp_path)
+    violations = RELATIONS["recal-effective"].check(book["recal_pair"]).violations
+    assert "evaluation normalises with the moving statistics" in str(violations[0])
+    violations = RELATIONS["metric-recomputed"].check(book["recomputation"]).violations
+    assert violations
+
+
+def test_a_fabricated_epoch_row_is_caught(config: Any, tmp_path: Path) -> None:
+    from harness.systems.builtin import BuiltinSystem
+
+    class Fabricates(BuiltinSystem):
+        def train(self, *args: Any, **kwargs: Any) -> Any:
+            found = super().train(*args, **kwargs)
+            rows = tuple(dataclasses.replace(row, mean_epe_12=1.0) for row in found.epochs)
+            return dataclasses.replace(found, epochs=rows)
+
+    book = book_of(Fabricates, config, tmp_path)
+    violations = RELATIONS["epoch-rows-add-up"].check(book["epoch_rows"]).violations
+    assert [v.where for v in violations] == ["epoch 2, mean_epe_12"]
+
+
 def test_a_run_that_trains_on_after_nan_is_caught(config: Any, tmp_path: Path) -> None:
     from harness.systems.builtin import BuiltinSystem
     from harness.training.finite import NonFiniteError
