@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.config import dump_config
+from harness.config import dump_config, load_config
+from harness.environment import apply_environment
 from harness.evidence.ledger import effective, read_ledger
 from harness.evidence.records import EPOCH_FIELDS, EpochRecord, StepRecord
 from harness.scenarios.setting import embedded_config
+from harness.systems.identity import gate_values
 
 HARNESS = [sys.executable, "-m", "harness"]
 
@@ -193,21 +195,29 @@ def test_a_run_is_not_overwritten(
 
 
 @pytest.mark.parametrize(
-    ("gate", "message"),
+    ("changes", "message"),
     [
-        ({"verdict": "red"}, "verdict 'red'"),
-        (
-            {"verdict": "green", "system": "builtin", "configuration": {"train.lr": 1.0}},
-            "train.lr: gated 1.0, asked 0.001",
-        ),
+        ({"verdict": "red"}, "verdict 'red' of system 'builtin'"),
+        ({"configuration": {"train.lr": 1.0}}, "train.lr: gated 1.0, asked 0.001"),
+        ({"configuration": {"eval.recal_mode": "random"}}, "eval.recal_mode: gated 'random'"),
+        ({"environment": {"intra_op_threads": 3}}, "intra_op_threads: gated 3, asked 2"),
     ],
 )
 def test_training_refuses_a_gate_that_is_not_green_for_it(
-    gate: dict[str, str], message: str, config_file: Path, tmp_path: Path,
+    changes: dict[str, Any], message: str, config_file: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    config = load_config(config_file)
+    green = {
+        "verdict": "green",
+        "system": "builtin",
+        "configuration": gate_values(config),
+        "environment": apply_environment(config).as_dict(),
+    }
+    found = {k: v | changes.get(k, {}) if isinstance(v, dict) else changes.get(k, v)
+             for k, v in green.items()}  # fmt: skip
     file = tmp_path / "gate.json"
-    file.write_text(json.dumps(gate))
+    file.write_text(json.dumps(found))
     words = ["train", "--config", str(config_file), "--run", str(tmp_path / "run")]
     assert main([*words, "--require-gate", str(file)]) == 2
     assert message in capsys.readouterr().err

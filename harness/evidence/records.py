@@ -134,8 +134,8 @@ class EvalRecord:
     flow_clip: float | None
     eval_seconds: float
     bn_recal_seconds: float
-    unknown_pixels: int = 0
     epoch: int = 0
+    unknown_pixels: int = 0
 
 
 @dataclass(frozen=True)
