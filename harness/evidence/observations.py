@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.records import EpochRecord, StepRecord
+from harness.evidence.records import EpochRecord, Record, StepRecord
 
 __all__ = [
     "Arrays",
@@ -102,6 +102,8 @@ class Training:
         Every clip check made.
     losses : tuple of float
         Every micro-batch's mean loss.
+    records : tuple of Record
+        Everything that would go to a ledger, in order; empty where a system keeps none.
     """
 
     planned_sizes: tuple[int, ...]
@@ -113,6 +115,7 @@ class Training:
     epochs: tuple[EpochRecord, ...]
     checks: tuple[Check, ...]
     losses: tuple[float, ...]
+    records: tuple[Record, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,15 @@ class Relation:
         What a violation usually means, for its reader.
     check : callable
         Evidence to Outcome.
+    sees : tuple of str
+        Rooms of the system in which a fault can break it: ``data``, ``step``, ``evaluation``,
+        ``metric``, ``recalibration``, ``checkpoint``, ``log``, ``fairness``, ``determinism``,
+        ``config``. A fault is run against every relation that sees one of the rooms it touches.
     tier : {"quick", "full", "nightly"}
         From which tier on it is checked.
+    offline : bool
+        Whether its evidence is a :class:`harness.evidence.run.RunEvidence`, so that
+        ``harness audit`` can check it on the ledger of any run.
     """
 
     id: str
@@ -69,7 +76,9 @@ class Relation:
     calls: tuple[str, ...]
     hint: str
     check: Callable[[Any], Outcome]
+    sees: tuple[str, ...]
     tier: Tier = "quick"
+    offline: bool = False
 
 
 def outcome(

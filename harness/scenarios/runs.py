@@ -1,6 +1,7 @@
 """Scenarios around training and checkpoints."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from harness.evidence.bundles import (
     TwoWays,
 )
 from harness.evidence.observations import Arrays, Training
+from harness.evidence.records import RunRecord
+from harness.evidence.run import RunEvidence, run_evidence
 from harness.scenarios.book import Book
 from harness.systems.fresh import state_digests
 
@@ -26,6 +29,7 @@ __all__ = [
     "epoch_rows",
     "finite",
     "fresh_results",
+    "ledger",
     "moves",
     "planted_nan",
     "purity",
@@ -130,7 +134,27 @@ def _joined(first: Training, second: Training) -> Training:
         epochs=first.epochs + second.epochs,
         checks=first.checks + second.checks,
         losses=first.losses + second.losses,
+        records=first.records + second.records,
     )
+
+
+def ledger(book: Book) -> RunEvidence:
+    """Sort what the trained system recorded, as a ledger would hold it."""
+    run = _joined(book.trained.first, book.trained.second)
+    records = run.records or (*run.steps, *run.epochs)
+    return run_evidence([_opening(book.config, run), *records])
+
+
+def _opening(config: Mapping[str, Any], run: Training) -> RunRecord:
+    """Return the record that opens a ledger, from the plan and not from what ran."""
+    per_update, sizes = run.position == "update", run.planned_sizes
+    per_arch = sum(math.ceil(size / run.micro_batch) for size in sizes)
+    return RunRecord(
+        attempt=1, config=dict(config), environment={}, train_samples=sum(sizes), val_samples=0,
+        batch_size=run.batch_size, micro_batch_size=run.micro_batch,
+        planned_sizes=tuple((size, 1) for size in sizes),
+        expected_clip_checks=len(sizes) if per_update else 3 * per_arch, identity="",
+    )  # fmt: skip
 
 
 def moves(book: Book) -> Moves:

@@ -121,6 +121,7 @@ class BuiltinSystem:
             epochs=tuple(r for r in self._records if isinstance(r, EpochRecord)),
             checks=tuple(self._checks),
             losses=tuple(self._losses),
+            records=tuple(self._records),
         )
 
     def evaluate(
