@@ -229,11 +229,12 @@ def gate(
     config.stash[_NOTES] = [environment.line(), *notes]
     from harness.scenarios.book import Book
     from harness.scenarios.registry import SCENARIOS
-    from harness.systems.fresh import load_factory
+    from harness.systems.kit import Kit
+    from harness.systems.spec import SystemSpec, system_factory
 
-    spec = _option(config, "system")
+    spec = SystemSpec(_option(config, "system"))
     tree = setting.model_dump(mode="json", by_alias=True)
-    book = Book(load_factory(spec), spec, tree, folder, SCENARIOS, overlap=True)
+    book = Book(system_factory(spec, Kit()), spec, tree, folder, SCENARIOS, overlap=True)
     yield Gate(book, config.stash[_JUDGEMENTS], _option(config, "tier"))
     book.close()
 

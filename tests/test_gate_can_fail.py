@@ -21,8 +21,9 @@ def config(embedded_frames: Path) -> Any:
 def book_of(factory: Any, config: Any, folder: Path) -> Any:
     from harness.scenarios.book import Book
     from harness.scenarios.registry import SCENARIOS
+    from harness.systems.spec import SystemSpec
 
-    return Book(factory, "builtin", config, folder, SCENARIOS)
+    return Book(factory, SystemSpec(), config, folder, SCENARIOS)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.evidence.observations import Description, Evaluation, Training
-from harness.systems.fresh import FreshCalls, start_fresh, state_digests
+from harness.systems.fresh import Pending, start_fresh, state_digests
 from harness.systems.protocol import System
+from harness.systems.spec import SystemSpec
 
 __all__ = ["Book", "NotApplicableError", "Trained", "changed", "evaluation_from_json"]
 
@@ -54,8 +55,8 @@ class Book:
     ----------
     factory : callable
         Returns a new, unopened system in this process.
-    spec : str
-        The same system for a fresh process: ``builtin`` or ``MODULE:CLASS``.
+    spec : SystemSpec
+        The same system, for a fresh process.
     config : mapping
         Configuration tree of the gate.
     folder : pathlib.Path
@@ -65,14 +66,17 @@ class Book:
     overlap : bool, default False
         Start the fresh process as soon as there is a checkpoint for it, so that it works
         beside this one.
+    start : callable, default start_fresh
+        Makes calls in another process.
     """
 
     factory: Callable[[], System]
-    spec: str
+    spec: SystemSpec
     config: Tree
     folder: Path
     scenarios: Mapping[str, Callable[["Book"], Any]]
     overlap: bool = False
+    start: Callable[..., Pending] = start_fresh
     _kept: dict[str, Any] = field(default_factory=dict)
     _failed: dict[str, Exception] = field(default_factory=dict)
 
@@ -122,7 +126,7 @@ class Book:
                 self.start_fresh()
         return self._kept["trained"]  # type: ignore[no-any-return]
 
-    def start_fresh(self) -> FreshCalls:
+    def start_fresh(self) -> Pending:
         """Start, once, a process that resumes from ``cut`` and evaluates ``end``."""
         if "fresh" not in self._kept:
             trained = self.trained
@@ -131,9 +135,11 @@ class Book:
         return self._kept["fresh"]  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """End the fresh process if it still runs."""
+        """End the fresh process if it still runs, and close the trained system."""
         if "fresh" in self._kept:
             self._kept["fresh"].close()
+        if "trained" in self._kept:
+            self._kept["trained"].system.close()
 
 
 def changed(config: Tree, **sections: Tree) -> dict[str, Any]:
@@ -167,7 +173,7 @@ def _train(book: Book) -> Trained:
     return Trained(system, start, cut, end, first, second, start_state, cut_state, end_state)
 
 
-def _start_fresh(book: Book, trained: Trained) -> FreshCalls:
+def _start_fresh(book: Book, trained: Trained) -> Pending:
     calls: list[tuple[str, dict[str, Any]]] = [
         ("restore", {"path": trained.cut}),
         ("state", {}),
@@ -176,4 +182,4 @@ def _start_fresh(book: Book, trained: Trained) -> FreshCalls:
         ("restore", {"path": trained.end}),
         ("evaluate", {}),
     ]
-    return start_fresh(book.spec, book.config, calls, book.folder / "fresh")
+    return book.start(book.spec, book.config, calls, book.folder / "fresh")

@@ -25,6 +25,7 @@ from harness.evidence.records import EpochRecord, Record, StepRecord
 from harness.fc2.batch import Batch, join_digests
 from harness.fc2.crop import Window
 from harness.supernet.space import SKELETONS, active_units, parse_arch
+from harness.systems.kit import Kit
 from harness.systems.parts import Parts
 from harness.systems.protocol import METHODS, Role
 from harness.systems.session import Session, open_session
@@ -43,10 +44,13 @@ class BuiltinSystem:
     ----------
     parts : Parts, optional
         What it is put together from; a fault replaces one of them.
+    kit : Kit, optional
+        Keeps compiled functions for the next system of this process. Default: none kept.
     """
 
-    def __init__(self, parts: Parts | None = None) -> None:
+    def __init__(self, parts: Parts | None = None, kit: Kit | None = None) -> None:
         self.parts = parts or Parts()
+        self._kit = kit or Kit()
         self._session: Session | None = None
         self._trainer: Trainer | None = None
         self._records: list[Record] = []
@@ -80,7 +84,7 @@ class BuiltinSystem:
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Open a session and a trainer at step 0."""
-        self._session = open_session(parse_config(config), self.parts)
+        self._session = open_session(parse_config(config), self.parts, self._kit)
         self._trainer = self._session.trainer(self._options())
 
     def _options(self) -> TrainerOptions:
@@ -201,7 +205,9 @@ class BuiltinSystem:
         self.trainer.progress = Progress.from_state(checkpoint.progress)
 
     def close(self) -> None:
-        """Forget the session."""
+        """Forget the session; the kit keeps what it compiled."""
+        if self._session is not None:
+            self._kit.take_back(self._session.lent)
         self._session = self._trainer = None
 
 

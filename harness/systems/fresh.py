@@ -1,51 +1,49 @@
 """Calls answered by a fresh process of the same environment.
 
-The request and the results are JSON files; what a later process of another interpreter
-will need more, it will say. A state comes back as digests, by variable.
+The request and the results are JSON files. A state comes back as digests, by variable.
 """
 
-import importlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.evidence.digest import digest_arrays
 from harness.evidence.observations import Evaluation, Recalibration, Training
+from harness.systems.spec import SystemSpec, system_factory
 
-__all__ = ["FreshCalls", "FreshProcessError", "load_factory", "start_fresh", "state_digests"]
+__all__ = [
+    "Call", "FreshCalls", "FreshProcessError", "FreshServer", "Pending", "start_fresh",
+    "state_digests",
+]  # fmt: skip
+
+Call = tuple[str, Mapping[str, Any]]
+"""Name of a protocol call and its keyword arguments."""
 
 _TIME_LIMIT = 600.0
-_BUILTIN = "harness.systems.builtin:BuiltinSystem"
 
 
 class FreshProcessError(RuntimeError):
     """The fresh process failed; the message ends with its log."""
 
 
-def load_factory(spec: str) -> Any:
-    """Import ``MODULE:CLASS``; ``builtin`` is ours.
-
-    Raises
-    ------
-    ValueError
-        If the name is not of that form or cannot be imported.
-    """
-    module, _, name = (_BUILTIN if spec == "builtin" else spec).partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        msg = f"system {spec!r}: expected 'builtin' or MODULE:CLASS: {error}"
-        raise ValueError(msg) from error
-
-
 def state_digests(state: Mapping[str, Any]) -> dict[str, str]:
     """Return the digest of every array of a state."""
     return {name: digest_arrays({name: array}) for name, array in state.items()}
+
+
+class Pending(Protocol):
+    """Calls under way somewhere else."""
+
+    def close(self) -> None:
+        """Give up waiting."""
+
+    def results(self) -> list[Any]:
+        """Return each call's result, as decoded JSON."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +82,16 @@ class FreshCalls:
 
 
 def start_fresh(
-    spec: str,
-    config: Mapping[str, Any],
-    calls: Sequence[tuple[str, Mapping[str, Any]]],
-    folder: Path,
+    spec: SystemSpec, config: Mapping[str, Any], calls: Sequence[Call], folder: Path
 ) -> FreshCalls:
     """Start a process that opens a system and makes calls on it, in order.
 
+    The process gets another hash seed than this one, so that nothing may depend on it.
+
     Parameters
     ----------
-    spec : str
-        ``builtin`` or ``MODULE:CLASS``.
+    spec : SystemSpec
+        Which system.
     config : mapping
         Configuration tree.
     calls : sequence of (str, mapping)
@@ -102,16 +99,97 @@ def start_fresh(
     folder : pathlib.Path
         New folder for request, log and results.
     """
-    folder.mkdir(parents=True)
-    request = {"system": spec, "config": config, "calls": calls, "path": sys.path}
-    (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    _write_request(spec, config, calls, folder)
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "harness.systems.fresh", str(folder)],
-            stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
+            stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(),
         )  # fmt: skip
     return FreshCalls(process, folder)
+
+
+def _write_request(
+    spec: SystemSpec, config: Mapping[str, Any], calls: Sequence[Call], folder: Path
+) -> None:
+    folder.mkdir(parents=True)
+    request = {"spec": spec.as_dict(), "config": config, "calls": calls, "path": sys.path}
+    (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+
+
+def _environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    mine = kept.get("PYTHONHASHSEED", "")
+    return {**kept, "PYTHONHASHSEED": str(int(mine) + 1) if mine.isdigit() else "1"}
+
+
+@dataclass(frozen=True)
+class _Served:
+    """Calls in the queue of a :class:`FreshServer`."""
+
+    server: "FreshServer"
+    folder: Path
+
+    def close(self) -> None:
+        """Leave the server running: others wait for it."""
+
+    def results(self) -> list[Any]:
+        """Return each call's result once the server has come to them."""
+        self.server.wait_for(self.folder)
+        error = self.folder / "error.txt"
+        if error.exists():
+            msg = f"the fresh process failed: {error.read_text(encoding='utf-8')[-2000:]}"
+            raise FreshProcessError(msg)
+        return list(json.loads((self.folder / "results.json").read_text(encoding="utf-8")))
+
+
+@dataclass
+class FreshServer:
+    """One other process that answers many requests, each on a newly opened system.
+
+    Its import of TensorFlow and its compiled functions are paid once.
+    """
+
+    _process: "subprocess.Popen[str] | None" = None
+    _done: set[str] = field(default_factory=set)
+
+    def start(
+        self, spec: SystemSpec, config: Mapping[str, Any], calls: Sequence[Call], folder: Path
+    ) -> _Served:
+        """Queue calls; as :func:`start_fresh`."""
+        _write_request(spec, config, calls, folder)
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "harness.systems.fresh"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                text=True, env=_environment(),
+            )  # fmt: skip
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{folder}\n")
+        self._process.stdin.flush()
+        return _Served(self, folder)
+
+    def wait_for(self, folder: Path) -> None:
+        """Wait until a request is answered.
+
+        Raises
+        ------
+        FreshProcessError
+            If the process ended before.
+        """
+        while str(folder) not in self._done:
+            assert self._process is not None
+            assert self._process.stdout is not None
+            line = self._process.stdout.readline()
+            if not line:
+                msg = f"the fresh process ended with {self._process.wait()} before {folder}"
+                raise FreshProcessError(msg)
+            self._done.add(line.rstrip("\n"))
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
 
 def _plain(result: Any) -> Any:
@@ -127,18 +205,50 @@ def _plain(result: Any) -> Any:
     return result
 
 
-def _main(folder: Path) -> None:
+def _answer(folder: Path, kit: Any) -> None:
     from harness.config import parse_config
     from harness.environment import apply_environment
 
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     sys.path[:] = request["path"]
     apply_environment(parse_config(request["config"]))
-    system = load_factory(request["system"])()
+    system = system_factory(SystemSpec(**request["spec"]), kit)()
     system.open(request["config"])
     results = [_plain(getattr(system, name)(**kwargs)) for name, kwargs in request["calls"]]
+    system.close()
     (folder / "results.json").write_text(json.dumps(results, allow_nan=False), encoding="utf-8")
 
 
+def _serve() -> None:
+    """Answer the folders that are named on standard input, one by one."""
+    out, sys.stdout = sys.stdout, sys.stderr
+    kit = None
+    for line in sys.stdin:
+        folder = Path(line.rstrip("\n"))
+        try:
+            if kit is None:
+                kit = _new_kit(folder)
+            _answer(folder, kit)
+        except Exception as error:  # noqa: BLE001 -- told to whoever asked
+            text = f"{type(error).__name__}: {error}"
+            (folder / "error.txt").write_text(text, encoding="utf-8")
+        out.write(f"{folder}\n")
+        out.flush()
+
+
+def _new_kit(folder: Path) -> Any:
+    from harness.config import parse_config
+    from harness.environment import apply_environment
+
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    apply_environment(parse_config(request["config"]))  # before the kit imports TensorFlow
+    from harness.systems.kit import Kit
+
+    return Kit()
+
+
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
+    if len(sys.argv) > 1:
+        _answer(Path(sys.argv[1]), None)
+    else:
+        _serve()

@@ -14,6 +14,7 @@ from harness.evidence.records import EvalRecord, ResumeRecord, RunRecord
 from harness.fc2.provider import Provider, open_provider
 from harness.supernet.space import SKELETONS, check_crop
 from harness.systems.identity import run_identity
+from harness.systems.kit import Kit, Lent
 from harness.systems.parts import Parts
 from harness.training.checkpoint import Checkpoint
 from harness.training.model import Supernet
@@ -35,10 +36,8 @@ class Session:
         Training batches.
     fixed : FixedBatches
         Evaluation and recalibration batches.
-    model : Supernet
-        Variables.
-    evaluator : Evaluator
-        Compiled evaluation.
+    lent : Lent
+        Supernet and compiled functions.
     """
 
     config: Config
@@ -46,8 +45,17 @@ class Session:
     environment: Environment
     provider: Provider
     fixed: FixedBatches
-    model: Supernet
-    evaluator: Evaluator
+    lent: Lent
+
+    @property
+    def model(self) -> Supernet:
+        """The variables that are trained."""
+        return self.lent.model
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """Compiled evaluation."""
+        return self.lent.evaluator
 
     def evaluate(self, weights: dict[str, Any], epoch: int) -> EvalRecord:
         """Score the configured pool on the configured batches."""
@@ -59,6 +67,7 @@ class Session:
             self.config, self.model, self.provider,
             evaluate=self.evaluate if evaluate else None,
             rank=self.parts.rank, parts=self.parts.train, options=options,
+            functions=self.lent.functions,
         )  # fmt: skip
 
     def meta(self) -> dict[str, Any]:
@@ -100,8 +109,13 @@ class Session:
             observer(record)
 
 
-def open_session(config: Config, parts: Parts | None = None) -> Session:
+def open_session(config: Config, parts: Parts | None = None, kit: Kit | None = None) -> Session:
     """Apply the environment and open data, supernet and evaluator.
+
+    Parameters
+    ----------
+    kit : Kit, optional
+        Where compiled functions are kept between sessions. Default: compile anew.
 
     Raises
     ------
@@ -120,6 +134,5 @@ def open_session(config: Config, parts: Parts | None = None) -> Session:
     provider = open_provider(config, "train", "train", parts=parts.data)
     fixed = FixedBatches(config, parts.data)
     environment = apply_environment(config)
-    model = Supernet(config.model.skeleton, config.model.width, config.runtime.seed)
-    evaluator = Evaluator(config.model.skeleton, config.model.width, parts.evaluation)
-    return Session(config, parts, environment, provider, fixed, model, evaluator)
+    lent = (kit or Kit()).lend(config, parts)
+    return Session(config, parts, environment, provider, fixed, lent)

@@ -60,6 +60,18 @@ class Supernet:
         self.second = {n: tf.Variable(tf.zeros(s)) for n, s in shapes.items()}
         self.powers = tf.Variable(BETA_1, dtype=tf.float32), tf.Variable(BETA_2, dtype=tf.float32)
 
+    def reset(self, seed: int) -> None:
+        """Set every variable to its value before training."""
+        for name, variable in self.weights.items():
+            variable.assign(initial_weight(seed, name, tuple(variable.shape)))
+        for mean, variance in self.moving.values():
+            mean.assign(tf.zeros_like(mean))
+            variance.assign(tf.ones_like(variance))
+        for slot in (*self.first.values(), *self.second.values()):
+            slot.assign(tf.zeros_like(slot))
+        self.powers[0].assign(BETA_1)
+        self.powers[1].assign(BETA_2)
+
     def variables(self) -> dict[str, Any]:
         """Return every variable by its name in a checkpoint."""
         named: dict[str, Any] = dict(self.weights)

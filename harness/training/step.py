@@ -17,7 +17,14 @@ from harness.training.fairness import Counts, add_cycle, fair_cycle
 from harness.training.model import Supernet
 from harness.training.schedule import cosine_lr, expected_clip_checks, micro_batches
 
-__all__ = ["ClipCheck", "StepOutcome", "TrainParts", "TrainStep", "loss_and_gradients"]
+__all__ = [
+    "ClipCheck",
+    "StepFunctions",
+    "StepOutcome",
+    "TrainParts",
+    "TrainStep",
+    "loss_and_gradients",
+]
 
 Tensor = Any
 
@@ -96,14 +103,27 @@ def loss_and_gradients(
     return loss, gradients, stats
 
 
-class TrainStep:
-    """The compiled step over one supernet's variables."""
+class StepFunctions:
+    """The compiled functions of a step over one supernet's variables.
 
-    def __init__(self, model: Supernet, config: Config, parts: TrainParts) -> None:
-        self._model, self._config, self._parts = model, config, parts
+    They depend on nothing but the arguments here, so that another run of the same process
+    may use them again on the same, reset supernet.
+
+    Parameters
+    ----------
+    model : Supernet
+        Whose variables are read and updated.
+    decay : float
+        Weight decay.
+    parts : TrainParts
+        Of which frames to input, loss, accumulate, clip and apply are compiled.
+    """
+
+    def __init__(self, model: Supernet, decay: float, parts: TrainParts) -> None:
+        self._model, self._decay, self._parts = model, decay, parts
         spec = tf.TensorSpec
         shape = [None, None, None]
-        self._gradient = tf.function(
+        self.gradient = tf.function(
             self._train_gradient,
             autograph=False,
             input_signature=[
@@ -113,16 +133,16 @@ class TrainStep:
                 spec(shape, tf.bool),
             ],
         )
-        self._accumulate = tf.function(parts.accumulate, autograph=False)
-        self._clip = tf.function(parts.clip, autograph=False)
-        self._apply = tf.function(self._apply_gradients, autograph=False)
-        self._zeros = [tf.zeros_like(w) for w in model.weights.values()]
+        self.accumulate = tf.function(parts.accumulate, autograph=False)
+        self.clip = tf.function(parts.clip, autograph=False)
+        self.apply = tf.function(self._apply_gradients, autograph=False)
+        self.zeros = [tf.zeros_like(w) for w in model.weights.values()]
 
     def _train_gradient(self, arch: Tensor, frames: Tensor, flow: Tensor, valid: Tensor) -> Any:
         model = self._model
         moving = {u: (m.read_value(), v.read_value()) for u, (m, v) in model.moving.items()}
         loss, gradients, stats = loss_and_gradients(
-            model, self._parts, self._config.train.weight_decay, arch, (frames, flow, valid),
+            model, self._parts, self._decay, arch, (frames, flow, valid),
             lambda weights: BatchNorm(weights, moving),
         )  # fmt: skip
         for unit, (mean, variance) in model.moving.items():
@@ -139,6 +159,23 @@ class TrainStep:
         statistics = [value for pair in model.moving.values() for value in pair]
         state = [*model.weights.values(), *statistics]
         return tf.math.is_finite(tf.linalg.global_norm([v.read_value() for v in state]))
+
+
+class TrainStep:
+    """The step over one supernet's variables.
+
+    Parameters
+    ----------
+    functions : StepFunctions, optional
+        Compiled for the same supernet, decay and parts. Default: compiled here.
+    """
+
+    def __init__(
+        self, model: Supernet, config: Config, parts: TrainParts,
+        functions: StepFunctions | None = None,
+    ) -> None:  # fmt: skip
+        self._config, self._parts = config, parts
+        self._functions = functions or StepFunctions(model, config.train.weight_decay, parts)
 
     def __call__(
         self, archs: Sequence[Sequence[int]], batch: Batch, lr: float, *, keep: bool = False
@@ -159,23 +196,25 @@ class TrainStep:
         parts, train = self._parts, self._config.train
         per_micro_step = train.clip_position == "micro_step"
         threshold = tf.constant(train.grad_clip_global_norm, tf.float32)
-        total, losses, weights, checks = self._zeros, [], [], []
+        total, losses, weights, checks = self._functions.zeros, [], [], []
         for arch in archs:
             code = tf.constant(arch, tf.int32)
             for piece in parts.micro_batches(batch.size, train.micro_batch):
-                loss, gradients = self._gradient(
+                loss, gradients = self._functions.gradient(
                     code, batch.frames[piece], batch.flow[piece], batch.valid[piece]
                 )
                 if per_micro_step:
-                    gradients, before, after = self._clip(gradients, threshold)
+                    gradients, before, after = self._functions.clip(gradients, threshold)
                     checks.append(ClipCheck(float(before), float(after)))
                 weight = parts.micro_weight(len(batch.ids[piece]), batch.size)
-                total = self._accumulate(total, gradients, tf.constant(weight, tf.float32))
+                total = self._functions.accumulate(
+                    total, gradients, tf.constant(weight, tf.float32)
+                )
                 losses.append(float(loss))
                 weights.append(weight)
         if not per_micro_step:
-            total, before, after = self._clip(total, threshold)
+            total, before, after = self._functions.clip(total, threshold)
             checks.append(ClipCheck(float(before), float(after)))
-        finite = self._apply(total, tf.constant(lr, tf.float32))
+        finite = self._functions.apply(total, tf.constant(lr, tf.float32))
         kept = tuple(np.asarray(g) for g in total) if keep else ()
         return StepOutcome(tuple(losses), tuple(weights), tuple(checks), bool(finite), kept)

@@ -28,7 +28,7 @@ from harness.training.epochlog import epoch_row
 from harness.training.finite import require_finite_outcome
 from harness.training.model import Supernet
 from harness.training.progress import EpochSums, Previous, Progress
-from harness.training.step import StepOutcome, TrainParts, TrainStep
+from harness.training.step import StepFunctions, StepOutcome, TrainParts, TrainStep
 
 __all__ = ["Evaluate", "Observer", "Rank", "Trainer", "TrainerOptions"]
 
@@ -87,16 +87,19 @@ class Trainer:
         What a step is put together from.
     options : TrainerOptions
         Observers, checkpoints, interruption.
+    functions : StepFunctions, optional
+        Compiled for this supernet and these parts.
     """
 
     def __init__(
         self, config: Config, model: Supernet, provider: Provider, *,
         evaluate: Evaluate | None, rank: Rank, parts: TrainParts, options: TrainerOptions,
+        functions: StepFunctions | None = None,
     ) -> None:  # fmt: skip
         self.config, self.model, self.provider = config, model, provider
         self.progress = Progress()
         self._evaluate, self._rank, self._parts, self._options = evaluate, rank, parts, options
-        self._step = TrainStep(model, config, parts)
+        self._step = TrainStep(model, config, parts, functions)
         self.steps_per_epoch = len(provider.planned_sizes)
         self.total_steps = self.steps_per_epoch * config.train.num_epochs
         self.expected_clip_checks = parts.expected_checks(
