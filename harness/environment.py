@@ -102,7 +102,7 @@ def apply_environment(config: Config) -> Environment:
     device = _choose_device(tf, config.train.gpu_device)
     tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.config.experimental.enable_op_determinism()
-    tf.random.set_seed(config.runtime.seed)
+    _set_seed(tf, config.runtime.seed)
     import cv2
 
     cv2.setNumThreads(0)  # loader threads are ours; OpenCV's own pool would fight them
@@ -139,6 +139,17 @@ def _import_tensorflow() -> Any:
             os.dup2(kept, 2)
             os.close(kept)
     return tf
+
+
+def _set_seed(tf: Any, seed: int) -> None:
+    """Seed TensorFlow's own random ops, of which we use none, once in a process.
+
+    Setting it again would drop every instantiated function, which costs seconds.
+    """
+    from tensorflow.python.eager import context
+
+    if context.global_seed() is None:
+        tf.random.set_seed(seed)
 
 
 def _set_threads(setter: object, name: str, value: int) -> None:

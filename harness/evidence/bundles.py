@@ -17,6 +17,7 @@ from harness.evidence.observations import (
 
 __all__ = [
     "CheckpointPair",
+    "ConstantRanking",
     "Digests",
     "EpochRows",
     "FiniteEvidence",
@@ -201,6 +202,14 @@ class EpochRows:
     evaluation: Evaluation
     base_lr: float
     total_steps: int
+
+
+@dataclass(frozen=True)
+class ConstantRanking:
+    """Scores of a pool whose archs all predict zero flow, and tau after each epoch."""
+
+    per_arch_epe: tuple[float, ...]
+    taus: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)

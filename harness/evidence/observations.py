@@ -1,6 +1,6 @@
 """What a system showed when it was driven: evidence with arrays, in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,12 +37,22 @@ class Description:
         Output head to the names (in ``state()``) of its kernels.
     version : str
         Of the system under test.
+    slots : mapping of str to (str, str)
+        Weight to its Adam moments, by their names in ``state()``; empty where there are
+        none to be seen.
+    options : sequence of sequence of tuple of str
+        For each block and each of its options, the kernels that the option runs.
+    supports : frozenset of str
+        Optional features: ``frozen`` (evaluation from a frozen artifact).
     """
 
     name: str
     can: frozenset[str]
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     version: str = ""
+    slots: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    options: Sequence[Sequence[tuple[str, ...]]] = ()
+    supports: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

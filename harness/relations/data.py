@@ -15,6 +15,7 @@ from harness.relations.base import Outcome, Violation, outcome
 __all__ = [
     "eval_crop_is_centred",
     "eval_order_is_fixed",
+    "first_pixel_differences",
     "recal_batches_are_the_first",
     "training_draws_are_declared",
 ]
@@ -43,13 +44,15 @@ def eval_crop_is_centred(evidence: Served) -> Outcome:
                         str(batch.windows[position]),
                     )
                 )  # fmt: skip
-            violations += _pixels(batch, position, centre, evidence.decoded, evidence.flow_clip)
+            violations += first_pixel_differences(
+                batch, position, centre, evidence.decoded, evidence.flow_clip
+            )
     crop = f"{evidence.crop[0]}x{evidence.crop[1]}"
     figures = f"{seen} samples, crop {crop}, equal to an independent decode"
     return outcome(violations[:6], seen, figures)
 
 
-def _pixels(
+def first_pixel_differences(
     batch: ServedBatch,
     position: int,
     window: tuple[int, ...],
@@ -110,16 +113,12 @@ def recal_batches_are_the_first(evidence: Served) -> Outcome:
 def eval_order_is_fixed(evidence: Served) -> Outcome:
     """Require the split's first samples in sorted order, each once, equal when asked again."""
     served = [sample for batch in evidence.batches for sample in batch.ids]
-    expected = list(evidence.split[: len(served)])
+    expected = list(evidence.split[: evidence.count * evidence.batch_size])
     violations = [
-        Violation(f"eval position {i}", want, got)
-        for i, (want, got) in enumerate(zip(expected, served, strict=False))
+        Violation(f"eval position {i}", str(want), str(got))
+        for i, (want, got) in enumerate(zip_longest(expected, served, fillvalue="no sample"))
         if want != got
     ][:3]
-    if len(served) != len(expected):
-        violations.append(
-            Violation("eval samples", f"at most {len(evidence.split)}", str(len(served)))
-        )
     first = [batch.digest for batch in evidence.batches]
     again = [batch.digest for batch in evidence.again]
     for index, (one, other) in enumerate(zip_longest(first, again, fillvalue="no batch")):
@@ -158,7 +157,9 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
     violations += _two_sided(evidence)
     for batch in (*evidence.first, *evidence.second):
         for position, window in enumerate(batch.windows):
-            violations += _pixels(batch, position, window, evidence.decoded, evidence.flow_clip)
+            violations += first_pixel_differences(
+                batch, position, window, evidence.decoded, evidence.flow_clip
+            )
     told = "epochs and seeds differ" if _tellable(evidence) else "too few to tell epochs apart"
     figures = f"{len(first)} draws in {len(sizes)} batches; {told}"
     return outcome(violations[:6], len(first), figures)
@@ -200,6 +201,9 @@ def _two_sided(evidence: TrainingDraws) -> list[Violation]:
             violations.append(Violation(f"draws of {name}", "others than epoch 1", "the same"))
         if orders_tell and _ids(other) == _ids(evidence.first):
             violations.append(Violation(f"order of {name}", "another than epoch 1", "the same"))
+        crops_tell = places ** len(first) >= _COINCIDENCE
+        if crops_tell and [w for _, w in _draws(other)] == [w for _, w in first]:
+            violations.append(Violation(f"crops of {name}", "others than epoch 1", "the same"))
     windows = {window for _, window in first}
     if len(windows) == 1 and places ** (len(first) - 1) >= _COINCIDENCE:
         violations.append(Violation("random crops", "several windows", f"one: {windows}"))

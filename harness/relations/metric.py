@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.bundles import Oracle, Recomputation, Response
+from harness.evidence.bundles import ConstantRanking, Oracle, Recomputation, Response
 from harness.relations.base import Outcome, Violation, outcome
 
 __all__ = [
     "accumulate_residuals",
+    "constant_ranking_has_no_tau",
     "independent_epe",
     "metric_gives_known_answers",
     "metric_is_alive",
@@ -147,3 +148,18 @@ def metric_is_alive(evidence: Response) -> Outcome:
         f"distinct, spread {spread:.4f} px"
     )
     return outcome(violations, min(len(evidence.changed), len(base.archs)), figures, warning)
+
+
+def constant_ranking_has_no_tau(evidence: ConstantRanking) -> Outcome:
+    """Require Kendall's tau to be undefined where every arch scores the same."""
+    violations = [
+        Violation(f"kendall_tau_prev of epoch {epoch}, all archs equal", "none", str(tau))
+        for epoch, tau in enumerate(evidence.taus, start=1)
+        if tau is not None
+    ]
+    if len(set(evidence.per_arch_epe)) != 1:
+        violations.append(
+            Violation("EPE of archs that predict zero flow", "equal", str(evidence.per_arch_epe))
+        )
+    figures = f"{len(evidence.per_arch_epe)} equal scores, no tau in {len(evidence.taus)} epochs"
+    return outcome(violations, min(len(evidence.taus) - 1, len(evidence.per_arch_epe)), figures)

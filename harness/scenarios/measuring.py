@@ -22,7 +22,9 @@ from harness.evidence.observations import Evaluation, ServedBatch
 from harness.scenarios import runs
 from harness.scenarios.book import Book, NotApplicableError, evaluation_from_json
 from harness.scenarios.decode import decode_independently
+from harness.scenarios.files import listed_samples
 from harness.scenarios.setting import link_samples
+from harness.systems.protocol import System
 
 __all__ = [
     "base_evaluation",
@@ -31,6 +33,7 @@ __all__ = [
     "recal_hashes",
     "recal_pair",
     "recomputation",
+    "recomputed_rows",
     "repeat_again",
     "repeat_fresh",
     "repeat_permuted",
@@ -38,20 +41,16 @@ __all__ = [
     "repeat_subset",
     "response",
     "served",
+    "served_in",
     "served_recal",
+    "split_folder",
 ]
 
 
-def _split(book: Book, split: str) -> Path:
+def split_folder(book: Book, split: str) -> Path:
+    """Return the folder of one split of the gate's data."""
     data = book.config["data"]
     return Path(data.get("base_path", "."), data.get(f"{split}_dir", split))
-
-
-def _listed(folder: Path) -> tuple[str, ...]:
-    """Return the split's sample ids, found in another way than the provider's."""
-    suffix = "-img_0.png"
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob(f"*{suffix}"))
-    return tuple(sorted(name.removesuffix(suffix) for name in found))
 
 
 def _decoded(folder: Path, batches: Iterable[ServedBatch]) -> dict[str, Any]:
@@ -122,26 +121,29 @@ def served_recal(book: Book) -> Served:
 def _served(
     book: Book, split: str, batches: Sequence[ServedBatch], again: Sequence[ServedBatch]
 ) -> Served:
+    folder = split_folder(book, split)
+    asked = book.config["eval"]["bn_recal_batches" if split == "train" else "eval_batches_per_arch"]
+    return served_in(book, folder, batches, again, asked=asked)
+
+
+def served_in(
+    book: Book, folder: Path, batches: Sequence[ServedBatch], again: Sequence[ServedBatch],
+    *, asked: int | str = "full",
+) -> Served:  # fmt: skip
+    """Put served batches beside an independent decode of the files in a folder."""
     evaluation, data, train = (book.config.get(s, {}) for s in ("eval", "data", "train"))
-    crop = evaluation.get("crop") or (data["input_height"], data["input_width"])
-    folder = _split(book, split)
-    known = set(_listed(folder))
-    foreign = [sample for batch in batches for sample in batch.ids if sample not in known]
+    split = listed_samples(folder)
+    foreign = [sample for batch in batches for sample in batch.ids if sample not in set(split)]
     if foreign:
         msg = f"the batches name {foreign[0]}, which is not in {folder}"
         raise ValueError(msg)
-    asked = evaluation["bn_recal_batches" if split == "train" else "eval_batches_per_arch"]
-    count = len(known) if asked == "full" else int(asked)
     return Served(
-        crop=tuple(crop),
+        crop=tuple(evaluation.get("crop") or (data["input_height"], data["input_width"])),
         batch_size=evaluation.get("batch_size") or train["batch_size"],
         flow_clip=evaluation.get("flow_clip"),
-        count=count,
-        split=_listed(folder),
-        batches=batches,
-        again=again,
-        decoded=_decoded(folder, batches),
-    )
+        count=len(split) if asked == "full" else int(asked),
+        split=split, batches=batches, again=again, decoded=_decoded(folder, batches),
+    )  # fmt: skip
 
 
 def draws(book: Book) -> TrainingDraws:
@@ -151,8 +153,8 @@ def draws(book: Book) -> TrainingDraws:
     second, other_seed = system.batches("train", epoch=2), other.batches("train", epoch=1)
     system.close()
     other.close()
-    train, folder = book.config["train"], _split(book, "train")
-    split = _listed(folder)
+    train, folder = book.config["train"], split_folder(book, "train")
+    split = listed_samples(folder)
     full = train.get("epoch_mode") == "full_pass"
     size = train["batch_size"]
     sizes = [size] * (len(split) // size) + [len(split) % size] * (len(split) % size > 0)
@@ -201,7 +203,7 @@ def _hash_with_one_pixel_changed(book: Book) -> str:
     chosen = {"train": batches, "val": system.batches("eval")[:1]}
     for split, served_batches in chosen.items():
         ids = [sample for batch in served_batches for sample in batch.ids]
-        link_samples(_split(book, split), ids, copy / split)
+        link_samples(split_folder(book, split), ids, copy / split)
     target = copy / "train" / f"{first.ids[0]}-img_1.png"
     image = np.array(cv2.imread(str(target), cv2.IMREAD_UNCHANGED))
     top, left, height, width = first.windows[0]
@@ -259,7 +261,11 @@ def _residuals(
 
 def recomputation(book: Book) -> Recomputation:
     """Collect residual outputs for every evaluation batch beside the reported EPE."""
-    system, base = book.trained.system, _base(book)
+    return recomputed_rows(book.trained.system, _base(book))
+
+
+def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
+    """Collect the outputs of three archs beside what an evaluation reported for them."""
     rows, batches = [], system.batches("eval")
     for arch in base.archs[:3]:
         position = 0

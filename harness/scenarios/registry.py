@@ -4,17 +4,22 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from harness.scenarios import measuring, runs
+from harness.scenarios import altered, measuring, runs, steps
 from harness.scenarios.book import Book
 
 __all__ = ["SCENARIOS"]
 
+_HELPERS = (
+    "fresh_results", "odd_samples", "recomputed_rows", "served_in",
+    "split_folder",
+)  # fmt: skip
+
 SCENARIOS: Mapping[str, Callable[[Book], Any]] = MappingProxyType(
     {
         name: getattr(module, name)
-        for module in (measuring, runs)
+        for module in (altered, measuring, runs, steps)
         for name in module.__all__
-        if name != "fresh_results"
+        if name not in _HELPERS
     }
 )
 """Name to function of the book."""

@@ -3,12 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.evidence.bundles import (
     CheckpointPair,
+    ConstantRanking,
     EpochRows,
     FiniteEvidence,
     Moves,
@@ -21,11 +23,14 @@ from harness.evidence.bundles import (
 from harness.evidence.observations import Arrays, Training
 from harness.evidence.records import RunRecord
 from harness.evidence.run import RunEvidence, run_evidence
-from harness.scenarios.book import Book
+from harness.scenarios.book import Book, changed
+from harness.scenarios.files import listed_samples
 from harness.systems.fresh import state_digests
 
 __all__ = [
     "checkpoint_pair",
+    "constant_ranking",
+    "drawn",
     "epoch_rows",
     "finite",
     "fresh_results",
@@ -60,14 +65,14 @@ def fresh_results(book: Book) -> dict[str, Any]:
 def training_micro_step(book: Book) -> Training:
     """Return both epochs of the trained system, which clips as configured or per micro-step."""
     if book.config["train"].get("clip_position", "micro_step") == "micro_step":
-        return _joined(book.trained.first, book.trained.second)
+        return _planned(book.config, _joined(book.trained.first, book.trained.second))
     return _other_position(book, "micro_step")
 
 
 def training_update(book: Book) -> Training:
     """Return an epoch that clips once per update."""
     if book.config["train"].get("clip_position", "micro_step") == "update":
-        return _joined(book.trained.first, book.trained.second)
+        return _planned(book.config, _joined(book.trained.first, book.trained.second))
     return _other_position(book, "update")
 
 
@@ -94,11 +99,27 @@ def _trained_with(book: Book, position: str, *, full: bool) -> Training:
     mode: dict[str, Any] = {"epoch_mode": "full_pass"}
     if not full:
         mode = {"epoch_mode": "fixed_steps", "steps_per_epoch": 3}
-    system = book.open(train={"clip_position": position, "train_sampling_mode": None, **mode})
+    asked = {"clip_position": position, "train_sampling_mode": None, **mode}
+    system = book.open(train=asked)
     try:
-        return system.train(1, evaluate=False)
+        return _planned(changed(book.config, train=asked), system.train(1, evaluate=False))
     finally:
         system.close()
+
+
+def _planned(config: Mapping[str, Any], training: Training) -> Training:
+    """Return the training beside the plan that was asked for, whatever the system says."""
+    train = config["train"]
+    size, full = train["batch_size"], train.get("epoch_mode") == "full_pass"
+    count = len(listed_samples(Path(config["data"]["base_path"], config["data"]["train_dir"])))
+    sizes = [size] * (count // size) + [count % size] * (count % size > 0)
+    return dataclasses.replace(
+        training,
+        planned_sizes=tuple(sizes if full else [size] * train["steps_per_epoch"]),
+        batch_size=size, micro_batch=train.get("micro_batch_size") or size,
+        position=train.get("clip_position", "micro_step"),
+        threshold=train["grad_clip_global_norm"],
+    )  # fmt: skip
 
 
 def repeat_bilinear(book: Book) -> Repeat:
@@ -140,7 +161,7 @@ def _joined(first: Training, second: Training) -> Training:
 
 def ledger(book: Book) -> RunEvidence:
     """Sort what the trained system recorded, as a ledger would hold it."""
-    run = _joined(book.trained.first, book.trained.second)
+    run = _planned(book.config, _joined(book.trained.first, book.trained.second))
     records = run.records or (*run.steps, *run.epochs)
     return run_evidence([_opening(book.config, run), *records])
 
@@ -168,6 +189,31 @@ def epoch_rows(book: Book) -> EpochRows:
     training, train = _joined(trained.first, trained.second), book.config["train"]
     steps = len(training.planned_sizes) * train["num_epochs"]
     return EpochRows(training, book["base_evaluation"], train["lr"], steps)
+
+
+def drawn(book: Book) -> TwoWays:
+    """Hold the batches that training drew against those that are served when asked for."""
+    trained = book.trained
+    steps = (*trained.first.steps, *trained.second.steps)
+    asked = [b.digest for epoch in (1, 2) for b in trained.system.batches("train", epoch=epoch)]
+    used = {f"batch {i}": step.batch for i, step in enumerate(steps)}
+    served = {f"batch {i}": digest for i, digest in enumerate(asked)}
+    run = _joined(trained.first, trained.second)
+    return TwoWays(
+        "asked for", "trained on", (served, used), (run, dataclasses.replace(run, steps=()))
+    )
+
+
+def constant_ranking(book: Book) -> ConstantRanking:
+    """Train two epochs in which no arch's flow differs from zero."""
+    system = book.open(train={"lr": 1e-30})
+    state, heads = system.state(), system.describe().heads
+    names = [name for kernels in heads.values() for name in kernels]
+    system.state({name: np.zeros_like(state[name]) for name in names})
+    rows = system.train(2).epochs
+    scores = system.evaluate()
+    system.close()
+    return ConstantRanking(scores.per_arch_epe, tuple(row.kendall_tau_prev for row in rows))
 
 
 def purity(book: Book) -> Purity:

@@ -24,6 +24,7 @@ __all__ = [
     "depth_chain",
     "format_arch",
     "norm_units",
+    "option_kernels",
     "parse_arch",
     "variable_shapes",
 ]
@@ -224,6 +225,26 @@ def depth_chain(skeleton: Skeleton, stage: Stage, option: int) -> tuple[str, ...
     if skeleton.nested:
         return tuple(f"{stage.name}/deep{i + 1}" for i in range(option + 1))
     return tuple(f"{stage.name}/branch{option + 1}_block{i + 1}" for i in range(option + 1))
+
+
+def option_kernels(skeleton: Skeleton) -> tuple[tuple[tuple[str, ...], ...], ...]:
+    """Return the kernels that each option of each block runs, in the order of the code."""
+    blocks: dict[int, tuple[tuple[str, ...], ...]] = {}
+    for stage in skeleton.stages:
+        if stage.choice == "depth":
+            blocks[skeleton.code_index(stage)] = tuple(
+                tuple(
+                    f"{block}/{conv}/kernel"
+                    for block in depth_chain(skeleton, stage, option)
+                    for conv in ("conv1", "conv2")
+                )
+                for option in range(NUM_OPTIONS)
+            )
+        elif stage.choice == "kernel":
+            blocks[skeleton.code_index(stage)] = tuple(
+                (f"{stage.name}/k{k}/kernel",) for k in skeleton.kernels
+            )
+    return tuple(blocks[index] for index in sorted(blocks))
 
 
 def _blocks(skeleton: Skeleton, stage: Stage) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from harness.evidence.observations import (
 from harness.evidence.records import EpochRecord, Record, StepRecord
 from harness.fc2.batch import Batch, join_digests
 from harness.fc2.crop import Window
-from harness.supernet.space import SKELETONS, active_units, parse_arch
+from harness.supernet.space import SKELETONS, active_units, option_kernels, parse_arch
 from harness.systems.kit import Kit
 from harness.systems.parts import Parts
 from harness.systems.protocol import METHODS, Role
@@ -74,13 +74,19 @@ class BuiltinSystem:
         return self._trainer
 
     def describe(self) -> Description:
-        """Return what the builtin system is; the heads need it to be open."""
-        heads: dict[str, tuple[str, ...]] = {}
-        if self._session is not None:
-            plan = SKELETONS[self.session.config.model.skeleton]
-            for stage in plan.outputs:
-                heads[stage.name] = tuple(f"{stage.name}/k{k}/kernel" for k in plan.kernels)
-        return Description("builtin", frozenset(METHODS), heads, __version__)
+        """Return what the builtin system is; names of variables need it to be open."""
+        supports, can = frozenset({"frozen"}), frozenset(METHODS)
+        if self._session is None:
+            return Description("builtin", can, version=__version__, supports=supports)
+        plan = SKELETONS[self.session.config.model.skeleton]
+        heads = {
+            stage.name: tuple(f"{stage.name}/k{k}/kernel" for k in plan.kernels)
+            for stage in plan.outputs
+        }
+        slots = {name: (f"adam/m/{name}", f"adam/v/{name}") for name in self.session.model.weights}
+        return Description(
+            "builtin", can, heads, __version__, slots, option_kernels(plan), supports
+        )
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Open a session and a trainer at step 0."""

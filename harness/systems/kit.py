@@ -44,6 +44,7 @@ class Kit:
         key = (model.skeleton, model.width, config.train.weight_decay, inside)
         idle = self._idle.setdefault(key, [])
         if idle:
+            idle.sort(key=lambda pair: pair[1].gradient.experimental_get_tracing_count())
             supernet, functions = idle.pop()
             supernet.reset(config.runtime.seed)
         else:

@@ -1,0 +1,135 @@
+"""What must stay the same, must change, or must be refused when something is altered."""
+
+from collections.abc import Sequence
+
+from harness.evidence.altering import (
+    ArchResponse,
+    Elsewhere,
+    Frozen,
+    Refusals,
+    Seeds,
+    SweptKnob,
+)
+from harness.evidence.bundles import Repeat
+from harness.relations.base import Outcome, Violation, differences, outcome
+from harness.relations.evaluation import same_scores
+
+__all__ = [
+    "archs_are_executed",
+    "bad_input_is_refused",
+    "frozen_scores_are_the_files",
+    "knobs_are_alive",
+    "place_does_not_matter",
+    "seeds_matter",
+]
+
+
+def place_does_not_matter(evidence: Elsewhere) -> Outcome:
+    """Require the same weights, draws and scores from a copy of the data elsewhere."""
+    violations = differences(dict(evidence.here), dict(evidence.there), what="trained elsewhere:")
+    if list(evidence.draws_here) != list(evidence.draws_there):
+        violations.append(Violation("training batches elsewhere", "the same", "others"))
+    repeat = Repeat(evidence.scores_here, evidence.scores_there, "trained elsewhere")
+    violations += same_scores(repeat).violations
+    figures = (
+        f"{len(evidence.here)} arrays, {len(evidence.draws_here)} batches and the scores equal "
+        "on a copy in another folder, made in reverse order, under another run name"
+    )
+    return outcome(violations[:6], min(len(evidence.here), len(evidence.draws_here)), figures)
+
+
+def seeds_matter(evidence: Seeds) -> Outcome:
+    """Require one seed to give one start, and another seed another."""
+    violations = differences(dict(evidence.one), dict(evidence.again), what="opened again:")
+    violations += [
+        Violation(f"{name} with another seed", "another initial value", "the same")
+        for name in evidence.kernels
+        if evidence.one[name] == evidence.other.get(name)
+    ]
+    if len(evidence.cycles) > 1 and list(evidence.cycles) == list(evidence.other_cycles):
+        violations.append(Violation("fair cycles with another seed", "others", "the same"))
+    figures = f"{len(evidence.kernels)} kernels and {len(evidence.cycles)} fair cycles differ"
+    return outcome(violations[:6], min(len(evidence.kernels), len(evidence.cycles)), figures)
+
+
+def bad_input_is_refused(evidence: Refusals) -> Outcome:
+    """Require each bad input to stop the system, and the message to name it."""
+    violations = []
+    for case, words, error, message in evidence.cases:
+        if error is None:
+            violations.append(Violation(case, f"an error that names {words[-1]}", message))
+        elif not any(word in message for word in words):
+            violations.append(
+                Violation(f"the message on {case}", f"the name {words[-1]}", f"{error}: {message}")
+            )
+    names = ", ".join(case for case, *_ in evidence.cases)
+    return outcome(violations[:6], len(evidence.cases), f"refused by name: {names}")
+
+
+def frozen_scores_are_the_files(evidence: Frozen) -> Outcome:
+    """Require a frozen artifact to score as its files do, and another one at its path not."""
+    repeat = Repeat(evidence.files, evidence.frozen, "from the frozen artifact")
+    violations = list(same_scores(repeat).violations)
+    if evidence.altered.eval_batch_hash == evidence.frozen.eval_batch_hash:
+        violations.append(
+            Violation("batch hash of another artifact at the same path", "another hash",
+                      evidence.altered.eval_batch_hash)
+        )  # fmt: skip
+    if dict(evidence.altered.per_sample) == dict(evidence.frozen.per_sample):
+        violations.append(
+            Violation("scores from another artifact at the same path", "others",
+                      "the same: a stale artifact was scored")
+        )  # fmt: skip
+    seen = len(evidence.frozen.archs)
+    return outcome(violations[:6], seen, f"{seen} archs equal from files and from the artifact")
+
+
+def archs_are_executed(evidence: ArchResponse) -> Outcome:
+    """Require an arch's EPE to depend on exactly the kernels of the options it names."""
+    violations: list[Violation] = []
+    for (block, option), (kernels, changed) in evidence.changed.items():
+        for arch in evidence.base.archs:
+            runs = evidence.options[block][int(arch[block])]
+            expected = any(kernel in runs for kernel in kernels)
+            moved = changed.per_sample.get(arch) != evidence.base.per_sample[arch]
+            if moved != expected:
+                violations.append(
+                    Violation(
+                        f"EPE of arch {arch} after changing option {option} of block {block}",
+                        "another" if expected else "the same, it does not run it",
+                        "the same: the option is not executed" if expected else "another",
+                    )
+                )
+    seen = len(evidence.changed) * len(evidence.base.archs)
+    figures = f"{len(evidence.changed)} options, {seen} responses as the codes say"
+    return outcome(violations[:6], seen, figures)
+
+
+_EFFECT = {"dynamics": "training", "protocol": "evaluation"}
+
+
+def knobs_are_alive(evidence: Sequence[SweptKnob]) -> Outcome:
+    """Require each knob to change what its kind says, and nothing it must not.
+
+    A ``dynamics`` knob changes training or its plan, a ``protocol`` knob what is evaluated
+    and never training, an ``observation`` knob neither.
+    """
+    violations = []
+    for knob in evidence:
+        where = f"{knob.key}: {knob.old} -> {knob.new}"
+        effect = _EFFECT.get(knob.kind)
+        if knob.error:
+            violations.append(Violation(where, "a run", knob.error))
+        elif effect and not knob.changed & {effect, "plan"}:
+            violations.append(Violation(where, f"another {effect}", "the same: a dead knob"))
+        unwanted = knob.changed - ({effect, "plan"} if effect else set())
+        if knob.kind == "dynamics":
+            unwanted = unwanted - {"evaluation"}
+        if unwanted:
+            violations.append(
+                Violation(where, f"no other {' or '.join(sorted(unwanted))}",
+                          f"another, though its kind is {knob.kind}")
+            )  # fmt: skip
+    by_kind = {k.kind: sum(o.kind == k.kind for o in evidence) for k in evidence}
+    figures = ", ".join(f"{count} {kind}" for kind, count in sorted(by_kind.items()))
+    return outcome(violations[:8], len(evidence), f"swept: {figures}")
