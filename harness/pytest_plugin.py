@@ -12,9 +12,10 @@ import pytest
 from harness import __version__
 from harness.config import Config, ConfigError, load_config, with_fc2_root
 from harness.relations import RELATIONS, Outcome
+from harness.relations.base import NotApplicableError
 from harness.supernet.space import SKELETONS, check_crop
 
-__all__ = ["Gate", "Judgement"]
+__all__ = ["Gate", "Judgement", "option"]
 
 _GROUP = "samebits"
 _TIERS = ("quick", "full", "nightly")
@@ -55,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(f"samebits_{name}", text, default=default)
 
 
-def _option(config: pytest.Config, name: str) -> str:
+def option(config: pytest.Config, name: str) -> str:
     """Return an option's value: command line, then ini, then default."""
     given = config.getoption(f"samebits_{name}")
     return str(given if given is not None else config.getini(f"samebits_{name}"))
@@ -63,7 +64,7 @@ def _option(config: pytest.Config, name: str) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Validate the options before anything is collected."""
-    tier = _option(config, "tier")
+    tier = option(config, "tier")
     if tier not in _TIERS:
         msg = f"--tier: expected one of {', '.join(_TIERS)}, got {tier!r}"
         raise pytest.UsageError(msg)
@@ -93,7 +94,7 @@ def _select_profile(config: pytest.Config, tier: str) -> None:
 
 def _configured(config: pytest.Config) -> Config | None:
     """Return the researcher's configuration, None for the embedded default."""
-    path, root = _option(config, "config"), _option(config, "fc2_root")
+    path, root = option(config, "config"), option(config, "fc2_root")
     if not path and not root:
         return None
     if path and not root and not Path(load_config(Path(path)).data.split_dir("train")).is_dir():
@@ -114,8 +115,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     chosen = config.stash[_CONFIGURED]
     data = "embedded synthetic frames" if chosen is None else str(chosen.data.split_dir("train"))
     return [
-        f"samebits {__version__}: system {_option(config, 'system')}, tier "
-        f"{_option(config, 'tier')}, data {data}"
+        f"samebits {__version__}: system {option(config, 'system')}, tier "
+        f"{option(config, 'tier')}, data {data}"
     ]
 
 
@@ -154,7 +155,7 @@ class Gate:
         try:
             found: Outcome = spec.check(self.book[spec.needs])
         except Exception as error:
-            if type(error).__name__ == "NotApplicableError":
+            if isinstance(error, NotApplicableError):
                 self.judgements[relation] = Judgement(relation, spec.promise, "n/a", str(error))
                 pytest.skip(f"{relation}: not applicable: {error}")
             text = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -232,10 +233,10 @@ def gate(
     from harness.systems.kit import Kit
     from harness.systems.spec import SystemSpec, system_factory
 
-    spec = SystemSpec(_option(config, "system"))
+    spec = SystemSpec(option(config, "system"))
     tree = setting.model_dump(mode="json", by_alias=True)
     book = Book(system_factory(spec, Kit()), spec, tree, folder, SCENARIOS, overlap=True)
-    yield Gate(book, config.stash[_JUDGEMENTS], _option(config, "tier"))
+    yield Gate(book, config.stash[_JUDGEMENTS], option(config, "tier"))
     book.close()
 
 
@@ -275,7 +276,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _tier_index(tier: str | pytest.Config) -> int:
-    return _TIERS.index(tier if isinstance(tier, str) else _option(tier, "tier"))
+    return _TIERS.index(tier if isinstance(tier, str) else option(tier, "tier"))
 
 
 def _verdict(judgements: list[Judgement], unchecked: int, *, failed: bool) -> tuple[str, str]:
@@ -297,7 +298,7 @@ def _verdict(judgements: list[Judgement], unchecked: int, *, failed: bool) -> tu
 
 
 def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict: str) -> None:
-    path = _option(config, "gate_file")
+    path = option(config, "gate_file")
     if not path:
         return
     from harness.systems.identity import gate_values
@@ -306,8 +307,8 @@ def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict
     result = {
         "verdict": verdict,
         "version": __version__,
-        "system": _option(config, "system"),
-        "tier": _option(config, "tier"),
+        "system": option(config, "system"),
+        "tier": option(config, "tier"),
         "configuration": None if chosen is None else gate_values(chosen),
         "environment": config.stash.get(_ENVIRONMENT, {}),
         "relations": {j.relation: {"verdict": j.verdict, "text": j.text} for j in judgements},

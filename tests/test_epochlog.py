@@ -24,7 +24,8 @@ CONTRACT = (
 OF_EVALUATION = {
     "mean_epe_12", "std_epe_12", "bn_recal_batches", "eval_batches_per_arch", "eval_seconds",
     "bn_recal_seconds", "per_arch_epe_min", "per_arch_epe_median", "per_arch_epe_max",
-    "kendall_tau_prev", "eval_batch_hash", "bn_recal_batch_hash",
+    "kendall_tau_prev", "eval_batch_hash", "bn_recal_batch_hash", "eval_pool_size",
+    "zero_flow_epe",
 }  # fmt: skip
 ARCHS = ("000000000", "111111111", "222222222", "012012012")
 EPE = (4.0, 2.5, 1.0, 3.0)
@@ -71,6 +72,22 @@ def test_the_row_follows_from_steps_and_scores():
     assert {name: found[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("before", "scores", "best"),
+    [
+        (None, None, None),
+        (3.0, None, 3.0),
+        (None, SCORES, 2.625),
+        (3.0, SCORES, 2.625),
+        (2.0, SCORES, 2.0),
+    ],
+)
+def test_the_best_epe_is_the_lowest_so_far(before, scores, best):
+    found = row(scores, best_metric=before)
+    assert found.best_epe == best
+    assert ("best_epe" in found.reasons) == (best is None)
+
+
 @given(norms=st.lists(st.floats(0, 1e6), min_size=1, max_size=30))
 @settings(deadline=None)
 def test_norm_figures_are_of_exactly_the_norms_that_were_checked(norms):
@@ -87,11 +104,13 @@ def test_norm_figures_are_of_exactly_the_norms_that_were_checked(norms):
 
 def test_without_an_evaluation_its_fields_are_null_with_the_reason():
     found = row(scores=None)
-    assert {name for name in EPOCH_FIELDS if getattr(found, name) is None} == OF_EVALUATION | {
-        "eval_pool_size", "zero_flow_epe", "checkpoint_digest",
-    }  # fmt: skip
-    assert set(found.reasons) == OF_EVALUATION
-    assert set(found.reasons.values()) == {"no evaluation in this epoch (eval_every_epoch is 3)"}
+    null = {name for name in EPOCH_FIELDS if getattr(found, name) is None}
+    assert null == OF_EVALUATION | {"best_epe", "checkpoint_digest"}
+    assert set(found.reasons) == OF_EVALUATION | {"best_epe"}
+    assert {found.reasons[name] for name in OF_EVALUATION} == {
+        "no evaluation in this epoch (eval_every_epoch is 3)"
+    }
+    assert found.reasons["best_epe"] == "no evaluation yet"
     assert found.clip_rate == 2 / 6
 
 

@@ -30,6 +30,11 @@ def add_synth_parser(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--size", default="512x384", metavar="WxH", help="frame size in px (default: %(default)s)"
     )
+    parser.add_argument(
+        "--look", default="varied", metavar="LOOK",
+        help="varied, as FlyingChairs, or even, which small nets learn within minutes "
+        "(default: %(default)s)",
+    )  # fmt: skip
 
 
 def run_synth(args: Namespace) -> int:
@@ -43,7 +48,7 @@ def run_synth(args: Namespace) -> int:
     try:
         write_dataset(
             args.out, train=args.train, val=args.val, height=int(height), width=int(width),
-            seed=args.seed, progress=True,
+            seed=args.seed, look=args.look, progress=True,
         )  # fmt: skip
     except FileExistsError as error:
         raise InputError(str(error)) from None

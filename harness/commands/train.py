@@ -140,7 +140,7 @@ def _train(config: Config, folder: Path, *, resume: bool) -> tuple[str, Any]:
     attempt = 1 + sum(isinstance(record, RunRecord) for record in history)
     with ExitStack() as stack:
         stop = stack.enter_context(StopFlag())
-        observers = _observers(folder, config, stack)
+        observers = _observers(folder, config, stack, history)
         options = TrainerOptions(
             observers=observers, store=store, meta=session.meta(), attempt=attempt,
             should_stop=stop,
@@ -157,7 +157,10 @@ def _train(config: Config, folder: Path, *, resume: bool) -> tuple[str, Any]:
         return trainer.run(), trainer
 
 
-def _observers(folder: Path, config: Config, stack: ExitStack) -> tuple[Any, ...]:
+def _observers(
+    folder: Path, config: Config, stack: ExitStack, history: list[Record]
+) -> tuple[Any, ...]:
+    from harness.relations.watch import Watch
     from harness.reporting.tensorboard import TensorBoardObserver, tensorboard_available
     from harness.reporting.terminal import ProgressPrinter
     from harness.training.epochlog import EpochCsv
@@ -172,6 +175,9 @@ def _observers(folder: Path, config: Config, stack: ExitStack) -> tuple[Any, ...
         observers.append(board)
     else:
         say("TensorBoard is not installed, no scalars are written: pip install tensorboard")
+    # Last: a run is stopped once everything that led to it is recorded.
+    modes = config.watch.model_dump()
+    observers.append(Watch(modes, say=say, observers=(ledger,), history=history))
     return tuple(observers)
 
 

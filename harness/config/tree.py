@@ -32,9 +32,11 @@ __all__ = [
     "RuntimeConfig",
     "TrainConfig",
     "WatchConfig",
+    "WatchMode",
 ]
 
 Kind = Literal["dynamics", "protocol", "observation", "environment", "fixed"]
+WatchMode = Literal["stop", "warn", "off"]
 
 
 def _kind(kind: Kind, default: Any, **limits: Any) -> Any:
@@ -205,9 +207,15 @@ class ModelConfig(_Section):
 
 
 class WatchConfig(_Section):
-    """What is checked while training runs."""
+    """What is checked while training runs, and whether a finding stops the run or warns."""
 
     finite: str = _fixed("stop")
+    clip_counts: WatchMode = _observation("stop")
+    batch_hashes: WatchMode = _observation("stop")
+    fairness: WatchMode = _observation("stop")
+    metric: WatchMode = _observation("stop")
+    clip_saturation: WatchMode = _observation("warn")
+    zero_flow: WatchMode = _observation("warn")
 
 
 class Config(_Section):

@@ -174,6 +174,7 @@ class EpochRecord:
     eval_pool_size: int | None = None
     zero_flow_epe: float | None = None
     checkpoint_digest: str | None = None
+    best_epe: float | None = None
     reasons: dict[str, str] = field(default_factory=dict)
 
 

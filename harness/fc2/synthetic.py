@@ -24,7 +24,7 @@ from tqdm import tqdm
 from harness.fc2.layout import MEMBERS, member_name
 from harness.streams import integer, raw
 
-__all__ = ["Sample", "make_sample", "write_dataset", "write_sample"]
+__all__ = ["LOOKS", "Look", "Sample", "make_sample", "write_dataset", "write_sample"]
 
 _Bytes = NDArray[np.uint8]
 _Singles = NDArray[np.float32]
@@ -55,6 +55,36 @@ class Sample:
     img_1: _Bytes
     flow: _Singles
     occluded: NDArray[np.bool_]
+
+
+_Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How scenes look and how much the camera moves.
+
+    Attributes
+    ----------
+    camera : (float, float)
+        Range of the background's shift, as a share of the largest motion.
+    rough : (float, float)
+        Range of how much stronger each finer octave of a texture is.
+    palette : three of (float, float)
+        Ranges of a layer's mean, of its contrast in brightness, and in hue, of 255.
+    """
+
+    camera: _Range
+    rough: _Range
+    palette: tuple[_Range, _Range, _Range]
+
+
+LOOKS = {
+    "varied": Look((0, 0.24), (0.75, 1.1), ((65, 190), (25, 75), (-60, 60))),
+    "even": Look((0.2, 0.65), (1.9, 2.0), ((120, 135), (50, 75), (-20, 20))),
+}
+"""``varied`` looks like FlyingChairs. ``even`` has mid-grey layers of fine texture and a moving
+camera: small nets find its motion within minutes, where ``varied`` takes them hours."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +135,9 @@ class _Layer:
 
 
 def make_sample(
-    *, height: int, width: int, seed: int, index: int, max_motion: float | None = None
-) -> Sample:
+    *, height: int, width: int, seed: int, index: int, max_motion: float | None = None,
+    look: Look = LOOKS["varied"],
+) -> Sample:  # fmt: skip
     """Render one sample, a function of its arguments alone.
 
     Parameters
@@ -118,6 +149,8 @@ def make_sample(
     max_motion : float, optional
         No pixel moves further, in px. By default an eighth of the geometric mean of height
         and width, for magnitudes like those of FlyingChairs.
+    look : Look, default ``LOOKS["varied"]``
+        Ranges that textures, colours and the camera's motion are drawn from.
 
     Raises
     ------
@@ -129,7 +162,7 @@ def make_sample(
     limit = 0.125 * math.sqrt(height * width) if max_motion is None else max_motion
     _require(0 <= limit < math.inf, f"`max_motion` must be finite and at least 0, got {limit}")
     count = 6 + integer(seed, "synthetic/count", 0, index, below=[5])[0]
-    layers = [_draw_layer((seed, n, index), height, width, limit) for n in range(count)]
+    layers = [_draw_layer((seed, n, index), height, width, limit, look) for n in range(count)]
     return _render(layers, height, width)
 
 
@@ -152,7 +185,8 @@ def write_sample(folder: Path, index: int, sample: Sample) -> None:
 
 
 def write_dataset(out: Path, *, train: int, val: int, height: int = 384, width: int = 512,
-                  seed: int = 0, workers: int = 2, progress: bool = False) -> None:  # fmt: skip
+                  seed: int = 0, look: str = "varied", workers: int = 2,
+                  progress: bool = False) -> None:  # fmt: skip
     """Write ``out/train`` and ``out/val`` in the layout of FlyingChairs2.
 
     Training samples are numbered from 0 and validation samples from 1,000,000. A sample's
@@ -166,13 +200,15 @@ def write_dataset(out: Path, *, train: int, val: int, height: int = 384, width: 
         Samples of each split and threads, at least 1. No byte depends on `workers`.
     height, width, seed : int
         As for `make_sample`; sizes in px.
+    look : {"varied", "even"}, default "varied"
+        Key of :data:`LOOKS`.
     progress : bool, default False
         Show a progress bar if standard error is a terminal.
 
     Raises
     ------
     ValueError
-        If a count, size or seed is out of range.
+        If a count, size, seed or look is out of range.
     FileExistsError, OSError
         If a split's folder holds anything already; if a file cannot be written.
     """
@@ -180,8 +216,11 @@ def write_dataset(out: Path, *, train: int, val: int, height: int = 384, width: 
     for name, (value, most) in counts.items():
         _require(1 <= value <= most, f"`{name}` must be between 1 and {most}, got {value}")
 
+    _require(look in LOOKS, f"`look` must be one of {', '.join(LOOKS)}, got {look!r}")
+    scene = LOOKS[look]
+
     def work(number: int) -> None:
-        sample = make_sample(height=height, width=width, seed=seed, index=number)
+        sample = make_sample(height=height, width=width, seed=seed, index=number, look=scene)
         write_sample(out / ("train" if number < _FIRST_VAL else "val"), number, sample)
 
     make_sample(height=height, width=width, seed=seed, index=0)  # refuses before files exist
@@ -243,7 +282,9 @@ def _direction(turn: float) -> complex:
     return complex(x, y) / math.sqrt(x * x + y * y)
 
 
-def _draw_layer(key: tuple[int, int, int], height: int, width: int, limit: float) -> _Layer:
+def _draw_layer(
+    key: tuple[int, int, int], height: int, width: int, limit: float, look: Look
+) -> _Layer:
     seed, number, index = key
     draws = iter((raw(seed, "synthetic/layer", number, index, size=64) >> 11) * 2.0**-53)
 
@@ -251,7 +292,7 @@ def _draw_layer(key: tuple[int, int, int], height: int, width: int, limit: float
         return low + (high - low) * float(next(draws))
 
     if number == 0:
-        reach, boldness = math.sqrt(height**2 + width**2) / 2, between(0, 0.24)
+        reach, boldness = math.sqrt(height**2 + width**2) / 2, between(*look.camera)
         centre, corners = complex(width / 2, height / 2), []
     else:
         reach, boldness = math.sqrt(height * width) * between(0.08, 0.27), between(0, 0.65)
@@ -261,9 +302,8 @@ def _draw_layer(key: tuple[int, int, int], height: int, width: int, limit: float
     shift = boldness * limit * _direction(between(0, 1))
     grain = between(*_TEXELS_PER_PX) * _direction(between(0, 1))
     texels = min(2 * reach, max(height, width)) * _TEXELS_PER_PX[1]
-    raster = _draw_raster(key, texels, between(0.75, 1.1), between(0.6, 1.6))
-    ranges = ((65, 190), (25, 75), (-60, 60))  # mean, contrast in brightness, contrast in hue
-    palette = np.array([[between(*r) for _ in range(3)] for r in ranges], np.float32)
+    raster = _draw_raster(key, texels, between(*look.rough), between(0.6, 1.6))
+    palette = np.array([[between(*r) for _ in range(3)] for r in look.palette], np.float32)
     return _Layer(centre, stretch, shift, reach, corners, grain, raster, palette)
 
 

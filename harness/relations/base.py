@@ -4,9 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Outcome", "Relation", "Tier", "Violation", "differences", "outcome"]
+__all__ = [
+    "NotApplicableError",
+    "Outcome",
+    "Relation",
+    "Tier",
+    "Violation",
+    "differences",
+    "outcome",
+]
 
 Tier = Literal["quick", "full", "nightly"]
+
+
+class NotApplicableError(Exception):
+    """A promise does not apply to this system, configuration, data or run; says why."""
 
 
 @dataclass(frozen=True)

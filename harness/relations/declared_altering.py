@@ -121,4 +121,11 @@ ALTERING: tuple[Relation, ...] = (
         "The subnet that runs is not the subnet that was asked for.",
         altered.archs_are_executed, sees=("arch", "evaluation"),
     ),
+    Relation(
+        "knobs-alive", "every configuration key changes what its kind says, and nothing else",
+        "knobs", ("train", "evaluate", "state", "batches"),
+        "A key that changes nothing was tuned for nothing; one that changes more than it says "
+        "makes runs incomparable.",
+        altered.knobs_are_alive, sees=("knobs",), tier="full",
+    ),
 )  # fmt: skip

@@ -106,7 +106,7 @@ def _gradients(evidence: OneStep) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def norm(gradient: Gradient) -> float:
+def _norm(gradient: Gradient) -> float:
     """Return the global norm, in float64."""
     return math.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for g in gradient.values()))
 
@@ -114,7 +114,7 @@ def norm(gradient: Gradient) -> float:
 def update_is_adam(evidence: OneStep) -> Outcome:
     """Require step 2 to be one Adam step with the planned rate and the reported norm."""
     gradient, violations = _gradients(evidence), []
-    found_norm = norm(gradient)
+    found_norm = _norm(gradient)
     if not math.isclose(found_norm, evidence.norm, rel_tol=_GRADIENT):
         violations.append(
             Violation("global norm of step 2", f"{found_norm:.6g}, of the gradient that Adam's "
@@ -150,7 +150,7 @@ def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     """Require the gradient to be the slope of the reported loss, by a central difference."""
     length, forth, back = evidence.nudged
     gradient = _gradients(evidence)
-    expected, slope = norm(gradient), (forth - back) / (2 * length)
+    expected, slope = _norm(gradient), (forth - back) / (2 * length)
     violations = []
     if not math.isclose(slope, expected, rel_tol=_SLOPE):
         violations.append(
@@ -210,7 +210,7 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
 
 def _distance(one: Gradient, other: Gradient) -> float:
     difference = {n: np.asarray(one[n], np.float64) - other[n] for n in one}
-    return norm(difference) / max(norm(one), 1e-300)
+    return _norm(difference) / max(_norm(one), 1e-300)
 
 
 def _combined(terms: Sequence[tuple[float, Gradient]]) -> dict[str, NDArray[np.float64]]:
@@ -240,9 +240,9 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
         distance = _distance(expected, run.gradient)
         found.append(f"{distance:.1e}")
         if not distance <= allowed:
-            ratio = norm(run.gradient) / norm(expected)
+            ratio = _norm(run.gradient) / _norm(expected)
             violations.append(
-                Violation(f"gradient of {name}", f"norm {norm(expected):.6g}",
+                Violation(f"gradient of {name}", f"norm {_norm(expected):.6g}",
                           f"{ratio:.4g} times that, relative distance {distance:.2g}")
             )  # fmt: skip
     told = _distance(evidence.pieces.gradient, evidence.other.gradient)
@@ -255,22 +255,22 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
     """Require what is applied to be what the clip gave: its length bounded, its direction kept."""
     threshold, violations = evidence.threshold, []
     free, update, micro = evidence.whole, evidence.clipped_update, evidence.clipped_micro
-    expected = {n: g * threshold / norm(free.gradient) for n, g in free.gradient.items()}
+    expected = {n: g * threshold / _norm(free.gradient) for n, g in free.gradient.items()}
     distance = _distance(expected, update.gradient)
     if not distance <= _GRADIENT:
         violations.append(
             Violation("gradient clipped per update", f"norm {threshold:.6g}, same direction",
-                      f"norm {norm(update.gradient):.6g}, relative distance {distance:.2g}")
+                      f"norm {_norm(update.gradient):.6g}, relative distance {distance:.2g}")
         )  # fmt: skip
     bound = sum(min(c.before, threshold) for c in micro.checks) / max(len(micro.checks), 1)
-    found = norm(micro.gradient)
+    found = _norm(micro.gradient)
     if not 0 < found <= bound * (1 + _GRADIENT):
         violations.append(
             Violation("gradient clipped per micro-step", f"norm at most {bound:.6g}, the mean "
                       "of what the checks leave", f"norm {found:.6g}")
         )  # fmt: skip
     violations += _reported("update", update, threshold) + _reported("micro-step", micro, threshold)
-    figures = f"threshold {threshold:.4g} of {norm(free.gradient):.4g}, applied as reported"
+    figures = f"threshold {threshold:.4g} of {_norm(free.gradient):.4g}, applied as reported"
     return outcome(violations[:6], len(update.checks) + len(micro.checks), figures)
 
 

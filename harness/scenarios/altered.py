@@ -15,7 +15,8 @@ from harness.evidence.observations import ServedBatch
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
-from harness.scenarios.book import Book, NotApplicableError
+from harness.relations.base import NotApplicableError
+from harness.scenarios.book import Book
 from harness.scenarios.files import listed_samples
 from harness.scenarios.measuring import recomputed_rows, served_in, split_folder
 from harness.scenarios.setting import link_samples

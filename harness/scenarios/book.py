@@ -11,13 +11,9 @@ from harness.systems.fresh import Pending, start_fresh, state_digests
 from harness.systems.protocol import System
 from harness.systems.spec import SystemSpec
 
-__all__ = ["Book", "NotApplicableError", "Trained", "changed", "evaluation_from_json"]
+__all__ = ["Book", "Trained", "changed", "evaluation_from_json"]
 
 Tree = Mapping[str, Any]
-
-
-class NotApplicableError(Exception):
-    """A promise does not apply to this system, configuration or data; says why."""
 
 
 @dataclass(frozen=True)

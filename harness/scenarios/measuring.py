@@ -19,8 +19,9 @@ from harness.evidence.bundles import (
     TrainingDraws,
 )
 from harness.evidence.observations import Evaluation, ServedBatch
+from harness.relations.base import NotApplicableError
 from harness.scenarios import runs
-from harness.scenarios.book import Book, NotApplicableError, evaluation_from_json
+from harness.scenarios.book import Book, evaluation_from_json
 from harness.scenarios.decode import decode_independently
 from harness.scenarios.files import listed_samples
 from harness.scenarios.setting import link_samples

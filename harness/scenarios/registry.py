@@ -4,20 +4,20 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from harness.scenarios import altered, measuring, runs, steps
+from harness.scenarios import altered, measuring, runs, steps, sweep
 from harness.scenarios.book import Book
 
 __all__ = ["SCENARIOS"]
 
 _HELPERS = (
-    "fresh_results", "odd_samples", "recomputed_rows", "served_in",
+    "SKIPPED", "fresh_results", "odd_samples", "recomputed_rows", "served_in",
     "split_folder",
 )  # fmt: skip
 
 SCENARIOS: Mapping[str, Callable[[Book], Any]] = MappingProxyType(
     {
         name: getattr(module, name)
-        for module in (altered, measuring, runs, steps)
+        for module in (altered, measuring, runs, steps, sweep)
         for name in module.__all__
         if name not in _HELPERS
     }

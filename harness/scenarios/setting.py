@@ -22,6 +22,7 @@ __all__ = [
     "gate_config",
     "link_gate_frames",
     "link_samples",
+    "matrix_config",
     "shrunk",
 ]
 
@@ -51,6 +52,14 @@ def embedded_config(root: Path) -> Config:
             },
         }
     )  # fmt: skip
+
+
+def matrix_config(root: Path) -> Config:
+    """Return the still smaller setting in which faults are run, on frames of 29 x 43 px."""
+    tree = embedded_config(root).model_dump(mode="json", by_alias=True)
+    tree["data"] |= {"input_height": 16, "input_width": 32}
+    tree["eval"]["eval_pool_size"] = 4
+    return parse_config(tree)
 
 
 def gate_config(config: Config) -> Config:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from harness.evidence.observations import Arrays, Training
 from harness.evidence.stepping import Accumulation, OneStep, StepRun
-from harness.scenarios.book import Book, NotApplicableError
+from harness.relations.base import NotApplicableError
+from harness.scenarios.book import Book
 from harness.scenarios.decode import decode_independently
 from harness.scenarios.files import listed_samples
 from harness.scenarios.measuring import split_folder

@@ -42,6 +42,10 @@ def epoch_row(
     if sums.lr is None:
         msg = f"epoch {progress.epoch + 1} has no step to log"
         raise ValueError(msg)
+    columns, reasons = _scored(scores, progress.previous, config, rank)
+    best = _best(progress.best_metric, scores)
+    if best is None:
+        reasons = {**reasons, "best_epe": "no evaluation yet"}
     return EpochRecord(
         epoch=progress.epoch + 1,
         global_step=progress.global_step,
@@ -52,9 +56,17 @@ def epoch_row(
         expected_clip_checks=expected,
         clip_count=sums.clipped,
         clip_rate=sums.clipped / len(sums.norms),
+        best_epe=best,
+        reasons=reasons,
         **_norm_figures(sums.norms),
-        **_scored(scores, progress.previous, config, rank),
+        **columns,
     )
+
+
+def _best(before: float | None, scores: EvalRecord | None) -> float | None:
+    """Return the lowest mean EPE so far, px."""
+    now = None if scores is None else scores.mean_epe
+    return min((value for value in (before, now) if value is not None), default=None)
 
 
 def _norm_figures(norms: Sequence[float]) -> dict[str, Any]:
@@ -70,19 +82,21 @@ def _norm_figures(norms: Sequence[float]) -> dict[str, Any]:
 
 def _scored(
     scores: EvalRecord | None, previous: Previous | None, config: Config, rank: Rank
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the columns of an evaluation, and why which of them is null."""
     names = (
         "mean_epe_12", "std_epe_12", "bn_recal_batches", "eval_batches_per_arch", "eval_seconds",
         "bn_recal_seconds", "per_arch_epe_min", "per_arch_epe_median", "per_arch_epe_max",
-        "kendall_tau_prev", "eval_batch_hash", "bn_recal_batch_hash",
+        "kendall_tau_prev", "eval_batch_hash", "bn_recal_batch_hash", "eval_pool_size",
+        "zero_flow_epe",
     )  # fmt: skip
     if scores is None:
         every = config.eval.eval_every_epoch
         reason = f"no evaluation in this epoch (eval_every_epoch is {every})"
-        return {**dict.fromkeys(names), "reasons": dict.fromkeys(names, reason)}
+        return dict.fromkeys(names), dict.fromkeys(names, reason)
     tau, undefined = _tau(scores, previous, rank)
     epe = scores.per_arch_epe
-    return {
+    columns = {
         "mean_epe_12": scores.mean_epe,
         "std_epe_12": scores.std_epe,
         "bn_recal_batches": scores.recal_batches,
@@ -97,8 +111,8 @@ def _scored(
         "bn_recal_batch_hash": scores.bn_recal_batch_hash,
         "eval_pool_size": len(scores.archs),
         "zero_flow_epe": scores.zero_flow_epe,
-        "reasons": {"kendall_tau_prev": undefined} if undefined else {},
     }
+    return columns, {"kendall_tau_prev": undefined} if undefined else {}
 
 
 def _tau(

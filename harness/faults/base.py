@@ -1,0 +1,70 @@
+"""What a fault is, and two ways to plant one."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+from harness.systems.parts import Parts
+
+__all__ = ["Fault", "overriding", "replaced"]
+
+
+class Fault:
+    """A small change that breaks a system the way a real bug did.
+
+    A class of anybody's with these attributes is a fault; it need not inherit. It replaces
+    parts of the builtin system (``apply``) or wraps any system (``wrap``), and must import
+    under ``MODULE:CLASS`` in a fresh process.
+
+    Attributes
+    ----------
+    id : str
+        Short name.
+    family : str
+        DATA, GEOM, BN, GRAD, RESUME, METRIC, DETERM, NAN, CACHE, CONFIG, NAS, PARALLEL or
+        TRAINCHECK.
+    citation : str
+        Where the real bug is documented.
+    expected : tuple of str
+        Ids of the relations that should catch it.
+    touches : tuple of str
+        Rooms whose relations it is run against besides (see ``Relation.sees``).
+    """
+
+    id: ClassVar[str] = ""
+    family: ClassVar[str] = ""
+    citation: ClassVar[str] = ""
+    expected: ClassVar[tuple[str, ...]] = ()
+    touches: ClassVar[tuple[str, ...]] = ()
+
+    def apply(self, parts: Parts) -> Parts:
+        """Return the builtin system's parts, broken."""
+        return parts
+
+    def wrap(self, system: Any) -> Any:
+        """Return a system, broken."""
+        return system
+
+
+def replaced(parts: Parts, section: str, **changes: Any) -> Parts:
+    """Return parts with functions of one section (data, train, evaluation) replaced."""
+    broken = dataclasses.replace(getattr(parts, section), **changes)
+    return dataclasses.replace(parts, **{section: broken})
+
+
+class _Overriding:
+    """A system of which some calls go to functions that get the system first."""
+
+    def __init__(self, inner: Any, calls: Mapping[str, Callable[..., Any]]) -> None:
+        self._inner, self._calls = inner, calls
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._calls:
+            return partial(self._calls[name], self._inner)
+        return getattr(self._inner, name)
+
+
+def overriding(system: Any, **calls: Callable[..., Any]) -> Any:
+    """Return a system whose named calls are answered by ``function(system, ...)``."""
+    return _Overriding(system, calls)

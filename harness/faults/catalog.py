@@ -1,0 +1,36 @@
+"""Every fault of the project, by id."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from harness.faults import (
+    data,
+    geometry,
+    gradients,
+    metric,
+    recalibration,
+    resuming,
+    searching,
+    surroundings,
+)
+from harness.faults.base import Fault
+
+__all__ = ["FAULTS", "fault_path"]
+
+_MODULES = (
+    data, geometry, recalibration, gradients, metric, resuming, searching, surroundings,
+)  # fmt: skip
+
+FAULTS: Mapping[str, type[Fault]] = MappingProxyType(
+    {
+        cls.id: cls
+        for module in _MODULES
+        for name in module.__all__
+        for cls in [getattr(module, name)]
+    }
+)
+
+
+def fault_path(fault: type) -> str:
+    """Return the ``MODULE:CLASS`` under which a fresh process imports a fault."""
+    return f"{fault.__module__}:{fault.__qualname__}"

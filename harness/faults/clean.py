@@ -1,0 +1,118 @@
+"""Clean systems under random configurations: none of them may raise an alarm."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.config import Config, parse_config
+from harness.faults.matrix import Result, Task, Worker, plan_clean
+from harness.fc2.layout import list_triplets
+from harness.fc2.synthetic import write_dataset
+from harness.scenarios.setting import link_samples
+from harness.streams import integer, permutation
+
+__all__ = ["clean_task", "random_config", "run_clean"]
+
+_GROUPS = 5
+"""Processes, each with a thread count and a hash seed of its own."""
+
+
+def _draw(seed: int, index: int, name: str, low: int, high: int) -> int:
+    """Return an integer in [low, high], a function of (seed, index, name)."""
+    return low + integer(seed, f"clean/{name}", 0, index, below=[high - low + 1])[0]
+
+
+def random_config(index: int, *, seed: int, folder: Path, threads: int = 2) -> Config:
+    """Write a random small data set and return a random configuration of it.
+
+    Frame sizes, counts, batch, micro-batch, K, recal batches, pool, clip position and
+    threshold, epoch mode, crop mode, skeleton, the order in which files are made, nesting of
+    folders and the run's name are drawn from (seed, index).
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        New folder for the data set.
+    threads : int, default 2
+        Intra-op threads; one value per process.
+    """
+
+    def draw(name: str, low: int, high: int) -> int:
+        return _draw(seed, index, name, low, high)
+
+    skeleton = ("full", "full", "bilinear", "decoupled")[draw("skeleton", 0, 3)]
+    step = 4 if skeleton == "full" else 16
+    height, width = step * draw("h", 1, 2) + 16 - step, step * draw("w", 3, 4) + 16 - step
+    rows, columns = height + draw("rows", 0, 9), width + draw("columns", 1, 11)
+    train, val = draw("train", 5, 12), draw("val", 3, 7)
+    write_dataset(
+        folder / "made", train=train, val=val, height=max(rows, 16), width=columns, seed=index
+    )
+    name = f"run-{draw('name', 0, 10**6)}"
+    root = folder / name / ("deeper" if draw("nested", 0, 1) else "")
+    for split in ("train", "val"):
+        samples = [t.id for t in list_triplets(folder / "made" / split)]
+        order = permutation(seed, f"clean/{split}", 0, index, n=len(samples))
+        link_samples(folder / "made" / split, [samples[i] for i in order], root / split)
+    batch = draw("batch", 2, 5)
+    return parse_config(
+        {
+            "runtime": {
+                "seed": draw("seed", 0, 10**6), "threads": threads, "experiment_name": name,
+            },
+            "model": {"skeleton": skeleton, "width": 2},
+            "data": {"base_path": str(root), "input_height": height, "input_width": width},
+            "train": {
+                "num_epochs": 2, "batch_size": min(batch, train),
+                "steps_per_epoch": draw("steps", 2, 3),
+                "micro_batch_size": draw("micro", 1, min(batch, train)),
+                "epoch_mode": ("full_pass", "fixed_steps")[draw("mode", 0, 1)],
+                "clip_position": ("micro_step", "update")[draw("position", 0, 1)],
+                "grad_clip_global_norm": (0.5, 20.0, 60.0, 1e4)[draw("clip", 0, 3)],
+                "train_crop_mode": ("random", "random", "center")[draw("crop", 0, 2)],
+                "lr": (1e-4, 1e-3, 3e-3)[draw("lr", 0, 2)],
+            },
+            "eval": {
+                "eval_pool_size": draw("pool", 3, 7), "bn_recal_batches": draw("recal", 1, 3),
+                "eval_batches_per_arch": draw("k", 1, 3), "batch_size": draw("eval-batch", 1, 4),
+                "recal_mode": ("fixed", "fixed", "fixed", "random")[draw("recal-mode", 0, 3)],
+            },
+        }
+    )  # fmt: skip
+
+
+def clean_task(index: int, config: Config) -> Task:
+    """Return the task of a clean system under one configuration."""
+    tree = config.model_dump(mode="json", by_alias=True)
+    return replace(plan_clean(), id=f"clean configuration {index}", config=tree)
+
+
+def run_clean(
+    count: int, *, seed: int, folder: Path, jobs: int = 2,
+    told: Callable[[Result], None] = lambda _: None,
+) -> list[Result]:  # fmt: skip
+    """Judge `count` clean systems in at least five processes, and return what fired.
+
+    Each process has its own number of threads and its own hash seed.
+    """
+
+    def work(group: int) -> list[Result]:
+        threads, found = (1, 2, 3, 2, 1)[group], []
+        worker = Worker(folder, environment={**os.environ, "PYTHONHASHSEED": str(100 + group)})
+        try:
+            for index in range(group, count, _GROUPS):
+                config = random_config(
+                    index, seed=seed, folder=folder / f"data-{index}", threads=threads
+                )
+                found.append(worker.judge(clean_task(index, config), index))
+                told(found[-1])
+        finally:
+            worker.close()
+        return found
+
+    groups: Sequence[Any] = range(min(_GROUPS, count))
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        return [result for results in pool.map(work, groups) for result in results]

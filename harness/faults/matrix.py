@@ -1,0 +1,244 @@
+"""The kill matrix: every fault against every relation that concerns it.
+
+Two worker processes share the work. Each keeps what it compiled from one fault to the
+next, and asks one more process, kept as well, for what must be seen in a fresh one.
+"""
+
+import json
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+from harness.relations import RELATIONS
+from harness.systems.spec import load_object
+
+__all__ = ["CLEAN", "Report", "Result", "Task", "Worker", "plan_clean", "plan_fault", "run_matrix"]
+
+CLEAN = "clean system"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One system to judge: a fault's path (empty: the clean system) and the relations."""
+
+    id: str
+    path: str
+    arguments: Mapping[str, Any]
+    relations: tuple[str, ...]
+    family: str = ""
+    citation: str = ""
+    expected: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the relations said of one system.
+
+    Attributes
+    ----------
+    task : Task
+    fired : mapping of str to str
+        Relation to its first violation, or to the error that kept it from being checked.
+    absent : mapping of str to str
+        Relations that do not apply, and why.
+    seconds : float
+        Wall time, s.
+    """
+
+    task: Task
+    fired: Mapping[str, str]
+    absent: Mapping[str, str]
+    seconds: float
+
+    @property
+    def survived(self) -> tuple[str, ...]:
+        """Expected relations that did not fire."""
+        return tuple(relation for relation in self.task.expected if relation not in self.fired)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole matrix."""
+
+    faults: tuple[Result, ...]
+    clean: tuple[Result, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def killed(self) -> int:
+        """Faults of which every expected relation fired."""
+        return sum(bool(r.task.expected) and not r.survived for r in self.faults)
+
+    @property
+    def false_alarms(self) -> dict[str, str]:
+        """Relations that fired on a clean system."""
+        return {f"{r.task.id}: {k}": v for r in self.clean for k, v in r.fired.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {
+            "faults": len(self.faults),
+            "killed": self.killed,
+            "false_alarms": self.false_alarms,
+            "seconds": round(self.seconds, 1),
+            "relations_on_clean": sorted({i for r in self.clean for i in r.task.relations}),
+            "results": [
+                {
+                    "id": r.task.id, "family": r.task.family, "citation": r.task.citation,
+                    "expected": list(r.task.expected), "fired": sorted(r.fired),
+                    "survived": list(r.survived), "where": dict(r.fired),
+                    "checked": list(r.task.relations), "seconds": round(r.seconds, 2),
+                }
+                for r in self.faults
+            ],
+        }  # fmt: skip
+
+
+def plan_fault(path: str, arguments: Mapping[str, Any] | None = None) -> Task:
+    """Return the task of a fault: the relations that should catch it, and those that may.
+
+    Raises
+    ------
+    InputError
+        If it cannot be imported, lacks an attribute, or expects an unknown relation.
+    """
+    try:
+        fault = load_object(path, "fault")
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    absent = [name for name in ("id", "citation", "expected") if not getattr(fault, name, None)]
+    if absent:
+        msg = f"fault {path}: needs a non-empty {', '.join(absent)}; see docs/faults.md"
+        raise InputError(msg)
+    unknown = [relation for relation in fault.expected if relation not in RELATIONS]
+    if unknown:
+        msg = (
+            f"fault {path}: expects {unknown[0]}, which is no relation; see `harness faults --list`"
+        )
+        raise InputError(msg)
+    touches = set(getattr(fault, "touches", ()))
+    concerned = [
+        r.id for r in RELATIONS.values()
+        if r.id in fault.expected or (r.tier == "quick" and touches & set(r.sees))
+    ]  # fmt: skip
+    return Task(
+        fault.id, path, dict(arguments or {}), tuple(concerned), getattr(fault, "family", ""),
+        fault.citation, tuple(fault.expected),
+    )  # fmt: skip
+
+
+def plan_clean(extra: Sequence[str] = ()) -> Task:
+    """Return the task of the clean system: every quick relation, and those named."""
+    every = [r.id for r in RELATIONS.values() if r.tier == "quick" or r.id in extra]
+    return Task(CLEAN, "", {}, tuple(every))
+
+
+def _needs_fresh(task: Task) -> bool:
+    """Return whether a task asks for a fresh process."""
+    fresh = {"repeat_fresh", "resume", "recal_hashes"}
+    return any(RELATIONS[relation].needs in fresh for relation in task.relations)
+
+
+@dataclass
+class Worker:
+    """A process that judges systems one after another.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        For its log and for what scenarios write.
+    environment : mapping, optional
+        Environment variables. Default: those of this process.
+    """
+
+    folder: Path
+    environment: Mapping[str, str] | None = None
+    _process: "subprocess.Popen[str] | None" = field(default=None)
+
+    def judge(self, task: Task, number: int) -> Result:
+        """Check a task's relations; `number` names its folder.
+
+        Raises
+        ------
+        RuntimeError
+            If the process ended; the message ends with its log.
+        """
+        if self._process is None:
+            log = (self.folder / f"worker-{id(self)}.log").open("w")
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "harness.faults.worker"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                env=self.environment,
+            )  # fmt: skip
+            self._send({"path": sys.path, "config": task.config})
+        self._send({**asdict(task), "folder": str(self.folder / f"task-{number:03d}")})
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            log_file = self.folder / f"worker-{id(self)}.log"
+            msg = f"a worker ended on {task.id}; end of its log:\n{log_file.read_text()[-2000:]}"
+            raise RuntimeError(msg)
+        answer = json.loads(line)
+        return Result(task, answer["fired"], answer["absent"], answer["seconds"])
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+
+    def close(self) -> None:
+        """Let the process end."""
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            try:
+                self._process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def run_matrix(
+    tasks: Sequence[Task], *, config: Mapping[str, Any], folder: Path, jobs: int = 2,
+    told: Callable[[Result], None] = lambda _: None,
+) -> list[Result]:  # fmt: skip
+    """Judge every task and return the results in the order of the tasks.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    config : mapping
+        Configuration tree of the gate.
+    folder : pathlib.Path
+        Existing folder for what the scenarios write.
+    jobs : int, default 2
+        Worker processes.
+    told : callable
+        Called with each result as it comes.
+    """
+    numbered = sorted(enumerate(tasks), key=lambda pair: not _needs_fresh(pair[1]))
+    queue, found = deque(numbered), {}
+
+    def work(position: int) -> None:
+        worker = Worker(folder)
+        try:
+            while queue:
+                # the first worker takes those that need a fresh process, which it keeps
+                number, task = queue.popleft() if position == 0 else queue.pop()
+                found[number] = worker.judge(replace(task, config=config), number)
+                told(found[number])
+        finally:
+            worker.close()
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        for future in [pool.submit(work, position) for position in range(jobs)]:
+            future.result()
+    return [found[number] for number in range(len(tasks))]

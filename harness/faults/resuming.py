@@ -1,0 +1,302 @@
+"""Faults of checkpoints and of what follows a resume."""
+
+import dataclasses
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.faults.base import Fault, overriding, replaced
+from harness.fc2.order import train_order
+from harness.systems.parts import Parts
+from harness.training.fairness import no_counts
+from harness.training.model import Supernet
+
+__all__ = [
+    "BestForgotten", "BetaPowersForgotten", "CheckpointIsRounded", "CheckpointNotVerified",
+    "CheckpointOfAverages", "CountsForgotten", "DrawsRestart", "EpochRepeated", "FallsBack",
+    "MovingForgotten", "PatienceForgotten", "PreviousForgotten", "SavedBeforeUpdate",
+    "SchedulerRestarts", "SlotsForgotten", "SomeNamesForgotten",
+]  # fmt: skip
+
+
+class _Restore(Fault):
+    family = "RESUME"
+    expected = ("checkpoint-complete", "resume-exact")
+    touches = ("checkpoint",)
+
+    def keeps(self, name: str) -> bool:
+        """Return whether a variable is restored."""
+        raise NotImplementedError
+
+    def apply(self, parts: Parts) -> Parts:
+        """Restore some variables alone."""
+
+        def restore(model: Supernet, state: Mapping[str, Any]) -> None:
+            for name, variable in model.variables().items():
+                if self.keeps(name):
+                    variable.assign(state[name])
+
+        return replaced(parts, "train", restore=restore)
+
+
+class SlotsForgotten(_Restore):
+    """Adam's moments are lost: the optimizer is made anew after loading."""
+
+    id = "slots-forgotten"
+    citation = "OpenNMT/OpenNMT-py#617; LibreYOLO/libreyolo#277"
+
+    def keeps(self, name: str) -> bool:
+        """Leave the moments out."""
+        return not name.startswith(("adam/m/", "adam/v/"))
+
+
+class BetaPowersForgotten(_Restore):
+    """Bias correction starts anew."""
+
+    id = "beta-powers-forgotten"
+    citation = "tensorflow/tensorflow#52346; lightly-ai/lightly-train#892"
+
+    def keeps(self, name: str) -> bool:
+        """Leave both powers out."""
+        return "_power" not in name
+
+
+class MovingForgotten(_Restore):
+    """Moving statistics are not restored."""
+
+    id = "moving-forgotten"
+    citation = "ritheshkumar95/im2latex-tensorflow#6 (released weights hold initial statistics)"
+
+    def keeps(self, name: str) -> bool:
+        """Leave the statistics out."""
+        return "moving_" not in name
+
+
+class SomeNamesForgotten(_Restore):
+    """Names that do not match are skipped in silence."""
+
+    id = "names-skipped"
+    citation = "pytorch/examples#1029; linenmin/MCUFlowNet commit 856493e"
+
+    def keeps(self, name: str) -> bool:
+        """Leave one block out."""
+        return "deep3" not in name and "branch3" not in name
+
+
+def _progress(system: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a system whose counters are changed by each restore."""
+
+    def restore(inner: Any, path: str) -> None:
+        inner.restore(path)
+        inner.trainer.progress = change(inner.trainer.progress)
+
+    return overriding(system, restore=restore)
+
+
+class _Counters(Fault):
+    family = "RESUME"
+    expected = ("resume-exact",)
+    touches = ("checkpoint",)
+
+
+class SchedulerRestarts(_Counters):
+    """The schedule starts anew after a resume."""
+
+    id = "schedule-restarts"
+    citation = "IntelLabs/distiller#145; linenmin/MCUFlowNet commit 04cc919"
+
+    def wrap(self, system: Any) -> Any:
+        """Forget the global step."""
+        return _progress(system, lambda p: dataclasses.replace(p, global_step=0))
+
+
+class EpochRepeated(_Counters):
+    """The last epoch is trained again after a resume."""
+
+    id = "epoch-repeated"
+    citation = "catalyst-team/catalyst#764; facebookresearch/FFCV-SSL#3"
+
+    def wrap(self, system: Any) -> Any:
+        """Count one epoch less."""
+        return _progress(system, lambda p: dataclasses.replace(p, epoch=max(p.epoch - 1, 0)))
+
+
+class BestForgotten(_Counters):
+    """The best metric is not in the checkpoint."""
+
+    id = "best-forgotten"
+    citation = "facebookresearch/fairchem#349; open-mmlab/mmsegmentation#2428"
+
+    def wrap(self, system: Any) -> Any:
+        """Forget it."""
+        return _progress(system, lambda p: dataclasses.replace(p, best_metric=None))
+
+
+class PatienceForgotten(_Counters):
+    """Early stopping counts from zero after a resume."""
+
+    id = "patience-forgotten"
+    citation = "PolymathicAI/the_well#77; OpenRLHF/OpenRLHF#1333"
+
+    def wrap(self, system: Any) -> Any:
+        """Forget the reference value."""
+        return _progress(system, lambda p: dataclasses.replace(p, patience_metric=1e9))
+
+
+class PreviousForgotten(_Counters):
+    """The previous ranking is lost, so the first tau after a resume is missing."""
+
+    id = "previous-ranking-forgotten"
+    citation = "linenmin/MCUFlowNet commit 27a1ea7 (in-memory history starts empty)"
+
+    def wrap(self, system: Any) -> Any:
+        """Forget it."""
+        return _progress(system, lambda p: dataclasses.replace(p, previous=None))
+
+
+class CountsForgotten(_Counters):
+    """Fairness counts start from zero after a resume."""
+
+    id = "counts-forgotten"
+    citation = "lightly-ai/lightly-train#892 (a counter outside the saved state)"
+
+    def wrap(self, system: Any) -> Any:
+        """Zero them."""
+        return _progress(system, lambda p: dataclasses.replace(p, counts=no_counts()))
+
+
+class DrawsRestart(_Counters):
+    """Every resume replays the batches of the first epoch."""
+
+    id = "draws-restart"
+    citation = "karpathy/nanoGPT#467; mosaicml/streaming#437"
+
+    def __init__(self) -> None:
+        self.offset = 0
+
+    def apply(self, parts: Parts) -> Parts:
+        """Count epochs from the restart."""
+
+        def order(count: int, *, epoch: int, **kwargs: Any) -> list[int]:
+            return train_order(count, epoch=max(epoch - self.offset, 1), **kwargs)
+
+        return replaced(parts, "data", train_order=order)
+
+    def wrap(self, system: Any) -> Any:
+        """Remember where it restarted."""
+
+        def restore(inner: Any, path: str) -> None:
+            inner.restore(path)
+            self.offset = inner.trainer.progress.epoch
+
+        return overriding(system, restore=restore)
+
+
+class CheckpointIsRounded(Fault):
+    """Weights are saved in half precision."""
+
+    id, family = "checkpoint-rounded", "RESUME"
+    citation = "mosaicml/composer#3725 (repeated resumes diverge)"
+    expected = ("checkpoint-complete", "resume-exact")
+    touches = ("checkpoint",)
+
+    def apply(self, parts: Parts) -> Parts:
+        """Round what is saved."""
+        return replaced(
+            parts, "train",
+            save=lambda model: {
+                n: a.astype(np.float16).astype(np.float32) for n, a in model.get_state().items()
+            },
+        )  # fmt: skip
+
+
+class CheckpointOfAverages(Fault):
+    """Averaged weights are saved as if they were the trained ones."""
+
+    id, family = "checkpoint-of-averages", "RESUME"
+    citation = "Megvii-BaseDetection/YOLOX#1318; atomistic-machine-learning/schnetpack#785"
+    expected = ("checkpoint-complete", "resume-exact")
+    touches = ("checkpoint",)
+
+    def apply(self, parts: Parts) -> Parts:
+        """Average with what was saved before."""
+        kept: dict[str, Any] = {}
+
+        def save(model: Supernet) -> dict[str, Any]:
+            state = model.get_state()
+            mixed = {
+                n: (0.5 * a + 0.5 * kept.get(n, a)).astype(np.float32) for n, a in state.items()
+            }
+            kept.update(state)
+            return mixed
+
+        return replaced(parts, "train", save=save)
+
+
+class SavedBeforeUpdate(Fault):
+    """The counters of a checkpoint are one step ahead of its weights."""
+
+    id, family = "counters-ahead", "RESUME"
+    citation = "linenmin/MCUFlowNet commit 15aaa11; open-mmlab/mmocr#292"
+    expected = ("resume-exact",)
+    touches = ("checkpoint",)
+
+    def wrap(self, system: Any) -> Any:
+        """Count one step more in what is saved."""
+
+        def save(inner: Any, path: str) -> None:
+            now = inner.trainer.progress
+            inner.trainer.progress = dataclasses.replace(now, global_step=now.global_step + 1)
+            inner.save(path)
+            inner.trainer.progress = now
+
+        return overriding(system, save=save)
+
+
+class CheckpointNotVerified(Fault):
+    """Digests are read from the file that they should vouch for: damage passes."""
+
+    id, family = "manifest-against-itself", "RESUME"
+    citation = "Lightning-AI/pytorch-lightning#688; meta-pytorch/torchrec#1268"
+    expected = ("checkpoint-verified",)
+    touches = ("checkpoint",)
+
+    def wrap(self, system: Any) -> Any:
+        """Take whatever arrays can be read, and keep the rest as it is."""
+
+        def restore(inner: Any, path: str) -> None:
+            try:
+                inner.restore(path)
+            except Exception:  # noqa: BLE001 -- the fault is to go on
+                archive = Path(path) / "arrays.npz"
+                readable = archive.exists() and zipfile.is_zipfile(archive)
+                inner.state({} if readable else None)
+
+        return overriding(system, restore=restore)
+
+
+class FallsBack(Fault):
+    """A checkpoint that cannot be read is replaced by the last one that could."""
+
+    id, family = "silent-fall-back", "RESUME"
+    citation = "antonioterpin/flowgym#51; open-mmlab/mmrazor commit 1abad087 (#193)"
+    expected = ("checkpoint-verified",)
+    touches = ("checkpoint",)
+
+    def wrap(self, system: Any) -> Any:
+        """Remember a path that worked."""
+        good: list[str] = []
+
+        def restore(inner: Any, path: str) -> None:
+            try:
+                inner.restore(path)
+                good.append(path)
+            except Exception:
+                if not good:
+                    raise
+                inner.restore(good[-1])
+
+        return overriding(system, restore=restore)

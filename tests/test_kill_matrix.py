@@ -1,0 +1,104 @@
+"""Every fault is caught by the relations that should, and the clean system by none."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.relations import RELATIONS
+
+FAMILIES = {
+    "DATA", "GEOM", "BN", "GRAD", "RESUME", "METRIC", "DETERM", "NAN", "CACHE", "CONFIG", "NAS",
+    "PARALLEL", "TRAINCHECK",
+}  # fmt: skip
+
+FOREIGN = '''
+from harness.supernet.epe import sample_epe
+
+
+class Halved:
+    """Somebody else's fault: it inherits nothing."""
+
+    id, citation, expected = "epe-halved", "a bug of our own", ("metric-oracle",)
+
+    def __init__(self, factor=0.5):
+        self.factor = factor
+
+    def wrap(self, system):
+        factor, score = self.factor, system.score
+        system.score = lambda *arrays: factor * score(*arrays)
+        return system
+'''
+
+
+def harness(*args: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", "faults", *args],
+        capture_output=True, text=True, check=False, **kwargs,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("matrix") / "matrix.json"
+    done = harness("--json", str(path))
+    assert path.exists(), done.stderr[-3000:]
+    print(done.stdout)  # noqa: T201 -- shown with a failure: the readable table
+    return {"exit": done.returncode, **json.loads(path.read_text())}
+
+
+def test_every_fault_is_caught_by_the_relations_that_should(matrix: dict[str, Any]) -> None:
+    survivors = {r["id"]: r["survived"] for r in matrix["results"] if r["survived"]}
+    assert survivors == {}
+    assert matrix["killed"] == matrix["faults"] >= 80
+
+
+def test_the_clean_system_raises_no_alarm(matrix: dict[str, Any]) -> None:
+    assert matrix["false_alarms"] == {}
+    quick = {r.id for r in RELATIONS.values() if r.tier == "quick"}
+    assert set(matrix["relations_on_clean"]) == quick
+    assert matrix["exit"] == 0
+
+
+def test_every_family_has_faults_with_citations(matrix: dict[str, Any]) -> None:
+    assert {r["family"] for r in matrix["results"]} == FAMILIES
+    assert all(r["citation"] for r in matrix["results"])
+
+
+def test_expected_relations_fire_by_a_violation_not_by_a_crash(matrix: dict[str, Any]) -> None:
+    crashed = {
+        f"{r['id']}: {relation}"
+        for r in matrix["results"]
+        for relation in r["expected"]
+        if r["where"].get(relation, "").startswith("error:")
+    }
+    assert crashed == set()
+
+
+def test_a_fault_of_somebody_else_joins_by_its_import_path(tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(FOREIGN)
+    path = tmp_path / "out.json"
+    done = harness("--fault", "theirs:Halved", "--json", str(path), "--only", "nan-ignored",
+                   cwd=tmp_path)  # fmt: skip
+    found = json.loads(path.read_text())
+    assert [r["id"] for r in found["results"]] == ["nan-ignored", "epe-halved"], done.stderr
+    assert found["killed"] == 2
+    assert "metric-oracle" in found["results"][1]["where"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--only", "no-such"], "no fault 'no-such'"),
+        (["--fault", "nowhere:Nothing"], "expected MODULE:CLASS"),
+        (["--fault", "harness.faults.base:Fault"], "needs a non-empty id, citation, expected"),
+    ],
+)
+def test_wrong_input_is_one_plain_line(args: list[str], message: str) -> None:
+    done = harness(*args)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
