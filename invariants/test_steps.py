@@ -44,3 +44,8 @@ def test_training_draws_what_is_served(gate: Gate) -> None:
 def test_a_constant_ranking_has_no_tau(gate: Gate) -> None:
     """Where all archs score the same, Kendall's tau is undefined."""
     gate.check("constant-ranking")
+
+
+def test_tau_follows_a_ranking_that_changes(gate: Gate) -> None:
+    """Where the ranking turns over, tau is that of the two rankings."""
+    gate.check("tau-of-changed-ranking")

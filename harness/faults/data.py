@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.faults.base import Fault, overriding, replaced
+from harness.faults.hooks import after_open
 from harness.fc2.crop import center_window, random_window
 from harness.fc2.decode import decode_triplet
 from harness.fc2.errors import SampleError
@@ -31,7 +32,7 @@ class EvalCropsAtRandom(Fault):
     id, family = "eval-random-crop", "DATA"
     citation = "linenmin/MCUFlowNet commit 3261988 (before it: one checkpoint had many scores)"
     expected = ("eval-crop-centred",)
-    touches = ("data",)
+    touches = ("served",)
 
     def apply(self, parts: Parts) -> Parts:
         """Draw the window of an evaluation sample."""
@@ -50,7 +51,7 @@ class EvalOrderAtRandom(Fault):
     id, family = "eval-random-order", "DATA"
     citation = "linenmin/MCUFlowNet commit 3261988; davidsandberg/facenet#277"
     expected = ("eval-order-fixed",)
-    touches = ("data",)
+    touches = ("served",)
 
     def apply(self, parts: Parts) -> Parts:
         """Shuffle the evaluation order."""
@@ -63,7 +64,7 @@ class EvalResumesCursor(Fault):
     id, family = "eval-cursor-kept", "DATA"
     citation = "linenmin/MCUFlowNet plan of 2026-02-17 (evaluation draws from next_batch)"
     expected = ("same-scores-again", "eval-order-fixed")
-    touches = ("evaluation",)
+    touches = ("repeat",)
 
     def __init__(self) -> None:
         self.cursor = 0
@@ -98,7 +99,7 @@ class EvalDrawsFromTraining(Fault):
     id, family = "eval-draws-from-training", "DETERM"
     citation = "Lightning-AI/pytorch-lightning#6988; linenmin/MCUFlowNet plan of 2026-02-17"
     expected = ("eval-pure", "train-unobserved")
-    touches = ("determinism",)
+    touches = ("repeat",)
 
     def __init__(self) -> None:
         self.drawn = 0
@@ -133,11 +134,17 @@ class EvalDropsRemainder(Fault):
     id, family = "eval-drops-remainder", "DATA"
     citation = "google/uncertainty-baselines#303; thuml/Autoformer#104"
     expected = ("eval-order-fixed",)
-    touches = ("data",)
+    touches = ("served",)
 
-    def apply(self, parts: Parts) -> Parts:
-        """Leave out what does not fill a batch of 3."""
-        return replaced(parts, "data", eval_order=lambda n: eval_order(n - n % 3))
+    def wrap(self, system: Any) -> Any:
+        """Keep full batches."""
+
+        def change(inner: Any) -> None:
+            fixed = inner.session.fixed
+            batches = fixed.eval_batches
+            fixed.eval_batches = lambda: tuple(b for b in batches() if b.size == batches()[0].size)
+
+        return after_open(system, change)
 
 
 class EvalPadsWithFirst(Fault):
@@ -146,7 +153,7 @@ class EvalPadsWithFirst(Fault):
     id, family = "eval-pads-duplicates", "DATA"
     citation = "pytorch/pytorch#25162; mosaicml/composer#2218"
     expected = ("eval-order-fixed",)
-    touches = ("data",)
+    touches = ("served",)
 
     def apply(self, parts: Parts) -> Parts:
         """Repeat the first samples until batches of 3 are full."""
@@ -161,7 +168,7 @@ class CropsIgnoreIndex(Fault):
     id, family = "crops-repeat", "DATA"
     citation = "xingyizhou/CenterNet#233; pytorch/pytorch#5059"
     expected = ("train-draws-declared",)
-    touches = ("data",)
+    touches = ("served",)
 
     def apply(self, parts: Parts) -> Parts:
         """Draw by epoch alone."""
@@ -179,7 +186,7 @@ class CropsIgnoreEpoch(Fault):
     id, family = "crops-same-each-epoch", "DATA"
     citation = "pytorch/pytorch#41329; Lightning-AI/pytorch-lightning#20412"
     expected = ("train-draws-declared",)
-    touches = ("data",)
+    touches = ("served",)
 
     def apply(self, parts: Parts) -> Parts:
         """Draw by index alone."""
@@ -197,7 +204,7 @@ class OrderIgnoresEpoch(Fault):
     id, family = "order-same-each-epoch", "DATA"
     citation = "tensorflow/tensorflow#29558; huggingface/transformers#4398"
     expected = ("train-draws-declared",)
-    touches = ("data",)
+    touches = ("served",)
 
     def apply(self, parts: Parts) -> Parts:
         """Draw the first epoch's order always."""
@@ -212,7 +219,7 @@ class OrderIgnoresSeed(Fault):
     id, family = "order-ignores-seed", "DATA"
     citation = "tensorflow/tensorflow#22871"
     expected = ("train-draws-declared",)
-    touches = ("data",)
+    touches = ("served",)
 
     def apply(self, parts: Parts) -> Parts:
         """Draw with seed 0 always."""
@@ -227,7 +234,7 @@ class TrainRunsUnaugmented(Fault):
     id, family = "train-unaugmented", "DATA"
     citation = "growingnet/gromo#58"
     expected = ("train-draws-declared",)
-    touches = ("data",)
+    touches = ("served",)
 
     def apply(self, parts: Parts) -> Parts:
         """Crop training samples as evaluation does."""
@@ -297,7 +304,7 @@ class ValidationIsTraining(Fault):
     id, family = "validation-is-training", "DATA"
     citation = "JackieHanLab/TOSICA#11"
     expected = ("eval-crop-centred",)
-    touches = ("data",)
+    touches = ("served",)
 
     def apply(self, parts: Parts) -> Parts:
         """List the folder beside the one asked for."""
@@ -315,7 +322,7 @@ class TrainListsValidation(Fault):
     id, family = "validation-leaks", "DATA"
     citation = "TensorAuto/OpenTau#498"
     expected = ("train-draws-declared",)
-    touches = ("data",)
+    touches = ("served",)
 
     def apply(self, parts: Parts) -> Parts:
         """Add the first validation sample to the training ones, under another id."""
@@ -355,7 +362,7 @@ class PrefetchSwapsBatches(Fault):
     id, family = "prefetch-swaps-batches", "PARALLEL"
     citation = "google/grain commit 50d2dd0; tensorflow/tensorflow#13932"
     expected = ("drawn-as-served",)
-    touches = ("determinism",)
+    touches = ("served",)
 
     def wrap(self, system: Any) -> Any:
         """Swap the first two batches of each epoch on their way to the trainer."""

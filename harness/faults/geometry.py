@@ -54,7 +54,7 @@ def _frames(parts: Parts, change: Callable[[Any], Any]) -> Parts:
 class _Pixels(Fault):
     family = "GEOM"
     expected = ("eval-crop-centred",)
-    touches = ("data",)
+    touches = ("served",)
 
 
 class RgbForBgr(_Pixels):
@@ -276,7 +276,7 @@ class EvalInputUnnormalised(Fault):
     id, family = "eval-input-range", "DATA"
     citation = "open-mmlab/mmrazor commit 5495accd (#202)"
     expected = ("loss-recomputed",)
-    touches = ("step",)
+    touches = ("one-step",)
 
     def apply(self, parts: Parts) -> Parts:
         """Leave the shift out."""
@@ -289,7 +289,7 @@ class TrainInputSwapsColours(Fault):
     id, family = "train-input-colours", "GEOM"
     citation = "open-mmlab/mmaction2#692 (wrong normalisation of the input)"
     expected = ("loss-recomputed",)
-    touches = ("step",)
+    touches = ("one-step",)
 
     def apply(self, parts: Parts) -> Parts:
         """Reverse the colours on the way into the training graph."""

@@ -143,7 +143,7 @@ class AccumulatorKept(Fault):
     id, family = "accumulator-never-zeroed", "GRAD"
     citation = "Stack Overflow 60335387; WalkingMeatAxolotl/AnimaLoraStudio#305"
     expected = ("gradient-of-loss",)
-    touches = ("step",)
+    touches = ("one-step",)
 
     def wrap(self, system: Any) -> Any:
         """Start each step from the last total."""
@@ -170,7 +170,7 @@ class AccumulatorUninitialised(Fault):
     id, family = "accumulator-uninitialised", "DETERM"
     citation = "pytorch/executorch#6478; meta-pytorch/torchrec#1268"
     expected = ("gradient-of-loss",)
-    touches = ("step",)
+    touches = ("one-step",)
 
     def wrap(self, system: Any) -> Any:
         """Start from ones."""
@@ -242,7 +242,7 @@ class ClipNeverApplied(_Clip):
 
 def _clip_value(gradients: Any, threshold: Any) -> Any:
     norm = tf.linalg.global_norm(gradients)
-    limit = tf.maximum(tf.reduce_max([tf.reduce_max(tf.abs(g)) for g in gradients]) / 4, 1e-20)
+    limit = threshold / 8
     cut = [tf.clip_by_value(g, -limit, limit) for g in gradients]
     scale = tf.minimum(1.0, threshold / tf.linalg.global_norm(cut))
     clipped = [scale * g for g in cut]
@@ -381,7 +381,7 @@ class UpdateNotApplied(Fault):
     id, family = "update-not-applied", "TRAINCHECK"
     citation = "huggingface/accelerate#2665"
     expected = ("training-moves", "update-is-adam")
-    touches = ("step",)
+    touches = ("one-step",)
 
     def apply(self, parts: Parts) -> Parts:
         """Apply nothing."""
@@ -400,7 +400,7 @@ class LastLayerFrozen(Fault):
     id, family = "layer-frozen", "TRAINCHECK"
     citation = "PyTorch forum 84911; open-mmlab/mmpretrain#702"
     expected = ("training-moves", "update-is-adam")
-    touches = ("step",)
+    touches = ("one-step",)
 
     def apply(self, parts: Parts) -> Parts:
         """Leave the first variable out."""
@@ -422,7 +422,7 @@ class UpdateWithoutMoments(Fault):
     id, family = "update-without-second-moment", "TRAINCHECK"
     citation = "huggingface/accelerate#2665 (what is stepped is not what is held)"
     expected = ("update-is-adam",)
-    touches = ("step",)
+    touches = ("one-step",)
 
     def apply(self, parts: Parts) -> Parts:
         """Descend along the first moment."""
@@ -443,7 +443,7 @@ class BetaPowersFixed(Fault):
     id, family = "beta-powers-fixed", "GRAD"
     citation = "OpenNMT/OpenNMT-py#617 (a constructor erases the optimizer's state)"
     expected = ("update-is-adam",)
-    touches = ("step",)
+    touches = ("one-step",)
 
     def apply(self, parts: Parts) -> Parts:
         """Reset both powers after each step."""
@@ -462,7 +462,7 @@ class RateFixedInGraph(Fault):
     id, family = "rate-fixed-in-graph", "CONFIG"
     citation = "ACEsuit/mace#884; thtrieu/darkflow#204"
     expected = ("update-is-adam",)
-    touches = ("step",)
+    touches = ("one-step",)
 
     def apply(self, parts: Parts) -> Parts:
         """Step with 1e-3 always."""
@@ -509,7 +509,7 @@ class LossLastScaleOnly(Fault):
     id, family = "loss-last-scale", "METRIC"
     citation = "linenmin/MCUFlowNet commit 5f197cd (only the last residual was read)"
     expected = ("loss-recomputed", "gradient-everywhere")
-    touches = ("step",)
+    touches = ("one-step",)
 
     def apply(self, parts: Parts) -> Parts:
         """Replace the coarse outputs by zeros."""
@@ -527,7 +527,7 @@ class LossDetached(Fault):
     id, family = "loss-detached", "GRAD"
     citation = "OpenNMT/OpenNMT-py#2209 (relative weight of a loss term wrong)"
     expected = ("gradient-of-loss", "gradient-everywhere")
-    touches = ("step",)
+    touches = ("one-step",)
 
     def apply(self, parts: Parts) -> Parts:
         """Stop the gradient of the coarse outputs."""
@@ -540,7 +540,7 @@ class LossWithoutDecay(Fault):
     id, family = "decay-ignored", "CONFIG"
     citation = "thtrieu/darkflow#204; KatherLab/MediSwarm#430 (weights lost)"
     expected = ("loss-recomputed",)
-    touches = ("step",)
+    touches = ("one-step",)
 
     def wrap(self, system: Any) -> Any:
         """Open with a decay of zero."""

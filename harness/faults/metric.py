@@ -150,7 +150,7 @@ class MeanNeverReset(_Metric):
     id = "mean-never-reset"
     citation = "NVIDIA-NeMo/Speech#2045; freud14/poutyne#72"
     expected = ("same-scores-again", "metric-recomputed")
-    touches = ("evaluation",)
+    touches = ("repeat",)
 
     def apply(self, parts: Parts) -> Parts:
         """Keep every sample ever scored."""
@@ -254,8 +254,7 @@ class RankAgainstItself(_Rank):
 
     id = "rank-against-itself"
     citation = "meta-pytorch/torchrec#1268 (a check that compares a value with itself)"
-    expected = ("ledger-tau",)
-    touches = ("log",)
+    expected = ("tau-of-changed-ranking",)
 
     def apply(self, parts: Parts) -> Parts:
         """Ignore the previous scores."""
@@ -267,7 +266,7 @@ class SpearmanForKendall(_Rank):
 
     id = "ordinal-ranks"
     citation = "fozziethebeat/S-Space#11; thisancog/statistics.js#4"
-    expected = ("ledger-tau", "constant-ranking")
+    expected = ("tau-of-changed-ranking", "constant-ranking")
 
     def apply(self, parts: Parts) -> Parts:
         """Correlate ordinal ranks."""
@@ -277,8 +276,6 @@ class SpearmanForKendall(_Rank):
             return float(np.corrcoef(x, y)[0, 1]), None
 
         return self._ranked(parts, rank)
-
-    touches = ("rank", "log")
 
 
 def _rows(system: Any, change: Callable[[Any, Any], Any]) -> Any:

@@ -305,7 +305,7 @@ class EvalUpdatesStatistics(_Recal):
     id = "eval-updates-statistics"
     citation = "qualcomm/aimet#2217; wkentaro/pytorch-fcn#57"
     expected = ("eval-pure", "train-unobserved")
-    touches = ("evaluation",)
+    touches = ("repeat",)
 
     def wrap(self, system: Any) -> Any:
         """Assign what was recalibrated last."""

@@ -78,7 +78,7 @@ class ArchIgnoredInTraining(Fault):
     id, family = "one-arch-trains", "NAS"
     citation = "open-mmlab/mmrazor commit 1abad087 (#193) (masks shared between subnets)"
     expected = ("gradient-everywhere", "loss-recomputed")
-    touches = ("step",)
+    touches = ("one-step",)
 
     def wrap(self, system: Any) -> Any:
         """Run all-0 in training."""

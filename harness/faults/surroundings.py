@@ -39,7 +39,7 @@ class NoiseInMetric(Fault):
     id, family = "noise-in-metric", "DETERM"
     citation = "tensorflow/tensorflow#3103; huggingface/transformers#33844 (dropout active)"
     expected = ("same-scores-again", "same-scores-fresh")
-    touches = ("evaluation",)
+    touches = ("repeat",)
 
     def apply(self, parts: Parts) -> Parts:
         """Sum with entropy of the machine."""
@@ -56,7 +56,7 @@ class ScoreByClock(Fault):
     id, family = "score-by-process", "DETERM"
     citation = "tensorflow/tensorflow#53771 and #53792 (runs of one process agree, others differ)"
     expected = ("same-scores-fresh",)
-    touches = ("determinism",)
+    touches = ("repeat",)
 
     def apply(self, parts: Parts) -> Parts:
         """Scale by the time of this process."""
@@ -88,7 +88,7 @@ class InitialWeightsByClock(Fault):
     id, family = "weights-by-clock", "DETERM"
     citation = "tensorflow/tensorflow#29101; tensorflow/tensorflow#9230"
     expected = ("seeds-matter", "same-run-elsewhere")
-    touches = ("determinism",)
+    touches = ("repeat",)
 
     def wrap(self, system: Any) -> Any:
         """Nudge the first kernel."""
@@ -106,7 +106,7 @@ class OrderOfPoolMatters(Fault):
     id, family = "pool-order-matters", "BN"
     citation = "open-mmlab/mmrazor#298"
     expected = ("same-scores-permuted", "same-scores-subset")
-    touches = ("evaluation",)
+    touches = ("repeat",)
 
     def wrap(self, system: Any) -> Any:
         """Let each prediction of a pool drift."""
@@ -162,7 +162,7 @@ class IterationsKeptAfterEval(Fault):
     id, family = "attribute-kept-after-eval", "BN"
     citation = "open-mmlab/mmflow commit 607e1ed (#62)"
     expected = ("train-unobserved",)
-    touches = ("evaluation",)
+    touches = ("repeat",)
 
     def __init__(self) -> None:
         self.evaluated = False
@@ -339,17 +339,17 @@ class SecondConstructionDiffers(Fault):
     touches = ("config",)
 
     def __init__(self) -> None:
-        self._shared = {"weight_decay": 4e-5}
+        self._shared = {"lr": "as configured"}
 
     def wrap(self, system: Any) -> Any:
-        """Give weight decay to the first system alone."""
+        """Give the configured learning rate to the first system alone."""
         shared = self._shared
 
         def opened(inner: Any, config: Any) -> None:
-            decay = 1.0 if not shared else 0.0
-            shared.pop("weight_decay", None)
             train = {**config["train"]}
-            train["weight_decay"] = train.get("weight_decay", 4e-5) + decay
+            if not shared:
+                train["lr"] = 1e-4
+            shared.pop("lr", None)
             inner.open({**config, "train": train})
 
         return overriding(system, open=opened)

@@ -1,5 +1,6 @@
 """What must stay the same, must change, or must be refused when something is altered."""
 
+import math
 from collections.abc import Sequence
 
 from harness.evidence.altering import (
@@ -11,6 +12,7 @@ from harness.evidence.altering import (
     SweptKnob,
 )
 from harness.evidence.bundles import Repeat
+from harness.evidence.observations import Evaluation
 from harness.relations.base import Outcome, Violation, differences, outcome
 from harness.relations.evaluation import same_scores
 
@@ -24,13 +26,24 @@ __all__ = [
 ]
 
 
+_COINCIDENCE = 1_000
+"""Equal fair cycles are no coincidence from this many equally likely ones on."""
+
+
+def _same_pool(first: Evaluation, again: Evaluation, how: str) -> list[Violation]:
+    """Return how the scores of a whole pool differ; a part of it would be too little."""
+    violations = list(same_scores(Repeat(first, again, how)).violations)
+    if first.archs != again.archs:
+        violations.append(Violation(f"archs scored {how}", str(first.archs), str(again.archs)))
+    return violations
+
+
 def place_does_not_matter(evidence: Elsewhere) -> Outcome:
     """Require the same weights, draws and scores from a copy of the data elsewhere."""
     violations = differences(dict(evidence.here), dict(evidence.there), what="trained elsewhere:")
     if list(evidence.draws_here) != list(evidence.draws_there):
         violations.append(Violation("training batches elsewhere", "the same", "others"))
-    repeat = Repeat(evidence.scores_here, evidence.scores_there, "trained elsewhere")
-    violations += same_scores(repeat).violations
+    violations += _same_pool(evidence.scores_here, evidence.scores_there, "trained elsewhere")
     figures = (
         f"{len(evidence.here)} arrays, {len(evidence.draws_here)} batches and the scores equal "
         "on a copy in another folder, made in reverse order, under another run name"
@@ -42,11 +55,18 @@ def seeds_matter(evidence: Seeds) -> Outcome:
     """Require one seed to give one start, and another seed another."""
     violations = differences(dict(evidence.one), dict(evidence.again), what="opened again:")
     violations += [
-        Violation(f"{name} with another seed", "another initial value", "the same")
+        Violation(f"{name} with another seed", "another initial value",
+                  "the same" if name in evidence.other else "absent")
         for name in evidence.kernels
-        if evidence.one[name] == evidence.other.get(name)
-    ]
-    if len(evidence.cycles) > 1 and list(evidence.cycles) == list(evidence.other_cycles):
+        if evidence.other.get(name, evidence.one[name]) == evidence.one[name]
+    ]  # fmt: skip
+    cycles, others = list(evidence.cycles), list(evidence.other_cycles)
+    if len(cycles) != len(others):
+        violations.append(
+            Violation("fair cycles with another seed", f"{len(cycles)}", f"{len(others)}")
+        )
+    orders = 6 ** sum(len(cycle[0]) for cycle in cycles)
+    if orders >= _COINCIDENCE and cycles == others:
         violations.append(Violation("fair cycles with another seed", "others", "the same"))
     figures = f"{len(evidence.kernels)} kernels and {len(evidence.cycles)} fair cycles differ"
     return outcome(violations[:6], min(len(evidence.kernels), len(evidence.cycles)), figures)
@@ -56,7 +76,9 @@ def bad_input_is_refused(evidence: Refusals) -> Outcome:
     """Require each bad input to stop the system, and the message to name it."""
     violations = []
     for case, words, error, message in evidence.cases:
-        if error is None:
+        if not all(words) or not words:
+            violations.append(Violation(case, "a name to look for in the message", repr(words)))
+        elif error is None:
             violations.append(Violation(case, f"an error that names {words[-1]}", message))
         elif not any(word in message for word in words):
             violations.append(
@@ -68,31 +90,39 @@ def bad_input_is_refused(evidence: Refusals) -> Outcome:
 
 def frozen_scores_are_the_files(evidence: Frozen) -> Outcome:
     """Require a frozen artifact to score as its files do, and another one at its path not."""
-    repeat = Repeat(evidence.files, evidence.frozen, "from the frozen artifact")
-    violations = list(same_scores(repeat).violations)
+    violations = _same_pool(evidence.files, evidence.frozen, "from the frozen artifact")
     if evidence.altered.eval_batch_hash == evidence.frozen.eval_batch_hash:
         violations.append(
             Violation("batch hash of another artifact at the same path", "another hash",
                       evidence.altered.eval_batch_hash)
         )  # fmt: skip
-    if dict(evidence.altered.per_sample) == dict(evidence.frozen.per_sample):
-        violations.append(
-            Violation("scores from another artifact at the same path", "others",
-                      "the same: a stale artifact was scored")
-        )  # fmt: skip
+    for arch, scores in evidence.frozen.per_sample.items():
+        if evidence.altered.per_sample.get(arch, scores) == scores:
+            violations.append(
+                Violation(f"scores of arch {arch} from another artifact at the same path",
+                          "others", "the same: a stale artifact was scored")
+            )  # fmt: skip
     seen = len(evidence.frozen.archs)
     return outcome(violations[:6], seen, f"{seen} archs equal from files and from the artifact")
 
 
 def archs_are_executed(evidence: ArchResponse) -> Outcome:
     """Require an arch's EPE to depend on exactly the kernels of the options it names."""
-    violations: list[Violation] = []
+    violations = _unasked(evidence)
     for (block, option), (kernels, changed) in evidence.changed.items():
         for arch in evidence.base.archs:
             runs = evidence.options[block][int(arch[block])]
             expected = any(kernel in runs for kernel in kernels)
-            moved = changed.per_sample.get(arch) != evidence.base.per_sample[arch]
-            if moved != expected:
+            scores = changed.per_sample.get(arch, ())
+            moved = scores != evidence.base.per_sample[arch]
+            if not (scores and all(math.isfinite(score) for score in scores)):
+                violations.append(
+                    Violation(
+                        f"EPE of arch {arch} after changing option {option} of block {block}",
+                        "a number for each sample", str(scores),
+                    )
+                )  # fmt: skip
+            elif moved != expected:
                 violations.append(
                     Violation(
                         f"EPE of arch {arch} after changing option {option} of block {block}",
@@ -103,6 +133,23 @@ def archs_are_executed(evidence: ArchResponse) -> Outcome:
     seen = len(evidence.changed) * len(evidence.base.archs)
     figures = f"{len(evidence.changed)} options, {seen} responses as the codes say"
     return outcome(violations[:6], seen, figures)
+
+
+def _unasked(evidence: ArchResponse) -> list[Violation]:
+    """Return a violation for each option that was not changed, or that no scored arch runs."""
+    if not evidence.changed or not evidence.base.archs:
+        return []
+    violations = []
+    for block, options in enumerate(evidence.options):
+        run = {arch[block] for arch in evidence.base.archs}
+        for option in range(len(options)):
+            kernels = evidence.changed.get((block, option), ((), None))[0]
+            if not kernels or str(option) not in run:
+                violations.append(
+                    Violation(f"option {option} of block {block}", "changed, and run by an arch",
+                              "no kernel changed" if not kernels else f"archs run {sorted(run)}")
+                )  # fmt: skip
+    return violations
 
 
 _EFFECT = {"dynamics": "training", "protocol": "evaluation"}
@@ -118,6 +165,8 @@ def knobs_are_alive(evidence: Sequence[SweptKnob]) -> Outcome:
     for knob in evidence:
         where = f"{knob.key}: {knob.old} -> {knob.new}"
         effect = _EFFECT.get(knob.kind)
+        if knob.old == knob.new:
+            violations.append(Violation(where, "another value", "the same one"))
         if knob.error:
             violations.append(Violation(where, "a run", knob.error))
         elif effect and not knob.changed & {effect, "plan"}:
@@ -130,6 +179,10 @@ def knobs_are_alive(evidence: Sequence[SweptKnob]) -> Outcome:
                 Violation(where, f"no other {' or '.join(sorted(unwanted))}",
                           f"another, though its kind is {knob.kind}")
             )  # fmt: skip
+    if evidence and not any(knob.changed for knob in evidence):
+        violations.append(
+            Violation("the sweep", "a knob that changes something", f"none of {len(evidence)}")
+        )
     by_kind = {k.kind: sum(o.kind == k.kind for o in evidence) for k in evidence}
     figures = ", ".join(f"{count} {kind}" for kind, count in sorted(by_kind.items()))
     return outcome(violations[:8], len(evidence), f"swept: {figures}")

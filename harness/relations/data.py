@@ -33,6 +33,9 @@ def eval_crop_is_centred(evidence: Served) -> Outcome:
     for batch in evidence.batches:
         for position, sample in enumerate(batch.ids):
             seen += 1
+            if sample not in evidence.decoded:
+                violations.append(Violation("eval sample", "one of the split", sample))
+                continue
             frames, _ = evidence.decoded[sample]
             height, width = frames.shape[:2]
             rows, columns = height - evidence.crop[0], width - evidence.crop[1]
@@ -157,9 +160,10 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
     violations += _two_sided(evidence)
     for batch in (*evidence.first, *evidence.second):
         for position, window in enumerate(batch.windows):
-            violations += first_pixel_differences(
-                batch, position, window, evidence.decoded, evidence.flow_clip
-            )
+            if batch.ids[position] in evidence.decoded:  # a foreign id is reported above
+                violations += first_pixel_differences(
+                    batch, position, window, evidence.decoded, evidence.flow_clip
+                )
     told = "epochs and seeds differ" if _tellable(evidence) else "too few to tell epochs apart"
     figures = f"{len(first)} draws in {len(sizes)} batches; {told}"
     return outcome(violations[:6], len(first), figures)

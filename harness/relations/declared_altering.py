@@ -1,6 +1,6 @@
 """Promises about single steps and about what happens when something is altered."""
 
-from harness.relations import altered, data, metric, steps, training
+from harness.relations import altered, data, ledger_metric, metric, steps, training
 from harness.relations.base import Relation
 
 __all__ = ["ALTERING"]
@@ -14,52 +14,58 @@ ALTERING: tuple[Relation, ...] = (
         "one_step", _ONE_STEP,
         "Training sees other inputs or labels than evaluation, or its loss lacks a scale, the "
         "uncertainty, the mask or the weight decay.",
-        steps.loss_is_recomputed, sees=("step", "data", "mask"),
+        steps.loss_is_recomputed, sees=("step", "data", "mask", "one-step"),
     ),
     Relation(
         "update-is-adam", "an update is one Adam step with the planned rate and reported norm",
         "one_step", _ONE_STEP,
         "What moved the weights is not what was logged: another learning rate, other moments, or "
         "a gradient changed after it was measured.",
-        steps.update_is_adam, sees=("step", "schedule", "clip"),
+        steps.update_is_adam, sees=("step", "schedule", "clip", "one-step"),
     ),
     Relation(
         "gradient-of-loss", "the gradient is the slope of the reported loss",
         "one_step", _ONE_STEP,
         "The loss that is logged is not the one that is minimised, or part of it is detached.",
-        steps.gradient_is_the_losses, sees=("step",),
+        steps.gradient_is_the_losses, sees=("step", "one-step"),
     ),
     Relation(
         "gradient-everywhere", "one fair step sends a gradient to every option",
         "one_step", _ONE_STEP,
         "The three archs of a step do not run the options that their codes name.",
-        steps.gradient_reaches_every_option, sees=("step", "arch", "fairness"),
+        steps.gradient_reaches_every_option, sees=("step", "arch", "fairness", "one-step"),
     ),
     Relation(
         "micro-batches-weighed", "uneven micro-batches weigh by their samples",
         "accumulation", _ACCUMULATION,
         "Means of unequal micro-batches are averaged, summed, divided by a constant, or one of "
         "them is lost or counted twice.",
-        steps.micro_batches_weigh_by_samples, sees=("step",),
+        steps.micro_batches_weigh_by_samples, sees=("step", "one-step"),
     ),
     Relation(
         "clip-applied", "the clipped gradient is what is applied",
         "accumulation", _ACCUMULATION,
         "The clip is reported but not applied, applied to each variable alone, or at another "
         "place than configured.",
-        steps.clip_is_applied, sees=("clip", "step"),
+        steps.clip_is_applied, sees=("clip", "step", "one-step"),
     ),
     Relation(
         "moving-statistics", "moving statistics follow each arch's batch with momentum 0.9",
         "one_step", _ONE_STEP,
         "An update is missing, made twice, of other batches, or has the momentum's complement.",
-        steps.moving_statistics_follow, sees=("moving", "step"),
+        steps.moving_statistics_follow, sees=("moving", "step", "one-step"),
     ),
     Relation(
         "drawn-as-served", "training uses the batches that its provider serves, in order",
         "drawn", ("train", "batches"),
         "Workers, prefetching or a resumed loader hand out other batches than declared.",
-        training.same_training, sees=("data", "determinism"),
+        training.same_training, sees=("data", "determinism", "order"),
+    ),
+    Relation(
+        "tau-of-changed-ranking", "tau follows from both rankings where they differ",
+        "shaken", ("train", "evaluate"),
+        "The ranking is compared with itself, or another correlation is logged as tau.",
+        ledger_metric.tau_of_changed_ranking, sees=("rank",),
     ),
     Relation(
         "constant-ranking", "tau is undefined where all archs score the same",
@@ -83,7 +89,7 @@ ALTERING: tuple[Relation, ...] = (
         "unknown-flow-masked", "unknown flow is masked and other flow is served as it is",
         "odd_served", ("batches",),
         "Middlebury's unknown flow (over 1e9) must be masked; large flow must not.",
-        data.eval_crop_is_centred, sees=("mask", "data"),
+        data.eval_crop_is_centred, sees=("mask", "data", "served"),
     ),
     Relation(
         "unknown-flow-unscored", "unknown flow does not enter the EPE",

@@ -24,7 +24,8 @@ def _repeat(name: str, how: str, tier: Tier = "quick") -> Relation:
         _EVAL,
         _REPEAT,
         evaluation.same_scores,
-        ("evaluation", "data", "metric", "recalibration", "determinism"),
+        ("evaluation", "data", "metric", "recalibration", "determinism")
+        + (() if name == "fresh" else ("repeat",)),
         tier,
     )
 
@@ -41,20 +42,20 @@ MEASURING: tuple[Relation, ...] = (
     Relation(
         "same-scores-prefix", "the first batches score the same with a larger K",
         "repeat_prefix", _EVAL, _REPEAT, evaluation.same_scores,
-        sees=("evaluation", "metric", "determinism"),
+        sees=("evaluation", "metric", "determinism", "repeat"),
     ),
     Relation(
         "eval-crop-centred", "evaluation serves the centre crop, the same in frames and flow",
         "served", ("batches",),
         "The pixels served are not the centre window of the files. Check H against W, BGR "
         "against RGB, u against v, and that the flow is cropped with the frames.",
-        data.eval_crop_is_centred, sees=("data",),
+        data.eval_crop_is_centred, sees=("data", "served"),
     ),
     Relation(
         "eval-order-fixed", "evaluation serves the split in a fixed order, each sample once",
         "served", ("batches",),
         "Evaluation must start from the first sample each time, never where it stopped before.",
-        data.eval_order_is_fixed, sees=("data",),
+        data.eval_order_is_fixed, sees=("data", "served"),
     ),
     Relation(
         "recal-batches-first",
@@ -62,19 +63,19 @@ MEASURING: tuple[Relation, ...] = (
         "served_recal",
         ("batches", "train", "save", "restore"),
         "Recalibration must see training frames, all R batches of them, from the start.",
-        data.recal_batches_are_the_first, sees=("data", "recalibration"),
+        data.recal_batches_are_the_first, sees=("data", "recalibration", "served"),
     ),
     Relation(
         "train-draws-declared", "training draws are as declared, new each epoch and per seed",
         "draws", ("batches",),
         "Epochs that repeat one order or one set of crops train on less data than they seem to.",
-        data.training_draws_are_declared, sees=("data", "determinism"),
+        data.training_draws_are_declared, sees=("data", "determinism", "served"),
     ),
     Relation(
         "eval-pure", "an evaluation changes no variable, statistic, counter or draw",
         "purity", ("state", "evaluate", "batches"),
         "Evaluation shares something with training: a provider, a generator, or BN statistics.",
-        evaluation.evaluation_changes_nothing, sees=("evaluation", "data", "determinism"),
+        evaluation.evaluation_changes_nothing, sees=("evaluation", "data", "determinism", "repeat"),
     ),
     Relation(
         "recal-batches-fixed", "recalibration uses the same batches everywhere",

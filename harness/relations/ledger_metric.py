@@ -3,6 +3,7 @@
 What compares two evaluations, or judges one, is shared with the watch.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from harness.evidence.records import EpochRecord, EvalRecord
 from harness.evidence.run import RunEvidence
-from harness.relations.base import Outcome, Violation, outcome
+from harness.relations.base import NotApplicableError, Outcome, Violation, outcome
 from harness.relations.ledger import MOST, NEGLIGIBLE, evaluations, finished_epochs
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "plateau_text",
     "recal_is_fixed",
     "tau_follows",
+    "tau_of_changed_ranking",
 ]
 
 PLATEAU = 3
@@ -195,6 +197,22 @@ def tau_follows(run: RunEvidence) -> Outcome:
             counted += row.kendall_tau_prev is not None
     figures = f"{counted} values recomputed, {len(rows) - counted} undefined with a reason"
     return outcome(violations[:MOST], len(rows), figures)
+
+
+def tau_of_changed_ranking(run: RunEvidence) -> Outcome:
+    """Require tau recomputed where a ranking differs from the one before.
+
+    Raises
+    ------
+    NotApplicableError
+        If no ranking differs: tau is then 1 whatever it is computed from.
+    """
+    pairs = itertools.pairwise(run.evals)
+    changed = [now for old, now in pairs if _tau_b(old.per_arch_epe, now.per_arch_epe) != 1.0]
+    if not changed:
+        msg = f"no ranking of {len(run.evals)} evaluations differs from the one before"
+        raise NotApplicableError(msg)
+    return tau_follows(run)
 
 
 def _tau_violation(row: EpochRecord, now: EvalRecord, old: EvalRecord | None) -> list[Violation]:

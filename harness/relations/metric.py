@@ -162,4 +162,5 @@ def constant_ranking_has_no_tau(evidence: ConstantRanking) -> Outcome:
             Violation("EPE of archs that predict zero flow", "equal", str(evidence.per_arch_epe))
         )
     figures = f"{len(evidence.per_arch_epe)} equal scores, no tau in {len(evidence.taus)} epochs"
-    return outcome(violations, min(len(evidence.taus) - 1, len(evidence.per_arch_epe)), figures)
+    pairs = min(len(evidence.taus), len(evidence.per_arch_epe)) - 1  # of epochs, and of archs
+    return outcome(violations, max(pairs, 0), figures)

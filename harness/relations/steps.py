@@ -72,7 +72,7 @@ def independent_loss(
 
 def loss_is_recomputed(evidence: OneStep) -> Outcome:
     """Require the training loss equal to one recomputed from the outputs by other code."""
-    batch, violations, worst = evidence.batch, [], 0.0
+    batch, violations, worst = evidence.batch, _nothing_to_tell(evidence), 0.0
     for position, window in enumerate(batch.windows):
         violations += first_pixel_differences(
             batch, position, window, evidence.decoded, evidence.flow_clip
@@ -96,6 +96,19 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
     return outcome(violations[:6], len(evidence.losses), figures)
 
 
+def _nothing_to_tell(evidence: OneStep) -> list[Violation]:
+    """Report a batch or outputs so uniform that a wrong loss could come out the same."""
+    violations = [
+        Violation(f"output {scale} of arch {arch}", "different values", "one value everywhere")
+        for arch, outputs in evidence.outputs.items()
+        for scale, output in enumerate(outputs)
+        if np.ptp(output) == 0
+    ]
+    if not evidence.batch.valid.any():
+        violations.append(Violation("batch of step 2", "valid pixels", "none"))
+    return violations
+
+
 def _gradients(evidence: OneStep) -> dict[str, NDArray[np.float64]]:
     """Return step 2's gradient from Adam's first moments."""
     old, new = evidence.first[0], evidence.second[0]
@@ -115,6 +128,11 @@ def update_is_adam(evidence: OneStep) -> Outcome:
     """Require step 2 to be one Adam step with the planned rate and the reported norm."""
     gradient, violations = _gradients(evidence), []
     found_norm = _norm(gradient)
+    if not (found_norm > 0 and evidence.lr > 0):
+        violations.append(
+            Violation("step 2", "a gradient and a learning rate above 0",
+                      f"norm {found_norm:.3g}, learning rate {evidence.lr:.3g}")
+        )  # fmt: skip
     if not math.isclose(found_norm, evidence.norm, rel_tol=_GRADIENT):
         violations.append(
             Violation("global norm of step 2", f"{found_norm:.6g}, of the gradient that Adam's "
@@ -150,7 +168,12 @@ def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     """Require the gradient to be the slope of the reported loss, by a central difference."""
     length, forth, back = evidence.nudged
     gradient = _gradients(evidence)
-    expected, slope = _norm(gradient), (forth - back) / (2 * length)
+    expected = _norm(gradient)
+    if not (expected > 0 and length > 0):
+        nothing = Violation("weights moved along the gradient", "a gradient and a way above 0",
+                            f"norm {expected:.3g}, {length:.3g} forth and back")  # fmt: skip
+        return outcome([nothing], len(gradient), "no slope")
+    slope = (forth - back) / (2 * length)
     violations = []
     if not math.isclose(slope, expected, rel_tol=_SLOPE):
         violations.append(
@@ -186,10 +209,12 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
     ``moving - 0.1 * (moving - batch)`` once per arch that runs the unit, in order, the
     batch's variance corrected by N / (N - 1) (TensorFlow's fused kernel).
     """
-    violations, worst = [], 0.0
+    violations, worst, moves = [], 0.0, False
     for name, start in evidence.moving.items():
         unit, kind = name.rsplit("/", 1)
         expected = np.asarray(start, np.float64)
+        if not any(unit in r.stats and unit in r.inputs for r in evidence.recalibrated):
+            violations.append(Violation(name, "an arch of the step that runs it", "none"))
         for recal in evidence.recalibrated:
             if unit in recal.stats and unit in recal.inputs:
                 count = recal.inputs[unit][0][..., 0].size
@@ -197,6 +222,7 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
                 batch = recal.stats[unit][index] * (count / (count - 1) if index else 1.0)
                 expected = expected - 0.1 * (expected - batch)
         found = evidence.moved[name]
+        moves = moves or not np.array_equal(expected, start)
         error = float(np.linalg.norm(found - expected)) / max(float(np.linalg.norm(expected)), 1e-6)
         worst = max(worst, error)
         if not error <= _LOSS:
@@ -204,6 +230,8 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
                 Violation(f"{name} after a step of three archs", f"{expected.flat[0]:.7g} (first)",
                           f"{np.asarray(found).flat[0]:.7g}, relative distance {error:.1e}")
             )  # fmt: skip
+    if evidence.moving and not moves:
+        violations.append(Violation("moving statistics", "batches with others", "the same in each"))
     figures = f"{len(evidence.moving)} statistics as three updates give, worst {worst:.1e}"
     return outcome(violations[:6], len(evidence.moving), figures)
 
@@ -245,6 +273,13 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
                 Violation(f"gradient of {name}", f"norm {_norm(expected):.6g}",
                           f"{ratio:.4g} times that, relative distance {distance:.2g}")
             )  # fmt: skip
+    whole = len(evidence.whole.losses)
+    for name, run in (("A, A | A, A | A", evidence.pieces), ("A, A | A, A | B", evidence.mixed)):
+        if not len(run.losses) == 3 * whole > 0:
+            violations.append(
+                Violation(f"micro-batches of {name}", f"3 times the {whole} of A, A, A, A, A",
+                          f"{len(run.losses)}")
+            )  # fmt: skip
     told = _distance(evidence.pieces.gradient, evidence.other.gradient)
     if told < 0.01:
         violations.append(Violation("samples A and B", "different gradients", f"{told:.1g} apart"))
@@ -255,7 +290,18 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
     """Require what is applied to be what the clip gave: its length bounded, its direction kept."""
     threshold, violations = evidence.threshold, []
     free, update, micro = evidence.whole, evidence.clipped_update, evidence.clipped_micro
-    expected = {n: g * threshold / _norm(free.gradient) for n, g in free.gradient.items()}
+    length = _norm(free.gradient)
+    if not 0 < threshold < length:
+        nothing = Violation("clip threshold", f"above 0 and below the norm {length:.6g}",
+                            f"{threshold:.6g}: nothing is clipped")  # fmt: skip
+        return outcome([nothing], len(free.gradient), "no clip")
+    for position, run, planned in (("update", update, 1), ("micro-step", micro, len(micro.losses))):
+        if not len(run.checks) == planned > 0:
+            violations.append(
+                Violation(f"checks of a step clipped per {position}", f"{planned}",
+                          f"{len(run.checks)}")
+            )  # fmt: skip
+    expected = {n: g * threshold / length for n, g in free.gradient.items()}
     distance = _distance(expected, update.gradient)
     if not distance <= _GRADIENT:
         violations.append(
@@ -270,7 +316,7 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
                       "of what the checks leave", f"norm {found:.6g}")
         )  # fmt: skip
     violations += _reported("update", update, threshold) + _reported("micro-step", micro, threshold)
-    figures = f"threshold {threshold:.4g} of {_norm(free.gradient):.4g}, applied as reported"
+    figures = f"threshold {threshold:.4g} of {length:.4g}, applied as reported"
     return outcome(violations[:6], len(update.checks) + len(micro.checks), figures)
 
 

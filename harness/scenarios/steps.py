@@ -154,7 +154,7 @@ def _nudged(
         system.restore(base)
         system.state(
             {
-                name: (start[name] + sign * length / norm * g).astype(np.float32)
+                name: (start[name] + sign * length / max(norm, 1e-12) * g).astype(np.float32)
                 for name, g in gradient.items()
             }
         )
@@ -176,7 +176,7 @@ def accumulation(book: Book) -> Accumulation:
     system.close()
     _copies(source, {**dict.fromkeys(ids, one), alone: two}, mix)
     whole = _first_step(book, same, micro=_BATCH)
-    threshold = _norm(whole.gradient) / 3
+    threshold = _norm(whole.gradient) / 3 or 1.0
     clipped = [
         _first_step(book, same, micro=_BATCH, position=position, clip=threshold)
         for position in ("update", "micro_step")
