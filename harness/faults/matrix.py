@@ -87,6 +87,8 @@ class Report:
             "faults": len(self.faults),
             "killed": self.killed,
             "false_alarms": self.false_alarms,
+            "clean_systems": len(self.clean),
+            "not_applicable": {r.task.id: dict(r.absent) for r in self.clean if r.absent},
             "seconds": round(self.seconds, 1),
             "relations_on_clean": sorted({i for r in self.clean for i in r.task.relations}),
             "results": [

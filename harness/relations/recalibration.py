@@ -16,6 +16,10 @@ _RELATIVE = 1e-5
 """Relative tolerance of a float32 statistic against its float64 recomputation: tight
 enough that a variance divided by N - 1 is caught below 100,000 inputs."""
 
+_FEW = 1e-3
+"""Over N, the tolerance below 100 inputs: normalising by few inputs amplifies rounding (1.3e-5
+was seen at N = 4), while dividing by N - 1 changes a variance by a thousand times as much."""
+
 
 def _population(
     inputs: tuple[NDArray[np.float32], ...],
@@ -41,15 +45,15 @@ def recal_statistics_are_exact(evidence: RecalPair) -> Outcome:
             ("mean", found_mean, mean, scale),
             ("variance", found_variance, variance, variance + np.finfo(np.float32).tiny),
         ):
-            error = np.abs(found - expected) / unit_scale
+            error, allowed = np.abs(found - expected) / unit_scale, max(_RELATIVE, _FEW / count)
             channels += error.size
             worst = max(worst, float(error.max()))
-            if not (error <= _RELATIVE).all():
+            if not (error <= allowed).all():
                 c = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
                 where = f"arch {recal.arch}, {unit}, {name} of channel {c} over N = {count}"
                 violations.append(
                     Violation(where, f"{expected[c]:.9g}", f"{found[c]:.9g} "
-                              f"(relative {error[c]:.1e}, allowed {_RELATIVE:g})")
+                              f"(relative {error[c]:.1e}, allowed {allowed:g})")
                 )  # fmt: skip
     missing = sorted(recal.stats.keys() - recal.inputs.keys())
     if missing:

@@ -149,7 +149,7 @@ def _nudged(
     base = str(book.folder / "one-step-middle")
     system.restore(base)
     level = float(np.mean(system.train(2, evaluate=False).losses))
-    length = 2e-3 * level / max(norm, 1e-12)
+    length = 2e-4 * level / max(norm, 1e-12)
     for sign in (1.0, -1.0):
         system.restore(base)
         system.state(
