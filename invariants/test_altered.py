@@ -15,6 +15,11 @@ def test_seeds_matter(gate: Gate) -> None:
     gate.check("seeds-matter")
 
 
+def test_the_pool_is_as_declared(gate: Gate) -> None:
+    """Six declared archs come first, then distinct ones that the seed draws."""
+    gate.check("pool-as-declared")
+
+
 @pytest.mark.parametrize("promise", ["unknown-flow-masked", "unknown-flow-unscored"])
 def test_unknown_flow_is_left_out(gate: Gate, promise: str) -> None:
     """Unknown flow is masked and does not enter the EPE; large flow is served whole."""

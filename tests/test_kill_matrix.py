@@ -44,7 +44,7 @@ def harness(*args: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("matrix") / "matrix.json"
-    done = harness("--json", str(path))
+    done = harness("--quick", "--json", str(path))
     assert path.exists(), done.stderr[-3000:]
     print(done.stdout)  # noqa: T201 -- shown with a failure: the readable table
     return {"exit": done.returncode, **json.loads(path.read_text())}
@@ -102,3 +102,20 @@ def test_wrong_input_is_one_plain_line(args: list[str], message: str) -> None:
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_slow_faults_are_caught_too(tmp_path: Path) -> None:
+    from harness.faults.catalog import FAULTS
+
+    names = [fault.id for fault in FAULTS.values() if fault.slow]
+    assert names
+    done = harness("--only", *names)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_promise_is_broken_by_some_fault() -> None:
+    from harness.faults.catalog import FAULTS
+
+    broken = {relation for fault in FAULTS.values() for relation in fault.expected}
+    assert sorted(set(RELATIONS) - broken) == []

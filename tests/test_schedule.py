@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from harness.training.schedule import (
     cosine_lr,
     expected_clip_checks,
-    implied_micro_batches,
     micro_batches,
 )
 
@@ -79,8 +78,3 @@ def test_known_plans_have_known_clip_checks(planned, micro_batch, per_micro_step
 def test_an_unknown_clip_position_is_an_error():
     with pytest.raises(ValueError, match="'micro_step' or 'update', got 'epoch'"):
         expected_clip_checks([5, 4], 2, position="epoch")
-
-
-@pytest.mark.parametrize(("checks", "steps", "implied"), [(150, 50, 1), (27, 3, 3), (15, 2, 2.5)])
-def test_a_count_of_checks_implies_micro_batches(checks, steps, implied):
-    assert implied_micro_batches(checks, steps) == implied

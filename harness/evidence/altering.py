@@ -7,7 +7,7 @@ from typing import Any
 from harness.evidence.bundles import Digests
 from harness.evidence.observations import Evaluation
 
-__all__ = ["ArchResponse", "Elsewhere", "Frozen", "Refusals", "Seeds", "SweptKnob"]
+__all__ = ["ArchResponse", "Elsewhere", "Frozen", "Pools", "Refusals", "Seeds", "SweptKnob"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,18 @@ class Seeds:
     kernels: Sequence[str]
     cycles: Sequence[tuple[str, ...]]
     other_cycles: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The default pool of nine archs, by the seed and by another one.
+
+    ``again`` is the same seed's pool asked for once more.
+    """
+
+    one: Sequence[str]
+    again: Sequence[str]
+    other: Sequence[str]
 
 
 @dataclass(frozen=True)

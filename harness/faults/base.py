@@ -30,6 +30,8 @@ class Fault:
         Ids of the relations that should catch it.
     touches : tuple of str
         Rooms whose relations it is run against besides (see ``Relation.sees``).
+    slow : bool
+        Whether ``harness faults --quick`` leaves it out: it takes a minute or more.
     """
 
     id: ClassVar[str] = ""
@@ -37,6 +39,7 @@ class Fault:
     citation: ClassVar[str] = ""
     expected: ClassVar[tuple[str, ...]] = ()
     touches: ClassVar[tuple[str, ...]] = ()
+    slow: ClassVar[bool] = False
 
     def apply(self, parts: Parts) -> Parts:
         """Return the builtin system's parts, broken."""

@@ -19,10 +19,11 @@ from harness.systems.parts import Parts
 
 __all__ = [
     "CorruptSampleReplaced", "CropsIgnoreEpoch", "CropsIgnoreIndex", "DecodeCachedByName",
-    "EvalCropsAtRandom", "EvalDrawsFromTraining", "EvalDropsRemainder", "EvalOrderAtRandom",
-    "EvalPadsWithFirst", "EvalResumesCursor", "ListedByCreation", "ListedByPathHash",
-    "OrderIgnoresEpoch", "OrderIgnoresSeed", "PrefetchSwapsBatches", "SplitRedrawnPerProcess",
-    "TrainListsValidation", "TrainRunsUnaugmented", "UnknownFlowCounted", "ValidationIsTraining",
+    "EpochsAllAlike", "EvalCropsAtRandom", "EvalDrawsFromTraining", "EvalDropsRemainder",
+    "EvalOrderAtRandom", "EvalPadsWithFirst", "EvalResumesCursor", "ListedByCreation",
+    "ListedByPathHash", "OrderIgnoresEpoch", "OrderIgnoresSeed", "PrefetchSwapsBatches",
+    "SplitRedrawnPerProcess", "TrainListsValidation", "TrainRunsUnaugmented",
+    "UnknownFlowCounted", "ValidationIsTraining",
 ]  # fmt: skip
 
 
@@ -211,6 +212,23 @@ class OrderIgnoresEpoch(Fault):
         return replaced(
             parts, "data", train_order=lambda n, *, epoch, **k: train_order(n, epoch=1, **k)
         )
+
+
+class EpochsAllAlike(Fault):
+    """Order and crops of every epoch are those of the first."""
+
+    id, family = "epochs-all-alike", "DATA"
+    citation = "Project-MONAI/MONAI#1068; cszn/KAIR#106"
+    expected = ("train-draws-declared", "ledger-draws-new")
+    touches = ("served",)
+
+    def apply(self, parts: Parts) -> Parts:
+        """Draw order and windows of epoch 1 always."""
+        return replaced(
+            parts, "data",
+            train_order=lambda n, *, epoch, **k: train_order(n, epoch=1, **k),
+            random=lambda frame, crop, *, epoch, **k: random_window(frame, crop, epoch=1, **k),
+        )  # fmt: skip
 
 
 class OrderIgnoresSeed(Fault):

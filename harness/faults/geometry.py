@@ -14,24 +14,10 @@ from harness.supernet.network import frames_to_input
 from harness.systems.parts import Parts
 
 __all__ = [
-    "CentreRoundsUp",
-    "EvalFlips",
-    "EvalInputUnnormalised",
-    "EvalLabelsClipped",
-    "FlowMissing",
-    "FlowNegated",
-    "FlowNotResized",
-    "FlowNotShifted",
-    "FlowUnitsDivided",
-    "FlowUpsideDown",
-    "FramesFlippedAlone",
-    "FramesOrderSwapped",
-    "FramesResized",
-    "HalfPixelCentres",
-    "HeightForWidth",
-    "RgbForBgr",
-    "TrainInputSwapsColours",
-    "UForV",
+    "CentreRoundsUp", "EvalFlips", "EvalInputUnnormalised", "EvalLabelsClipped", "FlowMissing",
+    "FlowNegated", "FlowNotResized", "FlowNotShifted", "FlowUnitsDivided", "FlowUpsideDown",
+    "FramesFlippedAlone", "FramesOrderSwapped", "FramesResized", "HalfPixelCentres",
+    "HeightForWidth", "RgbForBgr", "TrainInputSwapsColours", "UForV",
 ]  # fmt: skip
 
 

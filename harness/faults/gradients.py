@@ -13,34 +13,13 @@ from harness.training.clipping import clip
 from harness.training.schedule import cosine_lr, expected_clip_checks, micro_batches
 
 __all__ = [
-    "AccumulatorKept",
-    "AccumulatorOverwritten",
-    "AccumulatorUninitialised",
-    "BetaPowersFixed",
-    "ChecksCountFloor",
-    "ChecksOfOldPosition",
-    "ClipByValue",
-    "ClipEachVariable",
-    "ClipNeverApplied",
-    "ClipOnScaled",
-    "ClipReportedOnly",
-    "DivisorFixed",
-    "ExtraStep",
-    "LastLayerFrozen",
-    "LastPieceTwice",
-    "LossDetached",
-    "LossLastScaleOnly",
-    "LossWithoutDecay",
-    "MeanOfMeans",
-    "NormOfNorms",
-    "PartialPieceDropped",
-    "PositionIgnored",
-    "RateFixedInGraph",
-    "ScheduleByMicroSteps",
-    "ScheduleNeverEnds",
-    "SumForMean",
-    "UpdateNotApplied",
-    "UpdateWithoutMoments",
+    "AccumulatorKept", "AccumulatorOverwritten", "AccumulatorUninitialised", "BetaPowersFixed",
+    "ChecksCountFloor", "ChecksOfOldPosition", "ClipByValue", "ClipEachVariable",
+    "ClipNeverApplied", "ClipOnScaled", "ClipReportedOnly", "DivisorFixed", "ExtraStep",
+    "LastLayerFrozen", "LastPieceTwice", "LossDetached", "LossLastScaleOnly",
+    "LossWithoutDecay", "MeanOfMeans", "NormOfNorms", "PartialPieceDropped", "PositionIgnored",
+    "RateFixedInGraph", "ScheduleByMicroSteps", "ScheduleNeverEnds", "SumForMean",
+    "UpdateNotApplied", "UpdateWithoutMoments",
 ]  # fmt: skip
 
 
@@ -199,7 +178,7 @@ class ClipEachVariable(_Clip):
 
     id = "clip-each-variable"
     citation = "tensorflow/tensorflow#29108; keras-team/keras#13575"
-    expected = ("clip-arithmetic-micro-step", "clip-applied")
+    expected = ("clip-arithmetic-micro-step", "clip-arithmetic-update", "clip-applied")
 
     def apply(self, parts: Parts) -> Parts:
         """Clip variable by variable."""
@@ -318,7 +297,7 @@ class ChecksOfOldPosition(_Clip):
 
     id = "closed-form-of-old-position"
     citation = "linenmin/MCUFlowNet commits 2ef204e and a8d2b29"
-    expected = ("clip-checks-planned-update",)
+    expected = ("clip-checks-planned-update", "clip-checks-planned-update-other-mode")
 
     def apply(self, parts: Parts) -> Parts:
         """Plan micro-steps always."""
@@ -335,7 +314,7 @@ class ChecksCountFloor(_Clip):
 
     id = "closed-form-floors"
     citation = "NVIDIA-NeMo/Automodel#2257 (floor division)"
-    expected = ("clip-checks-planned-micro-step",)
+    expected = ("clip-checks-planned-micro-step", "clip-checks-planned-micro-step-other-mode")
 
     def apply(self, parts: Parts) -> Parts:
         """Floor."""

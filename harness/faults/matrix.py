@@ -18,7 +18,9 @@ from harness.errors import InputError
 from harness.relations import RELATIONS
 from harness.systems.spec import load_object
 
-__all__ = ["CLEAN", "Report", "Result", "Task", "Worker", "plan_clean", "plan_fault", "run_matrix"]
+__all__ = [
+    "CLEAN", "Report", "Result", "Task", "Worker", "plan_clean", "plan_fault", "run_matrix",
+]  # fmt: skip
 
 CLEAN = "clean system"
 

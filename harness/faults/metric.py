@@ -15,24 +15,11 @@ from harness.supernet.epe import mean_epe, sample_epe
 from harness.systems.parts import Parts
 
 __all__ = [
-    "BatchMeansAveraged",
-    "BestIsLatest",
-    "ChecksFabricated",
-    "EpeBroadcast",
-    "EpeCountsUnknown",
-    "EpeHalfPrecision",
-    "EpePixelWeighted",
-    "EvalLogsLastBatch",
-    "LastResidualOnly",
-    "LossFabricated",
-    "MeanNeverReset",
-    "MetricBlank",
-    "MetricScaledByPath",
-    "RankAgainstItself",
-    "RowOfEarlierEvaluation",
-    "SpearmanForKendall",
-    "TauOfConstant",
-    "TrainEvalOnOtherBatches",
+    "BatchMeansAveraged", "BestIsLatest", "ChecksFabricated", "EpeBroadcast",
+    "EpeCountsUnknown", "EpeHalfPrecision", "EpePixelWeighted", "EvalLogsLastBatch",
+    "LastResidualOnly", "LossFabricated", "MeanNeverReset", "MetricBlank", "MetricScaledByPath",
+    "RankAgainstItself", "RowOfEarlierEvaluation", "ScoreDependsOnCount", "SpearmanForKendall",
+    "TauNegated", "TauOfConstant", "TrainEvalOnOtherBatches",
 ]  # fmt: skip
 
 
@@ -175,6 +162,34 @@ class EvalLogsLastBatch(_Metric):
         return replaced(parts, "evaluation", mean=lambda samples: mean_epe(list(samples)[-1:]))
 
 
+class ScoreDependsOnCount(_Metric):
+    """The score of a sample depends on how many batches there are."""
+
+    id = "score-depends-on-count"
+    citation = (
+        "roboflow/rf-detr#1507; google/uncertainty-baselines#303 (metric moves with the split)"
+    )
+    expected = ("same-scores-prefix", "metric-recomputed")
+
+    def wrap(self, system: Any) -> Any:
+        """Scale the EPE by the number of batches."""
+
+        def change(inner: Any) -> None:
+            evaluator = inner.session.evaluator
+            evaluate = evaluator.evaluate
+
+            def counted(weights: Any, protocol: Any, **kwargs: Any) -> Any:
+                factor = 1 + 1e-3 * len(protocol.eval_batches)
+                evaluator.parts = dataclasses.replace(
+                    evaluator.parts, epe=lambda *arrays: factor * sample_epe(*arrays)
+                )
+                return evaluate(weights, protocol, **kwargs)
+
+            evaluator.evaluate = counted
+
+        return after_open(system, change)
+
+
 class MetricScaledByPath(_Metric):
     """The metric's unit is guessed from the experiment's name."""
 
@@ -259,6 +274,23 @@ class RankAgainstItself(_Rank):
     def apply(self, parts: Parts) -> Parts:
         """Ignore the previous scores."""
         return self._ranked(parts, lambda scores, previous: kendall_tau(scores, scores))
+
+
+class TauNegated(_Rank):
+    """Concordant and discordant pairs are exchanged."""
+
+    id = "tau-negated"
+    citation = "thisancog/statistics.js#4 (tau from wrong pair counts)"
+    expected = ("ledger-tau", "tau-of-changed-ranking")
+
+    def apply(self, parts: Parts) -> Parts:
+        """Change the sign."""
+
+        def rank(scores: Any, previous: Any) -> Any:
+            tau, reason = kendall_tau(scores, previous)
+            return (None if tau is None else -tau), reason
+
+        return self._ranked(parts, rank)
 
 
 class SpearmanForKendall(_Rank):

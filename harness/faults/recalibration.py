@@ -12,23 +12,11 @@ from harness.faults.hooks import after_open, gradient_hook
 from harness.systems.parts import Parts
 
 __all__ = [
-    "EvalByBatchStatistics",
-    "EvalByMovingStatistics",
-    "EvalUpdatesStatistics",
-    "FlowCentredOverBatch",
-    "MomentumInverted",
-    "MovingNeverUpdated",
-    "RecalBlendsPast",
-    "RecalCarriesOver",
-    "RecalCorrectsVariance",
-    "RecalHashIgnoresPixels",
-    "RecalKeepsLastBatch",
-    "RecalNeverUpdates",
-    "RecalOnRandomBatches",
-    "RecalOnValidation",
-    "RecalOneBatchOnly",
-    "RecalWeighsBatchesAlike",
-    "StatisticsUpdatedTwice",
+    "EvalByBatchStatistics", "EvalByMovingStatistics", "EvalUpdatesStatistics",
+    "FlowCentredOverBatch", "MomentumInverted", "MovingNeverUpdated", "RecalBlendsPast",
+    "RecalCarriesOver", "RecalCorrectsVariance", "RecalHashIgnoresPixels",
+    "RecalKeepsLastBatch", "RecalNeverUpdates", "RecalOnRandomBatches", "RecalOnValidation",
+    "RecalOneBatchOnly", "RecalWeighsBatchesAlike", "StatisticsUpdatedTwice",
 ]  # fmt: skip
 
 
@@ -42,7 +30,7 @@ class RecalNeverUpdates(_Recal):
 
     id = "recal-never-updates"
     citation = "linenmin/MCUFlowNet commit 485b348 (UPDATE_OPS never fetched)"
-    expected = ("recal-statistics-exact", "recal-effective")
+    expected = ("recal-statistics-exact", "recal-effective", "ledger-metric-alive")
 
     def apply(self, parts: Parts) -> Parts:
         """Give the initial statistics."""
@@ -176,7 +164,7 @@ class RecalOnRandomBatches(_Recal):
 
     id = "recal-random-batches"
     citation = "CanyonWind/Single-Path-One-Shot-NAS-MXNet#4"
-    expected = ("recal-batches-fixed",)
+    expected = ("recal-batches-fixed", "ledger-eval-batches-fixed")
 
     def wrap(self, system: Any) -> Any:
         """Draw by a counter."""

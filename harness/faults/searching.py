@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from harness.evaluation.ranking import build_pool
 from harness.faults.base import Fault, overriding, replaced
 from harness.faults.hooks import after_open
 from harness.streams import integer
@@ -14,7 +15,7 @@ from harness.training.fairness import fair_cycle
 __all__ = [
     "ArchIgnoredInEval", "ArchIgnoredInTraining", "CodesShifted", "CountsFabricated",
     "CyclesIgnoreEpoch", "CyclesIgnoreSeed", "DrawsUnfair", "LastOptionClamped",
-    "OneCycleForever",
+    "OneCycleForever", "PoolIgnoresSeed",
 ]  # fmt: skip
 
 
@@ -88,6 +89,26 @@ class ArchIgnoredInTraining(Fault):
             zeros = tf.zeros([9], tf.int32)
             inner.trainer._step._functions = overriding(
                 functions, gradient=lambda _, code, *rest: functions.gradient(zeros, *rest)
+            )
+
+        return after_open(system, change)
+
+
+class PoolIgnoresSeed(Fault):
+    """The pool is drawn by a default seed, whatever is configured."""
+
+    id, family = "pool-ignores-seed", "NAS"
+    citation = "tensorflow/tensorflow#22871 (a seed that is not consumed on this path)"
+    expected = ("pool-as-declared",)
+
+    def wrap(self, system: Any) -> Any:
+        """Draw with seed 0."""
+
+        def change(inner: Any) -> None:
+            fixed, size = inner.session.fixed, inner.session.config.eval.eval_pool_size
+            protocol = fixed.protocol
+            fixed.protocol = lambda epoch, pool=None: protocol(
+                epoch, pool=pool or build_pool(seed=0, size=size)
             )
 
         return after_open(system, change)

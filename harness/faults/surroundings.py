@@ -3,7 +3,7 @@
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,20 +16,10 @@ from harness.training.fairness import fair_cycle
 from harness.training.finite import NonFiniteError
 
 __all__ = [
-    "CycleByHashSeed",
-    "FlowClipIgnored",
-    "FrozenByPath",
-    "FrozenFirstBatchOnly",
-    "InitialWeightsByClock",
-    "IterationsKeptAfterEval",
-    "NanCountsAsZero",
-    "NanIgnored",
-    "NanStopsUnnamed",
-    "NoiseInMetric",
-    "ObserverSteersTraining",
-    "OrderOfPoolMatters",
-    "ScoreByClock",
-    "SecondConstructionDiffers",
+    "CycleByHashSeed", "EvalClipIgnored", "EverySkeletonByClock", "FlowClipIgnored",
+    "FrozenByPath", "FrozenFirstBatchOnly", "InitialWeightsByClock", "IterationsKeptAfterEval",
+    "NanCountsAsZero", "NanIgnored", "NanInStatistics", "NanStopsUnnamed", "NoiseInMetric",
+    "ObserverSteersTraining", "OrderOfPoolMatters", "ScoreByClock", "SecondConstructionDiffers",
 ]  # fmt: skip
 
 
@@ -87,8 +77,8 @@ class InitialWeightsByClock(Fault):
 
     id, family = "weights-by-clock", "DETERM"
     citation = "tensorflow/tensorflow#29101; tensorflow/tensorflow#9230"
-    expected = ("seeds-matter", "same-run-elsewhere")
-    touches = ("repeat",)
+    expected: ClassVar[tuple[str, ...]] = ("seeds-matter", "same-run-elsewhere")
+    touches: ClassVar[tuple[str, ...]] = ("repeat",)
 
     def wrap(self, system: Any) -> Any:
         """Nudge the first kernel."""
@@ -98,6 +88,14 @@ class InitialWeightsByClock(Fault):
             kernel.assign(kernel * (1 + 1e-6 * (time.perf_counter_ns() % 997)))
 
         return after_open(system, change)
+
+
+class EverySkeletonByClock(InitialWeightsByClock):
+    """The same, seen in each of the three skeletons."""
+
+    id = "weights-by-clock-everywhere"
+    expected = ("same-scores-full", "same-scores-bilinear", "same-scores-decoupled")
+    touches, slow = (), True
 
 
 class OrderOfPoolMatters(Fault):
@@ -268,6 +266,27 @@ class NanCountsAsZero(_Nan):
         return after_open(system, change)
 
 
+class NanInStatistics(_Nan):
+    """A moving statistic becomes NaN where no guard looks."""
+
+    id = "nan-in-statistics"
+    citation = "epfLLM/Megatron-LLM#33 (a detector that is active elsewhere)"
+    expected = ("all-finite",)
+
+    def wrap(self, system: Any) -> Any:
+        """Spoil a statistic once training has ended."""
+
+        def train(inner: Any, *args: Any, **kwargs: Any) -> Any:
+            found = inner.train(*args, **kwargs)
+            if inner.trainer.progress.epoch < 2:
+                return found
+            mean, _ = next(iter(inner.session.model.moving.values()))
+            mean.assign(mean * float("nan"))
+            return found
+
+        return overriding(system, train=train)
+
+
 class FrozenByPath(Fault):
     """A frozen artifact is cached by its path and goes stale."""
 
@@ -326,6 +345,23 @@ class FlowClipIgnored(Fault):
 
         def opened(inner: Any, config: Any) -> None:
             inner.open({**config, "data": {**config["data"], "flow_clip": None}})
+
+        return overriding(system, open=opened)
+
+
+class EvalClipIgnored(Fault):
+    """eval.flow_clip is a knob that changes nothing."""
+
+    id, family = "eval-clip-ignored", "CONFIG"
+    citation = "thtrieu/darkflow#204 (a key of the configuration without effect)"
+    expected = ("knobs-alive",)
+    slow = True
+
+    def wrap(self, system: Any) -> Any:
+        """Open without it."""
+
+        def opened(inner: Any, config: Any) -> None:
+            inner.open({**config, "eval": {**config["eval"], "flow_clip": None}})
 
         return overriding(system, open=opened)
 

@@ -7,6 +7,7 @@ from harness.evidence.altering import (
     ArchResponse,
     Elsewhere,
     Frozen,
+    Pools,
     Refusals,
     Seeds,
     SweptKnob,
@@ -22,6 +23,7 @@ __all__ = [
     "frozen_scores_are_the_files",
     "knobs_are_alive",
     "place_does_not_matter",
+    "pool_is_declared",
     "seeds_matter",
 ]
 
@@ -70,6 +72,33 @@ def seeds_matter(evidence: Seeds) -> Outcome:
         violations.append(Violation("fair cycles with another seed", "others", "the same"))
     figures = f"{len(evidence.kernels)} kernels and {len(evidence.cycles)} fair cycles differ"
     return outcome(violations[:6], min(len(evidence.kernels), len(evidence.cycles)), figures)
+
+
+def pool_is_declared(evidence: Pools) -> Outcome:
+    """Require the six declared archs, then distinct ones that the seed draws."""
+    declared = [
+        "".join(str(code(i) % 3) for i in range(9))
+        for code in (
+            lambda _: 0, lambda _: 1, lambda _: 2, lambda i: i, lambda i: 2 - i, lambda i: i + 1,
+        )
+    ]  # fmt: skip
+    violations = []
+    for name, pool in (("", evidence.one), (" with another seed", evidence.other)):
+        violations += [
+            Violation(f"arch {index} of the pool{name}", want, got)
+            for index, (want, got) in enumerate(zip(declared, pool, strict=False))
+            if want != got
+        ]
+        if len(pool) != 9 or len(set(pool)) != len(pool):
+            distinct = f"{len(pool)}, {len(set(pool))} of them distinct"
+            violations.append(Violation(f"archs of the pool{name}", "9 distinct", distinct))
+    if list(evidence.one) != list(evidence.again):
+        violations.append(Violation("pool asked for again", "the same archs", "others"))
+    drawn, other = list(evidence.one)[6:], list(evidence.other)[6:]
+    if drawn == other:
+        violations.append(Violation("drawn archs with another seed", f"not {drawn}", str(other)))
+    figures = f"6 declared and {len(drawn)} drawn archs, others with another seed"
+    return outcome(violations[:6], len(evidence.one), figures)
 
 
 def bad_input_is_refused(evidence: Refusals) -> Outcome:

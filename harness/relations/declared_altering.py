@@ -86,6 +86,12 @@ ALTERING: tuple[Relation, ...] = (
         altered.seeds_matter, sees=("determinism", "fairness", "config"),
     ),
     Relation(
+        "pool-as-declared", "the pool is the declared archs, then distinct ones from the seed",
+        "pools", ("evaluate",),
+        "Scores of different archs are compared as if they were those of one pool.",
+        altered.pool_is_declared, sees=("arch",),
+    ),
+    Relation(
         "unknown-flow-masked", "unknown flow is masked and other flow is served as it is",
         "odd_served", ("batches",),
         "Middlebury's unknown flow (over 1e9) must be masked; large flow must not.",

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from harness.evidence.altering import ArchResponse, Elsewhere, Frozen, Refusals, Seeds
+from harness.evidence.altering import ArchResponse, Elsewhere, Frozen, Pools, Refusals, Seeds
 from harness.evidence.bundles import Recomputation, Served
 from harness.evidence.observations import ServedBatch
 from harness.fc2.batch import Batch, content_digest
@@ -32,6 +32,7 @@ __all__ = [
     "nan_score",
     "odd_recomputation",
     "odd_served",
+    "pools",
     "seeds",
 ]
 
@@ -75,6 +76,17 @@ def seeds(book: Book) -> Seeds:
         one, again, other, [name for name in kernels if name not in moments],
         [s.archs for s in book.trained.first.steps], [s.archs for s in run.steps],
     )  # fmt: skip
+
+
+def pools(book: Book) -> Pools:
+    """Evaluate a default pool of nine archs, twice, and with another seed."""
+    seed, found = book.config["runtime"]["seed"], []
+    few = {"eval_pool_size": 9, "eval_batches_per_arch": 1, "bn_recal_batches": 1, "batch_size": 2}
+    for value in (seed, seed, seed + 1):
+        system = book.open(runtime={"seed": value}, eval=few)
+        found.append(system.evaluate().archs)
+        system.close()
+    return Pools(*found)
 
 
 def odd_served(book: Book) -> Served:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["cosine_lr", "expected_clip_checks", "implied_micro_batches", "micro_batches"]
+__all__ = ["cosine_lr", "expected_clip_checks", "micro_batches"]
 
 _ARCHS_PER_STEP = 3
 
@@ -48,8 +48,3 @@ def expected_clip_checks(planned_sizes: Sequence[int], micro_batch: int, *, posi
         return _ARCHS_PER_STEP * sum(-(-size // micro_batch) for size in planned_sizes)
     msg = f"clip position is 'micro_step' or 'update', got {position!r}"
     raise ValueError(msg)
-
-
-def implied_micro_batches(clip_checks: int, steps: int) -> float:
-    """Return the ceil(batch / micro-batch) that a count of clip checks implies."""
-    return clip_checks / (_ARCHS_PER_STEP * steps)
