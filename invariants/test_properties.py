@@ -43,8 +43,10 @@ def test_centre_window_for_all_parities(gate: Gate) -> None:
         "centre-window", "centre crops for all parities", drawn("frame and crop sizes")
     ):
         check()
-        with pytest.raises(ValueError, match="does not fit"):
-            center((4, 5), (5, 4))
+        for crop in ((5, 4), (4, 6), (0, 5), (4, 0), (-1, 2)):
+            with pytest.raises(ValueError, match="does not fit"):
+                center((4, 5), crop)
+        assert center((4, 5), (1, 1)) == center((4, 5), (1, 1))
 
 
 def test_random_windows_reach_every_place(gate: Gate) -> None:
@@ -99,6 +101,9 @@ def test_planned_clip_checks_match_a_walk_through_the_epoch(gate: Gate) -> None:
         assert parts.expected_checks(sizes, micro, position="micro_step") == walked
         assert parts.expected_checks(sizes, micro, position="update") == len(sizes)
         assert 3 * sum(math.ceil(s / micro) for s in sizes) == walked
+        for wrong in ("epoch", "zzz"):
+            with pytest.raises(ValueError, match=wrong):
+                parts.expected_checks(sizes, micro, position=wrong)
 
     with gate.property(
         "clip-plan", "planned clip checks in both modes", drawn("plans, uneven too")
@@ -168,6 +173,10 @@ def test_recalibration_pools_any_partition(gate: Gate) -> None:
 
     with gate.property("recal-pooling", "recalibration pools uneven batches", drawn("partitions")):
         check()
+        batch = {"u": (np.zeros(1), np.ones(1))}
+        for batches, sizes in (([], []), ([batch], [1, 1]), ([batch, batch], [1])):
+            with pytest.raises(ValueError, match="as many sizes as batches"):
+                pool(batches, sizes)
 
 
 def test_each_sample_weighs_the_same(gate: Gate) -> None:
@@ -189,9 +198,17 @@ def test_each_sample_weighs_the_same(gate: Gate) -> None:
         np.testing.assert_allclose(samples, expected, rtol=1e-6)
         assert parts.mean(list(samples)) == parts.mean(list(reversed(samples)))
         assert parts.mean(list(samples)) == parts.mean(list(parts.epe(flow, label, valid)))
+        for misfit in (
+            (flow, label[:, 1:], valid), (flow[:, 1:], label, valid), (flow, label, valid[:, 1:]),
+            (flow[..., :1], label[..., :1], valid), (flow, label, np.zeros_like(valid)),
+        ):  # fmt: skip
+            with pytest.raises(ValueError, match=r"shape|valid pixel"):
+                parts.epe(*misfit)
 
     with gate.property("sample-weights", "every sample weighs the same, any K", drawn("splits")):
         check()
+        with pytest.raises(ValueError, match="no samples"):
+            parts.mean([])
 
 
 def test_rank_agrees_with_counting_pairs(gate: Gate) -> None:
@@ -231,6 +248,9 @@ def test_learning_rate_follows_the_plan(gate: Gate) -> None:
         rates = [schedule(base, step, total) for step in range(total)]
         expected = [base * 0.5 * (1 + math.cos(math.pi * s / total)) for s in range(total)]
         assert rates == pytest.approx(expected, rel=1e-12)
+        for wrong in (-1, total, total + 1):
+            with pytest.raises(ValueError, match="planned steps"):
+                schedule(base, wrong, total)
         assert all(a > b > 0 for a, b in itertools.pairwise(rates))
 
     with gate.property("learning-rate", "the cosine follows the planned steps", drawn("plans")):

@@ -18,6 +18,7 @@ __all__ = [
     "first_pixel_differences",
     "recal_batches_are_the_first",
     "training_draws_are_declared",
+    "unknown_flow_is_masked",
 ]
 
 Decoded = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
@@ -53,6 +54,17 @@ def eval_crop_is_centred(evidence: Served) -> Outcome:
     crop = f"{evidence.crop[0]}x{evidence.crop[1]}"
     figures = f"{seen} samples, crop {crop}, equal to an independent decode"
     return outcome(violations[:6], seen, figures)
+
+
+def unknown_flow_is_masked(evidence: Served) -> Outcome:
+    """Require the centre window of samples of which some pixels have no known flow."""
+    found = eval_crop_is_centred(evidence)
+    unknown = sum(int(batch.valid.size - batch.valid.sum()) for batch in evidence.batches)
+    raw = sum(int((np.abs(flow) > _UNKNOWN).any()) for _, flow in evidence.decoded.values())
+    if raw == 0:
+        nothing = Violation("evidence", "a sample with unknown flow", "none: nothing to mask")
+        return Outcome((*found.violations, nothing), found.figures)
+    return Outcome(found.violations, f"{unknown} unknown pixels masked; {found.figures}")
 
 
 def first_pixel_differences(

@@ -95,13 +95,13 @@ ALTERING: tuple[Relation, ...] = (
         "unknown-flow-masked", "unknown flow is masked and other flow is served as it is",
         "odd_served", ("batches",),
         "Middlebury's unknown flow (over 1e9) must be masked; large flow must not.",
-        data.eval_crop_is_centred, sees=("mask", "data", "served"),
+        data.unknown_flow_is_masked, sees=("mask", "data", "served"),
     ),
     Relation(
         "unknown-flow-unscored", "unknown flow does not enter the EPE",
         "odd_recomputation", ("batches", "evaluate", "predict"),
         "The EPE averages over pixels without a label, or leaves out pixels that have one.",
-        metric.metric_is_recomputed, sees=("mask", "metric"),
+        metric.unknown_flow_is_unscored, sees=("mask", "metric"),
     ),
     Relation(
         "bad-files-named", "a bad file stops the run and is named",

@@ -207,8 +207,11 @@ def tau_of_changed_ranking(run: RunEvidence) -> Outcome:
     NotApplicableError
         If no ranking differs: tau is then 1 whatever it is computed from.
     """
-    pairs = itertools.pairwise(run.evals)
-    changed = [now for old, now in pairs if _tau_b(old.per_arch_epe, now.per_arch_epe) != 1.0]
+    changed = [
+        now
+        for old, now in itertools.pairwise(run.evals)
+        if not _why_undefined(now, old) and _tau_b(old.per_arch_epe, now.per_arch_epe) != 1.0
+    ]
     if not changed:
         msg = f"no ranking of {len(run.evals)} evaluations differs from the one before"
         raise NotApplicableError(msg)

@@ -19,6 +19,7 @@ __all__ = [
     "metric_is_alive",
     "metric_is_recomputed",
     "resize_legacy_bilinear",
+    "unknown_flow_is_unscored",
 ]
 
 _RELATIVE = 1e-5
@@ -107,6 +108,15 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
     seen = sum(len(samples) for samples in per_arch.values())
     figures = f"{len(per_arch)} archs, {seen} sample scores, worst relative error {worst:.1e}"
     return outcome(violations[:6], seen, figures)
+
+
+def unknown_flow_is_unscored(evidence: Recomputation) -> Outcome:
+    """Require the recomputed EPE for samples of which some pixels are not valid."""
+    found = metric_is_recomputed(evidence)
+    if all(bool(np.all(valid)) for *_, valid, _ in evidence.rows):
+        nothing = Violation("evidence", "a pixel without a label", "none: nothing to leave out")
+        return Outcome((*found.violations, nothing), found.figures)
+    return found
 
 
 def metric_is_alive(evidence: Response) -> Outcome:

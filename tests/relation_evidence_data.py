@@ -1,0 +1,228 @@
+"""Evidence about what is served: 7 x 10 frames, crop 4 x 6, batches of 2, 2 and 1."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from harness.evidence.bundles import Served, TrainingDraws
+from harness.evidence.observations import ServedBatch
+from harness.relations import data
+
+RNG = np.random.default_rng(8)
+IDS = ("a/0", "a/1", "b/2", "b/3", "c/4")
+
+
+def decode():
+    flow = RNG.normal(0, 6, (7, 10, 2)).astype(np.float32)
+    flow[2, 3] = 2e9
+    return RNG.integers(0, 256, (7, 10, 6), np.uint8), flow
+
+
+DECODED = {sample: decode() for sample in IDS}
+
+
+def serve(ids, corners, digest):
+    windows = tuple((top, left, 4, 6) for top, left in corners)
+    cut = [
+        tuple(array[t : t + h, w : w + v] for array in DECODED[sample])
+        for sample, (t, w, h, v) in zip(ids, windows, strict=True)
+    ]
+    frames, raw = (np.stack(arrays) for arrays in zip(*cut, strict=True))
+    valid = (np.abs(raw) <= 1e9).all(axis=-1)
+    flow = np.clip(np.where(valid[..., None], raw, np.float32(0)), -8, 8)
+    return ServedBatch(ids, windows, frames, flow, valid, 8.0, digest)
+
+
+def serve_all(order, corners, name):
+    sizes = [slice(0, 2), slice(2, 4), slice(4, 5)]
+    ids = tuple(IDS[i] for i in order)
+    return tuple(serve(ids[s], corners[s], f"{name}{i}") for i, s in enumerate(sizes))
+
+
+def first(batches, **changes):
+    return (replace(batches[0], **changes), *batches[1:])
+
+
+EVALUATED = serve_all(range(5), [(1, 2)] * 5, "eval")
+SERVED = Served((4, 6), 2, 8.0, 3, IDS, EVALUATED, EVALUATED, DECODED)
+BEGUN = serve_all((3, 0, 4, 1, 2), [(0, 0), (3, 4), (1, 2), (0, 1), (2, 2)], "one")
+LATER = serve_all((1, 2, 0, 3, 4), [(1, 0), (3, 4), (0, 2), (2, 1), (2, 2)], "two")
+OTHER = serve_all((0, 2, 1, 4, 3), [(2, 0), (3, 1), (0, 0), (2, 4), (1, 2)], "three")
+DRAWS = TrainingDraws(True, True, 8.0, IDS, (2, 2, 1), BEGUN, BEGUN, LATER, OTHER, DECODED)
+
+
+def changed_pixel(array):
+    out = np.array(array)
+    out[0, 1, 2] = ~out[0, 1, 2] if out.dtype != np.float32 else out[0, 1, 2] + 1
+    return out
+
+
+def swapped_frames(batch):
+    return np.concatenate([batch.frames[..., 3:], batch.frames[..., :3]], axis=-1)
+
+
+def clipped(*ids):
+    """Clip the flow of the centre windows without looking at what is unknown."""
+    return np.stack([np.clip(DECODED[sample][1][1:5, 2:8], -8, 8) for sample in ids])
+
+
+def small(flow):
+    """Take every flow within 7 px for known, and all other for unknown."""
+    return (np.abs(flow) < 7).all(axis=-1)
+
+
+CENTRE = {
+    "another window": (
+        replace(SERVED, batches=serve_all(range(5), [(1, 2)] * 4 + [(2, 1)], "eval")),
+        r"eval sample c/4, window \(top, left, height, width\): expected \(1, 2, 4, 6\), "
+        r"found \(2, 1, 4, 6\)",
+    ),
+    "a flow cropped elsewhere": (
+        replace(SERVED, batches=first(EVALUATED, flow=serve(IDS[:2], [(2, 1)] * 2, "").flow)),
+        r"sample a/0, flow, at \(0, 0, 0\): expected .* differ\)",
+    ),
+    "frames swapped": (
+        replace(SERVED, batches=first(EVALUATED, frames=swapped_frames(EVALUATED[0]))),
+        r"sample a/0, img_0 \(BGR\), at",
+    ),
+    "RGB": (
+        replace(SERVED, batches=first(EVALUATED, frames=EVALUATED[0].frames[..., ::-1])),
+        r"sample a/0, img_0 \(BGR\), at",
+    ),
+    "u and v swapped": (
+        replace(SERVED, batches=first(EVALUATED, flow=EVALUATED[0].flow[..., ::-1])),
+        r"sample a/0, flow, at",
+    ),
+    "a pixel of frame 2": (
+        replace(SERVED, batches=first(EVALUATED, frames=changed_pixel(EVALUATED[0].frames))),
+        r"sample a/0, img_1 \(BGR\), at \(1, 2, 0\)",
+    ),
+    "validity": (
+        replace(SERVED, batches=first(EVALUATED, valid=changed_pixel(EVALUATED[0].valid))),
+        r"sample a/0, valid, at \(1, 2\)",
+    ),
+    "unknown flow served as a label": (
+        replace(SERVED, batches=first(EVALUATED, flow=clipped("a/0", "a/1"))),
+        r"sample a/0, flow, at \(1, 1, 0\): expected 0\.0, found 8\.0",
+    ),
+    "large flow masked": (
+        replace(SERVED, batches=first(EVALUATED, valid=small(EVALUATED[0].flow))),
+        r"sample a/0, valid, at \(\d, \d\): expected True, found False",
+    ),
+    "a sample of another split": (
+        replace(SERVED, batches=first(EVALUATED, ids=("x/9", "a/1"))),
+        "eval sample: expected one of the split, found x/9",
+    ),
+    "labels not clipped as declared": (
+        replace(SERVED, flow_clip=None),
+        r"sample a/0, flow, at",
+    ),
+    "another size": (
+        replace(SERVED, batches=first(EVALUATED, flow=EVALUATED[0].flow[:, :, :5])),
+        r"sample a/0, flow: expected shape \(4, 6, 2\), found shape \(4, 5, 2\)",
+    ),
+}
+SHIFTED = serve_all((1, 2, 3, 4, 0), [(1, 2)] * 5, "other")
+ORDER = {
+    "another start": (
+        replace(SERVED, batches=SHIFTED, again=SHIFTED),
+        "eval position 0: expected a/0, found a/1",
+    ),
+    "moves on when asked again": (
+        replace(SERVED, again=SHIFTED),
+        "eval batch 0 served again: expected eval0, found other0",
+    ),
+    "a batch repeated": (
+        replace(SERVED, batches=(EVALUATED[0],) * 2, again=(EVALUATED[0],) * 2),
+        "eval batch digests: expected all distinct, found a batch is repeated",
+    ),
+    "more than the split": (
+        replace(SERVED, split=IDS[:3]),
+        "eval position 3: expected no sample, found b/3",
+    ),
+    "fewer than asked for": (
+        replace(SERVED, batches=EVALUATED[:2], again=EVALUATED[:2]),
+        "eval position 4: expected c/4, found no sample",
+    ),
+    "a partial batch before the last": (
+        replace(SERVED, batches=(EVALUATED[0], replace(EVALUATED[1], ids=("b/2",)))[::-1]),
+        r"eval batch sizes: expected 2 but for the last, found \[1\]",
+    ),
+}
+DRAWN = {
+    "a sample missing": (
+        replace(DRAWS, first=serve_all((3, 0, 4, 1, 1), [(0, 0), (3, 4)] * 2 + [(1, 1)], "one")),
+        r"full pass: expected each of 5 samples once, found 5 draws of 4 samples, missing \['b/2'",
+    ),
+    "a batch missing": (
+        replace(DRAWS, first=BEGUN[:2], first_again=BEGUN[:2]),
+        r"training batch sizes: expected \[2, 2, 1\], found \[2, 2\]",
+    ),
+    "ids of another split": (
+        replace(DRAWS, split=IDS[:4], full_pass=False),
+        "training ids: expected ids of the split",
+    ),
+    "other draws when served again": (
+        replace(DRAWS, first_again=LATER),
+        "epoch 1 served again: expected the same draws, found others",
+    ),
+    "epoch 2 repeats epoch 1": (
+        replace(DRAWS, second=BEGUN),
+        "draws of epoch 2: expected others than epoch 1, found the same",
+    ),
+    "the seed without effect": (
+        replace(DRAWS, other_seed=BEGUN),
+        "draws of another seed: expected others than epoch 1, found the same",
+    ),
+    "only crops differ in epoch 2": (
+        replace(DRAWS, second=serve_all((3, 0, 4, 1, 2), [(1, 1)] * 5, "two"), full_pass=False),
+        "order of epoch 2: expected another than epoch 1, found the same",
+    ),
+    "crops not random": (
+        replace(DRAWS, first=serve_all((3, 0, 4, 1, 2), [(1, 1)] * 5, "one")),
+        "random crops: expected several windows, found one",
+    ),
+    "a flow of another window": (
+        replace(DRAWS, first=first(BEGUN, flow=serve(("b/3", "a/0"), [(1, 1)] * 2, "").flow)),
+        "sample b/3, flow, at",
+    ),
+}
+FIRST_BATCHES = {
+    "validation frames": (
+        replace(SERVED, split=("t/0", "t/1", "t/2", "t/3", "t/4")),
+        "recalibration sample 0: expected t/0, found a/0",
+    ),
+    "fewer batches than asked": (
+        replace(SERVED, batches=EVALUATED[:2]),
+        "recalibration sample 4: expected c/4, found none",
+    ),
+    "another window": (CENTRE["another window"][0], "eval sample c/4, window"),
+}
+SHORTER = replace(SERVED, split=(*IDS, "d/5"), count=2, batches=EVALUATED[:2], again=EVALUATED[:2])
+CLEAN = {
+    data.recal_batches_are_the_first: [SERVED],
+    data.eval_crop_is_centred: [SERVED],
+    data.unknown_flow_is_masked: [SERVED],
+    data.eval_order_is_fixed: [SERVED, SHORTER],
+    data.training_draws_are_declared: [DRAWS],
+}
+EMPTY = {
+    data.recal_batches_are_the_first: replace(SERVED, batches=(), again=(), split=()),
+    data.eval_crop_is_centred: replace(SERVED, batches=(), again=()),
+    data.unknown_flow_is_masked: replace(SERVED, batches=(), again=()),
+    data.eval_order_is_fixed: replace(SERVED, batches=(), again=()),
+    data.training_draws_are_declared: TrainingDraws(False, False, None, (), (), (), (), (), (), {}),
+}
+CORRUPTED = {
+    data.recal_batches_are_the_first: FIRST_BATCHES,
+    data.eval_crop_is_centred: CENTRE,
+    data.unknown_flow_is_masked: CENTRE,
+    data.eval_order_is_fixed: ORDER,
+    data.training_draws_are_declared: DRAWN,
+}
+KNOWN = {sample: (frames, np.clip(flow, -50, 50)) for sample, (frames, flow) in DECODED.items()}
+NOTHING_TO_TELL = {
+    data.unknown_flow_is_masked: {
+        "no unknown flow": (replace(SERVED, decoded=KNOWN), "found none: nothing to mask"),
+    },
+}

@@ -1,0 +1,287 @@
+"""Evidence about scores: three archs and five samples; residuals of three sizes."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from harness.evidence.bundles import (
+    ConstantRanking,
+    Oracle,
+    Purity,
+    Recomputation,
+    Repeat,
+    Response,
+)
+from harness.evidence.observations import Evaluation
+from harness.evidence.run import run_evidence
+from harness.relations import evaluation, ledger_metric, metric
+from tests.synthetic_run import make_records
+
+RNG = np.random.default_rng(8)
+ARCHS = ("000000000", "111111111", "012012012")
+PER_SAMPLE = {arch: tuple((RNG.random(5) + i).round(3).tolist()) for i, arch in enumerate(ARCHS)}
+EPE = tuple(math.fsum(PER_SAMPLE[arch]) / 5 for arch in ARCHS)
+BASE = Evaluation(ARCHS, EPE, PER_SAMPLE, math.fsum(EPE) / 3, 7.5, "e1", "r1", "s1")
+
+
+def nudged(base, arch, place=3):
+    samples = list(base.per_sample[arch])
+    samples[place] = math.nextafter(samples[place], 99)
+    return replace(base, per_sample={**base.per_sample, arch: tuple(samples)})
+
+
+def only(base, archs, samples=5):
+    scores = dict(zip(base.archs, base.per_arch_epe, strict=True))
+    return replace(
+        base, archs=archs, per_arch_epe=tuple(scores[arch] for arch in archs),
+        per_sample={arch: base.per_sample[arch][:samples] for arch in archs},
+    )  # fmt: skip
+
+
+REPEAT = Repeat(BASE, BASE, "again")
+PREFIX = Repeat(BASE, only(BASE, ARCHS, 3), "with a larger K", prefix=True)
+SCORES = {
+    "one bit of one sample": (
+        replace(REPEAT, again=nudged(BASE, "111111111")),
+        r"again, arch 111111111, sample 3: expected 1\.\d+ px, found 1\.\d+ px",
+    ),
+    "one bit of the reported score": (
+        replace(REPEAT, again=replace(BASE, per_arch_epe=(math.nextafter(EPE[0], 99), *EPE[1:]))),
+        "again, reported EPE of arch 000000000: expected ",
+    ),
+    "scores handed to other archs": (
+        replace(REPEAT, again=replace(BASE, archs=ARCHS[::-1])),
+        "again, reported EPE of arch 000000000: expected ",
+    ),
+    "other evaluation batches": (
+        replace(REPEAT, again=replace(BASE, eval_batch_hash="e2")),
+        "again, eval_batch_hash: expected e1, found e2",
+    ),
+    "other recalibration batches": (
+        replace(REPEAT, again=replace(BASE, bn_recal_batch_hash="r2")),
+        "again, bn_recal_batch_hash: expected r1, found r2",
+    ),
+    "fewer samples": (
+        replace(REPEAT, again=only(BASE, ARCHS, 4)),
+        "again, arch 000000000: expected 5 samples, found 4 samples",
+    ),
+    "an arch that was not asked": (
+        Repeat(only(BASE, ARCHS[:2]), BASE, "subset"),
+        "subset, arch 012012012: expected 0 samples, found 5 samples",
+    ),
+    "one bit within the prefix": (
+        replace(PREFIX, again=nudged(PREFIX.again, "012012012", 0)),
+        "with a larger K, arch 012012012, sample 0: expected",
+    ),
+}
+PURE = Purity({"w": "1", "mean": "2"}, {"w": "1", "mean": "2"}, ("d1", "d2"), ("d1", "d2"))
+PURITY = {
+    "a statistic moves": (
+        replace(PURE, after={"w": "1", "mean": "9"}),
+        "state after eval mean: expected 2, found 9",
+    ),
+    "a variable appears": (
+        replace(PURE, after={**PURE.after, "step": "3"}),
+        "state after eval step: expected absent, found 3",
+    ),
+    "the next draws move": (
+        replace(PURE, draws_after=("d1", "d3")),
+        "next training epoch, batch 1: expected d2, found d3",
+    ),
+}
+
+# ---- metric: residuals of 2 x 3, 4 x 6 and 8 x 12
+
+ORACLE = Oracle([("perfect", (0.0, 0.0), (0.0, 1e-6)), ("plus (3, 4)", (5.0,), (5.0,))])
+KNOWN = {
+    "half of the answer": (
+        Oracle([*ORACLE.cases, ("coarse alone", (5.0, 5.0), (5.0, 2.5))]),
+        r"EPE of coarse alone, sample 1: expected 5\.0 px, found 2\.5 px",
+    ),
+    "NaN": (
+        Oracle([("perfect", (0.0,), (math.nan,))]),
+        r"EPE of perfect, sample 0: expected 0\.0 px, found nan px",
+    ),
+    "a sample missing": (
+        Oracle([("perfect", (0.0, 0.0), (0.0,))]),
+        r"EPE of perfect, sample 1: expected 0\.0 px, found None px",
+    ),
+}
+LABEL = RNG.normal(0, 5, (2, 8, 12, 2)).astype(np.float32)
+VALID = RNG.random((2, 8, 12)) < 0.8
+
+
+def outputs():
+    sizes = [(2, 3), (4, 6), (8, 12)]
+    return tuple(RNG.normal(0, 2, (2, *size, 4)).astype(np.float32) for size in sizes)
+
+
+def scored(flow, valid=VALID):
+    distance = np.linalg.norm(np.asarray(flow, np.float64) - LABEL, axis=-1)
+    return tuple(float(d[v].mean()) for d, v in zip(distance, valid, strict=True))
+
+
+def accumulated(residuals):
+    """Resize by repeating and averaging neighbours: exact for factors of 2 on this grid."""
+    total = residuals[0].astype(np.float64)
+    for residual in residuals[1:]:
+        for axis in (1, 2):
+            following = np.concatenate(
+                [total.take(range(1, total.shape[axis]), axis), total.take([-1], axis)], axis
+            )
+            pair = np.stack([total, (total + following) / 2], axis=axis + 1)
+            total = pair.reshape([2 * s if a == axis else s for a, s in enumerate(total.shape)])
+        total = total + residual
+    return total[..., :2]
+
+
+PREDICTED = {arch: outputs() for arch in ARCHS[:2]}
+
+
+def recomputation(score, mean=lambda samples: sum(samples) / len(samples)):
+    found = {arch: score(residuals) for arch, residuals in PREDICTED.items()}
+    rows = [(a, ("s0", "s1"), o, LABEL, VALID, found[a]) for a, o in PREDICTED.items()]
+    return Recomputation(rows, {arch: mean(samples) for arch, samples in found.items()}, 7.0)
+
+
+HONEST = recomputation(lambda residuals: scored(accumulated(residuals)))
+AGAIN = {
+    "the last residual alone": (
+        recomputation(lambda residuals: scored(residuals[-1][..., :2])),
+        r"arch 000000000, sample s0: EPE of the accumulated flow: expected \d\.\d+ px, "
+        r"found \d\.\d+ px \(the last residual scores that alone\)",
+    ),
+    "invalid pixels counted": (
+        recomputation(lambda r: scored(accumulated(r), np.ones_like(VALID))),
+        r"EPE of the accumulated flow: expected .* \(relative \d\.\de-\d\d\)",
+    ),
+    "pixels with a label left out": (
+        recomputation(lambda r: scored(accumulated(r), VALID & (LABEL[..., 0] < 3))),
+        "EPE of the accumulated flow: expected .* px, found .* px",
+    ),
+    "samples weighed unequally": (
+        recomputation(lambda r: scored(accumulated(r)), lambda s: 0.9 * s[0] + 0.1 * s[1]),
+        "arch 000000000: mean over 2 samples, each weighing the same: expected",
+    ),
+    "NaN": (
+        recomputation(lambda residuals: (math.nan,) * 2),
+        "sample s0: EPE of the accumulated flow: expected .*, found nan px",
+    ),
+}
+MOVED = replace(BASE, per_sample={a: tuple(s + 1 for s in v) for a, v in PER_SAMPLE.items()})
+RESPONSE = Response(BASE, {"H0Out": MOVED, "H1Out": MOVED, "H2Out": MOVED})
+DEAF = replace(MOVED, per_sample=MOVED.per_sample | {ARCHS[1]: PER_SAMPLE[ARCHS[1]]})
+TWINS = replace(BASE, per_sample=PER_SAMPLE | {ARCHS[2]: PER_SAMPLE[ARCHS[0]]})
+ALIVE = {
+    "a head without effect": (
+        replace(RESPONSE, changed=RESPONSE.changed | {"H0Out": BASE}),
+        "EPE after changing the kernels of H0Out: expected another EPE, found the same for 3 of 3 "
+        "archs: the metric does not see this scale",
+    ),
+    "a head without effect on one arch": (
+        replace(RESPONSE, changed=RESPONSE.changed | {"H1Out": DEAF}),
+        "EPE after changing the kernels of H1Out: expected another EPE, found the same for 1 of 3",
+    ),
+    "two archs with one score": (
+        replace(RESPONSE, base=TWINS),
+        "EPE of archs 000000000, 012012012: expected different, found equal sample by sample",
+    ),
+}
+EQUAL = ConstantRanking((7.5,) * 3, (None, None, None))
+CONSTANT = {
+    "perfect agreement": (
+        replace(EQUAL, taus=(None, 1.0, 1.0)),
+        "kendall_tau_prev of epoch 2, all archs equal: expected none, found 1.0",
+    ),
+    "no agreement": (
+        replace(EQUAL, taus=(None, None, 0.0)),
+        "kendall_tau_prev of epoch 3, all archs equal: expected none, found 0.0",
+    ),
+    "NaN": (
+        replace(EQUAL, taus=(None, math.nan)),
+        "kendall_tau_prev of epoch 2, all archs equal: expected none, found nan",
+    ),
+    "a score that moves": (
+        replace(EQUAL, per_arch_epe=(7.5, 7.5, math.nextafter(7.5, 9))),
+        r"EPE of archs that predict zero flow: expected equal, found \(7\.5, 7\.5, 7\.5\d+1\)",
+    ),
+}
+SHAKEN = run_evidence(make_records())
+
+
+def taus(change):
+    """Change every tau of the log that is defined."""
+    rows = [
+        row if row.kendall_tau_prev is None
+        else replace(row, kendall_tau_prev=change(row.kendall_tau_prev))
+        for row in SHAKEN.epochs
+    ]  # fmt: skip
+    return replace(SHAKEN, epochs=tuple(rows))
+
+
+RANKED = {
+    "compared with itself": (
+        taus(lambda tau: 1.0),
+        r"epoch 2, kendall_tau_prev: expected .* by counting pairs, found 1\.0",
+    ),
+    "ranked the other way": (
+        taus(lambda tau: -tau),
+        "kendall_tau_prev: expected .* by counting pairs, found ",
+    ),
+    "left out": (
+        taus(lambda tau: None),
+        "epoch 2, kendall_tau_prev: expected .* by counting pairs, found null",
+    ),
+}
+UNMOVED = replace(
+    SHAKEN, evals=tuple(replace(e, per_arch_epe=(1.0, 2.0, 3.0, 4.0, 5.0)) for e in SHAKEN.evals)
+)
+CLEAN = {
+    evaluation.same_scores: [
+        REPEAT, PREFIX, Repeat(BASE, only(BASE, ARCHS[::-1]), "permuted"),
+        Repeat(BASE, only(BASE, ARCHS[1:]), "subset"),
+    ],
+    evaluation.evaluation_changes_nothing: [PURE],
+    metric.metric_gives_known_answers: [ORACLE],
+    metric.metric_is_recomputed: [HONEST],
+    metric.unknown_flow_is_unscored: [HONEST],
+    metric.metric_is_alive: [RESPONSE],
+    metric.constant_ranking_has_no_tau: [EQUAL],
+    ledger_metric.tau_of_changed_ranking: [SHAKEN],
+}  # fmt: skip
+EMPTY = {
+    evaluation.same_scores: Repeat(only(BASE, ()), only(BASE, ()), "again"),
+    evaluation.evaluation_changes_nothing: Purity({}, {}, (), ()),
+    metric.metric_gives_known_answers: Oracle([]),
+    metric.metric_is_recomputed: Recomputation([], {}, 7.0),
+    metric.unknown_flow_is_unscored: Recomputation([], {}, 7.0),
+    metric.metric_is_alive: Response(BASE, {}),
+    metric.constant_ranking_has_no_tau: ConstantRanking((), ()),
+    ledger_metric.tau_of_changed_ranking: replace(SHAKEN, evals=(), epochs=()),
+}
+CORRUPTED = {
+    evaluation.same_scores: SCORES,
+    evaluation.evaluation_changes_nothing: PURITY,
+    metric.metric_gives_known_answers: KNOWN,
+    metric.metric_is_recomputed: AGAIN,
+    metric.unknown_flow_is_unscored: AGAIN,
+    metric.metric_is_alive: ALIVE,
+    metric.constant_ranking_has_no_tau: CONSTANT,
+    ledger_metric.tau_of_changed_ranking: RANKED,
+}
+ALL_VALID = replace(HONEST, rows=[(*row[:4], np.ones_like(VALID), row[5]) for row in HONEST.rows])
+NOTHING_TO_TELL = {
+    metric.unknown_flow_is_unscored: {
+        "no hole": (ALL_VALID, "found none: nothing to leave out"),
+    },
+    metric.constant_ranking_has_no_tau: {
+        "one epoch": (replace(EQUAL, taus=(None,)), "nothing: the check saw no data"),
+        "no epoch": (replace(EQUAL, taus=()), "nothing: the check saw no data"),
+        "one arch": (replace(EQUAL, per_arch_epe=(7.5,)), "nothing: the check saw no data"),
+    },
+    ledger_metric.tau_of_changed_ranking: {
+        "one order in every epoch": (UNMOVED, "no ranking of 4 evaluations differs"),
+        "one evaluation": (replace(SHAKEN, evals=SHAKEN.evals[:1]), "no ranking of 1 evaluations"),
+    },
+}

@@ -1,0 +1,262 @@
+"""Evidence about training: two epochs of batches 5 and 4 in micro-batches of 2."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from harness.evidence.bundles import (
+    EpochRows,
+    FiniteEvidence,
+    Moves,
+    PlantedNan,
+    TwoWays,
+)
+from harness.evidence.observations import Check, Training
+from harness.evidence.records import EpochRecord, StepRecord
+from harness.relations import training
+from tests.relation_evidence_scores import BASE
+
+RNG = np.random.default_rng(8)
+CYCLES = [
+    ("012012012", "120120120", "201201201"),
+    ("000000000", "111111111", "222222222"),
+    ("021021021", "102102102", "210210210"),
+    ("222222222", "000000000", "111111111"),
+]
+THRESHOLD = 50.0
+
+
+def log_row(epoch, norms, expected):
+    clipped = sum(norm > THRESHOLD for norm in norms)
+    p50, p90, p99 = (float(np.quantile(norms, q)) for q in (0.5, 0.9, 0.99))
+    values = dict.fromkeys(EpochRecord.__dataclass_fields__, 1.0) | {
+        "epoch": epoch, "fairness_gap": 0, "clip_checks": len(norms), "reasons": {},
+        "expected_clip_checks": expected, "clip_count": clipped,
+        "clip_rate": clipped / len(norms), "grad_norm_p50": p50, "grad_norm_p90": p90,
+        "grad_norm_p99": p99, "train_grad_norm_epoch_avg": math.fsum(norms) / len(norms),
+    }  # fmt: skip
+    return EpochRecord(**values)
+
+
+def trained(position, per_step):
+    steps, checks, rows = [], [], []
+    for epoch in (1, 2):
+        norms = []
+        for step, count in enumerate(per_step, start=1):
+            drawn = (RNG.random(count) * 2 * THRESHOLD).tolist()
+            norms += drawn
+            checks += [Check(epoch, step, norm, min(norm, THRESHOLD)) for norm in drawn]
+            cycle = CYCLES[2 * epoch + step - 3]
+            batch = f"batch {epoch}.{step}"
+            steps.append(StepRecord(epoch, step, cycle, batch, 1e-3, 2.0, count, 1, max(drawn)))
+        rows.append(log_row(epoch, norms, sum(per_step)))
+    return Training(
+        (5, 4), 5, 2, position, THRESHOLD, tuple(steps), tuple(rows), tuple(checks), (2.0,)
+    )
+
+
+MICRO, UPDATE = trained("micro_step", (9, 6)), trained("update", (1, 1))
+NO_TRAINING = replace(MICRO, planned_sizes=(), steps=(), epochs=(), checks=(), losses=())
+
+
+def logged(evidence, **changes):
+    return replace(evidence, epochs=(evidence.epochs[0], replace(evidence.epochs[1], **changes)))
+
+
+def checked(evidence, **changes):
+    return replace(evidence, checks=(replace(evidence.checks[0], **changes), *evidence.checks[1:]))
+
+
+def cycled(evidence, *cycle):
+    return replace(evidence, steps=(*evidence.steps[:3], replace(evidence.steps[3], archs=cycle)))
+
+
+PLANNED = {
+    "a partial batch forgotten": (
+        logged(MICRO, expected_clip_checks=12),
+        r"epoch 2, expected_clip_checks: expected 15, found 12, which implies "
+        r"ceil\(batch / micro-batch\) = 2\.00 for batch 5, micro-batch 2",
+    ),
+    "a check too many in the log": (
+        logged(MICRO, clip_checks=16),
+        "epoch 2, clip_checks: expected 15, found 16",
+    ),
+    "a check that was not made": (
+        replace(MICRO, checks=MICRO.checks[1:]),
+        "epoch 1, checks observed: expected 15, found 14",
+    ),
+    "clipping per micro-step where the update is planned": (
+        replace(MICRO, position="update"),
+        "epoch 1, clip_checks: expected 2, found 15",
+    ),
+    "clipping per update where micro-steps are planned": (
+        replace(UPDATE, position="micro_step"),
+        "epoch 1, checks observed: expected 15, found 2",
+    ),
+    "a step missing": (
+        replace(MICRO, steps=MICRO.steps[:3]),
+        "epoch 2, steps: expected 2, found 1",
+    ),
+}
+ARITHMETIC = {
+    "scaled although below": (
+        checked(MICRO, before=10.0, after=9.9),
+        r"epoch 1, step 1, norm after clipping: expected min\(10, 50\), found 9\.9",
+    ),
+    "not scaled although above": (
+        checked(UPDATE, before=60.0, after=60.0),
+        r"norm after clipping: expected min\(60, 50\), found 60",
+    ),
+    "NaN after clipping": (
+        checked(MICRO, after=math.nan),
+        "norm after clipping: expected min.*, found nan",
+    ),
+    **{
+        f"{name} of other norms": (
+            logged(evidence, **{name: getattr(evidence.epochs[1], name) + 1}),
+            f"epoch 2, {name}: expected ",
+        )
+        for evidence, name in [
+            (MICRO, "clip_count"), (MICRO, "clip_rate"), (MICRO, "grad_norm_p50"),
+            (UPDATE, "grad_norm_p90"), (MICRO, "grad_norm_p99"),
+            (MICRO, "train_grad_norm_epoch_avg"),
+        ]
+    },
+}  # fmt: skip
+FAIR = {
+    "an option twice": (
+        cycled(MICRO, "000000000", "111111111", "122222222"),
+        r"epoch 2, step 2, block 0: expected options 0, 1, 2 once each, found \('0', '1', '1'\)",
+    ),
+    "two archs instead of three": (
+        cycled(MICRO, "000000000", "111111111"),
+        "epoch 2, step 2, block 5: expected options 0, 1, 2 once each",
+    ),
+    "a gap reported": (
+        logged(MICRO, fairness_gap=1),
+        "epoch 2, fairness_gap: expected 0, found 1 reported, 0 counted",
+    ),
+    "a gap not reported": (
+        cycled(MICRO, "222222222", "000000000", "011111111"),
+        "epoch 1, fairness_gap: expected 0, found 0 reported, [1-9] counted",
+    ),
+    "one cycle for ever": (
+        replace(MICRO, steps=tuple(replace(s, archs=CYCLES[0]) for s in MICRO.steps)),
+        "fair cycles: expected different from step to step, found all the same",
+    ),
+}
+STATE = {"w": "1", "adam/m/w": "2"}
+WAYS = TwoWays("with evaluation", "without", (STATE, dict(STATE)), (MICRO, MICRO))
+SERVED = {"batch 0": "1d", "batch 1": "2e"}
+DRAWN = TwoWays(
+    "asked for", "trained on", (SERVED, dict(SERVED)), (MICRO, replace(MICRO, steps=()))
+)
+TWO_WAYS = {
+    "a weight differs": (
+        replace(WAYS, states=(STATE, STATE | {"w": "3"})),
+        "with evaluation against without: w: expected 1, found 3",
+    ),
+    "a batch that was not asked for": (
+        replace(DRAWN, states=(SERVED, SERVED | {"batch 1": "3f"})),
+        "asked for against trained on: batch 1: expected 2e, found 3f",
+    ),
+    "two batches the other way round": (
+        replace(DRAWN, states=(SERVED, {"batch 0": "2e", "batch 1": "1d"})),
+        "asked for against trained on: batch 0: expected 1d, found 2e",
+    ),
+    "a batch too few": (
+        replace(DRAWN, states=(SERVED, {"batch 0": "1d"})),
+        "asked for against trained on: batch 1: expected 2e, found absent",
+    ),
+    "other draws": (
+        replace(WAYS, trainings=(MICRO, replace(MICRO, steps=MICRO.steps[1:]))),
+        "training batches: expected the same draws, found others",
+    ),
+}
+NUMBERS = FiniteEvidence(
+    {"weights": {"w": np.ones((2, 3)), "count": np.arange(3)}, "scores": {"epe": np.zeros(4)}}
+)
+
+
+def spoilt(value):
+    array = np.ones((2, 3))
+    array[1, 2] = value
+    return FiniteEvidence({**NUMBERS.groups, "gradients": {"g": array}})
+
+
+FINITE = {
+    str(value): (
+        spoilt(value),
+        rf"gradients g, at \(1, 2\): expected a finite number, found {value}",
+    )
+    for value in (math.nan, math.inf, -math.inf)
+}
+STOPPED = PlantedNan("Down1/kernel", "NonFiniteError", "epoch 1, step 1: Down1/kernel[0] = nan")
+NAN = {
+    "training went on": (
+        replace(STOPPED, error=None, message=""),
+        "training with NaN in Down1/kernel: expected a stop, found it went on",
+    ),
+    "not named": (
+        replace(STOPPED, message="loss is nan"),
+        "the error's message: expected the name Down1/kernel, found loss is nan",
+    ),
+}
+
+MOVED = Moves({"w": "1", "adam/m/w": "2", "progress/step": "3"}, {"w": "4", "adam/m/w": "5"})
+LOGGED = replace(
+    MICRO.epochs[-1], mean_epe_12=2.0, std_epe_12=1.0, per_arch_epe_min=1.0,
+    per_arch_epe_median=2.0, per_arch_epe_max=3.0, zero_flow_epe=4.0, lr=0.5,
+    train_loss_epoch_avg=3.5, global_step=2,
+)  # fmt: skip
+STEPPED = tuple(
+    replace(MICRO.steps[0], epoch=LOGGED.epoch, step=i + 1, lr=lr) for i, lr in enumerate((1, 0.5))
+)
+SCORED = replace(BASE, per_arch_epe=(1.0, 3.0), zero_flow_epe=4.0)
+ROWS = EpochRows(replace(MICRO, steps=STEPPED, epochs=(LOGGED,), losses=(3.0, 4.0)), SCORED, 1.0, 2)
+
+
+def retold(**changes):
+    return replace(ROWS, training=replace(ROWS.training, epochs=(replace(LOGGED, **changes),)))
+
+
+STILL = {
+    "a weight": (replace(MOVED, after={"w": "1", "adam/m/w": "5"}), "w after training: expected"),
+}
+FABRICATED = {
+    "the mean": (retold(mean_epe_12=1.9), "mean_epe_12: expected 2.0, found 1.9"),
+    "the loss": (retold(train_loss_epoch_avg=3.4), "train_loss_epoch_avg: expected 3.5"),
+    "the learning rate": (replace(ROWS, base_lr=2.0), "learning rate of epoch 2, step 1"),
+}
+
+CLEAN = {
+    training.training_moves_everything: [MOVED],
+    training.epoch_rows_add_up: [ROWS],
+    training.same_training: [WAYS, DRAWN],
+    training.clip_checks_are_planned: [MICRO, UPDATE],
+    training.clip_arithmetic_holds: [MICRO, UPDATE],
+    training.archs_are_fair: [MICRO],
+    training.everything_is_finite: [NUMBERS],
+    training.planted_nan_stops: [STOPPED],
+}
+EMPTY = {
+    training.training_moves_everything: Moves({}, {}),
+    training.epoch_rows_add_up: replace(ROWS, training=NO_TRAINING),
+    training.same_training: TwoWays("one", "other", ({}, {}), (NO_TRAINING, NO_TRAINING)),
+    training.clip_checks_are_planned: NO_TRAINING,
+    training.clip_arithmetic_holds: NO_TRAINING,
+    training.archs_are_fair: NO_TRAINING,
+    training.everything_is_finite: FiniteEvidence({"weights": {}}),
+    training.planted_nan_stops: PlantedNan("w", None, ""),
+}
+CORRUPTED = {
+    training.training_moves_everything: STILL,
+    training.epoch_rows_add_up: FABRICATED,
+    training.same_training: TWO_WAYS,
+    training.clip_checks_are_planned: PLANNED,
+    training.clip_arithmetic_holds: ARITHMETIC,
+    training.archs_are_fair: FAIR,
+    training.everything_is_finite: FINITE,
+    training.planted_nan_stops: NAN,
+}
