@@ -25,7 +25,7 @@ def add_parser(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fault", nargs="+", metavar="MODULE:CLASS", default=[],
-        help="add faults of your own; see docs/faults.md",
+        help="add faults of your own to the matrix; see docs/faults.md",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="leave out what takes a minute each")
     parser.add_argument(
@@ -44,19 +44,19 @@ def run(args: Namespace) -> int:
 
     sys.path.insert(0, str(Path.cwd()))  # where somebody's own fault is likely to lie
     paths = {fault.id: fault_path(fault) for fault in FAULTS.values()}
-    unknown = [name for name in args.only if name not in paths]
+    own = [plan_fault(path) for path in args.fault]
+    named = [name for name in args.only if name not in {task.id for task in own}]
+    unknown = [name for name in named if name not in paths]
     if unknown:
         msg = f"--only: no fault {unknown[0]!r}; `harness faults --list` names them"
         raise InputError(msg)
     if args.jobs < 1:
         msg = f"--jobs: expected at least 1, got {args.jobs}"
         raise InputError(msg)
-    own = list(args.fault)
     every = [name for name in paths if not (args.quick and FAULTS[name].slow)]
-    chosen = args.only or ([] if own else every)
-    tasks = [plan_fault(path) for path in [*(paths[name] for name in chosen), *own]]
+    tasks = [*(plan_fault(paths[name]) for name in (named if args.only else every)), *own]
     if args.list:
-        _list([plan_fault(path) for path in [*paths.values(), *own]])
+        _list([*(plan_fault(path) for path in paths.values()), *own])
         return EXIT_DONE
     if args.clean:
         report = _clean_report(args.clean, jobs=args.jobs)
