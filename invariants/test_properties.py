@@ -50,19 +50,25 @@ def test_centre_window_for_all_parities(gate: Gate) -> None:
             center((4, 5), (1, 1)).top = 0
 
 
-def test_random_windows_reach_every_place(gate: Gate) -> None:
+@pytest.mark.parametrize(("rows", "columns"), [(3, 2), (2, 3), (0, 3)])
+def test_random_windows_reach_every_place(gate: Gate, rows: int, columns: int) -> None:
     """Random crops lie inside the frame, reach all of its places, and depend on the draw."""
-    random = gate.parts.data.random
-    crop, frame = (4, 6), (7, 8)
+    random, crop = gate.parts.data.random, (4, 6)
+    frame, places = (
+        (4 + rows, 6 + columns),
+        set(itertools.product(range(rows + 1), range(columns + 1))),
+    )
+
+    def windows(seed: int, epoch: int) -> list[Any]:
+        return [random(frame, crop, seed=seed, epoch=epoch, index=i) for i in range(400)]
+
     with gate.property("random-window", "random crops reach every place", "400 draws of 12 places"):
-        draws = [random(frame, crop, seed=3, epoch=1, index=i) for i in range(400)]
-        places = {(w.top, w.left) for w in draws}
-        assert places == set(itertools.product(range(4), range(3)))
-        assert draws == [random(frame, crop, seed=3, epoch=1, index=i) for i in range(400)]
-        others = [random(frame, crop, seed=s, epoch=e, index=i)
-                  for s, e in ((4, 1), (3, 2)) for i in range(400)]  # fmt: skip
-        assert draws != others[:400]
-        assert draws != others[400:]
+        draws = windows(3, 1)
+        assert {(w.top, w.left) for w in draws} == places
+        assert {(w.height, w.width) for w in draws} == {crop}
+        assert draws == windows(3, 1)
+        assert draws != windows(4, 1)
+        assert draws != windows(3, 2)
 
 
 def test_orders_of_any_size(gate: Gate) -> None:
@@ -201,7 +207,8 @@ def test_each_sample_weighs_the_same(gate: Gate) -> None:
         assert parts.mean(list(samples)) == parts.mean(list(parts.epe(flow, label, valid)))
         for misfit in (
             (flow, label[:, 1:], valid), (flow[:, 1:], label, valid), (flow, label, valid[:, 1:]),
-            (flow[..., :1], label[..., :1], valid), (flow, label, np.zeros_like(valid)),
+            (flow[:, 1:], label, valid[:, 1:]), (flow[..., :1], label[..., :1], valid),
+            (flow, label, np.zeros_like(valid)),
         ):  # fmt: skip
             with pytest.raises(ValueError, match=r"shape|valid pixel"):
                 parts.epe(*misfit)
