@@ -4,7 +4,7 @@ import dataclasses
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,17 +26,15 @@ class _Restore(Fault):
     family = "RESUME"
     expected = ("checkpoint-complete", "resume-exact")
     touches = ("checkpoint",)
-
-    def keeps(self, name: str) -> bool:
-        """Return whether a variable is restored."""
-        raise NotImplementedError
+    forgets: ClassVar[tuple[str, ...]] = ()
+    """Variables whose names hold one of these are not restored."""
 
     def apply(self, parts: Parts) -> Parts:
         """Restore some variables alone."""
 
         def restore(model: Supernet, state: Mapping[str, Any]) -> None:
             for name, variable in model.variables().items():
-                if self.keeps(name):
+                if not any(part in name for part in self.forgets):
                     variable.assign(state[name])
 
         return replaced(parts, "train", restore=restore)
@@ -47,10 +45,7 @@ class SlotsForgotten(_Restore):
 
     id = "slots-forgotten"
     citation = "OpenNMT/OpenNMT-py#617; LibreYOLO/libreyolo#277"
-
-    def keeps(self, name: str) -> bool:
-        """Leave the moments out."""
-        return not name.startswith(("adam/m/", "adam/v/"))
+    forgets = ("adam/m/", "adam/v/")
 
 
 class BetaPowersForgotten(_Restore):
@@ -58,10 +53,7 @@ class BetaPowersForgotten(_Restore):
 
     id = "beta-powers-forgotten"
     citation = "tensorflow/tensorflow#52346; lightly-ai/lightly-train#892"
-
-    def keeps(self, name: str) -> bool:
-        """Leave both powers out."""
-        return "_power" not in name
+    forgets = ("_power",)
 
 
 class MovingForgotten(_Restore):
@@ -69,10 +61,7 @@ class MovingForgotten(_Restore):
 
     id = "moving-forgotten"
     citation = "ritheshkumar95/im2latex-tensorflow#6 (released weights hold initial statistics)"
-
-    def keeps(self, name: str) -> bool:
-        """Leave the statistics out."""
-        return "moving_" not in name
+    forgets = ("moving_",)
 
 
 class SomeNamesForgotten(_Restore):
@@ -80,10 +69,7 @@ class SomeNamesForgotten(_Restore):
 
     id = "names-skipped"
     citation = "pytorch/examples#1029; linenmin/MCUFlowNet commit 856493e"
-
-    def keeps(self, name: str) -> bool:
-        """Leave one block out."""
-        return "deep3" not in name and "branch3" not in name
+    forgets = ("deep3", "branch3")
 
 
 def _progress(system: Any, change: Callable[[Any], Any]) -> Any:
