@@ -141,8 +141,8 @@ ADAM = {
 
 def losing(change):
     """Log another loss than the one that is minimised."""
-    size, forth, back = STEP.nudged
-    return replace(STEP, nudged=(size, change(forth), change(back)))
+    ((size, forth, back),) = STEP.nudged
+    return replace(STEP, nudged=((size, change(forth), change(back)),))
 
 
 SLOPE = {
@@ -268,10 +268,10 @@ NOTHING_TO_TELL = {
     },
     steps.gradient_is_the_losses: {
         "no gradient": (
-            replace(UNMOVED, nudged=(1e-4, 1.0, 1.0)),
+            replace(UNMOVED, nudged=((1e-4, 1.0, 1.0),)),
             "weights moved along the gradient: expected a gradient and a way above 0, found norm 0",
         ),
-        "no way": (replace(STEP, nudged=(0.0, 1.0, 1.0)), r"found norm 1\.37, 0 forth and back"),
+        "no way": (replace(STEP, nudged=((0.0, 1.0, 1.0),)), r"found norm 1\.37, 0 forth and back"),
     },
     steps.gradient_reaches_every_option: {
         "no gradient": (UNMOVED, "gradient of trunk/kernel in a fair step: expected more than"),

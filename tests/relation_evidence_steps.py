@@ -125,7 +125,7 @@ def second_step(gradient, **changes):
     after, *second = adam(BEFORE, FIRST, gradient, 2, LR)
     return replace(
         BLANK, after=after, second=tuple(second), norm=length(gradient),
-        nudged=nudged(BEFORE, gradient), **changes,
+        nudged=(nudged(BEFORE, gradient),), **changes,
     )  # fmt: skip
 
 
@@ -168,7 +168,7 @@ BLANK = OneStep(
     start=START, before=BEFORE, after=BEFORE, first=tuple(FIRST), second=tuple(FIRST),
     batch=BATCH, decoded=DECODED, flow_clip=CLIP, losses=losses(BEFORE), archs=ARCHS,
     outputs={a: [o.astype(np.float32) for o in predict(BEFORE, a)] for a in ARCHS}, norm=0.0,
-    lr=LR, decay=DECAY, nudged=(0.0, 0.0, 0.0), moving=MOVING, moved=moved(),
+    lr=LR, decay=DECAY, nudged=((0.0, 0.0, 0.0),), moving=MOVING, moved=moved(),
     recalibrated=RECALIBRATED,
 )  # fmt: skip
 GRADIENT = slopes(BEFORE)

@@ -41,9 +41,9 @@ class OneStep:
         Reported global norm of step 2's update.
     lr, decay : float
         Planned learning rate of step 2; weight decay.
-    nudged : (float, float, float)
-        Length of a step along the second gradient, and the mean loss of step 2 with the
-        weights moved forth and back by it.
+    nudged : sequence of (float, float, float)
+        Lengths of a step along the second gradient, each with the mean loss of step 2 with
+        the weights moved forth and back by it.
     moving, moved : mapping of str to numpy.ndarray
         Moving statistics before and after step 1.
     recalibrated : sequence of Recalibration
@@ -64,7 +64,7 @@ class OneStep:
     norm: float
     lr: float
     decay: float
-    nudged: tuple[float, float, float]
+    nudged: Sequence[tuple[float, float, float]]
     moving: Arrays
     moved: Arrays
     recalibrated: Sequence[Recalibration]

@@ -16,9 +16,11 @@ _RELATIVE = 1e-5
 """Relative tolerance of a float32 statistic against its float64 recomputation: tight
 enough that a variance divided by N - 1 is caught below 100,000 inputs."""
 
-_FEW = 1e-3
-"""Over N, the tolerance below 100 inputs: normalising by few inputs amplifies rounding (1.3e-5
-was seen at N = 4), while dividing by N - 1 changes a variance by a thousand times as much."""
+_FEW = 3e-3
+"""Over the smallest N of all units, the tolerance where that is below 300: normalising by few
+inputs amplifies rounding in every unit that follows (over 50 random configurations, 5.3e-5 was
+seen behind a unit of N = 16), while dividing that unit's variance by N - 1 changes it by 300
+times as much."""
 
 
 def _population(
@@ -32,10 +34,12 @@ def _population(
 def recal_statistics_are_exact(evidence: RecalPair) -> Outcome:
     """Require each unit's statistics equal to a float64 recomputation from its inputs."""
     recal, violations = evidence.first, []
-    channels, worst, fewest = 0, 0.0, 0
+    channels, worst = 0, 0.0
+    counts = [sum(x[..., 0].size for x in inputs) for inputs in recal.inputs.values()]
+    fewest = min(counts, default=0)
+    allowed = max(_RELATIVE, _FEW / max(fewest, 1))
     for unit, inputs in recal.inputs.items():
         mean, variance, count = _population(inputs)
-        fewest = count if not fewest else min(fewest, count)
         scale = np.sqrt(variance) + np.abs(mean) + np.finfo(np.float32).tiny
         if unit not in recal.stats:
             violations.append(Violation(f"statistics of {unit}", "mean and variance", "none"))
@@ -45,7 +49,7 @@ def recal_statistics_are_exact(evidence: RecalPair) -> Outcome:
             ("mean", found_mean, mean, scale),
             ("variance", found_variance, variance, variance + np.finfo(np.float32).tiny),
         ):
-            error, allowed = np.abs(found - expected) / unit_scale, max(_RELATIVE, _FEW / count)
+            error = np.abs(found - expected) / unit_scale
             channels += error.size
             worst = max(worst, float(error.max()))
             if not (error <= allowed).all():

@@ -34,10 +34,11 @@ _GRADIENT = 1e-3
 _COPIES = 0.05
 """The same for micro-batches of other sizes: rounding differs, and one ReLU that flips moved
 the gradient by 1 % (as nudging the weights by a relative 1e-6 did). Faults move it by 20 %."""
-_MIXED = 0.02
-"""The same where one of three micro-batches has another size: 0.4 % was seen on genuine frames.
-Weighing three micro-batches alike moves the gradient by 13 % of what sets A and B apart."""
-_APART = 0.3
+_MIXED = 0.04
+"""The same where one of three micro-batches has another size: 2.3 % was the most seen over 50
+random configurations. Weighing three micro-batches alike moves the gradient by 13 % of what sets
+A and B apart."""
+_APART = 0.6
 """Relative distance of A's and B's gradients from which on that is twice the allowance."""
 _SLOPE = 0.03
 """Relative error of a central difference across ReLU and |.| kinks."""
@@ -171,14 +172,15 @@ def _far(where: str, expected: Any, found: Any, floor: float) -> list[Violation]
 
 def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     """Require the gradient to be the slope of the reported loss, by a central difference."""
-    length, forth, back = evidence.nudged
-    gradient = _gradients(evidence)
+    gradient, length = _gradients(evidence), min(way[0] for way in evidence.nudged)
     expected = _norm(gradient)
     if not (expected > 0 and length > 0):
         nothing = Violation("weights moved along the gradient", "a gradient and a way above 0",
                             f"norm {expected:.3g}, {length:.3g} forth and back")  # fmt: skip
         return outcome([nothing], len(gradient), "no slope")
-    slope = (forth - back) / (2 * length)
+    # A long way crosses kinks, a short one drowns in rounding: the better of both counts.
+    slopes = [((forth - back) / (2 * way), way) for way, forth, back in evidence.nudged]
+    slope, length = min(slopes, key=lambda pair: abs(pair[0] - expected))
     violations = []
     if not math.isclose(slope, expected, rel_tol=_SLOPE):
         violations.append(

@@ -124,7 +124,7 @@ def bad_files(book: Book) -> Refusals:
         for split in ("train", "val"):
             whole = split_folder(book, split)
             link_samples(whole, listed_samples(whole), folder / split)
-        sample = listed_samples(folder / "val")[1 if len(listed_samples(source)) > 1 else 0]
+        sample = listed_samples(folder / "val")[0]  # the only one that every K and batch reads
         path = folder / "val" / f"{sample}-{member}"
         content = path.read_bytes()
         path.unlink()
@@ -177,10 +177,11 @@ def frozen(book: Book) -> Frozen:
     if "frozen" not in trained.system.describe().supports:
         msg = "the system does not evaluate from frozen artifacts"
         raise NotApplicableError(msg)
-    groups = [[_batch(b) for b in trained.system.batches(role)] for role in ("eval", "recal")]
+    served = [trained.system.batches(role, epoch=2) for role in ("eval", "recal")]
+    groups = [[_batch(batch) for batch in batches] for batches in served]
     path, found = book.folder / "frozen.npz", []
     for altered in (False, True):
-        eval_batches = [_one_pixel_off(groups[0][0]), *groups[0][1:]] if altered else groups[0]
+        eval_batches = [_otherwise(groups[0][0]), *groups[0][1:]] if altered else groups[0]
         path.unlink(missing_ok=True)
         write_frozen(path, FrozenBatches(tuple(eval_batches), tuple(groups[1])))
         system = book.open(eval={"frozen": str(path)})
@@ -197,11 +198,16 @@ def _batch(served: ServedBatch) -> Batch:
     )  # fmt: skip
 
 
-def _one_pixel_off(batch: Batch) -> Batch:
-    frames = np.array(batch.frames)
-    frames[0, frames.shape[1] // 2, frames.shape[2] // 2] ^= 128
-    digest = content_digest(batch.ids, batch.windows, frames, batch.flow, batch.valid)
-    return Batch(batch.ids, batch.windows, frames, batch.flow, batch.valid, batch.flow_clip, digest)
+def _otherwise(batch: Batch) -> Batch:
+    """Return the batch with another first sample: inverted frames, and a flow 1 px longer.
+
+    The flow too, because a net of a few channels may be blind to a change of its frames.
+    """
+    frames, flow = np.array(batch.frames), np.array(batch.flow)
+    frames[0] ^= 255
+    flow[0] += 1
+    digest = content_digest(batch.ids, batch.windows, frames, flow, batch.valid)
+    return Batch(batch.ids, batch.windows, frames, flow, batch.valid, batch.flow_clip, digest)
 
 
 def bad_checkpoints(book: Book) -> Refusals:

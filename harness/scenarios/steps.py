@@ -143,23 +143,25 @@ def _norm(gradient: Arrays) -> float:
 
 def _nudged(
     book: Book, system: System, start: Arrays, gradient: Arrays
-) -> tuple[float, float, float]:
-    """Return a length, and step 2's mean loss with weights moved by it along the gradient."""
-    norm, losses = _norm(gradient), []
+) -> tuple[tuple[float, float, float], ...]:
+    """Return two lengths, each with step 2's mean loss forth and back along the gradient."""
+    norm, found = _norm(gradient), []
     base = str(book.folder / "one-step-middle")
     system.restore(base)
     level = float(np.mean(system.train(2, evaluate=False).losses))
-    length = 2e-4 * level / max(norm, 1e-12)
-    for sign in (1.0, -1.0):
-        system.restore(base)
-        system.state(
-            {
-                name: (start[name] + sign * length / max(norm, 1e-12) * g).astype(np.float32)
-                for name, g in gradient.items()
-            }
-        )
-        losses.append(float(np.mean(system.train(2, evaluate=False).losses)))
-    return length, losses[0], losses[1]
+    for share in (2e-4, 5e-5):
+        length, losses = share * level / max(norm, 1e-12), []
+        for sign in (1.0, -1.0):
+            system.restore(base)
+            system.state(
+                {
+                    name: (start[name] + sign * length / max(norm, 1e-12) * g).astype(np.float32)
+                    for name, g in gradient.items()
+                }
+            )
+            losses.append(float(np.mean(system.train(2, evaluate=False).losses)))
+        found.append((length, losses[0], losses[1]))
+    return tuple(found)
 
 
 def accumulation(book: Book) -> Accumulation:
