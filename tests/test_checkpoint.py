@@ -1,7 +1,11 @@
+import contextlib
+import itertools
 import json
 import os
 import re
+import resource
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -252,35 +256,133 @@ def kill_at(monkeypatch, owner, name, call):
     monkeypatch.setattr(owner, name, stopped)
 
 
-BOUNDARIES = [
-    *[(json, "dumps", call) for call in (0, 1)],
-    (Path, "mkdir", 1),
-    (np, "savez", 0),
-    *[(module, "_write_synced", call) for call in (0, 1, 2)],
-    *[(module.os, "fsync", call) for call in range(8)],
-    (Path, "rename", 0),
-    *[(Path, "replace", call) for call in (0, 1)],
-    *[(module.shutil, "rmtree", call) for call in (0, 1)],
-]
+BOUNDARIES = {
+    "dumps": (json, 2), "mkdir": (Path, 1), "savez": (np, 1), "open": (Path, 5),
+    "_write_synced": (module, 3), "fsync": (module.os, 8), "rename": (Path, 2),
+    "replace": (Path, 2), "rmtree": (module.shutil, 1),
+}  # fmt: skip
+"""Function that writes, and how often a save calls it at least."""
 
 
-@pytest.mark.parametrize(
-    ("owner", "name", "call"), BOUNDARIES, ids=[f"{name}-{call}" for _, name, call in BOUNDARIES]
-)
+def saved_at_every_kill(store, monkeypatch, owner, name):
+    """Kill a save in each call of one function in turn, until one is whole."""
+    for call in itertools.count():
+        with monkeypatch.context() as patch:
+            kill_at(patch, owner, name, call)
+            try:
+                save(store, 3 + call, best=True)
+            except Killed:
+                yield call
+            else:
+                return
+
+
+@pytest.mark.parametrize("name", BOUNDARIES)
 def test_a_kill_at_any_boundary_of_a_save_leaves_a_whole_checkpoint(
-    store, folder, monkeypatch, owner, name, call
+    store, folder, monkeypatch, name
 ):
+    owner, least = BOUNDARIES[name]
     save(store, 1)
-    digests = {save(store, 2, best=True): 2}
-    with monkeypatch.context() as patch:
-        kill_at(patch, owner, name, call)
-        with pytest.raises(Killed):
-            save(store, 3, best=True)
-    for pointer in ("best", "last"):
-        assert store.load(pointer).progress["epoch"] in (2, 3)
-    assert digests.get(store.load("last").digest, 3) == store.load("last").progress["epoch"]
-    save(store, 4, best=True)
-    assert store.load("best").progress["epoch"] == store.load("last").progress["epoch"] == 4
+    save(store, 2, best=True)
+    kills = 0
+    for call in saved_at_every_kill(store, monkeypatch, owner, name):
+        found = {pointer: store.load(pointer).progress["epoch"] for pointer in ("best", "last")}
+        assert set(found.values()) <= {2, *range(3, 4 + call)}
+        for left in store.names():
+            assert load_checkpoint(folder / left).path == folder / left
+        kills += 1
+    assert kills >= least
+    last = store.load("last").progress["epoch"]
+    assert (last, store.load("best").progress["epoch"]) == (3 + kills, 3 + kills)
+    assert names(folder) == ["best", f"epoch-{last:04d}", "last"]
+
+
+@contextlib.contextmanager
+def full_after(size):
+    """Let no file grow beyond `size` bytes, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 64, 500, 1500])
+def test_a_full_disk_is_named_and_leaves_the_last_good_checkpoint(store, folder, size):
+    save(store, 1, best=True)
+    before = names(folder)
+    message = "epoch-0002: not saved: .*; the last one that was saved is epoch-0001"
+    with full_after(size), pytest.raises(CheckpointError, match=message):
+        save(store, 2, best=True)
+    assert names(folder) == before
+    assert store.load("last").progress["epoch"] == store.load("best").progress["epoch"] == 1
+    save(store, 2, best=True)
+    assert store.load("last").progress["epoch"] == 2
+
+
+def test_a_device_without_space_is_named(tmp_path):
+    mounted = tmp_path / "small"
+    mounted.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24k", "none", str(mounted)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        store = CheckpointStore(mounted / "checkpoints", keep_all=True)
+        save(store, 1, best=True)
+        with pytest.raises(CheckpointError, match="No space left on device"):
+            for epoch in range(2, 30):
+                save(store, epoch, best=True)
+        assert store.load("best").digest == store.load("last").digest
+        assert all(load_checkpoint(mounted / "checkpoints" / name) for name in store.names())
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+
+
+def test_the_newest_checkpoints_are_kept_and_the_newest_of_an_epochs_end(folder):
+    store = CheckpointStore(folder, keep_latest=3)
+    for attempt, epoch, step in [(1, 0, 2), (1, 1, 0), (1, 1, 2), (1, 2, 0), (2, 1, 2), (2, 1, 3)]:
+        counters = progress(epoch) | {"step": step}
+        store.save(f"epoch-{epoch:04d}-step-{step:05d}-attempt-{attempt}", ARRAYS, counters, META,
+                   best=epoch == 0)  # fmt: skip
+    assert store.names() == [
+        "epoch-0001-step-00003-attempt-2", "epoch-0001-step-00002-attempt-2",
+        "epoch-0002-step-00000-attempt-1", "epoch-0001-step-00000-attempt-1",
+        "epoch-0000-step-00002-attempt-1",
+    ]  # fmt: skip
+    assert store.newest_epoch_end() == "epoch-0001-step-00000-attempt-1"
+    assert store.resolve("best").name == "epoch-0000-step-00002-attempt-1"
+
+
+def test_what_the_store_did_not_make_stays(store, folder):
+    folder.mkdir(parents=True)
+    theirs = ["epoch-0001-mine", "notes", ".epoch-0003", "best of May"]
+    for name in theirs:
+        (folder / name).mkdir()
+    save(store, 1)
+    save(store, 2)
+    assert set(theirs) <= set(names(folder))
+    assert store.names() == ["epoch-0002"]
+
+
+def test_a_damaged_checkpoint_is_named_with_what_else_is_there(store, folder):
+    save(store, 1, best=True)
+    save(store, 2)
+    (folder / "epoch-0002" / "arrays.npz").write_bytes(b"")
+    message = (
+        r"epoch-0002/arrays\.npz: not readable: .*\. Others are there: epoch-0001; to use one of "
+        "them, write its name into .*checkpoints/last"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        store.load("last")
+    (folder / "last").write_text("epoch-0001\n")
+    assert store.load("last").progress["epoch"] == 1
+
+
+def test_a_run_a_pointer_and_a_folder_name_the_same_checkpoint(store, folder):
+    save(store, 1)
+    found = {store.resolve(str(path)) for path in (folder.parent, folder / "last", "last")}
+    assert found == {folder / "epoch-0001"}
 
 
 def test_a_kill_while_arrays_are_written_leaves_the_last_good_checkpoint(store, monkeypatch):
@@ -321,4 +423,4 @@ def test_everything_is_synced_before_a_pointer_names_it(store, folder, monkeypat
 def test_a_counter_that_is_not_finite_is_refused_before_anything_is_written(store, folder):
     with pytest.raises(ValueError, match="Out of range float values"):
         store.save("epoch-0001", ARRAYS, progress(1, best=np.inf), META)
-    assert names(folder) == []
+    assert not folder.exists()

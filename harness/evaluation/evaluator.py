@@ -159,9 +159,15 @@ class Evaluator:
         return {unit: stats.get(unit, pair) for unit, pair in self._inactive.items()}
 
     def evaluate(
-        self, weights: Weights, protocol: Protocol, *, epoch: int = 0
-    ) -> tuple[EvalRecord, dict[str, list[float]]]:
+        self, weights: Weights, protocol: Protocol, *, epoch: int = 0,
+        between: Callable[[], None] | None = None,
+    ) -> tuple[EvalRecord, dict[str, list[float]]]:  # fmt: skip
         """Score a pool.
+
+        Parameters
+        ----------
+        between : callable, optional
+            Called before each arch; what it raises ends the evaluation, which leaves nothing.
 
         Returns
         -------
@@ -176,6 +182,8 @@ class Evaluator:
         all_stats: dict[str, NDArray[Any]] = {}
         seconds = [0.0, 0.0]
         for arch in protocol.pool:
+            if between is not None:
+                between()
             name, start = format_arch(arch), time.perf_counter()
             stats = self.recalibrate(weights, arch, protocol.recal_batches)
             middle = time.perf_counter()

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,16 +22,26 @@ __all__ = ["Ledger", "LedgerContent", "effective", "read_ledger"]
 
 
 class Ledger:
-    """Appends records: flushed one by one, synced to disk at each epoch's end."""
+    """Appends records: flushed one by one, synced to disk at each epoch's end.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; it is appended to and never rewritten.
+    attempt : int, default 1
+        Number of this attempt at the run, written into every record.
+    """
+
+    def __init__(self, path: Path, *, attempt: int = 1) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _end_broken_line(path)
+        self._attempt = attempt
         self._file: IO[str] = path.open("a", encoding="utf-8")
 
     def __call__(self, record: Record) -> None:
         """Append one record (the ledger is an observer of the trainer)."""
-        text = json.dumps(to_json(record), allow_nan=False, separators=(",", ":"))
+        data = to_json(record, attempt=self._attempt)
+        text = json.dumps(data, allow_nan=False, separators=(",", ":"))
         self._file.write(text + "\n")
         self._file.flush()
         if isinstance(record, EpochRecord):
@@ -53,10 +64,25 @@ def _end_broken_line(path: Path) -> None:
 
 @dataclass(frozen=True)
 class LedgerContent:
-    """What a ledger holds: its records in file order, and lines that do not parse."""
+    """What a ledger holds.
+
+    Attributes
+    ----------
+    records : tuple of Record
+        In file order.
+    broken : tuple of (int, str)
+        Lines that do not parse: number from 1, and why.
+    attempts : tuple of int
+        The attempt that wrote each record, in the order of `records`.
+    """
 
     records: tuple[Record, ...]
     broken: tuple[tuple[int, str], ...]
+    attempts: tuple[int, ...] = ()
+
+    def effective(self) -> list[Record]:
+        """Return the records without those that a later attempt made void."""
+        return effective(self.records, self.attempts)
 
 
 def read_ledger(path: Path) -> LedgerContent:
@@ -69,24 +95,41 @@ def read_ledger(path: Path) -> LedgerContent:
     """
     records: list[Record] = []
     broken: list[tuple[int, str]] = []
+    attempts: list[int] = []
     for number, line in enumerate(
         path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1
     ):
         try:
             data: Any = json.loads(line)
             records.append(from_json(data))
+            # Ledgers of version 0.1 name the attempt where it starts, and nowhere else.
+            attempts.append(int(data.get("attempt", attempts[-1] if attempts else 1)))
         except (ValueError, TypeError, AttributeError) as error:
             broken.append((number, f"{type(error).__name__}: {error}"))
-    return LedgerContent(tuple(records), tuple(broken))
+    return LedgerContent(tuple(records), tuple(broken), tuple(attempts))
 
 
-def effective(records: Iterable[Record]) -> list[Record]:
-    """Drop what a resume made void: earlier records beyond the step it restarts from."""
+def effective(records: Iterable[Record], attempts: Iterable[int] = ()) -> list[Record]:
+    """Drop what a resume made void: earlier records beyond the step it restarts from.
+
+    Parameters
+    ----------
+    records : iterable of Record
+        In file order.
+    attempts : iterable of int
+        The attempt that wrote each; a record of an earlier attempt than its predecessors',
+        left by a process that was thought dead, is void as well. Default: in order.
+    """
     kept: list[Record] = []
-    for record in records:
+    newest = 0
+    for record, attempt in zip_longest(records, attempts, fillvalue=None):
+        if attempt is not None and attempt < newest:
+            continue
+        newest = newest if attempt is None else attempt
         if isinstance(record, ResumeRecord):
             start = (record.epoch, record.step)
             kept = [old for old in kept if _position(old) <= start]
+        assert record is not None
         kept.append(record)
     return kept
 

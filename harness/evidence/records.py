@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "EPOCH_FIELDS",
+    "FIRST_SEGMENT",
     "RECORDS",
     "CheckpointRecord",
     "EpochRecord",
@@ -24,13 +25,19 @@ __all__ = [
     "to_json",
 ]
 
+FIRST_SEGMENT = "main"
+"""Segment of a run whose training dynamics have not been changed."""
+
 
 @dataclass(frozen=True)
 class RunRecord:
     """The start of one attempt at a run: what was planned, and in which environment.
 
     ``planned_sizes`` run-length encodes the planned batch sizes of one epoch as
-    (size, count) pairs; ``expected_clip_checks`` follows from them.
+    (size, count) pairs; ``expected_clip_checks`` follows from them. ``segment`` names a
+    stretch of one training dynamics, whose digest is ``identity``; ``protocol`` is the digest
+    of what an evaluation measures, and another one starts a new metric series; ``data`` holds
+    the digests of the lists of samples.
     """
 
     attempt: int
@@ -43,11 +50,18 @@ class RunRecord:
     planned_sizes: tuple[tuple[int, int], ...]
     expected_clip_checks: int
     identity: str
+    segment: str = FIRST_SEGMENT
+    protocol: str = ""
+    data: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ResumeRecord:
-    """An attempt that continues from a checkpoint: earlier records beyond it are void."""
+    """An attempt that continues from a checkpoint: earlier records beyond it are void.
+
+    ``checkpoint`` is its digest, empty where the attempt starts again at step 0 because
+    there was none yet.
+    """
 
     attempt: int
     epoch: int
@@ -175,6 +189,8 @@ class EpochRecord:
     zero_flow_epe: float | None = None
     checkpoint_digest: str | None = None
     best_epe: float | None = None
+    segment: str = FIRST_SEGMENT
+    protocol: str | None = None
     reasons: dict[str, str] = field(default_factory=dict)
 
 
@@ -221,8 +237,13 @@ RECORDS: Mapping[str, type[Record]] = {
 _KINDS = {cls: kind for kind, cls in RECORDS.items()}
 
 
-def to_json(record: Record) -> dict[str, Any]:
+def to_json(record: Record, *, attempt: int | None = None) -> dict[str, Any]:
     """Return the record as a JSON-able mapping with its ``kind`` first.
+
+    Parameters
+    ----------
+    attempt : int, optional
+        Number of the attempt that made it, from 1. Default: as the record itself says.
 
     Raises
     ------
@@ -235,7 +256,8 @@ def to_json(record: Record) -> dict[str, Any]:
             if isinstance(number, float) and not math.isfinite(number):
                 msg = f"{type(record).__name__}.{name} is {number}, expected a finite number"
                 raise ValueError(msg)
-    return {"kind": _KINDS[type(record)], **values}
+    made = {} if attempt is None else {"attempt": attempt}
+    return {"kind": _KINDS[type(record)], **made, **values}
 
 
 def from_json(data: Mapping[str, Any]) -> Record:
@@ -251,6 +273,8 @@ def from_json(data: Mapping[str, Any]) -> Record:
     if kind not in RECORDS:
         msg = f"unknown record kind {kind!r}, expected one of {', '.join(RECORDS)}"
         raise ValueError(msg)
+    if kind not in ("run", "resume"):
+        values.pop("attempt", None)  # the ledger's, not the record's own
     return RECORDS[kind](**{name: _tuples(value) for name, value in values.items()})
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.evidence.records import (
+    FIRST_SEGMENT,
     CheckpointRecord,
     EpochRecord,
     EvalRecord,
@@ -16,12 +17,12 @@ from harness.evidence.records import (
     StepRecord,
 )
 
-__all__ = ["RunEvidence", "run_evidence"]
+__all__ = ["RunEvidence", "run_evidence", "segments"]
 
 
 @dataclass(frozen=True)
 class RunEvidence:
-    """What a run recorded, without what a resume made void.
+    """What one segment of a run recorded, without what a resume made void.
 
     Attributes
     ----------
@@ -34,7 +35,15 @@ class RunEvidence:
     steps, norms, evals, epochs, checkpoints, notes : tuple of record
         In file order.
     attempts : int
-        How often the run was started or resumed.
+        How often the segment was started or resumed.
+    segment : str
+        Its name.
+    protocol : str
+        Digest of what its evaluations measure.
+    start : (int, int)
+        Epochs and steps completed before it.
+    before : RunEvidence or None
+        The segment before it.
     """
 
     config: Mapping[str, Any]
@@ -47,22 +56,83 @@ class RunEvidence:
     checkpoints: tuple[CheckpointRecord, ...]
     notes: tuple[NoteRecord, ...]
     attempts: int = 1
+    segment: str = FIRST_SEGMENT
+    protocol: str = ""
+    start: tuple[int, int] = (0, 0)
+    before: "RunEvidence | None" = None
+
+    @property
+    def previous_eval(self) -> EvalRecord | None:
+        """The last evaluation before the segment, if of the same metric series."""
+        old = self._same_series()
+        return None if old is None else (old.evals[-1] if old.evals else old.previous_eval)
+
+    @property
+    def best_before(self) -> float | None:
+        """The best EPE before the segment, px, if of the same metric series."""
+        old = self._same_series()
+        return None if old is None else (old.epochs[-1].best_epe if old.epochs else old.best_before)
+
+    def _same_series(self) -> "RunEvidence | None":
+        same = self.before is not None and self.before.protocol == self.protocol
+        return self.before if same else None
 
 
 def run_evidence(records: Iterable[Record]) -> RunEvidence:
-    """Sort effective records (:func:`harness.evidence.ledger.effective`) by kind.
+    """Sort the effective records of a run of one segment by kind.
+
+    Raises
+    ------
+    ValueError
+        If no run record opens them, or if they hold several segments.
+    """
+    found = segments(records)
+    if len(found) > 1:
+        names = ", ".join(one.segment for one in found)
+        msg = f"expected the records of one segment, found {len(found)}: {names}"
+        raise ValueError(msg)
+    return found[0]
+
+
+def segments(records: Iterable[Record]) -> tuple[RunEvidence, ...]:
+    """Sort effective records (:meth:`harness.evidence.ledger.LedgerContent.effective`) by segment.
+
+    A segment that a later one made void altogether is left out.
 
     Raises
     ------
     ValueError
         If no run record opens them: then nothing says what was planned.
     """
-    kept = list(records)
-    runs = [record for record in kept if isinstance(record, RunRecord)]
-    if not runs:
+    parts: list[list[Record]] = []
+    name: str | None = None
+    for record in records:
+        if isinstance(record, RunRecord) and record.segment != name:
+            name = record.segment
+            parts.append([])
+        if parts:
+            parts[-1].append(record)
+    found: RunEvidence | None = None
+    every: list[RunEvidence] = []
+    for number, part in enumerate(parts):
+        if number < len(parts) - 1 and not any(isinstance(r, _EVIDENCE) for r in part):
+            continue
+        found = _segment(part, found)
+        every.append(found)
+    if not every:
         msg = "the ledger holds no run record, expected one before anything else"
         raise ValueError(msg)
-    resumed = any(isinstance(record, ResumeRecord) for record in kept)
+    return tuple(every)
+
+
+_EVIDENCE = (StepRecord, NormsRecord, EvalRecord, EpochRecord)
+
+
+def _segment(kept: list[Record], before: RunEvidence | None) -> RunEvidence:
+    runs = [record for record in kept if isinstance(record, RunRecord)]
+    resumes = [record for record in kept if isinstance(record, ResumeRecord)]
+    border = next((r for r in kept if isinstance(r, (ResumeRecord, *_EVIDENCE))), None)
+    start = (border.epoch, border.global_step) if isinstance(border, ResumeRecord) else (0, 0)
 
     def of(kind: type[Any]) -> tuple[Any, ...]:
         return tuple(record for record in kept if isinstance(record, kind))
@@ -73,5 +143,7 @@ def run_evidence(records: Iterable[Record]) -> RunEvidence:
         expected_clip_checks=runs[0].expected_clip_checks,
         steps=of(StepRecord), norms=of(NormsRecord), evals=of(EvalRecord),
         epochs=of(EpochRecord), checkpoints=of(CheckpointRecord), notes=of(NoteRecord),
-        attempts=len(runs) if resumed else 1,
+        attempts=len(runs) if resumes else 1,
+        segment=runs[0].segment, protocol=runs[0].protocol,
+        start=start, before=before,
     )  # fmt: skip

@@ -186,8 +186,9 @@ def _still_weights(run: RunEvidence, previous: EvalRecord, now: EvalRecord) -> l
 
 def tau_follows(run: RunEvidence) -> Outcome:
     """Require Kendall's tau-b as recomputed by counting pairs, and none where undefined."""
-    rows, evals = finished_epochs(run), evaluations(run, least=2)
-    before = dict(zip((record.epoch for record in evals[1:]), evals, strict=False))
+    rows, evals = finished_epochs(run), evaluations(run, least=1 if run.before else 2)
+    chain = evals if run.previous_eval is None else (run.previous_eval, *evals)
+    before = {now.epoch: old for old, now in itertools.pairwise(chain)}
     scored = {record.epoch: record for record in evals}
     violations, counted = [], 0
     for row in rows:

@@ -145,7 +145,7 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
         raise NotApplicableError(msg)
     reset = bool(run.config.get("checkpoint", {}).get("reset_early_stop_on_resume"))
     restarts = run.attempts - 1 if reset else 0
-    best: float | None = None
+    best = run.best_before
     violations = []
     for row in rows:
         score = [] if row.mean_epe_12 is None else [row.mean_epe_12]

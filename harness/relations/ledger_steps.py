@@ -42,7 +42,7 @@ def steps_are_planned(run: RunEvidence) -> Outcome:
                 where = f"epoch {epoch}, step {step.step}, clip checks"
                 violations.append(Violation(where, str(due), clip_text(run.config, step.checks, 1)))
                 break
-    executed = 0
+    executed = run.start[1]
     for row in run.epochs:
         made = steps.get(row.epoch, [])
         executed += len(made)
@@ -57,7 +57,8 @@ def steps_are_planned(run: RunEvidence) -> Outcome:
 def _out_of_order(run: RunEvidence, steps: Mapping[int, list[StepRecord]]) -> list[Violation]:
     """Return the first step and the first row that do not follow the one before."""
     found: list[Violation] = []
-    for number, epoch in enumerate(steps, start=1):
+    first = run.start[0] + 1
+    for number, epoch in enumerate(steps, start=first):
         if epoch != number:
             found.append(Violation("epochs of steps", f"epoch {number}", f"epoch {epoch}"))
             break
@@ -67,9 +68,10 @@ def _out_of_order(run: RunEvidence, steps: Mapping[int, list[StepRecord]]) -> li
             where = f"epoch {epoch}, number of its step {place}"
             found.append(Violation(where, str(place), str(made[place - 1].step)))
             break
-    for number, row in enumerate(run.epochs, start=1):
+    for number, row in enumerate(run.epochs, start=first):
         if row.epoch != number:
-            found.append(Violation(f"row {number} of the log", f"epoch {number}", str(row.epoch)))
+            place = f"row {number - first + 1} of the log"
+            found.append(Violation(place, f"epoch {number}", str(row.epoch)))
             break
     lacking = [epoch for epoch in steps if epoch not in {row.epoch for row in run.epochs}]
     if any(epoch < max(steps) for epoch in lacking):

@@ -208,7 +208,7 @@ class BuiltinSystem:
         folder = Path(path)
         checkpoint = CheckpointStore(folder.parent).load(str(folder))
         self.parts.train.restore(self.session.model, checkpoint.arrays)
-        self.trainer.progress = Progress.from_state(checkpoint.progress)
+        self.trainer.progress = Progress.from_state(checkpoint.progress)[0]
 
     def close(self) -> None:
         """Forget the session; the kit keeps what it compiled."""

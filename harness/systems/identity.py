@@ -1,18 +1,35 @@
-"""A run's identity: the digest of every field that changes the weights training yields.
+"""What may be compared: the digests of a run's training dynamics and of its metric.
 
-No TensorFlow here, so that a wrong configuration is refused before it starts.
+Both are generated from the kinds that the configuration's fields declare. A change of the
+dynamics makes another run, or a new segment of this one; a change of the protocol starts a
+new metric series. No TensorFlow here, so that a wrong configuration is refused before it
+starts.
 """
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.config import Config, field_kinds
-from harness.evidence.digest import digest_strings
+from harness.evidence.digest import digest_file, digest_strings
+from harness.fc2.layout import Triplet, list_triplets
 
-__all__ = ["dynamics_values", "gate_values", "identity_differences", "run_identity"]
+__all__ = [
+    "Data",
+    "data_digests",
+    "dynamics_values",
+    "gate_values",
+    "identity_changes",
+    "protocol_identity",
+    "protocol_values",
+    "read_data_digests",
+    "run_identity",
+]
 
+Data = Mapping[str, str]
+"""Digest of the sample ids of ``train`` and ``val``, and of a ``frozen`` artifact if any."""
 
-def dynamics_values(config: Config, kinds: tuple[str, ...] = ("dynamics",)) -> dict[str, Any]:
+def _values(config: Config, kinds: tuple[str, ...]) -> dict[str, Any]:
     """Return every field of the given kinds by dotted key."""
     tree = config.model_dump(mode="json", by_alias=True)
     values: dict[str, Any] = {}
@@ -25,23 +42,100 @@ def dynamics_values(config: Config, kinds: tuple[str, ...] = ("dynamics",)) -> d
     return values
 
 
-def run_identity(config: Config) -> str:
-    """Return the digest of all dynamics fields."""
-    pairs = dynamics_values(config).items()
-    return digest_strings([text for key, value in pairs for text in (key, repr(value))])
+def dynamics_values(config: Config, data: Data) -> dict[str, Any]:
+    """Return what training yields its weights from: dynamics fields and training samples."""
+    return {**_values(config, ("dynamics",)), **_listed(data, "train")}
+
+
+def protocol_values(config: Config, data: Data) -> dict[str, Any]:
+    """Return what an evaluation measures: protocol fields, the pool's seed, the samples.
+
+    Defaults are resolved, and a frozen artifact counts by its content, not by its path.
+    """
+    return {
+        **_values(config, ("protocol",)),
+        "eval.batch_size": config.eval_batch_size,
+        "eval.crop": list(config.eval_crop),
+        "eval.frozen": data.get("frozen", ""),
+        "runtime.seed": config.runtime.seed,
+        **_listed(data, "train", "val"),
+    }
+
+
+def _listed(data: Data, *splits: str) -> dict[str, Any]:
+    return {f"samples of {split}": data[split] for split in splits if split in data}
+
+
+def data_digests(
+    train: Iterable[Triplet], val: Iterable[Triplet], *, frozen: str = ""
+) -> dict[str, str]:
+    """Return the digests of two splits' sample ids.
+
+    Pixels are not read: the digests of the batches that are trained and scored on cover them.
+
+    Parameters
+    ----------
+    frozen : str
+        Digest of a frozen artifact's file.
+    """
+    found = {
+        split: digest_strings([triplet.id for triplet in samples])
+        for split, samples in (("train", train), ("val", val))
+    }
+    return {**found, "frozen": frozen} if frozen else found
+
+
+def read_data_digests(config: Config) -> dict[str, str]:
+    """List the configured data and return its digests.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a split is absent, empty or has incomplete samples.
+    """
+    frozen = Path(config.eval.frozen)
+    return data_digests(
+        list_triplets(config.data.split_dir("train")),
+        list_triplets(config.data.split_dir("val")),
+        frozen=digest_file(frozen) if config.eval.frozen else "",
+    )
+
+
+def run_identity(config: Config, data: Data) -> str:
+    """Return the digest of the training dynamics: equal for runs whose curves may be compared."""
+    return _digest(dynamics_values(config, data))
+
+
+def protocol_identity(config: Config, data: Data) -> str:
+    """Return the digest of the evaluation protocol: equal within one metric series."""
+    return _digest(protocol_values(config, data))
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return digest_strings([text for key, value in values.items() for text in (key, repr(value))])
+
+
+def identity_changes(
+    what: Literal["dynamics", "protocol"], old: tuple[Config, Data], new: tuple[Config, Data]
+) -> list[str]:
+    """Return ``key: old -> new`` for every value of one kind that differs.
+
+    What an older run did not record is not compared.
+    """
+    values = dynamics_values if what == "dynamics" else protocol_values
+    before, after = values(*old), values(*new)
+    return [
+        f"{key}: {before[key]} -> {value}"
+        for key, value in after.items()
+        if key in before and before[key] != value
+    ]
 
 
 def gate_values(config: Config) -> dict[str, Any]:
     """Return everything that a gate file vouches for: dynamics, protocol, where data lie."""
-    values = dynamics_values(config, ("dynamics", "protocol"))
+    values = _values(config, ("dynamics", "protocol"))
     for split in ("train_dir", "val_dir"):
         values[f"data.{split}"] = str(
             Path(config.data.base_path, getattr(config.data, split)).resolve()
         )
     return values
-
-
-def identity_differences(old: Config, new: Config) -> list[str]:
-    """Return ``key: old -> new`` for every dynamics field that differs."""
-    before, after = dynamics_values(old), dynamics_values(new)
-    return [f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key]]

@@ -2,18 +2,25 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from harness.config import Config, ConfigError
 from harness.environment import Environment, apply_environment
 from harness.evaluation.batches import FixedBatches
 from harness.evaluation.evaluator import Evaluator
-from harness.evidence.records import EvalRecord, ResumeRecord, RunRecord
+from harness.evidence.digest import digest_file
+from harness.evidence.records import FIRST_SEGMENT, EvalRecord, ResumeRecord, RunRecord
 from harness.fc2.provider import Provider, open_provider
 from harness.supernet.space import SKELETONS, check_crop
-from harness.systems.identity import run_identity
+from harness.systems.identity import (
+    data_digests,
+    protocol_identity,
+    run_identity,
+)
 from harness.systems.kit import Kit, Lent
 from harness.systems.parts import Parts
 from harness.training.checkpoint import Checkpoint
@@ -57,9 +64,12 @@ class Session:
         """Compiled evaluation."""
         return self.lent.evaluator
 
-    def evaluate(self, weights: dict[str, Any], epoch: int) -> EvalRecord:
-        """Score the configured pool on the configured batches."""
-        return self.evaluator.evaluate(weights, self.fixed.protocol(epoch), epoch=epoch)[0]
+    def evaluate(
+        self, weights: dict[str, Any], epoch: int, *, between: Callable[[], None] | None = None
+    ) -> EvalRecord:
+        """Score the configured pool on the configured batches; `between` is called per arch."""
+        protocol = self.fixed.protocol(epoch)
+        return self.evaluator.evaluate(weights, protocol, epoch=epoch, between=between)[0]
 
     def trainer(self, options: TrainerOptions, *, evaluate: bool = True) -> Trainer:
         """Return a trainer over this session's variables."""
@@ -70,15 +80,29 @@ class Session:
             functions=self.lent.functions,
         )  # fmt: skip
 
-    def meta(self) -> dict[str, Any]:
-        """Return what a checkpoint stores about the run."""
+    @cached_property
+    def data(self) -> dict[str, str]:
+        """Digests of the samples, as :func:`harness.systems.identity.data_digests`."""
+        frozen = Path(self.config.eval.frozen)
+        return data_digests(
+            self.provider.samples, self.fixed.samples("val"),
+            frozen=digest_file(frozen) if self.config.eval.frozen else "",
+        )  # fmt: skip
+
+    def meta(self, segment: str = FIRST_SEGMENT) -> dict[str, Any]:
+        """Return what a checkpoint and an attempt's first record say about the run."""
         return {
             "config": self.config.model_dump(mode="json", by_alias=True),
             "environment": self.environment.as_dict(),
-            "identity": run_identity(self.config),
+            "identity": run_identity(self.config, self.data),
+            "protocol": protocol_identity(self.config, self.data),
+            "segment": segment,
+            "data": self.data,
         }
 
-    def run_record(self, trainer: Trainer, attempt: int) -> RunRecord:
+    def run_record(
+        self, trainer: Trainer, attempt: int, *, segment: str = FIRST_SEGMENT
+    ) -> RunRecord:
         """Return the record that opens an attempt."""
         return RunRecord(
             attempt=attempt,
@@ -88,16 +112,31 @@ class Session:
             micro_batch_size=self.config.train.micro_batch,
             planned_sizes=tuple(Counter(self.provider.planned_sizes).items()),
             expected_clip_checks=trainer.expected_clip_checks,
-            **self.meta(),
+            **self.meta(segment),
         )
 
     def restore(
-        self, trainer: Trainer, checkpoint: Checkpoint, attempt: int, observers: Sequence[Observer]
-    ) -> None:
-        """Set variables and progress from a checkpoint and record where it restarts."""
+        self, trainer: Trainer, checkpoint: Checkpoint, attempt: int, observers: Sequence[Observer],
+        *, new_series: bool = False,
+    ) -> list[str]:  # fmt: skip
+        """Set variables and progress from a checkpoint and record where it restarts.
+
+        Parameters
+        ----------
+        new_series : bool, default False
+            Whether scores from here on do not compare with those before: then the best
+            metric, the patience and the previous ranking are forgotten.
+
+        Returns
+        -------
+        notes : list of str
+            What an older checkpoint does not hold.
+        """
+        progress, notes = Progress.from_state(checkpoint.progress)
         self.parts.train.restore(self.model, checkpoint.arrays)
-        progress = Progress.from_state(checkpoint.progress)
-        if self.config.checkpoint.reset_early_stop_on_resume:
+        if new_series:
+            progress = dataclasses.replace(progress, previous=None)
+        if new_series or self.config.checkpoint.reset_early_stop_on_resume:
             progress = dataclasses.replace(
                 progress, best_metric=None, patience_metric=None, bad_epochs=0
             )
@@ -107,6 +146,7 @@ class Session:
         )
         for observer in observers:
             observer(record)
+        return notes
 
 
 def open_session(config: Config, parts: Parts | None = None, kit: Kit | None = None) -> Session:

@@ -8,6 +8,7 @@ falls back to another checkpoint.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,12 +133,15 @@ class CheckpointStore:
     ----------
     folder : pathlib.Path
         ``RUN/checkpoints``; made when first saved to.
+    keep_latest : int, default 0
+        Checkpoints to keep, counted from the newest, besides ``best``, ``last`` and the
+        newest one of an epoch's end, from which a new segment starts.
     keep_all : bool, default False
-        Keep every checkpoint instead of ``best`` and ``last`` alone.
+        Keep every checkpoint.
     """
 
-    def __init__(self, folder: Path, *, keep_all: bool = False) -> None:
-        self._folder, self._keep_all = folder, keep_all
+    def __init__(self, folder: Path, *, keep_latest: int = 0, keep_all: bool = False) -> None:
+        self._folder, self._keep_latest, self._keep_all = folder, keep_latest, keep_all
 
     def save(
         self,
@@ -148,8 +152,14 @@ class CheckpointStore:
         *,
         best: bool = False,
     ) -> str:
-        """Write a checkpoint, point ``last`` (and ``best``) at it, and return its digest."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Write a checkpoint, point ``last`` (and ``best``) at it, and return its digest.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be written, for example because the disk is full; what was there
+            before is untouched.
+        """
         digest = state_digest(arrays, progress)
         manifest: dict[str, Any] = {
             "format": FORMAT,
@@ -159,24 +169,38 @@ class CheckpointStore:
             "arrays": {key: digest_arrays({key: value}) for key, value in arrays.items()},
         }
         manifest["rest"] = _rest_digest(manifest)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._write(name, arrays, json.dumps(manifest, allow_nan=False))
+            for pointer in ("best", "last") if best else ("last",):
+                self._point(pointer, name)
+            if not self._keep_all:
+                self._discard_others()
+        except OSError as error:
+            self._clean_up()
+            msg = f"{self._folder / name}: not saved: {error}; {self._what_is_there()}"
+            raise CheckpointError(msg) from error
+        return digest
+
+    def _write(self, name: str, arrays: Mapping[str, Array], manifest: str) -> None:
+        """Write aside, sync, rename: the name exists only once everything in it is on disk."""
         aside = self._folder / f".{name}.{os.getpid()}"
-        shutil.rmtree(aside, ignore_errors=True)
+        if aside.exists():
+            shutil.rmtree(aside)
         aside.mkdir()
         with (aside / "arrays.npz").open("wb") as file:
             np.savez(file, **_keywords(arrays))
-            _sync(file.fileno())
-        _write_synced(aside / "manifest.json", json.dumps(manifest, allow_nan=False))
+            file.flush()
+            os.fsync(file.fileno())
+        _write_synced(aside / "manifest.json", manifest)
         _sync_folder(aside)
         aside.rename(self._folder / name)
         _sync_folder(self._folder)
-        for pointer in ("best", "last") if best else ("last",):
-            self._point(pointer, name)
-        if not self._keep_all:
-            self._discard_others()
-        return digest
 
     def resolve(self, which: str) -> Path:
-        """Return the directory that ``best``, ``last`` or a path names.
+        """Return the checkpoint directory that ``best``, ``last`` or a path names.
+
+        A path may also be a pointer file or a run directory, whose ``last`` is meant.
 
         Raises
         ------
@@ -185,6 +209,8 @@ class CheckpointStore:
         """
         if which not in ("best", "last"):
             path = Path(which)
+            if (path / "checkpoints").is_dir():
+                return CheckpointStore(path / "checkpoints").resolve("last")
             return path.parent / _pointed(path) if path.is_file() else path
         pointer = self._folder / which
         if not pointer.is_file():
@@ -193,8 +219,47 @@ class CheckpointStore:
         return self._folder / _pointed(pointer)
 
     def load(self, which: str = "last") -> Checkpoint:
-        """Load the checkpoint that ``best``, ``last`` or a path names."""
-        return load_checkpoint(self.resolve(which))
+        """Load the checkpoint that ``best``, ``last`` or a path names.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none or it is damaged; nothing else is loaded in its place.
+        """
+        path = self.resolve(which)
+        try:
+            return load_checkpoint(path)
+        except CheckpointError as error:
+            others = [name for name in self.names() if name != path.name]
+            if which not in ("best", "last") or not others:
+                raise
+            msg = (
+                f"{error}. Others are there: {', '.join(others[:5])}; to use one of them, write "
+                f"its name into {self._folder / which}"
+            )
+            raise CheckpointError(msg) from None
+
+    def names(self) -> list[str]:
+        """Return the names of the checkpoints that are there, the newest first."""
+        if not self._folder.is_dir():
+            return []
+        found = [child.name for child in self._folder.iterdir() if _NAME.fullmatch(child.name)]
+        return sorted(found, key=_age, reverse=True)
+
+    def is_empty(self) -> bool:
+        """Return whether nothing was ever saved here."""
+        pointers = [self._folder / pointer for pointer in ("best", "last")]
+        return not self.names() and not any(pointer.exists() for pointer in pointers)
+
+    def newest_epoch_end(self) -> str | None:
+        """Return where the epoch began in which ``last`` stands; None: at no checkpoint."""
+        pointer = self._folder / "last"
+        if not pointer.is_file():
+            return None
+        last = _pointed(pointer)
+        _, epoch, step = _age(last)
+        ends = (name for name in self.names() if _age(name)[1:] == (epoch, 0))
+        return last if step == 0 else next(ends, None)
 
     def _point(self, pointer: str, name: str) -> None:
         aside = self._folder / f".{pointer}.{os.getpid()}"
@@ -203,13 +268,43 @@ class CheckpointStore:
         _sync_folder(self._folder)
 
     def _discard_others(self) -> None:
+        """Remove what need not be kept; a name disappears before its content does."""
         pointers = [self._folder / pointer for pointer in ("best", "last")]
         kept = {_pointed(p) for p in pointers if p.is_file()}
+        kept |= set(self.names()[: self._keep_latest]) | {self.newest_epoch_end()}
+        for name in self.names():
+            if name not in kept:
+                gone = self._folder / f".{name}.gone"
+                (self._folder / name).rename(gone)
+        self._clean_up()
+
+    def _clean_up(self) -> None:
+        """Remove what a save or a removal that was cut short has left."""
+        if not self._folder.is_dir():
+            return
         for child in self._folder.iterdir():
-            if child.is_dir() and child.name not in kept:
-                shutil.rmtree(child)
+            if child.is_dir() and _ASIDE.fullmatch(child.name):
+                shutil.rmtree(child, ignore_errors=True)
             elif child.is_file() and child.name.startswith((".best.", ".last.")):
                 child.unlink()
+
+    def _what_is_there(self) -> str:
+        pointer = self._folder / "last"
+        if not pointer.is_file():
+            return "no checkpoint was saved before"
+        return f"the last one that was saved is {_pointed(pointer)}"
+
+
+_NAME = re.compile(r"epoch-(?P<epoch>\d+)(-step-(?P<step>\d+)-attempt-(?P<attempt>\d+))?")
+_ASIDE = re.compile(rf"\.{_NAME.pattern}\.(\d+|gone)")
+"""What the store itself makes; anything else in its folder is somebody's and stays."""
+
+
+def _age(name: str) -> tuple[int, int, int]:
+    """Return (attempt, epoch, step), which grows from save to save."""
+    match = _NAME.fullmatch(name)
+    found = match.groupdict(default="0") if match else {}
+    return int(found["attempt"]), int(found["epoch"]), int(found["step"])
 
 
 def _keywords(arrays: Mapping[str, Array]) -> dict[str, Any]:
@@ -220,20 +315,16 @@ def _pointed(pointer: Path) -> str:
     return pointer.read_text(encoding="utf-8").strip()
 
 
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
 def _write_synced(path: Path, text: str) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        _sync(file.fileno())
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        _sync(descriptor)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)

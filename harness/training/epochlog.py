@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.config import Config
-from harness.evidence.records import EPOCH_FIELDS, EpochRecord, EvalRecord, Record
+from harness.evidence.records import EPOCH_FIELDS, FIRST_SEGMENT, EpochRecord, EvalRecord, Record
 from harness.training.fairness import fairness_gap
 from harness.training.progress import Previous, Progress
 
@@ -21,8 +21,9 @@ Rank = Callable[[Sequence[float], Sequence[float]], tuple[float | None, str | No
 
 
 def epoch_row(
-    progress: Progress, scores: EvalRecord | None, *, config: Config, rank: Rank, expected: int
-) -> EpochRecord:
+    progress: Progress, scores: EvalRecord | None, *, config: Config, rank: Rank, expected: int,
+    segment: str = FIRST_SEGMENT, protocol: str | None = None,
+) -> EpochRecord:  # fmt: skip
     """Return the log row of the epoch whose steps `progress` has summed.
 
     Parameters
@@ -37,6 +38,8 @@ def epoch_row(
         Kendall's tau-b of two score lists, with the reason where it is undefined.
     expected : int
         Planned clip checks of the epoch.
+    segment, protocol : str
+        Of the run, as its first record names them.
     """
     sums = progress.sums
     if sums.lr is None:
@@ -57,6 +60,8 @@ def epoch_row(
         clip_count=sums.clipped,
         clip_rate=sums.clipped / len(sums.norms),
         best_epe=best,
+        segment=segment,
+        protocol=protocol,
         reasons=reasons,
         **_norm_figures(sums.norms),
         **columns,

@@ -2,12 +2,24 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from harness.errors import InputError
 from harness.training.fairness import Counts, no_counts
 
-__all__ = ["EpochSums", "Previous", "Progress"]
+__all__ = ["OBSERVED", "EpochSums", "Previous", "Progress", "ProgressError"]
+
+OBSERVED: Mapping[str, str] = {
+    "sums": "the epoch log starts with the next epoch",
+    "previous": "the next Kendall tau is undefined",
+    "row": "the last row of the epoch log cannot be repaired",
+}
+"""Fields that only observe, and what follows from the absence of each."""
+
+
+class ProgressError(InputError):
+    """Counters cannot be rebuilt from a checkpoint; the message names them."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +101,62 @@ class Progress:
         return asdict(self)
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "Progress":
-        """Rebuild the value that :meth:`get_state` returned."""
-        values = dict(state)
-        values["counts"] = tuple(tuple(row) for row in values["counts"])
-        sums = values["sums"]
-        values["sums"] = EpochSums(
-            tuple(sums["losses"]), tuple(sums["norms"]), sums["clipped"], sums["lr"]
-        )
-        previous = values["previous"]
+    def from_state(cls, state: Mapping[str, Any]) -> "tuple[Progress, list[str]]":
+        """Rebuild the value that :meth:`get_state` returned.
+
+        A checkpoint of an earlier version may lack what only observes (:data:`OBSERVED`):
+        the run goes on without it, and the notes say what is missing.
+
+        Returns
+        -------
+        progress : Progress
+        notes : list of str
+            One sentence for each field that is absent.
+
+        Raises
+        ------
+        ProgressError
+            If a counter is absent or unknown, or a partial epoch has lost its aggregates.
+        """
+        known = {item.name for item in fields(cls)}
+        lacking = [name for name in fields(cls) if name.name not in state]
+        required = [item.name for item in lacking if item.name not in OBSERVED]
+        surplus = sorted(state.keys() - known)
+        if required or surplus:
+            raise ProgressError(_unfit(required, surplus))
+        sums, absent = _sums(state.get("sums") or {})
+        if absent and state["step"]:
+            msg = (
+                f"the aggregates of the partial epoch {state['epoch'] + 1} lack "
+                f"{', '.join(absent)}: continue from a checkpoint of an epoch's end"
+            )
+            raise ProgressError(msg)
+        notes = [
+            f"the checkpoint holds no `{name}`, as earlier versions did not: {OBSERVED[name]}"
+            for name in OBSERVED
+            if name in {item.name for item in lacking} or (name == "sums" and absent)
+        ]
+        values = {**state, "counts": tuple(tuple(row) for row in state["counts"]), "sums": sums}
+        previous = state.get("previous")
         if previous is not None:
             values["previous"] = Previous(
                 tuple(previous["archs"]), tuple(previous["per_arch_epe"]),
                 previous["eval_batch_hash"],
             )  # fmt: skip
-        return cls(**values)
+        return cls(**values), notes
+
+
+def _unfit(required: list[str], surplus: list[str]) -> str:
+    parts = [f"{', '.join(required)} absent"] if required else []
+    parts += [f"{', '.join(surplus)} unknown to this version"] if surplus else []
+    return f"counters do not fit: {'; '.join(parts)}"
+
+
+def _sums(state: Mapping[str, Any]) -> tuple[EpochSums, list[str]]:
+    """Return the aggregates, and the names of those that are absent."""
+    known = asdict(EpochSums())
+    values = {name: state.get(name, default) for name, default in known.items()}
+    sums = EpochSums(
+        tuple(values["losses"]), tuple(values["norms"]), values["clipped"], values["lr"]
+    )
+    return sums, [name for name in known if name not in state]

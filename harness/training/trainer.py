@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.config import Config
 from harness.evidence.records import (
+    FIRST_SEGMENT,
     CheckpointRecord,
     EpochRecord,
     EvalRecord,
@@ -33,11 +34,15 @@ from harness.training.step import StepFunctions, StepOutcome, TrainParts, TrainS
 __all__ = ["Evaluate", "Observer", "Rank", "Trainer", "TrainerOptions"]
 
 Observer = Callable[[Record], None]
-Evaluate = Callable[[dict[str, Any], int], EvalRecord]
-"""(weights, epoch) -> scores."""
+Evaluate = Callable[..., EvalRecord]
+"""(weights, epoch, between=callable) -> scores; calls `between` now and then."""
 Rank = Callable[[Sequence[float], Sequence[float]], tuple[float | None, str | None]]
 """(scores, previous scores) -> (Kendall's tau-b, why it is undefined)."""
 Status = Literal["finished", "stopped early", "interrupted"]
+
+
+class _StopRequestedError(Exception):
+    """Ends an evaluation that was asked to stop; nothing of it is kept."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,13 @@ class TrainerOptions:
         Stored in each checkpoint.
     attempt : int
         Number of this attempt at the run; part of checkpoint names.
+    segment : str
+        Name of the stretch of one training dynamics; goes into the epoch log.
+    protocol : str or None
+        Digest of what evaluations measure; goes into the epoch log.
     should_stop : callable
-        Asked at every step boundary; True saves and ends with ``"interrupted"``.
+        Asked at every step boundary and between archs of an evaluation; True saves and ends
+        with ``"interrupted"``.
     probe : callable or None
         Receives (epoch, step, StepOutcome) of every step, for evidence in memory.
     """
@@ -64,6 +74,8 @@ class TrainerOptions:
     store: CheckpointStore | None = None
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
     attempt: int = 1
+    segment: str = FIRST_SEGMENT
+    protocol: str | None = None
     should_stop: Callable[[], bool] = lambda: False
     probe: Callable[[int, int, StepOutcome], None] | None = None
 
@@ -98,6 +110,7 @@ class Trainer:
     ) -> None:  # fmt: skip
         self.config, self.model, self.provider = config, model, provider
         self.progress = Progress()
+        self._saved: tuple[int, int] | None = None
         self._evaluate, self._rank, self._parts, self._options = evaluate, rank, parts, options
         self._step = TrainStep(model, config, parts, functions)
         self.steps_per_epoch = len(provider.planned_sizes)
@@ -116,6 +129,8 @@ class Trainer:
         """
         last = self.config.train.num_epochs if until is None else until
         while self.progress.epoch < last:
+            if self._options.should_stop() and self._saved is not None:
+                return "interrupted"
             if self.progress.bad_epochs >= self.config.eval.early_stop_patience:
                 self._emit(NoteRecord(self.progress.epoch, "stopped early: patience is used up"))
                 return "stopped early"
@@ -123,7 +138,11 @@ class Trainer:
                 if self._options.should_stop():
                     self._save(best=False)
                     return "interrupted"
-            self._end_epoch()
+            try:
+                self._end_epoch()
+            except _StopRequestedError:
+                self._save(best=False)
+                return "interrupted"
         return "finished"
 
     def surround(self, options: TrainerOptions, evaluate: Evaluate | None) -> None:
@@ -138,9 +157,11 @@ class Trainer:
         epoch = self.progress.epoch + 1
         batches = self.provider.stream(epoch, start=self.progress.step)
         for batch in batches:
-            step, done = self.progress.step, self.progress.global_step
+            # By place in the plan, so that a segment of another plan takes its place in it.
+            step = self.progress.step
+            planned = self.progress.epoch * self.steps_per_epoch + step
             archs = self._parts.fair_cycle(seed=self.config.runtime.seed, epoch=epoch, step=step)
-            lr = self._parts.schedule(self.config.train.lr, done, self.total_steps)
+            lr = self._parts.schedule(self.config.train.lr, planned, self.total_steps)
             outcome = self._step(archs, batch, lr)
             require_finite_outcome(outcome, self.model, epoch, step + 1)
             self._advance(archs, outcome, lr)
@@ -182,15 +203,21 @@ class Trainer:
         self._emit(NormsRecord(epoch, self.progress.sums.norms))
         scores = None
         if self._evaluate is not None and epoch % self.config.eval.eval_every_epoch == 0:
-            scores = self._evaluate(self.model.weight_tensors(), epoch)
+            weights = self.model.weight_tensors()
+            scores = self._evaluate(weights, epoch, between=self._stop_if_asked)
             self._emit(scores)
         row = epoch_row(
             self.progress, scores, config=self.config, rank=self._rank,
-            expected=self.expected_clip_checks,
+            expected=self.expected_clip_checks, segment=self._options.segment,
+            protocol=self._options.protocol,
         )  # fmt: skip
         improved = self._finish_epoch(scores, row)
         digest = self._save(best=improved)
         self._emit(dataclasses.replace(row, checkpoint_digest=digest))
+
+    def _stop_if_asked(self) -> None:
+        if self._options.should_stop():
+            raise _StopRequestedError
 
     def _finish_epoch(self, scores: EvalRecord | None, row: EpochRecord) -> bool:
         now = self.progress
@@ -215,9 +242,12 @@ class Trainer:
         store, now = self._options.store, self.progress
         if store is None:
             return None
+        if self._saved == (now.epoch, now.step):
+            return None  # asked to stop where a checkpoint was due anyway
         name = f"epoch-{now.epoch:04d}-step-{now.step:05d}-attempt-{self._options.attempt}"
         digest = store.save(
             name, self._parts.save(self.model), now.get_state(), self._options.meta, best=best
         )
+        self._saved = (now.epoch, now.step)
         self._emit(CheckpointRecord(now.epoch, now.step, now.global_step, name, digest))
         return digest
