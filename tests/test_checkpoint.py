@@ -331,8 +331,7 @@ def test_a_device_without_space_is_named(tmp_path):
         store = CheckpointStore(mounted / "checkpoints", keep_all=True)
         save(store, 1, best=True)
         with pytest.raises(CheckpointError, match="No space left on device"):
-            for epoch in range(2, 30):
-                save(store, epoch, best=True)
+            [save(store, epoch, best=True) for epoch in range(2, 30)]
         assert store.load("best").digest == store.load("last").digest
         assert all(load_checkpoint(mounted / "checkpoints" / name) for name in store.names())
     finally:

@@ -197,6 +197,7 @@ class CheckpointConfig(_Section):
     resume_experiment_name: str = _fixed("")
     reset_early_stop_on_resume: bool = _dynamics(False)
     every_steps: int = _observation(0, ge=0)
+    keep_latest: int = _observation(2, ge=0)
 
 
 class ModelConfig(_Section):

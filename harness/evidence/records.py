@@ -190,7 +190,7 @@ class EpochRecord:
     checkpoint_digest: str | None = None
     best_epe: float | None = None
     segment: str = FIRST_SEGMENT
-    protocol: str | None = None
+    protocol: str = ""
     reasons: dict[str, str] = field(default_factory=dict)
 
 

@@ -70,8 +70,8 @@ def _out_of_order(run: RunEvidence, steps: Mapping[int, list[StepRecord]]) -> li
             break
     for number, row in enumerate(run.epochs, start=first):
         if row.epoch != number:
-            place = f"row {number - first + 1} of the log"
-            found.append(Violation(place, f"epoch {number}", str(row.epoch)))
+            nth = f"row {number - first + 1} of the log"
+            found.append(Violation(nth, f"epoch {number}", str(row.epoch)))
             break
     lacking = [epoch for epoch in steps if epoch not in {row.epoch for row in run.epochs}]
     if any(epoch < max(steps) for epoch in lacking):

@@ -118,7 +118,7 @@ def _data(folder: Path) -> dict[str, str]:
 
 def bad_files(book: Book) -> Refusals:
     """Ask for batches of a split of which one file is bad, one defect at a time."""
-    source, cases = split_folder(book, "val"), []
+    cases = []
     for name, (member, spoil) in _DEFECTS.items():
         folder = book.folder / f"bad-{name.replace(' ', '-')}"
         for split in ("train", "val"):

@@ -29,6 +29,7 @@ __all__ = [
 Data = Mapping[str, str]
 """Digest of the sample ids of ``train`` and ``val``, and of a ``frozen`` artifact if any."""
 
+
 def _values(config: Config, kinds: tuple[str, ...]) -> dict[str, Any]:
     """Return every field of the given kinds by dotted key."""
     tree = config.model_dump(mode="json", by_alias=True)

@@ -116,8 +116,8 @@ class Session:
         )
 
     def restore(
-        self, trainer: Trainer, checkpoint: Checkpoint, attempt: int, observers: Sequence[Observer],
-        *, new_series: bool = False,
+        self, trainer: Trainer, checkpoint: Checkpoint | None, attempt: int,
+        observers: Sequence[Observer], *, new_series: bool = False,
     ) -> list[str]:  # fmt: skip
         """Set variables and progress from a checkpoint and record where it restarts.
 
@@ -132,8 +132,11 @@ class Session:
         notes : list of str
             What an older checkpoint does not hold.
         """
-        progress, notes = Progress.from_state(checkpoint.progress)
-        self.parts.train.restore(self.model, checkpoint.arrays)
+        if checkpoint is None:  # there is none yet: from step 0
+            progress, notes = Progress(), list[str]()
+        else:
+            progress, notes = Progress.from_state(checkpoint.progress)
+            self.parts.train.restore(self.model, checkpoint.arrays)
         if new_series:
             progress = dataclasses.replace(progress, previous=None)
         if new_series or self.config.checkpoint.reset_early_stop_on_resume:
@@ -141,9 +144,8 @@ class Session:
                 progress, best_metric=None, patience_metric=None, bad_epochs=0
             )
         trainer.progress = progress
-        record = ResumeRecord(
-            attempt, progress.epoch, progress.step, progress.global_step, checkpoint.digest
-        )
+        digest = "" if checkpoint is None else checkpoint.digest
+        record = ResumeRecord(attempt, progress.epoch, progress.step, progress.global_step, digest)
         for observer in observers:
             observer(record)
         return notes

@@ -143,6 +143,11 @@ class CheckpointStore:
     def __init__(self, folder: Path, *, keep_latest: int = 0, keep_all: bool = False) -> None:
         self._folder, self._keep_latest, self._keep_all = folder, keep_latest, keep_all
 
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoints lie."""
+        return self._folder
+
     def save(
         self,
         name: str,
@@ -271,7 +276,7 @@ class CheckpointStore:
         """Remove what need not be kept; a name disappears before its content does."""
         pointers = [self._folder / pointer for pointer in ("best", "last")]
         kept = {_pointed(p) for p in pointers if p.is_file()}
-        kept |= set(self.names()[: self._keep_latest]) | {self.newest_epoch_end()}
+        kept |= {*self.names()[: self._keep_latest], self.newest_epoch_end() or ""}
         for name in self.names():
             if name not in kept:
                 gone = self._folder / f".{name}.gone"

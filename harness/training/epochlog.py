@@ -15,14 +15,14 @@ from harness.evidence.records import EPOCH_FIELDS, FIRST_SEGMENT, EpochRecord, E
 from harness.training.fairness import fairness_gap
 from harness.training.progress import Previous, Progress
 
-__all__ = ["EpochCsv", "epoch_row"]
+__all__ = ["EpochCsv", "effective_rows", "epoch_row"]
 
 Rank = Callable[[Sequence[float], Sequence[float]], tuple[float | None, str | None]]
 
 
 def epoch_row(
     progress: Progress, scores: EvalRecord | None, *, config: Config, rank: Rank, expected: int,
-    segment: str = FIRST_SEGMENT, protocol: str | None = None,
+    segment: str = FIRST_SEGMENT, protocol: str = "",
 ) -> EpochRecord:  # fmt: skip
     """Return the log row of the epoch whose steps `progress` has summed.
 
@@ -136,31 +136,66 @@ class EpochCsv:
     """Observer that appends each epoch's row, once, to ``epochs.csv``.
 
     An empty cell is null. A row that a crash cut short is completed by the row that
-    follows a resume.
+    follows a resume. An epoch that is trained again and ends in another state gets another
+    row: a row makes those void that stand before it with the same or a later epoch
+    (:func:`effective_rows`).
+
+    Attributes
+    ----------
+    absent : tuple of str
+        Columns that the file was begun without, by an earlier version. The file is only
+        appended to, so they are left out.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        _drop_torn_row(path)
+        self._columns = _header(path) or EPOCH_FIELDS
+        self.absent = tuple(name for name in EPOCH_FIELDS if name not in self._columns)
 
     def __call__(self, record: Record) -> None:
         """Append the row if the record is an epoch's and is not there yet."""
-        if not isinstance(record, EpochRecord) or record.epoch in self._epochs():
+        if not isinstance(record, EpochRecord):
+            return
+        rows = {int(row["epoch"]): row for row in effective_rows(self._path)}
+        digest = record.checkpoint_digest or ""
+        if record.epoch in rows and rows[record.epoch].get("checkpoint_digest", digest) == digest:
             return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        if not self._path.exists() or self._path.stat().st_size == 0:
-            writer.writerow(EPOCH_FIELDS)
-        values = [getattr(record, name) for name in EPOCH_FIELDS]
+        if _header(self._path) is None:
+            writer.writerow(self._columns)
+        values = [getattr(record, name, None) for name in self._columns]
         writer.writerow(["" if value is None else value for value in values])
         with self._path.open("a", encoding="utf-8", newline="") as file:
             file.write(text.getvalue())
 
-    def _epochs(self) -> set[int]:
-        """Return the epochs that have a whole row, after dropping a broken last line."""
-        if not self._path.exists():
-            return set()
-        content = self._path.read_text(encoding="utf-8")
-        whole = content[: content.rfind("\n") + 1]
-        if whole != content:
-            self._path.write_text(whole, encoding="utf-8")
-        return {int(row["epoch"]) for row in csv.DictReader(io.StringIO(whole))}
+
+def effective_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of an ``epochs.csv`` that later ones have not made void, as cells."""
+    if not path.exists():
+        return []
+    kept: list[dict[str, str]] = []
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            kept = [old for old in kept if int(old["epoch"]) < int(row["epoch"])]
+            kept.append(row)
+    return kept
+
+
+def _header(path: Path) -> tuple[str, ...] | None:
+    """Return the file's columns, None where nothing is written yet."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple(next(csv.reader(file)))
+
+
+def _drop_torn_row(path: Path) -> None:
+    """Cut off a last line that a crash left without its end."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole != len(content):
+            with path.open("rb+") as file:
+                file.truncate(whole)

@@ -61,7 +61,7 @@ class TrainerOptions:
         Number of this attempt at the run; part of checkpoint names.
     segment : str
         Name of the stretch of one training dynamics; goes into the epoch log.
-    protocol : str or None
+    protocol : str
         Digest of what evaluations measure; goes into the epoch log.
     should_stop : callable
         Asked at every step boundary and between archs of an evaluation; True saves and ends
@@ -75,7 +75,7 @@ class TrainerOptions:
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
     attempt: int = 1
     segment: str = FIRST_SEGMENT
-    protocol: str | None = None
+    protocol: str = ""
     should_stop: Callable[[], bool] = lambda: False
     probe: Callable[[int, int, StepOutcome], None] | None = None
 
