@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from harness.evidence.bundles import CheckpointPair, Resume
+from harness.evidence.bundles import CheckpointPair, KilledRuns, Resume
 from harness.relations import resume
 from tests.relation_evidence_training import CYCLES, STATE
 
@@ -40,15 +40,36 @@ COMPLETE = {
     ),
 }
 
+KILLED = KilledRuns(20, STATE, (dict(STATE), dict(STATE)), ())
+KILLS = {
+    "a slot differs": (
+        replace(KILLED, ends=(STATE, STATE | {"adam/m/w": "9"})),
+        "killed run 2: adam/m/w: expected 2, found 9",
+    ),
+    "half a checkpoint": (
+        replace(KILLED, refused=("003: no checkpoint here",)),
+        "checkpoint left by a kill: expected whole.*, found 003: no checkpoint here",
+    ),
+    "few kills": (replace(KILLED, kills=3), "kills: expected at least 20, found 3"),
+}
+
 CLEAN = {
+    resume.every_resume_is_exact: [(RESUMED, RESUMED)],
+    resume.kills_do_no_harm: [KILLED],
     resume.resume_is_exact: [RESUMED],
     resume.checkpoint_restores_everything: [RESTORED],
 }
 EMPTY = {
+    resume.every_resume_is_exact: (),
+    resume.kills_do_no_harm: KilledRuns(20, {}, (), ()),
     resume.resume_is_exact: Resume("cut", {}, {}, (), (), (), ()),
     resume.checkpoint_restores_everything: CheckpointPair({}, {}, {}),
 }
 CORRUPTED = {
+    resume.every_resume_is_exact: {
+        name: ((RESUMED, evidence), message) for name, (evidence, message) in CUT.items()
+    },
+    resume.kills_do_no_harm: KILLS,
     resume.resume_is_exact: CUT,
     resume.checkpoint_restores_everything: COMPLETE,
 }

@@ -21,6 +21,7 @@ __all__ = [
     "Digests",
     "EpochRows",
     "FiniteEvidence",
+    "KilledRuns",
     "Moves",
     "Oracle",
     "PlantedNan",
@@ -184,6 +185,28 @@ class Resume:
     resumed_steps: tuple[tuple[object, ...], ...]
     straight_rows: tuple[Mapping[str, Any], ...]
     resumed_rows: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class KilledRuns:
+    """Runs that were killed at random moments and resumed each time, until they were done.
+
+    Attributes
+    ----------
+    kills : int
+        How often a process was killed before it was done.
+    straight : mapping
+        Digests of the state at the end of the run that nothing interrupted.
+    ends : sequence of mapping
+        The same for each run that was killed.
+    refused : sequence of str
+        Checkpoints that a kill left under their own name and that could not be restored.
+    """
+
+    kills: int
+    straight: Digests
+    ends: Sequence[Digests]
+    refused: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ class Description:
     options : sequence of sequence of tuple of str
         For each block and each of its options, the kernels that the option runs.
     supports : frozenset of str
-        Optional features: ``frozen`` (evaluation from a frozen artifact).
+        Optional features: ``frozen`` (evaluation from a frozen artifact), ``steps``
+        (``train(steps=N)``, so that a run can be cut within an epoch).
     """
 
     name: str

@@ -19,10 +19,15 @@ from harness.relations import RELATIONS
 from harness.systems.spec import load_object
 
 __all__ = [
-    "CLEAN", "Report", "Result", "Task", "Worker", "plan_clean", "plan_fault", "run_matrix",
+    "CLEAN", "NEEDS_FRESH", "Report", "Result", "Task", "Worker", "plan_clean", "plan_fault",
+    "run_matrix",
 ]  # fmt: skip
 
 CLEAN = "clean system"
+NEEDS_FRESH = (
+    "repeat_fresh", "resume", "resume_mid_epoch", "resume_before_evaluation", "recal_hashes",
+)  # fmt: skip
+"""Scenarios that ask a fresh process."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +151,7 @@ def plan_clean(extra: Sequence[str] = ()) -> Task:
 
 def _needs_fresh(task: Task) -> bool:
     """Return whether a task asks for a fresh process."""
-    fresh = {"repeat_fresh", "resume", "recal_hashes"}
-    return any(RELATIONS[relation].needs in fresh for relation in task.relations)
+    return any(RELATIONS[relation].needs in NEEDS_FRESH for relation in task.relations)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Faults of checkpoints and of what follows a resume."""
 
 import dataclasses
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,12 +14,15 @@ from harness.fc2.order import train_order
 from harness.systems.parts import Parts
 from harness.training.fairness import no_counts
 from harness.training.model import Supernet
+from harness.training.progress import EpochSums, Progress
 
 __all__ = [
-    "BestForgotten", "BetaPowersForgotten", "CheckpointIsRounded", "CheckpointNotVerified",
-    "CheckpointOfAverages", "CountsForgotten", "DrawsRestart", "EpochRepeated", "FallsBack",
-    "MovingForgotten", "PatienceForgotten", "PreviousForgotten", "SavedBeforeUpdate",
-    "SchedulerRestarts", "SlotsForgotten", "SomeNamesForgotten",
+    "AggregatesForgotten", "BestForgotten", "BetaPowersForgotten", "CheckpointIsRounded",
+    "CheckpointNotVerified", "CheckpointOfAverages", "CountsForgotten", "DrawsRestart",
+    "DueEvaluationSkipped", "EpochRepeated", "FallsBack", "MovingForgotten", "PatienceForgotten",
+    "PermutationForgotten", "PositionForgotten", "PositionForgottenAnywhere",
+    "PreviousForgotten", "SavedBeforeUpdate", "SavedInPlace", "SchedulerRestarts",
+    "SlotsForgotten", "SomeNamesForgotten",
 ]  # fmt: skip
 
 
@@ -84,8 +88,8 @@ def _progress(system: Any, change: Callable[[Any], Any]) -> Any:
 
 class _Counters(Fault):
     family = "RESUME"
-    expected = ("resume-exact",)
-    touches = ("checkpoint",)
+    expected: ClassVar[tuple[str, ...]] = ("resume-exact",)
+    touches: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
 
 class SchedulerRestarts(_Counters):
@@ -179,6 +183,122 @@ class DrawsRestart(_Counters):
             self.offset = inner.trainer.progress.epoch
 
         return overriding(system, restore=restore)
+
+
+class PositionForgotten(_Counters):
+    """The place within the epoch is lost: its first batches are trained on again."""
+
+    id = "position-forgotten"
+    citation = "KempnerInstitute/KempnerForge#51; huggingface/accelerate#4071"
+    expected: ClassVar[tuple[str, ...]] = ("resume-mid-epoch", "resume-before-evaluation")
+    touches: ClassVar[tuple[str, ...]] = ("resume",)
+
+    def wrap(self, system: Any) -> Any:
+        """Start the epoch anew."""
+        return _progress(system, lambda p: dataclasses.replace(p, step=0))
+
+
+class PositionForgottenAnywhere(PositionForgotten):
+    """The same, seen by the cuts after every step."""
+
+    id = "position-forgotten-anywhere"
+    expected = ("resume-anywhere",)
+    touches: ClassVar[tuple[str, ...]] = ()
+    slow = True
+
+
+class AggregatesForgotten(_Counters):
+    """The figures of a partial epoch start from nothing after a resume."""
+
+    id = "aggregates-forgotten"
+    citation = "linenmin/MCUFlowNet commit 27a1ea7 (in-memory history starts empty)"
+    expected = ("resume-mid-epoch", "resume-before-evaluation")
+    touches = ("resume",)
+
+    def wrap(self, system: Any) -> Any:
+        """Keep the last loss and the last norm before the cut alone."""
+
+        def forget(now: Progress) -> Progress:
+            last = dataclasses.replace(
+                now.sums, losses=now.sums.losses[-1:], norms=now.sums.norms[-1:]
+            )
+            return dataclasses.replace(now, sums=last)
+
+        return _progress(system, forget)
+
+
+class PermutationForgotten(_Counters):
+    """The place within the epoch is kept and its order is drawn anew."""
+
+    id = "permutation-forgotten"
+    citation = "huggingface/accelerate#4203"
+    expected = ("resume-mid-epoch",)
+    touches = ("resume",)
+
+    def __init__(self) -> None:
+        self.cut = 0
+
+    def apply(self, parts: Parts) -> Parts:
+        """Draw another order for the epoch under way."""
+
+        def order(count: int, *, seed: int, epoch: int, **kwargs: Any) -> list[int]:
+            other = seed + 1 if epoch == self.cut else seed
+            return train_order(count, seed=other, epoch=epoch, **kwargs)
+
+        return replaced(parts, "data", train_order=order)
+
+    def wrap(self, system: Any) -> Any:
+        """Remember the epoch that was cut."""
+
+        def restore(inner: Any, path: str) -> None:
+            inner.restore(path)
+            now = inner.trainer.progress
+            self.cut = now.epoch + 1 if now.step else 0
+
+        return overriding(system, restore=restore)
+
+
+class DueEvaluationSkipped(_Counters):
+    """A resume after an epoch's last batch goes on to the next epoch without the evaluation."""
+
+    id = "due-evaluation-skipped"
+    citation = "linenmin/MCUFlowNet commit 15aaa11 (a crash between two writes of one epoch)"
+    expected = ("resume-before-evaluation",)
+    touches = ("resume",)
+
+    def wrap(self, system: Any) -> Any:
+        """Count the epoch as complete."""
+
+        def restore(inner: Any, path: str) -> None:
+            inner.restore(path)
+            now, planned = inner.trainer.progress, inner.trainer.steps_per_epoch
+            if now.step == planned:
+                inner.trainer.progress = dataclasses.replace(
+                    now, epoch=now.epoch + 1, step=0, sums=EpochSums()
+                )
+
+        return overriding(system, restore=restore)
+
+
+class SavedInPlace(Fault):
+    """A checkpoint is written under its own name from the start, so that a kill leaves half."""
+
+    id, family = "saved-in-place", "RESUME"
+    citation = "Lightning-AI/pytorch-lightning#688"
+    expected = ("resume-after-kill",)
+    touches = ()
+    slow = True
+
+    def wrap(self, system: Any) -> Any:
+        """Put the manifest there first, and take a second for the rest."""
+
+        def save(inner: Any, path: str) -> None:
+            Path(path).mkdir(parents=True)
+            time.sleep(1.0)
+            Path(path).rmdir()
+            inner.save(path)
+
+        return overriding(system, save=save)
 
 
 class CheckpointIsRounded(Fault):

@@ -18,6 +18,7 @@ def judge(
     task: Mapping[str, Any], config: Mapping[str, Any], kit: Any, server: Any
 ) -> dict[str, Any]:
     """Check a task's relations on its system; an error counts as fired and says so."""
+    from harness.faults.matrix import NEEDS_FRESH
     from harness.relations import RELATIONS
     from harness.relations.base import NotApplicableError
     from harness.scenarios.book import Book
@@ -29,9 +30,9 @@ def judge(
     spec = SystemSpec("builtin", task["path"], task["arguments"])
     book = Book(
         system_factory(spec, kit), spec, config, folder, SCENARIOS,
-        overlap=any(RELATIONS[r].needs in ("repeat_fresh", "resume", "recal_hashes")
-                    for r in task["relations"]),
+        overlap=any(RELATIONS[r].needs in NEEDS_FRESH for r in task["relations"]),
         start=server.start,
+        cuts=any(RELATIONS[r].needs.startswith("resume_") for r in task["relations"]),
     )  # fmt: skip
     fired, absent = {}, {}
     for relation in task["relations"]:

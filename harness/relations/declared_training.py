@@ -1,7 +1,10 @@
 """Promises about training and checkpoints."""
 
+from collections.abc import Callable
+from typing import Any
+
 from harness.relations import resume, training
-from harness.relations.base import Relation, Tier
+from harness.relations.base import Outcome, Relation, Tier
 
 __all__ = ["TRAINING"]
 
@@ -31,6 +34,18 @@ def _clip_arithmetic(position: str, needs: str) -> Relation:
     )
 
 
+def _resume(
+    name: str, promise: str, needs: str, *sees: str,
+    check: Callable[[Any], Outcome] = resume.resume_is_exact, tier: Tier = "quick",
+) -> Relation:  # fmt: skip
+    return Relation(
+        f"resume-{name}", promise, needs, ("train", "save", "restore", "state"),
+        "Something that determines the next step, or the next row of the log, is not in the "
+        "checkpoint.",
+        check, sees, tier,
+    )  # fmt: skip
+
+
 TRAINING: tuple[Relation, ...] = (
     Relation(
         "train-unobserved", "evaluation and diagnostics do not change what is learnt",
@@ -46,11 +61,26 @@ TRAINING: tuple[Relation, ...] = (
     _clip_checks("update", "training_update_other_mode", suffix="-other-mode", tier="full"),
     _clip_arithmetic("micro-step", "training_micro_step"),
     _clip_arithmetic("update", "training_update"),
-    Relation(
-        "resume-exact", "a run cut at an epoch boundary continues bit-identically",
-        "resume", ("train", "save", "restore", "state"),
-        "Something that determines the next step is not in the checkpoint.",
-        resume.resume_is_exact, sees=("checkpoint", "determinism", "fairness"),
+    _resume(
+        "exact", "a run cut at an epoch boundary continues bit-identically", "resume",
+        "checkpoint", "determinism", "fairness", "resume",
+    ),
+    _resume(
+        "mid-epoch", "a run cut within an epoch continues bit-identically", "resume_mid_epoch",
+        "resume",
+    ),
+    _resume(
+        "before-evaluation",
+        "a run cut after an epoch's last batch continues with the evaluation that is due",
+        "resume_before_evaluation", "resume",
+    ),
+    _resume(
+        "anywhere", "a run cut after any step of two epochs continues bit-identically",
+        "resume_anywhere", "resume", check=resume.every_resume_is_exact, tier="full",
+    ),
+    _resume(
+        "after-kill", "a run killed at random moments ends as if it had not been",
+        "killed", "resume", check=resume.kills_do_no_harm, tier="full",
     ),
     Relation(
         "checkpoint-complete", "a checkpoint restores every variable, slot and counter",

@@ -1,11 +1,19 @@
 """A run that was cut continues as if it had not been."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from harness.evidence.bundles import CheckpointPair, Resume
+from harness.evidence.bundles import CheckpointPair, KilledRuns, Resume
 from harness.relations.base import Outcome, Violation, differences, outcome
 
-__all__ = ["WALL_CLOCK", "checkpoint_restores_everything", "resume_is_exact"]
+__all__ = [
+    "KILLS",
+    "WALL_CLOCK",
+    "checkpoint_restores_everything",
+    "every_resume_is_exact",
+    "kills_do_no_harm",
+    "resume_is_exact",
+]
 
 WALL_CLOCK = ("eval_seconds", "bn_recal_seconds", "checkpoint_digest")
 """Columns left out: two are wall-clock times, the third is absent without checkpoints."""
@@ -41,6 +49,36 @@ def resume_is_exact(evidence: Resume) -> Outcome:
         "in a fresh process"
     )
     return outcome(violations[:8], len(evidence.straight_steps), figures)
+
+
+def every_resume_is_exact(evidence: Sequence[Resume]) -> Outcome:
+    """Require the same of a run cut at many places, each resumed in a process of its own."""
+    found = [resume_is_exact(one) for one in evidence]
+    violations = [violation for one in found for violation in one.violations]
+    figures = f"{len(evidence)} cuts, each resumed in a process of its own: all equal"
+    return outcome(violations[:8], len(evidence), figures)
+
+
+KILLS = 20
+"""Kills at random moments that make enough evidence."""
+
+
+def kills_do_no_harm(evidence: KilledRuns) -> Outcome:
+    """Require runs that were killed again and again to end as the straight run does.
+
+    And every checkpoint that stands under its own name to be whole.
+    """
+    violations = [
+        Violation("checkpoint left by a kill", "whole, or not there under its name", text)
+        for text in evidence.refused
+    ]
+    for number, end in enumerate(evidence.ends, start=1):
+        violations += differences(dict(evidence.straight), dict(end), what=f"killed run {number}:")
+    if evidence.kills < KILLS:
+        violations.append(Violation("kills", f"at least {KILLS}", str(evidence.kills)))
+    figures = f"{evidence.kills} kills in {len(evidence.ends)} runs, all end as the straight one"
+    looked_at = min(len(evidence.ends), len(evidence.straight))
+    return outcome(violations[:8], looked_at, figures)
 
 
 def _without_clock(row: Any) -> dict[str, Any]:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.evidence.observations import Description, Evaluation, Training
-from harness.systems.fresh import Pending, start_fresh, state_digests
+from harness.systems.fresh import Call, Pending, start_fresh, state_digests
 from harness.systems.protocol import System
 from harness.systems.spec import SystemSpec
 
-__all__ = ["Book", "Trained", "changed", "evaluation_from_json"]
+__all__ = [
+    "BEFORE_EVALUATION", "MID", "Book", "Cut", "Trained", "changed", "evaluation_from_json",
+    "resumed",
+]  # fmt: skip
 
 Tree = Mapping[str, Any]
 
@@ -43,6 +46,19 @@ class Trained:
     end_state: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A run that was cut within an epoch: where, its checkpoint, and digests of its state."""
+
+    name: str
+    how: str
+    path: str
+    state: dict[str, str]
+
+
+MID, BEFORE_EVALUATION = "cut-mid-epoch", "cut-before-evaluation"
+
+
 @dataclass
 class Book:
     """Makes evidence on demand and remembers it.
@@ -64,6 +80,8 @@ class Book:
         beside this one.
     start : callable, default start_fresh
         Makes calls in another process.
+    cuts : bool, default True
+        Whether the fresh process also resumes from within an epoch.
     """
 
     factory: Callable[[], System]
@@ -73,6 +91,7 @@ class Book:
     scenarios: Mapping[str, Callable[["Book"], Any]]
     overlap: bool = False
     start: Callable[..., Pending] = start_fresh
+    cuts: bool = True
     _kept: dict[str, Any] = field(default_factory=dict)
     _failed: dict[str, Exception] = field(default_factory=dict)
 
@@ -130,6 +149,11 @@ class Book:
                 self._kept["fresh"] = _start_fresh(self, trained)
         return self._kept["fresh"]  # type: ignore[no-any-return]
 
+    def cut(self, name: str) -> Cut:
+        """Return where a run was cut for the fresh process."""
+        self.start_fresh()
+        return self._kept[name]  # type: ignore[no-any-return]
+
     def close(self) -> None:
         """End the fresh process if it still runs, and close the trained system."""
         if "fresh" in self._kept:
@@ -170,12 +194,42 @@ def _train(book: Book) -> Trained:
 
 
 def _start_fresh(book: Book, trained: Trained) -> Pending:
-    calls: list[tuple[str, dict[str, Any]]] = [
-        ("restore", {"path": trained.cut}),
-        ("state", {}),
-        ("train", {"epochs": 2}),
-        ("state", {}),
+    calls: list[Call] = [
+        *resumed(trained.cut),
         ("restore", {"path": trained.end}),
         ("evaluate", {}),
     ]
+    if book.cuts and "steps" in trained.system.describe().supports:
+        for cut in (_cut_mid(book), _cut_before_evaluation(book)):
+            book._kept[cut.name] = cut
+            calls += [("open", {}), *resumed(cut.path)]
     return book.start(book.spec, book.config, calls, book.folder / "fresh")
+
+
+def resumed(path: str) -> list[Call]:
+    """Return the calls that resume from a checkpoint, with the state there and at the end."""
+    return [
+        ("restore", {"path": path}), ("state", {}), ("train", {"epochs": 2}), ("state", {}),
+    ]  # fmt: skip
+
+
+def _cut_mid(book: Book) -> Cut:
+    trained, system = book.trained, book.trained.system
+    system.restore(trained.cut)
+    system.train(2, steps=1)
+    return _saved_cut(book, MID, "cut after step 1 of epoch 2")
+
+
+def _cut_before_evaluation(book: Book) -> Cut:
+    trained, system = book.trained, book.trained.system
+    system.restore(trained.start)
+    system.train(1, steps=len(trained.first.steps))
+    return _saved_cut(book, BEFORE_EVALUATION, "cut after the last batch of epoch 1")
+
+
+def _saved_cut(book: Book, name: str, how: str) -> Cut:
+    system, path = book.trained.system, str(book.folder / "checkpoints" / name)
+    system.save(path)
+    cut = Cut(name, how, path, state_digests(system.state()))
+    system.restore(book.trained.end)
+    return cut

@@ -17,13 +17,12 @@ from harness.evidence.bundles import (
     PlantedNan,
     Purity,
     Repeat,
-    Resume,
     TwoWays,
 )
 from harness.evidence.observations import Arrays, Training
 from harness.evidence.records import RunRecord
 from harness.evidence.run import RunEvidence, run_evidence
-from harness.scenarios.book import Book, changed
+from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, changed
 from harness.scenarios.files import listed_samples
 from harness.systems.fresh import state_digests
 
@@ -41,7 +40,6 @@ __all__ = [
     "repeat_bilinear",
     "repeat_decoupled",
     "repeat_full",
-    "resume",
     "shaken",
     "training_micro_step",
     "training_micro_step_other_mode",
@@ -54,13 +52,10 @@ __all__ = [
 def fresh_results(book: Book) -> dict[str, Any]:
     """Return what the fresh process answered, by call."""
     results = book.start_fresh().results()
-    _, cut_state, trained, end_state, _, evaluation = results
-    return {
-        "cut_state": cut_state,
-        "training": trained,
-        "end_state": end_state,
-        "evaluation": evaluation,
-    }
+    found = {"evaluation": results[5], "boundary": results[:4]}
+    for number, name in enumerate((MID, BEFORE_EVALUATION)):
+        found[name] = results[7 + 5 * number : 11 + 5 * number]
+    return found
 
 
 def training_micro_step(book: Book) -> Training:
@@ -279,29 +274,6 @@ def checkpoint_pair(book: Book) -> CheckpointPair:
     disturbed = state_digests(system.state(poison))
     system.restore(trained.end)
     return CheckpointPair(state_digests(saved), disturbed, state_digests(system.state()))
-
-
-def resume(book: Book) -> Resume:
-    """Hold the straight second epoch against one resumed in a fresh process."""
-    trained, fresh = book.trained, fresh_results(book)
-    again = fresh["training"]
-    return Resume(
-        cut="cut after epoch 1",
-        straight={**trained.end_state, **_prefixed("cut", trained.cut_state)},
-        resumed={**fresh["end_state"], **_prefixed("cut", fresh["cut_state"])},
-        straight_steps=tuple(dataclasses.astuple(step) for step in trained.second.steps),
-        resumed_steps=tuple(_tuple(step.values()) for step in again["steps"]),
-        straight_rows=tuple(dataclasses.asdict(row) for row in trained.second.epochs),
-        resumed_rows=tuple(again["epochs"]),
-    )
-
-
-def _prefixed(prefix: str, state: Mapping[str, str]) -> dict[str, str]:
-    return {f"{prefix}/{name}": digest for name, digest in state.items()}
-
-
-def _tuple(values: Any) -> tuple[object, ...]:
-    return tuple(tuple(v) if isinstance(v, list) else v for v in values)
 
 
 def finite(book: Book) -> FiniteEvidence:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class BuiltinSystem:
 
     def describe(self) -> Description:
         """Return what the builtin system is; names of variables need it to be open."""
-        supports, can = frozenset({"frozen"}), frozenset(METHODS)
+        supports, can = frozenset({"frozen", "steps"}), frozenset(METHODS)
         if self._session is None:
             return Description("builtin", can, version=__version__, supports=supports)
         plan = SKELETONS[self.session.config.model.skeleton]
@@ -109,16 +110,20 @@ class BuiltinSystem:
             return [_served(batch) for batch in session.fixed.recal_batches(epoch)]
         return [_served(batch) for batch in session.fixed.eval_batches()]
 
-    def train(self, epochs: int, *, evaluate: bool = True, observe: bool = True) -> Training:
+    def train(
+        self, epochs: int, *, evaluate: bool = True, observe: bool = True, steps: int | None = None
+    ) -> Training:
         """Train until `epochs` are completed; without observers nothing is recorded."""
         self._records.clear()
         self._checks.clear()
         self._losses.clear()
         trainer = self.trainer
-        trainer.surround(
-            self._options() if observe else TrainerOptions(),
-            self.session.evaluate if evaluate else None,
-        )
+        options = self._options() if observe else TrainerOptions()
+        if steps is not None:
+            last = trainer.progress.global_step + steps
+            stop = partial(_reached, trainer, last)
+            options = dataclasses.replace(options, should_stop=stop)
+        trainer.surround(options, self.session.evaluate if evaluate else None)
         trainer.run(until=epochs)
         config = self.session.config.train
         return Training(
@@ -215,6 +220,10 @@ class BuiltinSystem:
         if self._session is not None:
             self._kit.take_back(self._session.lent)
         self._session = self._trainer = None
+
+
+def _reached(trainer: Trainer, step: int) -> bool:
+    return trainer.progress.global_step >= step
 
 
 def _served(batch: Batch) -> ServedBatch:

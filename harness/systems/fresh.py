@@ -22,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 Call = tuple[str, Mapping[str, Any]]
-"""Name of a protocol call and its keyword arguments."""
+"""Name of a protocol call and its keyword arguments; ``open`` takes none and makes a new system."""
 
 _TIME_LIMIT = 600.0
 
@@ -58,6 +58,15 @@ class FreshCalls:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+    def killed_after(self, seconds: float) -> bool:
+        """Kill the process after a time; return whether it had not ended by then."""
+        try:
+            self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.close()
+            return True
+        return False
 
     def results(self) -> list[Any]:
         """Return each call's result, as decoded JSON.
@@ -214,7 +223,13 @@ def _answer(folder: Path, kit: Any) -> None:
     apply_environment(parse_config(request["config"]))
     system = system_factory(SystemSpec(**request["spec"]), kit)()
     system.open(request["config"])
-    results = [_plain(getattr(system, name)(**kwargs)) for name, kwargs in request["calls"]]
+    results = []
+    for name, kwargs in request["calls"]:
+        if name == "open":  # a new system, so that nothing is left of the one before
+            system.close()
+            system = system_factory(SystemSpec(**request["spec"]), kit)()
+            kwargs = {"config": request["config"]}
+        results.append(_plain(getattr(system, name)(**kwargs)))
     system.close()
     (folder / "results.json").write_text(json.dumps(results, allow_nan=False), encoding="utf-8")
 

@@ -42,8 +42,15 @@ class System(Protocol):
     def batches(self, role: Role, epoch: int = 1) -> Sequence[ServedBatch]:
         """Return the batches of one epoch, or the fixed ones of evaluation."""
 
-    def train(self, epochs: int, *, evaluate: bool = True, observe: bool = True) -> Training:
-        """Train until `epochs` are completed and return what was done in this call."""
+    def train(
+        self, epochs: int, *, evaluate: bool = True, observe: bool = True, steps: int | None = None
+    ) -> Training:
+        """Train until `epochs` are completed and return what was done in this call.
+
+        With `steps`, stop after so many steps of this call, before the evaluation that may be
+        due then. A system that can says so by ``steps`` in ``Description.supports``; no other
+        is asked.
+        """
 
     def evaluate(
         self, archs: Sequence[str] | None = None, *, batches_per_arch: int | None = None
