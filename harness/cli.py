@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import __version__
-from harness.commands import audit, data, doctor, evaluate, faults, train
+from harness.commands import audit, clip_study, data, doctor, evaluate, faults, train
 from harness.commands.common import EXIT_BROKEN, EXIT_INPUT
 from harness.environment import EnvironmentMismatchError
 from harness.errors import InputError, WatchError
@@ -24,6 +24,12 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str
     ("train", train.add_parser, train.run, "train a supernet"),
     ("eval", evaluate.add_parser, evaluate.run, "score a pool of archs with a checkpoint"),
     ("freeze", data.add_freeze_parser, data.run_freeze, "write the evaluation's batches to a file"),
+    (
+        "clip-study",
+        clip_study.add_parser,
+        clip_study.run,
+        "measure clipping for some epochs and advise the next threshold",
+    ),
     ("audit", audit.add_parser, audit.run, "hold a run to its promises, by its ledger"),
     ("faults", faults.add_parser, faults.run, "prove that the gate can fail: the kill matrix"),
     ("doctor", doctor.add_parser, doctor.run, "check this machine"),
@@ -52,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: _Run = args.run_command
     try:
         return run(args)
-    except (InputError, EnvironmentMismatchError, FileNotFoundError, FileExistsError) as error:
+    except (InputError, EnvironmentMismatchError, OSError) as error:  # OSError: a full disk, too
         print(f"harness {args.command}: {error}", file=sys.stderr)
         return EXIT_INPUT
     except (FloatingPointError, WatchError) as error:

@@ -4,15 +4,16 @@ No TensorFlow: a ledger can be audited on any machine.
 """
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
 from harness.errors import InputError
-from harness.evidence.ledger import LedgerContent, effective, read_ledger
+from harness.evidence.ledger import LedgerContent, read_ledger
 from harness.evidence.records import RunRecord
-from harness.evidence.run import RunEvidence, run_evidence
+from harness.evidence.run import RunEvidence, segments
 from harness.relations import RELATIONS, Relation
 from harness.relations.base import NotApplicableError
 
@@ -55,12 +56,21 @@ def run(args: Namespace) -> int:
     say(_heading(path, evidence))
     for line in broken:
         say(str(line))
-    judgements = [_judge(r, evidence) for r in RELATIONS.values() if r.offline]
-    _show(judgements)
-    verdict, text = _verdict(judgements, broken)
-    write_json(args.json, _result(verdict, judgements, broken))
+    offline = [relation for relation in RELATIONS.values() if relation.offline]
+    judged = {one.segment: [_judge(r, one) for r in offline] for one in evidence}
+    for one in evidence:
+        if len(evidence) > 1:
+            say(f"segment {one.segment}: {_counts(one)}")
+        _show(judged[one.segment])
+    worst = [max(row, key=_gravity) for row in zip(*judged.values(), strict=True)]
+    verdict, text = _verdict(worst, broken)
+    write_json(args.json, _result(verdict, worst, broken, judged))
     say(text)
     return EXIT_BROKEN if verdict == "broken" else EXIT_DONE
+
+
+def _gravity(judgement: _Judgement) -> int:
+    return ("n/a", "holds", "error", "BROKEN").index(judgement.verdict)
 
 
 def _ledger(path: Path) -> Path:
@@ -71,13 +81,14 @@ def _ledger(path: Path) -> Path:
     return file
 
 
-def _evidence(path: Path, content: LedgerContent) -> RunEvidence:
+def _evidence(path: Path, content: LedgerContent) -> tuple[RunEvidence, ...]:
+    """Return the run's segments; each is judged by its own configuration."""
     try:
-        evidence = run_evidence(effective(content.records))
+        evidence = segments(content.effective())
     except ValueError as error:
         msg = f"{path}: {error}"
         raise InputError(msg) from None
-    if not evidence.steps:
+    if not any(one.steps for one in evidence):
         msg = f"{path}: the run has not made a step yet, there is nothing to audit"
         raise InputError(msg)
     return evidence
@@ -95,9 +106,16 @@ def _broken_lines(content: LedgerContent) -> list[_BrokenLine]:
     return found
 
 
-def _heading(path: Path, evidence: RunEvidence) -> str:
+def _heading(path: Path, evidence: tuple[RunEvidence, ...]) -> str:
+    if len(evidence) == 1:
+        return f"{path}: {_counts(evidence[0])}"
+    names = ", ".join(one.segment for one in evidence)
+    return f"{path}: {len(evidence)} segments, each judged by its own plan: {names}"
+
+
+def _counts(evidence: RunEvidence) -> str:
     return (
-        f"{path}: {len(evidence.epochs)} finished epochs, {len(evidence.steps)} steps, "
+        f"{len(evidence.epochs)} finished epochs, {len(evidence.steps)} steps, "
         f"{len(evidence.evals)} evaluations, attempts: {evidence.attempts}"
     )
 
@@ -147,17 +165,24 @@ def _verdict(judgements: list[_Judgement], lines: list[_BrokenLine]) -> tuple[st
     return verdict, f"AUDIT {verdict.upper()}: {text}"
 
 
-def _result(verdict: str, judgements: list[_Judgement], lines: list[_BrokenLine]) -> dict[str, Any]:
+def _result(
+    verdict: str, judgements: list[_Judgement], lines: list[_BrokenLine],
+    judged: Mapping[str, list[_Judgement]],
+) -> dict[str, Any]:  # fmt: skip
     return {
         "verdict": verdict,
-        "relations": {
-            j.relation.id: {
-                "verdict": j.verdict, "text": j.text, "violations": j.violations,
-                "warnings": j.warnings,
-            }
-            for j in judgements
+        "relations": {j.relation.id: _shown(j) for j in judgements},
+        "segments": {
+            name: {j.relation.id: _shown(j) for j in found} for name, found in judged.items()
         },
         "broken_lines": [
             {"line": line.number, "reason": line.reason, "tail": line.tail} for line in lines
         ],
+    }
+
+
+def _shown(judgement: _Judgement) -> dict[str, Any]:
+    return {
+        "verdict": judgement.verdict, "text": judgement.text,
+        "violations": judgement.violations, "warnings": judgement.warnings,
     }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.config import Config, parse_config
 from harness.errors import InputError
-from harness.evidence.records import FIRST_SEGMENT, Record, RunRecord
+from harness.evidence.records import FIRST_SEGMENT, CheckpointRecord, Record, RunRecord
 from harness.systems.identity import Data, identity_changes
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 
@@ -100,7 +100,8 @@ def plan_resume(
             return Continuation(1, segment or FIRST_SEGMENT, notes=(_NONE_YET,))
         msg = f"{folder}: nothing to resume, no config.yaml there"
         raise InputError(msg)
-    checkpoint = None if store.is_empty() else store.load("last")
+    never = not any(isinstance(record, CheckpointRecord) for record in history)
+    checkpoint = None if store.is_empty() and never else store.load("last")
     last = _last(runs, checkpoint)
     changed = [
         (words, identity_changes(kind, (last.config, last.data), (config, data)))

@@ -252,9 +252,8 @@ class CheckpointStore:
         return sorted(found, key=_age, reverse=True)
 
     def is_empty(self) -> bool:
-        """Return whether nothing was ever saved here."""
-        pointers = [self._folder / pointer for pointer in ("best", "last")]
-        return not self.names() and not any(pointer.exists() for pointer in pointers)
+        """Return whether no save was ever completed here: nothing is pointed at."""
+        return not any((self._folder / pointer).exists() for pointer in ("best", "last"))
 
     def newest_epoch_end(self) -> str | None:
         """Return where the epoch began in which ``last`` stands; None: at no checkpoint."""

@@ -1,0 +1,144 @@
+"""``harness clip-study``: measure clipping for some epochs, and advise the next threshold.
+
+Nothing is changed: the advice is a command that the user may run.
+"""
+
+import shlex
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.commands.common import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    add_config_options,
+    configured,
+    say,
+    write_json,
+)
+from harness.commands.running import RunOptions, train_run
+from harness.config import Config
+from harness.errors import InputError
+from harness.evidence.ledger import read_ledger
+from harness.evidence.records import EpochRecord
+from harness.evidence.run import RunEvidence, segments
+from harness.training.checkpoint import CheckpointStore
+from harness.training.ladder import ClipAdvice, advise_threshold
+
+__all__ = ["add_parser", "run"]
+
+_COLUMNS = (
+    "epoch", "clip_rate", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "mean_epe_12",
+    "kendall_tau_prev",
+)  # fmt: skip
+
+
+def add_parser(parser: ArgumentParser) -> None:
+    """Declare the command's options."""
+    add_config_options(parser)
+    parser.add_argument(
+        "--run", type=Path, required=True, metavar="DIR",
+        help="run directory; a run that is there is continued",
+    )  # fmt: skip
+    parser.add_argument(
+        "--epochs", type=int, required=True, metavar="E", help="epochs to run and to judge"
+    )
+    parser.add_argument(
+        "--segment", metavar="NAME", help="name of a new segment, to study another threshold"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Train for some epochs under the configuration as it is, then report and advise."""
+    config = configured(args)
+    until = _until(args.run, config, args.epochs)
+    resume = (args.run / "config.yaml").exists()
+    result = train_run(
+        config, args.run, RunOptions(resume=resume, segment=args.segment, until=until)
+    )
+    if result.status == "interrupted":
+        return EXIT_INTERRUPTED
+    evidence = segments(read_ledger(args.run / "ledger.jsonl").effective())[-1]
+    rows = evidence.epochs[-args.epochs :]
+    advice = advise_threshold(_norms(evidence, rows), config.train.grad_clip_global_norm)
+    for line in _table(rows):
+        say(line)
+    command = _command(args, advice)
+    for line in _advice(advice, evidence.segment, rows, command):
+        say(line)
+    values = {"segment": evidence.segment, "epochs": [_row(row) for row in rows]}
+    write_json(args.json, {**values, "advice": asdict(advice), "command": command})
+    return EXIT_DONE
+
+
+def _until(folder: Path, config: Config, epochs: int) -> int:
+    if epochs < 1:
+        msg = f"--epochs: expected at least 1, got {epochs}"
+        raise InputError(msg)
+    store = CheckpointStore(folder / "checkpoints")
+    done = 0 if store.is_empty() else int(store.load("last").progress["epoch"])
+    planned = config.train.num_epochs
+    if done + epochs > planned:
+        msg = (
+            f"--epochs {epochs}: {done} of the {planned} planned epochs are done; the learning "
+            "rate follows train.num_epochs, so a study ends with the plan"
+        )
+        raise InputError(msg)
+    return done + epochs
+
+
+def _norms(evidence: RunEvidence, rows: tuple[EpochRecord, ...]) -> list[float]:
+    wanted = {row.epoch for row in rows}
+    return [n for record in evidence.norms if record.epoch in wanted for n in record.norms]
+
+
+def _row(row: EpochRecord) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _COLUMNS}
+
+
+def _table(rows: tuple[EpochRecord, ...]) -> list[str]:
+    lines = ["epoch  clip_rate   norm p50   norm p90   norm p99   EPE (px)   tau"]
+    for row in rows:
+        epe = "         -" if row.mean_epe_12 is None else f"{row.mean_epe_12:10.4f}"
+        tau = row.kendall_tau_prev
+        why = row.reasons.get("kendall_tau_prev", "")
+        lines.append(
+            f"{row.epoch:5d}  {row.clip_rate:9.3f} {row.grad_norm_p50:10.4g} "
+            f"{row.grad_norm_p90:10.4g} {row.grad_norm_p99:10.4g} {epe}   "
+            f"{f'{tau:.3f}' if tau is not None else f'undefined: {why}'}"
+        )
+    return lines
+
+
+def _command(args: Namespace, advice: ClipAdvice) -> str | None:
+    if not advice.changes:
+        return None
+    words = ["harness", "clip-study", "--config", str(args.config)]
+    if args.fc2_root is not None:
+        words += ["--fc2-root", str(args.fc2_root)]
+    words += ["--run", str(args.run), "--epochs", str(args.epochs)]
+    words += ["--segment", f"clip-{advice.threshold:g}"]
+    kept = [a for a in args.assignments if not a.startswith("train.grad_clip_global_norm=")]
+    for assignment in [*kept, f"train.grad_clip_global_norm={advice.threshold:g}"]:
+        words += ["--set", assignment]
+    return shlex.join(words)
+
+
+def _advice(
+    advice: ClipAdvice, segment: str, rows: tuple[EpochRecord, ...], command: str | None
+) -> list[str]:
+    first, last = rows[0].epoch, rows[-1].epoch
+    lines = [
+        f"segment {segment}, epochs {first} to {last}: clip_rate {advice.clip_rate:.3f}, "
+        f"norm p50 {advice.p50:.4g}, p90 {advice.p90:.4g}, p99 {advice.p99:.4g}",
+        f"advice: {advice.reason}",
+    ]
+    if command is None:
+        return lines
+    return [
+        *lines,
+        f"of these norms, {advice.predicted_rate:.1%} exceed {advice.threshold:g}; its curves will "
+        "not compare with these, hence a new segment. Nothing has been changed. To try it:",
+        f"    {command}",
+    ]

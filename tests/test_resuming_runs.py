@@ -1,0 +1,333 @@
+"""A run directory that is crashed, resumed, changed and repaired, in one process."""
+
+import csv
+import fcntl
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+from harness.commands.running import RunOptions, train_run
+from harness.config import Config, with_overrides
+from harness.environment import apply_environment
+from harness.errors import InputError
+from harness.evidence.ledger import Ledger, read_ledger
+from harness.evidence.records import (
+    CheckpointRecord,
+    EpochRecord,
+    EvalRecord,
+    NoteRecord,
+    ResumeRecord,
+    RunRecord,
+    StepRecord,
+    from_json,
+    to_json,
+)
+from harness.evidence.run import segments
+from harness.fc2.synthetic import write_dataset
+from harness.scenarios.setting import matrix_config
+from harness.training.checkpoint import CheckpointStore
+from harness.training.epochlog import EpochCsv, effective_rows
+
+CLOCK = ("eval_seconds", "bn_recal_seconds")
+"""Left out of comparisons: wall-clock times."""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder / "fc2", train=7, val=5, height=19, width=37)
+    few = ("eval.eval_pool_size=3", "train.num_epochs=2", "eval.eval_batches_per_arch=1",
+           "eval.bn_recal_batches=1", "checkpoint.every_steps=1")  # fmt: skip
+    found = with_overrides(matrix_config(folder / "fc2"), few)
+    apply_environment(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def kit(config: Config) -> Any:
+    from harness.systems.kit import Kit
+
+    return Kit()
+
+
+def train(config: Config, folder: Path, kit: Any, **options: Any) -> Any:
+    from harness.systems import session as module
+
+    lent = []
+    real = kit.lend
+
+    def lend(*args: Any) -> Any:
+        lent.append(real(*args))
+        return lent[-1]
+
+    kit.lend = lend
+    try:
+        return train_run(config, folder, RunOptions(kit=kit, **options))
+    finally:
+        kit.lend = real
+        for one in lent:
+            kit.take_back(one)
+        assert module
+
+
+@pytest.fixture(scope="module")
+def straight(config: Config, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "straight"
+    assert train(config, folder, kit).status == "finished"
+    return folder
+
+
+def records(folder: Path, kind: type[Any]) -> list[Any]:
+    found = read_ledger(folder / "ledger.jsonl")
+    assert found.broken == ()
+    return [record for record in found.effective() if isinstance(record, kind)]
+
+
+def without_clock(record: Any) -> dict[str, Any]:
+    return {key: value for key, value in to_json(record).items() if key not in CLOCK}
+
+
+def require_equal(folder: Path, straight: Path) -> None:
+    """Everything but wall-clock times is equal: weights, counters, ledger and epoch log."""
+    stores = [CheckpointStore(one / "checkpoints") for one in (folder, straight)]
+    for pointer in ("last", "best"):
+        ours, theirs = (store.load(pointer) for store in stores)
+        assert ours.digest == theirs.digest
+        assert ours.meta == theirs.meta
+    for kind in (StepRecord, EvalRecord, EpochRecord):
+        ours, theirs = ([without_clock(r) for r in records(f, kind)] for f in (folder, straight))
+        assert ours == theirs
+    saved = [{r.digest for r in records(f, CheckpointRecord)} for f in (folder, straight)]
+    assert saved[0] >= saved[1]  # a stop saves once more
+    rows = [csv.DictReader((f / "epochs.csv").read_text().splitlines()) for f in (folder, straight)]
+    assert [r | dict.fromkeys(CLOCK) for r in rows[0]] == [
+        r | dict.fromkeys(CLOCK) for r in rows[1]
+    ]
+
+
+class Crash(BaseException):
+    """What nothing catches, as a kill would."""
+
+
+@pytest.fixture
+def crashing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    def at(owner: Any, name: str, call: int, *, after: bool = False) -> None:
+        real, calls = getattr(owner, name), []
+
+        def crash(*args: Any, **kwargs: Any) -> Any:
+            calls.append(1)
+            if len(calls) == call and not after:
+                raise Crash
+            found = real(*args, **kwargs)
+            if len(calls) == call:
+                raise Crash
+            return found
+
+        monkeypatch.setattr(owner, name, crash)
+
+    return at
+
+
+POINTS: dict[str, tuple[Any, str, int, bool]] = {
+    "before the first record": (Ledger, "__call__", 1, False),
+    "before the first step is recorded": (Ledger, "__call__", 2, False),
+    "before the first checkpoint is pointed at": (CheckpointStore, "_point", 1, False),
+    "after the second checkpoint": (CheckpointStore, "save", 2, True),
+    "before the norms of epoch 1": (Ledger, "__call__", 5, False),
+    "before the scores of epoch 1": (Ledger, "__call__", 6, False),
+    "before the checkpoint of epoch 1": (CheckpointStore, "save", 2, False),
+    "between best and last": (CheckpointStore, "_point", 3, False),
+    "between checkpoint and its record": (Ledger, "__call__", 7, False),
+    "between checkpoint and row": (Ledger, "__call__", 8, False),
+    "between ledger row and CSV row": (EpochCsv, "__call__", 8, False),
+    "after the last row": (EpochCsv, "__call__", 15, True),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_crash_anywhere_is_repaired_by_a_resume(
+    point: str, config: Config, kit: Any, straight: Path, tmp_path: Path, crashing: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    owner, name, call, after = POINTS[point]
+    crashing(owner, name, call, after=after)
+    with pytest.raises(Crash):
+        train(config, tmp_path / "run", kit)
+    monkeypatch.undo()
+    assert train(config, tmp_path / "run", kit, resume=True).status == "finished"
+    require_equal(tmp_path / "run", straight)
+    assert main(["audit", str(tmp_path / "run")]) == 0
+
+
+def test_logs_are_only_appended_to_and_name_the_attempt(
+    config: Config, kit: Any, straight: Path, tmp_path: Path, crashing: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    folder = tmp_path / "run"
+    crashing(CheckpointStore, "save", 3)
+    with pytest.raises(Crash):
+        train(config, folder, kit)
+    before = [(folder / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")]
+    monkeypatch.undo()
+    train(config, folder, kit, resume=True)
+    after = [(folder / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")]
+    assert [a.startswith(b) for a, b in zip(after, before, strict=True)] == [True, True]
+    content = read_ledger(folder / "ledger.jsonl")
+    assert set(content.attempts) == {1, 2}
+    (border,) = (r for r in content.records if isinstance(r, ResumeRecord))
+    assert (border.attempt, border.epoch, border.step) == (2, 1, 0)
+    assert len(content.records) > len(content.effective())  # epoch 2's first step came twice
+
+
+def test_a_stop_within_an_evaluation_keeps_the_steps(
+    config: Config, kit: Any, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.commands import running
+    from harness.evaluation.evaluator import Evaluator
+
+    asked: list[bool] = []
+    real = Evaluator.recalibrate
+
+    class Flag:
+        def __enter__(self) -> Any:
+            return lambda: bool(asked)
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def recalibrate(*args: Any) -> Any:
+        asked.append(True)
+        return real(*args)
+
+    monkeypatch.setattr(running, "StopFlag", Flag)
+    monkeypatch.setattr(Evaluator, "recalibrate", recalibrate)
+    found = train(config, tmp_path / "run", kit)
+    assert (found.status, found.progress.epoch, found.progress.step) == ("interrupted", 0, 2)
+    assert records(tmp_path / "run", EvalRecord) == []
+    monkeypatch.undo()
+    train(config, tmp_path / "run", kit, resume=True)
+    require_equal(tmp_path / "run", straight)
+
+
+def test_two_processes_do_not_train_in_one_directory(
+    config: Config, kit: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / ".lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process trains there"):
+            train(config, tmp_path / "run", kit)
+
+
+def changed_config(config: Config, *assignments: str) -> Config:
+    return with_overrides(config, assignments)
+
+
+def test_a_new_segment_goes_on_with_changed_dynamics_and_the_log_says_so(
+    config: Config, kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    train(config, folder, kit, until=1)
+    other = changed_config(config, "train.grad_clip_global_norm=3", "train.clip_position=update")
+    with pytest.raises(InputError, match=r"changed training dynamics: train\.clip_position"):
+        train(other, folder, kit, resume=True)
+    train(other, folder, kit, resume=True, segment="clip-3")
+    rows = records(folder, EpochRecord)
+    assert [(row.epoch, row.segment) for row in rows] == [(1, "main"), (2, "clip-3")]
+    assert rows[0].protocol == rows[1].protocol != ""
+    assert rows[1].kendall_tau_prev is not None
+    cells = effective_rows(folder / "epochs.csv")
+    assert [row["segment"] for row in cells] == ["main", "clip-3"]
+    first, second = segments(read_ledger(folder / "ledger.jsonl").effective())
+    assert second.start == (1, 2)
+    assert first.config["train"]["clip_position"] == "micro_step"
+    capsys.readouterr()
+    assert main(["audit", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert "segment main" in text
+    assert "segment clip-3" in text
+
+
+def test_a_new_metric_series_forgets_the_best_and_the_ranking(
+    config: Config, kit: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    train(config, folder, kit, until=1)
+    other = changed_config(config, "eval.eval_batches_per_arch=2")
+    train(other, folder, kit, resume=True, segment="k2")
+    first, second = records(folder, EpochRecord)
+    assert first.protocol != second.protocol
+    assert second.best_epe == second.mean_epe_12
+    assert second.kendall_tau_prev is None
+    assert second.reasons["kendall_tau_prev"] == "no previous evaluation"
+    assert any("a new metric series starts" in r.text for r in records(folder, NoteRecord))
+    assert main(["audit", str(folder)]) == 0
+    steps = [(r.epoch, r.step, r.batch) for r in records(folder, StepRecord)]
+    assert len(steps) == 4
+
+
+def edit_first_record(folder: Path, change: Any) -> None:
+    path = folder / "ledger.jsonl"
+    first, *rest = path.read_text().splitlines()
+    record = from_json(json.loads(first))
+    assert isinstance(record, RunRecord)
+    path.write_text("\n".join([json.dumps(to_json(change(record))), *rest, ""]))
+
+
+def test_another_environment_is_a_recorded_border(
+    config: Config, kit: Any, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    train(config, folder, kit, until=1)
+    edit_first_record(
+        folder, lambda r: replace(r, environment={**r.environment, "intra_op_threads": 7})
+    )
+    train(config, folder, kit, resume=True)
+    note = "bit equality with an uncut run is not promised: intra_op_threads: 7 -> 2"
+    assert note in capsys.readouterr().out
+    assert any(note in record.text for record in records(folder, NoteRecord))
+
+
+def test_files_that_were_replaced_in_place_are_noticed(
+    config: Config, kit: Any, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "fc2", train=7, val=5, height=19, width=37, seed=1)
+    moved = changed_config(config, f"data.base_path={tmp_path / 'fc2'}")
+    train(config, tmp_path / "run", kit, until=1)
+    with pytest.raises(InputError, match="the batch of epoch 1, step 2 was trained on as"):
+        train(moved, tmp_path / "run", kit, resume=True)
+
+
+def test_an_older_checkpoint_without_what_observes_resumes_with_a_note(
+    config: Config, kit: Any, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    train(config, folder, kit, until=1)
+    store = CheckpointStore(folder / "checkpoints")
+    old = store.load("last")
+    older = {k: v for k, v in old.progress.items() if k not in ("previous", "row", "sums")}
+    meta = {k: v for k, v in old.meta.items() if k not in ("segment", "protocol", "data")}
+    store.save("epoch-0001-step-00000-attempt-2", old.arrays, older, meta)
+    edit_first_record(folder, lambda r: replace(r, data={}, protocol=""))
+    train(config, folder, kit, resume=True)
+    assert "the checkpoint holds no `previous`" in capsys.readouterr().out
+    arrays = [CheckpointStore(f / "checkpoints").load().arrays for f in (folder, straight)]
+    assert all((arrays[0][name] == arrays[1][name]).all() for name in arrays[1])
+
+
+def test_an_older_epoch_log_keeps_its_columns(config: Config, kit: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(config, folder, kit, until=1)
+    path = folder / "epochs.csv"
+    table = list(csv.reader(path.read_text().splitlines()))
+    path.write_text("".join(",".join(row[:25]) + "\n" for row in table))
+    before = path.read_text()
+    train(config, folder, kit, resume=True)
+    assert path.read_text().startswith(before)
+    rows = effective_rows(path)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert set(rows[1]) == set(table[0][:25])
