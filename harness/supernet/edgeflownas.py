@@ -28,6 +28,7 @@ __all__ = [
     "fit_checkpoint",
     "optimizer_names",
     "source_names",
+    "state_shapes",
     "without_numbers",
 ]
 
@@ -107,6 +108,17 @@ def optimizer_names(skeleton: Skeleton) -> dict[str, str]:
     return slots | _POWERS
 
 
+def state_shapes(skeleton: Skeleton, width: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every variable of a checkpoint of ours, by name."""
+    weights = variable_shapes(skeleton, width)
+    shapes: dict[str, tuple[int, ...]] = dict(weights)
+    for unit in norm_units(skeleton):
+        for statistic in ("moving_mean", "moving_variance"):
+            shapes[f"{unit}/{statistic}"] = weights[f"{unit}/gamma"]
+    shapes |= {f"{slot}/{name}": shape for slot in _SLOTS for name, shape in weights.items()}
+    return shapes | dict.fromkeys(_POWERS, ())
+
+
 def fit_checkpoint(shapes: Shapes) -> Fit:
     """Return how a checkpoint's variables fit, for the skeleton and width they fit best.
 
@@ -142,7 +154,7 @@ def _fit(name: str, width: int, shapes: Shapes) -> Fit:
     optimizer = not found.keys().isdisjoint(optional.values())
     if optimizer:
         expected |= optional
-    sizes = _state_shapes(skeleton, width)
+    sizes = state_shapes(skeleton, width)
     sources: dict[str, str] = {}
     problems: list[str] = []
     for ours, theirs in expected.items():
@@ -203,13 +215,3 @@ def _norms(skeleton: Skeleton, stage: Stage) -> Iterator[tuple[str, str]]:
 def _blocks(skeleton: Skeleton, stage: Stage) -> list[str]:
     chains = (depth_chain(skeleton, stage, option) for option in range(NUM_OPTIONS))
     return list(dict.fromkeys(block for chain in chains for block in chain))
-
-
-def _state_shapes(skeleton: Skeleton, width: int) -> dict[str, tuple[int, ...]]:
-    weights = variable_shapes(skeleton, width)
-    shapes: dict[str, tuple[int, ...]] = dict(weights)
-    for unit in norm_units(skeleton):
-        for statistic in ("moving_mean", "moving_variance"):
-            shapes[f"{unit}/{statistic}"] = weights[f"{unit}/gamma"]
-    shapes |= {f"{slot}/{name}": shape for slot in _SLOTS for name, shape in weights.items()}
-    return shapes | dict.fromkeys(_POWERS, ())

@@ -171,10 +171,10 @@ def _read_progress(path: Path) -> Progress:
         raise InputError(msg) from None
 
 
-def _whole(mapping: Mapping[str, Any], key: str) -> int:
+def _whole(mapping: Mapping[str, Any], key: str, *, prefix: str = "") -> int:
     value = mapping.get(key)
     if type(value) is not int or value < 0:
-        msg = f"`{key}`: expected a whole number from 0, found {value!r:.80}"
+        msg = f"`{prefix}{key}`: expected a whole number from 0, found {value!r:.80}"
         raise ValueError(msg)
     return value
 
@@ -190,19 +190,22 @@ def _best_metric(meta: Mapping[str, Any]) -> float | None:
 
 def _counts(found: object) -> Counts:
     blocks, options = ([str(i) for i in range(n)] for n in (NUM_BLOCKS, NUM_OPTIONS))
-    if not isinstance(found, dict) or set(found) != set(blocks):
-        keys = sorted(found) if isinstance(found, dict) else found
-        msg = f"`fairness_counts`: expected blocks 0 to {NUM_BLOCKS - 1}, found {keys!r:.80}"
+    rows = _keyed(found, blocks, "fairness_counts")
+    return tuple(
+        tuple(
+            _whole(_keyed(rows[block], options, f"fairness_counts.{block}"), option,
+                   prefix=f"fairness_counts.{block}.")
+            for option in options
+        )
+        for block in blocks
+    )  # fmt: skip
+
+
+def _keyed(found: object, keys: list[str], name: str) -> Mapping[str, Any]:
+    if not isinstance(found, dict) or set(found) != set(keys):
+        msg = f"`{name}`: expected keys {keys[0]} to {keys[-1]}, found {found!r:.80}"
         raise ValueError(msg)
-    for block in blocks:
-        row = found[block]
-        if not isinstance(row, dict) or set(row) != set(options):
-            msg = (
-                f"`fairness_counts` of block {block}: expected options 0 to {NUM_OPTIONS - 1}, "
-                f"found {row!r:.80}"
-            )
-            raise ValueError(msg)
-    return tuple(tuple(_whole(found[block], option) for option in options) for block in blocks)
+    return found
 
 
 def _require_one_moment(prefix: Path, power: float, global_step: int) -> None:
