@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import __version__
-from harness.commands import audit, clip_study, data, doctor, evaluate, faults, train
+from harness.commands import audit, checkpoints, clip_study, data, doctor, evaluate, faults, train
 from harness.commands.common import EXIT_BROKEN, EXIT_INPUT
 from harness.environment import EnvironmentMismatchError
 from harness.errors import InputError, WatchError
@@ -25,15 +25,21 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str
     ("eval", evaluate.add_parser, evaluate.run, "score a pool of archs with a checkpoint"),
     ("freeze", data.add_freeze_parser, data.run_freeze, "write the evaluation's batches to a file"),
     (
-        "clip-study",
-        clip_study.add_parser,
-        clip_study.run,
+        "clip-study", clip_study.add_parser, clip_study.run,
         "measure clipping for some epochs and advise the next threshold",
+    ),
+    (
+        "import-checkpoint", checkpoints.add_import_parser, checkpoints.run_import,
+        "make a run directory from a checkpoint of EdgeFlowNAS",
+    ),
+    (
+        "digest", checkpoints.add_digest_parser, checkpoints.run_digest,
+        "print the digests of a checkpoint, or what differs between two",
     ),
     ("audit", audit.add_parser, audit.run, "hold a run to its promises, by its ledger"),
     ("faults", faults.add_parser, faults.run, "prove that the gate can fail: the kill matrix"),
     ("doctor", doctor.add_parser, doctor.run, "check this machine"),
-)
+)  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:

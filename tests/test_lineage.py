@@ -188,6 +188,8 @@ def test_an_imported_checkpoint_needs_a_segment(tmp_path):
         resumed(tmp_path, history=())
     plan = resumed(tmp_path, segment="ours", history=())
     assert (plan.attempt, plan.segment, plan.checkpoint.progress["epoch"]) == (1, "ours", 2)
+    assert plan.new_series
+    assert "the imported best metric is forgotten" in plan.notes[0]
 
 
 def test_a_run_is_not_begun_twice(folder, tmp_path):

@@ -39,41 +39,21 @@ def net():
 # ---- agreement with EdgeFlowNAS's own graph
 
 
-def canonical(name):
-    """Return our name of a variable of EdgeFlowNAS."""
-    *blocks, layer, variable = name.split("/")[1:]
-    blocks = [b for b in blocks if not re.fullmatch(r"(conv|bn|conv_bn_relu|resize_conv)\d+", b)]
-    layer = re.sub(r"(_conv|_bn|Conv|BN)$", "", layer)
-    return "/".join([*blocks, re.sub("^bn2$", "conv2", layer), variable])
-
-
 @pytest.fixture(scope="module", params=COMMITS)
 def original(request, net):
     if not ORIGINAL:
         pytest.skip("SAMEBITS_EDGEFLOWNAS does not name EdgeFlowNAS's checkpoints and outputs")
     folder = Path(ORIGINAL) / "checkpoints" / request.param
-    reader = net.tf.train.load_checkpoint(str(folder / "supernet_last.ckpt"))
-    names = [
-        name
-        for name in reader.get_variable_to_shape_map()
-        if name.startswith("supernet") and "/Adam" not in name
-    ]
-    variables = {canonical(name): reader.get_tensor(name) for name in names}
-    assert len(variables) == len(names)
+    from harness.training.importing import read_edgeflownas
+
+    found = read_edgeflownas(folder / "supernet_last.ckpt")
     reference = dict(np.load(folder / "reference.npz"))
-    skeleton = COMMITS[request.param]
-    return SimpleNamespace(skeleton=skeleton, variables=variables, reference=reference)
+    assert found.fit.skeleton == COMMITS[request.param]
+    return SimpleNamespace(skeleton=found.fit.skeleton, variables=found.arrays, reference=reference)
 
 
 def moving_names(skeleton):
     return {f"{unit}/moving_{m}" for unit in norm_units(skeleton) for m in ("mean", "variance")}
-
-
-def test_every_variable_of_the_original_has_its_place_and_shape(original):
-    skeleton, found = SKELETONS[original.skeleton], original.variables
-    shapes = variable_shapes(skeleton, 4)
-    assert set(found) == set(shapes) | moving_names(skeleton)
-    assert {name: found[name].shape for name in shapes} == shapes
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +91,23 @@ def compiled(net, original):
 def test_outputs_and_loss_are_those_of_the_original(net, original, compiled, norm, mode, allowed):
     reference = original.reference
     assert len(reference["archs"]) == 5
+    apart, relative, losses = [], [], []
     for i, arch in enumerate(reference["archs"]):
         code = net.tf.constant(arch, net.tf.int32)
         outputs, loss = compiled[norm](code, net.tf.constant(reference["images"]))
         for name, output in zip(OUTPUTS, outputs, strict=True):
             expected = reference[f"{mode}_{i}_{name}"]
             assert output.shape == expected.shape
-            assert np.abs(output - expected).max() < allowed * np.abs(expected).max(), (name, arch)
-        assert float(loss) == pytest.approx(float(reference[f"{mode}_{i}_loss"]), rel=1e-5)
+            apart.append(float(np.abs(output - expected).max()))
+            relative.append(apart[-1] / float(np.abs(expected).max()))
+        expected = float(reference[f"{mode}_{i}_loss"])
+        losses.append(abs(float(loss) - expected) / expected)
+    print(  # noqa: T201 -- the figures, for -rP
+        f"{original.skeleton}, {norm}: outputs differ by {max(apart):.2e} at most, "
+        f"{max(relative):.2e} of their largest value; losses by {max(losses):.2e} of theirs"
+    )
+    assert max(relative) < allowed
+    assert max(losses) < 1e-5
 
 
 # ---- the search space

@@ -177,6 +177,8 @@ def _placed(
         "protocol", (parse_config(checkpoint.meta["config"]), checkpoint.meta.get("data", {})),
         (config, data),
     )  # fmt: skip
+    if "imported_from" in checkpoint.meta:
+        series = ["the imported best metric is forgotten, it was measured otherwise"]
     steps = int(checkpoint.progress["step"])
     if new and steps:
         epoch = int(checkpoint.progress["epoch"])

@@ -22,19 +22,19 @@ def resume(book: Book) -> Resume:
     """Hold the straight second epoch against one resumed in a fresh process."""
     trained, answers = book.trained, fresh_results(book)["boundary"]
     cut = Cut("", "cut after epoch 1", trained.cut, trained.cut_state)
-    return held(book, cut, answers, done=len(trained.first.steps), rows=1)
+    return _held(book, cut, answers, done=len(trained.first.steps), rows=1)
 
 
 def resume_mid_epoch(book: Book) -> Resume:
     """Hold the straight run against one resumed after the first step of epoch 2."""
     answers, cut = _within(book, MID)
-    return held(book, cut, answers, done=len(book.trained.first.steps) + 1, rows=1)
+    return _held(book, cut, answers, done=len(book.trained.first.steps) + 1, rows=1)
 
 
 def resume_before_evaluation(book: Book) -> Resume:
     """Hold the straight run against one resumed after the last batch, before the evaluation."""
     answers, cut = _within(book, BEFORE_EVALUATION)
-    return held(book, cut, answers, done=len(book.trained.first.steps), rows=0)
+    return _held(book, cut, answers, done=len(book.trained.first.steps), rows=0)
 
 
 def _require_steps(book: Book) -> None:
@@ -74,7 +74,7 @@ def resume_anywhere(book: Book) -> list[Resume]:
             for cut, _, _ in some
         ]
         for (cut, done, rows), pending in zip(some, started, strict=True):
-            found.append(held(book, cut, pending.results(), done=done, rows=rows))
+            found.append(_held(book, cut, pending.results(), done=done, rows=rows))
     return found
 
 
@@ -132,7 +132,7 @@ def _continue(book: Book, folder: Path, attempt: int) -> FreshCalls:
     return start_fresh(book.spec, book.config, calls, book.folder / f"{folder.name}-{attempt}")
 
 
-def held(book: Book, cut: Cut, answers: Sequence[Any], *, done: int, rows: int) -> Resume:
+def _held(book: Book, cut: Cut, answers: Sequence[Any], *, done: int, rows: int) -> Resume:
     """Return the straight run beside a resumed one.
 
     Parameters

@@ -1,0 +1,186 @@
+"""What differs between two checkpoints: whose they are, where they stand, what they hold."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config import field_kinds
+from harness.evidence.digest import digest_arrays
+from harness.training.checkpoint import Checkpoint
+
+__all__ = ["Difference", "Elements", "differences"]
+
+Array = NDArray[Any]
+
+_ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Elements:
+    """How two arrays of one shape and dtype differ.
+
+    Attributes
+    ----------
+    number, size : int
+        Elements whose bits differ, and all elements.
+    largest : float or None
+        Largest absolute difference; None where a differing element is not finite.
+    index : tuple of int
+        Of the first differing element.
+    values : pair of str
+        That element in both, in the digits of its dtype.
+    """
+
+    number: int
+    size: int
+    largest: float | None
+    index: tuple[int, ...]
+    values: tuple[str, str]
+
+    def __str__(self) -> str:
+        largest = "unbounded" if self.largest is None else f"{self.largest:.6g}"
+        return (
+            f"{self.number} of {self.size} elements differ, by {largest} at most, first "
+            f"{list(self.index)}: {self.values[0]} against {self.values[1]}"
+        )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs.
+
+    Attributes
+    ----------
+    kind : {"identity", "counter", "variable"}
+        What it is.
+    name : str
+        Of the counter or variable, such as ``"previous.archs"``.
+    one, other : str
+        The values of identity or counter; the digests of a variable.
+    detail : str
+        The configuration keys that make another identity, where a list of counters differs
+        first (`one` and `other` are the values there), or how a variable differs.
+    elements : Elements or None
+        Of a variable whose shape and dtype are the same on both sides.
+    """
+
+    kind: Literal["identity", "counter", "variable"]
+    name: str
+    one: str
+    other: str
+    detail: str = ""
+    elements: Elements | None = None
+
+    def __str__(self) -> str:
+        name = self.name if self.kind == "identity" else f"{self.kind} {self.name}"
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{name}: {self.one} against {self.other}{detail}"
+
+
+def differences(one: Checkpoint, other: Checkpoint) -> tuple[Difference, ...]:
+    """Return all that differs, in a fixed order: identity, counters, variables by name.
+
+    The wall-clock log row and where a run reads and writes are no part of either.
+    """
+    return (
+        *_identities(one.meta, other.meta),
+        *_counters(one.progress, other.progress),
+        *_variables(one.arrays, other.arrays),
+    )
+
+
+def _identities(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Difference]:
+    first, second = (str(meta.get("identity", "")) for meta in (one, other))
+    kinds = field_kinds()
+    before, after = (dict(_leaves(meta.get("config", {}))) for meta in (one, other))
+    changed = [
+        f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
+        for key in sorted(before.keys() | after.keys())
+        if _shown(before, key) != _shown(after, key) and kinds.get(key, "dynamics") == "dynamics"
+    ]
+    if first == second and not changed:
+        return
+    detail = "; ".join(changed) or "no configuration key of the training dynamics differs"
+    yield Difference("identity", "identity", first or "none", second or "none", detail)
+
+
+def _counters(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Difference]:
+    before, after = (
+        dict(_leaves({key: value for key, value in progress.items() if key != "row"}))
+        for progress in (one, other)
+    )
+    for name in dict.fromkeys([*before, *after]):
+        shown = _shown(before, name), _shown(after, name)
+        if shown[0] == shown[1]:
+            continue
+        lists = before.get(name), after.get(name)
+        if not (isinstance(lists[0], list) and isinstance(lists[1], list)):
+            yield Difference("counter", name, *shown)
+            continue
+        parts = dict(_items(lists[0])), dict(_items(lists[1]))
+        places = [p for p in dict.fromkeys([*parts[0], *parts[1]])
+                  if _shown(parts[0], p) != _shown(parts[1], p)]  # fmt: skip
+        first, second = (_shown(part, places[0]) for part in parts)
+        detail = f"first at {places[0]}, {len(places)} in all"
+        yield Difference("counter", name, first, second, detail)
+
+
+def _variables(one: Mapping[str, Array], other: Mapping[str, Array]) -> Iterator[Difference]:
+    for name in sorted(one.keys() | other.keys()):
+        first, second = one.get(name), other.get(name)
+        before, after = (
+            _ABSENT if array is None else digest_arrays({name: array}) for array in (first, second)
+        )
+        if before == after:
+            continue
+        if first is None or second is None:
+            yield Difference("variable", name, before, after)
+        elif (first.dtype, first.shape) != (second.dtype, second.shape):
+            detail = f"{first.dtype} {first.shape} against {second.dtype} {second.shape}"
+            yield Difference("variable", name, before, after, detail)
+        else:
+            elements = _elements(first, second)
+            yield Difference("variable", name, before, after, str(elements), elements)
+
+
+def _elements(one: Array, other: Array) -> Elements:
+    """Compare bits, so that 0 and -0 differ, as they do in a digest, and NaN equals itself."""
+    flat = [np.ascontiguousarray(array).reshape(-1) for array in (one, other)]
+    bits = [array.view(np.uint8).reshape(array.size, -1) for array in flat]
+    places = np.flatnonzero((bits[0] != bits[1]).any(axis=1))
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(flat[0][places].astype(np.float64) - flat[1][places].astype(np.float64))
+    largest = float(apart.max())
+    return Elements(
+        number=len(places),
+        size=one.size,
+        largest=largest if math.isfinite(largest) else None,
+        index=tuple(int(i) for i in np.unravel_index(places[0], one.shape)),
+        values=(str(flat[0][places[0]]), str(flat[1][places[0]])),
+    )
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of nested mappings by its dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _items(values: list[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of nested lists by its place, such as ``[4][2]``."""
+    for index, value in enumerate(values):
+        if isinstance(value, list):
+            yield from _items(value, f"{prefix}[{index}]")
+        else:
+            yield f"{prefix}[{index}]", value
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else _ABSENT

@@ -1,0 +1,231 @@
+"""EdgeFlowNAS's checkpoints (TensorFlow 1 Saver) as a state and counters of ours.
+
+Nothing is left over on either side: every variable of theirs is used or carries nothing by
+name, every variable of ours is filled. Damage is found by the checksums of the format.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from harness.config import Config
+from harness.errors import InputError
+from harness.evidence.digest import digest_arrays
+from harness.supernet.edgeflownas import Fit, fit_checkpoint
+from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
+from harness.training.adam import BETA_2
+from harness.training.fairness import Counts
+from harness.training.model import Supernet
+from harness.training.progress import Progress
+
+__all__ = ["SOURCE_FORMAT", "Imported", "imported_meta", "read_edgeflownas"]
+
+SOURCE_FORMAT = "EdgeFlowNAS, TensorFlow 1 Saver"
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an EdgeFlowNAS checkpoint holds, in our terms.
+
+    Attributes
+    ----------
+    fit : harness.supernet.edgeflownas.Fit
+        Skeleton, width, and which variable of theirs fills which of ours.
+    arrays : dict of str to numpy.ndarray
+        Every variable of :class:`harness.training.model.Supernet`, float32, by our name.
+    progress : Progress
+        At an epoch's end, the only place where EdgeFlowNAS saves.
+    source : str
+        File name of the prefix.
+    digest : str
+        Of all source variables, those that carry nothing included.
+    """
+
+    fit: Fit
+    arrays: dict[str, Array]
+    progress: Progress
+    source: str
+    digest: str
+
+
+def read_edgeflownas(prefix: Path) -> Imported:
+    """Read PREFIX.index, PREFIX.data-* and PREFIX.meta.json.
+
+    Without any optimizer variable in the checkpoint, moments are 0 and powers initial.
+
+    Raises
+    ------
+    InputError
+        If a file is absent, damaged or malformed; if a variable is missing, left over,
+        misshapen or not float32; if counters and Adam's powers tell of different steps.
+    """
+    found = _read_variables(prefix)
+    fit = _fitting(prefix, found)
+    progress = _read_progress(Path(f"{prefix}.meta.json"))
+    model = Supernet(fit.skeleton, fit.width, seed=0)
+    fresh = {n: a for n, a in model.get_state().items() if n.startswith("adam/")}
+    state = ({} if fit.optimizer else fresh) | {n: found[s] for n, s in fit.sources.items()}
+    model.set_state(state)  # refuses a state that does not fill every variable of ours
+    if fit.optimizer:
+        _require_one_moment(prefix, float(state["adam/beta2_power"]), progress.global_step)
+    return Imported(fit, model.get_state(), progress, prefix.name, digest_arrays(found))
+
+
+def imported_meta(imported: Imported, config: Config) -> dict[str, Any]:
+    """Return what a checkpoint of ours stores about where it came from.
+
+    No environment and no identity: the run that trained it was not one of ours.
+    """
+    return {
+        "config": config.model_dump(mode="json", by_alias=True),
+        "environment": {},
+        "identity": "",
+        "imported_from": {
+            "prefix": imported.source,
+            "digest": imported.digest,
+            "format": SOURCE_FORMAT,
+        },
+    }
+
+
+def _read_variables(prefix: Path) -> dict[str, Array]:
+    index = Path(f"{prefix}.index")
+    if not index.is_file():
+        msg = (
+            f"{index}: no such file; PREFIX is what the checkpoint's files have in common, such "
+            "as checkpoints/supernet_best.ckpt with .index, .data-00000-of-00001 and .meta.json"
+        )
+        raise InputError(msg)
+    place = str(index)
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        arrays: dict[str, Array] = {}
+        for name in sorted(reader.get_variable_to_shape_map()):
+            place = f"{prefix}.data-*: {name}"
+            arrays[name] = np.asarray(reader.get_tensor(name))
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = (
+            f"{place}: cut short or damaged ({reason}); expected the files as TensorFlow's "
+            "Saver wrote them, copy all of them again"
+        )
+        raise InputError(msg) from error
+    return arrays
+
+
+def _fitting(prefix: Path, arrays: Mapping[str, Array]) -> Fit:
+    try:
+        fit = fit_checkpoint({name: array.shape for name, array in arrays.items()})
+    except ValueError as error:
+        msg = f"{prefix}: {error}"
+        raise InputError(msg) from None
+    problems = list(fit.problems) + [
+        f"{name} has dtype {arrays[name].dtype}, expected float32"
+        for name in fit.sources.values()
+        if arrays[name].dtype != np.float32
+    ]
+    if problems:
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        msg = (
+            f"{prefix}: is no whole checkpoint of an EdgeFlowNAS supernet; of skeleton "
+            f"{fit.skeleton!r} at width {fit.width}, the nearest, {'; '.join(problems[:5])}{more} "
+            "(# any number)"
+        )
+        raise InputError(msg)
+    return fit
+
+
+def _read_progress(path: Path) -> Progress:
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = (
+            f"{path}: no such file; EdgeFlowNAS writes it beside each checkpoint, and epoch, "
+            "step and fairness counts are nowhere else: copy it too"
+        )
+        raise InputError(msg) from None
+    except (OSError, ValueError) as error:
+        msg = f"{path}: not readable as JSON: {error}; copy it again"
+        raise InputError(msg) from None
+    if not isinstance(meta, dict):
+        msg = f"{path}: expected an object with epoch, global_step, ..., found {meta!r:.80}"
+        raise InputError(msg)
+    try:
+        best = _best_metric(meta)
+        return Progress(
+            epoch=_whole(meta, "epoch"), global_step=_whole(meta, "global_step"),
+            counts=_counts(meta.get("fairness_counts")), bad_epochs=_whole(meta, "bad_epochs"),
+            best_metric=best, patience_metric=best,
+        )  # fmt: skip
+    except ValueError as error:
+        msg = f"{path}: {error}; copy it again as EdgeFlowNAS wrote it"
+        raise InputError(msg) from None
+
+
+def _whole(mapping: Mapping[str, Any], key: str, *, prefix: str = "") -> int:
+    value = mapping.get(key)
+    if type(value) is not int or value < 0:
+        msg = f"`{prefix}{key}`: expected a whole number from 0, found {value!r:.80}"
+        raise ValueError(msg)
+    return value
+
+
+def _best_metric(meta: Mapping[str, Any]) -> float | None:
+    """Return the lowest mean EPE, px; infinite in EdgeFlowNAS before its first evaluation."""
+    value = meta.get("best_metric")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+        msg = f"`best_metric`: expected a number from 0 or Infinity, found {value!r:.80}"
+        raise ValueError(msg)
+    return float(value) if math.isfinite(value) else None
+
+
+def _counts(found: object) -> Counts:
+    blocks, options = ([str(i) for i in range(n)] for n in (NUM_BLOCKS, NUM_OPTIONS))
+    rows = _keyed(found, blocks, "fairness_counts")
+    return tuple(
+        tuple(
+            _whole(_keyed(rows[block], options, f"fairness_counts.{block}"), option,
+                   prefix=f"fairness_counts.{block}.")
+            for option in options
+        )
+        for block in blocks
+    )  # fmt: skip
+
+
+def _keyed(found: object, keys: list[str], name: str) -> Mapping[str, Any]:
+    if not isinstance(found, dict) or set(found) != set(keys):
+        msg = f"`{name}`: expected keys {keys[0]} to {keys[-1]}, found {found!r:.80}"
+        raise ValueError(msg)
+    return found
+
+
+def _require_one_moment(prefix: Path, power: float, global_step: int) -> None:
+    """Require that Adam's second power is that after so many steps.
+
+    A meta file of another moment of the run would give these weights a wrong schedule.
+    The stored power is a float32 product, off by up to 6e-8 per step, which is 6e-5 of a
+    step; below the smallest normal number it says nothing.
+    """
+    tiny = float(np.finfo(np.float32).tiny)
+    if not 0 <= power <= 1:
+        msg = f"{prefix}: beta2_power is {power}, expected {BETA_2} to a power of at least 1"
+        raise InputError(msg)
+    if power <= tiny and (global_step + 1) * math.log(BETA_2) <= math.log(tiny):
+        return
+    steps = math.log(max(power, tiny)) / math.log(BETA_2) - 1
+    if abs(steps - global_step) > 0.5 + 1e-4 * global_step:
+        msg = (
+            f"{prefix}.meta.json: `global_step` is {global_step}, but beta2_power "
+            f"{power:.6g} in the checkpoint is that after {steps:.0f} steps: the files are of "
+            "different moments, copy all files of one checkpoint"
+        )
+        raise InputError(msg)

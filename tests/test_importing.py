@@ -1,0 +1,466 @@
+import ast
+import json
+import os
+import re
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from harness.cli import main
+from harness.config import dump_config, load_config, parse_config
+from harness.environment import apply_environment
+from harness.errors import InputError
+from harness.evidence.digest import digest_arrays
+from harness.scenarios.setting import embedded_config
+from harness.supernet.edgeflownas import (
+    fit_checkpoint,
+    optimizer_names,
+    source_names,
+    state_shapes,
+    without_numbers,
+)
+from harness.supernet.space import SKELETONS
+from harness.training.checkpoint import CheckpointStore
+from harness.training.progress import Progress
+
+ORIGINAL = os.environ.get("SAMEBITS_EDGEFLOWNAS", "")
+COMMITS = {"2ef204e": "full", "902a0e1": "bilinear", "5f197cd": "decoupled"}
+STEPS = 7
+COUNTS = {str(b): {str(o): 20 + (b == 4 and o == 2) for o in range(3)} for b in range(9)}
+META = {
+    "checkpoint_path": "outputs/x", "epoch": 3, "metric": 7.5, "global_step": STEPS,
+    "best_metric": 7.25, "bad_epochs": 2, "fairness_counts": COUNTS, "extra": {},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tf():
+    """TensorFlow, and the reader, imported once the environment is applied."""
+    apply_environment(parse_config({}))
+    import tensorflow
+
+    from harness.training.importing import read_edgeflownas
+
+    return SimpleNamespace(**vars(tensorflow), read_edgeflownas=read_edgeflownas)
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "theirs", "ours"),
+    [
+        ("full", "supernet_backbone/conv_bn_relu0/conv1/E0_conv/kernel", "E0/kernel"),
+        ("full", "supernet_backbone/conv_bn_relu4/bn6/E1_bn/moving_mean", "E1/moving_mean"),
+        (
+            "full",
+            "supernet_backbone/EB0/deep2/conv_bn_relu15/conv16/conv1_conv/kernel",
+            "EB0/deep2/conv1/kernel",
+        ),
+        (
+            "full",
+            "supernet_backbone/DB0/deep3/conv_bn_relu70/bn72/conv1_bn/beta",
+            "DB0/deep3/conv1/beta",
+        ),
+        ("full", "supernet_backbone/EB1/deep1/conv36/conv2/kernel", "EB1/deep1/conv2/kernel"),
+        ("full", "supernet_backbone/DB1/deep1/bn86/bn2/gamma", "DB1/deep1/conv2/gamma"),
+        ("full", "supernet_backbone/conv53/Down2Conv/kernel", "Down2/kernel"),
+        ("full", "supernet_backbone/bn30/Down1BN/moving_variance", "Down1/moving_variance"),
+        ("full", "supernet_backbone/resize_conv77/conv78/Up1_conv/kernel", "Up1/kernel"),
+        ("full", "supernet_backbone/bn104/Up2BN/gamma", "Up2/gamma"),
+        ("full", "supernet_head/H0Out/conv107/k5/kernel", "H0Out/k5/kernel"),
+        ("full", "supernet_head/H1/conv109/k7/kernel", "H1/k7/kernel"),
+        ("full", "supernet_head/bn120/H2BN/beta", "H2/beta"),
+        ("bilinear", "supernet_head/H1/resize_conv113/conv114/k3_conv/kernel", "H1/k3/kernel"),
+        ("bilinear", "supernet_head/H2Out/conv130/k3/kernel", "H2Out/k3/kernel"),
+        (
+            "decoupled",
+            "supernet_backbone/DB1/branch3_block2/conv_bn_relu172/bn174/conv1_bn/gamma",
+            "DB1/branch3_block2/conv1/gamma",
+        ),
+        (
+            "decoupled",
+            "supernet_backbone/EB1/branch2_block2/conv71/conv2/kernel",
+            "EB1/branch2_block2/conv2/kernel",
+        ),
+    ],
+)
+def test_a_name_is_matched_by_its_structure_and_not_by_its_numbers(skeleton, theirs, ours):
+    assert without_numbers(theirs) == source_names(SKELETONS[skeleton])[ours]
+    slots = optimizer_names(SKELETONS[skeleton])
+    if "moving_" not in ours:
+        assert without_numbers(f"{theirs}/Adam") == slots[f"adam/m/{ours}"]
+        assert without_numbers(f"{theirs}/Adam_1") == slots[f"adam/v/{ours}"]
+
+
+def canonical(name):
+    """Derive our name in another way: drop numbered scopes, and what says conv or bn."""
+    slot = re.search("(/Adam|/Adam_1)$", name)
+    *blocks, layer, variable = name.removesuffix(slot[0] if slot else "").split("/")[1:]
+    blocks = [b for b in blocks if not re.fullmatch(r"(conv|bn|conv_bn_relu|resize_conv)\d+", b)]
+    layer = re.sub(r"(_conv|_bn|Conv|BN)$", "", layer)
+    ours = "/".join([*blocks, re.sub("^bn2$", "conv2", layer), variable])
+    return {"/Adam": "adam/m/", "/Adam_1": "adam/v/"}[slot[0]] + ours if slot else ours
+
+
+def test_variables_that_carry_nothing_are_named_and_nothing_else_is(tf, tmp_path):
+    found = tf.read_edgeflownas(write(tf, tmp_path, variables("full", 1)))
+    assert found.fit.ignored == ("strict_accum_0", "strict_accum_1")
+
+
+# ---- a checkpoint as EdgeFlowNAS writes it, of a width and with numbers of our own
+
+
+def variables(skeleton, width, *, slots=True, first=3):
+    """Return random variables by EdgeFlowNAS's names, numbered from `first` on."""
+    rng, number = np.random.default_rng(width), count(first)
+    shapes = state_shapes(SKELETONS[skeleton], width)
+    found, names = {}, source_names(SKELETONS[skeleton])
+    for ours, pattern in names.items():
+        theirs = re.sub("#", lambda _: str(next(number)), pattern)
+        parts = [(theirs, ours)]
+        if slots and "moving_" not in ours:
+            parts += [(f"{theirs}/Adam", f"adam/m/{ours}"), (f"{theirs}/Adam_1", f"adam/v/{ours}")]
+        for name, our_name in parts:
+            found[name] = rng.uniform(0.1, 1, shapes[our_name]).astype(np.float32)
+    if slots:
+        found["beta1_power"] = np.float32(0.9 ** (STEPS + 1))
+        found["beta2_power"] = np.float32(0.999 ** (STEPS + 1))
+    return found | {"strict_accum_0": np.ones(2, "f4"), "strict_accum_1": np.ones((3, 1), "f4")}
+
+
+def write(tf, folder, arrays, meta=META):
+    """Write the files of a Saver and the meta file beside them; return their prefix."""
+    prefix = folder / "supernet_best.ckpt"
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix), tensor_names=list(arrays), shape_and_slices=[""] * len(arrays),
+        tensors=[tf.constant(array) for array in arrays.values()],
+    )  # fmt: skip
+    Path(f"{prefix}.meta.json").write_text(json.dumps(meta))
+    return prefix
+
+
+@pytest.mark.parametrize("slots", [True, False], ids=["with Adam", "without Adam"])
+@pytest.mark.parametrize("skeleton", SKELETONS)
+def test_every_variable_comes_over_bit_by_bit(tf, tmp_path, skeleton, slots):
+    source = variables(skeleton, 3, slots=slots)
+    found = tf.read_edgeflownas(write(tf, tmp_path, source))
+    assert (found.fit.skeleton, found.fit.width, found.fit.optimizer) == (skeleton, 3, slots)
+    assert found.digest == digest_arrays(source)
+    used = {canonical(name): a for name, a in source.items() if name.startswith("supernet")}
+    for name, array in found.arrays.items():
+        if name.startswith("adam/beta"):
+            exponent = STEPS + 1 if slots else 1
+            beta = 0.9 if "beta1" in name else 0.999
+            assert array.tobytes() == np.float32(beta**exponent).tobytes()
+        elif name.startswith("adam/") and not slots:
+            assert not array.any()
+        else:
+            assert array.tobytes() == used.pop(name).tobytes(), name
+    assert used == {}
+
+
+def test_the_fullest_state_is_filled_and_no_name_is_ours_alone(tf, tmp_path):
+    from harness.training.model import Supernet
+
+    found = tf.read_edgeflownas(write(tf, tmp_path, variables("decoupled", 1)))
+    assert found.arrays.keys() == Supernet("decoupled", 1, seed=0).variables().keys()
+
+
+def test_counters_are_those_of_an_epoch_s_end(tf, tmp_path):
+    found = tf.read_edgeflownas(write(tf, tmp_path, variables("full", 1))).progress
+    counts = tuple(tuple(20 + (b == 4 and o == 2) for o in range(3)) for b in range(9))
+    assert found == Progress(
+        epoch=3, step=0, global_step=STEPS, counts=counts, best_metric=7.25, patience_metric=7.25,
+        bad_epochs=2,
+    )  # fmt: skip
+
+
+def test_a_run_that_was_never_evaluated_has_no_best_metric(tf, tmp_path):
+    meta = META | {"best_metric": float("inf")}
+    found = tf.read_edgeflownas(write(tf, tmp_path, variables("full", 1), meta))
+    assert found.progress.best_metric is None
+
+
+# ---- what is wrong is named
+
+
+def without(name):
+    return lambda arrays: {n: a for n, a in arrays.items() if without_numbers(n) != name}
+
+
+def reshaped(arrays):
+    name = next(n for n in arrays if n.endswith("Down1Conv/kernel"))
+    return arrays | {name: arrays[name].transpose(0, 1, 3, 2)[..., :1]}
+
+
+def twice(arrays):
+    name = next(n for n in arrays if n.endswith("Down1Conv/kernel"))
+    return arrays | {name.replace("conv", "conv9", 1): arrays[name]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda a: a | {"supernet_head/conv1/H3/kernel": np.ones(2, "f4")},
+            "'full' at width 2, the nearest, supernet_head/conv1/H3/kernel is left over",
+        ),
+        (lambda a: a | {"global_step": np.int64(3)}, "global_step is left over"),
+        (lambda a: a | {"beta1_power_1": np.float32(1)}, "beta1_power_1 is left over"),
+        (lambda a: a | {"strict_accum_x": np.float32(1)}, "strict_accum_x is left over"),
+        (
+            without("supernet_backbone/bn#/Down1BN/moving_mean"),
+            "supernet_backbone/bn#/Down1BN/moving_mean is missing",
+        ),
+        (
+            without("supernet_head/H2Out/conv#/k3/kernel/Adam_1"),
+            "supernet_head/H2Out/conv#/k3/kernel/Adam_1 is missing",
+        ),
+        (without("beta2_power"), "beta2_power is missing"),
+        (without("supernet_backbone/conv_bn_relu#/conv#/E0_conv/kernel"), "E0_conv/kernel is miss"),
+        (reshaped, r"Down1Conv/kernel has shape \(3, 3, 8, 1\), expected \(3, 3, 4, 8\)"),
+        (twice, r"conv#/Down1Conv/kernel is there 2 times"),
+        (
+            lambda a: {n: v.astype("f8") if "H2BN/gamma" in n else v for n, v in a.items()},
+            "H2BN/gamma has dtype float64, expected float32",
+        ),
+        (
+            lambda a: {"layer/kernel": np.ones(2, "f4")},
+            "expected an EdgeFlowNAS supernet with .*E0_conv/kernel.*found 1 variables: layer",
+        ),
+        (lambda a: a | {"beta2_power": np.float32("nan")}, "beta2_power is nan"),
+    ],
+)
+def test_a_variable_that_does_not_fit_is_named(tf, tmp_path, change, message):
+    prefix = write(tf, tmp_path, change(variables("full", 2)))
+    with pytest.raises(InputError, match=message) as raised:
+        tf.read_edgeflownas(prefix)
+    assert "\n" not in str(raised.value)
+    assert str(raised.value).startswith(str(prefix))
+
+
+def test_many_problems_are_counted(tf, tmp_path):
+    arrays = {n: a for n, a in variables("full", 2).items() if "/EB1/" not in n}
+    with pytest.raises(InputError, match="and 61 more"):
+        tf.read_edgeflownas(write(tf, tmp_path, arrays))
+
+
+DATA = ".data-00000-of-00001"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "change", "message"),
+    [
+        (DATA, lambda b: b[: len(b) // 2], r"\.data-\*: \S+: cut short or damaged .*less bytes"),
+        (
+            DATA,
+            lambda b: bytes([b[0] ^ 1]) + b[1:],
+            r"\.data-\*: \S+: cut short or damaged .*Checksum",
+        ),
+        (DATA, None, r"\.data-\*: beta1_power: cut short or damaged .*copy all of them again"),
+        (".index", lambda b: b[: len(b) // 2], r"\.index: cut short or damaged"),
+        (".index", lambda b: b"", r"\.index: cut short or damaged .*too short"),
+        (".index", None, r"\.index: no such file; PREFIX is what .*have in common"),
+        (".meta.json", None, r"\.meta\.json: no such file; EdgeFlowNAS writes it"),
+        (".meta.json", lambda b: b[:-3], r"\.meta\.json: not readable as JSON"),
+        (".meta.json", lambda b: b"[1]", r"\.meta\.json: expected an object .*found \[1\]"),
+    ],
+)
+def test_a_missing_or_damaged_file_is_named(tf, tmp_path, suffix, change, message):
+    prefix = write(tf, tmp_path, variables("full", 1))
+    file = Path(f"{prefix}{suffix}")
+    content = file.read_bytes()
+    file.unlink()
+    if change is not None:
+        file.write_bytes(change(content))
+    with pytest.raises(InputError, match=message) as raised:
+        tf.read_edgeflownas(prefix)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epoch": None}, "`epoch`: expected a whole number from 0, found None"),
+        ({"epoch": 2.5}, "`epoch`: .*found 2.5"),
+        ({"bad_epochs": -1}, "`bad_epochs`: .*found -1"),
+        ({"bad_epochs": True}, "`bad_epochs`: .*found True"),
+        ({"best_metric": float("nan")}, "`best_metric`: expected a number.*found nan"),
+        ({"best_metric": "low"}, "`best_metric`: .*found 'low'"),
+        ({"fairness_counts": None}, "`fairness_counts`: expected keys 0 to 8, found None"),
+        ({"fairness_counts": {"0": {}}}, "expected keys 0 to 8, found {'0': {}}"),
+        (
+            {"fairness_counts": COUNTS | {"4": {"0": 1, "1": 1}}},
+            "`fairness_counts.4`: expected keys 0 to 2, found {'0': 1, '1': 1}",
+        ),
+        (
+            {"fairness_counts": COUNTS | {"4": {"0": 1, "1": 1, "2": -1}}},
+            "`fairness_counts.4.2`: expected a whole number",
+        ),
+        (
+            {"global_step": STEPS + 1},
+            "`global_step` is 8, but beta2_power .*after 7 steps: the files are of different mom",
+        ),
+    ],
+)
+def test_counters_that_cannot_be_are_named(tf, tmp_path, changes, message):
+    prefix = write(tf, tmp_path, variables("full", 1), META | changes)
+    with pytest.raises(InputError, match=rf"\.meta\.json: .*{message}"):
+        tf.read_edgeflownas(prefix)
+
+
+@pytest.mark.parametrize("steps", [0, 900, 40_000, 95_000])
+def test_the_step_of_a_long_run_agrees_with_its_float32_power(tf, tmp_path, steps):
+    power = np.float32(0.999)
+    for _ in range(steps):
+        power *= np.float32(0.999)
+    arrays = variables("full", 1) | {"beta2_power": np.float32(power)}
+    prefix = write(tf, tmp_path, arrays, META | {"global_step": steps})
+    assert tf.read_edgeflownas(prefix).progress.global_step == steps
+
+
+# ---- the command
+
+
+@pytest.fixture(scope="module")
+def prefix(tf, tmp_path_factory):
+    return write(tf, tmp_path_factory.mktemp("theirs"), variables("full", 2))
+
+
+@pytest.fixture
+def small(embedded_frames, tmp_path):
+    """The embedded setting without a word on the model."""
+    path, tree = tmp_path / "small.yaml", embedded_config(embedded_frames).model_dump()
+    tree = {name: tree[name] for name in ("data", "eval")} | {"train": {"batch_size": 3}}
+    path.write_text(dump_config(parse_config(tree)).split("model:")[0])
+    return path
+
+
+def test_an_imported_run_is_scored_at_once(tmp_path, prefix, small, embedded_frames, capsys):
+    out, said = tmp_path / "run", tmp_path / "said.json"
+    words = ["--config", str(small), "--json", str(said)]
+    assert main(["import-checkpoint", str(prefix), str(out), *words]) == 0
+    shown = capsys.readouterr().out
+    for words in ("skeleton full, width 2", "epoch 3, global step 7, fairness gap 1", "7.2500 px"):
+        assert words in shown
+    assert "note:" not in shown
+    result = json.loads(said.read_text())
+    assert (result["variables"], result["left_out"], result["optimizer"]) == (393, 2, True)
+    config = load_config(out / "config.yaml")
+    assert (config.model.skeleton, config.model.width) == ("full", 2)
+    store = CheckpointStore(out / "checkpoints")
+    assert store.resolve("best") == store.resolve("last")
+    checkpoint = store.load("best")
+    assert checkpoint.digest == result["checkpoint_digest"]
+    assert checkpoint.meta == {
+        "config": config.model_dump(mode="json", by_alias=True),
+        "environment": {},
+        "identity": "",
+        "imported_from": {
+            "prefix": "supernet_best.ckpt",
+            "digest": result["source_digest"],
+            "format": "EdgeFlowNAS, TensorFlow 1 Saver",
+        },
+    }
+    asked = ["--run", str(out), "--fc2-root", str(embedded_frames), "--pool", "2"]
+    assert main(["eval", *asked, "--json", str(said)]) == 0
+    assert json.loads(said.read_text())["epoch"] == 3
+
+
+def test_a_checkpoint_without_adam_is_said_to_be_one(tf, tmp_path, capsys):
+    prefix = write(tf, tmp_path, variables("bilinear", 1, slots=False))
+    assert main(["import-checkpoint", str(prefix), str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr().out
+    assert "note: the checkpoint holds nothing of Adam: moments are 0, powers initial" in shown
+    assert "note: crop 176 x 240: the default 180 x 240 is no multiple of 16" in shown
+    assert load_config(tmp_path / "run" / "config.yaml").train_crop == (176, 240)
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ("model: {width: 32}", "`model.width` is 32, but the checkpoint holds 2; remove the key"),
+        ("model: {skeleton: bilinear}", "`model.skeleton` is 'bilinear', but .* holds 'full'"),
+        ("data: {input_height: 30}", "crop 30 x 240 .* the nearest are 28 x 240 and 32 x 240"),
+        ("model: {widht: 2}", "did you mean `model.width`"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_the_checkpoint_is_refused(
+    tmp_path, prefix, tree, message, capsys
+):
+    path, out = tmp_path / "c.yaml", tmp_path / "run"
+    path.write_text(tree)
+    assert main(["import-checkpoint", str(prefix), str(out), "--config", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_configuration_that_says_the_same_is_taken(tmp_path, prefix):
+    path, out = tmp_path / "c.yaml", tmp_path / "run"
+    path.write_text("model: {width: 2, skeleton: full}\ntrain: {lr: 0.5}")
+    out.mkdir()
+    assert main(["import-checkpoint", str(prefix), str(out), "--config", str(path)]) == 0
+    assert load_config(out / "config.yaml").train.lr == 0.5
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_something_that_is_there_is_never_overwritten(tmp_path, prefix, kind, capsys):
+    out = tmp_path / "run"
+    kept = out / "kept" if kind == "folder" else out
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("mine")
+    assert main(["import-checkpoint", str(prefix), str(out)]) == 2
+    assert "expected a new run directory" in capsys.readouterr().err
+    assert kept.read_text() == "mine"
+
+
+# ---- EdgeFlowNAS's own files
+
+
+@pytest.fixture(scope="module", params=COMMITS)
+def original(request):
+    if not ORIGINAL:
+        pytest.skip("SAMEBITS_EDGEFLOWNAS does not name EdgeFlowNAS's checkpoints and outputs")
+    return SimpleNamespace(
+        skeleton=COMMITS[request.param],
+        prefix=Path(ORIGINAL) / "checkpoints" / request.param / "supernet_last.ckpt",
+        table=Path(ORIGINAL) / f"variables_{request.param}.tsv",
+    )
+
+
+def test_the_original_s_list_of_variables_fits_at_width_32(original):
+    rows = [line.split("\t") for line in original.table.read_text().splitlines()]
+    shapes = {name.removesuffix(":0"): tuple(ast.literal_eval(shape)) for name, shape in rows}
+    fit = fit_checkpoint(shapes)
+    assert (fit.skeleton, fit.width, fit.problems) == (original.skeleton, 32, ())
+    assert {canonical(theirs): theirs for theirs in shapes} == dict(fit.sources)
+
+
+def test_an_original_comes_over_bit_by_bit(tf, original):
+    reader = tf.train.load_checkpoint(str(original.prefix))
+    found = tf.read_edgeflownas(original.prefix)
+    assert (found.fit.skeleton, found.fit.width) == (original.skeleton, 4)
+    used = {f"adam/{p}": reader.get_tensor(p) for p in ("beta1_power", "beta2_power")}
+    for name in reader.get_variable_to_shape_map():
+        if name.startswith("supernet"):
+            used[canonical(name)] = reader.get_tensor(name)
+        elif name not in ("beta1_power", "beta2_power"):
+            assert re.fullmatch(r"strict_accum_\d+", name)
+    assert used.keys() == found.arrays.keys()
+    for name, array in used.items():
+        assert found.arrays[name].tobytes() == array.tobytes(), name
+    meta = json.loads(Path(f"{original.prefix}.meta.json").read_text())
+    now = found.progress
+    assert (now.epoch, now.global_step, now.best_metric, now.bad_epochs) == tuple(
+        meta[key] for key in ("epoch", "global_step", "best_metric", "bad_epochs")
+    )
+    assert {str(b): {str(o): n for o, n in enumerate(row)} for b, row in enumerate(now.counts)} == (
+        meta["fairness_counts"]
+    )
+    assert found.arrays["adam/beta1_power"] == pytest.approx(0.9 ** (now.global_step + 1))
