@@ -93,6 +93,35 @@ def test_checkpoint_save(
         )
 
 
+@pytest.mark.benchmark(group="checkpoint")
+def test_checkpoint_save_at_full_width(timer: Timer, session: "Session", tmp_path: Path) -> None:
+    """The same at C = 32: a save costs less than one train step, of few and small samples."""
+    from harness.systems.session import open_session
+    from harness.training.checkpoint import CheckpointStore
+    from harness.training.progress import Progress
+
+    wide = with_overrides(
+        session.config,
+        ["model.width=32", "data.input_height=64", "data.input_width=96", "train.batch_size=4",
+         "train.micro_batch_size=4"],
+    )  # fmt: skip
+    opened, names = open_session(wide), count()
+    step, store, meta = _traced_step(opened, "update"), CheckpointStore(tmp_path), opened.meta()
+    timing = timer(
+        lambda name: store.save(name, opened.model.get_state(), Progress().get_state(), meta),
+        rounds=4, arguments=lambda: (f"epoch-{next(names):04d}",), reference=step,
+    )  # fmt: skip
+    megabytes = sum(file.stat().st_size for file in store.resolve("last").iterdir()) / 1e6
+    timer.note(megabytes=megabytes, width=32)
+    if timing.seconds is not None and timing.ratio is not None:
+        timer.note(save_per_train_step=timing.ratio)
+        timer.report.lines["checkpoint at C = 32"] = (
+            f"{timing.seconds:.4f} s for one save of {megabytes:.1f} MB; ratio to a train step of "
+            f"4 samples of 64 x 96 px {timing.ratio:.2f}, over paired rounds"
+        )
+        assert timing.ratio < 1, f"a save costs {timing.ratio:.2f} train steps, expected below 1"
+
+
 @pytest.mark.benchmark(group="one epoch")
 def test_epoch(timer: Timer, session: "Session", tmp_path: Path) -> None:
     """Train steps on freshly decoded batches, evaluation of the pool, checkpoint."""
