@@ -17,7 +17,6 @@ from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.evidence.ledger import Ledger, read_ledger
 from harness.evidence.records import (
-    CheckpointRecord,
     EpochRecord,
     EvalRecord,
     NoteRecord,
@@ -32,9 +31,7 @@ from harness.fc2.synthetic import write_dataset
 from harness.scenarios.setting import matrix_config
 from harness.training.checkpoint import CheckpointStore
 from harness.training.epochlog import EpochCsv, effective_rows
-
-CLOCK = ("eval_seconds", "bn_recal_seconds")
-"""Left out of comparisons: wall-clock times."""
+from tests.run_directories import records, require_equal
 
 
 @pytest.fixture(scope="module")
@@ -80,34 +77,6 @@ def straight(config: Config, kit: Any, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("runs") / "straight"
     assert train(config, folder, kit).status == "finished"
     return folder
-
-
-def records(folder: Path, kind: type[Any]) -> list[Any]:
-    found = read_ledger(folder / "ledger.jsonl")
-    assert found.broken == ()
-    return [record for record in found.effective() if isinstance(record, kind)]
-
-
-def without_clock(record: Any) -> dict[str, Any]:
-    return {key: value for key, value in to_json(record).items() if key not in CLOCK}
-
-
-def require_equal(folder: Path, straight: Path) -> None:
-    """Everything but wall-clock times is equal: weights, counters, ledger and epoch log."""
-    stores = [CheckpointStore(one / "checkpoints") for one in (folder, straight)]
-    for pointer in ("last", "best"):
-        ours, theirs = (store.load(pointer) for store in stores)
-        assert ours.digest == theirs.digest
-        assert ours.meta == theirs.meta
-    for kind in (StepRecord, EvalRecord, EpochRecord):
-        ours, theirs = ([without_clock(r) for r in records(f, kind)] for f in (folder, straight))
-        assert ours == theirs
-    saved = [{r.digest for r in records(f, CheckpointRecord)} for f in (folder, straight)]
-    assert saved[0] >= saved[1]  # a stop saves once more
-    rows = [csv.DictReader((f / "epochs.csv").read_text().splitlines()) for f in (folder, straight)]
-    assert [r | dict.fromkeys(CLOCK) for r in rows[0]] == [
-        r | dict.fromkeys(CLOCK) for r in rows[1]
-    ]
 
 
 class Crash(BaseException):
