@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import __version__
-from harness.commands import audit, data, doctor, evaluate, faults, train
+from harness.commands import audit, data, doctor, evaluate, faults, report, train
 from harness.commands.common import EXIT_BROKEN, EXIT_INPUT
 from harness.environment import EnvironmentMismatchError
 from harness.errors import InputError, WatchError
@@ -25,6 +25,7 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str
     ("eval", evaluate.add_parser, evaluate.run, "score a pool of archs with a checkpoint"),
     ("freeze", data.add_freeze_parser, data.run_freeze, "write the evaluation's batches to a file"),
     ("audit", audit.add_parser, audit.run, "hold a run to its promises, by its ledger"),
+    ("report", report.add_parser, report.run, "show runs, or compare them, in one HTML file"),
     ("faults", faults.add_parser, faults.run, "prove that the gate can fail: the kill matrix"),
     ("doctor", doctor.add_parser, doctor.run, "check this machine"),
 )

@@ -115,7 +115,9 @@ def _verdict(judgements: list[_Judgement], lines: Sequence[BrokenLine]) -> tuple
     return verdict, f"AUDIT {verdict.upper()}: {text}"
 
 
-def _result(verdict: str, judgements: list[_Judgement], lines: Sequence[BrokenLine]) -> dict[str, Any]:
+def _result(
+    verdict: str, judgements: list[_Judgement], lines: Sequence[BrokenLine]
+) -> dict[str, Any]:
     return {
         "verdict": verdict,
         "relations": {
