@@ -1,9 +1,11 @@
+import base64
 import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
@@ -110,22 +112,23 @@ def test_dynamics_changed_under_one_name_are_a_border_all_the_same(tmp_path):
 
 
 def test_borders_at_one_place_are_one_border_that_says_all(tmp_path):
-    records = course(
-        attempt(2, 3, segment="slower", sections=SLOWER),
-        attempt(3, 3, segment="slower", protocol="bbbb", environment={"threads": 4},
-                sections={**SLOWER, **MORE}),
+    records = course(attempt(2, 3, segment="slower", sections=SLOWER))
+    place = next(i for i, r in enumerate(records) if isinstance(r, ResumeRecord)) + 2
+    assert (records[place - 1].epoch, records[place - 1].step) == (4, 1)
+    again = attempt(
+        3, 3, segment="slower", protocol="bbbb", environment={"threads": 4},
+        sections={**SLOWER, **MORE},
     )  # fmt: skip
-    place = records.index(next(r for r in records if getattr(r, "epoch", 0) == 4))
-    step = records[place]
-    records = [*records[:place], *records[place:]]
-    again = records.index(next(r for r in records if getattr(r, "attempt", 0) == 3))
-    records = [*records[:again], step, *records[again:]]
-    (mark,) = borders(read(tmp_path, records).stretches)
+    within = [again[0], replace(again[1], step=1, global_step=10)]
+    history = read(tmp_path, [*records[:place], *within, *records[place:]])
+    (mark,) = borders(history.stretches)
     assert mark.kinds == ("segment", "series", "environment")
-    assert "segment slower" in mark.label
-    assert "metric series bbbb" in mark.label
-    assert "eval.bn_recal_batches: 2 -> 3" in mark.changes
-    assert "environment threads: 2 -> 4" in mark.changes
+    assert mark.label == "segment slower, metric series bbbb, other environment"
+    assert mark.changes == (
+        "train.lr: 0.001 -> 0.0005", "eval.bn_recal_batches: 2 -> 3",
+        "environment threads: 2 -> 4",
+    )  # fmt: skip
+    assert lines(history, EPE, across=True) == [FIRST, LATER]
 
 
 def test_an_undefined_tau_and_a_missing_row_are_gaps_and_a_rare_evaluation_is_none(tmp_path):
@@ -205,7 +208,7 @@ def test_runs_of_one_protocol_are_overlaid_and_their_dynamics_compared(tmp_path,
 
 
 def test_what_a_ledger_holds_is_text_and_never_markup(tmp_path, capsys):
-    evil = "$\\frac{ <script>alert('1')</script><img src=http://x/y>\x07&amp;"
+    evil = "$\\frac{$\x07<script>alert('1')</script><img src=http://x/y>&amp;"
     records = course(attempt(2, 3, segment=evil, sections=SLOWER))
     folder = write(tmp_path / "a", [*records, NoteRecord(8, evil)])
     text, _ = report(capsys, tmp_path, folder, "--across-segments")
@@ -214,6 +217,9 @@ def test_what_a_ledger_holds_is_text_and_never_markup(tmp_path, capsys):
     assert "&lt;script&gt;alert(&#x27;1&#x27;)" in text
     assert "&amp;amp;" in text
     assert "\x07" not in text
+    plots = [base64.b64decode(data) for data in re.findall(r"svg\+xml;base64,([^\"]+)", text)]
+    titles = ["".join(ElementTree.fromstring(plot).itertext()) for plot in plots]
+    assert all("segment $\\frac{$?<script>" in title for title in titles)
 
 
 def test_the_page_fetches_nothing(tmp_path, capsys):
