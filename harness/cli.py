@@ -10,7 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import __version__
-from harness.commands import audit, checkpoints, clip_study, data, doctor, evaluate, faults, train
+from harness.commands import (
+    audit,
+    checkpoints,
+    clip_study,
+    data,
+    doctor,
+    evaluate,
+    faults,
+    report,
+    train,
+)
 from harness.commands.common import EXIT_BROKEN, EXIT_INPUT
 from harness.environment import EnvironmentMismatchError
 from harness.errors import InputError, WatchError
@@ -37,6 +47,7 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str
         "print the digests of a checkpoint, or what differs between two",
     ),
     ("audit", audit.add_parser, audit.run, "hold a run to its promises, by its ledger"),
+    ("report", report.add_parser, report.run, "show runs, or compare them, in one HTML file"),
     ("faults", faults.add_parser, faults.run, "prove that the gate can fail: the kill matrix"),
     ("doctor", doctor.add_parser, doctor.run, "check this machine"),
 )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 from harness.cli import main
 from harness.evidence.ledger import Ledger
-from harness.evidence.records import EpochRecord, EvalRecord, ResumeRecord
+from harness.evidence.records import EpochRecord, EvalRecord, ResumeRecord, RunRecord
 from harness.relations import RELATIONS
 from tests.synthetic_run import make_records, opening, tree
 
@@ -15,8 +15,12 @@ OFFLINE = [name for name, relation in RELATIONS.items() if relation.offline]
 
 
 def write(folder, records):
+    """Append records, each attempt's by a ledger of its own."""
     ledger = Ledger(folder / "ledger.jsonl")
     for record in records:
+        if isinstance(record, RunRecord) and record.attempt > 1:
+            ledger.close()
+            ledger = Ledger(folder / "ledger.jsonl", attempt=record.attempt)
         ledger(record)
     ledger.close()
     return folder

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from harness.evidence.records import (
     from_json,
     to_json,
 )
+from harness.evidence.run import segments
 
 ARCHS = ("012012012", "120120120", "201201201")
 DIGEST = "0123456789abcdef" * 2
@@ -205,3 +207,60 @@ def test_each_of_two_resumes_voids_what_came_before_it():
 def test_without_a_resume_nothing_is_dropped():
     records = [RUN, step(1, 1), row(1), step(2, 1), NoteRecord(2, "end")]
     assert effective(records) == records
+
+
+def test_a_record_of_a_process_that_was_thought_dead_is_void(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    old, new = Ledger(path), Ledger(path, attempt=2)
+    for record in (RUN, step(1, 1)):
+        old(record)
+    for record in (replace(RUN, attempt=2), ResumeRecord(2, 0, 1, 1, DIGEST)):
+        new(record)
+    old(step(1, 2, loss=9.0))
+    new(step(1, 2, loss=5.0))
+    old.close()
+    new.close()
+    content = read_ledger(path)
+    assert content.attempts == (1, 1, 2, 2, 1, 2)
+    assert [r for r in content.effective() if isinstance(r, StepRecord)] == [
+        step(1, 1), step(1, 2, loss=5.0),
+    ]  # fmt: skip
+
+
+def test_a_ledger_without_attempt_numbers_is_read_in_order(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    lines = [to_json(RUN), to_json(step(1, 1)), to_json(replace(RUN, attempt=2)),
+             to_json(ResumeRecord(2, 0, 0, 0, DIGEST)), to_json(step(1, 1, loss=5.0))]  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    content = read_ledger(path)
+    assert content.attempts == (1, 1, 2, 2, 2)
+    assert content.effective()[-1] == step(1, 1, loss=5.0)
+    assert [type(r) for r in content.effective()] == [
+        RunRecord,
+        RunRecord,
+        ResumeRecord,
+        StepRecord,
+    ]
+
+
+def test_records_are_sorted_into_segments_by_the_run_record_before_them():
+    other = replace(RUN, attempt=2, segment="b", protocol="p" * 32)
+    border = ResumeRecord(2, 1, 0, 2, DIGEST)
+    late = row(1, segment="main", best_epe=2.5)  # repaired by the attempt that came after
+    first, second = segments([RUN, step(1, 1), scores(1), other, border, late, step(2, 1)])
+    assert (first.segment, first.epochs, first.start) == ("main", (late,), (0, 0))
+    assert (second.segment, second.epochs, second.start) == ("b", (), (1, 2))
+    assert second.before is first
+    assert (second.best_before, second.previous_eval) == (None, None)
+    same, again = segments([RUN, scores(1), late, replace(other, protocol=""), border, step(2, 1)])
+    assert (again.best_before, again.previous_eval) == (2.5, scores(1))
+    assert same.before is None
+
+
+def test_a_segment_that_recorded_nothing_is_left_out():
+    b, c = (replace(RUN, attempt=n, segment=name) for n, name in ((2, "b"), (3, "c")))
+    border = ResumeRecord(2, 1, 0, 2, DIGEST)
+    found = segments([RUN, row(1), b, border, c, replace(border, attempt=3), step(2, 1)])
+    assert [one.segment for one in found] == ["main", "c"]
+    with pytest.raises(ValueError, match="no run record"):
+        segments([step(1, 1)])

@@ -4,18 +4,18 @@ No TensorFlow: a ledger can be audited on any machine.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
+from harness.commands.common import EXIT_BROKEN, EXIT_DONE, ledger_file, say, write_json
 from harness.errors import InputError
 from harness.evidence.ledger import LedgerContent, read_ledger
-from harness.evidence.records import RunRecord
 from harness.evidence.run import RunEvidence, segments
 from harness.relations import RELATIONS, Relation
 from harness.relations.base import NotApplicableError
+from harness.reporting.broken import BrokenLine, broken_lines
 
 __all__ = ["add_parser", "run"]
 
@@ -29,19 +29,6 @@ class _Judgement:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _BrokenLine:
-    """A line that holds no record; a kill leaves one at an attempt's end, which is normal."""
-
-    number: int
-    reason: str
-    tail: bool
-
-    def __str__(self) -> str:
-        why = "cut short by a kill, the rest is read" if self.tail else "evidence is lost here"
-        return f"broken line {self.number} ({why}): {self.reason}"
-
-
 def add_parser(parser: ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("path", type=Path, metavar="RUN", help="run directory, or its ledger")
@@ -49,10 +36,10 @@ def add_parser(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Judge every promise that a ledger can prove or break; exit code 1 if one is broken."""
-    path = _ledger(args.path)
+    path = ledger_file(args.path)
     content = read_ledger(path)
     evidence = _evidence(path, content)
-    broken = _broken_lines(content)
+    broken = broken_lines(content)
     say(_heading(path, evidence))
     for line in broken:
         say(str(line))
@@ -73,14 +60,6 @@ def _gravity(judgement: _Judgement) -> int:
     return ("n/a", "holds", "error", "BROKEN").index(judgement.verdict)
 
 
-def _ledger(path: Path) -> Path:
-    file = path / "ledger.jsonl" if path.is_dir() else path
-    if not file.exists():
-        msg = f"{file}: no such ledger; name a run directory, or the ledger.jsonl in it"
-        raise InputError(msg)
-    return file
-
-
 def _evidence(path: Path, content: LedgerContent) -> tuple[RunEvidence, ...]:
     """Return the run's segments; each is judged by its own configuration."""
     try:
@@ -92,18 +71,6 @@ def _evidence(path: Path, content: LedgerContent) -> tuple[RunEvidence, ...]:
         msg = f"{path}: the run has not made a step yet, there is nothing to audit"
         raise InputError(msg)
     return evidence
-
-
-def _broken_lines(content: LedgerContent) -> list[_BrokenLine]:
-    """Return the broken lines; one that ends the file or an attempt is a kill's tail."""
-    bad, found = {number for number, _ in content.broken}, []
-    numbers = (n for n in range(1, len(content.records) + len(bad) + 1) if n not in bad)
-    following = dict(zip(numbers, content.records, strict=True))
-    for number, reason in content.broken:
-        after = following.get(number + 1)
-        ends = number + 1 not in bad and (after is None or isinstance(after, RunRecord))
-        found.append(_BrokenLine(number, reason, ends))
-    return found
 
 
 def _heading(path: Path, evidence: tuple[RunEvidence, ...]) -> str:
@@ -149,7 +116,7 @@ def _show(judgements: list[_Judgement]) -> None:
             say(f"What it usually means: {j.relation.hint}")
 
 
-def _verdict(judgements: list[_Judgement], lines: list[_BrokenLine]) -> tuple[str, str]:
+def _verdict(judgements: list[_Judgement], lines: Sequence[BrokenLine]) -> tuple[str, str]:
     found = [j.verdict for j in judgements]
     lost = sum(not line.tail for line in lines)
     broken = bool(lost) or "BROKEN" in found or "error" in found
@@ -166,7 +133,7 @@ def _verdict(judgements: list[_Judgement], lines: list[_BrokenLine]) -> tuple[st
 
 
 def _result(
-    verdict: str, judgements: list[_Judgement], lines: list[_BrokenLine],
+    verdict: str, judgements: list[_Judgement], lines: Sequence[BrokenLine],
     judged: Mapping[str, list[_Judgement]],
 ) -> dict[str, Any]:  # fmt: skip
     return {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Config, load_config, with_fc2_root, with_overrides
+from harness.errors import InputError
 
 __all__ = [
     "EXIT_BROKEN",
@@ -16,6 +17,7 @@ __all__ = [
     "StopFlag",
     "add_config_options",
     "configured",
+    "ledger_file",
     "say",
     "write_json",
 ]
@@ -44,6 +46,21 @@ def configured(args: Namespace) -> Config:
     """Return the configuration that the arguments name."""
     config = with_overrides(load_config(args.config), args.assignments)
     return with_fc2_root(config, args.fc2_root)
+
+
+def ledger_file(path: Path) -> Path:
+    """Return the ledger that a run directory holds, or that `path` is.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    file = path / "ledger.jsonl" if path.is_dir() else path
+    if not file.exists():
+        msg = f"{file}: no such ledger; name a run directory, or the ledger.jsonl in it"
+        raise InputError(msg)
+    return file
 
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:

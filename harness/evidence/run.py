@@ -105,13 +105,18 @@ def segments(records: Iterable[Record]) -> tuple[RunEvidence, ...]:
         If no run record opens them: then nothing says what was planned.
     """
     parts: list[list[Record]] = []
+    opened: dict[str, list[Record]] = {}
     name: str | None = None
     for record in records:
         if isinstance(record, RunRecord) and record.segment != name:
             name = record.segment
             parts.append([])
-        if parts:
-            parts[-1].append(record)
+            opened[name] = parts[-1]
+        home = parts[-1] if parts else None
+        if isinstance(record, EpochRecord) and record.segment != name:
+            home = opened.get(record.segment, home)  # a row that a later attempt repaired
+        if home is not None:
+            home.append(record)
     found: RunEvidence | None = None
     every: list[RunEvidence] = []
     for number, part in enumerate(parts):

@@ -1,1 +1,1 @@
-"""How it is shown: terminal lines and TensorBoard scalars."""
+"""How it is shown: terminal lines, TensorBoard scalars, and a page with plots and tables."""

@@ -1,0 +1,144 @@
+"""``harness report``: one page that shows a run, or compares several, by their ledgers alone.
+
+No TensorFlow: a report can be made on any machine.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from harness import __version__
+from harness.commands.common import EXIT_DONE, ledger_file, say, write_json
+from harness.errors import InputError
+from harness.evidence.ledger import read_ledger
+from harness.reporting.borders import short
+from harness.reporting.curves import PANELS, Panel, View, drawing, view
+from harness.reporting.history import read_history
+from harness.reporting.html import Page, Plot, page
+from harness.reporting.plots import colour, draw
+from harness.reporting.summary import RunSummary, series_differences, summary
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(parser: ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument(
+        "paths", type=Path, nargs="+", metavar="RUN", help="run directory, or its ledger"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="HTML to write")
+    parser.add_argument(
+        "--across-segments", action="store_true",
+        help="show every segment and metric series, with borders; overlay runs whose scores do "
+        "not compare",
+    )  # fmt: skip
+
+
+def run(args: Namespace) -> int:
+    """Write the page; exit code 2 where runs would be compared that do not compare."""
+    files = [ledger_file(path) for path in args.paths]
+    _check_outputs(files, args.out, args.json)
+    names = _names(args.paths, files)
+    histories = [
+        read_history(name, read_ledger(file)) for name, file in zip(names, files, strict=True)
+    ]
+    if not any(history.rows for history in histories):
+        msg = f"{', '.join(names)}: no epoch is finished yet, there is nothing to show"
+        raise InputError(msg)
+    views = [view(history, across=args.across_segments) for history in histories]
+    warnings = _comparison(views, across=args.across_segments)
+    summaries = [summary(one, None if one is views[0] else views[0]) for one in views]
+    _write(args.out, _page(views, summaries, warnings))
+    _tell(summaries, warnings)
+    found = {"out": str(args.out), "across_segments": args.across_segments, "warnings": warnings}
+    write_json(args.json, {**found, "runs": [asdict(one) for one in summaries]})
+    return EXIT_DONE
+
+
+def _check_outputs(ledgers: Sequence[Path], out: Path, machine: Path | None) -> None:
+    if out.is_dir():
+        msg = f"--out {out}: is a directory, expected a file such as {out / 'report.html'}"
+        raise InputError(msg)
+    for option, file in (("--out", out), ("--json", machine)):
+        if file is None:
+            continue
+        if not file.parent.is_dir():
+            msg = f"{option} {file}: there is no directory {file.parent}; make it first"
+            raise InputError(msg)
+        if file.resolve() in {ledger.resolve() for ledger in ledgers}:
+            msg = f"{option} {file}: is a ledger that is reported on; name another file"
+            raise InputError(msg)
+    if machine is not None and machine.resolve() == out.resolve():
+        msg = f"--json {machine}: is the file of --out, too; name another one"
+        raise InputError(msg)
+
+
+def _names(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:
+    """Return what each run is called: its directory's name, or its path where two are alike."""
+    double = [file for file, count in Counter(f.resolve() for f in files).items() if count > 1]
+    if double:
+        msg = f"{double[0]}: named twice; name each run once"
+        raise InputError(msg)
+    folders = [file.resolve().parent.name for file in files]
+    return [
+        name if folders.count(name) == 1 else str(path)
+        for name, path in zip(folders, paths, strict=True)
+    ]
+
+
+def _comparison(views: Sequence[View], *, across: bool) -> list[str]:
+    """Return what to be warned of where scores that do not compare are shown together."""
+    differences = series_differences(views)
+    if differences and not across:
+        msg = (
+            f"scores that do not compare: {' | '.join(differences)}. Report on them one by one, or "
+            "overlay them all the same with --across-segments"
+        )
+        raise InputError(msg)
+    warnings = [f"scores that do not compare are overlaid: {text}" for text in differences]
+    for one in views:
+        series = dict.fromkeys((s.series, s.opening.protocol) for s in one.metric)
+        if len(series) > 1:
+            which = ", ".join(short(protocol) for _, protocol in series)
+            warnings.append(
+                f"{one.history.name} has {len(series)} metric series ({which}): do not compare EPE "
+                "or tau across a dashed line"
+            )
+    return warnings
+
+
+def _page(views: Sequence[View], summaries: Sequence[RunSummary], warnings: Sequence[str]) -> str:
+    colours = tuple(colour(number) for number in range(len(views)))
+    plots = tuple(_plot(panel, views) for panel in PANELS)
+    return page(Page(tuple(summaries), colours, plots, tuple(warnings), __version__))
+
+
+def _plot(panel: Panel, views: Sequence[View]) -> Plot:
+    found = drawing(panel, views)
+    return Plot(panel.title, draw(found) if found.curves else None)
+
+
+def _write(out: Path, text: str) -> None:
+    if out.exists():
+        say(f"{out} exists and is overwritten")
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        msg = f"--out {out}: cannot be written: {error.strerror}"
+        raise InputError(msg) from None
+    say(f"{out}: written")
+
+
+def _tell(summaries: Sequence[RunSummary], warnings: Sequence[str]) -> None:
+    for text in warnings:
+        say(f"warning: {text}")
+    for one in summaries:
+        say(f"{one.name}: {one.headline}")
+        for text in one.warnings:
+            say(f"warning: {one.name}: {text}")
+        for row in one.broken_lines:
+            say(f"{one.name}: {row['text']}")
+        if one.left_out:
+            say(f"{one.name}: left out: {'; '.join(one.left_out)} (--across-segments shows it)")

@@ -1,0 +1,163 @@
+"""Where curves end: new training dynamics, a new metric, another environment.
+
+A *segment* is a stretch of one training dynamics, a *metric series* one of a single evaluation
+protocol. A resume in another environment is a border without a claim of bit equality.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from harness.config import ConfigError, parse_config
+from harness.evidence.records import RunRecord
+from harness.reporting.history import RunHistory, Stretch
+from harness.systems.identity import identity_changes
+
+__all__ = [
+    "Border",
+    "BorderKind",
+    "Segment",
+    "border",
+    "borders",
+    "changes",
+    "run_segments",
+    "short",
+]
+
+BorderKind = Literal["segment", "series", "environment"]
+
+
+@dataclass(frozen=True)
+class Border:
+    """Where curves end, or stop being bit-comparable.
+
+    Attributes
+    ----------
+    x : float
+        Epochs; half-way between the last before it and the first after it.
+    kinds : tuple of str
+        What begins there, the gravest first.
+    label : str
+        A few words for a plot.
+    changes : tuple of str
+        ``key: old -> new``.
+    """
+
+    x: float
+    kinds: tuple[BorderKind, ...]
+    label: str
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One training dynamics: its stretches, attempts, and what changed before it."""
+
+    name: str
+    stretches: tuple[Stretch, ...]
+    attempts: int
+    changes: tuple[str, ...]
+
+
+def run_segments(history: RunHistory) -> tuple[Segment, ...]:
+    """Return a run's segments, oldest first."""
+    parts: list[list[Stretch]] = []
+    for stretch in history.stretches:
+        if not parts or "segment" in border(parts[-1][-1], stretch).kinds:
+            parts.append([])
+        parts[-1].append(stretch)
+    changed = [border(old[-1], new[0]).changes for old, new in pairwise(parts)]
+    return tuple(
+        Segment(part[0].segment, tuple(part), _attempts(history, part), what)
+        for part, what in zip(parts, [(), *changed], strict=True)
+    )
+
+
+def _attempts(history: RunHistory, part: list[Stretch]) -> int:
+    keys = {(stretch.segment, stretch.opening.identity) for stretch in part}
+    return sum((opening.segment, opening.identity) in keys for opening in history.openings)
+
+
+def borders(stretches: Iterable[Stretch]) -> tuple[Border, ...]:
+    """Return the borders between stretches, one for each place."""
+    found: dict[float, Border] = {}
+    for old, new in pairwise(stretches):
+        here = border(old, new)
+        if here.kinds:
+            there = found.get(here.x)
+            found[here.x] = here if there is None else _merged(there, here)
+    return tuple(found.values())
+
+
+def border(old: Stretch, new: Stretch) -> Border:
+    """Return what begins with a stretch; `kinds` is empty where nothing does."""
+    kinds: list[BorderKind] = []
+    labels: list[str] = []
+    changed: list[str] = []
+    for kind, differs, label in _differences(old, new):
+        if differs:
+            kinds.append(kind)
+            labels.append(label)
+            changed += changes(kind, old.opening, new.opening)
+    return Border(new.start + 0.5, tuple(kinds), ", ".join(labels), tuple(dict.fromkeys(changed)))
+
+
+def _differences(old: Stretch, new: Stretch) -> Iterator[tuple[BorderKind, bool, str]]:
+    yield "segment", _other_dynamics(old, new), f"segment {new.segment}"
+    yield "series", old.series != new.series, f"metric series {short(new.opening.protocol)}"
+    yield "environment", old.opening.environment != new.opening.environment, "other environment"
+
+
+def _other_dynamics(old: Stretch, new: Stretch) -> bool:
+    """Return whether the dynamics changed, under another name or, wrongly, under the same.
+
+    The digest alone decides nothing: another version of the harness may make it differently.
+    """
+    if old.segment != new.segment:
+        return True
+    same = old.opening.identity == new.opening.identity
+    return not same and bool(changes("segment", old.opening, new.opening))
+
+
+def _merged(one: Border, two: Border) -> Border:
+    order: tuple[BorderKind, ...] = ("segment", "series", "environment")
+    kinds = tuple(kind for kind in order if kind in one.kinds + two.kinds)
+    label = ", ".join(dict.fromkeys([one.label, two.label]))
+    return Border(one.x, kinds, label, tuple(dict.fromkeys(one.changes + two.changes)))
+
+
+def changes(kind: BorderKind, old: RunRecord, new: RunRecord) -> tuple[str, ...]:
+    """Return ``key: old -> new`` for what makes two attempts differ in one respect."""
+    if kind == "environment":
+        found = _tree_changes(old.environment, new.environment)
+        return tuple(f"environment {text}" for text in found)
+    what: Literal["dynamics", "protocol"] = "dynamics" if kind == "segment" else "protocol"
+    try:
+        before = parse_config(old.config), old.data
+        after = parse_config(new.config), new.data
+    except ConfigError:  # of another version of the harness: compare whatever was recorded
+        return tuple(_tree_changes(old.config, new.config))
+    return tuple(identity_changes(what, before, after))
+
+
+def _tree_changes(old: Any, new: Any) -> list[str]:
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    return [
+        f"{key}: {before.get(key)} -> {after.get(key)}"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(tree, Mapping):
+        yield prefix, tree
+        return
+    for key, value in tree.items():
+        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def short(digest: str) -> str:
+    """Return the first characters of a digest, enough to tell two apart."""
+    return digest[:8] or "not recorded"

@@ -1,0 +1,356 @@
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from harness.cli import main
+from harness.evidence.ledger import Ledger, read_ledger
+from harness.evidence.records import EpochRecord, EvalRecord, NoteRecord, ResumeRecord, RunRecord
+from harness.reporting.borders import borders
+from harness.reporting.curves import PANELS, drawing, polylines, view
+from harness.reporting.history import read_history
+from tests.synthetic_run import ZERO_FLOW, make_records, opening, tree
+
+EPE, TAU, _CLIP, NORMS, LOSS, _LR, TIMES = PANELS
+
+
+def attempt(number, start, *, environment=None, sections=None, **fields):
+    """Return what opens a later attempt, which resumes after epoch `start`."""
+    record = opening(tree(**(sections or {})), attempt=number, environment=environment)
+    named = {"segment": "main", "identity": "1d", "protocol": "aaaa", **fields}
+    return [replace(record, **named), ResumeRecord(number, start, 0, 3 * start, "c")]
+
+
+def course(*borders_, epochs=8, change=lambda record: record):
+    """Return a run's records with an attempt's first records put in after some epochs."""
+    first, *records = map(change, make_records(epochs=epochs))
+    found = [replace(first, protocol="aaaa")]
+    for record in records:
+        if borders_ and record.epoch > borders_[0][1].epoch:
+            found += borders_[0]
+            borders_ = borders_[1:]
+        found.append(record)
+    return found
+
+
+SLOWER = {"train": {"lr": 5e-4}}
+MORE = {"eval": {"bn_recal_batches": 3}}
+SEGMENTS = course(attempt(2, 3, segment="slower", identity="2e", sections=SLOWER))
+SERIES = course(attempt(2, 3, protocol="bbbb", sections=MORE))
+ELSEWHERE = course(attempt(2, 3, environment={"threads": 4}))
+
+
+def write(folder, records):
+    path = folder / "ledger.jsonl"
+    ledger = Ledger(path)
+    for record in records:
+        if isinstance(record, RunRecord):
+            ledger.close()
+            ledger = Ledger(path, attempt=record.attempt)
+        ledger(record)
+    ledger.close()
+    return folder
+
+
+def read(folder, records, name="a"):
+    return read_history(name, read_ledger(write(folder, records) / "ledger.jsonl"))
+
+
+def lines(history, panel, *, across, number=0):
+    shown = view(history, across=across)
+    stretches = shown.metric if panel.metric else shown.training
+    found = polylines(stretches, panel.quantities[number].value, metric=panel.metric)
+    return [[epoch for epoch, _ in points] for points in found]
+
+
+def report(capsys, tmp_path, *words, code=0):
+    out = tmp_path / "report.html"
+    assert main(["report", *map(str, words), "--out", str(out)]) == code
+    found = capsys.readouterr()
+    return (found.err, found.out) if code else (out.read_text(), found.out)
+
+
+FIRST, LATER = [1, 2, 3], [4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("records", "kind", "training", "metric"),
+    [
+        (SEGMENTS, "segment", [FIRST, LATER], [FIRST, LATER]),
+        (SERIES, "series", [FIRST + LATER], [FIRST, LATER]),
+        (ELSEWHERE, "environment", [FIRST + LATER], [FIRST + LATER]),
+    ],
+    ids=["segment", "metric series", "environment"],
+)
+def test_curves_end_at_the_borders_that_part_them(records, kind, training, metric, tmp_path):
+    history = read(tmp_path, records)
+    assert [(b.x, b.kinds) for b in borders(history.stretches)] == [(3.5, (kind,))]
+    for panel in (LOSS, NORMS):
+        assert lines(history, panel, across=True) == training
+    for panel in (EPE, TIMES):
+        assert lines(history, panel, across=True) == metric
+    assert lines(history, TAU, across=True)[0][0] == 2, "tau has no value in the first epoch"
+    assert lines(history, TAU, across=True)[1:] == metric[1:]
+    drawn = drawing(EPE, [view(history, across=True)])
+    assert [curve.points[0][0] for curve in drawn.curves if curve.role == "band"] == [
+        points[0] for points in metric
+    ]
+    assert [mark.x for _, mark in drawn.borders] == [3.5]
+
+
+def test_dynamics_changed_under_one_name_are_a_border_all_the_same(tmp_path):
+    wrong = course(attempt(2, 3, identity="2e", sections=SLOWER))
+    assert lines(read(tmp_path / "wrong", wrong), LOSS, across=True) == [FIRST, LATER]
+    other_version = course(attempt(2, 3, identity="2e"))
+    assert lines(read(tmp_path / "same", other_version), LOSS, across=True) == [FIRST + LATER]
+
+
+def test_borders_at_one_place_are_one_border_that_says_all(tmp_path):
+    records = course(attempt(2, 3, segment="slower", sections=SLOWER))
+    place = next(i for i, r in enumerate(records) if isinstance(r, ResumeRecord)) + 2
+    assert (records[place - 1].epoch, records[place - 1].step) == (4, 1)
+    again = attempt(
+        3, 3, segment="slower", protocol="bbbb", environment={"threads": 4},
+        sections={**SLOWER, **MORE},
+    )  # fmt: skip
+    within = [again[0], replace(again[1], step=1, global_step=10)]
+    history = read(tmp_path, [*records[:place], *within, *records[place:]])
+    (mark,) = borders(history.stretches)
+    assert mark.kinds == ("segment", "series", "environment")
+    assert mark.label == "segment slower, metric series bbbb, other environment"
+    assert mark.changes == (
+        "train.lr: 0.001 -> 0.0005", "eval.bn_recal_batches: 2 -> 3",
+        "environment threads: 2 -> 4",
+    )  # fmt: skip
+    assert lines(history, EPE, across=True) == [FIRST, LATER]
+
+
+def test_an_undefined_tau_and_a_missing_row_are_gaps_and_a_rare_evaluation_is_none(tmp_path):
+    def undefined(record):
+        if isinstance(record, EpochRecord) and record.epoch == 5:
+            return replace(record, kendall_tau_prev=None, reasons={"kendall_tau_prev": "constant"})
+        return record
+
+    history = read(tmp_path / "tau", course(change=undefined))
+    assert lines(history, TAU, across=False) == [[2, 3, 4], [6, 7, 8]]
+    records = [r for r in course() if not (isinstance(r, EpochRecord) and r.epoch == 5)]
+    assert lines(read(tmp_path / "row", records), LOSS, across=False) == [[1, 2, 3, 4], [6, 7, 8]]
+    rare = make_records(epochs=8, eval={"eval_every_epoch": 3})
+    assert lines(read(tmp_path / "rare", rare), EPE, across=False) == [[3, 6]]
+
+
+def test_a_row_that_the_next_attempt_repairs_stays_on_its_side(tmp_path):
+    row = next(r for r in SEGMENTS if isinstance(r, EpochRecord) and r.epoch == 3)
+    records = [r for r in SEGMENTS if r is not row]
+    place = next(i for i, r in enumerate(records) if isinstance(r, ResumeRecord))
+    history = read(tmp_path, [*records[: place + 1], row, *records[place + 1 :]])
+    assert lines(history, LOSS, across=True) == [FIRST, LATER]
+
+
+def test_by_default_the_newest_segment_is_shown_and_the_rest_is_said(tmp_path, capsys):
+    history = read(tmp_path / "a", SEGMENTS)
+    assert lines(history, LOSS, across=False) == [LATER]
+    text, said = report(capsys, tmp_path, tmp_path / "a")
+    left_out = "segment main (epochs 1 to 3)"
+    assert f"Left out of a: {left_out}. <code>--across-segments</code> shows it" in text
+    assert f"a: left out: {left_out} (--across-segments shows it)" in said
+    assert "train.lr: 0.001 -&gt; 0.0005" in text
+    text, said = report(capsys, tmp_path, tmp_path / "a", "--across-segments")
+    assert "eft out" not in text + said
+    assert "exists and is overwritten" in said
+
+
+def test_by_default_the_newest_metric_series_is_shown_and_the_rest_is_said(tmp_path, capsys):
+    history = read(tmp_path / "a", SERIES)
+    assert lines(history, LOSS, across=False) == [FIRST + LATER]
+    assert lines(history, EPE, across=False) == [LATER]
+    text, _ = report(capsys, tmp_path, tmp_path / "a")
+    assert "metric series aaaa (epochs 1 to 3)" in text
+    text, _ = report(capsys, tmp_path, tmp_path / "a", "--across-segments")
+    assert "do not compare EPE or tau across a dashed line" in text
+
+
+def test_a_segment_that_has_only_begun_is_said(tmp_path, capsys):
+    records = [*course(epochs=3), *attempt(2, 3, segment="slower", sections=SLOWER)]
+    text, _ = report(capsys, tmp_path, write(tmp_path / "a", records))
+    assert "segment slower has begun, but has no finished epoch yet" in text
+    assert "epoch 3: EPE" in text
+
+
+def test_runs_of_other_protocols_are_refused_by_key_unless_asked_for(tmp_path, capsys):
+    a = write(tmp_path / "a", course())
+    b = write(tmp_path / "b", [attempt(1, 0, protocol="bbbb", sections=MORE)[0], *course()[1:]])
+    error, _ = report(capsys, tmp_path, a, b, code=2)
+    assert len(error.splitlines()) == 1
+    assert "a and b are of different metric series (aaaa and bbbb)" in error
+    assert "eval.bn_recal_batches: 2 -> 3" in error
+    assert "--across-segments" in error
+    assert not (tmp_path / "report.html").exists()
+    text, said = report(capsys, tmp_path, a, b, "--across-segments")
+    assert '<p class="warning">Warning: scores that do not compare are overlaid: a and b' in text
+    assert "warning: scores that do not compare are overlaid" in said
+
+
+def test_runs_of_one_protocol_are_overlaid_and_their_dynamics_compared(tmp_path, capsys):
+    a = write(tmp_path / "a", course())
+    other = [attempt(1, 0, identity="2e", sections=SLOWER)[0], *course()[1:]]
+    text, _ = report(capsys, tmp_path, a, write(tmp_path / "b", other))
+    assert "Against the first run: train.lr: 0.001 -&gt; 0.0005" in text
+    histories = [read(tmp_path / "x", course()), read(tmp_path / "y", other)]
+    drawn = drawing(LOSS, [view(history, across=False) for history in histories])
+    assert [curve.run for curve in drawn.curves] == [0, 1]
+
+
+def test_what_a_ledger_holds_is_text_and_never_markup(tmp_path, capsys):
+    evil = "$\\frac{$\x07<script>alert('1')</script><img src=http://x/y>&amp;"
+    records = course(attempt(2, 3, segment=evil, sections=SLOWER))
+    folder = write(tmp_path / "a", [*records, NoteRecord(8, evil)])
+    text, _ = report(capsys, tmp_path, folder, "--across-segments")
+    assert "<script" not in text
+    assert "<img src=h" not in text
+    assert "&lt;script&gt;alert(&#x27;1&#x27;)" in text
+    assert "&amp;amp;" in text
+    assert "\x07" not in text
+    plots = [base64.b64decode(data) for data in re.findall(r"svg\+xml;base64,([^\"]+)", text)]
+    titles = ["".join(ElementTree.fromstring(plot).itertext()) for plot in plots]
+    assert all("segment $\\frac{$?<script>" in title for title in titles)
+
+
+def test_the_page_fetches_nothing(tmp_path, capsys):
+    text, _ = report(capsys, tmp_path, write(tmp_path / "a", course()))
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', text)
+    assert len(sources) == len(PANELS)
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert "url(" not in text
+
+
+def test_one_ledger_gives_one_page_to_the_last_byte(tmp_path):
+    write(tmp_path / "a", SEGMENTS)
+    pages = []
+    for number in range(2):
+        out = tmp_path / f"{number}.html"
+        words = ["report", str(tmp_path / "a"), "--out", str(out), "--across-segments"]
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", *words],
+            env={**os.environ, "PYTHONHASHSEED": str(number), "TZ": ("UTC", "Asia/Tokyo")[number]},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stderr == ""
+        pages.append(out.read_bytes())
+    assert pages[0] == pages[1]
+
+
+def flat(record):
+    if isinstance(record, EvalRecord):
+        return replace(record, mean_epe=ZERO_FLOW, std_epe=0.001)
+    if isinstance(record, EpochRecord):
+        return replace(record, mean_epe_12=ZERO_FLOW, std_epe_12=0.001)
+    return record
+
+
+def saturated(record):
+    if isinstance(record, EpochRecord):
+        return replace(record, clip_count=record.clip_checks, clip_rate=1.0)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (flat, "at the zero flow&#x27;s level: in the last 8 evaluations"),
+        (saturated, "saturated clipping: every check clipped at 50 in 8 of 8 epochs"),
+    ],
+)
+def test_a_suspicious_run_is_warned_of_in_red(change, text, tmp_path, capsys):
+    found, said = report(capsys, tmp_path, write(tmp_path / "a", course(change=change)))
+    assert f'<p class="warning">Warning: {text}' in found
+    assert "warning: a: " in said
+    found, said = report(capsys, tmp_path, write(tmp_path / "b", course()))
+    assert 'class="warning"' not in found
+    assert "b: epoch 8: EPE " in said
+    assert f"an all-zero flow's {ZERO_FLOW:.4f} px" in said
+
+
+def test_a_killed_run_with_a_broken_last_line_is_shown(tmp_path, capsys):
+    folder = write(tmp_path / "a", course())
+    path = folder / "ledger.jsonl"
+    path.write_bytes(path.read_bytes()[:-40])
+    text, said = report(capsys, tmp_path, folder)
+    number = len(path.read_text().splitlines())
+    assert f"broken line {number} (cut short by a kill, the rest is read)" in text
+    assert f"a: broken line {number}" in said
+    assert "epoch 7: EPE" in text
+
+
+def test_the_tables_are_json_for_machines(tmp_path, capsys):
+    file = tmp_path / "report.json"
+    folder = write(tmp_path / "a", [*SEGMENTS, NoteRecord(8, "early stop")])
+    report(capsys, tmp_path, folder, "--json", file)
+    (run,) = json.loads(file.read_text())["runs"]
+    assert [(s["name"], s["shown"], s["attempts"]) for s in run["segments"]] == [
+        ("main", False, 1), ("slower", True, 1),
+    ]  # fmt: skip
+    assert [row["epoch"] for row in run["epochs"]] == LATER
+    assert run["notes"] == [{"epoch": 8, "segment": "slower", "text": "early stop"}]
+    assert run["left_out"] == ["segment main (epochs 1 to 3)"]
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        (None, "no such ledger; name a run directory"),
+        ([], "holds no run record"),
+        (make_records()[:4], "no epoch is finished yet"),
+        (course(change=lambda r: replace(r, lr="high") if isinstance(r, EpochRecord) else r),
+         "a: lr of epoch 1 is 'high'"),
+    ],
+    ids=["absent", "empty", "unfinished", "wrong types"],
+)  # fmt: skip
+def test_what_cannot_be_shown_is_wrong_input(records, message, tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    if records is not None:
+        write(tmp_path / "a", records)
+    error, _ = report(capsys, tmp_path, tmp_path / "a", code=2)
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a", "--out", "a"], "--out a: is a directory"),
+        (["a", "--out", "a/ledger.jsonl"], "is a ledger that is reported on"),
+        (["a", "--out", "b/r.html"], "there is no directory b"),
+        (["a", "a/ledger.jsonl", "--out", "r.html"], "named twice"),
+        (["a", "--out", "r.html", "--json", "r.html"], "is the file of --out, too"),
+    ],
+    ids=["directory", "ledger", "no folder", "twice", "one file for two"],
+)
+def test_nothing_is_destroyed_by_a_slip(words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path / "a", course()) / "ledger.jsonl"
+    before = path.read_bytes()
+    assert main(["report", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert path.read_bytes() == before
+
+
+def test_a_report_imports_no_tensorflow_and_leaves_matplotlib_as_it_was(tmp_path):
+    write(tmp_path / "a", course())
+    words = ["report", str(tmp_path / "a"), "--out", str(tmp_path / "r.html")]
+    code = (
+        "import sys, matplotlib\nbefore = matplotlib.rcParams.copy()\n"
+        f"from harness.cli import main\ncode = main({words!r})\n"
+        "found = {'tensorflow', 'cv2', 'scipy', 'matplotlib.pyplot'} & set(sys.modules)\n"
+        "print(code, sorted(found), before == matplotlib.rcParams.copy())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 [] True"
