@@ -135,8 +135,9 @@ def _clipping(view: View) -> list[str]:
     full = [(s, row) for s, row in rows if row.clip_checks and row.clip_count == row.clip_checks]
     found = []
     if full:
-        stretch, row = full[-1]
-        limit = "the threshold" if stretch.threshold is None else f"{stretch.threshold:g}"
+        row = full[-1][1]
+        limits = dict.fromkeys(f"{s.threshold:g}" for s, _ in full if s.threshold is not None)
+        limit = " and ".join(limits) or "the threshold"
         found.append(
             f"saturated clipping: every check clipped at {limit} in {len(full)} of {len(rows)} "
             f"epochs, last in epoch {row.epoch}: the step length is the threshold's, not the "
