@@ -4,6 +4,7 @@ import csv
 import fcntl
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,45 @@ def test_a_stop_within_an_evaluation_keeps_the_steps(
     monkeypatch.undo()
     train(config, tmp_path / "run", kit, resume=True)
     require_equal(tmp_path / "run", straight)
+
+
+def test_a_stop_before_the_first_step_is_resumable(
+    config: Config, kit: Any, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.commands import running
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "StopFlag", lambda: nullcontext(lambda: True))
+        for resume in (False, True):
+            found = train(config, tmp_path / "run", kit, resume=resume)
+            assert (found.status, found.progress.global_step) == ("interrupted", 0)
+    train(config, tmp_path / "run", kit, resume=True)
+    require_equal(tmp_path / "run", straight)
+
+
+def test_a_finished_run_is_resumed_without_harm(
+    config: Config, kit: Any, straight: Path, tmp_path: Path
+) -> None:
+    train(config, tmp_path / "run", kit)
+    assert train(config, tmp_path / "run", kit, resume=True).status == "finished"
+    require_equal(tmp_path / "run", straight)
+    assert main(["audit", str(tmp_path / "run")]) == 0
+
+
+def test_an_older_checkpoint_that_is_named_by_hand_is_replayed(
+    config: Config, kit: Any, straight: Path, tmp_path: Path
+) -> None:
+    folder, kept = tmp_path / "run", changed_config(config, "checkpoint.keep_latest=9")
+    train(kept, folder, kit)
+    (folder / "checkpoints" / "last").write_text("epoch-0001-step-00001-attempt-1\n")
+    before = (folder / "epochs.csv").read_bytes()
+    train(kept, folder, kit, resume=True)
+    assert (folder / "epochs.csv").read_bytes() == before
+    scores = [[r.per_arch_epe for r in records(f, EvalRecord)] for f in (folder, straight)]
+    assert scores[0] == scores[1]
+    digests = {CheckpointStore(f / "checkpoints").load("last").digest for f in (folder, straight)}
+    assert len(digests) == 1
+    assert main(["audit", str(folder)]) == 0
 
 
 def test_two_processes_do_not_train_in_one_directory(

@@ -70,7 +70,8 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
     InputError
         If the directory, the configuration or the data cannot be trained in or continued.
     """
-    with _locked(folder, new=not options.resume):
+    # A signal counts from the start: TensorFlow's import alone takes seconds.
+    with _locked(folder, new=not options.resume), StopFlag() as stop:
         ledger = folder / "ledger.jsonl"
         content = read_ledger(ledger) if ledger.exists() else LedgerContent((), ())
         plan = _plan(folder, content.records, config, options)
@@ -78,7 +79,7 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
         say(environment.line())
         options.check(environment)
         with ExitStack() as stack:
-            return _train(config, folder, plan, content, options, stack)
+            return _train(config, folder, plan, content, options, stack, stop)
 
 
 @contextmanager
@@ -107,14 +108,14 @@ def _plan(
 
 def _train(
     config: Config, folder: Path, plan: Continuation, content: LedgerContent,
-    options: RunOptions, stack: ExitStack,
+    options: RunOptions, stack: ExitStack, stop: Callable[[], bool],
 ) -> RunResult:  # fmt: skip
     from harness.systems.session import open_session
     from harness.training.checkpoint import CheckpointStore
     from harness.training.trainer import TrainerOptions
 
     session = open_session(config, kit=options.kit)
-    stop, meta = stack.enter_context(StopFlag()), session.meta(plan.segment)
+    meta = session.meta(plan.segment)
     observers = _observers(folder, config, stack, content, plan)
     trainer = session.trainer(
         TrainerOptions(

@@ -129,8 +129,8 @@ class Trainer:
         """
         last = self.config.train.num_epochs if until is None else until
         while self.progress.epoch < last:
-            if self._options.should_stop() and self._saved is not None:
-                return "interrupted"
+            if self._options.should_stop():
+                return "interrupted"  # what there is to save is saved
             if self.progress.bad_epochs >= self.config.eval.early_stop_patience:
                 self._emit(NoteRecord(self.progress.epoch, "stopped early: patience is used up"))
                 return "stopped early"
