@@ -378,6 +378,24 @@ def test_a_damaged_checkpoint_is_named_with_what_else_is_there(store, folder):
     assert store.load("last").progress["epoch"] == 1
 
 
+@pytest.mark.parametrize("content", ["epoch-0001/\n", "  epoch-0001", "epoch-0001"])
+def test_a_pointer_may_be_written_by_hand(store, folder, content):
+    save(store, 1, best=True)
+    (folder / "best").write_text(content)
+    (folder / ".last.swp").touch()
+    save(store, 2)
+    assert store.load("best").progress["epoch"] == 1
+    assert ".last.swp" in names(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"best", b"../other", b"{'a': 1}\n" * 99])
+def test_a_pointer_that_names_nothing_is_named(store, folder, content):
+    save(store, 1)
+    (folder / "last").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"checkpoints/last: expected the name|no checkpoint"):
+        store.load("last")
+
+
 def test_a_run_a_pointer_and_a_folder_name_the_same_checkpoint(store, folder):
     save(store, 1)
     found = {store.resolve(str(path)) for path in (folder.parent, folder / "last", "last")}

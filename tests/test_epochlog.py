@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.config import parse_config
 from harness.evaluation.ranking import kendall_tau
 from harness.evidence.records import EPOCH_FIELDS, EvalRecord, NoteRecord, to_json
-from harness.training.epochlog import EpochCsv, epoch_row
+from harness.training.epochlog import EpochCsv, effective_rows, epoch_row
 from harness.training.progress import EpochSums, Previous, Progress
 
 CONTRACT = (
@@ -157,6 +157,29 @@ def test_the_header_is_written_once_over_two_attempts(tmp_path):
     EpochCsv(path)(row(epoch=2, global_step=6))
     assert path.read_text().splitlines()[0] == ",".join(EPOCH_FIELDS)
     assert [(r["epoch"], r["global_step"]) for r in cells(path)] == [("2", "4"), ("3", "6")]
+
+
+def test_an_epoch_of_another_segment_or_state_gets_a_row_and_makes_later_ones_void(tmp_path):
+    path = tmp_path / "epochs.csv"
+    again = dataclasses.replace(row(epoch=1), segment="b")
+    for record in (row(epoch=1), row(epoch=2), row(epoch=2), again, again):
+        EpochCsv(path)(record)
+    assert [(r["epoch"], r["segment"]) for r in cells(path)] == [
+        ("2", "main"),
+        ("3", "main"),
+        ("2", "b"),
+    ]
+    assert [(r["epoch"], r["segment"]) for r in effective_rows(path)] == [("2", "b")]
+
+
+def test_a_row_that_was_cut_short_is_written_again(tmp_path):
+    path = tmp_path / "epochs.csv"
+    EpochCsv(path)(row(epoch=1))
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"3,6,1.25")
+    EpochCsv(path)(row(epoch=2))
+    assert path.read_bytes().startswith(whole)
+    assert [r["epoch"] for r in cells(path)] == ["2", "3"]
 
 
 def test_an_empty_file_gets_its_header(tmp_path):

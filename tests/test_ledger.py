@@ -264,3 +264,5 @@ def test_a_segment_that_recorded_nothing_is_left_out():
     assert [one.segment for one in found] == ["main", "c"]
     with pytest.raises(ValueError, match="no run record"):
         segments([step(1, 1)])
+    assert [one.segment for one in segments([RUN, row(1), b, border])] == ["main"]
+    assert [one.segment for one in segments([RUN])] == ["main"]

@@ -150,6 +150,28 @@ def test_a_segment_in_the_first_epoch_starts_at_step_0(tmp_path):
     assert (plan.checkpoint, plan.new_segment) == (None, True)
 
 
+def test_a_new_metric_series_is_told_from_the_checkpoint_that_is_used(tmp_path):
+    two = config(eval={"eval_batches_per_arch": 2})
+    saved(tmp_path, 1)
+    saved(tmp_path, 1, 2, segment="k2", chosen=two)
+    history = [opened(), opened(two, 2, "k2"), ResumeRecord(2, 1, 0, 3, "x")]
+    faster = config(train={"lr": 0.5}, eval={"eval_batches_per_arch": 2})
+    assert resumed(tmp_path, faster, "c", history).new_series
+    assert not resumed(tmp_path, config(train={"lr": 0.5}), "c", history).new_series
+
+
+@pytest.mark.parametrize("name", ["", "  \n,x", "a/b", "x" * 61])
+def test_a_segment_has_a_plain_name(folder, name):
+    with pytest.raises(InputError, match="--segment: expected a name of letters"):
+        resumed(folder, config(train={"lr": 0.5}), name)
+    with pytest.raises(InputError, match="--segment: expected a name of letters"):
+        plan_first(folder / "new", [], name)
+
+
+def test_a_ledger_that_is_gone_is_said(folder):
+    assert "ledger.jsonl is gone" in resumed(folder, history=()).notes[0]
+
+
 def test_a_name_stands_for_one_segment(folder):
     history = [opened(), opened(config(train={"lr": 0.5}), 2, "b")]
     with pytest.raises(InputError, match="--segment main: an earlier segment"):

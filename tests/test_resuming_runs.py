@@ -13,7 +13,7 @@ import pytest
 
 from harness.cli import main
 from harness.commands.running import RunOptions, train_run
-from harness.config import Config, with_overrides
+from harness.config import Config, dump_config, with_overrides
 from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.evidence.ledger import Ledger, read_ledger
@@ -32,7 +32,7 @@ from harness.fc2.synthetic import write_dataset
 from harness.scenarios.setting import matrix_config
 from harness.training.checkpoint import CheckpointStore
 from harness.training.epochlog import EpochCsv, effective_rows
-from tests.run_directories import records, require_equal
+from tests.run_directories import records, require_equal, without_clock
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +132,91 @@ def test_a_crash_anywhere_is_repaired_by_a_resume(
     assert train(config, tmp_path / "run", kit, resume=True).status == "finished"
     require_equal(tmp_path / "run", straight)
     assert main(["audit", str(tmp_path / "run")]) == 0
+
+
+def test_a_crash_between_best_and_last_of_the_first_checkpoint_is_repaired(
+    config: Config, kit: Any, straight: Path, tmp_path: Path, crashing: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    rare = changed_config(config, "checkpoint.every_steps=0")
+    crashing(CheckpointStore, "_point", 2)
+    with pytest.raises(Crash):
+        train(rare, tmp_path / "run", kit)
+    monkeypatch.undo()
+    assert train(rare, tmp_path / "run", kit, resume=True).status == "finished"
+    rows = [
+        [without_clock(r) for r in records(f, EpochRecord)] for f in (tmp_path / "run", straight)
+    ]
+    assert rows[0] == rows[1]
+    assert CheckpointStore(tmp_path / "run" / "checkpoints").load("best")
+
+
+def test_a_segment_with_another_batch_size_is_not_stopped_for_other_evaluation_batches(
+    config: Config, kit: Any, tmp_path: Path
+) -> None:
+    follows = changed_config(config, "eval.batch_size=null")
+    train(follows, tmp_path / "run", kit, until=1)
+    other = changed_config(follows, "train.batch_size=4")
+    found = train(other, tmp_path / "run", kit, resume=True, segment="b4")
+    assert found.status == "finished"
+    hashes = {row.eval_batch_hash for row in records(tmp_path / "run", EpochRecord)}
+    assert len(hashes) == 2
+    assert main(["audit", str(tmp_path / "run")]) == 0
+
+
+def test_a_row_that_is_repaired_in_a_new_segment_belongs_to_the_old_one(
+    config: Config, kit: Any, tmp_path: Path, crashing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashing(Ledger, "__call__", 8)
+    with pytest.raises(Crash):
+        train(config, tmp_path / "run", kit)
+    monkeypatch.undo()
+    other = changed_config(config, "train.clip_position=update")
+    train(other, tmp_path / "run", kit, resume=True, segment="update")
+    first, second = segments(read_ledger(tmp_path / "run" / "ledger.jsonl").effective())
+    assert [row.epoch for row in first.epochs] == [1]
+    assert [row.epoch for row in second.epochs] == [2]
+    assert main(["audit", str(tmp_path / "run")]) == 0
+
+
+def test_a_segment_may_reset_early_stopping(config: Config, kit: Any, tmp_path: Path) -> None:
+    train(config, tmp_path / "run", kit, until=1)
+    other = changed_config(config, "checkpoint.reset_early_stop_on_resume=true", "train.lr=0.1")
+    train(other, tmp_path / "run", kit, resume=True, segment="anew")
+    assert main(["audit", str(tmp_path / "run")]) == 0
+
+
+def test_best_is_taken_off_a_checkpoint_that_has_become_void(
+    config: Config, kit: Any, tmp_path: Path
+) -> None:
+    kept, folder = changed_config(config, "checkpoint.keep_latest=9"), tmp_path / "run"
+    train(kept, folder, kit)
+    store = CheckpointStore(folder / "checkpoints")
+    (folder / "checkpoints" / "best").write_text("epoch-0002-step-00000-attempt-1\n")
+    (folder / "checkpoints" / "last").write_text("epoch-0001-step-00000-attempt-1/\n")
+    worse = changed_config(kept, "train.lr=0.3")
+    train(worse, folder, kit, resume=True, segment="worse", until=1)
+    assert store.resolve("best").name == "epoch-0001-step-00000-attempt-1"
+    assert any("which is void now" in note.text for note in records(folder, NoteRecord))
+
+
+def test_a_clip_study_judges_what_it_trained_and_changes_nothing(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = tmp_path / "config.yaml", tmp_path / "run"
+    path.write_text(dump_config(changed_config(config, "train.grad_clip_global_norm=5")))
+    study = ["clip-study", "--config", str(path), "--run", str(folder), "--epochs", "1"]
+    assert main([*study, "--json", str(tmp_path / "study.json")]) == 0
+    found = json.loads((tmp_path / "study.json").read_text())
+    (row,) = records(folder, EpochRecord)
+    assert [epoch["clip_rate"] for epoch in found["epochs"]] == [row.clip_rate]
+    assert found["advice"]["clip_rate"] == row.clip_rate > 0.9
+    assert found["advice"]["p90"] == row.grad_norm_p90
+    assert found["advice"]["threshold"] == 20
+    assert "--segment clip-20 --set train.grad_clip_global_norm=20" in found["command"]
+    assert found["command"] in capsys.readouterr().out
+    assert main([*study[:-1], "2"]) == 2
+    assert "1 of the 2 planned epochs are done" in capsys.readouterr().err
 
 
 def test_logs_are_only_appended_to_and_name_the_attempt(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, ledger_file, say, write_json
 from harness.errors import InputError
 from harness.evidence.ledger import LedgerContent, read_ledger
+from harness.evidence.records import RunRecord
 from harness.evidence.run import RunEvidence, segments
 from harness.relations import RELATIONS, Relation
 from harness.relations.base import NotApplicableError
@@ -43,6 +44,9 @@ def run(args: Namespace) -> int:
     say(_heading(path, evidence))
     for line in broken:
         say(str(line))
+    begun = [r.segment for r in content.effective() if isinstance(r, RunRecord)]
+    if begun[-1] != evidence[-1].segment:
+        say(f"segment {begun[-1]} has begun and made no step yet")
     offline = [relation for relation in RELATIONS.values() if relation.offline]
     judged = {one.segment: [_judge(r, one) for r in offline] for one in evidence}
     for one in evidence:

@@ -42,7 +42,11 @@ def add_parser(parser: ArgumentParser) -> None:
         help="run directory; a run that is there is continued",
     )  # fmt: skip
     parser.add_argument(
-        "--epochs", type=int, required=True, metavar="E", help="epochs to run and to judge"
+        "--epochs",
+        type=int,
+        required=True,
+        metavar="E",
+        help="epochs to run from where the run stands, and to judge",
     )
     parser.add_argument(
         "--segment", metavar="NAME", help="name of a new segment, to study another threshold"
@@ -52,7 +56,8 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Train for some epochs under the configuration as it is, then report and advise."""
     config = configured(args)
-    until = _until(args.run, config, args.epochs)
+    done = _done(args.run)
+    until = _until(done, config, args.epochs)
     resume = (args.run / "config.yaml").exists()
     result = train_run(
         config, args.run, RunOptions(resume=resume, segment=args.segment, until=until)
@@ -60,11 +65,14 @@ def run(args: Namespace) -> int:
     if result.status == "interrupted":
         return EXIT_INTERRUPTED
     evidence = segments(read_ledger(args.run / "ledger.jsonl").effective())[-1]
-    rows = evidence.epochs[-args.epochs :]
+    rows = tuple(row for row in evidence.epochs if row.epoch > done)
+    if not rows:
+        msg = f"{args.run}: no epoch was trained ({result.status}), there is nothing to judge"
+        raise InputError(msg)
     advice = advise_threshold(_norms(evidence, rows), config.train.grad_clip_global_norm)
     for line in _table(rows):
         say(line)
-    command = _command(args, advice)
+    command = _command(args, advice, left=config.train.num_epochs - rows[-1].epoch)
     for line in _advice(advice, evidence.segment, rows, command):
         say(line)
     values = {"segment": evidence.segment, "epochs": [_row(row) for row in rows]}
@@ -72,12 +80,16 @@ def run(args: Namespace) -> int:
     return EXIT_DONE
 
 
-def _until(folder: Path, config: Config, epochs: int) -> int:
+def _done(folder: Path) -> int:
+    """Return how many epochs are completed."""
+    store = CheckpointStore(folder / "checkpoints")
+    return 0 if store.is_empty() else int(store.load("last").progress["epoch"])
+
+
+def _until(done: int, config: Config, epochs: int) -> int:
     if epochs < 1:
         msg = f"--epochs: expected at least 1, got {epochs}"
         raise InputError(msg)
-    store = CheckpointStore(folder / "checkpoints")
-    done = 0 if store.is_empty() else int(store.load("last").progress["epoch"])
     planned = config.train.num_epochs
     if done + epochs > planned:
         msg = (
@@ -111,14 +123,17 @@ def _table(rows: tuple[EpochRecord, ...]) -> list[str]:
     return lines
 
 
-def _command(args: Namespace, advice: ClipAdvice) -> str | None:
+def _command(args: Namespace, advice: ClipAdvice, *, left: int) -> str | None:
+    """Return the command that follows the advice: in a new run where no epoch is left."""
     if not advice.changes:
         return None
+    name = f"clip-{advice.threshold:g}"
     words = ["harness", "clip-study", "--config", str(args.config)]
     if args.fc2_root is not None:
         words += ["--fc2-root", str(args.fc2_root)]
-    words += ["--run", str(args.run), "--epochs", str(args.epochs)]
-    words += ["--segment", f"clip-{advice.threshold:g}"]
+    run = args.run if left else args.run.with_name(f"{args.run.name}-{name}")
+    words += ["--run", str(run), "--epochs", str(min(args.epochs, left or args.epochs))]
+    words += ["--segment", name]
     kept = [a for a in args.assignments if not a.startswith("train.grad_clip_global_norm=")]
     for assignment in [*kept, f"train.grad_clip_global_norm={advice.threshold:g}"]:
         words += ["--set", assignment]
@@ -139,6 +154,6 @@ def _advice(
     return [
         *lines,
         f"of these norms, {advice.predicted_rate:.1%} exceed {advice.threshold:g}; its curves will "
-        "not compare with these, hence a new segment. Nothing has been changed. To try it:",
+        "not compare with these, hence the new name. Nothing has been changed. To try it:",
         f"    {command}",
     ]

@@ -3,6 +3,7 @@
 No TensorFlow here, so that what must not be continued is refused before anything starts.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ def plan_first(folder: Path, history: Sequence[Record], segment: str | None) -> 
     InputError
         If the folder already holds a run.
     """
+    _check_name(segment)
     begun = any(isinstance(record, RunRecord) for record in history)
     if begun or not CheckpointStore(folder / "checkpoints").is_empty():
         msg = f"{folder} already holds a run; continue it with --resume or name another --run"
@@ -93,14 +95,15 @@ def plan_resume(
     harness.training.checkpoint.CheckpointError
         If the checkpoint is damaged; nothing else is taken in its place.
     """
+    _check_name(segment)
     store = CheckpointStore(folder / "checkpoints")
     runs = [record for record in history if isinstance(record, RunRecord)]
-    if not runs and store.is_empty():
+    if not runs and store.is_empty() and not store.names():
         if (folder / "config.yaml").exists():  # killed before its first record
             return Continuation(1, segment or FIRST_SEGMENT, notes=(_NONE_YET,))
         msg = f"{folder}: nothing to resume, no config.yaml there"
         raise InputError(msg)
-    never = not any(isinstance(record, CheckpointRecord) for record in history)
+    never = bool(runs) and not any(isinstance(r, CheckpointRecord) for r in history)
     checkpoint = None if store.is_empty() and never else store.load("last")
     last = _last(runs, checkpoint)
     changed = [
@@ -111,13 +114,22 @@ def plan_resume(
     used = {record.segment for record in runs}
     name = _segment(folder, segment, last.segment, used, changed)
     attempt = 1 + max((record.attempt for record in runs), default=0)
-    return _placed(store, checkpoint, Continuation(attempt, name), config, data, last.segment)
+    plan = Continuation(attempt, name)
+    return _placed(store, checkpoint, plan, config, data, last.segment, begun=bool(runs))
 
 
 _NONE_YET = "there is no checkpoint yet: the run starts again at step 0"
+_NO_LEDGER = "ledger.jsonl is gone: what came before this attempt is no longer recorded"
 _KINDS: tuple[tuple[Any, str], ...] = (
     ("dynamics", "changed training dynamics"), ("protocol", "a changed evaluation protocol"),
 )  # fmt: skip
+
+
+def _check_name(segment: str | None) -> None:
+    """Refuse a name that is none, such as that of an unset variable of a job script."""
+    if segment is not None and not re.fullmatch(r"[\w.+-]{1,60}", segment):
+        msg = f"--segment: expected a name of letters, digits, '.', '+', '-', got {segment!r}"
+        raise InputError(msg)
 
 
 def _last(runs: Sequence[RunRecord], checkpoint: Checkpoint | None) -> _Last:
@@ -164,26 +176,29 @@ def _segment(
 
 def _placed(
     store: CheckpointStore, checkpoint: Checkpoint | None, plan: Continuation,
-    config: Config, data: Data, now: str | None,
+    config: Config, data: Data, now: str | None, *, begun: bool,
 ) -> Continuation:  # fmt: skip
     """Add where the attempt starts: a segment that is new begins at an epoch's end."""
-    notes: list[str] = []
+    notes = [] if now is None or begun else [_NO_LEDGER]
     if checkpoint is None:
         return Continuation(
             plan.attempt, plan.segment, None, plan.segment != now, False, (_NONE_YET,)
         )
     new = checkpoint.meta.get("segment", FIRST_SEGMENT) != plan.segment
+    steps = int(checkpoint.progress["step"])
+    if new and steps:
+        epoch = int(checkpoint.progress["epoch"])
+        notes.append(f"segment {plan.segment} starts after epoch {epoch}: {steps} steps are void")
+        start = _epoch_end(store, epoch)
+        if start is None:
+            return Continuation(plan.attempt, plan.segment, None, True, False, tuple(notes))
+        checkpoint = start
     series = identity_changes(
         "protocol", (parse_config(checkpoint.meta["config"]), checkpoint.meta.get("data", {})),
         (config, data),
     )  # fmt: skip
     if "imported_from" in checkpoint.meta:
         series = ["the imported best metric is forgotten, it was measured otherwise"]
-    steps = int(checkpoint.progress["step"])
-    if new and steps:
-        epoch = int(checkpoint.progress["epoch"])
-        notes.append(f"segment {plan.segment} starts after epoch {epoch}: {steps} steps are void")
-        checkpoint = _epoch_end(store, epoch)
     if series:
         notes.append(f"a new metric series starts: {'; '.join(series)}")
     return Continuation(

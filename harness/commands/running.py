@@ -117,12 +117,11 @@ def _train(
     session = open_session(config, kit=options.kit)
     meta = session.meta(plan.segment)
     observers = _observers(folder, config, stack, content, plan)
+    store = CheckpointStore(folder / "checkpoints", keep_latest=config.checkpoint.keep_latest)
     trainer = session.trainer(
         TrainerOptions(
             observers=observers,
-            store=CheckpointStore(
-                folder / "checkpoints", keep_latest=config.checkpoint.keep_latest
-            ),
+            store=store,
             meta=meta,
             attempt=plan.attempt,
             segment=plan.segment,
@@ -142,6 +141,8 @@ def _train(
         )
         notes += _repair(trainer.progress, plan, content, observers)
         where = trainer.progress
+        moved = store.forget_void_best((where.epoch, where.step), where.best_metric)
+        notes += [] if moved is None else [moved]
         say(f"resumed after epoch {where.epoch}, step {where.step}, segment {plan.segment}")
     for note in notes:
         for observer in observers:

@@ -97,7 +97,7 @@ def run_evidence(records: Iterable[Record]) -> RunEvidence:
 def segments(records: Iterable[Record]) -> tuple[RunEvidence, ...]:
     """Sort effective records (:meth:`harness.evidence.ledger.LedgerContent.effective`) by segment.
 
-    A segment that a later one made void altogether is left out.
+    A segment without a step, begun but not under way or made void by a later one, is left out.
 
     Raises
     ------
@@ -119,9 +119,8 @@ def segments(records: Iterable[Record]) -> tuple[RunEvidence, ...]:
             home.append(record)
     found: RunEvidence | None = None
     every: list[RunEvidence] = []
-    for number, part in enumerate(parts):
-        if number < len(parts) - 1 and not any(isinstance(r, _EVIDENCE) for r in part):
-            continue
+    alive = [part for part in parts if any(isinstance(record, _EVIDENCE) for record in part)]
+    for part in alive or parts[-1:]:
         found = _segment(part, found)
         every.append(found)
     if not every:

@@ -226,7 +226,7 @@ class TrainEvalOnOtherBatches(_Metric):
         def change(inner: Any) -> None:
             session = inner.session
 
-            def evaluate(weights: Any, epoch: int) -> Any:
+            def evaluate(weights: Any, epoch: int, **_: Any) -> Any:
                 protocol = session.fixed.protocol(epoch)
                 fewer = dataclasses.replace(protocol, eval_batches=protocol.eval_batches[:-1])
                 return session.evaluator.evaluate(weights, fewer, epoch=epoch)[0]

@@ -144,7 +144,8 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
         msg = "not enough evidence: no row says what the best EPE was"
         raise NotApplicableError(msg)
     reset = bool(run.config.get("checkpoint", {}).get("reset_early_stop_on_resume"))
-    restarts = run.attempts - 1 if reset else 0
+    resumes = run.attempts - (1 if run.before is None else 0)
+    restarts = resumes if reset else 0
     best = run.best_before
     violations = []
     for row in rows:

@@ -158,13 +158,11 @@ class Watch:
             self._seen.epoch = _Epoch()
 
     def _open(self, record: RunRecord) -> list[Violation]:
-        """Keep the plan; another environment or protocol is not held to the old scores."""
+        """Keep the plan; another segment, protocol or environment is not held to old scores."""
         seen, old = self._seen, self._seen.opening
         seen.opening = record
         seen.checks = planned_checks(record.config, run_sizes(record))
-        if old is not None and (old.environment, old.config.get("eval")) != (
-            record.environment, record.config.get("eval"),
-        ):  # fmt: skip
+        if old is not None and _measured(old) != _measured(record):
             seen.first = seen.previous = None
             seen.plateau = 0
         return self._counts("announced", {"clip checks": record.expected_clip_checks})
@@ -188,6 +186,8 @@ class Watch:
         return self._counts(f"epoch {record.epoch}", {"norms": len(record.norms)})
 
     def _row(self, row: EpochRecord) -> list[Violation]:
+        if self._seen.opening is not None and row.segment != self._seen.opening.segment:
+            return []  # the last row of another plan, repaired after a crash
         found, epoch = vars(row), self._seen.epoch
         counts = {name: found[name] for name in ("expected_clip_checks", "clip_checks")}
         if epoch.whole and epoch.number == row.epoch:
@@ -218,6 +218,11 @@ class Watch:
         if seen.plateau >= PLATEAU:
             yield "zero_flow", plateau_text(record, seen.plateau)
         seen.first, seen.previous = seen.first or record, record
+
+
+def _measured(record: RunRecord) -> tuple[object, ...]:
+    """Return what two attempts must agree in for their scores to be compared."""
+    return record.segment, record.protocol, record.environment, record.config.get("eval")
 
 
 def _first(kind: str, violations: Sequence[Violation]) -> Iterable[tuple[str, str]]:

@@ -248,12 +248,44 @@ class CheckpointStore:
         """Return the names of the checkpoints that are there, the newest first."""
         if not self._folder.is_dir():
             return []
-        found = [child.name for child in self._folder.iterdir() if _NAME.fullmatch(child.name)]
-        return sorted(found, key=_age, reverse=True)
+        children = (child for child in self._folder.iterdir() if _NAME.fullmatch(child.name))
+        return sorted((c.name for c in children if c.is_dir()), key=_age, reverse=True)
 
     def is_empty(self) -> bool:
-        """Return whether no save was ever completed here: nothing is pointed at."""
-        return not any((self._folder / pointer).exists() for pointer in ("best", "last"))
+        """Return whether no save was ever completed here: ``last``, written last, is absent."""
+        return not (self._folder / "last").exists()
+
+    def forget_void_best(self, restart: tuple[int, int], metric: float | None) -> str | None:
+        """Take ``best`` off a checkpoint beyond the one that a run restarts from.
+
+        Parameters
+        ----------
+        restart : (int, int)
+            Epochs completed, and steps in the next.
+        metric : float or None
+            The best mean EPE so far, px; ``best`` goes to the checkpoint that had it, if it is
+            still there, and otherwise away, until a score is better.
+
+        Returns
+        -------
+        str or None
+            What was done, None where ``best`` is as it should be.
+        """
+        pointer = self._folder / "best"
+        if not pointer.is_file() or _age(_pointed(pointer))[1:] <= restart:
+            return None
+        void = _pointed(pointer)
+        for name in self.names():
+            row = _read_manifest(self._folder / name)["progress"].get("row") or {}
+            if (
+                _age(name)[1:] <= restart
+                and metric is not None
+                and row.get("mean_epe_12") == metric
+            ):
+                self._point("best", name)
+                return f"`best` named {void}, which is void now, and names {name} again"
+        pointer.unlink()
+        return f"`best` named {void}, which is void now, and is gone until a score is better"
 
     def newest_epoch_end(self) -> str | None:
         """Return where the epoch began in which ``last`` stands; None: at no checkpoint."""
@@ -289,7 +321,7 @@ class CheckpointStore:
         for child in self._folder.iterdir():
             if child.is_dir() and _ASIDE.fullmatch(child.name):
                 shutil.rmtree(child, ignore_errors=True)
-            elif child.is_file() and child.name.startswith((".best.", ".last.")):
+            elif child.is_file() and _POINTER_ASIDE.fullmatch(child.name):
                 child.unlink()
 
     def _what_is_there(self) -> str:
@@ -301,6 +333,7 @@ class CheckpointStore:
 
 _NAME = re.compile(r"epoch-(?P<epoch>\d+)(-step-(?P<step>\d+)-attempt-(?P<attempt>\d+))?")
 _ASIDE = re.compile(rf"\.{_NAME.pattern}\.(\d+|gone)")
+_POINTER_ASIDE = re.compile(r"\.(best|last)\.\d+")
 """What the store itself makes; anything else in its folder is somebody's and stays."""
 
 
@@ -308,7 +341,8 @@ def _age(name: str) -> tuple[int, int, int]:
     """Return (attempt, epoch, step), which grows from save to save."""
     match = _NAME.fullmatch(name)
     found = match.groupdict(default="0") if match else {}
-    return int(found["attempt"]), int(found["epoch"]), int(found["step"])
+    attempt, epoch, step = (int(found.get(key, 0)) for key in ("attempt", "epoch", "step"))
+    return attempt, epoch, step
 
 
 def _keywords(arrays: Mapping[str, Array]) -> dict[str, Any]:
@@ -316,7 +350,16 @@ def _keywords(arrays: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def _pointed(pointer: Path) -> str:
-    return pointer.read_text(encoding="utf-8").strip()
+    """Return the name in a pointer file, which a person may have written."""
+    content = pointer.read_bytes()[:_LONGEST].decode("utf-8", errors="replace").strip().rstrip("/")
+    if not content or "/" in content or "\n" in content or content in ("best", "last"):
+        msg = f"{pointer}: expected the name of a checkpoint beside it, found {content[:60]!r}"
+        raise CheckpointError(msg)
+    return content
+
+
+_LONGEST = 200
+"""Bytes of a pointer file that are looked at; a name is far shorter."""
 
 
 def _write_synced(path: Path, text: str) -> None:

@@ -158,8 +158,12 @@ class EpochCsv:
         if not isinstance(record, EpochRecord):
             return
         rows = {int(row["epoch"]): row for row in effective_rows(self._path)}
-        digest = record.checkpoint_digest or ""
-        if record.epoch in rows and rows[record.epoch].get("checkpoint_digest", digest) == digest:
+        told = {
+            "checkpoint_digest": record.checkpoint_digest or "", "segment": record.segment,
+            "protocol": record.protocol,
+        }  # fmt: skip
+        old = rows.get(record.epoch)
+        if old is not None and all(old.get(key, value) == value for key, value in told.items()):
             return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
