@@ -86,7 +86,8 @@ def row(epoch, config, steps, norms, losses, found, previous, best):
         "train_loss_epoch_avg": math.fsum(losses) / len(losses),
         "train_grad_norm_epoch_avg": math.fsum(norms) / len(norms),
         "clip_checks": len(norms), "expected_clip_checks": len(norms), "clip_count": over,
-        "clip_rate": over / len(norms), "best_epe": best, "checkpoint_digest": digest("c", epoch),
+        "segment": "main", "protocol": "", "clip_rate": over / len(norms), "best_epe": best,
+        "checkpoint_digest": digest("c", epoch),
         **{f"grad_norm_p{p}": float(q) for p, q in zip((50, 90, 99), quantiles, strict=True)},
     }  # fmt: skip
     reasons = {}

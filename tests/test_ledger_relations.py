@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from harness.evidence.ledger import effective
-from harness.evidence.records import NormsRecord, ResumeRecord
+from harness.evidence.records import CheckpointRecord, NormsRecord, ResumeRecord
 from harness.evidence.run import RunEvidence, run_evidence
 from harness.relations import RELATIONS
 from harness.relations.base import NotApplicableError
@@ -70,7 +70,10 @@ def resumed():
     place = next(i for i, r in enumerate(records) if getattr(r, "epoch", 0) == 3)
     lost = replace(records[place + 2], loss=9.0)
     border = [opening(tree(), attempt=2), ResumeRecord(2, 2, 2, 8, "d")]
-    return run_evidence(effective([*records[: place + 2], lost, *border, *records[place + 2 :]]))
+    saved = CheckpointRecord(2, 2, 8, "epoch-0002-step-00002-attempt-1", "d")
+    return run_evidence(
+        effective([*records[: place + 2], saved, lost, *border, *records[place + 2 :]])
+    )
 
 
 def cut_before_its_row():
@@ -116,7 +119,43 @@ def test_every_promise_is_judged_on_a_whole_run(relation, name):
 
 NO_RECORDS = replace(RUN, steps=(), norms=(), evals=(), epochs=(), checkpoints=())
 LESS_NOISE = {"per_arch_epe": (6.0,) * 5, "mean_epe": 6.0, "std_epe": 0.0}
+RESUMED = resumed()
+NAMED = each("epochs", each("openings", RESUMED, protocol="a"), protocol="a")
 PLANTED = {
+    "attempts-agree": {
+        "other dynamics in one segment": (
+            replace(each("openings", NAMED, 1, identity="other"), protocol="a"),
+            "attempt 2 at segment main, identity: expected 1d as in attempt 1, found other",
+        ),
+        "another protocol in one segment": (
+            replace(each("openings", NAMED, 1, protocol="b"), protocol="a"),
+            "attempt 2 at segment main, protocol: expected a as in attempt 1, found b",
+        ),
+        "a row of another segment": (
+            each("epochs", only=1, segment="clip-20"),
+            "epoch 2, segment: expected main, found clip-20",
+        ),
+        "a row of another protocol": (
+            replace(each("epochs", NAMED, 1, protocol="b"), protocol="a"),
+            "epoch 2, protocol: expected a, found b",
+        ),
+        "another checkpoint than was saved": (
+            each("checkpoints", only=1, digest="other"),
+            "epoch 2, checkpoint_digest: expected other, as saved, found ",
+        ),
+        "a resume from nowhere": (
+            each("resumes", replace(NAMED, protocol="a"), checkpoint="other"),
+            "attempt 2, where it restarts: expected a checkpoint that the run saved, found other",
+        ),
+        "a resume with other counters": (
+            each("resumes", RESUMED, global_step=17),
+            r"where it restarts: expected \(2, 2, 8\), as its checkpoint, found \(2, 2, 17\)",
+        ),
+        "a start from nothing in the middle": (
+            each("resumes", RESUMED, checkpoint=""),
+            r"where it restarts: expected step 0, it has no checkpoint, found \(2, 2, 8\)",
+        ),
+    },
     "steps-planned": {
         "a step is missing": (
             without("steps", 4),

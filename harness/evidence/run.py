@@ -44,6 +44,8 @@ class RunEvidence:
         Epochs and steps completed before it.
     before : RunEvidence or None
         The segment before it.
+    openings, resumes : tuple of record
+        The first record of each attempt, and where those restart that continue.
     """
 
     config: Mapping[str, Any]
@@ -60,6 +62,8 @@ class RunEvidence:
     protocol: str = ""
     start: tuple[int, int] = (0, 0)
     before: "RunEvidence | None" = None
+    openings: tuple[RunRecord, ...] = ()
+    resumes: tuple[ResumeRecord, ...] = ()
 
     @property
     def previous_eval(self) -> EvalRecord | None:
@@ -149,5 +153,5 @@ def _segment(kept: list[Record], before: RunEvidence | None) -> RunEvidence:
         epochs=of(EpochRecord), checkpoints=of(CheckpointRecord), notes=of(NoteRecord),
         attempts=len(runs) if resumes else 1,
         segment=runs[0].segment, protocol=runs[0].protocol,
-        start=start, before=before,
+        start=start, before=before, openings=tuple(runs), resumes=tuple(resumes),
     )  # fmt: skip

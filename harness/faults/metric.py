@@ -18,6 +18,7 @@ __all__ = [
     "BatchMeansAveraged", "BestIsLatest", "ChecksFabricated", "EpeBroadcast",
     "EpeCountsUnknown", "EpeHalfPrecision", "EpePixelWeighted", "EvalLogsLastBatch",
     "LastResidualOnly", "LossFabricated", "MeanNeverReset", "MetricBlank", "MetricScaledByPath",
+    "OtherFuture",
     "RankAgainstItself", "RowOfEarlierEvaluation", "ScoreDependsOnCount", "SpearmanForKendall",
     "TauNegated", "TauOfConstant", "TrainEvalOnOtherBatches",
 ]  # fmt: skip
@@ -389,6 +390,18 @@ class ChecksFabricated(_Log):
     def wrap(self, system: Any) -> Any:
         """Log no clipped check at all."""
         return _rows(system, lambda row, _: dataclasses.replace(row, clip_count=0, clip_rate=0.0))
+
+
+class OtherFuture(_Log):
+    """Rows of another stretch of training are kept in the log."""
+
+    id, family = "other-future-in-log", "RESUME"
+    citation = "linenmin/MCUFlowNet commit 04cc919"
+    expected = ("ledger-attempts-agree",)
+
+    def wrap(self, system: Any) -> Any:
+        """Name another segment than the one that runs."""
+        return _rows(system, lambda row, _: dataclasses.replace(row, segment="another"))
 
 
 class BestIsLatest(_Log):

@@ -3,7 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from harness.relations import ledger_draws, ledger_metric, ledger_rows, ledger_steps
+from harness.relations import (
+    ledger_attempts,
+    ledger_draws,
+    ledger_metric,
+    ledger_rows,
+    ledger_steps,
+)
 from harness.relations.base import Outcome, Relation
 
 __all__ = ["OFFLINE"]
@@ -76,6 +82,12 @@ OFFLINE: tuple[Relation, ...] = (
         "finite", "all numbers are finite, due scores are there, and gaps have reasons",
         "Find the first record with the value: whatever came after it is void.",
         ledger_rows.numbers_are_finite, "finite", "log",
+    ),
+    _offline(
+        "attempts-agree", "attempts share dynamics and protocol, and continue a saved checkpoint",
+        "Rows of other attempts or other futures are mixed into one curve: a resume that should "
+        "have been refused, or that went on from elsewhere.",
+        ledger_attempts.attempts_agree, "log",
     ),
     _offline(
         "best-tracked", "the best EPE is the lowest so far",
