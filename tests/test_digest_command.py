@@ -196,7 +196,7 @@ def test_a_damaged_checkpoint_is_wrong_input_and_named(run, tmp_path, which, cap
     [
         ("absent", "absent: no such checkpoint, pointer or run directory"),
         ("checkpoints", "no checkpoint here"),
-        (f"checkpoints/{NAME}/arrays.npz", "expected a pointer file, which holds a checkpoint's"),
+        (f"checkpoints/{NAME}/arrays.npz", "expected the name of a checkpoint beside it"),
     ],
 )
 def test_what_is_no_checkpoint_is_named(run, path, message, capsys):

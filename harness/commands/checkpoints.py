@@ -167,11 +167,7 @@ def _load(path: Path) -> Checkpoint:
     if not path.exists():
         msg = f"{path}: no such checkpoint, pointer or run directory"
         raise InputError(msg)
-    try:
-        return CheckpointStore(path.parent).load(str(path))
-    except UnicodeDecodeError:
-        msg = f"{path}: expected a pointer file, which holds a checkpoint's name, found bytes"
-        raise InputError(msg) from None
+    return CheckpointStore(path.parent).load(str(path))
 
 
 def _identity(checkpoint: Checkpoint) -> str:

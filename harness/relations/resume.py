@@ -48,7 +48,8 @@ def resume_is_exact(evidence: Resume) -> Outcome:
         f"{cut}: {len(evidence.straight)} arrays and {len(evidence.straight_steps)} steps equal "
         "in a fresh process"
     )
-    return outcome(violations[:8], len(evidence.straight_steps), figures)
+    after_the_cut = len(evidence.straight_steps) + len(evidence.straight_rows)
+    return outcome(violations[:8], after_the_cut, figures)
 
 
 def every_resume_is_exact(evidence: Sequence[Resume]) -> Outcome:

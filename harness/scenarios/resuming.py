@@ -59,7 +59,7 @@ def resume_anywhere(book: Book) -> list[Resume]:
         system.train(epoch + 1, steps=1)
         how = f"cut after step {step} of epoch {epoch + 1}"
         cuts.append((_saved(book, f"anywhere-{done}", how), done, epoch))
-        if step == steps:
+        if step == steps and epoch == 0:  # after the last epoch nothing is left to compare
             system.train(epoch + 1)
             how = f"cut after epoch {epoch + 1}"
             cuts.append((_saved(book, f"anywhere-{done}-end", how), done, epoch + 1))
