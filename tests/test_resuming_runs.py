@@ -54,8 +54,6 @@ def kit(config: Config) -> Any:
 
 
 def train(config: Config, folder: Path, kit: Any, **options: Any) -> Any:
-    from harness.systems import session as module
-
     lent = []
     real = kit.lend
 
@@ -70,7 +68,6 @@ def train(config: Config, folder: Path, kit: Any, **options: Any) -> Any:
         kit.lend = real
         for one in lent:
             kit.take_back(one)
-        assert module
 
 
 @pytest.fixture(scope="module")

@@ -290,7 +290,7 @@ class SavedInPlace(Fault):
     slow = True
 
     def wrap(self, system: Any) -> Any:
-        """Put the manifest there first, and take a second for the rest."""
+        """Make the folder first, and take a second for what goes into it."""
 
         def save(inner: Any, path: str) -> None:
             Path(path).mkdir(parents=True)
