@@ -123,8 +123,12 @@ class Book:
         return system
 
     def describe(self) -> Description:
-        """Return the system's description without opening it."""
-        return self.factory().describe()
+        """Return the system's description without opening it; it is asked once."""
+        if "description" not in self._kept:
+            system = self.factory()
+            self._kept["description"] = system.describe()
+            system.close()
+        return self._kept["description"]  # type: ignore[no-any-return]
 
     @property
     def trained(self) -> Trained:
