@@ -15,7 +15,7 @@ CALL_SECONDS = 600.0
 """Default time limit of one call of a system in a process of its own, s."""
 
 _HOSTED = "harness.systems.hosted:HostedBuiltin"
-_FILES = {"edgeflownas": (Path(__file__).with_name("edgeflownas.py"), "EdgeFlowNAS")}
+_FILES = {"edgeflownas": (Path(__file__).parent / "edgeflownas" / "__init__.py", "EdgeFlowNAS")}
 """Short names of adapters that come with the package; they lie beside this file."""
 
 

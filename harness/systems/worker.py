@@ -248,8 +248,12 @@ def _load(target: str, path: list[str]) -> Any:
     place, _, name = target.rpartition(":")
     if place.endswith(".py"):
         stem = os.path.basename(place)[:-3]
+        folder = [os.path.dirname(place)] if stem == "__init__" else None  # then a package
+        stem = os.path.basename(folder[0]) if folder else stem
         title = stem if stem not in sys.modules else "system_" + stem
-        spec = importlib.util.spec_from_file_location(title, place)
+        spec = importlib.util.spec_from_file_location(
+            title, place, submodule_search_locations=folder
+        )
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
