@@ -249,6 +249,7 @@ def gate(
         gate_config,
         link_gate_frames,
         shrunk,
+        suited,
     )
 
     config, folder = request.config, tmp_path_factory.mktemp("gate")
@@ -267,9 +268,14 @@ def gate(
     from harness.systems.spec import system_factory
 
     spec = _system_spec(config)
-    tree = setting.model_dump(mode="json", by_alias=True)
     with _kit(spec, config) as kit:
-        book = Book(system_factory(spec, kit), spec, tree, folder, SCENARIOS, overlap=True)
+        factory = system_factory(spec, kit)
+        if spec.foreign:
+            asked, setting = setting, suited(setting, factory().describe())
+            changes = shrunk(asked, setting)
+            config.stash[_NOTES] += [f"as the system has it: {', '.join(changes)}"] * bool(changes)
+        tree = setting.model_dump(mode="json", by_alias=True)
+        book = Book(factory, spec, tree, folder, SCENARIOS, overlap=True)
         yield Gate(book, config.stash[_JUDGEMENTS], option(config, "tier"))
         book.close()
 

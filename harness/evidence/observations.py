@@ -44,7 +44,14 @@ class Description:
         For each block and each of its options, the kernels that the option runs.
     supports : frozenset of str
         Optional features: ``frozen`` (evaluation from a frozen artifact), ``steps``
-        (``train(steps=N)``, so that a run can be cut within an epoch).
+        (``train(steps=N)``, so that a run can be cut within an epoch), ``partial-batches``
+        (a split that does not fill the last batch is used once, that batch partial).
+    settings : mapping of str to any
+        Configuration keys (``section.key``) that the system cannot vary, with the value that
+        each has; the gate asks for no other.
+    epe_epsilon : float
+        What the metric adds under its square root, px^2: an exact prediction then scores its
+        root.
     """
 
     name: str
@@ -54,6 +61,8 @@ class Description:
     slots: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     options: Sequence[Sequence[tuple[str, ...]]] = ()
     supports: frozenset[str] = frozenset()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    epe_epsilon: float = 0.0
 
 
 @dataclass(frozen=True)

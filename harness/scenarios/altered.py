@@ -83,7 +83,7 @@ def pools(book: Book) -> Pools:
     seed, found = book.config["runtime"]["seed"], []
     few = {"eval_pool_size": 9, "eval_batches_per_arch": 1, "bn_recal_batches": 1, "batch_size": 2}
     for value in (seed, seed, seed + 1):
-        system = book.open(runtime={"seed": value}, eval=few)
+        system = book.open_cheaply(few, runtime={"seed": value})
         found.append(system.evaluate().archs)
         system.close()
     return Pools(*found)
@@ -253,7 +253,9 @@ def arch_response(book: Book) -> ArchResponse:
     if not options:
         msg = "the system does not say which kernels an option runs"
         raise NotApplicableError(msg)
-    system = book.open(eval={"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2})
+    system = book.open_cheaply(
+        {"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2}
+    )
     system.restore(book.trained.end)
     blocks = range(len(options))
     archs = ["".join(str((block + shift) % 3) for block in blocks) for shift in range(3)]

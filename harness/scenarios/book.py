@@ -122,6 +122,12 @@ class Book:
         system.open(changed(self.config, **sections))
         return system
 
+    def open_cheaply(self, evaluation: Tree, **sections: Tree) -> System:
+        """Open with fewer evaluation batches, as far as the system can vary them."""
+        fixed = self.describe().settings
+        asked = {k: v for k, v in evaluation.items() if f"eval.{k}" not in fixed}
+        return self.open(eval=asked, **sections)
+
     def describe(self) -> Description:
         """Return the system's description without opening it; it is asked once."""
         if "description" not in self._kept:

@@ -20,6 +20,7 @@ from harness.evidence.bundles import (
 )
 from harness.evidence.observations import Evaluation, ServedBatch
 from harness.relations.base import NotApplicableError
+from harness.relations.metric import independent_epe
 from harness.scenarios import runs
 from harness.scenarios.book import Book, evaluation_from_json
 from harness.scenarios.decode import decode_independently
@@ -207,7 +208,7 @@ def _hash_with_one_pixel_changed(book: Book) -> str:
     chosen = {"train": batches, "val": system.batches("eval")[:1]}
     for split, served_batches in chosen.items():
         ids = [sample for batch in served_batches for sample in batch.ids]
-        link_samples(split_folder(book, split), ids, copy / split)
+        link_samples(split_folder(book, split), dict.fromkeys(ids), copy / split)
     target = copy / "train" / f"{first.ids[0]}-img_1.png"
     image = np.array(cv2.imread(str(target), cv2.IMREAD_UNCHANGED))
     top, left, height, width = first.windows[0]
@@ -228,7 +229,7 @@ def oracle(book: Book) -> Oracle:
     label, valid = batch.flow, batch.valid
     constant = np.broadcast_to(np.asarray([3.0, 4.0], np.float32), label.shape)
     ones = [1.0] * len(batch.ids)
-    cases = []
+    cases, alone = [], {}
     for case, flow, expected in (
         ("a perfect prediction", label, 0.0),
         ("ground truth plus (3, 4)", label + constant, 5.0),
@@ -236,10 +237,10 @@ def oracle(book: Book) -> Oracle:
     ):
         for split, outputs in _residuals(flow, constant).items():
             found = system.score(outputs, label, valid)
-            cases.append(
-                (f"{case}, {split}", [e * expected for e in ones], list(map(float, found)))
-            )
-    return Oracle(cases)
+            name = f"{case}, {split}"
+            cases.append((name, [e * expected for e in ones], list(map(float, found))))
+            alone[name] = independent_epe(outputs[-1][..., :2], label, valid)
+    return Oracle(cases, system.describe().epe_epsilon, alone)
 
 
 def _residuals(
@@ -279,7 +280,7 @@ def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
             outputs = system.predict(arch, batch)
             rows.append((arch, batch.ids, outputs, batch.flow, batch.valid, reported))
     scores = dict(zip(base.archs, base.per_arch_epe, strict=True))
-    return Recomputation(rows, scores, base.zero_flow_epe)
+    return Recomputation(rows, scores, base.zero_flow_epe, system.describe().epe_epsilon)
 
 
 def response(book: Book) -> Response:
@@ -291,4 +292,4 @@ def response(book: Book) -> Response:
         system.state({name: array * 1.5 for name, array in kept.items()})
         found[head] = system.evaluate()
         system.state(kept)
-    return Response(base, found)
+    return Response(base, found, book["repeat_again"].again)

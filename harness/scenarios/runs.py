@@ -20,8 +20,9 @@ from harness.evidence.bundles import (
     TwoWays,
 )
 from harness.evidence.observations import Arrays, Training
-from harness.evidence.records import RunRecord
+from harness.evidence.records import NOT_LOGGED, RunRecord
 from harness.evidence.run import RunEvidence, run_evidence
+from harness.relations.base import NotApplicableError
 from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, changed
 from harness.scenarios.files import listed_samples
 from harness.systems.fresh import state_digests
@@ -225,6 +226,9 @@ def constant_ranking(book: Book) -> ConstantRanking:
     rows = system.train(2).epochs
     scores = system.evaluate()
     system.close()
+    if any(row.reasons.get("kendall_tau_prev") == NOT_LOGGED for row in rows):
+        msg = "the system's log has no kendall_tau_prev"
+        raise NotApplicableError(msg)
     return ConstantRanking(scores.per_arch_epe, tuple(row.kendall_tau_prev for row in rows))
 
 

@@ -315,7 +315,7 @@ class EdgeFlowNAS:
         run = self.run
         seen = self._rehearsal(arch)
         handles = run.facts.handles
-        frames = np.asarray(batch["frames"]).astype(np.float32)
+        frames = np.asarray(batch.frames).astype(np.float32)
         watcher, run.session.watcher = run.session.watcher, None
         try:
             found = run.session.run(
@@ -390,6 +390,9 @@ class EdgeFlowNAS:
             sess=run.session, saver=run.facts.handles["saver"], path_prefix=paths["last"]
         )
         self.checkout.checkpoints.save_checkpoint(**kept)
+        graph = str(paths["last"]) + ".meta"
+        if os.path.exists(graph):
+            os.remove(graph)  # the graph again, which no restoring reads
         manifest = os.path.join(run.folder, "run", "run_manifest.json")
         if os.path.exists(manifest):
             shutil.copy(manifest, path)

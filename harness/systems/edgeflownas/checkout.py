@@ -14,6 +14,7 @@ import types
 from typing import Any, Dict, List
 
 from .errors import CheckoutError
+from .sessions import Sessions
 
 __all__ = ["Checkout", "load_checkout"]
 
@@ -113,7 +114,7 @@ class Checkout:
             setattr(trainer, name, self._dispatch(getattr(trainer, name), method))
         trainer.random = _Generators(trainer.random, self)
         v1.reset_default_graph = self._dispatch(v1.reset_default_graph, "on_reset")
-        v1.Session = _session_class(v1.Session, self)
+        v1.Session = Sessions(self.tf, v1.Session, self._run)
         self._watch_reads()
 
     def _dispatch(self, original: Any, method: str) -> Any:
@@ -158,33 +159,6 @@ class _Generators:
         if run is not None:
             run.sampler = made
         return made
-
-
-def _session_class(base: Any, checkout: Checkout) -> Any:
-    class WatchedSession(base):  # type: ignore[misc]
-        """A session whose runs a watcher may look at and extend."""
-
-        watcher: Any = None
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self.owner = checkout._run()
-            if self.owner is not None:
-                self.owner.on_session(self)
-
-        def run(self, fetches: Any, feed_dict: Any = None, *args: Any, **kwargs: Any) -> Any:
-            if self.watcher is None:
-                return super().run(fetches, feed_dict, *args, **kwargs)
-            return self.watcher(super().run, fetches, feed_dict)
-
-        def __exit__(self, kind: Any, *args: Any) -> Any:
-            try:
-                if self.owner is not None and kind is None:
-                    self.owner.on_end()
-            finally:
-                super().__exit__(kind, *args)
-
-    return WatchedSession
 
 
 def _tensorflow() -> Any:

@@ -1,7 +1,7 @@
 """What a graph of EdgeFlowNAS holds, read off the graph itself."""
 
 import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from .errors import CheckoutError
 
@@ -181,7 +181,7 @@ def options_by_name(
 
 
 def _depth(
-    variables: Sequence[str], block: str, option: int, plan: str
+    variables: Iterable[str], block: str, option: int, plan: str
 ) -> Tuple[str, ...]:
     def runs(scope: str) -> bool:
         if plan == "decoupled":
@@ -193,7 +193,7 @@ def _depth(
     )
 
 
-def _sized(variables: Sequence[str], block: str, size: str) -> Tuple[str, ...]:
+def _sized(variables: Iterable[str], block: str, size: str) -> Tuple[str, ...]:
     return tuple(
         name
         for name in variables

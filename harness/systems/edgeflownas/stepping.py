@@ -75,7 +75,7 @@ class StepWatcher:
     def _update(self, run: Any, fetches: Any, feed: Any) -> Any:
         facts = self._run.facts
         per_update = facts.position == "update"
-        extra = {}
+        extra: Dict[str, Any] = {}
         if per_update:
             extra.update(before=facts.handles["global_grad_norm"], after=facts.after)
         found, seen = self._run_with(run, fetches, feed, extra)
