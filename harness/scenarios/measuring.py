@@ -70,12 +70,12 @@ def _base(book: Book) -> Evaluation:
 
 def base_evaluation(book: Book) -> Evaluation:
     """Evaluate the trained system once."""
-    return book.trained.system.evaluate()
+    return book.measured.evaluate()
 
 
 def repeat_again(book: Book) -> Repeat:
     """Evaluate again in the same process."""
-    return Repeat(_base(book), book.trained.system.evaluate(), "evaluated again")
+    return Repeat(_base(book), book.measured.evaluate(), "evaluated again")
 
 
 def repeat_fresh(book: Book) -> Repeat:
@@ -86,19 +86,19 @@ def repeat_fresh(book: Book) -> Repeat:
 
 def repeat_permuted(book: Book) -> Repeat:
     """Evaluate the pool in reversed order."""
-    again = book.trained.system.evaluate(tuple(reversed(_base(book).archs)))
+    again = book.measured.evaluate(tuple(reversed(_base(book).archs)))
     return Repeat(_base(book), again, "pool reversed")
 
 
 def repeat_subset(book: Book) -> Repeat:
     """Evaluate one arch of the pool alone, and not the first."""
-    again = book.trained.system.evaluate(_base(book).archs[-1:])
+    again = book.measured.evaluate(_base(book).archs[-1:])
     return Repeat(_base(book), again, "one arch alone")
 
 
 def repeat_prefix(book: Book) -> Repeat:
     """Evaluate on fewer batches per arch."""
-    system = book.trained.system
+    system = book.measured
     fewer = len(system.batches("eval")) - 1
     if fewer < 1:
         msg = "the validation split gives one batch, a prefix needs at least two"
@@ -123,6 +123,9 @@ def served_recal(book: Book) -> Served:
     system = book.open()
     batches, again = system.batches("recal"), system.batches("recal")
     system.close()
+    if not batches and "recalibrate" not in book.describe().can:
+        msg = "the system does not recalibrate"
+        raise NotApplicableError(msg)
     return _served(book, "train", batches, again)
 
 
@@ -172,7 +175,7 @@ def draws(book: Book) -> TrainingDraws:
 
 def recal_pair(book: Book) -> RecalPair:
     """Recalibrate an arch, disturb every moving statistic, and recalibrate again."""
-    system, arch = book.trained.system, _base(book).archs[-1]
+    system, arch = book.measured, _base(book).archs[-1]
     state = system.state()
     moving = {n: np.array(a) for n, a in state.items() if "moving_" in n.rsplit("/", 1)[-1]}
     first = system.recalibrate(arch, inputs=True)
@@ -223,7 +226,7 @@ def _hash_with_one_pixel_changed(book: Book) -> str:
 
 def oracle(book: Book) -> Oracle:
     """Feed the metric residual outputs whose accumulated flow is known."""
-    system = book.trained.system
+    system = book.measured
     batch = system.batches("eval")[0]
     label, valid = batch.flow, batch.valid
     constant = np.broadcast_to(np.asarray([3.0, 4.0], np.float32), label.shape)
@@ -265,7 +268,7 @@ def _residuals(
 
 def recomputation(book: Book) -> Recomputation:
     """Collect residual outputs for every evaluation batch beside the reported EPE."""
-    return recomputed_rows(book.trained.system, _base(book))
+    return recomputed_rows(book.measured, _base(book))
 
 
 def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
@@ -284,9 +287,12 @@ def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
 
 def response(book: Book) -> Response:
     """Scale the kernels of one output head at a time and evaluate."""
-    system, base = book.trained.system, _base(book)
-    state, found = system.state(), {}
-    for head, names in system.describe().heads.items():
+    system, base = book.measured, _base(book)
+    state, found, heads = system.state(), {}, system.describe().heads
+    if not heads:
+        msg = "the system names no output head (describe().heads)"
+        raise NotApplicableError(msg)
+    for head, names in heads.items():
         kept = {name: np.array(state[name]) for name in names}
         system.state({name: array * 1.5 for name, array in kept.items()})
         found[head] = system.evaluate()
