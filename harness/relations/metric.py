@@ -68,9 +68,10 @@ def metric_gives_known_answers(evidence: Oracle) -> Outcome:
                 )
                 break
     answers = sorted({value for _, expected, _ in evidence.cases for value in expected})
+    spread = any("spread" in case for case, *_ in evidence.cases)
     figures = (
         f"{len(evidence.cases)} known answers ({', '.join(f'{a:g}' for a in answers)} px), "
-        "residuals in one scale and spread over three"
+        f"{'residuals in one scale and spread over three' if spread else 'in the one output'}"
     )
     seen = sum(len(expected) for _, expected, _ in evidence.cases)
     return outcome(violations, seen, figures)

@@ -128,9 +128,7 @@ class Book:
     def describe(self) -> Description:
         """Return the system's description without opening it; it is asked once."""
         if "description" not in self._kept:
-            system = self.factory()
-            self._kept["description"] = system.describe()
-            system.close()
+            self._kept["description"] = self.factory().describe()
         return self._kept["description"]  # type: ignore[no-any-return]
 
     @property

@@ -225,19 +225,22 @@ def _hash_with_one_pixel_changed(book: Book) -> str:
 
 
 def oracle(book: Book) -> Oracle:
-    """Feed the metric residual outputs whose accumulated flow is known."""
+    """Feed the metric residual outputs whose accumulated flow is known.
+
+    They have the shapes of what the system predicts, where it can be asked.
+    """
     system = book.measured
     batch = system.batches("eval")[0]
     label, valid = batch.flow, batch.valid
     constant = np.broadcast_to(np.asarray([3.0, 4.0], np.float32), label.shape)
-    ones = [1.0] * len(batch.ids)
+    ones, shapes = [1.0] * len(batch.ids), _shapes(book, batch)
     cases = []
     for case, flow, expected in (
         ("a perfect prediction", label, 0.0),
         ("ground truth plus (3, 4)", label + constant, 5.0),
         ("ground truth minus (3, 4)", label - constant, 5.0),
     ):
-        for split, outputs in _residuals(flow, constant).items():
+        for split, outputs in _residuals(flow, constant, shapes).items():
             found = system.score(outputs, label, valid)
             cases.append(
                 (f"{case}, {split}", [e * expected for e in ones], list(map(float, found)))
@@ -245,25 +248,37 @@ def oracle(book: Book) -> Oracle:
     return Oracle(cases)
 
 
-def _residuals(
-    flow: NDArray[np.float32], constant: NDArray[np.float32]
-) -> dict[str, list[NDArray[np.float32]]]:
-    """Return ways to write a flow as three residual outputs of 4 channels."""
-    batch, height, width, _ = flow.shape
+def _shapes(book: Book, batch: ServedBatch) -> list[tuple[int, ...]]:
+    """Return (h, w, channels) of each output of the system, coarse to fine."""
+    if book.describe().can.issuperset(("predict", "evaluate")):
+        outputs = book.measured.predict(_base(book).archs[0], batch)
+        return [output.shape[1:] for output in outputs]
+    height, width = batch.flow.shape[1:3]
+    return [(height // scale, width // scale, 4) for scale in (4, 2, 1)]
 
-    def output(values: NDArray[Any], scale: int) -> NDArray[np.float32]:
-        full = np.zeros((batch, height // scale, width // scale, 4), np.float32)
-        full[..., :2] = values[:, ::scale, ::scale][:, : height // scale, : width // scale]
+
+def _residuals(
+    flow: NDArray[np.float32], constant: NDArray[np.float32], shapes: Sequence[tuple[int, ...]]
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Return ways to write a flow as residual outputs of given shapes."""
+
+    def output(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        height, width, _ = shape
+        rows, columns = flow.shape[1] // height, flow.shape[2] // width
+        full = np.zeros((len(flow), *shape), np.float32)
+        full[..., :2] = values[:, ::rows, ::columns][:, :height, :width]
         full[..., 2:] = 0.5  # log-variance, which a metric must not look at
         return full
 
-    zero = np.zeros_like(flow)
-    return {
-        "all in the last scale": [output(zero, 4), output(zero, 2), output(flow, 1)],
-        "spread over three scales": [
-            output(0.25 * constant, 4), output(-constant, 2), output(flow + 0.75 * constant, 1)
-        ],
-    }  # fmt: skip
+    shares = [(0.25, -1.0)[index % 2] for index in range(len(shapes) - 1)]
+    found = {}
+    for name, parts in (("all in the last scale", [0.0] * len(shares)), (_SPREAD, shares)):
+        coarse = [output(s * constant, shape) for s, shape in zip(parts, shapes, strict=False)]
+        found[name] = [*coarse, output(flow - sum(parts) * constant, shapes[-1])]
+    return found if shares else {"in the one output": found[_SPREAD]}
+
+
+_SPREAD = "spread over three scales"
 
 
 def recomputation(book: Book) -> Recomputation:

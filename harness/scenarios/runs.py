@@ -306,17 +306,16 @@ def _weights(state: Mapping[str, str]) -> dict[str, str]:
 
 
 def checkpoint_pair(book: Book) -> CheckpointPair:
-    """Poison every float array, restore the checkpoint, and compare."""
+    """Poison every float array, restore the checkpoint, and compare with what was saved."""
     trained, system = book.trained, book.trained.system
-    saved = system.state()
     poison = {
         name: np.full_like(array, 0.123)
-        for name, array in saved.items()
+        for name, array in system.state().items()
         if np.asarray(array).dtype.kind == "f"
     }
     disturbed = state_digests(system.state(poison))
     system.restore(trained.end)
-    return CheckpointPair(state_digests(saved), disturbed, state_digests(system.state()))
+    return CheckpointPair(trained.end_state, disturbed, state_digests(system.state()))
 
 
 def finite(book: Book) -> FiniteEvidence:

@@ -299,6 +299,8 @@ class _Host:
             if number not in self.systems:
                 self.systems[number] = self.make()
             stage = "call"
+            if what == "close" and getattr(self.systems[number], what, None) is None:
+                return {"result": self.systems.pop(number) and None}
             result = getattr(self.systems[number], what)(*request["args"], **request["options"])
             if what == "close":
                 del self.systems[number]
@@ -311,7 +313,7 @@ class _Host:
         for number in numbers:
             system = self.systems.pop(number, None)
             try:
-                getattr(system, "close", int)()
+                (getattr(system, "close", None) or int)()
             except Exception:
                 traceback.print_exc()  # into the log: nobody waits for an answer
 

@@ -17,43 +17,46 @@ def digest(*parts):
 
 class NumpySystem:
     def describe(self):
-        can = "describe open batches train evaluate predict state save restore close"
-        heads = {"head": ["head/kernel"]}
-        return {"name": "numpy", "can": can.split(), "heads": heads, "supports": ["steps"]}
+        can = "describe open evaluate state train save restore batches predict score close".split()
+        return {"name": "numpy", "can": can, "heads": {"h": ["head/kernel"]}, "supports": ["steps"]}
 
     def open(self, config):
         data, train, evaluation = config["data"], config["train"], config["eval"]
-        folders = [os.path.join(data["base_path"], data[s + "_dir"]) for s in ("train", "val")]
-        full = train["epoch_mode"] == "full_pass"
         self.trainer = Trainer(
-            *folders,
+            *(os.path.join(data["base_path"], data[key]) for key in ("train_dir", "val_dir")),
             crop=(data["input_height"], data["input_width"]),
             batch=train["batch_size"],
             lr=train["lr"],
             seed=config["runtime"]["seed"],
-            steps=None if full else train["steps_per_epoch"],
+            steps=None if train["epoch_mode"] == "full_pass" else train["steps_per_epoch"],
             random_crop=train["train_crop_mode"] == "random",
         )
-        self.size = evaluation["batch_size"] or train["batch_size"]
-        self.count = int(evaluation["eval_batches_per_arch"])
+        size = evaluation["batch_size"] or train["batch_size"]
+        self.plan = self.trainer.eval_batches(size, int(evaluation["eval_batches_per_arch"]))
 
-    def batches(self, role, epoch=1):
-        if role == "recal":
-            return []
-        trainer = self.trainer
-        plan = trainer.plan(epoch) if role == "train" else self.eval_plan(self.count)
-        return [self.served(trainer.train if role == "train" else trainer.val, b) for b in plan]
-
-    def eval_plan(self, count):
-        return self.trainer.eval_batches(self.size, count)
-
-    def served(self, folder, draws):
-        frames, flow, valid = folder.batch(draws)
-        ids, windows = zip(*draws)
+    def evaluate(self, archs=None, batches_per_arch=None):
+        plan, scores = self.plan[:batches_per_arch], {}
+        batches = [self.trainer.val.batch(draws) for draws in plan]
+        zero = [e for _, flow, known in batches for e in self.trainer.epe(0 * flow, flow, known)]
+        for arch in archs or WIDTHS:
+            pairs = [(self.trainer.predict(b[0], arch), b[1], b[2]) for b in batches]
+            scores[arch] = [epe for pair in pairs for epe in self.trainer.epe(*pair)]
+            self.trainer.require_finite(scores[arch])
+        means = [float(np.mean(epe)) for epe in scores.values()]
         return {
-            "ids": ids, "windows": windows, "frames": frames, "flow": flow, "valid": valid,
-            "flow_clip": None, "digest": digest(ids, windows, frames, flow, valid),
+            "archs": list(scores), "per_arch_epe": means, "per_sample": scores,
+            "mean_epe": float(np.mean(means)), "zero_flow_epe": float(np.mean(zero)),
+            "eval_batch_hash": digest(plan, *(array for batch in batches for array in batch)),
         }  # fmt: skip
+
+    def state(self, changes=None):
+        groups, found = {"": self.trainer.weights, "momentum/": self.trainer.momentum}, {}
+        for prefix, group in groups.items():
+            for name in group:
+                group[name] = (changes or {}).get(prefix + name, group[name])
+                found[prefix + name] = group[name]
+        counters = [self.trainer.epoch, self.trainer.step, self.trainer.rng.bit_generator.state]
+        return dict(found, **{"progress/all": np.frombuffer(repr(counters).encode(), np.uint8)})
 
     def train(self, epochs, evaluate=True, observe=True, steps=None):
         trainer, made = self.trainer, []
@@ -69,43 +72,29 @@ class NumpySystem:
                 self.evaluate()
         return {"steps": made, "losses": [step["loss"] for step in made]}
 
-    def evaluate(self, archs=None, batches_per_arch=None):
-        plan, scores, zero = self.eval_plan(batches_per_arch or self.count), {}, []
-        batches = [self.trainer.val.batch(draws) for draws in plan]
-        for arch in archs or WIDTHS:
-            found = [self.epe(self.trainer.predict(f, arch), flow, k) for f, flow, k in batches]
-            scores[arch] = [epe for batch in found for epe in batch]
-            self.trainer.require_finite(scores[arch])
-        for _, flow, known in batches:
-            zero += self.epe(np.zeros_like(flow), flow, known)
-        means = [sum(epe) / len(epe) for epe in scores.values()]
-        return {
-            "archs": list(scores), "per_arch_epe": means, "per_sample": scores,
-            "mean_epe": sum(means) / len(means), "zero_flow_epe": sum(zero) / len(zero),
-            "eval_batch_hash": digest(plan, *(a for batch in batches for a in batch)),
-        }  # fmt: skip
-
-    def epe(self, flow, label, known):
-        return self.trainer.epe(flow, label, known)
-
-    def predict(self, arch, batch):
-        return [self.trainer.predict(batch.frames, arch).astype(np.float32)]
-
-    def state(self, changes=None):
-        trainer = self.trainer
-        groups = {"": trainer.weights, "momentum/": trainer.momentum}
-        for prefix, group in groups.items():
-            for name in group:
-                group[name] = (changes or {}).get(prefix + name, group[name])
-        found = {prefix + name: group[name] for prefix, group in groups.items() for name in group}
-        counters = [trainer.epoch, trainer.step, trainer.rng.bit_generator.state]
-        return dict(found, **{"progress/all": np.frombuffer(repr(counters).encode(), np.uint8)})
-
     def save(self, path):
         self.trainer.save(path)
 
     def restore(self, path):
         self.trainer.restore(path)
+
+    def batches(self, role, epoch=1):
+        plans = {"train": self.trainer.plan(epoch), "eval": self.plan, "recal": []}
+        folder = self.trainer.val if role == "eval" else self.trainer.train
+        return [self.served(folder, draws) for draws in plans[role]]
+
+    def served(self, folder, draws):
+        (ids, windows), (frames, flow, valid) = zip(*draws), folder.batch(draws)
+        return {
+            "ids": ids, "windows": windows, "frames": frames, "flow": flow, "valid": valid,
+            "flow_clip": None, "digest": digest(ids, windows, frames, flow, valid),
+        }  # fmt: skip
+
+    def predict(self, arch, batch):
+        return [self.trainer.predict(batch.frames, arch).astype(np.float32)]
+
+    def score(self, outputs, label, valid):
+        return np.array(self.trainer.epe(outputs[-1][..., :2], label, valid))
 
     def close(self):
         self.trainer = None
