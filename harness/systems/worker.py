@@ -257,13 +257,12 @@ def _load(target: str, path: list[str]) -> Any:
         spec.loader.exec_module(module)
     else:
         module = importlib.import_module(place)
-    try:
-        return getattr(module, name)
-    except AttributeError:
-        found = [n for n, v in vars(module).items() if isinstance(v, type) and n[0] != "_"]
-        raise AttributeError(
-            "no class %r in %s, found %s" % (name, place, ", ".join(found) or "none")
-        )
+    if not hasattr(module, name):
+        own = [v for v in vars(module).values() if isinstance(v, type)]
+        found = [v.__name__ for v in own if v.__module__ == module.__name__]
+        text = "no class %r in %s, found %s" % (name, place, ", ".join(found) or "none")
+        raise AttributeError(text)
+    return getattr(module, name)
 
 
 def _problem(error: BaseException, stage: str) -> dict[str, Any]:
