@@ -1,10 +1,14 @@
 import dataclasses
+import json
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness.fc2.synthetic import write_dataset
+from harness.relations import RELATIONS
 from harness.scenarios.setting import matrix_config
 from harness.systems.remote import Workers
 from harness.systems.spec import SystemSpec, system_factory
@@ -90,3 +94,24 @@ def test_a_worker_says_what_it_runs_on(answers):
     assert answers[2]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert answers[2]["packages"]["numpy"] == np.__version__
     assert "tensorflow" in answers[2]["packages"]
+
+
+def judgements(file, *options):
+    """Run the whole gate in a process of its own; return verdict and text by promise."""
+    command = [
+        sys.executable, "-m", "pytest", "invariants", "-q", "--gate-file", str(file), *options,
+    ]  # fmt: skip
+    root = Path(__file__).parents[1]
+    found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+    return json.loads(file.read_text())["relations"]
+
+
+@pytest.mark.slow
+def test_the_whole_gate_judges_the_same_in_a_process_of_its_own(tmp_path):
+    here = judgements(tmp_path / "here.json")
+    there = judgements(tmp_path / "there.json", "--system-python", sys.executable)
+    parts = here.keys() - there.keys()  # properties of functions, which are not in this process
+    assert not parts & RELATIONS.keys()
+    assert there == {name: here[name] for name in there}
+    assert set(there) == {n for n, relation in RELATIONS.items() if relation.tier == "quick"}

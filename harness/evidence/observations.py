@@ -44,7 +44,8 @@ class Description:
         For each block and each of its options, the kernels that the option runs.
     supports : frozenset of str
         Optional features: ``frozen`` (evaluation from a frozen artifact), ``steps``
-        (``train(steps=N)``, so that a run can be cut within an epoch), ``partial-batches``
+        (``train(steps=N)``, so that a run can be cut within an epoch), ``skeletons`` (every
+        ``model.skeleton``), ``knobs`` (every key of the configuration), ``partial-batches``
         (a split that does not fill the last batch is used once, that batch partial).
     settings : mapping of str to any
         Configuration keys (``section.key``) that the system cannot vary, with the value that
@@ -126,15 +127,15 @@ class Training:
         Everything that would go to a ledger, in order; empty where a system keeps none.
     """
 
-    planned_sizes: tuple[int, ...]
-    batch_size: int
-    micro_batch: int
-    position: str
-    threshold: float
-    steps: tuple[StepRecord, ...]
-    epochs: tuple[EpochRecord, ...]
-    checks: tuple[Check, ...]
-    losses: tuple[float, ...]
+    planned_sizes: tuple[int, ...] = ()
+    batch_size: int = 0
+    micro_batch: int = 0
+    position: str = ""
+    threshold: float = 0.0
+    steps: tuple[StepRecord, ...] = ()
+    epochs: tuple[EpochRecord, ...] = ()
+    checks: tuple[Check, ...] = ()
+    losses: tuple[float, ...] = ()
     records: tuple[Record, ...] = ()
 
 
@@ -164,8 +165,8 @@ class Evaluation:
     mean_epe: float
     zero_flow_epe: float
     eval_batch_hash: str
-    bn_recal_batch_hash: str
-    stats_digest: str
+    bn_recal_batch_hash: str = ""
+    stats_digest: str = ""
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,10 @@ def metric_gives_known_answers(evidence: Oracle) -> Outcome:
                 violations.append(Violation(where, _px(want), f"{_px(got)}{why}"))
                 break
     answers = sorted({value for _, expected, _ in evidence.cases for value in expected})
+    spread = any("spread" in case for case, *_ in evidence.cases)
     figures = (
         f"{len(evidence.cases)} known answers ({', '.join(f'{a:g}' for a in answers)} px), "
-        "residuals in one scale and spread over three"
+        f"{'residuals in one scale and spread over three' if spread else 'in the one output'}"
         + (f"; {floor:g} px for an exact one" if floor else "")
     )
     seen = sum(len(expected) for _, expected, _ in evidence.cases)

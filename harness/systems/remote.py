@@ -76,17 +76,24 @@ class Workers:
         self._running.clear()
 
 
+_ADVICE = {
+    "ImportError": (
+        "install there what is missing, or name another interpreter with --system-python"
+    ),
+    "AttributeError": "name a class that is there",
+}
+
+
 def _load(worker: Worker, spec: SystemSpec, target: str, path: Sequence[str]) -> None:
     root = str(Path(spec.root).absolute()) if spec.root else ""
     request = {"call": "load", "target": target, "path": list(path), "root": root}
     reply = worker.ask(f"loading {spec.system}", request)
     if "error" in reply:
-        error = reply["error"]
-        about = worker.about
+        error, about = reply["error"], worker.about
+        advice = next((_ADVICE[base] for base in error["bases"] if base in _ADVICE), "mend it")
         msg = (
-            f"system {spec.system!r} cannot be loaded by {about.get('executable')} (Python "
-            f"{about.get('python')}): {error['name']}: {error['text']}; install there what is "
-            "missing, or name another interpreter with --system-python"
+            f"system {spec.system!r} cannot be loaded by {about['executable']} (Python "
+            f"{about['python']}): {error['name']}: {error['text']}; {advice}"
         )
         worker.fail(msg, error["trace"])
     worker.loaded = True

@@ -122,6 +122,12 @@ def system_factory(spec: SystemSpec, kit: Any = None) -> Callable[[], System]:
         If the system's name has none of the known forms, a fault cannot be imported, or a
         fault of the builtin system's parts is asked for in another process.
     """
+    if spec.fault and spec.foreign and spec.system == "builtin":
+        msg = (
+            f"fault {spec.fault}: a fault of the builtin system's parts is planted in this "
+            "process alone; leave out --system-python"
+        )
+        raise ValueError(msg)
     fault = load_object(spec.fault, "fault")(**spec.arguments) if spec.fault else None
     if spec.foreign:
         make = _foreign(spec, kit)
@@ -138,12 +144,6 @@ def system_factory(spec: SystemSpec, kit: Any = None) -> Callable[[], System]:
 def _foreign(spec: SystemSpec, kit: Any) -> Callable[[], System]:
     from harness.systems.remote import RemoteSystem, Workers
 
-    if spec.fault and spec.system == "builtin":
-        msg = (
-            f"fault {spec.fault}: a fault of the builtin system's parts is planted in this "
-            "process alone; leave out --system-python"
-        )
-        raise ValueError(msg)
     target_of(spec)
     workers = kit if isinstance(kit, Workers) else Workers()
     return lambda: RemoteSystem(workers, spec)

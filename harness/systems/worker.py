@@ -261,13 +261,12 @@ def _load(target: str, path: list[str]) -> Any:
         spec.loader.exec_module(module)
     else:
         module = importlib.import_module(place)
-    try:
-        return getattr(module, name)
-    except AttributeError:
-        found = [n for n, v in vars(module).items() if isinstance(v, type) and n[0] != "_"]
-        raise AttributeError(
-            "no class %r in %s, found %s" % (name, place, ", ".join(found) or "none")
-        )
+    if not hasattr(module, name):
+        own = [v for v in vars(module).values() if isinstance(v, type)]
+        found = [v.__name__ for v in own if v.__module__ == module.__name__]
+        text = "no class %r in %s, found %s" % (name, place, ", ".join(found) or "none")
+        raise AttributeError(text)
+    return getattr(module, name)
 
 
 def _problem(error: BaseException, stage: str) -> dict[str, Any]:
@@ -303,6 +302,8 @@ class _Host:
             if number not in self.systems:
                 self.systems[number] = self.make()
             stage = "call"
+            if what == "close" and getattr(self.systems[number], what, None) is None:
+                return {"result": self.systems.pop(number) and None}
             result = getattr(self.systems[number], what)(*request["args"], **request["options"])
             if what == "close":
                 del self.systems[number]
@@ -315,7 +316,7 @@ class _Host:
         for number in numbers:
             system = self.systems.pop(number, None)
             try:
-                getattr(system, "close", int)()
+                (getattr(system, "close", None) or int)()
             except Exception:
                 traceback.print_exc()  # into the log: nobody waits for an answer
 
