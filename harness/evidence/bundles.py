@@ -158,7 +158,9 @@ class Oracle:
 class Recomputation:
     """Residual outputs, labels and the EPE that the system reported for them.
 
-    ``epsilon`` is what the metric adds under its root, px^2. ``rows`` hold arch, sample ids, three outputs (B, h, w, >= 2), label, valid and the
+    ``own`` is, for each row, what the metric gives those outputs when it is fed with them, px;
+    ``epsilon`` is what it adds under its root, px^2.
+    ``rows`` hold arch, sample ids, three outputs (B, h, w, >= 2), label, valid and the
     reported per-sample EPE, px; ``reported`` maps an arch to its reported EPE.
     """
 
@@ -171,6 +173,7 @@ class Recomputation:
     reported: Mapping[str, float]
     zero_flow: float
     epsilon: float = 0.0
+    own: Sequence[Sequence[float]] = ()
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ def clip_checks_are_planned(evidence: Training) -> Outcome:
 
 def _not_logged(training: Training, *columns: str) -> str:
     """Return which of some columns the system's log does not have, for a line of figures."""
-    absent = [c for c in columns if any(row.reasons.get(c) == NOT_LOGGED for row in training.epochs)]
+    rows = training.epochs
+    absent = [c for c in columns if any(row.reasons.get(c) == NOT_LOGGED for row in rows)]
     return f"; {NOT_LOGGED}: {', '.join(absent)}" if absent else ""
 
 

@@ -256,9 +256,7 @@ def arch_response(book: Book) -> ArchResponse:
     if not options:
         msg = "the system does not say which kernels an option runs"
         raise NotApplicableError(msg)
-    system = book.open_cheaply(
-        {"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2}
-    )
+    system = book.open_cheaply({"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2})
     system.restore(book.trained.end)
     blocks = range(len(options))
     archs = ["".join(str((block + shift) % 3) for block in blocks) for shift in range(3)]

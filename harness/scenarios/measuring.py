@@ -289,7 +289,8 @@ def recomputation(book: Book) -> Recomputation:
 
 def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
     """Collect the outputs of three archs beside what an evaluation reported for them."""
-    rows, batches = [], system.batches("eval")
+    rows, own, batches = [], [], system.batches("eval")
+    about = system.describe()
     for arch in base.archs[:3]:
         position = 0
         for batch in batches:
@@ -297,8 +298,10 @@ def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
             position += len(batch.ids)
             outputs = system.predict(arch, batch)
             rows.append((arch, batch.ids, outputs, batch.flow, batch.valid, reported))
+            if "score" in about.can:
+                own.append(list(map(float, system.score(outputs, batch.flow, batch.valid))))
     scores = dict(zip(base.archs, base.per_arch_epe, strict=True))
-    return Recomputation(rows, scores, base.zero_flow_epe, system.describe().epe_epsilon)
+    return Recomputation(rows, scores, base.zero_flow_epe, about.epe_epsilon, own)
 
 
 def response(book: Book) -> Response:

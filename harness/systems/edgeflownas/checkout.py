@@ -5,13 +5,15 @@ Its package is called ``code`` in early versions, like a module of the standard 
 the trainer's module observes the real loop without a changed file.
 """
 
+from __future__ import annotations
+
 import importlib
 import inspect
 import os
 import sys
 import threading
 import types
-from typing import Any, Dict, List
+from typing import Any
 
 from .errors import CheckoutError
 from .sessions import Sessions
@@ -50,7 +52,7 @@ class Checkout:
         self.trainer = self._import("engine.supernet_trainer")
         self.checkpoints = self._import("engine.checkpoint_manager")
         self.transforms = self._import("data.transforms_180x240")
-        self.reads: List[str] = []
+        self.reads: list[str] = []
         self.imread: Any = None
         self._runs = threading.local()
         self._wrap()
@@ -61,7 +63,7 @@ class Checkout:
         return hasattr(self.trainer, "run_bn_recalibration_session")
 
     @property
-    def evaluation_parameters(self) -> List[str]:
+    def evaluation_parameters(self) -> list[str]:
         """Names of the parameters of ``_run_eval_epoch``."""
         return list(inspect.signature(self.run_eval_epoch).parameters)
 
@@ -82,15 +84,15 @@ class Checkout:
             found = importlib.import_module(name)
         except ImportError as error:
             raise CheckoutError(
-                "cannot import {} of the checkout {}: {}. Install what it needs into this "
-                "Python ({}): tensorflow, opencv-python, tqdm, and tf-keras from TensorFlow 2.16 "
-                "on".format(name, self.folder, error, sys.executable)
+                f"cannot import {name} of the checkout {self.folder}: {error}. Install what it "
+                f"needs into this Python ({sys.executable}): tensorflow, opencv-python, tqdm, and "
+                "tf-keras from TensorFlow 2.16 on"
             ) from error
         where = os.path.realpath(str(getattr(found, "__file__", "")))
         if not where.startswith(os.path.realpath(self.folder) + os.sep):
             raise CheckoutError(
-                "{} was imported from {}, expected from the checkout {}: another package of that "
-                "name was there first".format(name, where, self.folder)
+                f"{name} was imported from {where}, expected from the checkout {self.folder}: "
+                "another package of that name was there first"
             )
         return found
 
@@ -108,8 +110,8 @@ class Checkout:
         ):  # fmt: skip
             if not hasattr(trainer, name):
                 raise CheckoutError(
-                    "{}.engine.supernet_trainer has no {}, expected the trainer that "
-                    "EdgeFlowNAS had from commit 8f83824 on".format(self.package, name)
+                    f"{self.package}.engine.supernet_trainer has no {name}, expected the trainer "
+                    "that EdgeFlowNAS had from commit 8f83824 on"
                 )
             setattr(trainer, name, self._dispatch(getattr(trainer, name), method))
         trainer.random = _Generators(trainer.random, self)
@@ -131,7 +133,7 @@ class Checkout:
         if dataset.cv2 is None:
             raise CheckoutError(
                 "the checkout's provider cannot import cv2: install opencv-python into this "
-                "Python ({})".format(sys.executable)
+                f"Python ({sys.executable})"
             )
         self.imread = dataset.cv2.imread
         watched = types.SimpleNamespace(**vars(dataset.cv2))
@@ -166,15 +168,14 @@ def _tensorflow() -> Any:
         tf = importlib.import_module("tensorflow")
     except ImportError as error:
         raise CheckoutError(
-            "EdgeFlowNAS needs TensorFlow, which this Python ({}) does not have: {}".format(
-                sys.executable, error
-            )
+            "EdgeFlowNAS needs TensorFlow, which this Python "
+            f"({sys.executable}) does not have: {error}"
         ) from error
     tf.compat.v1.disable_eager_execution()
     return tf
 
 
-_LOADED: Dict[str, Checkout] = {}
+_LOADED: dict[str, Checkout] = {}
 
 
 def load_checkout(root: str) -> Checkout:
@@ -200,7 +201,7 @@ def load_checkout(root: str) -> Checkout:
                     _LOADED[folder] = Checkout(folder, package)
                 return _LOADED[folder]
     raise CheckoutError(
-        "--system-root {}: expected a checkout of EdgeFlowNAS, that is a folder with "
+        f"--system-root {root}: expected a checkout of EdgeFlowNAS, that is a folder with "
         "code/engine/supernet_trainer.py or efnas/engine/supernet_trainer.py, or with a folder "
-        "EdgeFlowNAS that has one; found neither".format(root)
+        "EdgeFlowNAS that has one; found neither"
     )

@@ -4,7 +4,7 @@ __all__ = ["AbandonedRunError", "CheckoutError", "NotApplicableError"]
 
 
 class NotApplicableError(Exception):
-    """This version of EdgeFlowNAS has no such thing; the text says what and where to look."""
+    """The version at hand has no such thing; the text says what."""
 
 
 class CheckoutError(RuntimeError):

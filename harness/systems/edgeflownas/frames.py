@@ -4,9 +4,12 @@ EdgeFlowNAS's provider returns pixels alone. A crop is looked up in the files th
 for it, so that ids and windows are those of the pixels, whatever the provider believes.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +17,6 @@ __all__ = ["FrameFinder", "digest_batch", "digest_texts", "sample_id"]
 
 _SUFFIX = "-img_0.png"
 _KEPT = 64
-
-Window = Tuple[int, int, int, int]
 
 
 def sample_id(path: str, split: str) -> str:
@@ -34,7 +35,7 @@ def digest_texts(texts: Iterable[str]) -> str:
 
 
 def digest_batch(
-    ids: Sequence[str], windows: Sequence[Window], frames: Any, flow: Any
+    ids: Sequence[str], windows: Sequence[tuple[int, int, int, int]], frames: Any, flow: Any
 ) -> str:
     """Return the digest of a batch: ids, windows, pixels and flow."""
     found = hashlib.blake2b(digest_size=16)
@@ -56,9 +57,9 @@ class FrameFinder:
 
     def __init__(self, imread: Any) -> None:
         self._imread = imread
-        self._decoded: Dict[Tuple[str, int, int], Any] = {}
+        self._decoded: dict[tuple[str, int, int], Any] = {}
 
-    def find(self, crop: Any, paths: Iterable[str]) -> Optional[Tuple[str, Window]]:
+    def find(self, crop: Any, paths: Iterable[str]) -> tuple[str, tuple[int, int, int, int]] | None:
         """Return the path of img_0 and the (top, left, height, width) of a crop, px.
 
         Parameters
@@ -100,7 +101,7 @@ class FrameFinder:
         return np.concatenate([image[:height, :width] for image in members], axis=2)
 
 
-def _place(pair: Any, crop: Any) -> Optional[Tuple[int, int]]:
+def _place(pair: Any, crop: Any) -> tuple[int, int] | None:
     """Return (top, left) of a crop in a frame pair, None if it is not there."""
     height, width = crop.shape[:2]
     rows, columns = pair.shape[0] - height + 1, pair.shape[1] - width + 1
@@ -115,7 +116,7 @@ def _place(pair: Any, crop: Any) -> Optional[Tuple[int, int]]:
     return None
 
 
-def read_order(reads: List[str], samples: Sequence[str]) -> List[str]:
+def read_order(reads: list[str], samples: Sequence[str]) -> list[str]:
     """Return the first frames that were read, in order, then every other sample of the split."""
     first = [path for path in reads if path.endswith(_SUFFIX)]
     known = set(first)

@@ -1,7 +1,10 @@
 """What a graph of EdgeFlowNAS holds, read off the graph itself."""
 
+from __future__ import annotations
+
 import re
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from collections.abc import Iterable
+from typing import Any
 
 from .errors import CheckoutError
 
@@ -30,7 +33,7 @@ class GraphFacts:
         Normalised unit to its input tensor.
     """
 
-    def __init__(self, tf: Any, graph: Any, handles: Dict[str, Any]) -> None:
+    def __init__(self, tf: Any, graph: Any, handles: dict[str, Any]) -> None:
         self.graph, self.handles = graph, handles
         self.variables = {
             v.op.name: v
@@ -42,7 +45,7 @@ class GraphFacts:
         self.position = clip_position(handles)
 
 
-def read_graph(tf: Any, graph: Any, handles: Dict[str, Any]) -> GraphFacts:
+def read_graph(tf: Any, graph: Any, handles: dict[str, Any]) -> GraphFacts:
     """Look a graph over; adds the norm of the clipped gradients to it.
 
     Raises
@@ -63,8 +66,9 @@ def read_graph(tf: Any, graph: Any, handles: Dict[str, Any]) -> GraphFacts:
     return GraphFacts(tf, graph, handles)
 
 
-def _ancestors(tensor: Any) -> List[Any]:
-    seen, queue = {}, [tensor.op]  # type: Dict[str, Any], List[Any]
+def _ancestors(tensor: Any) -> list[Any]:
+    seen: dict[str, Any] = {}
+    queue = [tensor.op]
     while queue:
         op = queue.pop()
         if op.name not in seen:
@@ -73,7 +77,7 @@ def _ancestors(tensor: Any) -> List[Any]:
     return list(seen.values())
 
 
-def clip_position(handles: Dict[str, Any]) -> str:
+def clip_position(handles: dict[str, Any]) -> str:
     """Return where gradients are clipped: the norm of an update needs no batch to be fed."""
     names = {op.name for op in _ancestors(handles["global_grad_norm"])}
     return "micro_step" if handles["input_ph"].op.name in names else "update"
@@ -96,14 +100,14 @@ def clipped_norm(tf: Any, graph: Any) -> Any:
     return tf.linalg.global_norm(clipped)
 
 
-def norm_inputs(graph: Any, variables: Dict[str, Any]) -> Dict[str, Any]:
+def norm_inputs(graph: Any, variables: dict[str, Any]) -> dict[str, Any]:
     """Return the input tensor of each batch normalisation, by its scope.
 
     Every layer normalises by a fused kernel or by a conditional around one; the input is the
     one of four dimensions that comes from outside of the layer's scope.
     """
     units = [name[: -len("/moving_mean")] for name in variables if name.endswith("/moving_mean")]
-    found = {}  # type: Dict[str, Any]
+    found: dict[str, Any] = {}
     for op in graph.get_operations():
         if op.type not in ("If", "StatelessIf", "FusedBatchNormV3", "FusedBatchNorm", "Switch"):
             continue
@@ -123,7 +127,7 @@ def epe_epsilon(tf: Any, epe: Any) -> float:
     """Return what the metric adds under its square root, px^2; 0 if nothing."""
     queue = [epe.op]
     for _ in range(12):
-        following = []  # type: List[Any]
+        following: list[Any] = []
         for op in queue:
             if op.type == "Sqrt":
                 source = op.inputs[0].op
@@ -137,7 +141,7 @@ def epe_epsilon(tf: Any, epe: Any) -> float:
     return 0.0
 
 
-def skeleton(graph: Any, variables: Dict[str, Any]) -> str:
+def skeleton(graph: Any, variables: dict[str, Any]) -> str:
     """Return which of the three skeletons a graph is: ``full``, ``bilinear`` or ``decoupled``."""
     if any("/branch1_block1/" in name for name in variables):
         return "decoupled"
@@ -145,7 +149,7 @@ def skeleton(graph: Any, variables: Dict[str, Any]) -> str:
     return "full" if list(first.get_attr("strides"))[1] == 1 else "bilinear"
 
 
-def output_heads(variables: Dict[str, Any]) -> Dict[str, Tuple[str, ...]]:
+def output_heads(variables: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return the kernels of each output head."""
     return {
         head: tuple(name for name in variables if _is_kernel(name, head))
@@ -157,7 +161,7 @@ def _is_kernel(name: str, block: str) -> bool:
     return name.endswith("/kernel") and block in name.split("/")
 
 
-def slots(variables: Dict[str, Any]) -> Dict[str, Tuple[str, str]]:
+def slots(variables: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Return the names of each weight's two Adam moments."""
     return {
         name: (name + "/Adam", name + "/Adam_1")
@@ -166,9 +170,7 @@ def slots(variables: Dict[str, Any]) -> Dict[str, Tuple[str, str]]:
     }
 
 
-def options_by_name(
-    variables: Dict[str, Any], plan: str
-) -> Optional[List[List[Tuple[str, ...]]]]:
+def options_by_name(variables: dict[str, Any], plan: str) -> list[list[tuple[str, ...]]] | None:
     """Return, for each block and option, the kernels that it runs; None if names say nothing.
 
     Depth options nest in the first two skeletons. Kernel options 0, 1, 2 are 7x7, 5x5, 3x3 in
@@ -180,20 +182,18 @@ def options_by_name(
     return found if all(kernels for block in found for kernels in block) else None
 
 
-def _depth(
-    variables: Iterable[str], block: str, option: int, plan: str
-) -> Tuple[str, ...]:
+def _depth(variables: Iterable[str], block: str, option: int, plan: str) -> tuple[str, ...]:
     def runs(scope: str) -> bool:
         if plan == "decoupled":
-            return scope.startswith("branch{}_".format(option + 1))
-        return scope in ["deep{}".format(depth + 1) for depth in range(option + 1)]
+            return scope.startswith(f"branch{option + 1}_")
+        return scope in [f"deep{depth + 1}" for depth in range(option + 1)]
 
     return tuple(
         name for name in variables if _is_kernel(name, block) and any(map(runs, name.split("/")))
     )
 
 
-def _sized(variables: Iterable[str], block: str, size: str) -> Tuple[str, ...]:
+def _sized(variables: Iterable[str], block: str, size: str) -> tuple[str, ...]:
     return tuple(
         name
         for name in variables

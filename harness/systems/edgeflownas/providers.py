@@ -1,7 +1,10 @@
 """EdgeFlowNAS's batch provider, watched: what it serves, as ids, windows and digests."""
 
+from __future__ import annotations
+
 import copy
-from typing import Any, Callable, Dict, List, Optional
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -31,10 +34,10 @@ class WatchedProvider:
         Paths that the provider reads are appended to it.
     """
 
-    def __init__(self, provider: Any, split: str, finder: FrameFinder, reads: List[str]) -> None:
+    def __init__(self, provider: Any, split: str, finder: FrameFinder, reads: list[str]) -> None:
         self.provider, self._split = provider, split
         self._finder, self._reads = finder, reads
-        self.listener: Optional[Callable[[Dict[str, Any]], None]] = None
+        self.listener: Callable[[dict[str, Any]], None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["provider"], name)
@@ -50,7 +53,7 @@ class WatchedProvider:
             self.listener(self.describe(served))
         return served
 
-    def describe(self, served: Any) -> Dict[str, Any]:
+    def describe(self, served: Any) -> dict[str, Any]:
         """Return a served batch as the protocol's ``ServedBatch``.
 
         Raises
@@ -62,8 +65,8 @@ class WatchedProvider:
         frames = np.asarray(pair)
         if frames.shape[-1] != 6 or not np.array_equal(frames, np.round(frames)):
             raise CheckoutError(
-                "the provider served frames of shape {}, expected (B, H, W, 6) of whole numbers "
-                "from 0 to 255".format(frames.shape)
+                f"the provider served frames of shape {frames.shape}, expected (B, H, W, 6) of "
+                "whole numbers from 0 to 255"
             )
         frames = frames.astype(np.uint8)
         paths = read_order(self._reads, self.provider.samples)
@@ -72,8 +75,8 @@ class WatchedProvider:
             found = self._finder.find(crop, paths)
             if found is None:
                 raise CheckoutError(
-                    "sample {} of a served batch is in none of the {} samples below {}: the "
-                    "provider alters pixels".format(position, len(paths), self._split)
+                    f"sample {position} of a served batch is in none of the {len(paths)} samples "
+                    f"below {self._split}: the provider alters pixels"
                 )
             if found[0] in paths[: len(self._reads)]:
                 paths.remove(found[0])  # equal files are told apart by the order of reading
@@ -89,15 +92,13 @@ class WatchedProvider:
             "digest": digest_batch(ids, windows, frames, label),
         }
 
-    def copy(self) -> "WatchedProvider":
+    def copy(self) -> WatchedProvider:
         """Return a provider that serves what this one would, and leaves this one alone."""
-        return WatchedProvider(
-            copy.deepcopy(self.provider), self._split, self._finder, self._reads
-        )
+        return WatchedProvider(copy.deepcopy(self.provider), self._split, self._finder, self._reads)
 
-    def counters(self) -> Dict[str, str]:
+    def counters(self) -> dict[str, str]:
         """Return what determines the next draws, as text by name."""
-        found = {}  # type: Dict[str, str]
+        found: dict[str, str] = {}
         for name in ("_cursor", "_order"):
             if hasattr(self.provider, name):
                 found[name.lstrip("_")] = repr(getattr(self.provider, name))

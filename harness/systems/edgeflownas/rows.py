@@ -1,6 +1,8 @@
 """EdgeFlowNAS's log rows, under the names of the epoch log."""
 
-from typing import Any, Dict, Optional
+from __future__ import annotations
+
+from typing import Any
 
 __all__ = ["NOT_LOGGED", "epoch_row"]
 
@@ -30,7 +32,7 @@ _COUNTS = ("fairness_gap", "bn_recal_batches", "eval_batches_per_arch", "clip_co
 _EVALUATED = ("mean_epe_12", "std_epe_12", "bn_recal_batches", "eval_batches_per_arch")
 
 
-def epoch_row(row: Dict[str, Any]) -> Dict[str, Any]:
+def epoch_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return the epoch log's row; a column that EdgeFlowNAS does not keep is None, by name.
 
     Hashes of batches are not logged either: they are those of the batches that were seen.
@@ -41,8 +43,8 @@ def epoch_row(row: Dict[str, Any]) -> Dict[str, Any]:
         What the trainer kept with its checkpoint, ``epoch``, ``global_step``, ``best`` and
         ``seen`` (the watched evaluation, or None).
     """
-    reasons = {name: NOT_LOGGED for name in _NEVER}
-    found: Dict[str, Any] = dict.fromkeys(_NEVER)
+    reasons = dict.fromkeys(_NEVER, NOT_LOGGED)
+    found: dict[str, Any] = dict.fromkeys(_NEVER)
     for name, theirs in _COLUMNS.items():
         found[name] = _number(name, row.get(theirs))
         if found[name] is None:
@@ -64,7 +66,7 @@ def epoch_row(row: Dict[str, Any]) -> Dict[str, Any]:
     )  # fmt: skip
 
 
-def _number(name: str, value: Any) -> Optional[float]:
+def _number(name: str, value: Any) -> float | None:
     if value is None:
         return None
     return int(value) if name in _COUNTS else float(value)

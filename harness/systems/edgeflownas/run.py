@@ -4,12 +4,16 @@ The loop is EdgeFlowNAS's own. It runs in a thread of its own, which waits whene
 asked for are done; between them the session, the providers and the generators can be looked at.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import sys
 import tempfile
 import threading
-from typing import Any, Callable, Dict, List, Optional
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from .checkout import Checkout
 from .errors import AbandonedRunError, CheckoutError
@@ -28,9 +32,9 @@ class Graphs:
     """Built graphs, by what went into them: building one takes ten seconds and more."""
 
     def __init__(self) -> None:
-        self._kept: Dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}
 
-    def place(self, checkout: Checkout, config: Dict[str, Any]) -> Dict[str, Any]:
+    def place(self, checkout: Checkout, config: dict[str, Any]) -> dict[str, Any]:
         """Return the slot of a configuration: its graph, and its facts once it is built."""
         train = {k: v for k, v in config["train"].items() if k not in _GRAPH_KEYS_LEFT_OUT}
         data = {k: v for k, v in config["data"].items() if not k.endswith(("_dir", "_path"))}
@@ -63,7 +67,7 @@ class Run:
     """
 
     def __init__(
-        self, checkout: Checkout, graphs: Graphs, config: Dict[str, Any], resume: str = ""
+        self, checkout: Checkout, graphs: Graphs, config: dict[str, Any], resume: str = ""
     ) -> None:
         self.checkout, self.config = checkout, _trainer_config(config)
         self.width, self.threads = int(config["model"]["width"]), int(config["runtime"]["threads"])
@@ -72,15 +76,15 @@ class Run:
         self._aim_at(resume)
         self.session: Any = None
         self.sampler: Any = None
-        self.providers: List[Any] = []
-        self.saved: Dict[str, Any] = {}
+        self.providers: list[Any] = []
+        self.saved: dict[str, Any] = {}
         self.finished, self.start_step = 0, 0
         self.evaluate, self.evaluated = True, False
         self.evaluation: Any = None
-        self.evaluation_seen: Optional[Callable[..., Any]] = None
+        self.evaluation_seen: Callable[..., Any] | None = None
         self.steps = StepWatcher(self)
         self._target, self._ended, self._abandoned = 0, False, False
-        self._error: Optional[BaseException] = None
+        self._error: BaseException | None = None
         self._go, self._held = threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._main, name="train_supernet", daemon=True)
 
@@ -154,7 +158,7 @@ class Run:
 
     # What the trainer calls, in its thread.
 
-    def on_epoch(self, _: Any, iterable: Any, *args: Any, **kwargs: Any) -> Any:
+    def on_epoch(self, _: Any, iterable: Any, *_args: Any, **_kwargs: Any) -> Any:
         """Hold before an epoch that was not asked for; then count its steps."""
         self.steps.end_epoch(self.saved)
         if self.steps.began:
@@ -189,7 +193,7 @@ class Run:
     def on_save(self, _: Any, *args: Any, **kwargs: Any) -> None:
         """Keep what the trainer wants to save; it is written when a checkpoint is asked for."""
         if args:
-            raise CheckoutError("save_checkpoint was called with {} plain arguments".format(args))
+            raise CheckoutError(f"save_checkpoint was called with {args} plain arguments")
         if "last" in os.path.basename(str(kwargs["path_prefix"])):
             self.saved = dict(kwargs)
 
@@ -228,9 +232,10 @@ class Run:
                 handles = original(*args, **kwargs)
             except (AttributeError, ImportError) as error:
                 raise CheckoutError(
-                    "the graph cannot be built: {}. EdgeFlowNAS uses tf.compat.v1.layers, which "
-                    "needs tf-keras beside TensorFlow 2.16 and newer: install it into this Python "
-                    "({})".format(error, sys.executable)
+                    f"the graph cannot be built: {error}. EdgeFlowNAS uses tf.compat.v1.layers, "
+                    "which needs tf-keras beside TensorFlow 2.16 and newer: install it into this "
+                    "Python "
+                    f"({sys.executable})"
                 ) from error
             self.place["facts"] = read_graph(self.checkout.tf, self.place["graph"], handles)
         return self.facts.handles
@@ -247,11 +252,25 @@ class Run:
         self.session = session
         session.watcher = self.steps
 
+    @contextmanager
+    def unwatched(self) -> Iterator[Any]:
+        """Lend the session with nobody watching."""
+        watcher, self.session.watcher = self.session.watcher, None
+        try:
+            yield self.session
+        finally:
+            self.session.watcher = watcher
+
+    @property
+    def provider_modes(self) -> bool:
+        """Whether providers are built for training or for evaluation."""
+        return any(mode == "eval" for _, mode, _ in self.providers)
+
     def training_provider(self) -> WatchedProvider:
         """Return the provider that training draws from."""
         return self._provider("train", first=True)
 
-    def evaluation_providers(self) -> Dict[str, WatchedProvider]:
+    def evaluation_providers(self) -> dict[str, WatchedProvider]:
         """Return the providers that the trainer hands to its evaluation.
 
         From commit 3261988 on those of mode ``eval``; before, the training provider itself and
@@ -262,7 +281,7 @@ class Run:
     def _provider(self, split: str, *, first: bool) -> WatchedProvider:
         found = [provider for name, _, provider in self.providers if name == split]
         if not found:
-            raise CheckoutError("the trainer built no provider of split {!r}".format(split))
+            raise CheckoutError(f"the trainer built no provider of split {split!r}")
         return found[0 if first else -1]  # type: ignore[no-any-return]
 
 
@@ -282,7 +301,7 @@ class _Steps:
         """Show nothing."""
 
 
-def _trainer_config(config: Dict[str, Any]) -> Dict[str, Any]:
+def _trainer_config(config: dict[str, Any]) -> dict[str, Any]:
     """Return the sections that EdgeFlowNAS reads, without keys that have no value."""
     sections = ("runtime", "train", "data", "eval", "checkpoint")
     return {

@@ -1,6 +1,9 @@
 """Evaluation by EdgeFlowNAS's own function, watched: batches, per-sample scores, statistics."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,16 +36,16 @@ class Seen:
     """
 
     def __init__(self) -> None:
-        self.archs: List[str] = []
-        self.samples: Dict[str, List[float]] = {}
-        self.batch_epe: Dict[str, List[float]] = {}
-        self.val: Dict[str, List[str]] = {}
-        self.recal: Dict[str, List[str]] = {}
-        self.batches: Dict[str, List[Any]] = {"val": [], "train": []}
-        self.labels: List[Any] = []
+        self.archs: list[str] = []
+        self.samples: dict[str, list[float]] = {}
+        self.batch_epe: dict[str, list[float]] = {}
+        self.val: dict[str, list[str]] = {}
+        self.recal: dict[str, list[str]] = {}
+        self.batches: dict[str, list[Any]] = {"val": [], "train": []}
+        self.labels: list[Any] = []
         self.flag = False
-        self.inputs: Dict[str, List[Any]] = {}
-        self.stats: Dict[str, Any] = {}
+        self.inputs: dict[str, list[Any]] = {}
+        self.stats: dict[str, Any] = {}
 
 
 class Evaluator:
@@ -56,30 +59,25 @@ class Evaluator:
 
     def __init__(self, run: Any) -> None:
         self._run = run
-        self._handles = run.facts.handles if run.place["facts"] is not None else {}
 
-    def score(self, outputs: Sequence[Any], label: Any) -> List[float]:
+    def score(self, outputs: Sequence[Any], label: Any) -> list[float]:
         """Return the metric of each sample for given residual outputs, px."""
-        handles, session = self._run.facts.handles, self._run.session
-        watcher, session.watcher = session.watcher, None
-        try:
-            found = []
+        handles, found = self._run.facts.handles, []
+        with self._run.unwatched() as session:
             for i in range(len(label)):
                 feed = {p: o[i : i + 1] for p, o in zip(handles["preds"], outputs)}
                 feed[handles["label_ph"]] = label[i : i + 1]
                 found.append(float(session.run(handles["epe"], feed)))
-            return found
-        finally:
-            session.watcher = watcher
+        return found
 
     def watched(
-        self, original: Any, arguments: Dict[str, Any], *, inputs: bool = False,
+        self, original: Any, arguments: dict[str, Any], *, inputs: bool = False,
         statistics: bool = False,
     ) -> Any:  # fmt: skip
         """Call the trainer's evaluation; return what it returned and a :class:`Seen`."""
         seen, session = Seen(), self._run.session
         providers = {"train": arguments["train_provider"], "val": arguments["val_provider"]}
-        drawn: Dict[str, Any] = {}
+        drawn: dict[str, Any] = {}
         listeners = {name: provider.listener for name, provider in providers.items()}
         for name, provider in providers.items():
             provider.listener = _listener(drawn, name)
@@ -91,7 +89,7 @@ class Evaluator:
             for name, provider in providers.items():
                 provider.listener = listeners[name]
 
-    def _watcher(self, seen: Seen, drawn: Dict[str, Any], inputs: bool, statistics: bool) -> Any:
+    def _watcher(self, seen: Seen, drawn: dict[str, Any], inputs: bool, statistics: bool) -> Any:
         handles, facts = self._run.facts.handles, self._run.facts
 
         def watch(run: Any, fetches: Any, feed: Any) -> Any:
@@ -129,7 +127,7 @@ class Evaluator:
             seen.labels.append(label)
         return epe
 
-    def _moving(self, run: Any) -> Dict[str, Any]:
+    def _moving(self, run: Any) -> dict[str, Any]:
         wanted = {
             name: variable
             for name, variable in self._run.facts.variables.items()
@@ -137,7 +135,7 @@ class Evaluator:
         }
         return dict(run(wanted, None))
 
-    def record(self, returned: Dict[str, Any], seen: Seen, archs: Sequence[str]) -> Dict[str, Any]:
+    def record(self, returned: dict[str, Any], seen: Seen, archs: Sequence[str]) -> dict[str, Any]:
         """Return an evaluation as the protocol's ``Evaluation``."""
         reported = list(returned.get("per_arch_epe") or ())
         if len(reported) != len(archs):  # before 3261988 it returned the mean alone
@@ -156,14 +154,14 @@ class Evaluator:
         }
 
 
-def _listener(drawn: Dict[str, Any], name: str) -> Any:
-    def listen(batch: Dict[str, Any]) -> None:
+def _listener(drawn: dict[str, Any], name: str) -> Any:
+    def listen(batch: dict[str, Any]) -> None:
         drawn[name] = batch
 
     return listen
 
 
-def _joined(digests: Dict[str, List[str]]) -> str:
+def _joined(digests: dict[str, list[str]]) -> str:
     """Return one digest for the batches of all archs: that of one arch's if all had the same."""
     different = {tuple(found) for found in digests.values()}
     if not different:
@@ -173,7 +171,7 @@ def _joined(digests: Dict[str, List[str]]) -> str:
     return digest_texts(text for arch in digests for text in (arch, *digests[arch]))
 
 
-def copied(providers: Dict[str, WatchedProvider]) -> Optional[Dict[str, WatchedProvider]]:
+def copied(providers: dict[str, WatchedProvider]) -> dict[str, WatchedProvider]:
     """Return copies that start from the first sample, where a provider has a cursor."""
     found = {name: provider.copy() for name, provider in providers.items()}
     for provider in found.values():

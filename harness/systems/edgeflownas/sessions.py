@@ -5,7 +5,10 @@ variable when it starts. So the next run on the same graph takes over the last o
 in the state that a new session would have.
 """
 
-from typing import Any, Callable, Dict, List, Optional
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 __all__ = ["Sessions"]
 
@@ -32,7 +35,7 @@ class Sessions:
         run = self._current()
         if run is None:
             return self._base(*args, **kwargs)
-        idle: List[Any] = run.place.setdefault("idle", [])
+        idle: list[Any] = run.place.setdefault("idle", [])
         if idle and not args and not kwargs:
             session = idle.pop()
         else:
@@ -63,7 +66,7 @@ def _watched_class(base: Any) -> Any:
         watcher: Any = None
         owner: Any = None
         reusable = False
-        first: Optional[Dict[str, Any]] = None
+        first: dict[str, Any] | None = None
 
         def taken_by(self, run: Any) -> None:
             """Belong to a run until it closes the session."""

@@ -1,6 +1,8 @@
 """What a training loop does, seen in what its session is asked to run."""
 
-from typing import Any, Dict, List
+from __future__ import annotations
+
+from typing import Any
 
 __all__ = ["StepWatcher", "arch_text"]
 
@@ -29,23 +31,23 @@ class StepWatcher:
         self._run = run
         self.observe, self.began, self.global_step = True, False, 0
         self.epoch = self.step = 0
-        self._open: List[Dict[str, Any]] = []
+        self._open: list[dict[str, Any]] = []
         self._drawn = ""
         self.forget()
 
     def forget(self) -> None:
         """Drop what was collected."""
-        self.steps: List[Dict[str, Any]] = []
-        self.checks: List[Dict[str, Any]] = []
-        self.losses: List[float] = []
-        self.rows: List[Dict[str, Any]] = []
+        self.steps: list[dict[str, Any]] = []
+        self.checks: list[dict[str, Any]] = []
+        self.losses: list[float] = []
+        self.rows: list[dict[str, Any]] = []
 
     def begin_epoch(self, epoch: int) -> None:
         """Start to count an epoch's steps."""
         self.epoch, self.step, self.began = epoch, 0, True
         self._run.training_provider().listener = self._draw
 
-    def _draw(self, batch: Dict[str, Any]) -> None:
+    def _draw(self, batch: dict[str, Any]) -> None:
         self._drawn = batch["digest"]
 
     def __call__(self, run: Any, fetches: Any, feed: Any) -> Any:
@@ -75,7 +77,7 @@ class StepWatcher:
     def _update(self, run: Any, fetches: Any, feed: Any) -> Any:
         facts = self._run.facts
         per_update = facts.position == "update"
-        extra: Dict[str, Any] = {}
+        extra: dict[str, Any] = {}
         if per_update:
             extra.update(before=facts.handles["global_grad_norm"], after=facts.after)
         found, seen = self._run_with(run, fetches, feed, extra)
@@ -88,12 +90,12 @@ class StepWatcher:
         self._open = []
         return found
 
-    def _run_with(self, run: Any, fetches: Any, feed: Any, extra: Dict[str, Any]) -> Any:
+    def _run_with(self, run: Any, fetches: Any, feed: Any, extra: dict[str, Any]) -> Any:
         if not self.observe or not extra:
             return run(fetches, feed), {}
         return run([fetches, extra], feed)
 
-    def _check(self, seen: Dict[str, Any]) -> None:
+    def _check(self, seen: dict[str, Any]) -> None:
         if "before" in seen:
             step = self.step if self._run.facts.position == "update" else self.step + 1
             self.checks.append(
@@ -103,11 +105,11 @@ class StepWatcher:
                 }
             )  # fmt: skip
 
-    def _record(self, checks: List[Dict[str, Any]], lr: float) -> None:
+    def _record(self, checks: list[dict[str, Any]], lr: float) -> None:
         norms = [float(check["before"]) for check in checks]
         losses = [float(one["loss"]) for one in self._open]
         threshold = float(self._run.facts.handles.get("clip_norm", float("inf")))
-        archs: List[str] = []
+        archs: list[str] = []
         for one in self._open:
             if not archs or archs[-1] != one["arch"]:
                 archs.append(one["arch"])
@@ -120,7 +122,7 @@ class StepWatcher:
             }
         )  # fmt: skip
 
-    def end_epoch(self, saved: Dict[str, Any]) -> None:
+    def end_epoch(self, saved: dict[str, Any]) -> None:
         """Keep the row that the trainer wrote for the epoch that ended."""
         if self.began and saved:
             row = dict(saved.get("extra_payload") or {})

@@ -14,7 +14,7 @@ def list_samples(folder):
 
 def read_flow(path):
     """Read a .flo file."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         if file.read(4) != b"PIEH":
             raise ValueError("bad magic")
         width, height = np.fromfile(file, np.int32, 2)
@@ -49,7 +49,7 @@ class FC2BatchProvider:
         for _ in range(64):
             path = self._next_path()
             base = path[: -len("img_0.png")]
-            frames = [cv2.imread(base + name, cv2.IMREAD_COLOR) for name in ("img_0.png", "img_1.png")]
+            frames = [cv2.imread(f"{base}img_{i}.png", cv2.IMREAD_COLOR) for i in (0, 1)]
             try:
                 flow = np.clip(read_flow(base + "flow_01.flo"), -50, 50)
                 top, left = self._window(frames[0].shape)

@@ -1,7 +1,6 @@
 """BN recalibration: forward passes, whose updates are fetched in the mended version alone."""
 
 import numpy as np
-
 from PACKAGE.data.transforms_180x240 import standardize_image_tensor
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
-
 from PACKAGE.data.dataloader_builder import build_fc2_provider
 from PACKAGE.data.transforms_180x240 import standardize_image_tensor
 from PACKAGE.engine.bn_recalibration import run_bn_recalibration_session
@@ -28,6 +26,7 @@ from PACKAGE.history import (
 from PACKAGE.nas.eval_pool_builder import build_eval_pool
 from PACKAGE.nas.fair_sampler import generate_fair_cycle
 from PACKAGE.network.MultiScaleResNet_supernet import MultiScaleResNetSupernet
+from tqdm import tqdm
 
 v1 = tf.compat.v1
 
