@@ -270,8 +270,20 @@ def gate(
     tree = setting.model_dump(mode="json", by_alias=True)
     with _kit(spec, config) as kit:
         book = Book(system_factory(spec, kit), spec, tree, folder, SCENARIOS, overlap=True)
+        _require_description(book, spec)
         yield Gate(book, config.stash[_JUDGEMENTS], option(config, "tier"))
         book.close()
+
+
+def _require_description(book: Any, spec: SystemSpec) -> None:
+    """End the session where a foreign system cannot even be made and described."""
+    if not spec.foreign:
+        return
+    try:
+        book.describe()
+    except Exception as error:  # noqa: BLE001 -- every promise would only say the same
+        lines = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]
+        pytest.exit("\n".join(lines), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @contextmanager
