@@ -269,15 +269,23 @@ def gate(
 
     spec = _system_spec(config)
     with _kit(spec, config) as kit:
-        factory = system_factory(spec, kit)
+        book = Book(system_factory(spec, kit), spec, {}, folder, SCENARIOS, overlap=True)
         if spec.foreign:
-            asked, setting = setting, suited(setting, factory().describe())
+            asked, setting = setting, suited(setting, _description(book))
             changes = shrunk(asked, setting)
             config.stash[_NOTES] += [f"as the system has it: {', '.join(changes)}"] * bool(changes)
-        tree = setting.model_dump(mode="json", by_alias=True)
-        book = Book(factory, spec, tree, folder, SCENARIOS, overlap=True)
+        book.config = setting.model_dump(mode="json", by_alias=True)
         yield Gate(book, config.stash[_JUDGEMENTS], option(config, "tier"))
         book.close()
+
+
+def _description(book: Any) -> Any:
+    """Describe a foreign system; one that cannot even be made and described ends the session."""
+    try:
+        return book.describe()
+    except Exception as error:  # noqa: BLE001 -- every promise would only say the same
+        lines = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]
+        pytest.exit("\n".join(lines), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @contextmanager

@@ -73,6 +73,9 @@ class Odd:
     def open(self, config):
         self.opened = config["name"]
 
+    def close(self):
+        print("closed")
+
     def recalibrate(self, arch, inputs=False):
         found = DEEDS[arch]() if arch in DEEDS else None
         answer = {"arch": arch, "stats": STATS, "inputs": {}, "batch_hash": str(found)}

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -58,6 +58,8 @@ def same(a, b):
 
 
 @given(values)
+@example([float("nan"), float("inf"), -float("inf"), -0.0, 1e-320])
+@example({"$array": 0, "$object": {"fields": {}}})
 def test_values_arrive_as_they_were_sent(value):
     assert same(value, through(value))
 

@@ -132,6 +132,22 @@ def test_the_adapter_is_short_and_neither_file_knows_the_harness():
         assert modules <= {"hashlib", "json", "numpy", "os", "trainer", "zlib"}
 
 
+@pytest.mark.parametrize("name", ["Needy", "Nobody"])
+@pytest.mark.slow
+def test_a_system_that_cannot_be_made_is_one_error(name, tmp_path):
+    command = [
+        sys.executable, "-m", "pytest", "invariants", "-q",
+        "--system", f"{HERE.parent / 'odd_system.py'}:{name}",
+    ]  # fmt: skip
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "no tests ran" in found.stdout
+    assert found.stdout.count("Exit: ") == 1
+    assert {"Needy": "a_package_that_is_not_there", "Nobody": "no class 'Nobody'"}[
+        name
+    ] in found.stdout
+
+
 STAGES = ("describe", "open", "evaluate", "state")
 
 

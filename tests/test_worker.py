@@ -117,7 +117,9 @@ def test_an_end_is_one_plain_error_with_the_log(odd, deed):
     text = str(caught.value)
     assert text.startswith(ENDINGS[deed].format(f"{ODD}:Odd"))
     assert "End of the worker's log:\nprinted while it was imported" in text
-    with pytest.raises(WorkerError, match=r"describe\(\) of system .*: its process ended before: "):
+    with pytest.raises(
+        WorkerError, match=r"describe\(\) of system .*: its process ended before: recal"
+    ):
         odd().describe()
 
 

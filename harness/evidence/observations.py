@@ -45,11 +45,13 @@ class Description:
     supports : frozenset of str
         Optional features: ``frozen`` (evaluation from a frozen artifact), ``steps``
         (``train(steps=N)``, so that a run can be cut within an epoch), ``skeletons`` (every
-        ``model.skeleton``), ``knobs`` (every key of the configuration), ``partial-batches``
-        (a split that does not fill the last batch is used once, that batch partial).
+        ``model.skeleton``), ``knobs`` (every key of the configuration).
     settings : mapping of str to any
         Configuration keys (``section.key``) that the system cannot vary, with the value that
         each has; the gate asks for no other.
+    whole_batches : bool
+        Whether a last batch that the split does not fill is filled with samples that were
+        served before.
     epe_epsilon : float
         What the metric adds under its square root, px^2: an exact prediction then scores its
         root.
@@ -63,6 +65,7 @@ class Description:
     options: Sequence[Sequence[tuple[str, ...]]] = ()
     supports: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    whole_batches: bool = False
     epe_epsilon: float = 0.0
 
 

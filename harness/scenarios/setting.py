@@ -153,14 +153,14 @@ def shrunk(before: Config, after: Config) -> list[str]:
 def suited(config: Config, description: Description) -> Config:
     """Return a gate's configuration with what the system cannot vary, and in whole batches.
 
-    A system that does not serve partial batches would fill them with samples it has already
-    served; that is looked at where a split is passed over, and kept out of everything else.
+    A system that fills its last batch with samples it has served before is asked for counts
+    that need no filling, but where a split is passed over.
     """
     tree = config.model_dump(mode="json", by_alias=True)
     for key, value in description.settings.items():
         section, name = key.split(".")
         tree[section][name] = value
-    if "partial-batches" not in description.supports:
+    if description.whole_batches:
         train, evaluation = tree["train"], tree["eval"]
         validation = len(list_triplets(config.data.split_dir("val")))
         size = min(train["batch_size"], max(1, validation // 2))

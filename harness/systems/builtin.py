@@ -76,7 +76,7 @@ class BuiltinSystem:
 
     def describe(self) -> Description:
         """Return what the builtin system is; names of variables need it to be open."""
-        supports = frozenset({"frozen", "partial-batches", "steps", "skeletons", "knobs"})
+        supports = frozenset({"frozen", "steps", "skeletons", "knobs"})
         can = frozenset(METHODS)
         if self._session is None:
             return Description("builtin", can, version=__version__, supports=supports)

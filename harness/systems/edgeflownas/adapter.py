@@ -59,6 +59,7 @@ class EdgeFlowNAS:
             "slots": slots(facts.variables),
             "options": options_by_name(facts.variables, plan) or (),
             "supports": (),
+            "whole_batches": True,  # its cursor starts again from the first sample
             "settings": settings(self.checkout, facts),
             "epe_epsilon": epe_epsilon(self.checkout.tf, facts.handles["epe"]),
         }
@@ -77,7 +78,8 @@ class EdgeFlowNAS:
         for key, only in settings(self.checkout, facts).items():
             section, name = key.split(".")
             asked = config[section].get(name, only)
-            if asked != only:
+            default = self._default(config, key) if only is None else only
+            if asked not in (only, default):
                 raise NotApplicableError(
                     f"{key} is {asked!r}, and this version of EdgeFlowNAS has {only!r} alone"
                 )
@@ -87,6 +89,13 @@ class EdgeFlowNAS:
             full = train.get("epoch_mode") == "full_pass"
             train["train_sampling_mode"] = "shuffle_no_replacement" if full else "random"
         self._begin("")
+
+    @staticmethod
+    def _default(config: dict[str, Any], key: str) -> Any:
+        """Return what an evaluation key that is left out stands for."""
+        if key == "eval.batch_size":
+            return config["train"]["batch_size"]
+        return [config["data"]["input_height"], config["data"]["input_width"]]
 
     def _begin(self, resume: str) -> None:
         self.close()
@@ -199,13 +208,13 @@ class EdgeFlowNAS:
             arguments["eval_batches_per_arch"] = int(asked)
         return arguments
 
-    def _rehearsal(self, arch: str = "", *, inputs: bool = False) -> Any:
+    def _rehearsal(self, arch: str = "", *, frames: Any = None) -> Any:
         """Evaluate one arch on copies of the providers, for what is served and fed."""
         providers = copied(self.run.evaluation_providers())
         arguments = self._arguments([arch or self._pool()[0]], providers, None)
-        return Evaluator(self.run).watched(
-            self.checkout.run_eval_epoch, arguments, inputs=inputs, statistics=True
-        )[1]
+        return Evaluator(self.run).watched(self.checkout.run_eval_epoch, arguments, frames=frames)[
+            1
+        ]
 
     def recalibrate(self, arch: str, inputs: bool = False) -> dict[str, Any]:
         """Return the moving statistics after the evaluation's recalibration of an arch."""
@@ -231,21 +240,11 @@ class EdgeFlowNAS:
         }
 
     def predict(self, arch: str, batch: Any) -> list[Any]:
-        """Return the three residual outputs as evaluation computes them."""
-        run = self.run
-        seen = self._rehearsal(arch)
-        handles = run.facts.handles
+        """Return the three residual outputs at the moment at which evaluation scores an arch."""
         frames = np.asarray(batch.frames).astype(np.float32)
-        with run.unwatched() as session:
-            found = session.run(
-                list(handles["preds"]),
-                {
-                    handles["input_ph"]: self.checkout.transforms.standardize_image_tensor(frames),
-                    handles["arch_code_ph"]: [int(option) for option in arch],
-                    handles["is_training_ph"]: seen.flag,
-                },
-            )
-        return [np.asarray(output, np.float32) for output in found]
+        frames = self.checkout.transforms.standardize_image_tensor(frames)
+        outputs = self._rehearsal(arch, frames=frames).outputs[arch]
+        return [np.asarray(output, np.float32) for output in outputs]
 
     def score(self, outputs: Sequence[Any], label: Any, valid: Any) -> Any:
         """Return the graph's metric of each sample; it knows no invalid pixels."""

@@ -27,12 +27,12 @@ class Seen:
         Arch to the digests of its evaluation and recalibration batches.
     batches : dict
         Digest to batch, of the first arch alone.
-    flag : bool
-        What was fed as ``is_training`` when the metric was fetched.
     inputs : dict
         Unit to its input in every recalibration batch, if asked for.
     stats : dict
         Arch to the moving statistics after its recalibration, by unit.
+    outputs : dict
+        Arch to its residual outputs for frames that were asked for.
     """
 
     def __init__(self) -> None:
@@ -43,9 +43,9 @@ class Seen:
         self.recal: dict[str, list[str]] = {}
         self.batches: dict[str, list[Any]] = {"val": [], "train": []}
         self.labels: list[Any] = []
-        self.flag = False
         self.inputs: dict[str, list[Any]] = {}
         self.stats: dict[str, Any] = {}
+        self.outputs: dict[str, list[Any]] = {}
 
 
 class Evaluator:
@@ -72,16 +72,25 @@ class Evaluator:
 
     def watched(
         self, original: Any, arguments: dict[str, Any], *, inputs: bool = False,
-        statistics: bool = False,
+        statistics: bool = False, frames: Any = None,
     ) -> Any:  # fmt: skip
-        """Call the trainer's evaluation; return what it returned and a :class:`Seen`."""
+        """Call the trainer's evaluation; return what it returned and a :class:`Seen`.
+
+        Parameters
+        ----------
+        inputs, statistics : bool, default False
+            Whether to keep each unit's inputs, and each arch's moving statistics.
+        frames : numpy.ndarray, optional
+            Network input (B, H, W, 6) to predict for each arch when it is first scored.
+        """
         seen, session = Seen(), self._run.session
         providers = {"train": arguments["train_provider"], "val": arguments["val_provider"]}
         drawn: dict[str, Any] = {}
         listeners = {name: provider.listener for name, provider in providers.items()}
         for name, provider in providers.items():
             provider.listener = _listener(drawn, name)
-        watcher, session.watcher = session.watcher, self._watcher(seen, drawn, inputs, statistics)
+        watcher = session.watcher
+        session.watcher = self._watcher(seen, drawn, inputs, statistics, frames)
         try:
             return original(**arguments), seen
         finally:
@@ -89,7 +98,9 @@ class Evaluator:
             for name, provider in providers.items():
                 provider.listener = listeners[name]
 
-    def _watcher(self, seen: Seen, drawn: dict[str, Any], inputs: bool, statistics: bool) -> Any:
+    def _watcher(
+        self, seen: Seen, drawn: dict[str, Any], inputs: bool, statistics: bool, frames: Any
+    ) -> Any:
         handles, facts = self._run.facts.handles, self._run.facts
 
         def watch(run: Any, fetches: Any, feed: Any) -> Any:
@@ -101,6 +112,10 @@ class Evaluator:
             if fetches is handles["epe"]:
                 if statistics and arch not in seen.stats:
                     seen.stats[arch] = self._moving(run)
+                if frames is not None and arch not in seen.outputs:
+                    seen.outputs[arch] = run(
+                        list(handles["preds"]), {**feed, handles["input_ph"]: frames}
+                    )
                 return self._scored(seen, drawn, arch, run, feed)
             seen.recal.setdefault(arch, []).append(drawn["train"]["digest"])
             if arch == seen.archs[0]:
@@ -118,7 +133,6 @@ class Evaluator:
         handles = self._run.facts.handles
         epe, outputs = run([handles["epe"], list(handles["preds"])], feed)
         label = feed[handles["label_ph"]]
-        seen.flag = bool(feed[handles["is_training_ph"]])
         seen.val.setdefault(arch, []).append(drawn["val"]["digest"])
         seen.batch_epe.setdefault(arch, []).append(float(epe))
         seen.samples.setdefault(arch, []).extend(self.score(outputs, label))
