@@ -73,7 +73,7 @@ PAST = {
     ),
     "no effect": (
         replace(PAIR, moving={f"{unit}/moving_mean": mean for unit, (mean, _) in STATS.items()}),
-        "expected different from the moving ones, found 0 of 2 changed: recalibration had no",
+        "expected different from the moving ones, found 0 of 2 units changed: recalibration had no",
     ),
 }
 HASHES = RecalHashes(True, {"epoch 1": "r1", "epoch 2": "r1", "fresh": "r1"}, "r9")

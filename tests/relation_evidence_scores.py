@@ -94,14 +94,29 @@ PURITY = {
 # ---- metric: residuals of 2 x 3, 4 x 6 and 8 x 12
 
 ORACLE = Oracle([("perfect", (0.0, 0.0), (0.0, 1e-6)), ("plus (3, 4)", (5.0,), (5.0,))])
+WITH_EPSILON = Oracle(
+    [("perfect", (0.0,), (1e-3,)), ("plus (3, 4)", (5.0,), (math.hypot(5, 1e-3),))], epsilon=1e-6
+)
 KNOWN = {
     "half of the answer": (
         Oracle([*ORACLE.cases, ("coarse alone", (5.0, 5.0), (5.0, 2.5))]),
-        r"EPE of coarse alone, sample 1: expected 5\.0 px, found 2\.5 px",
+        r"EPE of coarse alone, sample 1: expected 5 px, found 2\.5 px",
     ),
     "NaN": (
         Oracle([("perfect", (0.0,), (math.nan,))]),
         r"EPE of perfect, sample 0: expected 0 px, found nan px",
+    ),
+    "the last residual alone": (
+        replace(ORACLE, cases=[("spread", (0.0,), (3.75,))], alone={"spread": (3.75,)}),
+        r"EPE of spread, sample 0: expected 0 px, found 3\.75 px \(what the last residual scores",
+    ),
+    "an epsilon that drowns the score": (
+        Oracle([("perfect", (0.0,), (0.5,))], epsilon=0.25),
+        r"an exact prediction, by its own epsilon: expected at most 0\.01 px, found 0\.5 px",
+    ),
+    "another epsilon than declared": (
+        Oracle([("perfect", (0.0,), (0.0,))], epsilon=1e-6),
+        r"EPE of perfect, sample 0: expected 0\.001 px, found 0 px",
     ),
     "a sample missing": (
         Oracle([("perfect", (0.0, 0.0), (0.0,))]),
@@ -164,6 +179,14 @@ AGAIN = {
         recomputation(lambda r: scored(accumulated(r)), lambda s: 0.9 * s[0] + 0.1 * s[1]),
         "arch 000000000: mean over 2 samples, each weighing the same: expected",
     ),
+    "other samples, and the last residual alone": (
+        replace(
+            recomputation(lambda r: scored(accumulated(r) + 9)),
+            own=[scored(o[-1][..., :2]) for o in PREDICTED.values()],
+        ),
+        r"; fed with these outputs the metric gives \d\.\d+ px, what the last residual scores "
+        "alone; so the evaluation scored other samples or other statistics",
+    ),
     "NaN": (
         recomputation(lambda residuals: (math.nan,) * 2),
         "sample s0: EPE of the accumulated flow: expected .*, found nan px",
@@ -182,6 +205,10 @@ ALIVE = {
     "a head without effect on one arch": (
         replace(RESPONSE, changed=RESPONSE.changed | {"H1Out": DEAF}),
         "EPE after changing the kernels of H1Out: expected another EPE, found the same for 1 of 3",
+    ),
+    "noise instead of a response": (
+        replace(RESPONSE, again=nudged(BASE, ARCHS[1])),
+        "EPE evaluated again, with nothing changed: expected the same EPE, found another",
     ),
     "two archs with one score": (
         replace(RESPONSE, base=TWINS),
@@ -243,10 +270,10 @@ CLEAN = {
         Repeat(BASE, only(BASE, ARCHS[1:]), "subset"),
     ],
     evaluation.evaluation_changes_nothing: [PURE],
-    metric.metric_gives_known_answers: [ORACLE],
-    metric.metric_is_recomputed: [HONEST],
+    metric.metric_gives_known_answers: [ORACLE, WITH_EPSILON],
+    metric.metric_is_recomputed: [HONEST, replace(HONEST, own=[(9.0, 9.0)] * 2)],
     metric.unknown_flow_is_unscored: [HONEST],
-    metric.metric_is_alive: [RESPONSE],
+    metric.metric_is_alive: [RESPONSE, replace(RESPONSE, again=BASE)],
     metric.constant_ranking_has_no_tau: [EQUAL],
     ledger_metric.tau_of_changed_ranking: [SHAKEN],
 }  # fmt: skip

@@ -13,7 +13,7 @@ from harness.evidence.bundles import (
     TwoWays,
 )
 from harness.evidence.observations import Check, Training
-from harness.evidence.records import EpochRecord, StepRecord
+from harness.evidence.records import NOT_LOGGED, EpochRecord, StepRecord
 from harness.relations import training
 from tests.relation_evidence_scores import BASE
 
@@ -72,7 +72,22 @@ def cycled(evidence, *cycle):
     return replace(evidence, steps=(*evidence.steps[:3], replace(evidence.steps[3], archs=cycle)))
 
 
+def unlogged(evidence, *columns):
+    """Return training of a system whose log lacks some columns."""
+    changes = {**dict.fromkeys(columns), "reasons": dict.fromkeys(columns, NOT_LOGGED)}
+    return replace(evidence, epochs=tuple(replace(row, **changes) for row in evidence.epochs))
+
+
+UNLOGGED = unlogged(MICRO, "clip_checks", "expected_clip_checks", "grad_norm_p50")
 PLANNED = {
+    "a gap without a reason": (
+        logged(MICRO, clip_checks=None),
+        "epoch 2, clip_checks: expected 15, found none",
+    ),
+    "checks lost, of which the log does not tell": (
+        replace(UNLOGGED, checks=UNLOGGED.checks[:-1]),
+        "epoch 2, checks observed: expected 15, found 14",
+    ),
     "a partial batch forgotten": (
         logged(MICRO, expected_clip_checks=12),
         r"epoch 2, expected_clip_checks: expected 15, found 12, which implies "
@@ -234,8 +249,8 @@ CLEAN = {
     training.training_moves_everything: [MOVED],
     training.epoch_rows_add_up: [ROWS],
     training.same_training: [WAYS, DRAWN],
-    training.clip_checks_are_planned: [MICRO, UPDATE],
-    training.clip_arithmetic_holds: [MICRO, UPDATE],
+    training.clip_checks_are_planned: [MICRO, UPDATE, UNLOGGED],
+    training.clip_arithmetic_holds: [MICRO, UPDATE, UNLOGGED],
     training.archs_are_fair: [MICRO],
     training.everything_is_finite: [NUMBERS],
     training.planted_nan_stops: [STOPPED],

@@ -60,8 +60,10 @@ def run_sizes(record: RunRecord) -> tuple[int, ...]:
     return tuple(size for size, count in record.planned_sizes for _ in range(count))
 
 
-def clip_text(config: Any, checks: int, steps: int) -> str:
+def clip_text(config: Any, checks: int | None, steps: int) -> str:
     """Return a count of clip checks and what it implies."""
+    if checks is None:
+        return "none"
     train = config["train"]
     if position(config) == "update":
         return f"{checks}, which is {checks / max(steps, 1):.2f} checks an update"

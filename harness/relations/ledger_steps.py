@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.evidence.records import EpochRecord, StepRecord
+from harness.evidence.records import NOT_LOGGED, EpochRecord, StepRecord
 from harness.evidence.run import RunEvidence
 from harness.relations.base import NotApplicableError, Outcome, Violation, outcome
 from harness.relations.ledger import (
@@ -90,7 +90,7 @@ def _row_counts(
             ("clip_checks", row.clip_checks),
             ("sum of its steps' checks", sum(step.checks for step in made)),
         )
-        if count is not None and count != plan
+        if count != plan and row.reasons.get(name) != NOT_LOGGED
     ]
     if row.global_step != executed:
         where = f"epoch {row.epoch}, global_step"

@@ -1,0 +1,181 @@
+"""The gate's verdicts on EdgeFlowNAS: on a stand-in always, on a checkout where there is one."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.relations import RELATIONS
+from harness.relations.base import NotApplicableError
+from harness.scenarios.book import Book
+from harness.scenarios.registry import SCENARIOS
+from harness.scenarios.setting import embedded_config, suited
+from harness.systems.edgeflownas.frames import FrameFinder, read_order
+from harness.systems.edgeflownas.rows import epoch_row
+from harness.systems.remote import RemoteError, Workers
+from harness.systems.spec import SystemSpec, system_factory
+from tests.edgeflownas_standin import write_checkout
+
+FILES = Path(__file__).parents[1] / "harness" / "systems" / "edgeflownas"
+LAST_ALONE = "what the last residual scores alone"
+COMPLAINTS = {
+    "same-scores-again": "evaluated again, arch 000000000, sample 0: expected ",
+    "eval-crop-centred": "window (top, left, height, width): expected (10, 13, 32, 48), found (",
+    "eval-pure": "progress/train_provider_rng: expected ",
+    "recal-effective": "units changed: recalibration had no effect",
+    "metric-oracle": LAST_ALONE,
+    "metric-recomputed": "the last residual scores",
+}
+"""What the plan of 2026-02-17 complains about, by promise, in words that the gate must use."""
+
+LATER = ("same-scores-again", "eval-crop-centred", "eval-pure")
+"""Those that commit 3261988 mended."""
+
+QUICK = [name for name, relation in RELATIONS.items() if relation.tier == "quick"]
+NEVER_MENDED = {"bad-files-named", "checkpoint-verified", "nan-score-stops", "nan-stops",
+                "unknown-flow-masked", "unknown-flow-unscored"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def workers():
+    lent = Workers()
+    yield lent
+    lent.close()
+
+
+def judged(spec, workers, frames, folder, relations):
+    """Return the violations of each relation as text; None where it does not apply."""
+    make = system_factory(spec, workers)
+    config = suited(embedded_config(frames), make().describe())
+    tree = config.model_dump(mode="json", by_alias=True)
+    book, found = Book(make, spec, tree, folder, SCENARIOS), {}
+    for name in relations:
+        try:
+            outcome = RELATIONS[name].check(book[RELATIONS[name].needs])
+            found[name] = [str(violation) for violation in outcome.violations]
+        except NotApplicableError:
+            found[name] = None
+    book.close()
+    return found
+
+
+def stand_in(version, folder):
+    return SystemSpec("edgeflownas", root=str(write_checkout(version, folder / "checkout")))
+
+
+@pytest.mark.parametrize("version", ["early", "fixed-eval", "mended"])
+def test_the_complaints_are_named_until_they_are_mended(
+    version, workers, embedded_frames, tmp_path
+):
+    found = judged(stand_in(version, tmp_path), workers, embedded_frames, tmp_path, COMPLAINTS)
+    broken = {name for name, violations in found.items() if violations}
+    left = {"early": set(COMPLAINTS), "fixed-eval": set(COMPLAINTS) - set(LATER), "mended": set()}
+    assert broken == left[version], found
+    for name in broken:
+        assert any(COMPLAINTS[name] in line for line in found[name]), found[name]
+    assert None not in found.values()
+
+
+@pytest.mark.slow
+def test_a_mended_version_breaks_what_nobody_mended_and_nothing_else(
+    workers, embedded_frames, tmp_path
+):
+    found = judged(stand_in("mended", tmp_path), workers, embedded_frames, tmp_path, QUICK)
+    broken = {name for name, violations in found.items() if violations}
+    assert broken == {*NEVER_MENDED, "ledger-loss-average", "epoch-rows-add-up"}
+    assert sum(violations == [] for violations in found.values()) > 40
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("EDGEFLOWNAS_ROOT" not in os.environ, reason="EDGEFLOWNAS_ROOT names none")
+def test_a_real_checkout_is_judged_to_the_end(workers, embedded_frames, tmp_path):
+    root = os.environ["EDGEFLOWNAS_ROOT"]
+    spec = SystemSpec("edgeflownas", root=root, python=os.environ.get("EDGEFLOWNAS_PYTHON", ""))
+    version = system_factory(spec, workers)().describe().version
+    found = judged(spec, workers, embedded_frames, tmp_path, QUICK)
+    print({name: lines[0] for name, lines in found.items() if lines})
+    mended = {"8f83824": (), "3261988": LATER}.get(version[:7])
+    if mended is not None:
+        for name, words in COMPLAINTS.items():
+            assert bool(found[name]) == (name not in mended), (name, found[name])
+            assert name in mended or any(words in line for line in found[name]), found[name]
+
+
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [
+        ("", "EdgeFlowNAS needs its checkout: name it with --system-root DIR"),
+        (".", "expected a checkout of EdgeFlowNAS, that is a folder with code/engine/"),
+    ],
+)
+def test_a_wrong_root_is_told(workers, root, words, tmp_path):
+    spec = SystemSpec("edgeflownas", root=root and str(tmp_path))
+    with pytest.raises(RemoteError, match="CheckoutError|expected|needs") as caught:
+        system_factory(spec, workers)().describe()
+    assert words in str(caught.value)
+
+
+def test_what_a_version_does_not_have_is_not_applicable(workers, embedded_frames, tmp_path):
+    tree = embedded_config(embedded_frames).model_dump(mode="json", by_alias=True)
+    system = system_factory(stand_in("early", tmp_path), workers)()
+    with pytest.raises(NotApplicableError, match=r"train\.epoch_mode is 'full_pass'"):
+        system.open(suited_but(tree, system.describe().settings, "train.epoch_mode"))
+
+
+def suited_but(tree, fixed, key):
+    for name, value in fixed.items():
+        if name != key:
+            section, field = name.split(".")
+            tree[section][field] = value
+    return tree
+
+
+def test_the_adapter_runs_on_python_3_7_and_imports_nothing_of_the_harness():
+    for path in FILES.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 7))
+        imported = [
+            n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level
+        ]
+        assert not [name for name in imported if name and name.startswith("harness")]
+    code = "import harness.systems.edgeflownas, sys; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_crop_is_found_where_it_was_cut(tmp_path_factory, data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 9)))
+    pair = rng.integers(0, 256, (13, 17, 6), dtype=np.uint8)
+    folder = tmp_path_factory.mktemp("crops")
+    for name in ("img_0", "img_1"):
+        (folder / f"a-{name}.png").touch()
+    images = {"img_0": pair[..., :3], "img_1": pair[..., 3:]}
+    finder = FrameFinder(lambda path: images[path[-9:-4]])
+    height, width = data.draw(st.tuples(st.integers(4, 13), st.integers(4, 17)))
+    top, left = data.draw(st.tuples(st.integers(0, 13 - height), st.integers(0, 17 - width)))
+    crop = pair[top : top + height, left : left + width].astype(np.float32)
+    path = str(folder / "a-img_0.png")
+    assert finder.find(crop, [path]) == (path, (top, left, height, width))
+    crop[0, 0, 0] += 1
+    assert finder.find(crop, [path]) is None
+
+
+def test_files_are_looked_at_in_the_order_of_reading():
+    reads = ["b-img_0.png", "b-img_1.png", "a-img_0.png"]
+    samples = ["a-img_0.png", "b-img_0.png", "c-img_0.png"]
+    assert read_order(reads, samples) == ["b-img_0.png", "a-img_0.png", "c-img_0.png"]
+
+
+def test_a_column_that_is_not_logged_has_a_reason_and_no_value():
+    row = epoch_row({"lr": 0.5, "clip_trigger_count": 3.0, "epoch": 1, "global_step": 3, "best": 2})
+    assert row["lr"] == 0.5
+    assert row["clip_count"] == 3
+    empty = {name for name, value in row.items() if value is None}
+    assert {"clip_checks", "grad_norm_p50", "kendall_tau_prev", "mean_epe_12"} <= empty
+    assert empty <= {*row["reasons"], "zero_flow_epe", "eval_pool_size"}
