@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +100,6 @@ def test_a_real_checkout_is_judged_to_the_end(workers, embedded_frames, tmp_path
     spec = SystemSpec("edgeflownas", root=root, python=os.environ.get("EDGEFLOWNAS_PYTHON", ""))
     version = system_factory(spec, workers)().describe().version
     found = judged(spec, workers, embedded_frames, tmp_path, QUICK)
-    print({name: lines[0] for name, lines in found.items() if lines})
     mended = {"8f83824": (), "3261988": LATER}.get(version[:7])
     if mended is not None:
         for name, words in COMPLAINTS.items():
@@ -116,9 +116,8 @@ def test_a_real_checkout_is_judged_to_the_end(workers, embedded_frames, tmp_path
 )
 def test_a_wrong_root_is_told(workers, root, words, tmp_path):
     spec = SystemSpec("edgeflownas", root=root and str(tmp_path))
-    with pytest.raises(RemoteError, match="CheckoutError|expected|needs") as caught:
+    with pytest.raises(RemoteError, match=re.escape(words)):
         system_factory(spec, workers)().describe()
-    assert words in str(caught.value)
 
 
 def test_what_a_version_does_not_have_is_not_applicable(workers, embedded_frames, tmp_path):
@@ -139,10 +138,8 @@ def suited_but(tree, fixed, key):
 def test_the_adapter_runs_on_python_3_7_and_imports_nothing_of_the_harness():
     for path in FILES.glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 7))
-        imported = [
-            n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level
-        ]
-        assert not [name for name in imported if name and name.startswith("harness")]
+        absolute = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level]
+        assert not [n.module for n in absolute if str(n.module).startswith("harness")]
     code = "import harness.systems.edgeflownas, sys; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
