@@ -84,7 +84,9 @@ def test_batches_are_the_same_wherever_they_lie(root, tmp_path, mib, disk, froze
         evaluation = cached.eval.model_copy(update={"frozen": str(tmp_path / "f.npz")})
         cached = cached.model_copy(update={"eval": evaluation})
     for _ in range(2):
-        found = everything(FixedBatches(cached))
+        fixed = FixedBatches(cached)
+        found = everything(fixed)
+        assert fixed._shelf.resident == (sum(map(nbytes, wanted)) if mib else 0)
         assert join_digests(found) == join_digests(wanted)
         for one, other in zip(found, wanted, strict=True):
             same(one, other)
