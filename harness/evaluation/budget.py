@@ -21,6 +21,8 @@ __all__ = [
 Scores = NDArray[np.float64]
 _DRAWS = 100
 """Draws of K batches that tau is averaged over."""
+_MOST_PAIRED = 500
+"""Archs, evenly spaced over a larger pool, whose pairs are looked at."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,11 @@ def _errors(scores: Scores, batches: int) -> tuple[float | None, float | None]:
     if whole < 2:
         return None, None
     pool = float(scores.mean(axis=0).std(ddof=1)) / math.sqrt(batches)
-    covariance = np.atleast_2d(np.cov(scores))
+    some = scores[:: -(-archs // _MOST_PAIRED)]  # pairs of the whole space would fill the memory
+    covariance = np.atleast_2d(np.cov(some))
     variance = np.diag(covariance)
     pairs = variance[:, None] + variance[None, :] - 2 * covariance
-    upper = pairs[np.triu_indices(archs, 1)]
+    upper = pairs[np.triu_indices(len(some), 1)]
     pair = math.sqrt(max(0.0, float(np.median(upper))) / batches) if archs > 1 else None
     return pool, pair
 
