@@ -22,6 +22,7 @@ from harness.evidence.digest import digest_strings
 from harness.fc2 import batch as batch_module
 from harness.fc2 import crop as crop_module
 from harness.fc2 import decode as decode_module
+from harness.fc2 import provider as provider_module
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window, center_window
 from harness.fc2.decode import decode_triplet
@@ -43,8 +44,8 @@ class CacheError(InputError):
 
 
 def code_digest() -> str:
-    """Return the digest of the code that decodes and crops, OpenCV's version included."""
-    modules = (batch_module, crop_module, decode_module)
+    """Return the digest of the code that makes a batch of files, OpenCV's version included."""
+    modules = (batch_module, crop_module, decode_module, provider_module)
     return digest_strings([cv2.__version__, *(inspect.getsource(module) for module in modules)])
 
 
