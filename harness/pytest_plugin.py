@@ -1,7 +1,8 @@
 """pytest options, header, the gate fixture and the terminal section with the verdict."""
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from harness.config import Config, ConfigError, load_config, with_fc2_root
 from harness.relations import RELATIONS, Outcome
 from harness.relations.base import NotApplicableError
 from harness.supernet.space import SKELETONS, check_crop
+from harness.systems.spec import SystemSpec, target_of
 
 __all__ = ["Gate", "Judgement", "option"]
 
@@ -22,16 +24,21 @@ _TIERS = ("quick", "full", "nightly")
 _JUDGEMENTS = pytest.StashKey[dict[str, "Judgement"]]()
 _ENVIRONMENT = pytest.StashKey[dict[str, Any]]()
 _VERDICT = pytest.StashKey[tuple[str, str]]()
+_TESTED = pytest.StashKey[dict[str, Any]]()
 _NOTES = pytest.StashKey[list[str]]()
 _CONFIGURED = pytest.StashKey["Config | None"]()
 
 _OPTIONS: tuple[tuple[str, str, str, str], ...] = (
-    ("--system", "NAME", "builtin", "what is tested: builtin or MODULE:CLASS"),
+    ("--system", "NAME", "builtin",
+     "what is tested: builtin, edgeflownas, MODULE:CLASS or FILE.py:CLASS"),
+    ("--system-root", "DIR", "", "folder of the system's own code, given to its class as root"),
+    ("--system-python", "EXE", "", "interpreter of the system's process; default: this one"),
+    ("--system-timeout", "SECONDS", "600", "time limit of each call of a system in its process"),
     ("--config", "FILE", "", "the run's YAML configuration; default: the embedded one"),
     ("--fc2-root", "DIR", "", "folder with train/ and val/; default: synthetic frames"),
     ("--tier", "TIER", "quick", "how much is checked: quick, full or nightly"),
     ("--gate-file", "FILE", "", "write the verdict as JSON, for `harness train --require-gate`"),
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,35 @@ def pytest_configure(config: pytest.Config) -> None:
     _select_profile(config, tier)
     try:
         config.stash[_CONFIGURED] = _configured(config)
-    except ConfigError as error:
+        _system_spec(config)
+    except (ConfigError, ValueError) as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _system_spec(config: pytest.Config) -> SystemSpec:
+    """Return what is tested, as the options say."""
+    try:
+        timeout = float(option(config, "system_timeout"))
+    except ValueError:
+        timeout = 0.0
+    if not timeout > 0:
+        found = option(config, "system_timeout")
+        msg = f"--system-timeout {found}: expected a number of seconds above 0"
+        raise ValueError(msg)
+    python = option(config, "system_python")
+    found_python = shutil.which(python) if python else ""
+    if found_python is None:
+        msg = f"--system-python {python}: expected a Python interpreter, found none of that name"
+        raise ValueError(msg)
+    spec = SystemSpec(
+        option(config, "system"), root=option(config, "system_root"), python=found_python,
+        timeout=timeout,
+    )  # fmt: skip
+    if spec.root and not spec.foreign:
+        msg = "--system-root: the builtin system takes none; name a system with --system"
+        raise ValueError(msg)
+    target_of(spec)
+    return spec
 
 
 def _select_profile(config: pytest.Config, tier: str) -> None:
@@ -215,6 +249,7 @@ def gate(
         gate_config,
         link_gate_frames,
         shrunk,
+        suited,
     )
 
     config, folder = request.config, tmp_path_factory.mktemp("gate")
@@ -230,14 +265,58 @@ def gate(
     config.stash[_NOTES] = [environment.line(), *notes]
     from harness.scenarios.book import Book
     from harness.scenarios.registry import SCENARIOS
-    from harness.systems.kit import Kit
-    from harness.systems.spec import SystemSpec, system_factory
+    from harness.systems.spec import system_factory
 
-    spec = SystemSpec(option(config, "system"))
-    tree = setting.model_dump(mode="json", by_alias=True)
-    book = Book(system_factory(spec, Kit()), spec, tree, folder, SCENARIOS, overlap=True)
-    yield Gate(book, config.stash[_JUDGEMENTS], option(config, "tier"))
-    book.close()
+    spec = _system_spec(config)
+    with _kit(spec, config) as kit:
+        book = Book(system_factory(spec, kit), spec, {}, folder, SCENARIOS, overlap=True)
+        if spec.foreign:
+            asked, setting = setting, suited(setting, _description(book))
+            changes = shrunk(asked, setting)
+            config.stash[_NOTES] += [f"as the system has it: {', '.join(changes)}"] * bool(changes)
+        book.config = setting.model_dump(mode="json", by_alias=True)
+        yield Gate(book, config.stash[_JUDGEMENTS], option(config, "tier"))
+        book.close()
+
+
+def _description(book: Any) -> Any:
+    """Describe a foreign system; one that cannot even be made and described ends the session."""
+    try:
+        return book.describe()
+    except Exception as error:  # noqa: BLE001 -- every promise would only say the same
+        lines = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]
+        pytest.exit("\n".join(lines), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@contextmanager
+def _kit(spec: SystemSpec, config: pytest.Config) -> Iterator[Any]:
+    """Lend what systems of this process share; a foreign system's process is started here."""
+    if not spec.foreign:
+        from harness.systems.kit import Kit
+
+        yield Kit()
+        return
+    from harness.systems.pipes import WorkerError
+    from harness.systems.remote import Workers
+
+    workers = Workers()
+    try:
+        about = workers.of(spec).about
+        config.stash[_TESTED] = about
+        config.stash[_NOTES].append(_tested(about))
+        yield workers
+    except WorkerError as error:  # every promise would only say the same
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+    finally:
+        workers.close()
+
+
+def _tested(about: Mapping[str, Any]) -> str:
+    """Return the line that says what the system under test runs on."""
+    packages = [f"{name} {version}" for name, version in about["packages"].items()]
+    return "system under test: " + ", ".join(
+        [f"python {about['python']}", *packages, about["platform"]]
+    )
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -311,6 +390,7 @@ def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict
         "tier": option(config, "tier"),
         "configuration": None if chosen is None else gate_values(chosen),
         "environment": config.stash.get(_ENVIRONMENT, {}),
+        "system_environment": config.stash.get(_TESTED, {}),
         "relations": {j.relation: {"verdict": j.verdict, "text": j.text} for j in judgements},
     }
     Path(path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

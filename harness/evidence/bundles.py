@@ -1,7 +1,7 @@
 """What the relations look at: observations that belong together, one class per question."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -143,15 +143,23 @@ class RecalHashes:
 
 @dataclass(frozen=True)
 class Oracle:
-    """Known answers of the metric: case, expected EPE per sample, found, px."""
+    """Known answers of the metric: case, exact EPE per sample, found, px.
+
+    ``epsilon`` is what the metric says that it adds under its root, px^2; ``alone`` is each
+    case's EPE of the last residual by itself, px.
+    """
 
     cases: Sequence[tuple[str, Sequence[float], Sequence[float]]]
+    epsilon: float = 0.0
+    alone: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Recomputation:
     """Residual outputs, labels and the EPE that the system reported for them.
 
+    ``own`` is, for each row, what the metric gives those outputs when it is fed with them, px;
+    ``epsilon`` is what it adds under its root, px^2.
     ``rows`` hold arch, sample ids, three outputs (B, h, w, >= 2), label, valid and the
     reported per-sample EPE, px; ``reported`` maps an arch to its reported EPE.
     """
@@ -164,6 +172,8 @@ class Recomputation:
     ]  # fmt: skip
     reported: Mapping[str, float]
     zero_flow: float
+    epsilon: float = 0.0
+    own: Sequence[Sequence[float]] = ()
 
 
 @dataclass(frozen=True)
@@ -172,6 +182,7 @@ class Response:
 
     base: Evaluation
     changed: Mapping[str, Evaluation]
+    again: Evaluation | None = None
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,17 @@ class Description:
         For each block and each of its options, the kernels that the option runs.
     supports : frozenset of str
         Optional features: ``frozen`` (evaluation from a frozen artifact), ``steps``
-        (``train(steps=N)``, so that a run can be cut within an epoch).
+        (``train(steps=N)``, so that a run can be cut within an epoch), ``skeletons`` (every
+        ``model.skeleton``), ``knobs`` (every key of the configuration).
+    settings : mapping of str to any
+        Configuration keys (``section.key``) that the system cannot vary, with the value that
+        each has; the gate asks for no other.
+    whole_batches : bool
+        Whether a last batch that the split does not fill is filled with samples that were
+        served before.
+    epe_epsilon : float
+        What the metric adds under its square root, px^2: an exact prediction then scores its
+        root.
     """
 
     name: str
@@ -54,6 +64,9 @@ class Description:
     slots: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     options: Sequence[Sequence[tuple[str, ...]]] = ()
     supports: frozenset[str] = frozenset()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    whole_batches: bool = False
+    epe_epsilon: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,15 +130,15 @@ class Training:
         Everything that would go to a ledger, in order; empty where a system keeps none.
     """
 
-    planned_sizes: tuple[int, ...]
-    batch_size: int
-    micro_batch: int
-    position: str
-    threshold: float
-    steps: tuple[StepRecord, ...]
-    epochs: tuple[EpochRecord, ...]
-    checks: tuple[Check, ...]
-    losses: tuple[float, ...]
+    planned_sizes: tuple[int, ...] = ()
+    batch_size: int = 0
+    micro_batch: int = 0
+    position: str = ""
+    threshold: float = 0.0
+    steps: tuple[StepRecord, ...] = ()
+    epochs: tuple[EpochRecord, ...] = ()
+    checks: tuple[Check, ...] = ()
+    losses: tuple[float, ...] = ()
     records: tuple[Record, ...] = ()
 
 
@@ -155,8 +168,8 @@ class Evaluation:
     mean_epe: float
     zero_flow_epe: float
     eval_batch_hash: str
-    bn_recal_batch_hash: str
-    stats_digest: str
+    bn_recal_batch_hash: str = ""
+    stats_digest: str = ""
 
 
 @dataclass(frozen=True)

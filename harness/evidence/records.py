@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "EPOCH_FIELDS",
     "FIRST_SEGMENT",
+    "NOT_LOGGED",
     "RECORDS",
     "CheckpointRecord",
     "EpochRecord",
@@ -24,6 +25,9 @@ __all__ = [
     "from_json",
     "to_json",
 ]
+
+NOT_LOGGED = "not logged by this system"
+"""Reason of a column that a foreign system's log does not have."""
 
 FIRST_SEGMENT = "main"
 """Segment of a run whose training dynamics have not been changed."""
@@ -157,7 +161,8 @@ class EpochRecord:
     """One row of the epoch log. Fields and formulas: ``docs/epoch-log.md``.
 
     Fields that need an evaluation are None in an epoch without one, and ``reasons`` says
-    so; nothing is ever NaN.
+    so; nothing is ever NaN. A foreign system's log may lack columns: they are None too, and
+    their reason is :data:`NOT_LOGGED`.
     """
 
     epoch: int
@@ -170,11 +175,11 @@ class EpochRecord:
     eval_batches_per_arch: int | None
     train_loss_epoch_avg: float
     train_grad_norm_epoch_avg: float
-    grad_norm_p50: float
-    grad_norm_p90: float
-    grad_norm_p99: float
-    clip_checks: int
-    expected_clip_checks: int
+    grad_norm_p50: float | None
+    grad_norm_p90: float | None
+    grad_norm_p99: float | None
+    clip_checks: int | None
+    expected_clip_checks: int | None
     clip_count: int
     clip_rate: float
     eval_seconds: float | None

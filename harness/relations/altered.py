@@ -67,10 +67,11 @@ def seeds_matter(evidence: Seeds) -> Outcome:
         violations.append(
             Violation("fair cycles with another seed", f"{len(cycles)}", f"{len(others)}")
         )
-    orders = 6 ** sum(len(cycle[0]) for cycle in cycles)
+    codes = [cycle for cycle in cycles if all(arch.isdigit() for arch in cycle)]
+    orders = 6 ** sum(len(cycle[0]) for cycle in codes)  # names of archs are drawn from nothing
     if orders >= _COINCIDENCE and cycles == others:
         violations.append(Violation("fair cycles with another seed", "others", "the same"))
-    figures = f"{len(evidence.kernels)} kernels and {len(evidence.cycles)} fair cycles differ"
+    figures = f"{len(evidence.kernels)} kernels and {len(codes)} fair cycles differ"
     return outcome(violations[:6], min(len(evidence.kernels), len(evidence.cycles)), figures)
 
 

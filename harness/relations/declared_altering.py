@@ -130,7 +130,7 @@ ALTERING: tuple[Relation, ...] = (
     ),
     Relation(
         "nan-score-stops", "a NaN in a weight stops the evaluation and is named",
-        "nan_score", ("state", "evaluate", "train", "save"),
+        "nan_score", ("state", "evaluate"),
         "A NaN score compares as neither better nor worse, so the best checkpoint freezes.",
         altered.bad_input_is_refused, sees=("finite", "metric"),
     ),

@@ -107,13 +107,13 @@ TRAINING: tuple[Relation, ...] = (
     ),
     Relation(
         "fair-archs", "every step trains each option of each block once; fairness gap 0",
-        "training_micro_step", ("train",),
+        "whole_run", ("train",),
         "Strict fairness is broken: some options are trained more than others.",
         training.archs_are_fair, sees=("fairness",),
     ),
     Relation(
         "all-finite", "no NaN or Inf in weights, gradients, statistics or scores",
-        "finite", ("state", "train", "recalibrate", "evaluate"),
+        "finite", ("state", "train", "evaluate"),
         "Find the first step at which the value appeared in the ledger.",
         training.everything_is_finite, sees=("step", "evaluation", "finite"),
     ),

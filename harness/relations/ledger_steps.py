@@ -90,7 +90,7 @@ def _row_counts(
             ("clip_checks", row.clip_checks),
             ("sum of its steps' checks", sum(step.checks for step in made)),
         )
-        if count != plan
+        if count is not None and count != plan
     ]
     if row.global_step != executed:
         where = f"epoch {row.epoch}, global_step"

@@ -25,6 +25,9 @@ __all__ = [
 _RELATIVE = 1e-5
 """Float32 network outputs, summed over three scales, against float64."""
 
+_FLOOR = 0.01
+"""px: a larger error of an exact prediction would drown what a trained net still learns."""
+
 _ORACLE = 1e-4
 """px, absolute, for answers of 0 and 5 px."""
 
@@ -51,29 +54,57 @@ def accumulate_residuals(outputs: Sequence[NDArray[Any]]) -> NDArray[np.float64]
     return total
 
 
-def independent_epe(flow: NDArray[Any], label: NDArray[Any], valid: NDArray[Any]) -> list[float]:
-    """Return each sample's mean Euclidean distance over its valid pixels, px, in float64."""
+def independent_epe(
+    flow: NDArray[Any], label: NDArray[Any], valid: NDArray[Any], *, epsilon: float = 0.0
+) -> list[float]:
+    """Return each sample's mean Euclidean distance over its valid pixels, px, in float64.
+
+    Parameters
+    ----------
+    epsilon : float, default 0.0
+        Added to the squared distance, px^2.
+    """
     distance = np.hypot(*np.moveaxis(np.asarray(flow, np.float64) - label, -1, 0))
+    distance = np.hypot(distance, math.sqrt(epsilon))
     return [math.fsum(d[v]) / int(v.sum()) for d, v in zip(distance, valid, strict=True)]
 
 
 def metric_gives_known_answers(evidence: Oracle) -> Outcome:
     """Require EPE 0 for a perfect prediction and 5 px for ground truth plus (3, 4)."""
-    violations = []
-    for case, expected, found in evidence.cases:
+    violations, floor = [], math.sqrt(max(evidence.epsilon, 0.0))
+    if not floor <= _FLOOR:
+        violations.append(
+            Violation("EPE that the metric gives an exact prediction, by its own epsilon",
+                      f"at most {_FLOOR} px", f"{floor} px")
+        )  # fmt: skip
+    for case, exact, found in evidence.cases:
+        expected = [math.hypot(epe, floor) for epe in exact]
         for sample, (want, got) in enumerate(itertools.zip_longest(expected, found)):
             if want is None or got is None or not abs(want - got) <= _ORACLE:
-                violations.append(
-                    Violation(f"EPE of {case}, sample {sample}", f"{want} px", f"{got} px")
-                )
+                why = _last_alone(evidence.alone.get(case, ()), sample, got)
+                where = f"EPE of {case}, sample {sample}"
+                violations.append(Violation(where, _px(want), f"{_px(got)}{why}"))
                 break
     answers = sorted({value for _, expected, _ in evidence.cases for value in expected})
+    spread = any("spread" in case for case, *_ in evidence.cases)
     figures = (
         f"{len(evidence.cases)} known answers ({', '.join(f'{a:g}' for a in answers)} px), "
-        "residuals in one scale and spread over three"
+        f"{'residuals in one scale and spread over three' if spread else 'in the one output'}"
+        + (f"; {floor:g} px for an exact one" if floor else "")
     )
     seen = sum(len(expected) for _, expected, _ in evidence.cases)
     return outcome(violations, seen, figures)
+
+
+def _px(epe: float | None) -> str:
+    return "none" if epe is None else f"{epe:.6g} px"
+
+
+def _last_alone(alone: Sequence[float], sample: int, found: float | None) -> str:
+    """Return whether a score is that of the last residual by itself, in words."""
+    if found is None or sample >= len(alone) or not abs(alone[sample] - found) <= 1e-3:
+        return ""
+    return " (what the last residual scores alone: the coarser scales are not added)"
 
 
 def metric_is_recomputed(evidence: Recomputation) -> Outcome:
@@ -81,19 +112,17 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
     violations: list[Violation] = []
     worst = 0.0
     per_arch: dict[str, list[float]] = {}
-    for arch, ids, outputs, label, valid, reported in evidence.rows:
-        again = independent_epe(accumulate_residuals(outputs), label, valid)
-        last = independent_epe(outputs[-1][..., :2], label, valid)
+    for row, (arch, ids, outputs, label, valid, reported) in enumerate(evidence.rows):
+        given = {"epsilon": evidence.epsilon}
+        again = independent_epe(accumulate_residuals(outputs), label, valid, **given)
+        last = independent_epe(outputs[-1][..., :2], label, valid, **given)
         per_arch.setdefault(arch, []).extend(again)
-        for sample, want, got, alone in zip(ids, again, reported, last, strict=True):
+        own = evidence.own[row] if evidence.own else [None] * len(ids)
+        for sample, want, got, alone, fed in zip(ids, again, reported, last, own, strict=True):
             error = abs(want - got) / max(want, 1e-12)
             worst = max(worst, error)
             if not error <= _RELATIVE:
-                what = (
-                    "the last residual scores that alone"
-                    if (abs(alone - got) <= 1e-3 * alone)
-                    else f"relative {error:.1e}"
-                )
+                what = _why(want, got, alone, fed)
                 violations.append(
                     Violation(f"arch {arch}, sample {sample}: EPE of the accumulated flow",
                               f"{want:.6f} px", f"{got:.6f} px ({what})")
@@ -108,6 +137,26 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
     seen = sum(len(samples) for samples in per_arch.values())
     figures = f"{len(per_arch)} archs, {seen} sample scores, worst relative error {worst:.1e}"
     return outcome(violations[:6], seen, figures)
+
+
+def _why(want: float, got: float, alone: float, fed: float | None) -> str:
+    """Return what a reported score is, in words: the last residual's, or that of something else.
+
+    Parameters
+    ----------
+    want, got, alone, fed : float
+        EPE of the accumulated flow, as reported, of the last residual alone, and what the
+        metric gives when it is fed with these outputs, px.
+    """
+    if abs(alone - got) <= 1e-3 * alone:
+        return "the last residual scores that alone"
+    text = f"relative {abs(want - got) / max(want, 1e-12):.1e}"
+    if fed is None or abs(fed - got) <= 1e-3 * fed:
+        return text
+    text += f"; fed with these outputs the metric gives {fed:.6f} px"
+    if abs(fed - alone) <= 1e-3 * alone and abs(fed - want) > 1e-3 * want:
+        text += ", what the last residual scores alone"
+    return text + "; so the evaluation scored other samples or other statistics"
 
 
 def unknown_flow_is_unscored(evidence: Recomputation) -> Outcome:
@@ -128,6 +177,11 @@ def metric_is_alive(evidence: Response) -> Outcome:
     base, violations = evidence.base, []
     if not base.archs:
         return outcome([], 0, "no arch was scored")
+    if evidence.again is not None and evidence.again.per_sample != base.per_sample:
+        violations.append(
+            Violation("EPE evaluated again, with nothing changed", "the same EPE",
+                      "another: a response to the model cannot be told from noise")
+        )  # fmt: skip
     for head, changed in evidence.changed.items():
         still = [
             arch for arch in base.archs if base.per_sample[arch] == changed.per_sample.get(arch)

@@ -90,6 +90,14 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
         held = evidence.moving.get(f"{unit}/moving_mean")
         changed += held is not None and not np.array_equal(held, mean)
     whole = []
+    if changed == 0:
+        whole.append(
+            Violation(
+                "recalibrated statistics",
+                "different from the moving ones",
+                f"0 of {len(evidence.first.stats)} units changed: recalibration had no effect",
+            )
+        )
     if evidence.disturbed == 0:
         whole.append(Violation("moving statistics", "disturbed before", "none was"))
     if evidence.scores != evidence.scores_disturbed:
@@ -99,14 +107,6 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
                 "the same EPE",
                 "another: evaluation normalises with the moving statistics, "
                 "not with the recalibrated ones",
-            )
-        )
-    if changed == 0:
-        whole.append(
-            Violation(
-                "recalibrated statistics",
-                "different from the moving ones",
-                f"0 of {len(evidence.first.stats)} changed: recalibration had no effect",
             )
         )
     figures = f"{changed} of {len(evidence.first.stats)} units updated, none depends on the past"

@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.evidence.bundles import EpochRows, FiniteEvidence, Moves, PlantedNan, TwoWays
 from harness.evidence.observations import Training
-from harness.evidence.records import EpochRecord
+from harness.evidence.records import NOT_LOGGED, EpochRecord
 from harness.relations.base import Outcome, Violation, differences, outcome
 
 __all__ = [
@@ -35,7 +35,7 @@ def _planned_checks(training: Training) -> int:
 
 def clip_checks_are_planned(evidence: Training) -> Outcome:
     """Require ``clip_checks == expected_clip_checks``, and both equal to the formula."""
-    expected, violations = _planned_checks(evidence), []
+    expected, violations = _planned_checks(evidence), list[Violation]()
     steps = len(evidence.planned_sizes)
     for row in evidence.epochs:
         made = sum(1 for check in evidence.checks if check.epoch == row.epoch)
@@ -45,7 +45,7 @@ def clip_checks_are_planned(evidence: Training) -> Outcome:
             ("clip_checks", row.clip_checks),
             ("checks observed", made),
         ):
-            if found != expected:
+            if found is not None and found != expected:
                 implied = found / (3 * steps)
                 violations.append(
                     Violation(
@@ -59,8 +59,16 @@ def clip_checks_are_planned(evidence: Training) -> Outcome:
     figures = (
         f"{expected} checks an epoch for batches {_sizes(evidence)}, micro-batch "
         f"{evidence.micro_batch}, clip per {evidence.position}"
+        + _not_logged(evidence, "clip_checks", "expected_clip_checks")
     )
     return outcome(violations, len(evidence.epochs), figures)
+
+
+def _not_logged(training: Training, *columns: str) -> str:
+    """Return which of some columns the system's log does not have, for a line of figures."""
+    rows = training.epochs
+    absent = [c for c in columns if any(row.reasons.get(c) == NOT_LOGGED for row in rows)]
+    return f"; {NOT_LOGGED}: {', '.join(absent)}" if absent else ""
 
 
 def _sizes(training: Training) -> str:
@@ -90,6 +98,7 @@ def clip_arithmetic_holds(evidence: Training) -> Outcome:
     if evidence.checks and clipped == len(evidence.checks):
         warning = (f"every one of {clipped} checks clipped: the step length is the threshold's",)
     figures = f"{len(evidence.checks)} norms, {clipped} over {evidence.threshold:g}"
+    figures += _not_logged(evidence, "grad_norm_p50", "grad_norm_p90", "grad_norm_p99")
     return outcome(violations[:6], len(evidence.checks), figures, warning)
 
 
@@ -106,7 +115,8 @@ def _row_arithmetic(row: EpochRecord, norms: np.ndarray, threshold: float) -> li
     return [
         Violation(f"epoch {row.epoch}, {name}", repr(value), repr(getattr(row, name)))
         for name, value in expected.items()
-        if not math.isclose(getattr(row, name), value, rel_tol=1e-12)
+        if row.reasons.get(name) != NOT_LOGGED
+        and not math.isclose(getattr(row, name), value, rel_tol=1e-12)
     ]
 
 
@@ -181,7 +191,8 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
     violations = [
         Violation(f"epoch {row.epoch}, {name}", repr(value), repr(getattr(row, name)))
         for name, value in expected.items()
-        if not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9)
+        if row.reasons.get(name) != NOT_LOGGED
+        and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9)
     ]
     for index, step in enumerate(training.steps):
         lr = evidence.base_lr * (1 + math.cos(math.pi * index / evidence.total_steps)) / 2
@@ -189,6 +200,7 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
             where = f"learning rate of epoch {step.epoch}, step {step.step}"
             violations.append(Violation(where, repr(lr), repr(step.lr)))
     figures = f"{len(expected)} columns and {len(training.steps)} learning rates recomputed"
+    figures += _not_logged(training, *expected)
     return outcome(violations[:6], len(training.steps), figures)
 
 

@@ -16,7 +16,7 @@ from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
 from harness.relations.base import NotApplicableError
-from harness.scenarios.book import Book
+from harness.scenarios.book import Book, a_kernel
 from harness.scenarios.files import listed_samples
 from harness.scenarios.measuring import recomputed_rows, served_in, split_folder
 from harness.scenarios.setting import link_samples
@@ -83,9 +83,12 @@ def pools(book: Book) -> Pools:
     seed, found = book.config["runtime"]["seed"], []
     few = {"eval_pool_size": 9, "eval_batches_per_arch": 1, "bn_recal_batches": 1, "batch_size": 2}
     for value in (seed, seed, seed + 1):
-        system = book.open(runtime={"seed": value}, eval=few)
+        system = book.open_cheaply(few, runtime={"seed": value})
         found.append(system.evaluate().archs)
         system.close()
+    if found[0] and not any(arch.isdigit() for arch in found[0]):
+        msg = f"the system's archs are no codes of options, but {', '.join(found[0])}"
+        raise NotApplicableError(msg)
     return Pools(*found)
 
 
@@ -235,9 +238,9 @@ def bad_checkpoints(book: Book) -> Refusals:
 
 def nan_score(book: Book) -> Refusals:
     """Evaluate with a NaN in a weight that every arch runs."""
-    system = book.trained.system
+    system = book.measured
     state = system.state()
-    name = next(n for n, a in state.items() if np.asarray(a).ndim == 4)
+    name = a_kernel(state)
     kept = np.array(state[name])
     poisoned = kept.copy()
     poisoned.flat[0] = np.nan
@@ -253,7 +256,7 @@ def arch_response(book: Book) -> ArchResponse:
     if not options:
         msg = "the system does not say which kernels an option runs"
         raise NotApplicableError(msg)
-    system = book.open(eval={"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2})
+    system = book.open_cheaply({"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2})
     system.restore(book.trained.end)
     blocks = range(len(options))
     archs = ["".join(str((block + shift) % 3) for block in blocks) for shift in range(3)]

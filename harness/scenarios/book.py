@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.evidence.observations import Description, Evaluation, Training
+import numpy as np
+
+from harness.evidence.observations import Arrays, Description, Evaluation, Training
+from harness.relations.base import NotApplicableError
 from harness.systems.fresh import Call, Pending, start_fresh, state_digests
 from harness.systems.protocol import System
 from harness.systems.spec import SystemSpec
 
 __all__ = [
-    "BEFORE_EVALUATION", "MID", "Book", "Cut", "Trained", "changed", "evaluation_from_json",
-    "resumed",
+    "BEFORE_EVALUATION", "MID", "Book", "Cut", "Trained", "a_kernel", "changed",
+    "evaluation_from_json", "resumed",
 ]  # fmt: skip
 
 Tree = Mapping[str, Any]
@@ -122,17 +125,46 @@ class Book:
         system.open(changed(self.config, **sections))
         return system
 
+    def open_cheaply(self, evaluation: Tree, **sections: Tree) -> System:
+        """Open with fewer evaluation batches, as far as the system can vary them."""
+        fixed = self.describe().settings
+        asked = {k: v for k, v in evaluation.items() if f"eval.{k}" not in fixed}
+        return self.open(eval=asked, **sections)
+
     def describe(self) -> Description:
-        """Return the system's description without opening it."""
-        return self.factory().describe()
+        """Return the system's description without opening it; it is asked once."""
+        if "description" not in self._kept:
+            self._kept["description"] = self.factory().describe()
+        return self._kept["description"]  # type: ignore[no-any-return]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the system offers the calls that :attr:`trained` makes."""
+        return self.describe().can.issuperset(_TRAINING)
+
+    @property
+    def measured(self) -> System:
+        """The system whose scores are looked at: the trained one, or else one as opened."""
+        if self.trainable:
+            return self.trained.system
+        if "measured" not in self._kept:
+            self._kept["measured"] = self.open()
+        return self._kept["measured"]  # type: ignore[no-any-return]
 
     @property
     def trained(self) -> Trained:
-        """The trained system that most scenarios share."""
+        """The trained system that most scenarios share.
+
+        Raises
+        ------
+        NotApplicableError
+            If the system does not offer what is needed to train, cut and resume it.
+        """
         if "trained" in self._failed:
             raise self._failed["trained"]
         if "trained" not in self._kept:
             try:
+                _require_training(self)
                 self._kept["trained"] = _train(self)
             except Exception as error:
                 self._failed["trained"] = error  # every later promise has this same cause
@@ -160,6 +192,33 @@ class Book:
             self._kept["fresh"].close()
         if "trained" in self._kept:
             self._kept["trained"].system.close()
+        if "measured" in self._kept:
+            self._kept["measured"].close()
+
+
+_TRAINING = ("train", "state", "save", "restore")
+
+
+def _require_training(book: Book) -> None:
+    absent = [call for call in _TRAINING if call not in book.describe().can]
+    if absent:
+        msg = f"the system does not offer {', '.join(absent)}"
+        raise NotApplicableError(msg)
+
+
+def a_kernel(state: Arrays) -> str:
+    """Return the name of the first convolution kernel, an array of four axes.
+
+    Raises
+    ------
+    NotApplicableError
+        If there is none.
+    """
+    for name, array in state.items():
+        if np.asarray(array).ndim == 4:
+            return name
+    msg = "the system's state has no kernel, an array of four axes"
+    raise NotApplicableError(msg)
 
 
 def changed(config: Tree, **sections: Tree) -> dict[str, Any]:

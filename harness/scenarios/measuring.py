@@ -20,6 +20,7 @@ from harness.evidence.bundles import (
 )
 from harness.evidence.observations import Evaluation, ServedBatch
 from harness.relations.base import NotApplicableError
+from harness.relations.metric import independent_epe
 from harness.scenarios import runs
 from harness.scenarios.book import Book, evaluation_from_json
 from harness.scenarios.decode import decode_independently
@@ -70,12 +71,12 @@ def _base(book: Book) -> Evaluation:
 
 def base_evaluation(book: Book) -> Evaluation:
     """Evaluate the trained system once."""
-    return book.trained.system.evaluate()
+    return book.measured.evaluate()
 
 
 def repeat_again(book: Book) -> Repeat:
     """Evaluate again in the same process."""
-    return Repeat(_base(book), book.trained.system.evaluate(), "evaluated again")
+    return Repeat(_base(book), book.measured.evaluate(), "evaluated again")
 
 
 def repeat_fresh(book: Book) -> Repeat:
@@ -86,19 +87,19 @@ def repeat_fresh(book: Book) -> Repeat:
 
 def repeat_permuted(book: Book) -> Repeat:
     """Evaluate the pool in reversed order."""
-    again = book.trained.system.evaluate(tuple(reversed(_base(book).archs)))
+    again = book.measured.evaluate(tuple(reversed(_base(book).archs)))
     return Repeat(_base(book), again, "pool reversed")
 
 
 def repeat_subset(book: Book) -> Repeat:
     """Evaluate one arch of the pool alone, and not the first."""
-    again = book.trained.system.evaluate(_base(book).archs[-1:])
+    again = book.measured.evaluate(_base(book).archs[-1:])
     return Repeat(_base(book), again, "one arch alone")
 
 
 def repeat_prefix(book: Book) -> Repeat:
     """Evaluate on fewer batches per arch."""
-    system = book.trained.system
+    system = book.measured
     fewer = len(system.batches("eval")) - 1
     if fewer < 1:
         msg = "the validation split gives one batch, a prefix needs at least two"
@@ -123,6 +124,9 @@ def served_recal(book: Book) -> Served:
     system = book.open()
     batches, again = system.batches("recal"), system.batches("recal")
     system.close()
+    if not batches and "recalibrate" not in book.describe().can:
+        msg = "the system does not recalibrate"
+        raise NotApplicableError(msg)
     return _served(book, "train", batches, again)
 
 
@@ -172,7 +176,7 @@ def draws(book: Book) -> TrainingDraws:
 
 def recal_pair(book: Book) -> RecalPair:
     """Recalibrate an arch, disturb every moving statistic, and recalibrate again."""
-    system, arch = book.trained.system, _base(book).archs[-1]
+    system, arch = book.measured, _base(book).archs[-1]
     state = system.state()
     moving = {n: np.array(a) for n, a in state.items() if "moving_" in n.rsplit("/", 1)[-1]}
     first = system.recalibrate(arch, inputs=True)
@@ -207,7 +211,7 @@ def _hash_with_one_pixel_changed(book: Book) -> str:
     chosen = {"train": batches, "val": system.batches("eval")[:1]}
     for split, served_batches in chosen.items():
         ids = [sample for batch in served_batches for sample in batch.ids]
-        link_samples(split_folder(book, split), ids, copy / split)
+        link_samples(split_folder(book, split), dict.fromkeys(ids), copy / split)
     target = copy / "train" / f"{first.ids[0]}-img_1.png"
     image = np.array(cv2.imread(str(target), cv2.IMREAD_UNCHANGED))
     top, left, height, width = first.windows[0]
@@ -222,55 +226,71 @@ def _hash_with_one_pixel_changed(book: Book) -> str:
 
 
 def oracle(book: Book) -> Oracle:
-    """Feed the metric residual outputs whose accumulated flow is known."""
-    system = book.trained.system
+    """Feed the metric residual outputs whose accumulated flow is known.
+
+    They have the shapes of what the system predicts, where it can be asked.
+    """
+    system = book.measured
     batch = system.batches("eval")[0]
     label, valid = batch.flow, batch.valid
     constant = np.broadcast_to(np.asarray([3.0, 4.0], np.float32), label.shape)
-    ones = [1.0] * len(batch.ids)
-    cases = []
+    ones, shapes = [1.0] * len(batch.ids), _shapes(book, batch)
+    cases, alone = [], {}
     for case, flow, expected in (
         ("a perfect prediction", label, 0.0),
         ("ground truth plus (3, 4)", label + constant, 5.0),
         ("ground truth minus (3, 4)", label - constant, 5.0),
     ):
-        for split, outputs in _residuals(flow, constant).items():
+        for split, outputs in _residuals(flow, constant, shapes).items():
             found = system.score(outputs, label, valid)
-            cases.append(
-                (f"{case}, {split}", [e * expected for e in ones], list(map(float, found)))
-            )
-    return Oracle(cases)
+            name = f"{case}, {split}"
+            cases.append((name, [e * expected for e in ones], list(map(float, found))))
+            alone[name] = independent_epe(outputs[-1][..., :2], label, valid)
+    return Oracle(cases, system.describe().epe_epsilon, alone)
+
+
+def _shapes(book: Book, batch: ServedBatch) -> list[tuple[int, ...]]:
+    """Return (h, w, channels) of each output of the system, coarse to fine."""
+    if book.describe().can.issuperset(("predict", "evaluate")):
+        outputs = book.measured.predict(_base(book).archs[0], batch)
+        return [output.shape[1:] for output in outputs]
+    height, width = batch.flow.shape[1:3]
+    return [(height // scale, width // scale, 4) for scale in (4, 2, 1)]
 
 
 def _residuals(
-    flow: NDArray[np.float32], constant: NDArray[np.float32]
+    flow: NDArray[np.float32], constant: NDArray[np.float32], shapes: Sequence[tuple[int, ...]]
 ) -> dict[str, list[NDArray[np.float32]]]:
-    """Return ways to write a flow as three residual outputs of 4 channels."""
-    batch, height, width, _ = flow.shape
+    """Return ways to write a flow as residual outputs of given shapes."""
 
-    def output(values: NDArray[Any], scale: int) -> NDArray[np.float32]:
-        full = np.zeros((batch, height // scale, width // scale, 4), np.float32)
-        full[..., :2] = values[:, ::scale, ::scale][:, : height // scale, : width // scale]
+    def output(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        height, width, _ = shape
+        rows, columns = flow.shape[1] // height, flow.shape[2] // width
+        full = np.zeros((len(flow), *shape), np.float32)
+        full[..., :2] = values[:, ::rows, ::columns][:, :height, :width]
         full[..., 2:] = 0.5  # log-variance, which a metric must not look at
         return full
 
-    zero = np.zeros_like(flow)
-    return {
-        "all in the last scale": [output(zero, 4), output(zero, 2), output(flow, 1)],
-        "spread over three scales": [
-            output(0.25 * constant, 4), output(-constant, 2), output(flow + 0.75 * constant, 1)
-        ],
-    }  # fmt: skip
+    shares = [(0.25, -1.0)[index % 2] for index in range(len(shapes) - 1)]
+    found = {}
+    for name, parts in (("all in the last scale", [0.0] * len(shares)), (_SPREAD, shares)):
+        coarse = [output(s * constant, shape) for s, shape in zip(parts, shapes, strict=False)]
+        found[name] = [*coarse, output(flow - sum(parts) * constant, shapes[-1])]
+    return found if shares else {"in the one output": found[_SPREAD]}
+
+
+_SPREAD = "spread over three scales"
 
 
 def recomputation(book: Book) -> Recomputation:
     """Collect residual outputs for every evaluation batch beside the reported EPE."""
-    return recomputed_rows(book.trained.system, _base(book))
+    return recomputed_rows(book.measured, _base(book))
 
 
 def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
     """Collect the outputs of three archs beside what an evaluation reported for them."""
-    rows, batches = [], system.batches("eval")
+    rows, own, batches = [], [], system.batches("eval")
+    about = system.describe()
     for arch in base.archs[:3]:
         position = 0
         for batch in batches:
@@ -278,17 +298,22 @@ def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
             position += len(batch.ids)
             outputs = system.predict(arch, batch)
             rows.append((arch, batch.ids, outputs, batch.flow, batch.valid, reported))
+            if "score" in about.can:
+                own.append(list(map(float, system.score(outputs, batch.flow, batch.valid))))
     scores = dict(zip(base.archs, base.per_arch_epe, strict=True))
-    return Recomputation(rows, scores, base.zero_flow_epe)
+    return Recomputation(rows, scores, base.zero_flow_epe, about.epe_epsilon, own)
 
 
 def response(book: Book) -> Response:
     """Scale the kernels of one output head at a time and evaluate."""
-    system, base = book.trained.system, _base(book)
-    state, found = system.state(), {}
-    for head, names in system.describe().heads.items():
+    system, base = book.measured, _base(book)
+    state, found, heads = system.state(), {}, system.describe().heads
+    if not heads:
+        msg = "the system names no output head (describe().heads)"
+        raise NotApplicableError(msg)
+    for head, names in heads.items():
         kept = {name: np.array(state[name]) for name in names}
         system.state({name: array * 1.5 for name, array in kept.items()})
         found[head] = system.evaluate()
         system.state(kept)
-    return Response(base, found)
+    return Response(base, found, book["repeat_again"].again)

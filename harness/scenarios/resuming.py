@@ -54,7 +54,8 @@ def resume_anywhere(book: Book) -> list[Resume]:
     trained, system = book.trained, book.trained.system
     steps, cuts = len(trained.first.steps), []
     system.restore(trained.start)
-    for done in range(1, 2 * steps + 1):
+    last = 2 * steps if trained.second.epochs else 2 * steps - 1  # a row, or else a step, is left
+    for done in range(1, last + 1):
         epoch, step = (done - 1) // steps, (done - 1) % steps + 1
         system.train(epoch + 1, steps=1)
         how = f"cut after step {step} of epoch {epoch + 1}"

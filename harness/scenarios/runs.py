@@ -20,9 +20,10 @@ from harness.evidence.bundles import (
     TwoWays,
 )
 from harness.evidence.observations import Arrays, Training
-from harness.evidence.records import RunRecord
+from harness.evidence.records import NOT_LOGGED, RunRecord
 from harness.evidence.run import RunEvidence, run_evidence
-from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, changed
+from harness.relations.base import NotApplicableError
+from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, a_kernel, changed
 from harness.scenarios.files import listed_samples
 from harness.systems.fresh import state_digests
 
@@ -45,6 +46,7 @@ __all__ = [
     "training_micro_step_other_mode",
     "training_update",
     "training_update_other_mode",
+    "whole_run",
     "with_and_without",
 ]
 
@@ -61,14 +63,14 @@ def fresh_results(book: Book) -> dict[str, Any]:
 def training_micro_step(book: Book) -> Training:
     """Return both epochs of the trained system, which clips as configured or per micro-step."""
     if book.config["train"].get("clip_position", "micro_step") == "micro_step":
-        return _planned(book.config, _joined(book.trained.first, book.trained.second))
+        return _clipped(_planned(book.config, _both(book)))
     return _other_position(book, "micro_step")
 
 
 def training_update(book: Book) -> Training:
     """Return an epoch that clips once per update."""
     if book.config["train"].get("clip_position", "micro_step") == "update":
-        return _planned(book.config, _joined(book.trained.first, book.trained.second))
+        return _clipped(_planned(book.config, _both(book)))
     return _other_position(book, "update")
 
 
@@ -98,9 +100,40 @@ def _trained_with(book: Book, position: str, *, full: bool) -> Training:
     asked = {"clip_position": position, "train_sampling_mode": None, **mode}
     system = book.open(train=asked)
     try:
-        return _planned(changed(book.config, train=asked), system.train(1, evaluate=False))
+        run = system.train(1, evaluate=False)
+        return _clipped(_planned(changed(book.config, train=asked), run))
     finally:
         system.close()
+
+
+def _clipped(run: Training) -> Training:
+    """Return a run that says what it clipped."""
+    if not run.checks and not run.epochs:
+        msg = "the system records no clip checks (Training.checks)"
+        raise NotApplicableError(msg)
+    return run
+
+
+def _logged(run: Training) -> Training:
+    """Return a run that has an epoch log."""
+    if run.steps and not run.epochs:
+        msg = "the system keeps no epoch log (Training.epochs)"
+        raise NotApplicableError(msg)
+    return run
+
+
+def whole_run(book: Book) -> Training:
+    """Return both epochs of the trained system, whose archs are codes of options."""
+    run = _both(book)
+    archs = [arch for step in run.steps for arch in step.archs]
+    if archs and not any(arch.isdigit() for arch in archs):
+        msg = f"the system trains no arch codes of options, but {', '.join(sorted(set(archs)))}"
+        raise NotApplicableError(msg)
+    return run
+
+
+def _both(book: Book) -> Training:
+    return _joined(book.trained.first, book.trained.second)
 
 
 def _planned(config: Mapping[str, Any], training: Training) -> Training:
@@ -134,6 +167,9 @@ def repeat_full(book: Book) -> Repeat:
 
 
 def _repeat_skeleton(book: Book, skeleton: str) -> Repeat:
+    if "skeletons" not in book.describe().supports:
+        msg = "the system does not say that it builds every skeleton (supports: skeletons)"
+        raise NotApplicableError(msg)
     found = []
     for _ in range(2):
         system = book.open(model={"skeleton": skeleton})
@@ -174,6 +210,9 @@ def shaken(book: Book) -> RunEvidence:
 
 def _evidence(config: Mapping[str, Any], training: Training) -> RunEvidence:
     run = _planned(config, training)
+    if run.steps and not run.records and not run.epochs:
+        msg = "the system keeps no ledger (Training.records)"
+        raise NotApplicableError(msg)
     records = run.records or (*run.steps, *run.epochs)
     return run_evidence([_opening(config, run), *records])
 
@@ -197,8 +236,7 @@ def moves(book: Book) -> Moves:
 
 def epoch_rows(book: Book) -> EpochRows:
     """Take the training's records and evaluate what they end with once more."""
-    trained = book.trained
-    training, train = _joined(trained.first, trained.second), book.config["train"]
+    training, train = _logged(_both(book)), book.config["train"]
     steps = len(training.planned_sizes) * train["num_epochs"]
     return EpochRows(training, book["base_evaluation"], train["lr"], steps)
 
@@ -221,10 +259,16 @@ def constant_ranking(book: Book) -> ConstantRanking:
     system = book.open(train={"lr": 1e-30})
     state, heads = system.state(), system.describe().heads
     names = [name for kernels in heads.values() for name in kernels]
+    if not names:
+        msg = "the system names no output head (describe().heads)"
+        raise NotApplicableError(msg)
     system.state({name: np.zeros_like(state[name]) for name in names})
-    rows = system.train(2).epochs
+    rows = _logged(system.train(2)).epochs
     scores = system.evaluate()
     system.close()
+    if any(row.reasons.get("kendall_tau_prev") == NOT_LOGGED for row in rows):
+        msg = "the system's log has no kendall_tau_prev"
+        raise NotApplicableError(msg)
     return ConstantRanking(scores.per_arch_epe, tuple(row.kendall_tau_prev for row in rows))
 
 
@@ -233,14 +277,16 @@ def purity(book: Book) -> Purity:
 
     Before any training: what an evaluation leaves behind then is not yet there already.
     """
-    trained, system = book.trained, book.trained.system
-    system.restore(trained.start)
+    system = book.measured
+    if book.trainable:
+        system.restore(book.trained.start)
     before = state_digests(system.state())
     draws_before = tuple(batch.digest for batch in system.batches("train", epoch=3))
     system.evaluate()
     draws_after = tuple(batch.digest for batch in system.batches("train", epoch=3))
     after = state_digests(system.state())
-    system.restore(trained.end)
+    if book.trainable:
+        system.restore(book.trained.end)
     return Purity(before, after, draws_before, draws_after)
 
 
@@ -263,17 +309,16 @@ def _weights(state: Mapping[str, str]) -> dict[str, str]:
 
 
 def checkpoint_pair(book: Book) -> CheckpointPair:
-    """Poison every float array, restore the checkpoint, and compare."""
+    """Poison every float array, restore the checkpoint, and compare with what was saved."""
     trained, system = book.trained, book.trained.system
-    saved = system.state()
     poison = {
         name: np.full_like(array, 0.123)
-        for name, array in saved.items()
+        for name, array in system.state().items()
         if np.asarray(array).dtype.kind == "f"
     }
     disturbed = state_digests(system.state(poison))
     system.restore(trained.end)
-    return CheckpointPair(state_digests(saved), disturbed, state_digests(system.state()))
+    return CheckpointPair(trained.end_state, disturbed, state_digests(system.state()))
 
 
 def finite(book: Book) -> FiniteEvidence:
@@ -281,10 +326,11 @@ def finite(book: Book) -> FiniteEvidence:
     trained, system = book.trained, book.trained.system
     run = _joined(trained.first, trained.second)
     scores = system.evaluate()
-    recal = system.recalibrate(scores.archs[-1])
+    recalibrates = "recalibrate" in system.describe().can
+    recal = system.recalibrate(scores.archs[-1]).stats if recalibrates else {}
     stats: Arrays = {
         f"{unit}/{name}": values[i]
-        for unit, values in recal.stats.items()
+        for unit, values in recal.items()
         for i, name in enumerate(("mean", "variance"))
     }
     norms = np.asarray([[check.before, check.after] for check in run.checks])
@@ -304,7 +350,7 @@ def planted_nan(book: Book) -> PlantedNan:
     trained, system = book.trained, book.trained.system
     system.restore(trained.cut)
     state = system.state()
-    name = next(n for n, a in state.items() if np.asarray(a).ndim == 4)
+    name = a_kernel(state)
     poisoned = np.array(state[name])
     poisoned.flat[poisoned.size // 2] = np.nan
     system.state({name: poisoned})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.config import Config, parse_config
+from harness.evidence.observations import Description
 from harness.fc2.layout import MEMBERS, list_triplets
 from harness.fc2.subset import choose
 from harness.supernet.space import SKELETONS
@@ -24,6 +25,7 @@ __all__ = [
     "link_samples",
     "matrix_config",
     "shrunk",
+    "suited",
 ]
 
 EMBEDDED_TRAIN, EMBEDDED_VAL = 11, 7
@@ -146,3 +148,31 @@ def shrunk(before: Config, after: Config) -> list[str]:
         return found
 
     return walk(before.model_dump(mode="json"), after.model_dump(mode="json"), "")
+
+
+def suited(config: Config, description: Description) -> Config:
+    """Return a gate's configuration with what the system cannot vary, and in whole batches.
+
+    A system that fills its last batch with samples it has served before is asked for counts
+    that need no filling, but where a split is passed over.
+    """
+    tree = config.model_dump(mode="json", by_alias=True)
+    for key, value in description.settings.items():
+        section, name = key.split(".")
+        tree[section][name] = value
+    if description.whole_batches:
+        train, evaluation = tree["train"], tree["eval"]
+        validation = len(list_triplets(config.data.split_dir("val")))
+        size = min(train["batch_size"], max(1, validation // 2))
+        train["batch_size"] = size
+        train["steps_per_epoch"] = min(train["steps_per_epoch"], 3)
+        train["micro_batch_size"] = min(train["micro_batch_size"] or size, max(1, size // 2 + 1))
+        if "eval.batch_size" not in description.settings:
+            evaluation["batch_size"] = size
+        if "eval.eval_batches_per_arch" not in description.settings:
+            evaluation["eval_batches_per_arch"] = min(3, max(1, validation // size))
+    train_crop = tree["data"]["input_height"], tree["data"]["input_width"]
+    step = SKELETONS[tree["model"]["skeleton"]].stride
+    height, width = (max(step, side // step * step) for side in train_crop)
+    tree["data"] |= {"input_height": height, "input_width": width}
+    return parse_config(tree)

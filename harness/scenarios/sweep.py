@@ -10,6 +10,7 @@ from harness.evidence.digest import digest_strings
 from harness.fc2.batch import Batch
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
+from harness.relations.base import NotApplicableError
 from harness.scenarios.book import Book, changed
 from harness.scenarios.steps import odd_samples
 from harness.systems.fresh import state_digests
@@ -35,6 +36,9 @@ _EPOCHS = 3
 
 def knobs(book: Book) -> list[SweptKnob]:
     """Change every key that can be changed, one at a time, and see what comes out differently."""
+    if "knobs" not in book.describe().supports:
+        msg = "the system does not say that it honours every key (supports: knobs)"
+        raise NotApplicableError(msg)
     folder = book.folder / "knobs"
     if not folder.exists():
         odd_samples(book, "knobs")

@@ -76,7 +76,8 @@ class BuiltinSystem:
 
     def describe(self) -> Description:
         """Return what the builtin system is; names of variables need it to be open."""
-        supports, can = frozenset({"frozen", "steps"}), frozenset(METHODS)
+        supports = frozenset({"frozen", "steps", "skeletons", "knobs"})
+        can = frozenset(METHODS)
         if self._session is None:
             return Description("builtin", can, version=__version__, supports=supports)
         plan = SKELETONS[self.session.config.model.skeleton]

@@ -5,6 +5,7 @@ The request and the results are JSON files. A state comes back as digests, by va
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 from harness.evidence.digest import digest_arrays
 from harness.evidence.observations import Evaluation, Recalibration, Training
-from harness.systems.spec import SystemSpec, system_factory
+from harness.systems.spec import CALL_SECONDS, SystemSpec, system_factory
 
 __all__ = [
     "Call", "FreshCalls", "FreshProcessError", "FreshServer", "Pending", "start_fresh",
@@ -23,8 +24,6 @@ __all__ = [
 
 Call = tuple[str, Mapping[str, Any]]
 """Name of a protocol call and its keyword arguments; ``open`` takes none and makes a new system."""
-
-_TIME_LIMIT = 600.0
 
 
 class FreshProcessError(RuntimeError):
@@ -48,15 +47,32 @@ class Pending(Protocol):
 
 @dataclass(frozen=True)
 class FreshCalls:
-    """Calls under way in another process; :meth:`results` waits for them."""
+    """Calls under way in another process; :meth:`results` waits for them.
+
+    Attributes
+    ----------
+    process : subprocess.Popen
+        Makes the calls.
+    folder : pathlib.Path
+        Holds request, log and results.
+    group : bool
+        Whether it leads a process group, with the worker of a foreign system in it.
+    limit : float
+        How long :meth:`results` waits, s.
+    """
 
     process: "subprocess.Popen[bytes]"
     folder: Path
+    group: bool = False
+    limit: float = CALL_SECONDS
 
     def close(self) -> None:
-        """End the process if it still runs."""
+        """End the process if it still runs, and at once the worker that it asks."""
         if self.process.poll() is None:
-            self.process.kill()
+            if self.group:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.kill()
             self.process.wait()
 
     def killed_after(self, seconds: float) -> bool:
@@ -74,11 +90,11 @@ class FreshCalls:
         Raises
         ------
         FreshProcessError
-            If the process failed or took longer than ten minutes.
+            If the process failed or took longer than the limit.
         """
         log = self.folder / "log.txt"
         try:
-            code = self.process.wait(timeout=_TIME_LIMIT)
+            code = self.process.wait(timeout=self.limit)
         except subprocess.TimeoutExpired:
             self.close()
             code = -9
@@ -113,8 +129,10 @@ def start_fresh(
         process = subprocess.Popen(
             [sys.executable, "-m", "harness.systems.fresh", str(folder)],
             stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(),
+            start_new_session=spec.foreign,
         )  # fmt: skip
-    return FreshCalls(process, folder)
+    limit = (len(calls) + 3) * spec.timeout if spec.foreign else CALL_SECONDS  # it has its own
+    return FreshCalls(process, folder, spec.foreign, limit)
 
 
 def _write_request(
@@ -215,23 +233,41 @@ def _plain(result: Any) -> Any:
 
 
 def _answer(folder: Path, kit: Any) -> None:
-    from harness.config import parse_config
-    from harness.environment import apply_environment
-
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     sys.path[:] = request["path"]
-    apply_environment(parse_config(request["config"]))
-    system = system_factory(SystemSpec(**request["spec"]), kit)()
+    spec = SystemSpec(**request["spec"])
+    if not spec.foreign:
+        return _make_calls(folder, request, spec, kit)
+    from harness.systems.remote import Workers
+
+    workers = Workers(own_group=False)  # it ends with this process, which may be killed
+    try:
+        _make_calls(folder, request, spec, workers)
+    finally:
+        workers.close()
+
+
+def _make_calls(folder: Path, request: Mapping[str, Any], spec: SystemSpec, kit: Any) -> None:
+    if not spec.foreign:
+        _apply_environment(request)
+    system = system_factory(spec, kit)()
     system.open(request["config"])
     results = []
     for name, kwargs in request["calls"]:
         if name == "open":  # a new system, so that nothing is left of the one before
             system.close()
-            system = system_factory(SystemSpec(**request["spec"]), kit)()
+            system = system_factory(spec, kit)()
             kwargs = {"config": request["config"]}
         results.append(_plain(getattr(system, name)(**kwargs)))
     system.close()
     (folder / "results.json").write_text(json.dumps(results, allow_nan=False), encoding="utf-8")
+
+
+def _apply_environment(request: Mapping[str, Any]) -> None:
+    from harness.config import parse_config
+    from harness.environment import apply_environment
+
+    apply_environment(parse_config(request["config"]))
 
 
 def _serve() -> None:
@@ -252,11 +288,10 @@ def _serve() -> None:
 
 
 def _new_kit(folder: Path) -> Any:
-    from harness.config import parse_config
-    from harness.environment import apply_environment
-
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
-    apply_environment(parse_config(request["config"]))  # before the kit imports TensorFlow
+    if SystemSpec(**request["spec"]).foreign:
+        return None
+    _apply_environment(request)  # before the kit imports TensorFlow
     from harness.systems.kit import Kit
 
     return Kit()

@@ -1,0 +1,207 @@
+"""Finds and imports a checkout of EdgeFlowNAS, and puts observers around its functions.
+
+Its package is called ``code`` in early versions, like a module of the standard library, and
+``efnas`` later. Functions are looked up in modules when they are called, so wrapping them in
+the trainer's module observes the real loop without a changed file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import threading
+import types
+from typing import Any
+
+from .errors import CheckoutError
+from .sessions import Sessions
+
+__all__ = ["Checkout", "load_checkout"]
+
+_PACKAGES = ("efnas", "code")
+
+
+class Checkout:
+    """An imported checkout.
+
+    Attributes
+    ----------
+    folder, package : str
+        The folder that holds the package, and the package's name.
+    tf : module
+        Its TensorFlow.
+    trainer, recalibration, checkpoints, transforms : module
+        ``engine.supernet_trainer``, ``engine.bn_recalibration``,
+        ``engine.checkpoint_manager``, ``data.transforms_180x240``.
+    reads : list of str
+        Paths that the provider's OpenCV has read, newest last.
+    imread : callable
+        ``cv2.imread``, unobserved.
+    """
+
+    def __init__(self, folder: str, package: str) -> None:
+        self.folder, self.package = folder, package
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        sys.path.insert(0, folder)
+        sys.modules.pop(package, None)
+        self._import("")
+        self.tf = _tensorflow()
+        self.trainer = self._import("engine.supernet_trainer")
+        self.checkpoints = self._import("engine.checkpoint_manager")
+        self.transforms = self._import("data.transforms_180x240")
+        self.reads: list[str] = []
+        self.imread: Any = None
+        self._runs = threading.local()
+        self._wrap()
+
+    @property
+    def can_recalibrate(self) -> bool:
+        """Whether the trainer's evaluation recalibrates BN."""
+        return hasattr(self.trainer, "run_bn_recalibration_session")
+
+    @property
+    def evaluation_parameters(self) -> list[str]:
+        """Names of the parameters of ``_run_eval_epoch``."""
+        return list(inspect.signature(self.run_eval_epoch).parameters)
+
+    def provider_class(self) -> Any:
+        """Return the class that serves FlyingChairs2."""
+        return self._import("data.fc2_dataset").FC2BatchProvider
+
+    def bind(self, run: Any) -> None:
+        """Let what the trainer does in this thread be a run's."""
+        self._runs.run = run
+
+    def _run(self) -> Any:
+        return getattr(self._runs, "run", None)
+
+    def _import(self, module: str) -> Any:
+        name = self.package + ("." + module if module else "")
+        try:
+            found = importlib.import_module(name)
+        except ImportError as error:
+            raise CheckoutError(
+                f"cannot import {name} of the checkout {self.folder}: {error}. Install what it "
+                f"needs into this Python ({sys.executable}): tensorflow, opencv-python, tqdm, and "
+                "tf-keras from TensorFlow 2.16 on"
+            ) from error
+        where = os.path.realpath(str(getattr(found, "__file__", "")))
+        if not where.startswith(os.path.realpath(self.folder) + os.sep):
+            raise CheckoutError(
+                f"{name} was imported from {where}, expected from the checkout {self.folder}: "
+                "another package of that name was there first"
+            )
+        return found
+
+    def _wrap(self) -> None:
+        """Put observers around what the training loop calls."""
+        trainer, v1 = self.trainer, self.tf.compat.v1
+        self.train_supernet = trainer.train_supernet
+        self.run_eval_epoch = trainer._run_eval_epoch
+        self.build_provider = trainer.build_fc2_provider
+        for name, method in (
+            ("tqdm", "on_epoch"), ("_run_eval_epoch", "on_evaluation"),
+            ("save_checkpoint", "on_save"), ("build_fc2_provider", "on_provider"),
+            ("_build_graph", "on_graph"), ("MultiScaleResNetSupernet", "on_model"),
+            ("_try_restore_training_state", "on_restore"),
+        ):  # fmt: skip
+            if not hasattr(trainer, name):
+                raise CheckoutError(
+                    f"{self.package}.engine.supernet_trainer has no {name}, expected the trainer "
+                    "that EdgeFlowNAS had from commit 8f83824 on"
+                )
+            setattr(trainer, name, self._dispatch(getattr(trainer, name), method))
+        trainer.random = _Generators(trainer.random, self)
+        v1.reset_default_graph = self._dispatch(v1.reset_default_graph, "on_reset")
+        v1.Session = Sessions(self.tf, v1.Session, self._run)
+        self._watch_reads()
+
+    def _dispatch(self, original: Any, method: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            run = self._run()
+            if run is None:
+                return original(*args, **kwargs)
+            return getattr(run, method)(original, *args, **kwargs)
+
+        return call
+
+    def _watch_reads(self) -> None:
+        dataset = self._import("data.fc2_dataset")
+        if dataset.cv2 is None:
+            raise CheckoutError(
+                "the checkout's provider cannot import cv2: install opencv-python into this "
+                f"Python ({sys.executable})"
+            )
+        self.imread = dataset.cv2.imread
+        watched = types.SimpleNamespace(**vars(dataset.cv2))
+
+        def imread(path: str, *args: Any) -> Any:
+            self.reads.append(str(path))
+            return self.imread(path, *args)
+
+        watched.imread = imread
+        dataset.cv2 = watched
+
+
+class _Generators:
+    """The module ``random`` with its new generators handed to the run that made them."""
+
+    def __init__(self, module: Any, checkout: Checkout) -> None:
+        self._module, self._checkout = module, checkout
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def Random(self, *args: Any) -> Any:  # noqa: N802 -- the name it has in the module
+        """Return a new generator."""
+        made, run = self._module.Random(*args), self._checkout._run()
+        if run is not None:
+            run.sampler = made
+        return made
+
+
+def _tensorflow() -> Any:
+    try:
+        tf = importlib.import_module("tensorflow")
+    except ImportError as error:
+        raise CheckoutError(
+            "EdgeFlowNAS needs TensorFlow, which this Python "
+            f"({sys.executable}) does not have: {error}"
+        ) from error
+    tf.compat.v1.disable_eager_execution()
+    return tf
+
+
+_LOADED: dict[str, Checkout] = {}
+
+
+def load_checkout(root: str) -> Checkout:
+    """Import the checkout at a folder, once per process.
+
+    Parameters
+    ----------
+    root : str
+        The repository's folder or its folder ``EdgeFlowNAS``.
+
+    Raises
+    ------
+    CheckoutError
+        If there is no trainer below, or it cannot be imported.
+    """
+    for folder in (root, os.path.join(root, "EdgeFlowNAS")):
+        for package in _PACKAGES:
+            if os.path.isfile(os.path.join(folder, package, "engine", "supernet_trainer.py")):
+                folder = os.path.abspath(folder)
+                if folder not in _LOADED:
+                    if _LOADED:
+                        raise CheckoutError("one process can import one checkout only")
+                    _LOADED[folder] = Checkout(folder, package)
+                return _LOADED[folder]
+    raise CheckoutError(
+        f"--system-root {root}: expected a checkout of EdgeFlowNAS, that is a folder with "
+        "code/engine/supernet_trainer.py or efnas/engine/supernet_trainer.py, or with a folder "
+        "EdgeFlowNAS that has one; found neither"
+    )

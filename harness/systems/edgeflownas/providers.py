@@ -1,0 +1,107 @@
+"""EdgeFlowNAS's batch provider, watched: what it serves, as ids, windows and digests."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .errors import CheckoutError
+from .frames import FrameFinder, digest_batch, read_order, sample_id
+
+__all__ = ["FLOW_CLIP", "WatchedProvider"]
+
+FLOW_CLIP = 50.0
+"""Clip on every label, px: ``np.clip(flow, -50, 50)`` in its ``data/fc2_dataset.py``."""
+
+
+class WatchedProvider:
+    """A provider that tells a listener what each batch was.
+
+    Everything else is the provider's own. Copies serve what the original would serve next.
+
+    Parameters
+    ----------
+    provider : FC2BatchProvider
+        The provider.
+    split : str
+        Folder below which sample ids are counted.
+    finder : FrameFinder
+        Finds served crops in the files.
+    reads : list of str
+        Paths that the provider reads are appended to it.
+    """
+
+    def __init__(self, provider: Any, split: str, finder: FrameFinder, reads: list[str]) -> None:
+        self.provider, self._split = provider, split
+        self._finder, self._reads = finder, reads
+        self.listener: Callable[[dict[str, Any]], None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["provider"], name)
+
+    def __len__(self) -> int:
+        return len(self.provider)
+
+    def next_batch(self, batch_size: int) -> Any:
+        """Serve a batch, and describe it to the listener."""
+        del self._reads[:]
+        served = self.provider.next_batch(batch_size=batch_size)
+        if self.listener is not None:
+            self.listener(self.describe(served))
+        return served
+
+    def describe(self, served: Any) -> dict[str, Any]:
+        """Return a served batch as the protocol's ``ServedBatch``.
+
+        Raises
+        ------
+        CheckoutError
+            If a served crop is in none of the split's files.
+        """
+        pair, label = served[0], np.asarray(served[3], np.float32)
+        frames = np.asarray(pair)
+        if frames.shape[-1] != 6 or not np.array_equal(frames, np.round(frames)):
+            raise CheckoutError(
+                f"the provider served frames of shape {frames.shape}, expected (B, H, W, 6) of "
+                "whole numbers from 0 to 255"
+            )
+        frames = frames.astype(np.uint8)
+        paths = read_order(self._reads, self.provider.samples)
+        ids, windows = [], []
+        for position, crop in enumerate(frames):
+            found = self._finder.find(crop, paths)
+            if found is None:
+                raise CheckoutError(
+                    f"sample {position} of a served batch is in none of the {len(paths)} samples "
+                    f"below {self._split}: the provider alters pixels"
+                )
+            if found[0] in paths[: len(self._reads)]:
+                paths.remove(found[0])  # equal files are told apart by the order of reading
+            ids.append(sample_id(found[0], self._split))
+            windows.append(found[1])
+        return {
+            "ids": tuple(ids),
+            "windows": tuple(windows),
+            "frames": frames,
+            "flow": label,
+            "valid": np.ones(label.shape[:3], bool),
+            "flow_clip": FLOW_CLIP,
+            "digest": digest_batch(ids, windows, frames, label),
+        }
+
+    def copy(self) -> WatchedProvider:
+        """Return a provider that serves what this one would, and leaves this one alone."""
+        return WatchedProvider(copy.deepcopy(self.provider), self._split, self._finder, self._reads)
+
+    def counters(self) -> dict[str, str]:
+        """Return what determines the next draws, as text by name."""
+        found: dict[str, str] = {}
+        for name in ("_cursor", "_order"):
+            if hasattr(self.provider, name):
+                found[name.lstrip("_")] = repr(getattr(self.provider, name))
+        if hasattr(self.provider, "rng"):
+            found["rng"] = repr(self.provider.rng.getstate())
+        return found

@@ -1,0 +1,54 @@
+"""What training draws, asked for without drawing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .checkout import Checkout
+from .providers import WatchedProvider
+from .run import Run
+
+__all__ = ["training_batches"]
+
+
+def training_batches(checkout: Checkout, run: Run, epoch: int) -> list[dict[str, Any]]:
+    """Return an epoch's batches: one to come from a copy of the run's provider, where it is.
+
+    One that is over is drawn again from the seed, with a provider built as the trainer does.
+    """
+    ahead = epoch - run.finished
+    if ahead >= 1:
+        provider = run.training_provider().copy()
+        started = run.finished < int(run.config["train"]["num_epochs"])  # its order is drawn
+    else:
+        provider, started, ahead = _new_provider(checkout, run), False, epoch
+    served: list[dict[str, Any]] = []
+    for number in range(ahead):
+        if hasattr(provider.provider, "start_epoch") and not (started and number == 0):
+            provider.provider.start_epoch(shuffle=True)
+        served = [
+            provider.describe(provider.provider.next_batch(batch_size=size))
+            for size in _planned(run, len(provider))
+        ]
+    return served
+
+
+def _planned(run: Run, samples: int) -> list[int]:
+    train = run.config["train"]
+    size = int(train["batch_size"])
+    if train.get("epoch_mode") == "full_pass":
+        return [size] * -(-samples // size)
+    return [size] * int(train["steps_per_epoch"])
+
+
+def _new_provider(checkout: Checkout, run: Run) -> WatchedProvider:
+    with_mode = {"provider_mode": "train"} if run.provider_modes else {}
+    checkout.bind(run)
+    try:
+        built: WatchedProvider = checkout.trainer.build_fc2_provider(
+            config=run.config, split="train", seed_offset=0, **with_mode
+        )
+        run.providers.pop()
+    finally:
+        checkout.bind(None)
+    return built

@@ -1,0 +1,235 @@
+"""A worker process: started, asked within a time limit, ended; each failure in one sentence."""
+
+import io
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import numpy as np
+
+from harness.systems.answers import Fields
+from harness.systems.spec import SystemSpec
+from harness.systems.worker import MAGIC, PREFIX, FrameError, decode, pack, unpack_header
+
+__all__ = ["Worker", "WorkerError"]
+
+_FILE = Path(__file__).with_name("worker.py")
+_TAIL = 2000
+_GONE = 5.0
+"""Seconds in which a process that closed its pipe must have ended."""
+
+
+class WorkerError(RuntimeError):
+    """The worker failed, not the system's answer; the message ends with the worker's log."""
+
+
+class Worker:
+    """A process that runs systems of one class.
+
+    Parameters
+    ----------
+    spec : SystemSpec
+        Names interpreter, class and the time limit of a call.
+    own_group : bool, default True
+        Whether it gets a process group of its own, which ends as a whole.
+
+    Attributes
+    ----------
+    about : dict
+        Python version, platform and packages, as the worker said when it started.
+    loaded : bool
+        Whether the system's class is loaded.
+    dropped : list of int
+        Numbers of systems that nobody holds any longer.
+
+    Raises
+    ------
+    WorkerError
+        If it cannot be started.
+    """
+
+    def __init__(self, spec: SystemSpec, *, own_group: bool = True) -> None:
+        self.about: dict[str, Any] = {}
+        self.loaded = False
+        self.dropped: list[int] = []
+        self._spec, self._group, self._numbers, self._why = spec, own_group, 0, ""
+        self._log = tempfile.NamedTemporaryFile(prefix="system-", suffix=".log")  # noqa: SIM115
+        self._process = _start(spec, self._log.name, own_group=own_group)
+        self._end = weakref.finalize(self, _end, self._process, self._log, own_group)
+        self.about = self._receive(
+            "starting", time.monotonic() + spec.timeout, " Python 3.7 or newer with NumPy and"
+        )["hello"]
+
+    @property
+    def ended(self) -> bool:
+        """Whether it failed or was closed."""
+        return bool(self._why) or not self._end.alive
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def new_number(self) -> int:
+        """Return a number that no system of this worker had."""
+        self._numbers += 1
+        return self._numbers
+
+    def take_dropped(self) -> list[int]:
+        """Return, once, the systems that nobody holds any longer."""
+        taken, self.dropped[:] = list(self.dropped), []
+        return taken
+
+    def ask(self, what: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and return the reply.
+
+        Raises
+        ------
+        WorkerError
+            If the process ends, answers with something else than a frame, takes longer than
+            the time limit, or has failed before.
+        """
+        if self.ended:
+            why = self._why or "it was closed"
+            msg = f"{what} of system {self._spec.system!r}: its process ended before: {why}"
+            raise WorkerError(msg)
+        deadline = time.monotonic() + self._spec.timeout
+        self._send(what, pack(request, what), deadline)
+        return self._receive(what, deadline)
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
+
+    def fail(self, sentence: str, log: str = "") -> NoReturn:
+        """End the process and raise, with the end of its log."""
+        tail = log or _tail(self._log.name)
+        self._why = sentence
+        self.close()
+        shown = f"\nEnd of the worker's log:\n{tail}" if tail.strip() else "\nIts log is empty."
+        raise WorkerError(sentence + shown)
+
+    def _send(self, what: str, pieces: list[bytes], deadline: float) -> None:
+        assert self._process.stdin is not None
+        pipe = self._process.stdin.fileno()
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                if not select.select([], [pipe], [], max(0.0, deadline - time.monotonic()))[1]:
+                    self._late(what)
+                try:
+                    rest = rest[os.write(pipe, rest[:_CHUNK]) :]
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self._gone(what)
+
+    def _receive(self, what: str, deadline: float, needs: str = "") -> dict[str, Any]:
+        prefix = self._read(PREFIX.size, what, deadline, needs)
+        magic, length = PREFIX.unpack(prefix)
+        if magic != MAGIC:
+            self._garbage(what, prefix)
+        try:
+            body, sizes = unpack_header(self._read(length, what, deadline))
+            payloads = [self._read(size, what, deadline) for size in sizes]
+            arrays = [
+                np.lib.format.read_array(io.BytesIO(payload), allow_pickle=False)
+                for payload in payloads
+            ]
+            found: dict[str, Any] = decode(body, arrays, Fields.named)
+        except (FrameError, ValueError) as error:
+            self._garbage(what, error)
+        return found
+
+    def _read(self, size: int, what: str, deadline: float, needs: str = "") -> bytes:
+        assert self._process.stdout is not None
+        pipe, found = self._process.stdout.fileno(), bytearray()
+        while len(found) < size:
+            if not select.select([pipe], [], [], max(0.0, min(1.0, deadline - time.monotonic())))[
+                0
+            ]:
+                if self._process.poll() is not None:  # a child of its may hold the pipe open
+                    self._gone(what, needs)
+                if time.monotonic() >= deadline:
+                    self._late(what)
+                continue
+            piece = os.read(pipe, min(_CHUNK, size - len(found)))
+            if not piece:
+                self._gone(what, needs)
+            found += piece
+        return bytes(found)
+
+    def _late(self, what: str) -> NoReturn:
+        self.fail(
+            f"{what} of system {self._spec.system!r} took longer than {self._spec.timeout:g} s, "
+            "expected an answer in that time; its process was ended: mend what hangs, or allow "
+            "more with --system-timeout"
+        )
+
+    def _gone(self, what: str, needs: str = "") -> NoReturn:
+        try:
+            code: int | None = self._process.wait(timeout=_GONE)
+        except subprocess.TimeoutExpired:
+            code = None
+        how = "its process closed the pipe" if code is None else f"its process ended {_how(code)}"
+        self.fail(
+            f"{what} of system {self._spec.system!r}: {how}, expected{needs} an answer; "
+            f"run it by hand with {self._spec.python or sys.executable}"
+        )
+
+    def _garbage(self, what: str, found: object) -> NoReturn:
+        self.fail(
+            f"{what} of system {self._spec.system!r}: expected a frame of the worker, found "
+            f"{found!r}; something in its process writes to the pipe that belongs to the worker: "
+            "print, or write to descriptor 1 or 2, instead"
+        )
+
+
+_CHUNK = 1 << 20
+
+
+def _start(spec: SystemSpec, log: str, *, own_group: bool) -> "subprocess.Popen[bytes]":
+    """Start the interpreter on the worker file, with this process's environment variables."""
+    python = spec.python or sys.executable
+    with open(log, "ab") as file:  # noqa: PTH123 -- appended to by two processes
+        try:
+            process = subprocess.Popen(
+                [python, "-u", str(_FILE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=file, bufsize=0, start_new_session=own_group,
+            )  # fmt: skip
+        except OSError as error:
+            msg = f"--system-python {python}: expected a Python interpreter, found: {error}"
+            raise WorkerError(msg) from None
+    assert process.stdin is not None
+    os.set_blocking(process.stdin.fileno(), False)
+    return process
+
+
+def _end(process: "subprocess.Popen[bytes]", log: IO[bytes], own_group: bool) -> None:
+    """End a process, and its children where it leads a group."""
+    if process.poll() is None:
+        if own_group:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, log):
+        assert pipe is not None
+        pipe.close()
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"with exit code {code}"
+    return f"by signal {signal.Signals(-code).name}"
+
+
+def _tail(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8", errors="replace")[-_TAIL:]

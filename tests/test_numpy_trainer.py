@@ -1,0 +1,177 @@
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.relations import RELATIONS
+from harness.relations.base import NotApplicableError
+from harness.scenarios.book import Book
+from harness.scenarios.registry import SCENARIOS
+from harness.scenarios.setting import embedded_config
+from harness.systems.remote import Workers
+from harness.systems.spec import SystemSpec, system_factory
+
+ROOT = Path(__file__).parents[1]
+HERE = Path(__file__).parent / "numpy_trainer"
+QUICK = [name for name, relation in RELATIONS.items() if relation.tier == "quick"]
+SCORES = {"again", "fresh", "permuted", "subset", "prefix"}
+FAULTS = {
+    "RandomEvalCrops": {
+        *(f"same-scores-{how}" for how in SCORES),
+        "same-run-elsewhere", "metric-recomputed", "unknown-flow-unscored",
+    },
+    "EvalMovesTheStream": {"eval-pure", "train-unobserved"},
+    "DeadMetric": {"metric-alive", "metric-recomputed", "unknown-flow-unscored"},
+    # Training without evaluation starts from a restored checkpoint.
+    "ResumeRestartsGenerator": {
+        "resume-exact", "resume-mid-epoch", "resume-before-evaluation", "checkpoint-complete",
+        "train-unobserved",
+    },
+}  # fmt: skip
+
+
+def gate(name, folder, *options):
+    """Run the gate in a process of its own; return exit code, output and gate file."""
+    file = folder / "gate.json"
+    command = [
+        sys.executable, "-m", "pytest", "invariants", "-q", "-p", "no:cacheprovider",
+        "--system", f"{HERE / name}", "--gate-file", str(file), *options,
+    ]  # fmt: skip
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert file.exists(), found.stdout + found.stderr
+    return found.returncode, found.stdout, json.loads(file.read_text())
+
+
+def by_verdict(file, verdict):
+    return {name for name, r in file["relations"].items() if r["verdict"] == verdict}
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory):
+    return gate("adapter.py:NumpySystem", tmp_path_factory.mktemp("numpy"))
+
+
+def test_a_numpy_trainer_passes_the_gate(healthy):
+    code, text, file = healthy
+    assert code == 0, text
+    assert file["verdict"] == "green"
+    held = by_verdict(file, "holds")
+    assert set().union(*FAULTS.values()) <= held
+    assert {"bad-files-named", "checkpoint-verified", "nan-stops", "metric-oracle"} <= held
+
+
+def test_what_it_cannot_show_is_named(healthy):
+    _, _, file = healthy
+    reasons = {n: r["text"] for n, r in file["relations"].items() if r["verdict"] == "n/a"}
+    assert by_verdict(file, "holds") | set(reasons) == set(QUICK)
+    assert reasons["fair-archs"].endswith("no arch codes of options, but full, half")
+    assert reasons["recal-effective"] == "the system does not offer recalibrate"
+    assert reasons["ledger-tau"] == "the system keeps no ledger (Training.records)"
+    assert all(reason and "numpy" not in reason.lower() for reason in reasons.values())
+
+
+def test_the_gate_says_what_the_system_runs_on(healthy):
+    _, text, file = healthy
+    about = file["system_environment"]
+    assert about["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert f"system under test: python {about['python']}, numpy " in text
+
+
+def broken_promises(name, frames, folder):
+    """Check every quick promise on a system in its worker; return those that broke."""
+    spec, workers = SystemSpec(f"{HERE / name}"), Workers()
+    tree = embedded_config(frames).model_dump(mode="json", by_alias=True)
+    book = Book(system_factory(spec, workers), spec, tree, folder, SCENARIOS, overlap=True)
+    broken = set()
+    for relation in QUICK:
+        if not book.describe().can.issuperset(RELATIONS[relation].calls):
+            continue
+        try:
+            if RELATIONS[relation].check(book[RELATIONS[relation].needs]).violations:
+                broken.add(relation)
+        except NotApplicableError:
+            continue
+    book.close()
+    workers.close()
+    return broken
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_breaks_exactly_its_promises(fault, embedded_frames, tmp_path):
+    assert broken_promises(f"broken.py:{fault}", embedded_frames, tmp_path) == FAULTS[fault]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_turns_the_gate_red(fault, tmp_path):
+    code, text, file = gate(f"broken.py:{fault}", tmp_path)
+    assert code == 1
+    assert by_verdict(file, "BROKEN") == FAULTS[fault]
+    assert by_verdict(file, "error") == set()
+    assert re.search(r"GATE RED: \d+ promises hold, \d+ broken, \d+ not applicable", text)
+
+
+@pytest.mark.slow
+def test_a_killed_or_cut_run_of_it_resumes(tmp_path):
+    code, text, file = gate("adapter.py:NumpySystem", tmp_path, "--tier", "full")
+    assert code == 0, text
+    assert {"resume-anywhere", "resume-after-kill"} <= by_verdict(file, "holds")
+    assert {"knobs-alive", "same-scores-bilinear"} <= by_verdict(file, "n/a")
+
+
+def test_the_adapter_is_short_and_neither_file_knows_the_harness():
+    assert len((HERE / "adapter.py").read_text().splitlines()) <= 100
+    for name in ("adapter.py", "trainer.py"):
+        tree = ast.parse((HERE / name).read_text(), feature_version=(3, 7))
+        modules = {n.name for s in ast.walk(tree) if isinstance(s, ast.Import) for n in s.names}
+        modules |= {s.module for s in ast.walk(tree) if isinstance(s, ast.ImportFrom)}
+        assert modules <= {"hashlib", "json", "numpy", "os", "trainer", "zlib"}
+
+
+@pytest.mark.parametrize("name", ["Needy", "Nobody"])
+@pytest.mark.slow
+def test_a_system_that_cannot_be_made_is_one_error(name, tmp_path):
+    command = [
+        sys.executable, "-m", "pytest", "invariants", "-q",
+        "--system", f"{HERE.parent / 'odd_system.py'}:{name}",
+    ]  # fmt: skip
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "no tests ran" in found.stdout
+    assert found.stdout.count("Exit: ") == 1
+    assert {"Needy": "a_package_that_is_not_there", "Nobody": "no class 'Nobody'"}[
+        name
+    ] in found.stdout
+
+
+STAGES = ("describe", "open", "evaluate", "state")
+
+
+def test_four_calls_open_the_first_promises(embedded_frames, tmp_path):
+    (tmp_path / "few.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(HERE)!r})\nfrom adapter import NumpySystem\n"
+        "class Few(NumpySystem):\n"
+        "    train = save = restore = batches = predict = score = close = None\n"
+        "    def describe(self):\n"
+        f"        return dict(super().describe(), can={STAGES!r})\n"
+    )
+    spec, workers = SystemSpec(f"{tmp_path / 'few.py'}:Few"), Workers()
+    tree = embedded_config(embedded_frames).model_dump(mode="json", by_alias=True)
+    book = Book(system_factory(spec, workers), spec, tree, tmp_path, SCENARIOS)
+    for relation in (
+        "same-scores-again",
+        "same-scores-permuted",
+        "metric-alive",
+        "nan-score-stops",
+    ):
+        assert set(RELATIONS[relation].calls) <= set(STAGES)
+        found = RELATIONS[relation].check(book[RELATIONS[relation].needs])
+        assert list(map(str, found.violations)) == []
+    with pytest.raises(NotApplicableError, match="does not offer train, save, restore"):
+        book["moves"]
+    book.close()
+    workers.close()
