@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.baseline import (
+    Baseline,
+    baseline,
+    pytest_addoption,
+    pytest_sessionfinish,
+    pytest_sessionstart,
+)
+from benchmarks.baseline import pytest_terminal_summary as tell_baseline
 from benchmarks.report import Report
 from benchmarks.timer import Timer
 from harness.commands.common import with_fc2_root
@@ -18,6 +26,8 @@ from harness.pytest_plugin import option
 
 if TYPE_CHECKING:  # imports TensorFlow, which the environment must precede
     from harness.systems.session import Session
+
+__all__ = ["baseline", "pytest_addoption", "pytest_sessionfinish", "pytest_sessionstart"]
 
 _REPORT = pytest.StashKey[Report]()
 _COLUMNS = ["median", "iqr", "min", "max", "rounds"]
@@ -47,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Write the report after the tables."""
     config.stash[_REPORT].write(terminalreporter)
+    tell_baseline(terminalreporter, config)
 
 
 @pytest.fixture(scope="session")
@@ -106,8 +117,14 @@ def _setting_lines(facts: dict[str, Any]) -> list[str]:
 
 @pytest.fixture
 def timer(
-    request: pytest.FixtureRequest, benchmark: BenchmarkFixture, facts: dict[str, Any]
-) -> Timer:
+    request: pytest.FixtureRequest, benchmark: BenchmarkFixture, facts: dict[str, Any],
+    baseline: Baseline | None,
+) -> Timer:  # fmt: skip
     """Return the test's timer; its result carries environment and setting."""
     benchmark.extra_info.update(facts)
-    return Timer(benchmark, request.config.stash[_REPORT])
+
+    def judge(seconds: float) -> None:
+        if baseline is not None:
+            baseline.judge(request.node.nodeid, seconds, facts)
+
+    return Timer(benchmark, request.config.stash[_REPORT], judge)

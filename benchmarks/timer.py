@@ -42,10 +42,13 @@ class Timer:
         Of the test.
     report : Report
         Of the session.
+    judge : callable
+        Receives the seconds of the shortest round; fails the test where they are too many.
     """
 
     benchmark: BenchmarkFixture
     report: Report
+    judge: Callable[[float], None] = lambda _: None
 
     def __call__(
         self, function: Callable[..., Any], *, rounds: int,
@@ -79,6 +82,7 @@ class Timer:
         if self.benchmark.stats is None:
             return Timing(result, None, None)
         found = self.benchmark.stats.stats
+        self.judge(float(found.min))
         pairs = zip(found.data, beside[1:], strict=True) if beside else ()
         ratios = [timed / near for timed, near in pairs]
         return Timing(result, float(found.median), median(ratios) if ratios else None)

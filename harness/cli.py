@@ -12,6 +12,7 @@ from pathlib import Path
 from harness import __version__
 from harness.commands import (
     audit,
+    budget,
     checkpoints,
     clip_study,
     data,
@@ -33,6 +34,10 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str
     ("subset", data.add_subset_parser, data.run_subset, "copy a subset with a manifest"),
     ("train", train.add_parser, train.run, "train a supernet"),
     ("eval", evaluate.add_parser, evaluate.run, "score a pool of archs with a checkpoint"),
+    (
+        "budget", budget.add_parser, budget.run,
+        "measure what an evaluation costs and how noisy it is, and advise K and R",
+    ),
     ("freeze", data.add_freeze_parser, data.run_freeze, "write the evaluation's batches to a file"),
     (
         "clip-study", clip_study.add_parser, clip_study.run,

@@ -36,6 +36,11 @@ def test_frozen_batches_score_as_their_files(gate: Gate) -> None:
     gate.check("frozen-same")
 
 
+def test_a_cache_is_never_stale(gate: Gate) -> None:
+    """Cached batches are what the files hold, when one changes under its name, size and time."""
+    gate.check("cache-never-stale")
+
+
 def test_damaged_checkpoints_are_refused(gate: Gate) -> None:
     """A flipped byte, a cut file and an absent checkpoint are refused by name."""
     gate.check("checkpoint-verified")

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from harness.evidence.altering import Elsewhere, Pools, Refusals, Seeds
-from harness.relations import altered
+from harness.evidence.altering import Cached, Elsewhere, Pools, Refusals, Seeds
+from harness.relations import altered, caching
 from tests.relation_evidence_scores import ARCHS, BASE, nudged, only
 from tests.relation_evidence_training import CYCLES
 
@@ -97,6 +97,24 @@ ASKED = {
     ),
 }
 
+# ---- a cache
+
+CACHED = Cached(("a1", "b2"), ("a1", "b2"), ("c3", "b2"), ("c3", "b2"))
+SERVED_STALE = {
+    "the content of before": (
+        replace(CACHED, changed=CACHED.first),
+        "eval batch 0 served from the cache after a change: expected c3, found a1",
+    ),
+    "another batch when asked again": (
+        replace(CACHED, again=("b2", "a1")),
+        "eval batch 1 served again from the cache: expected b2, found a1",
+    ),
+    "a batch too few": (
+        replace(CACHED, changed=("c3",)),
+        "eval batch 1 served from the cache after a change: expected b2, found no batch",
+    ),
+}
+
 # ---- refusals of bad files, of checkpoints, of a NaN
 
 FILES = Refusals(
@@ -149,20 +167,29 @@ CLEAN = {
     altered.seeds_matter: [SEEDS],
     altered.pool_is_declared: [POOLS],
     altered.bad_input_is_refused: [FILES, CHECKPOINTS, SCORE],
+    caching.cache_is_never_stale: [CACHED],
 }
 EMPTY = {
     altered.place_does_not_matter: Elsewhere({}, {}, NO_SCORES, NO_SCORES, (), ()),
     altered.seeds_matter: Seeds({}, {}, {}, (), (), ()),
     altered.pool_is_declared: Pools((), (), ()),
     altered.bad_input_is_refused: Refusals([]),
+    caching.cache_is_never_stale: Cached((), (), (), ()),
 }
 CORRUPTED = {
     altered.place_does_not_matter: MOVED_AWAY,
     altered.seeds_matter: SOWN,
     altered.pool_is_declared: ASKED,
     altered.bad_input_is_refused: ACCEPTED,
+    caching.cache_is_never_stale: SERVED_STALE,
 }
 NOTHING_TO_TELL = {
+    caching.cache_is_never_stale: {
+        "a change that reaches no pixel": (
+            Cached(*[CACHED.first] * 4),
+            "eval batches of changed files: expected another content, found the same",
+        ),
+    },
     altered.place_does_not_matter: {
         "no array": (replace(PLACE, here={}, there={}), "nothing: the check saw no data"),
         "no batch": (

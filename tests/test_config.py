@@ -150,7 +150,7 @@ def test_problems_of_different_sorts_are_listed_at_once(tree, keys):
 
 def test_the_keys_that_must_be_fixed_are():
     train = {"optimizer", "lr_schedule", "supernet_mode", "uncertainty_type", "fast_mode"}
-    others = {"train.distill.enabled", "data.flow_channels", "data.dataset", "runtime.cache_dir"}
+    others = {"train.distill.enabled", "data.flow_channels", "data.dataset"}
     assert {f"train.{key}" for key in train} | others <= set(FIXED)
 
 

@@ -12,7 +12,7 @@ from harness.errors import InputError
 from harness.evidence.ledger import effective, read_ledger
 from harness.evidence.records import EvalRecord
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "asked_pool", "run"]
 
 
 def add_parser(parser: ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Evaluate as asked and compare with the run's own evaluation where it is the same."""
     config = _configured(args)
-    pool = _pool(args.pool, config)
+    pool = asked_pool(args.pool, config)
     say(apply_environment(config).line())
     from harness.reporting.terminal import eval_table
     from harness.systems.session import open_session
@@ -80,7 +80,14 @@ def _batches(text: str) -> int | str:
     return int(text)
 
 
-def _pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] | None:
+def asked_pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] | None:
+    """Return the archs that ``--pool`` names; None: as configured.
+
+    Raises
+    ------
+    InputError
+        If it is neither a size, nor ``all``, nor a JSON list of arch codes.
+    """
     from harness.evaluation.ranking import build_pool
     from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS, check_arch, parse_arch
 

@@ -8,7 +8,7 @@ dynamics
 protocol
     changes what an evaluation measures;
 observation
-    changes neither, only what is recorded and where;
+    changes neither, only what is recorded, where, and at what cost;
 environment
     changes the last bits: threads, kernels, device, and where files lie;
 fixed
@@ -97,7 +97,8 @@ class RuntimeConfig(_Section):
     seed: int = _dynamics(42, ge=0)
     threads: int = _environment(2, ge=1)
     onednn: bool = _environment(True)
-    cache_dir: str = _fixed("")
+    cache_dir: str = _observation("")
+    cache_mib: int = _observation(512, ge=0)
 
 
 class DistillConfig(_Section):
@@ -168,6 +169,8 @@ class DataConfig(_Section):
     input_width: int = _dynamics(240, ge=1)
     flow_channels: int = _fixed(2)
     flow_clip: float | None = _dynamics(50.0, gt=0)
+    num_workers: int = _observation(2, ge=0)
+    prefetch_batches: int = _observation(2, ge=0)
 
     def split_dir(self, role: Literal["train", "val"]) -> Path:
         """Return the folder of one split, relative to the working directory."""

@@ -1,5 +1,6 @@
 """Which batches an evaluation uses: fixed, frozen, random or the full split."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -7,10 +8,12 @@ from harness.config import Config
 from harness.evaluation.evaluator import Protocol
 from harness.evaluation.ranking import build_pool
 from harness.fc2.batch import Batch
+from harness.fc2.cache import BatchCache
 from harness.fc2.frozen import FrozenBatches, read_frozen
 from harness.fc2.layout import Triplet
 from harness.fc2.order import split_batches
 from harness.fc2.provider import DataParts, Provider, open_provider
+from harness.fc2.shelf import MIB, Shelf
 from harness.streams import permutation
 
 __all__ = ["FixedBatches"]
@@ -18,6 +21,9 @@ __all__ = ["FixedBatches"]
 
 class FixedBatches:
     """Decodes the batches of an evaluation once per process and hands them out.
+
+    Up to ``runtime.cache_mib`` of them lie in memory, the rest in mapped files; with a
+    ``runtime.cache_dir`` they are also found again by the next process. Arrays are read-only.
 
     Parameters
     ----------
@@ -30,8 +36,11 @@ class FixedBatches:
     def __init__(self, config: Config, parts: DataParts | None = None) -> None:
         self._config, self._parts = config, parts
         self._frozen: FrozenBatches | None = None
+        self._shelf = Shelf(config.runtime.cache_mib * MIB)
+        folder = config.runtime.cache_dir
+        self._cache = BatchCache(Path(folder)) if folder else None
         if config.eval.frozen:
-            self._frozen = read_frozen(Path(config.eval.frozen))
+            self._frozen = read_frozen(Path(config.eval.frozen), keep=self._shelf.keep)
         self._providers: dict[str, Provider] = {}
         self._eval: tuple[Batch, ...] = ()
         self._recal: dict[int, tuple[Batch, ...]] = {}
@@ -51,7 +60,7 @@ class FixedBatches:
         if self._frozen is not None:
             return _first(self._frozen.eval_batches, asked)
         if not self._eval:
-            self._eval = _leading(self._provider("val"), asked)
+            self._eval = self._leading(self._provider("val"), asked)
         return self._eval
 
     def recal_batches(self, epoch: int) -> tuple[Batch, ...]:
@@ -66,10 +75,13 @@ class FixedBatches:
         key = epoch if self._config.eval.recal_mode == "random" else 0
         if key not in self._recal:
             provider = self._provider("train")
+            for old in self._recal.values():
+                self._shelf.release(old)
+            self._recal = {}
             if self._config.eval.recal_mode == "random":
                 self._recal = {key: self._draw(provider, count, epoch)}
             else:
-                self._recal = {key: _leading(provider, count)}
+                self._recal = {key: self._leading(provider, count)}
         return self._recal[key]
 
     def samples(self, split: Literal["train", "val"]) -> tuple[Triplet, ...]:
@@ -84,14 +96,26 @@ class FixedBatches:
     def _draw(self, provider: Provider, count: int, epoch: int) -> tuple[Batch, ...]:
         order = permutation(self._config.runtime.seed, "recal", epoch, n=len(provider.samples))
         chosen = split_batches(order, provider.batch_size)[:count]
-        return tuple(provider.gather(indices) for indices in chosen)
+        return self._kept(provider, provider.gather, chosen)  # no later epoch asks for these
+
+    def _leading(self, provider: Provider, asked: int | str) -> tuple[Batch, ...]:
+        order = provider.order(1)
+        chosen = order if isinstance(asked, str) else order[:asked]
+        cache = self._cache
+
+        def load(indices: Sequence[int]) -> Batch:
+            return provider.gather(indices) if cache is None else cache.batch(provider, indices)
+
+        return self._kept(provider, load, chosen)
+
+    def _kept(
+        self, provider: Provider, load: Callable[[Sequence[int]], Batch],
+        chosen: Sequence[Sequence[int]],
+    ) -> tuple[Batch, ...]:  # fmt: skip
+        workers = provider.workers
+        loaded = provider.parts.ahead(load, chosen, workers=workers, depth=workers)
+        return tuple(self._shelf.keep(batch) for batch in loaded)
 
 
 def _first(batches: tuple[Batch, ...], asked: int | str) -> tuple[Batch, ...]:
     return batches if isinstance(asked, str) else batches[:asked]
-
-
-def _leading(provider: Provider, asked: int | str) -> tuple[Batch, ...]:
-    available = len(provider.planned_sizes)
-    count = available if isinstance(asked, str) else min(asked, available)
-    return tuple(provider.batch(1, index) for index in range(count))

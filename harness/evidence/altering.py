@@ -7,7 +7,16 @@ from typing import Any
 from harness.evidence.bundles import Digests
 from harness.evidence.observations import Evaluation
 
-__all__ = ["ArchResponse", "Elsewhere", "Frozen", "Pools", "Refusals", "Seeds", "SweptKnob"]
+__all__ = [
+    "ArchResponse",
+    "Cached",
+    "Elsewhere",
+    "Frozen",
+    "Pools",
+    "Refusals",
+    "Seeds",
+    "SweptKnob",
+]
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,25 @@ class Elsewhere:
     scores_there: Evaluation
     draws_here: Sequence[str]
     draws_there: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Content digests of evaluation batches, served around a change of one file.
+
+    Attributes
+    ----------
+    first, again : sequence of str
+        Served with a cache folder, which the first fills.
+    changed, fresh : sequence of str
+        Served with that folder and without one, after a file has changed and kept its name,
+        size and time.
+    """
+
+    first: Sequence[str]
+    again: Sequence[str]
+    changed: Sequence[str]
+    fresh: Sequence[str]
 
 
 @dataclass(frozen=True)

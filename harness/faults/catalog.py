@@ -7,6 +7,7 @@ from harness.faults import (
     data,
     geometry,
     gradients,
+    loading,
     metric,
     recalibration,
     resuming,
@@ -18,7 +19,7 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    data, geometry, recalibration, gradients, metric, resuming, searching, surroundings,
+    data, geometry, recalibration, gradients, loading, metric, resuming, searching, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

@@ -391,7 +391,7 @@ class PrefetchSwapsBatches(Fault):
 
             def stream(_: Any, epoch: int, **kwargs: Any) -> Any:
                 batches = list(provider.stream(epoch, **kwargs))
-                return iter([*batches[1::-1], *batches[2:]])
+                yield from [*batches[1::-1], *batches[2:]]
 
             inner.trainer.provider = overriding(provider, stream=stream)
 

@@ -342,7 +342,7 @@ class ExtraStep(Fault):
 
             def stream(_: Any, epoch: int, **kwargs: Any) -> Any:
                 batches = list(provider.stream(epoch, **kwargs))
-                return iter([*batches, batches[0]])
+                yield from [*batches, batches[0]]
 
             inner.trainer.provider = overriding(provider, stream=stream)
             inner.trainer.total_steps += 10

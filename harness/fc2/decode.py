@@ -17,7 +17,14 @@ from harness.evidence.digest import digest_bytes
 from harness.fc2.errors import SampleError
 from harness.fc2.layout import Triplet
 
-__all__ = ["UNKNOWN_FLOW", "Decoded", "decode_triplet", "read_flow", "read_image"]
+__all__ = [
+    "UNKNOWN_FLOW",
+    "Decoded",
+    "decode_triplet",
+    "fingerprint",
+    "read_flow",
+    "read_image",
+]
 
 UNKNOWN_FLOW = 1e9
 """Flow whose magnitude in px exceeds this is unknown (Middlebury's ``flowIO.h``)."""
@@ -125,7 +132,7 @@ def decode_triplet(triplet: Triplet) -> Decoded:
     SampleError
         On a bad file, or where sizes differ between the frames and the flow.
     """
-    blobs = [path.read_bytes() for path in (triplet.img_0, triplet.img_1, triplet.flow)]
+    blobs = _blobs(triplet)
     first = read_image(triplet.img_0, blobs[0])
     second = read_image(triplet.img_1, blobs[1])
     flow = read_flow(triplet.flow, blobs[2])
@@ -140,3 +147,12 @@ def decode_triplet(triplet: Triplet) -> Decoded:
     valid = np.asarray((np.abs(flow) <= UNKNOWN_FLOW).all(axis=-1), np.bool_)
     flow[~valid] = 0.0
     return Decoded(np.concatenate([first, second], axis=-1), flow, valid, digest_bytes(*blobs))
+
+
+def fingerprint(triplet: Triplet) -> str:
+    """Return the digest of the three files' bytes, as :attr:`Decoded.content`."""
+    return digest_bytes(*_blobs(triplet))
+
+
+def _blobs(triplet: Triplet) -> list[bytes]:
+    return [path.read_bytes() for path in (triplet.img_0, triplet.img_1, triplet.flow)]

@@ -5,7 +5,7 @@ JSON header; it needs neither the data set nor a decoder to be read.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,17 @@ def _describe(batch: Batch) -> dict[str, Any]:
     }
 
 
-def read_frozen(path: Path) -> FrozenBatches:
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def read_frozen(path: Path, *, keep: Callable[[Batch], Batch] = _as_it_is) -> FrozenBatches:
     """Read an artifact and verify the digest of every batch.
+
+    Parameters
+    ----------
+    keep : callable, optional
+        Says where each batch lies as soon as it is read, as :meth:`harness.fc2.shelf.Shelf.keep`.
 
     Raises
     ------
@@ -88,7 +97,7 @@ def read_frozen(path: Path) -> FrozenBatches:
                 raise FrozenError(f"{path}: the header does not match its digest")
             groups = {
                 role: tuple(
-                    _read_batch(path, archive, f"{role}/{index:05d}", described)
+                    keep(_read_batch(path, archive, f"{role}/{index:05d}", described))
                     for index, described in enumerate(header[role])
                 )
                 for role in ("eval", "recal")

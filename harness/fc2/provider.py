@@ -4,8 +4,7 @@ A provider has no cursor and no generator: asking for a batch twice, in another 
 from another thread gives the same batch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +15,10 @@ import numpy as np
 from harness.config import Config
 from harness.fc2.batch import Batch, content_digest, identity_digest
 from harness.fc2.crop import Window, center_window, cut, random_window
-from harness.fc2.decode import Decoded, decode_triplet
+from harness.fc2.decode import Decoded, decode_triplet, fingerprint
 from harness.fc2.errors import SampleError
 from harness.fc2.layout import Triplet, list_triplets
+from harness.fc2.loader import in_order
 from harness.fc2.order import batch_sizes, eval_order, split_batches, train_order
 
 __all__ = ["DataParts", "Provider", "open_provider"]
@@ -34,6 +34,8 @@ class DataParts:
     random: Callable[..., Window] = random_window
     train_order: Callable[..., list[int]] = train_order
     eval_order: Callable[[int], list[int]] = eval_order
+    ahead: Callable[..., Generator[Batch, None, None]] = in_order
+    fingerprint: Callable[[Triplet], str] = fingerprint
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class Provider:
         Training steps per epoch drawn with replacement; None for full passes.
     random_crop : bool
         Whether training crops are random.
+    workers, prefetch : int
+        Loader threads, and batches decoded ahead of the one in use; see
+        :func:`harness.fc2.loader.in_order`. Neither changes what is served.
     """
 
     samples: tuple[Triplet, ...]
@@ -69,6 +74,8 @@ class Provider:
     seed: int = 0
     steps: int | None = None
     random_crop: bool = True
+    workers: int = 2
+    prefetch: int = 2
     parts: DataParts = field(default_factory=DataParts)
 
     @cached_property
@@ -109,23 +116,30 @@ class Provider:
 
     def gather(self, indices: Sequence[int], *, epoch: int = 0, first: int = 0) -> Batch:
         """Decode and crop the named samples; `first` is the draw number of the first one."""
-        decoded, windows = [], []
-        for offset, i in enumerate(indices):
-            sample = self.parts.decode(self.samples[i])
-            windows.append(self._window(self.samples[i], sample, epoch, first + offset))
-            decoded.append(sample)
+        pieces = [
+            self._piece(self.samples[i], epoch, first + offset) for offset, i in enumerate(indices)
+        ]
         ids = tuple(self.samples[i].id for i in indices)
-        pairs = list(zip(decoded, windows, strict=True))
-        frames = np.stack([cut(d.frames, w) for d, w in pairs])
-        flow = np.stack([cut(d.flow, w) for d, w in pairs])
-        valid = np.stack([cut(d.valid, w) for d, w in pairs])
+        windows = tuple(window for _, window in pieces)
+        frames = np.stack([d.frames for d, _ in pieces])
+        flow = np.stack([d.flow for d, _ in pieces])
+        valid = np.stack([d.valid for d, _ in pieces])
         if self.flow_clip is not None:
             flow = np.clip(flow, -self.flow_clip, self.flow_clip)
         if self.role == "eval":
             digest = content_digest(ids, windows, frames, flow, valid)
         else:
-            digest = identity_digest(ids, windows, [d.content for d in decoded])
-        return Batch(ids, tuple(windows), frames, flow, valid, self.flow_clip, digest)
+            digest = identity_digest(ids, windows, [d.content for d, _ in pieces])
+        return Batch(ids, windows, frames, flow, valid, self.flow_clip, digest)
+
+    def _piece(self, triplet: Triplet, epoch: int, index: int) -> tuple[Decoded, Window]:
+        """Decode a sample and return its crop; a view would keep the whole frames in memory."""
+        whole = self.parts.decode(triplet)
+        window = self._window(triplet, whole, epoch, index)
+        frames, flow, valid = (
+            cut(array, window).copy() for array in (whole.frames, whole.flow, whole.valid)
+        )
+        return Decoded(frames, flow, valid, whole.content), window
 
     def _window(self, triplet: Triplet, sample: Decoded, epoch: int, index: int) -> Window:
         height, width = sample.flow.shape[:2]
@@ -140,20 +154,26 @@ class Provider:
                 triplet.img_0, f"a frame of at least {self.crop[0]} x {self.crop[1]}", str(error)
             ) from None
 
-    def stream(self, epoch: int, *, start: int = 0, workers: int = 2) -> Iterator[Batch]:
-        """Yield an epoch's batches from `start` on, decoded ahead by threads, in order."""
-        total = len(self.order(epoch))
-        with ThreadPoolExecutor(max_workers=workers) as pool:
-            ahead = [
-                pool.submit(self.batch, epoch, i)
-                for i in range(start, min(start + workers + 1, total))
-            ]
-            for index in range(start, total):
-                batch = ahead.pop(0).result()
-                following = index + workers + 1
-                if following < total:
-                    ahead.append(pool.submit(self.batch, epoch, following))
-                yield batch
+    def stream(
+        self, epoch: int, *, start: int = 0, workers: int | None = None, prefetch: int | None = None
+    ) -> Generator[Batch, None, None]:
+        """Yield an epoch's batches from `start` on, in order, decoded ahead by threads.
+
+        Parameters
+        ----------
+        workers, prefetch : int, optional
+            Default: the provider's.
+        """
+        order = self.order(epoch)
+
+        def load(index: int) -> Batch:
+            return self.gather(order[index], epoch=epoch, first=index * self.batch_size)
+
+        return self.parts.ahead(
+            load, range(start, len(order)),
+            workers=self.workers if workers is None else workers,
+            depth=self.prefetch if prefetch is None else prefetch,
+        )  # fmt: skip
 
 
 def open_provider(
@@ -175,7 +195,7 @@ def open_provider(
     if role == "eval":
         return Provider(
             samples, "eval", config.eval_crop, config.eval_batch_size, config.eval.flow_clip,
-            seed=config.runtime.seed, parts=parts,
+            seed=config.runtime.seed, workers=config.data.num_workers, parts=parts,
         )  # fmt: skip
     fixed_steps = config.train.epoch_mode == "fixed_steps"
     return Provider(
@@ -183,5 +203,5 @@ def open_provider(
         seed=config.runtime.seed,
         steps=config.train.steps_per_epoch if fixed_steps else None,
         random_crop=config.train.train_crop_mode == "random",
-        parts=parts,
+        workers=config.data.num_workers, prefetch=config.data.prefetch_batches, parts=parts,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Promises about single steps and about what happens when something is altered."""
 
-from harness.relations import altered, data, ledger_metric, metric, steps, training
+from harness.relations import altered, caching, data, ledger_metric, metric, steps, training
 from harness.relations.base import Relation
 
 __all__ = ["ALTERING"]
@@ -114,6 +114,13 @@ ALTERING: tuple[Relation, ...] = (
         "frozen", ("batches", "evaluate", "save", "restore", "train"),
         "The artifact is not what is scored: it is stale, cached or only part of it is used.",
         altered.frozen_scores_are_the_files, sees=("cache",),
+    ),
+    Relation(
+        "cache-never-stale", "a cache serves a file that has changed as it is now",
+        "cached", ("batches",),
+        "Cached batches are found by name, size or time. Their key must follow from the files' "
+        "content, and from everything else that shapes a batch.",
+        caching.cache_is_never_stale, sees=("cache",),
     ),
     Relation(
         "checkpoint-verified", "a damaged or absent checkpoint is refused by name",

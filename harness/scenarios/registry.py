@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from harness.scenarios import altered, measuring, resuming, runs, steps, sweep
+from harness.scenarios import altered, caching, measuring, resuming, runs, steps, sweep
 from harness.scenarios.book import Book
 
 __all__ = ["SCENARIOS"]
@@ -17,7 +17,7 @@ _HELPERS = (
 SCENARIOS: Mapping[str, Callable[[Book], Any]] = MappingProxyType(
     {
         name: getattr(module, name)
-        for module in (altered, measuring, resuming, runs, steps, sweep)
+        for module in (altered, caching, measuring, resuming, runs, steps, sweep)
         for name in module.__all__
         if name not in _HELPERS
     }

@@ -83,6 +83,8 @@ def _another(key: str, value: Any, book: Book) -> Any:
     """Return another valid value of a key; how is generated from its present one."""
     if key == "eval.frozen":
         return str(_artifact(book))
+    if key == "runtime.cache_dir":
+        return str(book.folder / "knob-cache")
     if key == "eval.crop":
         height, width = book.config["data"]["input_height"], book.config["data"]["input_width"]
         return [height, width - 16] if width > 16 else [height + 16, width]

@@ -106,7 +106,9 @@ class BuiltinSystem:
         """Return the batches of a training epoch, or the fixed ones."""
         session = self.session
         if role == "train":
-            return [_served(batch) for batch in session.provider.stream(epoch)]
+            # One by one, so that what the loader's threads hand to training is held against it.
+            count = len(session.provider.order(epoch))
+            return [_served(session.provider.batch(epoch, index)) for index in range(count)]
         if role == "recal":
             return [_served(batch) for batch in session.fixed.recal_batches(epoch)]
         return [_served(batch) for batch in session.fixed.eval_batches()]

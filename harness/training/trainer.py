@@ -5,7 +5,8 @@ above. Nothing an observer or an evaluation does can reach the weights.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from harness.evidence.records import (
     Record,
     StepRecord,
 )
+from harness.fc2.batch import Batch
 from harness.fc2.provider import Provider
 from harness.supernet.space import format_arch
 from harness.training.checkpoint import CheckpointStore
@@ -134,10 +136,11 @@ class Trainer:
             if self.progress.bad_epochs >= self.config.eval.early_stop_patience:
                 self._emit(NoteRecord(self.progress.epoch, "stopped early: patience is used up"))
                 return "stopped early"
-            for _ in self._epoch_steps():
-                if self._options.should_stop():
-                    self._save(best=False)
-                    return "interrupted"
+            with closing(self._epoch_steps()) as steps:  # leaves no loader thread behind
+                for _ in steps:
+                    if self._options.should_stop():
+                        self._save(best=False)
+                        return "interrupted"
             try:
                 self._end_epoch()
             except _StopRequestedError:
@@ -153,25 +156,28 @@ class Trainer:
         for observer in self._options.observers:
             observer(record)
 
-    def _epoch_steps(self) -> Iterator[None]:
+    def _epoch_steps(self) -> Generator[None, None, None]:
         epoch = self.progress.epoch + 1
-        batches = self.provider.stream(epoch, start=self.progress.step)
-        for batch in batches:
-            # By place in the plan, so that a segment of another plan takes its place in it.
-            step = self.progress.step
-            planned = self.progress.epoch * self.steps_per_epoch + step
-            archs = self._parts.fair_cycle(seed=self.config.runtime.seed, epoch=epoch, step=step)
-            lr = self._parts.schedule(self.config.train.lr, planned, self.total_steps)
-            outcome = self._step(archs, batch, lr)
-            require_finite_outcome(outcome, self.model, epoch, step + 1)
-            self._advance(archs, outcome, lr)
-            self._emit(self._step_record(epoch, step + 1, archs, batch.digest, outcome, lr))
-            if self._options.probe is not None:
-                self._options.probe(epoch, step + 1, outcome)
-            every = self.config.checkpoint.every_steps
-            if every and (step + 1) % every == 0 and step + 1 < self.steps_per_epoch:
-                self._save(best=False)
-            yield
+        with closing(self.provider.stream(epoch, start=self.progress.step)) as batches:
+            for batch in batches:
+                self._train_on(batch, epoch)
+                yield
+
+    def _train_on(self, batch: Batch, epoch: int) -> None:
+        # By place in the plan, so that a segment of another plan takes its place in it.
+        step = self.progress.step
+        planned = self.progress.epoch * self.steps_per_epoch + step
+        archs = self._parts.fair_cycle(seed=self.config.runtime.seed, epoch=epoch, step=step)
+        lr = self._parts.schedule(self.config.train.lr, planned, self.total_steps)
+        outcome = self._step(archs, batch, lr)
+        require_finite_outcome(outcome, self.model, epoch, step + 1)
+        self._advance(archs, outcome, lr)
+        self._emit(self._step_record(epoch, step + 1, archs, batch.digest, outcome, lr))
+        if self._options.probe is not None:
+            self._options.probe(epoch, step + 1, outcome)
+        every = self.config.checkpoint.every_steps
+        if every and (step + 1) % every == 0 and step + 1 < self.steps_per_epoch:
+            self._save(best=False)
 
     def _advance(self, archs: Sequence[Sequence[int]], outcome: StepOutcome, lr: float) -> None:
         now, threshold = self.progress, self.config.train.grad_clip_global_norm

@@ -1,0 +1,203 @@
+"""``harness budget``: what an evaluation costs here, how noisy it is, and which K and R to use."""
+
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from harness.commands.common import EXIT_DONE, add_config_options, configured, say, write_json
+from harness.config import Config, with_overrides
+from harness.environment import apply_environment
+from harness.errors import InputError
+from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
+
+__all__ = ["add_parser", "run"]
+
+_COUNTS = (1, 2, 4)
+_REPEATS = 2
+_FEW = 8
+"""Validation batches on which two recalibration sizes are compared."""
+
+
+def add_parser(parser: ArgumentParser) -> None:
+    """Declare the command's options."""
+    add_config_options(parser)
+    parser.add_argument(
+        "--pool", metavar="N|all|FILE",
+        help="pool size, the whole space, or a JSON list of arch codes (default: as configured)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--run", type=Path, metavar="DIR", help="run directory whose weights are measured with"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="best|last|PATH",
+        help="which of its checkpoints, or one anywhere (default with --run: best)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--time-limit", type=float, metavar="SECONDS", help="what one evaluation may take"
+    )
+    parser.add_argument(
+        "--tau", type=float, metavar="T", help="wanted rank resolution against the whole split"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="plot: .png, .svg or .html")
+
+
+def run(args: Namespace) -> int:
+    """Measure, fit, and advise; exit code 2 where no setting does what was asked."""
+    from harness.reporting.budget import FORMATS, budget_lines, plot_budget
+
+    _check(args, FORMATS)
+    config = with_overrides(configured(args), ["eval.eval_batches_per_arch=full"])
+    environment = apply_environment(config)
+    say(environment.line())
+    from harness.evaluation.advice import advise
+
+    budget = _measure(args, config)
+    advice = None
+    if args.tau is not None or args.time_limit is not None:
+        advice = advise(budget, tau=args.tau, limit=args.time_limit)
+    for line in budget_lines(budget, advice):
+        say(line)
+    told = None if advice is None else advice.as_dict()
+    write_json(args.json, {**asdict(budget), "advice": told, "environment": environment.as_dict()})
+    if args.out is not None:
+        plot_budget(args.out, budget, advice, title=f"{budget.pool} archs, {budget.weights}")
+        say(f"plot: {args.out}")
+    if advice is not None and advice.batches is None:
+        raise InputError("; ".join(advice.reasons))
+    return EXIT_DONE
+
+
+def _measure(args: Namespace, config: Config) -> Any:
+    from harness.commands.evaluate import asked_pool
+    from harness.evaluation.budget import Budget, fit_cost, k_grid, noise_at, recal_effect
+    from harness.systems.session import open_session
+
+    session = open_session(config)
+    weights = _load(args, session)
+    protocol = session.fixed.protocol(0, pool=asked_pool(args.pool, config))
+    design, macs = _design(protocol), _macs(config, protocol)
+    say(f"measuring with {weights}, {len(protocol.pool)} archs, {len(design) + 3} evaluations")
+    measured = _Measured(session, protocol)
+    cost = fit_cost([measured.point(k, r) for k, r in tqdm(design, disable=None, leave=False)])
+    full, sums, sizes = measured.per_batch()
+    noise = [noise_at(sums, sizes, k, seed=config.runtime.seed) for k in k_grid(len(sizes))]
+    recal = recal_effect(measured.by_recal())
+    return Budget(len(protocol.pool), weights, macs, cost, tuple(noise), recal, full)
+
+
+def _check(args: Namespace, formats: Sequence[str]) -> None:
+    if args.out is not None and args.out.suffix not in formats:
+        msg = f"--out {args.out}: expected a name that ends in {', '.join(formats)}"
+        raise InputError(msg)
+    if args.time_limit is not None and not args.time_limit > 0:
+        msg = f"--time-limit: expected a positive number of seconds, got {args.time_limit}"
+        raise InputError(msg)
+    if args.tau is not None and not 0 < args.tau <= 1:
+        msg = f"--tau: expected a number above 0 and up to 1, got {args.tau}"
+        raise InputError(msg)
+
+
+def _load(args: Namespace, session: Any) -> str:
+    """Restore the weights that were asked for, and say which."""
+    from harness.training.checkpoint import CheckpointStore
+
+    if args.run is None and args.checkpoint is None:
+        say(
+            "note: initial weights; seconds are right, but the noise of an untrained net says "
+            "little about a trained one (name a --run)"
+        )
+        return "initial weights"
+    if args.run is None and args.checkpoint in ("best", "last"):
+        msg = f"--checkpoint {args.checkpoint}: name the --run that it is of"
+        raise InputError(msg)
+    folder = Path() if args.run is None else args.run / "checkpoints"
+    checkpoint = CheckpointStore(folder).load(args.checkpoint or "best")
+    trained, here = checkpoint.meta["config"]["model"], session.config.model.model_dump()
+    if trained != here:
+        msg = f"{checkpoint.path}: its model is {trained}, the configuration's is {here}"
+        raise InputError(msg)
+    session.parts.train.restore(session.model, checkpoint.arrays)
+    return f"checkpoint {checkpoint.path.name}, digest {checkpoint.digest}"
+
+
+def _macs(config: Config, protocol: Any) -> dict[str, int]:
+    from harness.supernet.macs import pool_macs
+
+    found = asdict(
+        pool_macs(
+            config.model.skeleton, config.model.width, config.eval_crop, protocol.pool,
+            recal_samples=sum(b.size for b in protocol.recal_batches),
+            eval_samples=sum(b.size for b in protocol.eval_batches),
+        )
+    )  # fmt: skip
+    counts = ", ".join(f"{name} {count:.3g}" for name, count in found.items())
+    say(
+        f"MACs of the whole split, {len(protocol.eval_batches)} batches, and "
+        f"{len(protocol.recal_batches)} recalibration batches: {counts}; dense / shared "
+        f"{found['dense'] / found['shared']:.2f}"
+    )
+    return found
+
+
+def _design(protocol: Any) -> list[tuple[int, int]]:
+    """Return the (K, R) that are timed: the corners and the middle of a grid, twice."""
+    k, r = (
+        sorted({min(count, len(batches)) for count in _COUNTS})
+        for batches in (protocol.eval_batches, protocol.recal_batches)
+    )
+    if len(k) < 2 or len(r) < 2:
+        msg = (
+            f"{len(protocol.eval_batches)} validation and {len(protocol.recal_batches)} "
+            "recalibration batches: expected at least 2 of each, to tell their costs apart; "
+            "lower eval.batch_size or raise eval.bn_recal_batches"
+        )
+        raise InputError(msg)
+    corners = [(k[0], r[0]), (k[-1], r[0]), (k[0], r[-1]), (k[-1], r[-1]), (k[1], r[1])]
+    return [pair for _ in range(_REPEATS) for pair in dict.fromkeys(corners)]
+
+
+class _Measured:
+    """Times evaluations of one protocol's batches, after one of three archs that traces."""
+
+    def __init__(self, session: Any, protocol: Any) -> None:
+        self._session, self._protocol = session, protocol
+        options = tuple((option,) * NUM_BLOCKS for option in range(NUM_OPTIONS))
+        self._protocol = replace(protocol, pool=options)  # every kernel
+        self.point(1, 1)
+        self._protocol = protocol
+
+    def _evaluate(self, batches: int, recal: int) -> tuple[Any, Any, Any]:
+        from harness.evaluation.budget import Point
+
+        session, whole = self._session, self._protocol
+        protocol = replace(
+            whole, eval_batches=whole.eval_batches[:batches],
+            recal_batches=whole.recal_batches[:recal],
+        )  # fmt: skip
+        weights, start = session.model.weight_tensors(), time.perf_counter()
+        record, per_sample = session.evaluator.evaluate(weights, protocol)
+        return Point(batches, recal, time.perf_counter() - start), record, per_sample
+
+    def point(self, batches: int, recal: int) -> Any:
+        """Return the timed point."""
+        return self._evaluate(batches, recal)[0]
+
+    def per_batch(self) -> tuple[Any, Any, list[int]]:
+        """Score the whole split; return its point, sums (archs, N) of EPE, px, and batch sizes."""
+        sizes = [batch.size for batch in self._protocol.eval_batches]
+        point, _, per_sample = self._evaluate(len(sizes), len(self._protocol.recal_batches))
+        scores = np.array(list(per_sample.values()))
+        return point, np.add.reduceat(scores, np.cumsum([0, *sizes[:-1]]), axis=1), sizes
+
+    def by_recal(self) -> dict[int, Any]:
+        """Return per-arch EPE by R, on a few batches."""
+        few = min(_FEW, len(self._protocol.eval_batches))
+        most = len(self._protocol.recal_batches)
+        sizes = sorted({max(1, most // 2), most})
+        return {r: self._evaluate(few, r)[1].per_arch_epe for r in sizes}

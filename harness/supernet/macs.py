@@ -1,0 +1,138 @@
+"""What a pool costs in multiply-accumulate operations (MACs), before anything runs.
+
+No TensorFlow here. Convolutions alone are counted, each at the size that the skeleton gives it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.supernet.sharing.plan import Key, Node, Plan, plan_of
+from harness.supernet.space import Stage, check_arch, check_crop
+
+__all__ = ["PoolMacs", "kernel_macs", "pool_macs"]
+
+
+@dataclass(frozen=True)
+class PoolMacs:
+    """MACs of one evaluation of a pool, recalibration included.
+
+    Attributes
+    ----------
+    dense : int
+        Every branch of every choice, one arch after another, as EdgeFlowNAS does; its
+        recalibration runs the output heads too.
+    chosen : int
+        The chosen branches alone, one arch after another.
+    shared : int
+        Every distinct value once.
+    """
+
+    dense: int
+    chosen: int
+    shared: int
+
+
+def pool_macs(
+    skeleton: str,
+    width: int,
+    size: tuple[int, int],
+    pool: Iterable[Sequence[int]],
+    *,
+    recal_samples: int,
+    eval_samples: int,
+) -> PoolMacs:
+    """Count the MACs of an evaluation in three ways.
+
+    Parameters
+    ----------
+    skeleton : str
+        Key of :data:`harness.supernet.space.SKELETONS`.
+    width : int
+        Base width C.
+    size : (int, int)
+        Crop, (height, width), px.
+    pool : iterable of arch code
+        Archs; the whole space has 19,683.
+    recal_samples, eval_samples : int
+        Samples of all R recalibration batches and of all K validation batches together.
+
+    Raises
+    ------
+    ValueError
+        If an arch code is invalid or the skeleton's strides do not divide the crop.
+    """
+    plan = plan_of(skeleton)
+    check_crop(plan.skeleton, size)
+    macs = kernel_macs(skeleton, width, size)
+    archs = [check_arch(arch) for arch in pool]
+    body, heads = _one_by_one(plan, macs, archs)
+    shared_body, shared_heads = _distinct(plan, macs, archs)
+    samples = recal_samples + eval_samples
+    return PoolMacs(
+        dense=len(archs) * sum(macs.values()) * samples,
+        chosen=body * samples + heads * eval_samples,
+        shared=shared_body * samples + shared_heads * eval_samples,
+    )
+
+
+def kernel_macs(skeleton: str, width: int, size: tuple[int, int]) -> dict[str, int]:
+    """Return the MACs of one application of each kernel to one sample, by its name.
+
+    Parameters
+    ----------
+    skeleton : str
+        Key of :data:`harness.supernet.space.SKELETONS`.
+    width : int
+        Base width C.
+    size : (int, int)
+        Crop, (height, width), px.
+    """
+    plan = plan_of(skeleton)
+    pixels, channels = {"input": size[0] * size[1]}, {"input": 6}
+    found: dict[str, int] = {}
+    for stage in plan.skeleton.stages:
+        area = pixels[stage.source] * (4 if stage.upsample else 1)
+        pixels[stage.name] = area // stage.stride**2
+        channels[stage.name] = stage.out_channels(width)
+        for node in plan.nodes.values():
+            if node.stage is stage:
+                inputs = channels[stage.name if node.kind == "block" else stage.source]
+                for kernel in node.kernels:
+                    side = _side(stage, kernel)
+                    found[kernel] = pixels[stage.name] * side**2 * inputs * channels[stage.name]
+    return found
+
+
+def _side(stage: Stage, kernel: str) -> int:
+    if stage.choice != "kernel":
+        return stage.kernel
+    return int(kernel.removeprefix(f"{stage.name}/k").removesuffix("/kernel"))
+
+
+def _chosen_kernels(plan: Plan, node: Node, arch: Sequence[int]) -> tuple[str, ...]:
+    if node.kind != "output":
+        return node.kernels
+    return (node.kernels[arch[plan.skeleton.code_index(node.stage)]],)
+
+
+def _one_by_one(
+    plan: Plan, macs: dict[str, int], archs: Sequence[Sequence[int]]
+) -> tuple[int, int]:
+    sums = [0, 0]
+    for arch in archs:
+        for node in plan.chain(arch):
+            cost = sum(macs[kernel] for kernel in _chosen_kernels(plan, node, arch))
+            sums[node.kind == "output"] += cost
+    return sums[0], sums[1]
+
+
+def _distinct(plan: Plan, macs: dict[str, int], archs: Sequence[Sequence[int]]) -> tuple[int, int]:
+    seen: set[tuple[Key, tuple[str, ...]]] = set()
+    sums = [0, 0]
+    for arch in archs:
+        for node in plan.chain(arch):
+            kernels = _chosen_kernels(plan, node, arch)
+            if (value := (node.key(arch), kernels)) not in seen:
+                seen.add(value)
+                sums[node.kind == "output"] += sum(macs[kernel] for kernel in kernels)
+    return sums[0], sums[1]

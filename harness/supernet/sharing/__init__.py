@@ -1,0 +1,1 @@
+"""Shared evaluation: archs share every computation whose inputs agree, exactly."""

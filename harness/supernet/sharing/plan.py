@@ -1,0 +1,140 @@
+"""What a subnet computes, as nodes with the codes that each value depends on. No TensorFlow.
+
+Two archs share a node's value exactly where they agree in those codes: sharing follows
+data dependency, which is read off the skeleton, not the order of the code.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from harness.supernet.space import NUM_OPTIONS, SKELETONS, Skeleton, Stage, depth_chain
+
+__all__ = ["Key", "Node", "Plan", "plan_of"]
+
+Arch = Sequence[int]
+Key = tuple[str, tuple[int, ...]]
+"""A value: its node, and the codes that it depends on."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One computation: a layer, a residual block, one kernel option, or an output head.
+
+    Attributes
+    ----------
+    name : str
+        Unique in a plan: the stage, its block or its kernel option.
+    kind : {"layer", "block", "output"}
+        A convolution, normalised; two of them with a shortcut; a head's convolutions for all
+        options side by side.
+    stage : Stage
+        Where it belongs.
+    source : str
+        Stage whose value it takes, or the node of the same stage before it in its chain.
+    depends : tuple of int
+        Positions of the arch code that its value depends on, ascending.
+    kernels : tuple of str
+        Names of its kernels.
+    units : tuple of str
+        Names of its normalised units.
+    """
+
+    name: str
+    kind: Literal["layer", "block", "output"]
+    stage: Stage
+    source: str
+    depends: tuple[int, ...]
+    kernels: tuple[str, ...]
+    units: tuple[str, ...]
+
+    def key(self, arch: Arch) -> Key:
+        """Return which of the node's values an arch needs."""
+        return self.name, tuple([arch[i] for i in self.depends])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every node of a skeleton.
+
+    Attributes
+    ----------
+    skeleton : Skeleton
+        What it was made from.
+    nodes : dict of str to Node
+        In topological order.
+    """
+
+    skeleton: Skeleton
+    nodes: dict[str, Node]
+
+    def resolve(self, source: str, arch: Arch) -> str | None:
+        """Return the node that gives a stage's or node's value for an arch; None for frames."""
+        if source == "input":
+            return None
+        if source in self.nodes:
+            return source
+        stage = next(s for s in self.skeleton.stages if s.name == source)
+        option = arch[self.skeleton.code_index(stage)]
+        return _option_nodes(self.skeleton, stage)[option][-1]
+
+    def chain(self, arch: Arch) -> Iterator[Node]:
+        """Yield the nodes that run for an arch, in topological order."""
+        for stage in self.skeleton.stages:
+            if stage.choice is None or stage.is_output:
+                yield self.nodes[stage.name]
+            else:
+                option = arch[self.skeleton.code_index(stage)]
+                for name in _option_nodes(self.skeleton, stage)[option]:
+                    yield self.nodes[name]
+
+    @property
+    def outputs(self) -> tuple[Node, ...]:
+        """The three output heads, coarse to fine."""
+        return tuple(node for node in self.nodes.values() if node.kind == "output")
+
+    def output_codes(self, node: Node) -> tuple[int, ...]:
+        """Return the positions that an output's chosen option depends on."""
+        return tuple(sorted({*node.depends, self.skeleton.code_index(node.stage)}))
+
+
+@cache
+def plan_of(skeleton: str) -> Plan:
+    """Return the plan of a skeleton, by its name."""
+    found = SKELETONS[skeleton]
+    depends: dict[str, tuple[int, ...]] = {"input": ()}
+    nodes: dict[str, Node] = {}
+    for stage in found.stages:
+        before = depends[stage.source]
+        for node in _nodes(found, stage, before):
+            nodes[node.name] = node
+        own = () if stage.choice is None else (found.code_index(stage),)
+        depends[stage.name] = tuple(sorted({*before, *own}))
+    return Plan(found, nodes)
+
+
+def _nodes(skeleton: Skeleton, stage: Stage, before: tuple[int, ...]) -> Iterator[Node]:
+    name, source = stage.name, stage.source
+    if stage.is_output:
+        kernels = tuple(f"{name}/k{k}/kernel" for k in skeleton.kernels)
+        yield Node(name, "output", stage, source, before, kernels, ())
+    elif stage.choice == "depth":
+        for chain in map(list, _option_nodes(skeleton, stage)):
+            for previous, block in zip([source, *chain], chain, strict=False):
+                units = (f"{block}/conv1", f"{block}/conv2")
+                kernels = tuple(f"{unit}/kernel" for unit in units)
+                yield Node(block, "block", stage, previous, before, kernels, units)
+    elif stage.choice == "kernel":
+        for (option,) in _option_nodes(skeleton, stage):
+            yield Node(option, "layer", stage, source, before, (f"{option}/kernel",), (name,))
+    else:
+        yield Node(name, "layer", stage, source, before, (f"{name}/kernel",), (name,))
+
+
+@cache
+def _option_nodes(skeleton: Skeleton, stage: Stage) -> tuple[tuple[str, ...], ...]:
+    """Return the nodes that each option of a choice runs, in order."""
+    if stage.choice == "depth":
+        return tuple(depth_chain(skeleton, stage, option) for option in range(NUM_OPTIONS))
+    return tuple((f"{stage.name}/k{k}",) for k in skeleton.kernels)

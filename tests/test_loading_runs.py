@@ -1,0 +1,137 @@
+"""Training with any number of loader threads: the same run, the same errors, no thread left."""
+
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.commands.common import StopFlag
+from harness.config import Config, with_fc2_root, with_overrides
+from harness.environment import apply_environment
+from harness.evidence.digest import digest_arrays
+from harness.evidence.records import EpochRecord, EvalRecord, StepRecord, to_json
+from harness.fc2.errors import SampleError
+from harness.fc2.synthetic import write_dataset
+from harness.scenarios.setting import matrix_config
+from harness.training.progress import Progress
+from harness.training.trainer import TrainerOptions
+
+LOADERS = [(0, 0), (1, 0), (3, 2)]
+"""Threads, and batches ahead."""
+CLOCK = {"eval_seconds", "bn_recal_seconds"}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder / "fc2", train=11, val=5, height=19, width=37)
+    few = ("eval.eval_pool_size=2", "train.num_epochs=2", "train.batch_size=3",
+           "eval.eval_batches_per_arch=1", "eval.bn_recal_batches=1")  # fmt: skip
+    found = with_overrides(matrix_config(folder / "fc2"), few)
+    apply_environment(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def kit(config: Config) -> Any:
+    from harness.systems.kit import Kit
+
+    return Kit()
+
+
+def with_loaders(config: Config, workers: int, prefetch: int) -> Config:
+    keys = (f"data.num_workers={workers}", f"data.prefetch_batches={prefetch}")
+    return with_overrides(config, keys)
+
+
+def attempt(config: Config, kit: Any, records: list[Any], state: Any = None, **options: Any) -> Any:
+    """Train from a state to the end or to a stop; return how it ended and the state then."""
+    from harness.systems.session import open_session
+
+    session = open_session(config, kit=kit)
+    try:
+        trainer = session.trainer(TrainerOptions(observers=(records.append,), **options))
+        if state is not None:
+            session.model.set_state(state[0])
+            trainer.progress = Progress.from_state(state[1])[0]
+        status = trainer.run()
+        return status, (session.model.get_state(), trainer.progress.get_state())
+    finally:
+        kit.take_back(session.lent)
+
+
+def told(records: list[Any]) -> list[dict[str, Any]]:
+    kinds = (StepRecord, EvalRecord, EpochRecord)
+    rows = [to_json(record) for record in records if isinstance(record, kinds)]
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in rows]
+
+
+def loaders() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("loader")]
+
+
+@pytest.fixture(scope="module")
+def straight(config: Config, kit: Any) -> tuple[list[dict[str, Any]], str]:
+    records: list[Any] = []
+    status, state = attempt(with_loaders(config, 0, 0), kit, records)
+    assert status == "finished"
+    return told(records), digest_arrays(state[0])
+
+
+@pytest.mark.parametrize(("workers", "prefetch"), LOADERS[1:])
+def test_workers_and_prefetch_change_no_weight_and_no_record(
+    workers: int, prefetch: int, config: Config, kit: Any, straight: Any
+) -> None:
+    """A SIGTERM within epoch 1 stops the run; it goes on with other loaders to the same end."""
+    records: list[Any] = []
+
+    def kill(epoch: int, step: int, outcome: object) -> None:
+        if (epoch, step) == (1, 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with StopFlag() as stop:
+        status, state = attempt(
+            with_loaders(config, workers, prefetch), kit, records, probe=kill, should_stop=stop
+        )
+    assert (status, state[1]["epoch"], state[1]["step"]) == ("interrupted", 0, 2)
+    assert loaders() == []
+    status, state = attempt(with_loaders(config, prefetch, workers), kit, records, state)
+    assert status == "finished"
+    assert loaders() == []
+    assert told(records) == straight[0]
+    assert digest_arrays(state[0]) == straight[1]
+
+
+@pytest.mark.parametrize(("workers", "prefetch"), LOADERS)
+def test_a_bad_file_is_named_at_the_step_of_its_batch(
+    workers: int, prefetch: int, config: Config, kit: Any, straight: Any, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(config.data.base_path, tmp_path / "fc2"))
+    broken = with_fc2_root(with_loaders(config, workers, prefetch), root)
+    from harness.fc2.provider import open_provider
+
+    provider = open_provider(broken, "train", "train")
+    third, fourth = provider.order(1)[2:]
+    for index in (third[1], third[2], fourth[0]):  # the first in order is the one to be named
+        flow = provider.samples[index].flow
+        flow.write_bytes(flow.read_bytes()[:-8])
+    records: list[Any] = []
+    name = provider.samples[third[1]].flow.name
+    with pytest.raises(SampleError, match=f"{name}: expected .* bytes for 37 x 19"):
+        attempt(broken, kit, records)
+    assert told(records) == straight[0][:2]
+    assert loaders() == []
+
+
+def test_an_error_of_the_step_leaves_no_loader(config: Config, kit: Any) -> None:
+    def refuse(epoch: int, step: int, outcome: object) -> None:
+        raise FloatingPointError(f"step {step}")
+
+    with pytest.raises(FloatingPointError, match="step 1") as caught:
+        attempt(with_loaders(config, 3, 2), kit, [], probe=refuse)
+    assert caught.traceback  # which holds every frame, the loader's too
+    assert loaders() == []
