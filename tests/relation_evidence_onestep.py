@@ -285,6 +285,10 @@ NOTHING_TO_TELL = {
             replace(STEP, recalibrated=(), moved=MOVING),
             "trunk/moving_mean: expected an arch of the step that runs it, found none",
         ),
+        "no recalibration": (
+            replace(STEP, recalibrated=None),
+            "not applicable: expected evidence, found the system recalibrates nothing",
+        ),
         "batches of the moving statistics": (
             replace(STEP, recalibrated=[RECALIBRATED[1]], moving=SAME, moved=SAME),
             "moving statistics: expected batches with others, found the same in each",

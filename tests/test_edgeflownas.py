@@ -164,7 +164,7 @@ def test_a_crop_is_found_where_it_was_cut(tmp_path_factory, data):
 
 
 def test_files_are_looked_at_in_the_order_of_reading():
-    reads = ["b-img_0.png", "b-img_1.png", "a-img_0.png"]
+    reads = ["b-img_0.png", "b-img_1.png", "elsewhere/a-img_0.png", "a-img_0.png"]
     samples = ["a-img_0.png", "b-img_0.png", "c-img_0.png"]
     assert read_order(reads, samples) == ["b-img_0.png", "a-img_0.png", "c-img_0.png"]
 

@@ -46,7 +46,7 @@ class OneStep:
         the weights moved forth and back by it.
     moving, moved : mapping of str to numpy.ndarray
         Moving statistics before and after step 1.
-    recalibrated : sequence of Recalibration
+    recalibrated : sequence of Recalibration or None
         For each arch of step 1, in order, the statistics of its only batch, with inputs.
     """
 
@@ -67,7 +67,7 @@ class OneStep:
     nudged: Sequence[tuple[float, float, float]]
     moving: Arrays
     moved: Arrays
-    recalibrated: Sequence[Recalibration]
+    recalibrated: Sequence[Recalibration] | None
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class Accumulation:
     threshold : float
         A third of the norm of `whole`.
     clipped_update, clipped_micro : StepRun
-        `whole` again, clipped at `threshold` once per update and once per micro-step.
+        `whole` again, clipped at `threshold` once per update and once per micro-step; None
+        where the system does not clip there.
     """
 
     whole: StepRun
@@ -101,5 +102,5 @@ class Accumulation:
     other: StepRun
     mixed: StepRun
     threshold: float
-    clipped_update: StepRun
-    clipped_micro: StepRun
+    clipped_update: StepRun | None
+    clipped_micro: StepRun | None

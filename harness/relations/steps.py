@@ -215,6 +215,9 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
     ``moving - 0.1 * (moving - batch)`` once per arch that runs the unit, in order, the
     batch's variance corrected by N / (N - 1) (TensorFlow's fused kernel).
     """
+    if evidence.recalibrated is None:
+        msg = "the system recalibrates nothing, so the statistics of its batches are not known"
+        raise NotApplicableError(msg)
     violations, worst, moves = [], 0.0, False
     for name, start in evidence.moving.items():
         unit, kind = name.rsplit("/", 1)
@@ -309,12 +312,20 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
         nothing = Violation("clip threshold", f"above 0 and below the norm {length:.6g}",
                             f"{threshold:.6g}: nothing is clipped")  # fmt: skip
         return outcome([nothing], len(free.gradient), "no clip")
-    for position, run, planned in (("update", update, 1), ("micro-step", micro, len(micro.losses))):
-        if not len(run.checks) == planned > 0:
-            violations.append(
-                Violation(f"checks of a step clipped per {position}", f"{planned}",
-                          f"{len(run.checks)}")
-            )  # fmt: skip
+    if update is not None:
+        violations += _clipped_update(free, update, threshold, length)
+    if micro is not None:
+        violations += _clipped_micro(micro, threshold)
+    runs = [run for run in (update, micro) if run is not None]
+    one = "" if len(runs) == 2 else f" per {'update' if micro is None else 'micro-step'} alone"
+    figures = f"threshold {threshold:.4g} of {length:.4g}, applied as reported{one}"
+    return outcome(violations[:6], sum(len(run.checks) for run in runs), figures)
+
+
+def _clipped_update(
+    free: StepRun, update: StepRun, threshold: float, length: float
+) -> list[Violation]:
+    violations = _counted("update", update, 1)
     expected = {n: g * threshold / length for n, g in free.gradient.items()}
     distance = _distance(expected, update.gradient)
     if not distance <= _GRADIENT:
@@ -322,6 +333,11 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
             Violation("gradient clipped per update", f"norm {threshold:.6g}, same direction",
                       f"norm {_norm(update.gradient):.6g}, relative distance {distance:.2g}")
         )  # fmt: skip
+    return violations + _reported("update", update, threshold)
+
+
+def _clipped_micro(micro: StepRun, threshold: float) -> list[Violation]:
+    violations = _counted("micro-step", micro, len(micro.losses))
     bound = sum(min(c.before, threshold) for c in micro.checks) / max(len(micro.checks), 1)
     found = _norm(micro.gradient)
     if not 0 < found <= bound * (1 + _GRADIENT):
@@ -329,9 +345,14 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
             Violation("gradient clipped per micro-step", f"norm at most {bound:.6g}, the mean "
                       "of what the checks leave", f"norm {found:.6g}")
         )  # fmt: skip
-    violations += _reported("update", update, threshold) + _reported("micro-step", micro, threshold)
-    figures = f"threshold {threshold:.4g} of {length:.4g}, applied as reported"
-    return outcome(violations[:6], len(update.checks) + len(micro.checks), figures)
+    return violations + _reported("micro-step", micro, threshold)
+
+
+def _counted(position: str, run: StepRun, planned: int) -> list[Violation]:
+    if len(run.checks) == planned > 0:
+        return []
+    where = f"checks of a step clipped per {position}"
+    return [Violation(where, f"{planned}", f"{len(run.checks)}")]
 
 
 def _reported(position: str, run: StepRun, threshold: float) -> list[Violation]:

@@ -26,6 +26,7 @@ from harness.relations.base import NotApplicableError
 from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, a_kernel, changed
 from harness.scenarios.files import listed_samples
 from harness.systems.fresh import state_digests
+from harness.systems.protocol import System
 
 __all__ = [
     "checkpoint_pair",
@@ -326,8 +327,7 @@ def finite(book: Book) -> FiniteEvidence:
     trained, system = book.trained, book.trained.system
     run = _joined(trained.first, trained.second)
     scores = system.evaluate()
-    recalibrates = "recalibrate" in system.describe().can
-    recal = system.recalibrate(scores.archs[-1]).stats if recalibrates else {}
+    recal = _statistics(system, scores.archs[-1])
     stats: Arrays = {
         f"{unit}/{name}": values[i]
         for unit, values in recal.items()
@@ -343,6 +343,16 @@ def finite(book: Book) -> FiniteEvidence:
             "scores": {arch: np.asarray(epe) for arch, epe in scores.per_sample.items()},
         }
     )
+
+
+def _statistics(system: System, arch: str) -> Mapping[str, Any]:
+    """Return an arch's recalibrated statistics; none of a system that does not recalibrate."""
+    if "recalibrate" not in system.describe().can:
+        return {}
+    try:
+        return system.recalibrate(arch).stats
+    except NotApplicableError:
+        return {}
 
 
 def planted_nan(book: Book) -> PlantedNan:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.observations import Arrays, Training
+from harness.evidence.observations import Arrays, Recalibration, Training
 from harness.evidence.stepping import Accumulation, OneStep, StepRun
 from harness.relations.base import NotApplicableError
 from harness.scenarios.book import Book
@@ -48,7 +48,7 @@ def one_step(book: Book) -> OneStep:
     config = book.config["train"]
     nudged = _nudged(book, system, _named(middle, slots), _second_gradient(middle, end, slots))
     system.state(start)
-    recalibrated = [system.recalibrate(arch, inputs=True) for arch in first.steps[0].archs]
+    recalibrated = _recalibrated(system, first.steps[0].archs)
     system.close()
     return OneStep(
         start=start, before=_named(middle, slots), after=_named(end, slots),
@@ -60,6 +60,14 @@ def one_step(book: Book) -> OneStep:
         nudged=nudged, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
     )  # fmt: skip
+
+
+def _recalibrated(system: System, archs: Sequence[str]) -> list[Recalibration] | None:
+    """Return each arch's statistics and inputs; None of a system that does not recalibrate."""
+    try:
+        return [system.recalibrate(arch, inputs=True) for arch in archs]
+    except NotApplicableError:
+        return None
 
 
 def odd_samples(book: Book, name: str) -> Path:
@@ -179,14 +187,17 @@ def accumulation(book: Book) -> Accumulation:
     _copies(source, {**dict.fromkeys(ids, one), alone: two}, mix)
     whole = _first_step(book, same, micro=_BATCH)
     threshold = _norm(whole.gradient) / 3 or 1.0
-    clipped = [
+    fixed = book.describe().settings.get("train.clip_position")
+    update, micro = (
         _first_step(book, same, micro=_BATCH, position=position, clip=threshold)
+        if fixed in (None, position)
+        else None
         for position in ("update", "micro_step")
-    ]
+    )
     return Accumulation(
         whole=whole, pieces=_first_step(book, same, micro=2),
         other=_first_step(book, other, micro=2), mixed=_first_step(book, mix, micro=2),
-        threshold=threshold, clipped_update=clipped[0], clipped_micro=clipped[1],
+        threshold=threshold, clipped_update=update, clipped_micro=micro,
     )  # fmt: skip
 
 

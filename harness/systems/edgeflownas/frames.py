@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FrameFinder", "digest_batch", "digest_texts", "sample_id"]
+__all__ = ["FrameFinder", "digest_batch", "digest_texts", "read_order", "sample_id"]
 
 _SUFFIX = "-img_0.png"
 _KEPT = 64
@@ -117,7 +117,8 @@ def _place(pair: Any, crop: Any) -> tuple[int, int] | None:
 
 
 def read_order(reads: list[str], samples: Sequence[str]) -> list[str]:
-    """Return the first frames that were read, in order, then every other sample of the split."""
-    first = [path for path in reads if path.endswith(_SUFFIX)]
+    """Return the samples whose first frame was read, in order, then all others of the split."""
+    of_split, first = set(samples), [path for path in reads if path.endswith(_SUFFIX)]
+    first = [path for path in first if path in of_split]
     known = set(first)
     return first + [path for path in samples if path not in known]

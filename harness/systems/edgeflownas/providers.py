@@ -50,10 +50,15 @@ class WatchedProvider:
         del self._reads[:]
         served = self.provider.next_batch(batch_size=batch_size)
         if self.listener is not None:
-            self.listener(self.describe(served))
+            self.listener(self._described(served))
         return served
 
-    def describe(self, served: Any) -> dict[str, Any]:
+    def described(self, batch_size: int) -> dict[str, Any]:
+        """Serve a batch and return its description alone."""
+        del self._reads[:]
+        return self._described(self.provider.next_batch(batch_size=batch_size))
+
+    def _described(self, served: Any) -> dict[str, Any]:
         """Return a served batch as the protocol's ``ServedBatch``.
 
         Raises

@@ -11,7 +11,7 @@ from .frames import digest_texts
 from .providers import WatchedProvider
 from .stepping import arch_text
 
-__all__ = ["Evaluator", "Seen"]
+__all__ = ["Evaluator", "Seen", "copied"]
 
 
 class Seen:

@@ -26,10 +26,7 @@ def training_batches(checkout: Checkout, run: Run, epoch: int) -> list[dict[str,
     for number in range(ahead):
         if hasattr(provider.provider, "start_epoch") and not (started and number == 0):
             provider.provider.start_epoch(shuffle=True)
-        served = [
-            provider.describe(provider.provider.next_batch(batch_size=size))
-            for size in _planned(run, len(provider))
-        ]
+        served = [provider.described(size) for size in _planned(run, len(provider))]
     return served
 
 
