@@ -42,10 +42,18 @@ def sample_epe(
     if not counts.all():
         msg = f"sample {int(np.argmin(counts))} of the batch has no valid pixel"
         raise ValueError(msg)
-    difference = (flow - label).astype(np.float64)
-    distance = np.sqrt((difference**2).sum(axis=-1))
+    squares = (flow - label).astype(np.float64)
+    np.square(squares, out=squares)
+    distance = squares[..., 0]
+    distance += squares[..., 1]
+    np.sqrt(distance, out=distance)
+    whole = bool(valid.all())  # choosing all pixels gives the same sum, later
     return np.asarray(
-        [d[v].sum() / n for d, v, n in zip(distance, valid, counts, strict=True)], np.float64
+        [
+            (d.reshape(-1) if whole else d[v]).sum() / n
+            for d, v, n in zip(distance, valid, counts, strict=True)
+        ],
+        np.float64,
     )
 
 

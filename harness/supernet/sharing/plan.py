@@ -39,6 +39,8 @@ class Node:
         Names of its kernels.
     units : tuple of str
         Names of its normalised units.
+    chosen_by : (int, tuple of int) or None
+        Position of the code and its values with which the node runs; None if it always does.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Node:
     depends: tuple[int, ...]
     kernels: tuple[str, ...]
     units: tuple[str, ...]
+    chosen_by: tuple[int, tuple[int, ...]] | None = None
 
     def key(self, arch: Arch) -> Key:
         """Return which of the node's values an arch needs."""
@@ -69,15 +72,15 @@ class Plan:
     skeleton: Skeleton
     nodes: dict[str, Node]
 
-    def resolve(self, source: str, arch: Arch) -> str | None:
-        """Return the node that gives a stage's or node's value for an arch; None for frames."""
-        if source == "input":
+    def source(self, node: Node, arch: Arch) -> Node | None:
+        """Return the node whose value another takes for an arch; None for the frames."""
+        if node.source == "input":
             return None
-        if source in self.nodes:
-            return source
-        stage = next(s for s in self.skeleton.stages if s.name == source)
+        if node.source in self.nodes:
+            return self.nodes[node.source]
+        stage = next(s for s in self.skeleton.stages if s.name == node.source)
         option = arch[self.skeleton.code_index(stage)]
-        return _option_nodes(self.skeleton, stage)[option][-1]
+        return self.nodes[_option_nodes(self.skeleton, stage)[option][-1]]
 
     def chain(self, arch: Arch) -> Iterator[Node]:
         """Yield the nodes that run for an arch, in topological order."""
@@ -95,7 +98,7 @@ class Plan:
         return tuple(node for node in self.nodes.values() if node.kind == "output")
 
     def output_codes(self, node: Node) -> tuple[int, ...]:
-        """Return the positions that an output's chosen option depends on."""
+        """Return the positions that the chosen option of an output depends on, ascending."""
         return tuple(sorted({*node.depends, self.skeleton.code_index(node.stage)}))
 
 
@@ -124,12 +127,20 @@ def _nodes(skeleton: Skeleton, stage: Stage, before: tuple[int, ...]) -> Iterato
             for previous, block in zip([source, *chain], chain, strict=False):
                 units = (f"{block}/conv1", f"{block}/conv2")
                 kernels = tuple(f"{unit}/kernel" for unit in units)
-                yield Node(block, "block", stage, previous, before, kernels, units)
+                runs = skeleton.code_index(stage), _options_with(skeleton, stage, block)
+                yield Node(block, "block", stage, previous, before, kernels, units, runs)
     elif stage.choice == "kernel":
         for (option,) in _option_nodes(skeleton, stage):
-            yield Node(option, "layer", stage, source, before, (f"{option}/kernel",), (name,))
+            runs = skeleton.code_index(stage), _options_with(skeleton, stage, option)
+            kernels = (f"{option}/kernel",)
+            yield Node(option, "layer", stage, source, before, kernels, (name,), runs)
     else:
         yield Node(name, "layer", stage, source, before, (f"{name}/kernel",), (name,))
+
+
+def _options_with(skeleton: Skeleton, stage: Stage, name: str) -> tuple[int, ...]:
+    options = enumerate(_option_nodes(skeleton, stage))
+    return tuple(option for option, names in options if name in names)
 
 
 @cache
