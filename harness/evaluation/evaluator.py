@@ -10,9 +10,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from harness.evaluation.recalibration import PooledStatistics, Statistics, pool_statistics
+from harness.evaluation.recalibration import (
+    NonFiniteScoreError,
+    PooledStatistics,
+    Statistics,
+    pool_statistics,
+)
 from harness.evaluation.scoring import split_batches
-from harness.evaluation.shared import Shared
+from harness.evaluation.shared import Journal, Shared
 from harness.evidence.digest import digest_arrays
 from harness.evidence.records import EvalRecord
 from harness.fc2.batch import Batch, join_digests
@@ -34,10 +39,7 @@ __all__ = ["EvalParts", "Evaluator", "NonFiniteScoreError", "Protocol"]
 
 Tensor = Any
 Weights = Mapping[str, Tensor]
-
-
-class NonFiniteScoreError(FloatingPointError):
-    """A recalibrated statistic or a score is NaN or infinite; names arch and place."""
+Arch = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -133,17 +135,12 @@ class Evaluator:
         NonFiniteScoreError
             If a statistic is not finite.
         """
-        code = check_arch(arch)
-        shared = weights if isinstance(weights, Shared) else self.share(weights, [code])
+        shared = weights if isinstance(weights, Shared) else self.share(weights, [check_arch(arch)])
+        code = shared.checked(arch)
         if not shared.holds(code, batches):
             shared = self.share(dict(weights), [code])
-            shared.gather(batches)
-        pooled = shared.pooled(code, self.parts.pool_statistics)
-        for unit, pair in pooled.items():
-            if not all(np.isfinite(values).all() for values in pair):
-                msg = f"arch {format_arch(code)}: recalibrated statistics of {unit} are not finite"
-                raise NonFiniteScoreError(msg)
-        return pooled
+            shared.gather(batches, _nothing)
+        return shared.pooled(code, self.parts.pool_statistics)
 
     def predict(
         self, weights: Weights, arch: Sequence[int], stats: PooledStatistics, batch: Batch
@@ -153,12 +150,12 @@ class Evaluator:
         What :meth:`share` returned may take the place of the weights; values are shared if
         the statistics are the very ones that :meth:`recalibrate` returned for it.
         """
-        code = check_arch(arch)
+        shared = weights if isinstance(weights, Shared) else None
+        code = shared.checked(arch) if shared else check_arch(arch)
         if self.parts.accumulate_flow is not accumulate_flow:  # another sum: of whole outputs
             given, frames = self._complete(stats), tf.constant(batch.frames)
             flow = self._predict(dict(weights), given, tf.constant(code, tf.int32), frames)
             return np.asarray(flow.numpy(), np.float32)
-        shared = weights if isinstance(weights, Shared) else None
         if shared is None or not shared.gave(code, stats):
             shared = self.share(dict(weights), [code])
             shared.give(code, self._complete(stats))
@@ -182,7 +179,7 @@ class Evaluator:
 
     def evaluate(
         self, weights: Weights, protocol: Protocol, *, epoch: int = 0,
-        between: Callable[[], None] | None = None,
+        between: Callable[[], None] | None = None, journal: Journal | None = None,
     ) -> tuple[EvalRecord, dict[str, list[float]]]:  # fmt: skip
         """Score a pool.
 
@@ -190,7 +187,9 @@ class Evaluator:
         ----------
         between : callable, optional
             Called before each arch of each batch; what it raises ends the evaluation, which
-            leaves nothing.
+            leaves nothing but the journal.
+        journal : mapping, optional
+            Holds what is finished; what is in it is not computed again.
 
         Returns
         -------
@@ -201,23 +200,18 @@ class Evaluator:
         """
         parts, batches = self.parts, protocol.eval_batches
         shared = self.share(weights, [check_arch(arch) for arch in protocol.pool])
+        between, journal = between or _nothing, {} if journal is None else journal
         start = time.perf_counter()
-        shared.gather(protocol.recal_batches, between)
+        shared.gather(protocol.recal_batches, between, journal)
         stats = {}
-        for arch in shared.schedule.archs:
-            if between is not None:
-                between()
+        for arch in shared.archs:
+            between()
             stats[arch] = self.recalibrate(shared, arch, protocol.recal_batches)
         middle = time.perf_counter()
-        scored = self._score(shared, stats, batches, between)
+        scored = self._score(shared, stats, batches, between, journal)
         per_sample = {format_arch(arch): scored[arch] for arch in protocol.pool}
         per_arch = [_finite(parts.mean(samples), name) for name, samples in per_sample.items()]
         end = time.perf_counter()
-        all_stats: dict[str, NDArray[Any]] = {}
-        for arch in protocol.pool:
-            for unit, (mean, variance) in stats[arch].items():
-                name = f"{format_arch(arch)}/{unit}"
-                all_stats |= {f"{name}/mean": mean, f"{name}/variance": variance}
         record = EvalRecord(
             archs=tuple(per_sample),
             per_arch_epe=tuple(per_arch),
@@ -230,7 +224,7 @@ class Evaluator:
             recal_batches=len(protocol.recal_batches),
             eval_batch_hash=join_digests(batches),
             bn_recal_batch_hash=join_digests(protocol.recal_batches),
-            stats_digest=digest_arrays(all_stats),
+            stats_digest=_stats_digest({a: stats[a] for a in protocol.pool}),
             weights_digest=digest_arrays({n: np.asarray(w) for n, w in weights.items()}),
             flow_clip=batches[0].flow_clip,
             eval_seconds=end - middle,
@@ -241,18 +235,41 @@ class Evaluator:
         return record, per_sample
 
     def _score(
-        self, shared: Shared, stats: Mapping[tuple[int, ...], PooledStatistics],
-        batches: Sequence[Batch], between: Callable[[], None] | None,
-    ) -> dict[tuple[int, ...], list[float]]:  # fmt: skip
-        """Return each arch's per-sample EPE, batch by batch, in the order of the walk."""
-        samples: dict[tuple[int, ...], list[float]] = {arch: [] for arch in stats}
-        for batch in split_batches(batches):
-            for arch, given in stats.items():
-                if between is not None:
+        self, shared: Shared, stats: Mapping[Arch, PooledStatistics], batches: Sequence[Batch],
+        between: Callable[[], None], journal: Journal,
+    ) -> dict[Arch, list[float]]:  # fmt: skip
+        """Return each arch's per-sample EPE, batch by batch, subtree by subtree."""
+        samples: dict[Arch, list[float]] = {arch: [] for arch in stats}
+        for index, batch in enumerate(split_batches(batches)):
+            todo = [s for s in shared.subtrees if ("score", index, s.name) not in journal]
+            if todo:
+                shared.start(batch, [arch for subtree in todo for arch in subtree.archs])
+            for subtree in todo:
+                found: dict[Arch, list[float]] = {}
+                for arch in subtree.archs:
                     between()
-                flow = self.predict(shared, arch, given, batch)
-                samples[arch] += self.parts.epe(flow, batch.flow, batch.valid).tolist()
+                    flow = self.predict(shared, arch, stats[arch], batch)
+                    found[arch] = self.parts.epe(flow, batch.flow, batch.valid).tolist()
+                journal["score", index, subtree.name] = found
+            for subtree in shared.subtrees:
+                for arch, values in journal["score", index, subtree.name].items():
+                    samples[arch] += values
         return samples
+
+
+def _nothing() -> None:
+    """Do nothing between two archs."""
+
+
+def _stats_digest(stats: Mapping[Arch, PooledStatistics]) -> str:
+    """Return the digest of all statistics; a mapping that archs share counts once."""
+    arrays: dict[str, NDArray[Any]] = {}
+    distinct = {id(given): (arch, given) for arch, given in reversed(list(stats.items()))}
+    for arch, given in distinct.values():
+        for unit, (mean, variance) in given.items():
+            name = f"{format_arch(arch)}/{unit}"
+            arrays |= {f"{name}/mean": mean, f"{name}/variance": variance}
+    return digest_arrays(arrays)
 
 
 def _zero_flow(parts: EvalParts, batches: Sequence[Batch]) -> list[float]:

@@ -4,23 +4,31 @@ Handed to the evaluator's functions in place of the weights, because what was co
 for those weights alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
-from harness.evaluation.recalibration import PooledStatistics, Statistics
+from harness.evaluation.recalibration import NonFiniteScoreError, PooledStatistics, Statistics
 from harness.fc2.batch import Batch
-from harness.supernet.sharing.order import Schedule, schedule
+from harness.supernet.sharing.order import Subtree, schedule, subtrees
 from harness.supernet.sharing.plan import Key, Node
 from harness.supernet.sharing.walk import Model, Walk
+from harness.supernet.space import check_arch, format_arch
 
-__all__ = ["Shared"]
+__all__ = ["Entry", "Journal", "Shared"]
 
 Tensor = Any
 Arch = tuple[int, ...]
 Pool = Callable[[Sequence[Statistics], Sequence[int]], PooledStatistics]
 Input = Callable[[Tensor], Tensor]
+Between = Callable[[], None]
+
+Entry = tuple[Literal["recal", "score"], int, str]
+"""A finished piece of work: phase, batch, and the subtree's name."""
+Journal = MutableMapping[Entry, dict[Any, Any]]
+"""What is finished: statistics by key, or per-sample EPE by arch. A dict forgets it at the
+end; one that writes to disk can go on after a kill."""
 
 
 class Shared(Mapping[str, Tensor]):
@@ -38,12 +46,13 @@ class Shared(Mapping[str, Tensor]):
 
     def __init__(self, model: Model, pool: Sequence[Arch], to_input: Input) -> None:
         self.model, self._to_input = model, to_input
-        self.schedule: Schedule = schedule(model.plan, pool)
-        self._pool = frozenset(self.schedule.archs)
+        self._schedule = schedule(model.plan, pool)
+        self.subtrees = subtrees(model.plan, self._schedule.archs)
+        self._pool = frozenset(self._schedule.archs)
         self._batches: Sequence[Batch] | None = None
         self._found: list[dict[Key, Any]] = []
         self._pooled: dict[Key, PooledStatistics] = {}
-        self._given: dict[Arch, PooledStatistics] = {}
+        self._given: dict[tuple[int, ...], PooledStatistics] = {}
         self._walk: tuple[Batch, Walk] | None = None
 
     def __getitem__(self, name: str) -> Tensor:
@@ -55,25 +64,54 @@ class Shared(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.model.weights)
 
-    def gather(self, batches: Sequence[Batch], between: Callable[[], None] | None = None) -> None:
-        """Collect every unit's statistics of every batch, batch by batch, whole batches."""
-        self._batches, self._found = batches, []
-        for batch in batches:
-            self._found.append(self.batch_statistics(batch, between))
+    @property
+    def archs(self) -> tuple[Arch, ...]:
+        """The pool in the order of the walk."""
+        return self._schedule.archs
 
-    def batch_statistics(
-        self, batch: Batch, between: Callable[[], None] | None = None
-    ) -> dict[Key, Any]:
-        """Return the statistics of one batch by node and what feeds it, in NumPy."""
-        walk = Walk(self.model, self._to_input(batch.frames), self.schedule.recal)
-        for arch in self.schedule.representatives:
-            if between is not None:
+    def checked(self, arch: Sequence[int]) -> Arch:
+        """Return an arch code after validating it, at once for one of the pool."""
+        code = tuple(arch)
+        return code if code in self._pool else check_arch(code)
+
+    def gather(
+        self, batches: Sequence[Batch], between: Between, journal: Journal | None = None
+    ) -> None:
+        """Collect every unit's statistics of every batch, whole batches, one after another.
+
+        Parameters
+        ----------
+        between : callable
+            Called before each set of statistics.
+        journal : mapping, optional
+            What is in it is not computed again, and what is computed is put into it.
+        """
+        journal = {} if journal is None else journal
+        self._batches, self._found = batches, []
+        for index, batch in enumerate(batches):
+            todo = [s for s in self.subtrees if ("recal", index, s.name) not in journal]
+            for subtree, found in self._statistics(batch, todo, between):
+                journal["recal", index, subtree.name] = found
+            merged: dict[Key, Any] = {}
+            for subtree in self.subtrees:
+                merged |= journal["recal", index, subtree.name]
+            self._found.append(merged)
+
+    def _statistics(
+        self, batch: Batch, todo: Sequence[Subtree], between: Between
+    ) -> Iterator[tuple[Subtree, dict[Key, Any]]]:
+        if not todo:
+            return
+        archs = [arch for subtree in todo for arch in subtree.archs]
+        uses = schedule(self.model.plan, archs) if len(archs) < len(self._pool) else self._schedule
+        walk, known = Walk(self.model, self._to_input(batch.frames), uses.recal), 0
+        for subtree in todo:
+            for arch in subtree.representatives:
                 between()
-            walk.recalibrate(arch)
-        return {
-            key: tuple((np.asarray(m), np.asarray(v)) for m, v in pairs)
-            for key, pairs in walk.found.items()
-        }
+                walk.recalibrate(arch)
+            new = list(walk.found.items())[known:]
+            known += len(new)
+            yield subtree, {key: tuple(map(_arrays, pairs)) for key, pairs in new}
 
     def holds(self, arch: Arch, batches: Sequence[Batch]) -> bool:
         """Return whether the statistics of these batches were gathered for an arch."""
@@ -82,17 +120,27 @@ class Shared(Mapping[str, Tensor]):
     def pooled(self, arch: Arch, pool: Pool) -> PooledStatistics:
         """Return the population statistics of the units that run for an arch.
 
+        Archs with the same statistics get the same mapping, which nobody may change.
+
         Parameters
         ----------
         pool : callable
             Pools per-batch statistics of some units; called once for each node's value.
+
+        Raises
+        ------
+        NonFiniteScoreError
+            If a statistic is not finite.
         """
-        stats: PooledStatistics = {}
-        for node in self.model.plan.chain(arch):
-            if node.units:
-                stats |= self._node_statistics(node, node.key(arch), pool)
-        self._given[arch] = stats
-        return stats
+        codes = self.model.plan.statistic_key(arch)
+        if codes not in self._given:
+            stats: PooledStatistics = {}
+            for node in self.model.plan.chain(arch):
+                if node.units:
+                    stats |= self._node_statistics(node, node.key(arch), pool)
+            _require_finite(arch, stats)
+            self._given[codes] = stats
+        return self._given[codes]
 
     def _node_statistics(self, node: Node, key: Key, pool: Pool) -> PooledStatistics:
         if key not in self._pooled:
@@ -102,20 +150,40 @@ class Shared(Mapping[str, Tensor]):
 
     def give(self, arch: Arch, stats: PooledStatistics) -> None:
         """Take the statistics of a pool of one."""
-        for node in self.model.plan.chain(arch):
+        plan = self.model.plan
+        for node in plan.chain(arch):
             self._pooled[node.key(arch)] = {unit: stats[unit] for unit in node.units}
-        self._given[arch] = stats
+        self._given[plan.statistic_key(arch)] = stats
 
     def gave(self, arch: Arch, stats: PooledStatistics) -> bool:
         """Return whether these are the very statistics that were returned for an arch."""
-        return self._given.get(arch) is stats
+        return self._given.get(self.model.plan.statistic_key(arch)) is stats
+
+    def start(self, batch: Batch, archs: Sequence[Arch]) -> Walk:
+        """Start to score a batch for some archs of the pool, in their order."""
+        whole = len(archs) == len(self._pool)
+        uses = self._schedule if whole else schedule(self.model.plan, archs)
+        x = self._to_input(batch.frames)
+        walk = Walk(self.model, x, uses.score, self._pairs)
+        self._walk = batch, walk
+        return walk
 
     def walk(self, batch: Batch) -> Walk:
         """Return the walk over the batch that is being scored."""
         if self._walk is None or self._walk[0] is not batch:
-            x = self._to_input(batch.frames)
-            self._walk = batch, Walk(self.model, x, self.schedule.score, self._pairs)
+            return self.start(batch, self.archs)
         return self._walk[1]
 
     def _pairs(self, key: Key) -> Sequence[Any]:
         return [tuple(pair) for pair in self._pooled[key].values()]
+
+
+def _require_finite(arch: Arch, stats: PooledStatistics) -> None:
+    for unit, pair in stats.items():
+        if not all(np.isfinite(values).all() for values in pair):
+            msg = f"arch {format_arch(arch)}: recalibrated statistics of {unit} are not finite"
+            raise NonFiniteScoreError(msg)
+
+
+def _arrays(pair: tuple[Tensor, Tensor]) -> tuple[Any, Any]:
+    return np.asarray(pair[0]), np.asarray(pair[1])

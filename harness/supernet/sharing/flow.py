@@ -14,13 +14,13 @@ Planes = NDArray[np.float32]
 
 
 def as_planes(flow: NDArray[np.float32]) -> Planes:
-    """Return (B, h, w, 2) as a contiguous (2, B, h, w)."""
-    return np.ascontiguousarray(np.moveaxis(flow, -1, 0))
+    """Return (B, h, w, channels) as a contiguous (channels, B, h, w)."""
+    return np.ascontiguousarray(flow.transpose(3, 0, 1, 2))
 
 
 def as_samples(planes: Planes) -> NDArray[np.float32]:
     """Return (2, B, h, w) as a view of shape (B, h, w, 2)."""
-    return np.moveaxis(planes, 0, -1)
+    return planes.transpose(1, 2, 3, 0)
 
 
 def double(planes: Planes) -> Planes:

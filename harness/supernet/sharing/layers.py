@@ -29,11 +29,11 @@ class Layers:
     """Compiled layers, blocks and heads; traced on first use."""
 
     def __init__(self) -> None:
-        self._functions: dict[tuple[str, int, bool, bool], Callable[..., Any]] = {}
-        self._head = _concrete(_planes, [_ANY, _ANY])
+        self._functions: dict[tuple[str, int, bool, bool, bool], Callable[..., Any]] = {}
+        self._head = _concrete(_convolve, [_ANY, _ANY])
 
     def normalised(
-        self, node: Node, weights: Weights, x: Tensor, stats: Stats | None
+        self, node: Node, weights: Weights, x: Tensor, stats: Stats | None, needed: bool = True
     ) -> tuple[Tensor, Stats]:
         """Run a layer or block.
 
@@ -45,11 +45,13 @@ class Layers:
             Shape (B, h, w, channels).
         stats : sequence of (mean, variance) or None
             Of each of its units; None to normalise by the batch's own.
+        needed : bool, default True
+            Whether the value of a layer is needed beside its own statistics.
 
         Returns
         -------
         y : tensor
-            The node's value.
+            The node's value; an empty one where it is not needed.
         found : sequence of (mean, variance)
             Of each of its units, (channels,) each: the batch's own, or `stats`.
         """
@@ -57,20 +59,20 @@ class Layers:
         for kernel, unit in zip(node.kernels, node.units, strict=True):
             arguments += [weights[kernel], weights[f"{unit}/gamma"], weights[f"{unit}/beta"]]
         if stats is None:
-            y, *flat = self._function(node, False)(*arguments)
+            y, *flat = self._function(node, False, needed)(*arguments)
             return y, list(zip(flat[::2], flat[1::2], strict=True))
         for pair in stats:
             arguments += pair
-        return self._function(node, True)(*arguments), stats
+        return self._function(node, True, True)(*arguments), stats
 
     def head(self, x: Tensor, kernel: Tensor) -> Tensor:
-        """Return the flow of all options of a head, (options * 2, B, h, w), in px."""
+        """Return the flow of all options of a head, (B, h, w, options * 2), in px."""
         return self._head(x, kernel)
 
-    def _function(self, node: Node, given: bool) -> Callable[..., Any]:
+    def _function(self, node: Node, given: bool, needed: bool) -> Callable[..., Any]:
         stage = node.stage
         plain = node.kind == "layer"
-        key = (node.kind, stage.stride if plain else 1, stage.upsample and plain, given)
+        key = (node.kind, stage.stride if plain else 1, stage.upsample and plain, given, needed)
         if key not in self._functions:
             self._functions[key] = _compiled(*key)
         return self._functions[key]
@@ -94,17 +96,15 @@ def _convolve(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
     return tf.nn.conv2d(x, kernel, strides=stride, padding="SAME")
 
 
-def _planes(x: Tensor, kernel: Tensor) -> Tensor:
-    return tf.transpose(_convolve(x, kernel), [3, 0, 1, 2])
-
-
 def _concrete(function: Callable[..., Any], signature: Sequence[Any]) -> Callable[..., Any]:
     """Compile at once; calling the trace itself saves a third of a millisecond a call."""
     traced = tf.function(function, autograph=False, input_signature=signature)
     return traced.get_concrete_function()  # type: ignore[no-any-return]
 
 
-def _compiled(kind: str, stride: int, upsample: bool, given: bool) -> Callable[..., Any]:
+def _compiled(
+    kind: str, stride: int, upsample: bool, given: bool, needed: bool
+) -> Callable[..., Any]:
     units = ("first", "second") if kind == "block" else ("first",)
 
     def run(x: Tensor, *flat: Tensor) -> Any:
@@ -121,6 +121,8 @@ def _compiled(kind: str, stride: int, upsample: bool, given: bool) -> Callable[.
             y, found = _block(norm, x, kernels)
         else:
             y, found = _layer(norm, x, kernels[0], stride, upsample)
+        if not needed:
+            y = tf.constant([], tf.float32)  # what made it is pruned from the graph
         return y if given else (y, *found)
 
     signature = [_ANY, *[_ANY, _VECTOR, _VECTOR] * len(units)]

@@ -6,16 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.supernet.sharing.plan import Key, Node, Plan
+from harness.supernet.sharing.plan import FRAMES, Key, Plan
 from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
 
-__all__ = ["FRAMES", "PARTIAL", "Schedule", "distinct", "schedule", "walk_order"]
+__all__ = ["Schedule", "Subtree", "distinct", "schedule", "subtrees", "walk_order"]
 
 Arch = tuple[int, ...]
-
-FRAMES: Key = ("input", ())
-PARTIAL = "partial"
-"""The flow summed over all scales but the last, at full scale."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +22,11 @@ class Schedule:
     ----------
     archs : tuple of arch code
         Depth first; siblings as they first appear in the pool.
-    representatives : tuple of arch code
-        Of `archs`, one for each set of normalised units' inputs: enough to recalibrate.
     recal, score : mapping of key to int
         How many computations take each value, in recalibration and in scoring.
     """
 
     archs: tuple[Arch, ...]
-    representatives: tuple[Arch, ...]
     recal: Mapping[Key, int]
     score: Mapping[Key, int]
 
@@ -50,23 +43,42 @@ def schedule(plan: Plan, pool: Sequence[Arch]) -> Schedule:
             score[key] += 1
             recal[key] += node.kind != "output"
     *coarse, last = plan.outputs
-    for arch in distinct(partial_codes(plan), archs):
+    for arch in distinct(plan.partial_codes, archs):
         for node in coarse:
             score[node.key(arch)] += 1
-    score += Counter(partial_key(plan, arch) for arch in archs)
+    score += Counter(plan.partial_key(arch) for arch in archs)
     score += Counter(last.key(arch) for arch in archs)
-    return Schedule(archs, _representatives(plan, archs), recal, score)
+    return Schedule(archs, recal, score)
 
 
-def partial_codes(plan: Plan) -> tuple[int, ...]:
-    """Return the positions that the sum over all scales but the last depends on."""
-    coarse = plan.outputs[:-1]
-    return tuple(sorted({i for node in coarse for i in plan.output_codes(node)}))
+@dataclass(frozen=True)
+class Subtree:
+    """Archs of a pool that agree in every depth choice: the unit of what is finished or not.
+
+    Attributes
+    ----------
+    name : str
+        Their codes of the depth choices.
+    archs : tuple of arch code
+        In the order of the walk.
+    representatives : tuple of arch code
+        One for each set of statistics.
+    """
+
+    name: str
+    archs: tuple[Arch, ...]
+    representatives: tuple[Arch, ...]
 
 
-def partial_key(plan: Plan, arch: Sequence[int]) -> Key:
-    """Return which sum over all scales but the last an arch needs."""
-    return PARTIAL, tuple([arch[i] for i in partial_codes(plan)])
+def subtrees(plan: Plan, archs: Sequence[Arch]) -> tuple[Subtree, ...]:
+    """Return the subtrees of a pool, in its order."""
+    groups: dict[str, list[Arch]] = {}
+    for arch in archs:
+        groups.setdefault("".join([str(arch[i]) for i in plan.trunk_codes]), []).append(arch)
+    return tuple(
+        Subtree(name, tuple(group), tuple(distinct(plan.statistic_codes, group)))
+        for name, group in groups.items()
+    )
 
 
 def walk_order(pool: Iterable[Arch]) -> tuple[Arch, ...]:
@@ -107,15 +119,3 @@ def distinct(
     numbers = codes[np.ix_(rows, np.asarray(positions, np.int64))] @ places
     _, first = np.unique(numbers, return_index=True)
     return [archs[i] for i in rows[np.sort(first)]]
-
-
-def _representatives(plan: Plan, archs: Sequence[Arch]) -> tuple[Arch, ...]:
-    positions: set[int] = set()
-    for node in plan.nodes.values():
-        if node.units:
-            positions |= {*node.depends, *_own(node)}
-    return tuple(distinct(sorted(positions), archs))
-
-
-def _own(node: Node) -> tuple[int, ...]:
-    return () if node.chosen_by is None else (node.chosen_by[0],)

@@ -6,16 +6,20 @@ data dependency, which is read off the skeleton, not the order of the code.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal
 
 from harness.supernet.space import NUM_OPTIONS, SKELETONS, Skeleton, Stage, depth_chain
 
-__all__ = ["Key", "Node", "Plan", "plan_of"]
+__all__ = ["FRAMES", "Key", "Node", "Plan", "plan_of"]
 
 Arch = Sequence[int]
 Key = tuple[str, tuple[int, ...]]
 """A value: its node, and the codes that it depends on."""
+
+FRAMES: Key = ("input", ())
+PARTIAL = "partial"
+"""The flow summed over all scales but the last, at full scale."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +96,41 @@ class Plan:
                 for name in _option_nodes(self.skeleton, stage)[option]:
                     yield self.nodes[name]
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[Node, ...]:
         """The three output heads, coarse to fine."""
         return tuple(node for node in self.nodes.values() if node.kind == "output")
 
-    def output_codes(self, node: Node) -> tuple[int, ...]:
-        """Return the positions that the chosen option of an output depends on, ascending."""
-        return tuple(sorted({*node.depends, self.skeleton.code_index(node.stage)}))
+    @cached_property
+    def partial_codes(self) -> tuple[int, ...]:
+        """Positions that the flow summed over all scales but the last depends on."""
+        found: set[int] = set()
+        for node in self.outputs[:-1]:
+            found |= {*node.depends, self.skeleton.code_index(node.stage)}
+        return tuple(sorted(found))
+
+    @cached_property
+    def statistic_codes(self) -> tuple[int, ...]:
+        """Positions that the statistics of an arch depend on."""
+        found: set[int] = set()
+        for node in self.nodes.values():
+            if node.units:
+                found |= {*node.depends, *(node.chosen_by or ())[:1]}
+        return tuple(sorted(found))
+
+    @cached_property
+    def trunk_codes(self) -> tuple[int, ...]:
+        """Positions of the depth choices; archs that agree in them form a subtree."""
+        stages = self.skeleton.stages
+        return tuple(self.skeleton.code_index(s) for s in stages if s.choice == "depth")
+
+    def partial_key(self, arch: Arch) -> Key:
+        """Return which flow summed over all scales but the last an arch needs."""
+        return PARTIAL, tuple([arch[i] for i in self.partial_codes])
+
+    def statistic_key(self, arch: Arch) -> tuple[int, ...]:
+        """Return the codes that an arch's statistics depend on."""
+        return tuple([arch[i] for i in self.statistic_codes])
 
 
 @cache

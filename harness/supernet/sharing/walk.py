@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.supernet.sharing.flow import as_samples, double
+from harness.supernet.sharing.flow import as_planes, as_samples, double
 from harness.supernet.sharing.layers import FLOW_CHANNELS, Layers, head_kernel
-from harness.supernet.sharing.order import FRAMES, partial_key
-from harness.supernet.sharing.plan import Key, Node, Plan
+from harness.supernet.sharing.plan import FRAMES, Key, Node, Plan
 
 __all__ = ["Model", "Walk"]
 
@@ -75,10 +74,10 @@ class Walk:
 
     def flow(self, arch: Arch) -> NDArray[np.float32]:
         """Return the accumulated flow at full scale, a view of shape (B, H, W, 2), px."""
-        key = partial_key(self._model.plan, arch)
+        key = self._model.plan.partial_key(arch)
         if key not in self._values:
             self._values[key] = self._partial(arch)
-        *_, last = self._model.plan.outputs
+        last = self._model.plan.outputs[-1]
         planes = self._values[key] + self._chosen(last, arch)
         self._release(key)
         self._release(last.key(arch))
@@ -114,10 +113,12 @@ class Walk:
     def _run(self, node: Node, key: Key, x: Tensor) -> Any:
         model = self._model
         if node.kind == "output":
-            flow = np.asarray(model.layers.head(x, model.heads[node.name]))
-            return flow.reshape(-1, FLOW_CHANNELS, *flow.shape[1:])
-        given = None if self._given is None else self._given(key)
-        y, self.found[key] = model.layers.normalised(node, model.weights, x, given)
+            planes = as_planes(np.asarray(model.layers.head(x, model.heads[node.name])))
+            return planes.reshape(-1, FLOW_CHANNELS, *planes.shape[1:])
+        if self._given is not None:
+            return model.layers.normalised(node, model.weights, x, self._given(key))[0]
+        needed = key in self._left  # a unit that only feeds heads gives its statistics alone
+        y, self.found[key] = model.layers.normalised(node, model.weights, x, None, needed)
         return y
 
     def _release(self, key: Key) -> None:
