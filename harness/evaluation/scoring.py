@@ -9,15 +9,15 @@ from harness.supernet.sharing.flow import as_planes, as_samples
 __all__ = ["PIXELS", "score_split", "split_batches"]
 
 PIXELS = 1 << 18
-"""Most pixels that are scored at once, unless one sample has more; bounds the memory."""
+"""Most pixels that are scored at once, unless two samples have more; bounds the memory."""
 
 
 def score_split(height: int, width: int) -> int:
-    """Return how many samples of a crop, px, are scored at once.
+    """Return how many samples of a crop, px, are scored at once, at least 2.
 
     Scores do not depend on it: with given statistics no layer mixes samples.
     """
-    return max(1, PIXELS // (height * width))
+    return max(2, PIXELS // (height * width))
 
 
 def split_batches(batches: Sequence[Batch], size: int | None = None) -> Iterator[Batch]:

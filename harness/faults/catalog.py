@@ -11,6 +11,7 @@ from harness.faults import (
     recalibration,
     resuming,
     searching,
+    sharing,
     surroundings,
 )
 from harness.faults.base import Fault
@@ -18,7 +19,7 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    data, geometry, recalibration, gradients, metric, resuming, searching, surroundings,
+    data, geometry, recalibration, gradients, metric, resuming, searching, sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(
