@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 
 from benchmarks.timer import Timer
-from harness.config import Config, parse_config, with_fc2_root, with_overrides
+from harness.config import Config, parse_config, with_fc2_root
 from harness.environment import Environment
 from harness.fc2.provider import open_provider
 from harness.fc2.synthetic import write_dataset
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
-    from benchmarks.reference import Reference
-    from harness.evaluation.evaluator import Evaluator, Protocol
+    from harness.evaluation.evaluator import Protocol
     from harness.fc2.batch import Batch
 
 _SPACE = tuple(itertools.product(range(3), repeat=9))
@@ -155,7 +154,7 @@ def _say(timer: Timer, subject: str, found: dict[str, Any]) -> None:
 @pytest.mark.benchmark(group="shared evaluation")
 def test_pool_of_12(timer: Timer, both: _Setting) -> None:
     """12 archs, R = 8, K = 4, batch 8: at least 4.5 times faster, compute 2.4 times."""
-    found = timer.benchmark.pedantic(lambda: _compared(both, both._pool(), 3), rounds=1)
+    found = timer.benchmark.pedantic(lambda: _compared(both, both._pool(), 2), rounds=1)
     _say(timer, "12 archs shared", found)
     assert found["total"][0] < 1 / 4.5
 

@@ -30,7 +30,7 @@ class Layers:
 
     def __init__(self) -> None:
         self._functions: dict[tuple[str, int, bool, bool, bool], Callable[..., Any]] = {}
-        self._head = _concrete(_convolve, [_ANY, _ANY])
+        self._head = _concrete(lambda x, kernel: _convolve(x, kernel), [_ANY, _ANY])
 
     def normalised(
         self, node: Node, weights: Weights, x: Tensor, stats: Stats | None, needed: bool = True
@@ -97,7 +97,11 @@ def _convolve(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
 
 
 def _concrete(function: Callable[..., Any], signature: Sequence[Any]) -> Callable[..., Any]:
-    """Compile at once; calling the trace itself saves a third of a millisecond a call."""
+    """Compile at once; calling the trace itself saves a third of a millisecond a call.
+
+    The function takes nothing beyond its signature: arguments that do not fit it are printed,
+    values and all, before TensorFlow tries them another way.
+    """
     traced = tf.function(function, autograph=False, input_signature=signature)
     return traced.get_concrete_function()  # type: ignore[no-any-return]
 

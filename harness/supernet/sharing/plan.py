@@ -174,9 +174,15 @@ def _options_with(skeleton: Skeleton, stage: Stage, name: str) -> tuple[int, ...
     return tuple(option for option, names in options if name in names)
 
 
-@cache
 def _option_nodes(skeleton: Skeleton, stage: Stage) -> tuple[tuple[str, ...], ...]:
     """Return the nodes that each option of a choice runs, in order."""
+    return _options(skeleton.name, stage.name)
+
+
+@cache  # by names: to hash a stage costs more than to look it up
+def _options(skeleton: str, name: str) -> tuple[tuple[str, ...], ...]:
+    found = SKELETONS[skeleton]
+    stage = next(s for s in found.stages if s.name == name)
     if stage.choice == "depth":
-        return tuple(depth_chain(skeleton, stage, option) for option in range(NUM_OPTIONS))
-    return tuple((f"{stage.name}/k{k}",) for k in skeleton.kernels)
+        return tuple(depth_chain(found, stage, option) for option in range(NUM_OPTIONS))
+    return tuple((f"{name}/k{k}",) for k in found.kernels)
