@@ -5,7 +5,7 @@ import pytest
 from harness.pytest_plugin import Gate
 
 
-@pytest.mark.parametrize("how", ["again", "fresh", "permuted", "subset", "prefix"])
+@pytest.mark.parametrize("how", ["again", "fresh", "permuted", "subset", "alone", "prefix"])
 def test_same_checkpoint_scores_the_same(gate: Gate, how: str) -> None:
     """The same checkpoint scores the same, sample by sample, to the last bit."""
     gate.check(f"same-scores-{how}")

@@ -3,14 +3,19 @@
 import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.commands.common import EXIT_DONE, say, write_json
+from harness.commands.common import EXIT_DONE, EXIT_INTERRUPTED, StopFlag, say, write_json
 from harness.config import Config, load_config, with_fc2_root
 from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.evidence.ledger import effective, read_ledger
 from harness.evidence.records import EvalRecord
+
+if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
+    from harness.evaluation.evaluator import Protocol
+    from harness.systems.session import Session
+    from harness.training.checkpoint import Checkpoint
 
 __all__ = ["add_parser", "asked_pool", "run"]
 
@@ -45,7 +50,14 @@ def run(args: Namespace) -> int:
     session.parts.train.restore(session.model, checkpoint.arrays)
     epoch = int(checkpoint.progress["epoch"])
     protocol = session.fixed.protocol(epoch, pool=pool)
-    record, _ = session.evaluator.evaluate(session.model.weight_tensors(), protocol, epoch=epoch)
+    say(_cost(config, protocol))
+    weights = session.model.weight_tensors()
+    if args.pool == "all":
+        record = _whole_space(args, session, checkpoint, protocol)
+    else:
+        record, _ = session.evaluator.evaluate(weights, protocol, epoch=epoch)
+    if record is None:
+        return EXIT_INTERRUPTED
     say(f"checkpoint {checkpoint.path.name} (epoch {epoch}, digest {checkpoint.digest})")
     for line in eval_table(record):
         say(line)
@@ -103,6 +115,91 @@ def asked_pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] 
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"--pool {text}: expected a JSON list of arch codes: {error}"
         raise InputError(msg) from None
+
+
+def _cost(config: Config, protocol: "Protocol") -> str:
+    """Say what the evaluation costs, and what it would cost otherwise."""
+    from harness.supernet.macs import pool_macs
+
+    recal, scored = (
+        sum(batch.size for batch in batches)
+        for batches in (protocol.recal_batches, protocol.eval_batches)
+    )
+    size = protocol.eval_batches[0].frames.shape[1:3]
+    macs = pool_macs(
+        config.model.skeleton, config.model.width, (int(size[0]), int(size[1])), protocol.pool,
+        recal_samples=recal, eval_samples=scored,
+    )  # fmt: skip
+    return (
+        f"{len(protocol.pool)} archs: {macs.shared / 1e9:.4g} GMAC shared; one by one "
+        f"{macs.chosen / 1e9:.4g}, with every branch {macs.dense / 1e9:.4g}"
+    )
+
+
+def _whole_space(
+    args: Namespace, session: "Session", checkpoint: "Checkpoint", protocol: "Protocol"
+) -> EvalRecord | None:
+    """Score the whole space into a file that a killed evaluation goes on from."""
+    from tqdm import tqdm
+
+    from harness.evaluation.journal import FileJournal
+    from harness.evaluation.scoring import split_batches
+
+    weights, evaluator = session.model.weight_tensors(), session.evaluator
+    path = _scores_path(args, checkpoint)
+    pieces = len(protocol.recal_batches) + len(list(split_batches(protocol.eval_batches)))
+    total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
+    header = _header(session, checkpoint, protocol)
+    with (
+        tqdm(total=total, unit="subtree", disable=None) as bar,
+        FileJournal(path, header, lambda: _advance(bar)) as journal,
+        StopFlag() as stop,
+    ):
+        bar.update(len(journal))
+        say(f"scores go to {path}, {len(journal)} of {total} subtrees are there")
+        try:
+            return evaluator.evaluate(
+                weights, protocol, epoch=int(checkpoint.progress["epoch"]), journal=journal,
+                between=lambda: _go_on(stop),
+            )[0]  # fmt: skip
+        except _StoppedError:
+            say(f"interrupted; the same command goes on from {path}")
+            return None
+
+
+def _advance(bar: Any) -> None:
+    bar.update()
+
+
+class _StoppedError(Exception):
+    """A signal asked for a stop."""
+
+
+def _go_on(stop: StopFlag) -> None:
+    if stop():
+        raise _StoppedError
+
+
+def _scores_path(args: Namespace, checkpoint: "Checkpoint") -> Path:
+    if args.json is not None:
+        return Path(args.json).with_suffix(".scores.jsonl")
+    return Path(args.run, f"{checkpoint.path.name}.scores.jsonl")
+
+
+def _header(session: "Session", checkpoint: "Checkpoint", protocol: "Protocol") -> dict[str, Any]:
+    """Return everything that the scores of the whole space depend on."""
+    from harness.evaluation.scoring import score_split
+    from harness.fc2.batch import join_digests
+
+    config = session.config
+    return {
+        "scores": 1, "checkpoint_digest": checkpoint.digest,
+        "skeleton": config.model.skeleton, "width": config.model.width,
+        "eval_batch_hash": join_digests(protocol.eval_batches),
+        "bn_recal_batch_hash": join_digests(protocol.recal_batches),
+        "score_split": score_split(*config.eval_crop),
+        "environment": session.environment.as_dict(),
+    }  # fmt: skip
 
 
 def _comparison(record: EvalRecord, ledger: Path) -> str:

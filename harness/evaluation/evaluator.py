@@ -10,16 +10,25 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from harness.evaluation.recalibration import PooledStatistics, Statistics, pool_statistics
+from harness.evaluation.recalibration import (
+    NonFiniteScoreError,
+    PooledStatistics,
+    Statistics,
+    pool_statistics,
+)
+from harness.evaluation.scoring import split_batches
+from harness.evaluation.shared import Journal, Shared
 from harness.evidence.digest import digest_arrays
 from harness.evidence.records import EvalRecord
 from harness.fc2.batch import Batch, join_digests
 from harness.supernet.epe import mean_epe, sample_epe
 from harness.supernet.loss import accumulate_flow
-from harness.supernet.network import GivenNorm, RecalNorm, forward, frames_to_input
+from harness.supernet.network import GivenNorm, forward, frames_to_input
+from harness.supernet.sharing.layers import Layers
+from harness.supernet.sharing.plan import Plan, plan_of
+from harness.supernet.sharing.walk import Model
 from harness.supernet.space import (
     SKELETONS,
-    active_units,
     check_arch,
     format_arch,
     norm_units,
@@ -30,10 +39,7 @@ __all__ = ["EvalParts", "Evaluator", "NonFiniteScoreError", "Protocol"]
 
 Tensor = Any
 Weights = Mapping[str, Tensor]
-
-
-class NonFiniteScoreError(FloatingPointError):
-    """A recalibrated statistic or a score is NaN or infinite; names arch and place."""
+Arch = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class EvalParts:
     accumulate_flow: Callable[[Sequence[Tensor]], Tensor] = accumulate_flow
     epe: Callable[..., NDArray[np.float64]] = sample_epe
     mean: Callable[[Sequence[float]], float] = mean_epe
+    plan: Callable[[str], Plan] = plan_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,8 @@ class Protocol:
 class Evaluator:
     """Compiled recalibration and prediction for one skeleton and width.
 
-    Training and standalone evaluation use the same object's functions.
+    Training and standalone evaluation use the same object's functions, and an arch alone is
+    a pool of one: archs that are scored together share every value whose inputs agree.
     """
 
     def __init__(self, skeleton: str, width: int, parts: EvalParts | None = None) -> None:
@@ -89,16 +97,13 @@ class Evaluator:
             unit: (np.zeros(pair[0].shape, np.float32), np.ones(pair[0].shape, np.float32))
             for unit, pair in pairs.items()
         }
-        self._recal = tf.function(
-            self._recal_pass, autograph=False, input_signature=[weights, arch, frames]
-        )
+        self._layers = Layers()
         signature = [weights, pairs, arch, frames]
+        self._input = tf.function(
+            self.parts.frames_to_input, autograph=False, input_signature=[frames]
+        )
         self._predict = tf.function(self._predict_pass, autograph=False, input_signature=signature)
         self._outputs = tf.function(self._outputs_pass, autograph=False, input_signature=signature)
-
-    def _recal_pass(self, weights: Weights, arch: Tensor, frames: Tensor) -> Any:
-        x = self.parts.frames_to_input(frames)
-        return forward(self.skeleton, weights, arch, x, RecalNorm(weights))[1]
 
     def _predict_pass(
         self, weights: Weights, stats: Mapping[str, Any], arch: Tensor, frames: Tensor
@@ -111,6 +116,15 @@ class Evaluator:
         x = self.parts.frames_to_input(frames)
         return forward(self.skeleton, weights, arch, x, GivenNorm(weights, stats))[0]
 
+    def share(self, weights: Weights, pool: Sequence[tuple[int, ...]]) -> Shared:
+        """Return weights to call :meth:`recalibrate` and :meth:`predict` with for a pool.
+
+        Calls in the order of its schedule share every value; any other call is right and
+        shares nothing.
+        """
+        model = Model(self.parts.plan(self.skeleton), self._layers, weights)
+        return Shared(model, pool, lambda frames: self._input(tf.constant(frames)))
+
     def recalibrate(
         self, weights: Weights, arch: Sequence[int], batches: Sequence[Batch]
     ) -> PooledStatistics:
@@ -121,26 +135,31 @@ class Evaluator:
         NonFiniteScoreError
             If a statistic is not finite.
         """
-        code = check_arch(arch)
-        units = active_units(SKELETONS[self.skeleton], code)
-        per_batch = []
-        for batch in batches:
-            found = self._recal(weights, tf.constant(code, tf.int32), tf.constant(batch.frames))
-            per_batch.append({u: (found[u][0].numpy(), found[u][1].numpy()) for u in units})
-        pooled = self.parts.pool_statistics(per_batch, [batch.size for batch in batches])
-        for unit, pair in pooled.items():
-            if not all(np.isfinite(values).all() for values in pair):
-                msg = f"arch {format_arch(code)}: recalibrated statistics of {unit} are not finite"
-                raise NonFiniteScoreError(msg)
-        return pooled
+        shared = weights if isinstance(weights, Shared) else self.share(weights, [check_arch(arch)])
+        code = shared.checked(arch)
+        if not shared.holds(code, batches):
+            shared = self.share(dict(weights), [code])
+            shared.gather(batches, _nothing)
+        return shared.pooled(code, self.parts.pool_statistics)
 
     def predict(
         self, weights: Weights, arch: Sequence[int], stats: PooledStatistics, batch: Batch
     ) -> NDArray[np.float32]:
-        """Return the accumulated full-scale flow, (B, H, W, 2), float32, px."""
-        code = tf.constant(check_arch(arch), tf.int32)
-        flow = self._predict(weights, self._complete(stats), code, tf.constant(batch.frames))
-        return np.asarray(flow.numpy(), np.float32)
+        """Return the accumulated full-scale flow, (B, H, W, 2), float32, px.
+
+        What :meth:`share` returned may take the place of the weights; values are shared if
+        the statistics are the very ones that :meth:`recalibrate` returned for it.
+        """
+        shared = weights if isinstance(weights, Shared) else None
+        code = shared.checked(arch) if shared else check_arch(arch)
+        if self.parts.accumulate_flow is not accumulate_flow:  # another sum: of whole outputs
+            given, frames = self._complete(stats), tf.constant(batch.frames)
+            flow = self._predict(dict(weights), given, tf.constant(code, tf.int32), frames)
+            return np.asarray(flow.numpy(), np.float32)
+        if shared is None or not shared.gave(code, stats):
+            shared = self.share(dict(weights), [code])
+            shared.give(code, self._complete(stats))
+        return shared.walk(batch).flow(code)[: batch.size]
 
     def outputs(
         self,
@@ -160,14 +179,17 @@ class Evaluator:
 
     def evaluate(
         self, weights: Weights, protocol: Protocol, *, epoch: int = 0,
-        between: Callable[[], None] | None = None,
+        between: Callable[[], None] | None = None, journal: Journal | None = None,
     ) -> tuple[EvalRecord, dict[str, list[float]]]:  # fmt: skip
         """Score a pool.
 
         Parameters
         ----------
         between : callable, optional
-            Called before each arch; what it raises ends the evaluation, which leaves nothing.
+            Called before each arch of each batch; what it raises ends the evaluation, which
+            leaves nothing but the journal.
+        journal : mapping, optional
+            Holds what is finished; what is in it is not computed again.
 
         Returns
         -------
@@ -177,26 +199,19 @@ class Evaluator:
             Arch to its per-sample EPE, px, in batch order.
         """
         parts, batches = self.parts, protocol.eval_batches
-        per_sample: dict[str, list[float]] = {}
-        per_arch: list[float] = []
-        all_stats: dict[str, NDArray[Any]] = {}
-        seconds = [0.0, 0.0]
-        for arch in protocol.pool:
-            if between is not None:
-                between()
-            name, start = format_arch(arch), time.perf_counter()
-            stats = self.recalibrate(weights, arch, protocol.recal_batches)
-            middle = time.perf_counter()
-            samples: list[float] = []
-            for batch in batches:
-                flow = self.predict(weights, arch, stats, batch)
-                samples += parts.epe(flow, batch.flow, batch.valid).tolist()
-            per_sample[name] = samples
-            per_arch.append(_finite(parts.mean(samples), name))
-            seconds[0] += middle - start
-            seconds[1] += time.perf_counter() - middle
-            for unit, (mean, variance) in stats.items():
-                all_stats |= {f"{name}/{unit}/mean": mean, f"{name}/{unit}/variance": variance}
+        shared = self.share(weights, [check_arch(arch) for arch in protocol.pool])
+        between, journal = between or _nothing, {} if journal is None else journal
+        start = time.perf_counter()
+        shared.gather(protocol.recal_batches, between, journal)
+        stats = {}
+        for arch in shared.archs:
+            between()
+            stats[arch] = self.recalibrate(shared, arch, protocol.recal_batches)
+        middle = time.perf_counter()
+        scored = self._score(shared, stats, batches, between, journal)
+        per_sample = {format_arch(arch): scored[arch] for arch in protocol.pool}
+        per_arch = [_finite(parts.mean(samples), name) for name, samples in per_sample.items()]
+        end = time.perf_counter()
         record = EvalRecord(
             archs=tuple(per_sample),
             per_arch_epe=tuple(per_arch),
@@ -209,15 +224,52 @@ class Evaluator:
             recal_batches=len(protocol.recal_batches),
             eval_batch_hash=join_digests(batches),
             bn_recal_batch_hash=join_digests(protocol.recal_batches),
-            stats_digest=digest_arrays(all_stats),
+            stats_digest=_stats_digest({a: stats[a] for a in protocol.pool}),
             weights_digest=digest_arrays({n: np.asarray(w) for n, w in weights.items()}),
             flow_clip=batches[0].flow_clip,
-            eval_seconds=seconds[1],
-            bn_recal_seconds=seconds[0],
+            eval_seconds=end - middle,
+            bn_recal_seconds=middle - start,
             unknown_pixels=sum(batch.unknown_pixels for batch in batches),
             epoch=epoch,
         )
         return record, per_sample
+
+    def _score(
+        self, shared: Shared, stats: Mapping[Arch, PooledStatistics], batches: Sequence[Batch],
+        between: Callable[[], None], journal: Journal,
+    ) -> dict[Arch, list[float]]:  # fmt: skip
+        """Return each arch's per-sample EPE, batch by batch, subtree by subtree."""
+        samples: dict[Arch, list[float]] = {arch: [] for arch in stats}
+        for index, batch in enumerate(split_batches(batches)):
+            todo = [s for s in shared.subtrees if ("score", index, s.name) not in journal]
+            if todo:
+                shared.start(batch, [arch for subtree in todo for arch in subtree.archs])
+            for subtree in todo:
+                found: dict[Arch, list[float]] = {}
+                for arch in subtree.archs:
+                    between()
+                    flow = self.predict(shared, arch, stats[arch], batch)
+                    found[arch] = self.parts.epe(flow, batch.flow, batch.valid).tolist()
+                journal["score", index, subtree.name] = found
+            for subtree in shared.subtrees:
+                for arch, values in journal["score", index, subtree.name].items():
+                    samples[arch] += values
+        return samples
+
+
+def _nothing() -> None:
+    """Do nothing between two archs."""
+
+
+def _stats_digest(stats: Mapping[Arch, PooledStatistics]) -> str:
+    """Return the digest of all statistics; a mapping that archs share counts once."""
+    arrays: dict[str, NDArray[Any]] = {}
+    distinct = {id(given): (arch, given) for arch, given in reversed(list(stats.items()))}
+    for arch, given in distinct.values():
+        for unit, (mean, variance) in given.items():
+            name = f"{format_arch(arch)}/{unit}"
+            arrays |= {f"{name}/mean": mean, f"{name}/variance": variance}
+    return digest_arrays(arrays)
 
 
 def _zero_flow(parts: EvalParts, batches: Sequence[Batch]) -> list[float]:

@@ -11,11 +11,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BatchStatistics", "PooledStatistics", "pool_statistics"]
+__all__ = ["BatchStatistics", "NonFiniteScoreError", "PooledStatistics", "pool_statistics"]
 
 Statistics = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 BatchStatistics = Statistics
 PooledStatistics = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+class NonFiniteScoreError(FloatingPointError):
+    """A recalibrated statistic or a score is NaN or infinite; names arch and place."""
 
 
 def pool_statistics(batches: Sequence[Statistics], sizes: Sequence[int]) -> PooledStatistics:

@@ -12,6 +12,7 @@ from harness.faults import (
     recalibration,
     resuming,
     searching,
+    sharing,
     surroundings,
 )
 from harness.faults.base import Fault
@@ -19,7 +20,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    data, geometry, recalibration, gradients, loading, metric, resuming, searching, surroundings,
+    data, geometry, recalibration, gradients, loading, metric, resuming, searching, sharing,
+    surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

@@ -37,6 +37,13 @@ MEASURING: tuple[Relation, ...] = (
     _repeat("fresh", "in a fresh process", calls=_ALL),
     _repeat("permuted", "with the pool in another order"),
     _repeat("subset", "when only part of the pool is asked"),
+    Relation(
+        "same-scores-alone", "archs that are scored together score as each one alone",
+        "repeat_alone", ("evaluate",),
+        "Archs share a value or a statistic whose inputs differ. Look for a cache whose key "
+        "leaves out a code that the value depends on.",
+        evaluation.same_scores, sees=("sharing",),
+    ),
     *(
         _repeat(name, f"when skeleton {name} is trained again", "full", ("evaluate", "train"))
         for name in ("full", "bilinear", "decoupled")

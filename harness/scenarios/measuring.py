@@ -1,5 +1,6 @@
 """Scenarios around data, evaluation, recalibration and the metric."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ __all__ = [
     "recomputation",
     "recomputed_rows",
     "repeat_again",
+    "repeat_alone",
     "repeat_fresh",
     "repeat_permuted",
     "repeat_prefix",
@@ -95,6 +97,28 @@ def repeat_subset(book: Book) -> Repeat:
     """Evaluate one arch of the pool alone, and not the first."""
     again = book.measured.evaluate(_base(book).archs[-1:])
     return Repeat(_base(book), again, "one arch alone")
+
+
+def repeat_alone(book: Book) -> Repeat:
+    """Evaluate neighbours together, which share the most, and each of them alone."""
+    system, arch = book.measured, _base(book).archs[-1]
+    if not arch.isdigit():
+        msg = f"the system's archs are no codes of options, but {arch}"
+        raise NotApplicableError(msg)
+    pool = (arch, *(_changed(arch, place) for place in range(len(arch))))
+    together = system.evaluate(pool)
+    alone = [system.evaluate((neighbour,)) for neighbour in pool]
+    merged = dataclasses.replace(
+        together,
+        per_arch_epe=tuple(score for found in alone for score in found.per_arch_epe),
+        per_sample={name: epe for found in alone for name, epe in found.per_sample.items()},
+    )
+    return Repeat(together, merged, "each arch alone")
+
+
+def _changed(arch: str, place: int) -> str:
+    """Return the arch with another option at one place."""
+    return arch[:place] + str((int(arch[place]) + 1) % 3) + arch[place + 1 :]
 
 
 def repeat_prefix(book: Book) -> Repeat:

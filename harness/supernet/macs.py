@@ -6,10 +6,14 @@ No TensorFlow here. Convolutions alone are counted, each at the size that the sk
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.supernet.sharing.plan import Key, Node, Plan, plan_of
+from harness.supernet.sharing.order import distinct
+from harness.supernet.sharing.plan import Node, Plan, plan_of
 from harness.supernet.space import Stage, check_arch, check_crop
 
 __all__ = ["PoolMacs", "kernel_macs", "pool_macs"]
+
+Arch = tuple[int, ...]
+Options = tuple[int, tuple[int, ...]] | None
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def pool_macs(
     check_crop(plan.skeleton, size)
     macs = kernel_macs(skeleton, width, size)
     archs = [check_arch(arch) for arch in pool]
-    body, heads = _one_by_one(plan, macs, archs)
+    body, heads = _chosen(plan, macs, archs)
     shared_body, shared_heads = _distinct(plan, macs, archs)
     samples = recal_samples + eval_samples
     return PoolMacs(
@@ -109,30 +113,26 @@ def _side(stage: Stage, kernel: str) -> int:
     return int(kernel.removeprefix(f"{stage.name}/k").removesuffix("/kernel"))
 
 
-def _chosen_kernels(plan: Plan, node: Node, arch: Sequence[int]) -> tuple[str, ...]:
+def _chosen(plan: Plan, macs: dict[str, int], archs: Sequence[Arch]) -> tuple[int, int]:
+    sums = [0, 0]
+    for node in plan.nodes.values():
+        for options, cost in _costs(plan, macs, node):
+            runs = sum(arch[options[0]] in options[1] for arch in archs) if options else len(archs)
+            sums[node.kind == "output"] += runs * cost
+    return sums[0], sums[1]
+
+
+def _distinct(plan: Plan, macs: dict[str, int], archs: Sequence[Arch]) -> tuple[int, int]:
+    sums = [0, 0]
+    for node in plan.nodes.values():
+        for options, cost in _costs(plan, macs, node):
+            sums[node.kind == "output"] += len(distinct(node.depends, archs, options)) * cost
+    return sums[0], sums[1]
+
+
+def _costs(plan: Plan, macs: dict[str, int], node: Node) -> list[tuple[Options, int]]:
+    """Return which archs run a node, or an option of a head, and what one run costs."""
     if node.kind != "output":
-        return node.kernels
-    return (node.kernels[arch[plan.skeleton.code_index(node.stage)]],)
-
-
-def _one_by_one(
-    plan: Plan, macs: dict[str, int], archs: Sequence[Sequence[int]]
-) -> tuple[int, int]:
-    sums = [0, 0]
-    for arch in archs:
-        for node in plan.chain(arch):
-            cost = sum(macs[kernel] for kernel in _chosen_kernels(plan, node, arch))
-            sums[node.kind == "output"] += cost
-    return sums[0], sums[1]
-
-
-def _distinct(plan: Plan, macs: dict[str, int], archs: Sequence[Sequence[int]]) -> tuple[int, int]:
-    seen: set[tuple[Key, tuple[str, ...]]] = set()
-    sums = [0, 0]
-    for arch in archs:
-        for node in plan.chain(arch):
-            kernels = _chosen_kernels(plan, node, arch)
-            if (value := (node.key(arch), kernels)) not in seen:
-                seen.add(value)
-                sums[node.kind == "output"] += sum(macs[kernel] for kernel in kernels)
-    return sums[0], sums[1]
+        return [(node.chosen_by, sum(macs[kernel] for kernel in node.kernels))]
+    code = plan.skeleton.code_index(node.stage)
+    return [((code, (option,)), macs[kernel]) for option, kernel in enumerate(node.kernels)]

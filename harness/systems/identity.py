@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.config import Config, field_kinds
+from harness.evaluation.scoring import score_split
 from harness.evidence.digest import digest_file, digest_strings
 from harness.fc2.layout import Triplet, list_triplets
 
@@ -58,6 +59,7 @@ def protocol_values(config: Config, data: Data) -> dict[str, Any]:
         "eval.batch_size": config.eval_batch_size,
         "eval.crop": list(config.eval_crop),
         "eval.frozen": data.get("frozen", ""),
+        "eval.score_split": score_split(*config.eval_crop),
         "runtime.seed": config.runtime.seed,
         **_listed(data, "train", "val"),
     }

@@ -6,16 +6,20 @@ data dependency, which is read off the skeleton, not the order of the code.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal
 
 from harness.supernet.space import NUM_OPTIONS, SKELETONS, Skeleton, Stage, depth_chain
 
-__all__ = ["Key", "Node", "Plan", "plan_of"]
+__all__ = ["FRAMES", "Key", "Node", "Plan", "plan_of"]
 
 Arch = Sequence[int]
 Key = tuple[str, tuple[int, ...]]
 """A value: its node, and the codes that it depends on."""
+
+FRAMES: Key = ("input", ())
+PARTIAL = "partial"
+"""The flow summed over all scales but the last, at full scale."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Node:
         Names of its kernels.
     units : tuple of str
         Names of its normalised units.
+    chosen_by : (int, tuple of int) or None
+        Position of the code and its values with which the node runs; None if it always does.
     """
 
     name: str
@@ -48,6 +54,7 @@ class Node:
     depends: tuple[int, ...]
     kernels: tuple[str, ...]
     units: tuple[str, ...]
+    chosen_by: tuple[int, tuple[int, ...]] | None = None
 
     def key(self, arch: Arch) -> Key:
         """Return which of the node's values an arch needs."""
@@ -69,15 +76,15 @@ class Plan:
     skeleton: Skeleton
     nodes: dict[str, Node]
 
-    def resolve(self, source: str, arch: Arch) -> str | None:
-        """Return the node that gives a stage's or node's value for an arch; None for frames."""
-        if source == "input":
+    def source(self, node: Node, arch: Arch) -> Node | None:
+        """Return the node whose value another takes for an arch; None for the frames."""
+        if node.source == "input":
             return None
-        if source in self.nodes:
-            return source
-        stage = next(s for s in self.skeleton.stages if s.name == source)
+        if node.source in self.nodes:
+            return self.nodes[node.source]
+        stage = next(s for s in self.skeleton.stages if s.name == node.source)
         option = arch[self.skeleton.code_index(stage)]
-        return _option_nodes(self.skeleton, stage)[option][-1]
+        return self.nodes[_option_nodes(self.skeleton, stage)[option][-1]]
 
     def chain(self, arch: Arch) -> Iterator[Node]:
         """Yield the nodes that run for an arch, in topological order."""
@@ -89,14 +96,41 @@ class Plan:
                 for name in _option_nodes(self.skeleton, stage)[option]:
                     yield self.nodes[name]
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[Node, ...]:
         """The three output heads, coarse to fine."""
         return tuple(node for node in self.nodes.values() if node.kind == "output")
 
-    def output_codes(self, node: Node) -> tuple[int, ...]:
-        """Return the positions that an output's chosen option depends on."""
-        return tuple(sorted({*node.depends, self.skeleton.code_index(node.stage)}))
+    @cached_property
+    def partial_codes(self) -> tuple[int, ...]:
+        """Positions that the flow summed over all scales but the last depends on."""
+        found: set[int] = set()
+        for node in self.outputs[:-1]:
+            found |= {*node.depends, self.skeleton.code_index(node.stage)}
+        return tuple(sorted(found))
+
+    @cached_property
+    def statistic_codes(self) -> tuple[int, ...]:
+        """Positions that the statistics of an arch depend on."""
+        found: set[int] = set()
+        for node in self.nodes.values():
+            if node.units:
+                found |= {*node.depends, *(node.chosen_by or ())[:1]}
+        return tuple(sorted(found))
+
+    @cached_property
+    def trunk_codes(self) -> tuple[int, ...]:
+        """Positions of the depth choices; archs that agree in them form a subtree."""
+        stages = self.skeleton.stages
+        return tuple(self.skeleton.code_index(s) for s in stages if s.choice == "depth")
+
+    def partial_key(self, arch: Arch) -> Key:
+        """Return which flow summed over all scales but the last an arch needs."""
+        return PARTIAL, tuple([arch[i] for i in self.partial_codes])
+
+    def statistic_key(self, arch: Arch) -> tuple[int, ...]:
+        """Return the codes that an arch's statistics depend on."""
+        return tuple([arch[i] for i in self.statistic_codes])
 
 
 @cache
@@ -124,17 +158,31 @@ def _nodes(skeleton: Skeleton, stage: Stage, before: tuple[int, ...]) -> Iterato
             for previous, block in zip([source, *chain], chain, strict=False):
                 units = (f"{block}/conv1", f"{block}/conv2")
                 kernels = tuple(f"{unit}/kernel" for unit in units)
-                yield Node(block, "block", stage, previous, before, kernels, units)
+                runs = skeleton.code_index(stage), _options_with(skeleton, stage, block)
+                yield Node(block, "block", stage, previous, before, kernels, units, runs)
     elif stage.choice == "kernel":
         for (option,) in _option_nodes(skeleton, stage):
-            yield Node(option, "layer", stage, source, before, (f"{option}/kernel",), (name,))
+            runs = skeleton.code_index(stage), _options_with(skeleton, stage, option)
+            kernels = (f"{option}/kernel",)
+            yield Node(option, "layer", stage, source, before, kernels, (name,), runs)
     else:
         yield Node(name, "layer", stage, source, before, (f"{name}/kernel",), (name,))
 
 
-@cache
+def _options_with(skeleton: Skeleton, stage: Stage, name: str) -> tuple[int, ...]:
+    options = enumerate(_option_nodes(skeleton, stage))
+    return tuple(option for option, names in options if name in names)
+
+
 def _option_nodes(skeleton: Skeleton, stage: Stage) -> tuple[tuple[str, ...], ...]:
     """Return the nodes that each option of a choice runs, in order."""
+    return _options(skeleton.name, stage.name)
+
+
+@cache  # by names: to hash a stage costs more than to look it up
+def _options(skeleton: str, name: str) -> tuple[tuple[str, ...], ...]:
+    found = SKELETONS[skeleton]
+    stage = next(s for s in found.stages if s.name == name)
     if stage.choice == "depth":
-        return tuple(depth_chain(skeleton, stage, option) for option in range(NUM_OPTIONS))
-    return tuple((f"{stage.name}/k{k}",) for k in skeleton.kernels)
+        return tuple(depth_chain(found, stage, option) for option in range(NUM_OPTIONS))
+    return tuple((f"{name}/k{k}",) for k in found.kernels)

@@ -1,0 +1,194 @@
+"""What the archs of one evaluation share: statistics by what feeds them, and a batch's values.
+
+Handed to the evaluator's functions in place of the weights, because what was computed holds
+for those weights alone.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.evaluation.recalibration import NonFiniteScoreError, PooledStatistics, Statistics
+from harness.fc2.batch import Batch
+from harness.supernet.sharing.order import Subtree, schedule, subtrees
+from harness.supernet.sharing.plan import Key, Node
+from harness.supernet.sharing.walk import Model, Walk
+from harness.supernet.space import check_arch, format_arch
+
+__all__ = ["Entry", "Journal", "Shared"]
+
+Tensor = Any
+Arch = tuple[int, ...]
+Pool = Callable[[Sequence[Statistics], Sequence[int]], PooledStatistics]
+Input = Callable[[Tensor], Tensor]
+Between = Callable[[], None]
+
+Entry = tuple[Literal["recal", "score"], int, str]
+"""A finished piece of work: phase, batch, and the subtree's name."""
+Journal = MutableMapping[Entry, dict[Any, Any]]
+"""What is finished: statistics by key, or per-sample EPE by arch. A dict forgets it at the
+end; one that writes to disk can go on after a kill."""
+
+
+class Shared(Mapping[str, Tensor]):
+    """Weights, with what the archs of a pool share under them.
+
+    Parameters
+    ----------
+    model : Model
+        Weights and compiled functions.
+    pool : sequence of arch code
+        Who shares.
+    to_input : callable
+        Frames to input.
+    """
+
+    def __init__(self, model: Model, pool: Sequence[Arch], to_input: Input) -> None:
+        self.model, self._to_input = model, to_input
+        self._schedule = schedule(model.plan, pool)
+        self.subtrees = subtrees(model.plan, self._schedule.archs)
+        self._pool = frozenset(self._schedule.archs)
+        self._batches: Sequence[Batch] | None = None
+        self._found: list[dict[Key, Any]] = []
+        self._pooled: dict[Key, PooledStatistics] = {}
+        self._given: dict[tuple[int, ...], PooledStatistics] = {}
+        self._walk: tuple[Batch, Walk] | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.model.weights[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.model.weights)
+
+    def __len__(self) -> int:
+        return len(self.model.weights)
+
+    @property
+    def archs(self) -> tuple[Arch, ...]:
+        """The pool in the order of the walk."""
+        return self._schedule.archs
+
+    def checked(self, arch: Sequence[int]) -> Arch:
+        """Return an arch code after validating it, at once for one of the pool."""
+        code = tuple(arch)
+        return code if code in self._pool else check_arch(code)
+
+    def gather(
+        self, batches: Sequence[Batch], between: Between, journal: Journal | None = None
+    ) -> None:
+        """Collect every unit's statistics of every batch, whole batches, one after another.
+
+        Parameters
+        ----------
+        between : callable
+            Called before each set of statistics.
+        journal : mapping, optional
+            What is in it is not computed again, and what is computed is put into it.
+        """
+        journal = {} if journal is None else journal
+        self._batches, self._found = batches, []
+        for index, batch in enumerate(batches):
+            todo = [s for s in self.subtrees if ("recal", index, s.name) not in journal]
+            for subtree, found in self._statistics(batch, todo, between):
+                journal["recal", index, subtree.name] = found
+            merged: dict[Key, Any] = {}
+            for subtree in self.subtrees:
+                merged |= journal["recal", index, subtree.name]
+            self._found.append(merged)
+
+    def _statistics(
+        self, batch: Batch, todo: Sequence[Subtree], between: Between
+    ) -> Iterator[tuple[Subtree, dict[Key, Any]]]:
+        if not todo:
+            return
+        archs = [arch for subtree in todo for arch in subtree.archs]
+        uses = schedule(self.model.plan, archs) if len(archs) < len(self._pool) else self._schedule
+        walk, known = Walk(self.model, self._to_input(batch.frames), uses.recal), 0
+        for subtree in todo:
+            for arch in subtree.representatives:
+                between()
+                walk.recalibrate(arch)
+            new = list(walk.found.items())[known:]
+            known += len(new)
+            yield subtree, {key: tuple(map(_arrays, pairs)) for key, pairs in new}
+
+    def holds(self, arch: Arch, batches: Sequence[Batch]) -> bool:
+        """Return whether the statistics of these batches were gathered for an arch."""
+        return self._batches is batches and arch in self._pool
+
+    def pooled(self, arch: Arch, pool: Pool) -> PooledStatistics:
+        """Return the population statistics of the units that run for an arch.
+
+        Archs with the same statistics get the same mapping, which nobody may change.
+
+        Parameters
+        ----------
+        pool : callable
+            Pools per-batch statistics of some units; called once for each node's value.
+
+        Raises
+        ------
+        NonFiniteScoreError
+            If a statistic is not finite.
+        """
+        codes = self.model.plan.statistic_key(arch)
+        if codes not in self._given:
+            stats: PooledStatistics = {}
+            for node in self.model.plan.chain(arch):
+                if node.units:
+                    stats |= self._node_statistics(node, node.key(arch), pool)
+            _require_finite(arch, stats)
+            self._given[codes] = stats
+        return self._given[codes]
+
+    def _node_statistics(self, node: Node, key: Key, pool: Pool) -> PooledStatistics:
+        if key not in self._pooled:
+            per_batch = [dict(zip(node.units, found[key], strict=True)) for found in self._found]
+            self._pooled[key] = pool(per_batch, [batch.size for batch in self._batches or ()])
+        return self._pooled[key]
+
+    def give(self, arch: Arch, stats: PooledStatistics) -> None:
+        """Take the statistics of a pool of one."""
+        plan = self.model.plan
+        for node in plan.chain(arch):
+            self._pooled[node.key(arch)] = {unit: stats[unit] for unit in node.units}
+        self._given[plan.statistic_key(arch)] = stats
+
+    def gave(self, arch: Arch, stats: PooledStatistics) -> bool:
+        """Return whether these are the very statistics that were returned for an arch."""
+        return self._given.get(self.model.plan.statistic_key(arch)) is stats
+
+    def start(self, batch: Batch, archs: Sequence[Arch]) -> Walk:
+        """Start to score a batch for some archs of the pool, in their order.
+
+        A batch of one sample is run twice side by side, and the second is not looked at.
+        """
+        whole = len(archs) == len(self._pool)
+        uses = self._schedule if whole else schedule(self.model.plan, archs)
+        frames = batch.frames
+        if batch.size == 1:  # one sample alone takes other kernels, with other bits
+            frames = np.concatenate([frames, frames])
+        walk = Walk(self.model, self._to_input(frames), uses.score, self._pairs)
+        self._walk = batch, walk
+        return walk
+
+    def walk(self, batch: Batch) -> Walk:
+        """Return the walk over the batch that is being scored."""
+        if self._walk is None or self._walk[0] is not batch:
+            return self.start(batch, self.archs)
+        return self._walk[1]
+
+    def _pairs(self, key: Key) -> Sequence[Any]:
+        return [tuple(pair) for pair in self._pooled[key].values()]
+
+
+def _require_finite(arch: Arch, stats: PooledStatistics) -> None:
+    for unit, pair in stats.items():
+        if not all(np.isfinite(values).all() for values in pair):
+            msg = f"arch {format_arch(arch)}: recalibrated statistics of {unit} are not finite"
+            raise NonFiniteScoreError(msg)
+
+
+def _arrays(pair: tuple[Tensor, Tensor]) -> tuple[Any, Any]:
+    return np.asarray(pair[0]), np.asarray(pair[1])
