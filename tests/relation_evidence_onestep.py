@@ -271,6 +271,10 @@ NOTHING_TO_TELL = {
             replace(UNMOVED, nudged=((1e-4, 1.0, 1.0),)),
             "weights moved along the gradient: expected a gradient and a way above 0, found norm 0",
         ),
+        "other archs after restoring": (
+            replace(STEP, nudged=None),
+            "not applicable: expected evidence, found a restored run trains other archs",
+        ),
         "no way": (replace(STEP, nudged=((0.0, 1.0, 1.0),)), r"found norm 1\.37, 0 forth and back"),
     },
     steps.gradient_reaches_every_option: {

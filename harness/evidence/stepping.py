@@ -41,7 +41,7 @@ class OneStep:
         Reported global norm of step 2's update.
     lr, decay : float
         Planned learning rate of step 2; weight decay.
-    nudged : sequence of (float, float, float)
+    nudged : sequence of (float, float, float) or None
         Lengths of a step along the second gradient, each with the mean loss of step 2 with
         the weights moved forth and back by it.
     moving, moved : mapping of str to numpy.ndarray
@@ -64,7 +64,7 @@ class OneStep:
     norm: float
     lr: float
     decay: float
-    nudged: Sequence[tuple[float, float, float]]
+    nudged: Sequence[tuple[float, float, float]] | None
     moving: Arrays
     moved: Arrays
     recalibrated: Sequence[Recalibration] | None

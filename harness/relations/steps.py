@@ -172,6 +172,9 @@ def _far(where: str, expected: Any, found: Any, floor: float) -> list[Violation]
 
 def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     """Require the gradient to be the slope of the reported loss, by a central difference."""
+    if evidence.nudged is None:
+        msg = "a restored run trains other archs, so its loss says nothing about the step's"
+        raise NotApplicableError(msg)
     gradient, length = _gradients(evidence), min(way[0] for way in evidence.nudged)
     expected = _norm(gradient)
     if not (expected > 0 and length > 0):
@@ -209,6 +212,13 @@ def gradient_reaches_every_option(evidence: OneStep) -> Outcome:
     return outcome(violations[:6], len(evidence.first[0]), figures)
 
 
+def _of_batch(inputs: NDArray[Any], index: int) -> NDArray[np.float64]:
+    """Return the mean (index 0) or variance (1) of a unit's input by channel, in float64."""
+    values = np.asarray(inputs, np.float64).reshape(-1, inputs.shape[-1])
+    found: NDArray[np.float64] = values.var(axis=0) if index else values.mean(axis=0)
+    return found
+
+
 def moving_statistics_follow(evidence: OneStep) -> Outcome:
     """Require moving statistics to follow the batches of a step's archs with momentum 0.9.
 
@@ -228,7 +238,9 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
             if unit in recal.stats and unit in recal.inputs:
                 count = recal.inputs[unit][0][..., 0].size
                 index = 0 if kind == "moving_mean" else 1
-                batch = recal.stats[unit][index] * (count / (count - 1) if index else 1.0)
+                batch = _of_batch(recal.inputs[unit][0], index) * (
+                    count / (count - 1) if index else 1.0
+                )
                 expected = expected - 0.1 * (expected - batch)
         found, size = evidence.moved[name], max(float(np.linalg.norm(expected)), 1e-6)
         moves = moves or float(np.linalg.norm(start - expected)) > _LOSS * size

@@ -46,7 +46,8 @@ def one_step(book: Book) -> OneStep:
     system.state(_named(middle, slots))
     outputs = {arch: system.predict(arch, batch) for arch in archs}
     config = book.config["train"]
-    nudged = _nudged(book, system, _named(middle, slots), _second_gradient(middle, end, slots))
+    gradient = _second_gradient(middle, end, slots)
+    nudged = _nudged(book, system, _named(middle, slots), gradient, archs)
     system.state(start)
     recalibrated = _recalibrated(system, first.steps[0].archs)
     system.close()
@@ -150,13 +151,19 @@ def _norm(gradient: Arrays) -> float:
 
 
 def _nudged(
-    book: Book, system: System, start: Arrays, gradient: Arrays
-) -> tuple[tuple[float, float, float], ...]:
-    """Return two lengths, each with step 2's mean loss forth and back along the gradient."""
+    book: Book, system: System, start: Arrays, gradient: Arrays, archs: Sequence[str]
+) -> tuple[tuple[float, float, float], ...] | None:
+    """Return two lengths, each with step 2's mean loss forth and back along the gradient.
+
+    None of a system that, restored, does not train step 2's archs: its losses are of others.
+    """
     norm, found = _norm(gradient), []
     base = str(book.folder / "one-step-middle")
     system.restore(base)
-    level = float(np.mean(system.train(2, evaluate=False).losses))
+    again = system.train(2, evaluate=False)
+    if again.steps[0].archs != archs:
+        return None
+    level = float(np.mean(again.losses))
     for share in (2e-4, 5e-5):
         length, losses = share * level / max(norm, 1e-12), []
         for sign in (1.0, -1.0):
