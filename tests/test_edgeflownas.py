@@ -93,7 +93,6 @@ def test_a_mended_version_breaks_what_nobody_mended_and_nothing_else(
     assert sum(violations == [] for violations in found.values()) > 40
 
 
-@pytest.mark.slow
 @pytest.mark.skipif("EDGEFLOWNAS_ROOT" not in os.environ, reason="EDGEFLOWNAS_ROOT names none")
 def test_a_real_checkout_is_judged_to_the_end(workers, embedded_frames, tmp_path):
     root = os.environ["EDGEFLOWNAS_ROOT"]
