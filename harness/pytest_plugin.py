@@ -76,6 +76,8 @@ def pytest_configure(config: pytest.Config) -> None:
         msg = f"--tier: expected one of {', '.join(_TIERS)}, got {tier!r}"
         raise pytest.UsageError(msg)
     config.stash[_JUDGEMENTS] = {}
+    if option(config, "gate_file"):  # an old verdict vouches for nothing
+        Path(option(config, "gate_file")).unlink(missing_ok=True)
     _select_profile(config, tier)
     try:
         config.stash[_CONFIGURED] = _configured(config)
@@ -249,7 +251,6 @@ def gate(
         gate_config,
         link_gate_frames,
         shrunk,
-        suited,
     )
 
     config, folder = request.config, tmp_path_factory.mktemp("gate")
@@ -271,12 +272,26 @@ def gate(
     with _kit(spec, config) as kit:
         book = Book(system_factory(spec, kit), spec, {}, folder, SCENARIOS, overlap=True)
         if spec.foreign:
-            asked, setting = setting, suited(setting, _description(book))
+            asked, setting = setting, _suited(setting, _description(book))
             changes = shrunk(asked, setting)
             config.stash[_NOTES] += [f"as the system has it: {', '.join(changes)}"] * bool(changes)
         book.config = setting.model_dump(mode="json", by_alias=True)
         yield Gate(book, config.stash[_JUDGEMENTS], option(config, "tier"))
         book.close()
+
+
+def _suited(setting: Config, description: Any) -> Config:
+    """Return the setting as the system has it; ends the session where it names no setting."""
+    from harness.scenarios.setting import suited
+
+    try:
+        return suited(setting, description)
+    except (ConfigError, KeyError, ValueError) as error:
+        pytest.exit(
+            f"describe().settings: expected configuration keys such as 'train.epoch_mode' with "
+            f"values that they take, found {dict(description.settings)}: {error}",
+            returncode=pytest.ExitCode.USAGE_ERROR,
+        )
 
 
 def _description(book: Any) -> Any:
@@ -344,6 +359,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     config.stash[_VERDICT] = (verdict, line)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Let a gate in which nothing applied fail: pytest itself calls skipped tests a success."""
+    found = {j.verdict for j in session.config.stash[_JUDGEMENTS].values()}
+    if found == {"n/a"} and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Write the verdict after everything else that pytest prints."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -359,7 +382,10 @@ def _tier_index(tier: str | pytest.Config) -> int:
 
 
 def _verdict(judgements: list[Judgement], unchecked: int, *, failed: bool) -> tuple[str, str]:
-    """Return the verdict and its line; a gate of which a part was deselected is not green."""
+    """Return the verdict and its line.
+
+    A gate of which a part was deselected is not green, nor is one in which nothing applied.
+    """
     found = [j.verdict for j in judgements]
     counts = (
         (found.count("holds"), "promises hold"),
@@ -371,6 +397,8 @@ def _verdict(judgements: list[Judgement], unchecked: int, *, failed: bool) -> tu
     bad = failed or "BROKEN" in found or "error" in found
     verdict = "red" if bad else "incomplete" if unchecked else "green"
     text = ", ".join(f"{number} {what}" for number, what in counts if number)
+    if not bad and "holds" not in found:
+        verdict, text = "empty", f"nothing was found to hold; {text}"
     if failed and not {"BROKEN", "error"} & set(found):
         text += ", but other tests failed"
     return verdict, f"GATE {verdict.upper()}: {text}"

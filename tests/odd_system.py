@@ -43,7 +43,30 @@ def raised(error):
     raise error
 
 
+def fork():
+    if os.fork():
+        return "the parent"
+    time.sleep(0.1)
+    sys.exit(0)
+
+
+class Unconvertible:
+    """As a tensor whose gradient is recorded."""
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("requires grad")
+
+
+class TextlessError(Exception):
+    """Fails when it is asked for its text."""
+
+    def __str__(self):
+        return str(1 / 0)
+
+
 DEEDS = {
+    "fork": fork,
+    "no text": lambda: raised(TextlessError()),
     "noise": noise,
     "garbage": garbage,
     "exit": lambda: os._exit(7),
@@ -84,6 +107,7 @@ class Odd:
             "dtype": {"stats": {"unit": (np.zeros(2), np.ones(2))}},
             "count": {"stats": {"unit": (np.zeros(2, np.float32),)}},
             "unsendable": {"inputs": {"unit": [b"bytes"]}},
+            "unconvertible": {"inputs": {"unit": [Unconvertible()]}},
             "object": {"inputs": {"unit": [np.array([None])]}},
         }  # fmt: skip
         answer.update(changes.get(arch, {}))

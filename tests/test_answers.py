@@ -1,8 +1,11 @@
 """What a foreign system's answer must be, by the records' own type hints."""
 
+from dataclasses import MISSING, fields
+
 import numpy as np
 import pytest
 
+from harness.evidence.records import NOT_LOGGED, EpochRecord
 from harness.systems.answers import AnswerError, answer
 
 BATCH = {
@@ -14,6 +17,9 @@ STEP = {
     "epoch": 1, "step": 1, "archs": ["a"], "batch": "d", "lr": 1, "loss": 0.5, "checks": 0,
     "clipped": 0, "norm": 1.0,
 }  # fmt: skip
+ROW = {
+    f.name: 1 for f in fields(EpochRecord) if f.default is MISSING and f.default_factory is MISSING
+} | {"eval_batch_hash": "e", "bn_recal_batch_hash": "r"}
 SCORES = {
     "archs": ["a"], "per_arch_epe": [1.0], "per_sample": {"a": [1.0]}, "mean_epe": 1.0,
     "zero_flow_epe": 0.0, "eval_batch_hash": "",
@@ -36,6 +42,14 @@ WRONG = [
     (batch(windows=[[0, 0, 4, 6]]), r"\.windows: expected one for each of 2 ids"),
     (batch(windows=[[0, 0, 4], [0, 0, 4]]), r"\.windows\[0\]: expected 4 items"),
     (batch(flow_clip="no"), r"\.flow_clip: expected float.*found str 'no'"),
+    (
+        ("describe", {"name": "a", "can": [], "epe_epsilon": 1e4}),
+        r"\.epe_epsilon: expected 0 to 0\.0001 px\^2, .* found float 10000\.0",
+    ),
+    (
+        ("train", {"epochs": [{**ROW, "reasons": {"clip_checks": NOT_LOGGED}}]}),
+        r"epochs\[0\]\.clip_checks: expected null where the reason is 'not logged by this system'",
+    ),
     (("batches", BATCH), r"batches\(\): expected a list of ServedBatch"),
     (steps(step=1.0), r"train\(\)\.steps\[0\]\.step: expected int, found float"),
     (steps(step=True), r"\.step: expected int, found bool"),

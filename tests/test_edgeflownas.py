@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from harness.scenarios.registry import SCENARIOS
 from harness.scenarios.setting import embedded_config, suited
 from harness.systems.edgeflownas.frames import FrameFinder, read_order
 from harness.systems.edgeflownas.rows import epoch_row
+from harness.systems.edgeflownas.stepping import StepWatcher
 from harness.systems.remote import RemoteError, Workers
 from harness.systems.spec import SystemSpec, system_factory
 from tests.edgeflownas_standin import write_checkout
@@ -160,6 +162,35 @@ def test_a_crop_is_found_where_it_was_cut(tmp_path_factory, data):
     assert finder.find(crop, [path]) == (path, (top, left, height, width))
     crop[0, 0, 0] += 1
     assert finder.find(crop, [path]) is None
+
+
+def drawn_and_fed(order):
+    """Return the digests of a batch of five and of what two archs were fed with, in pieces."""
+    rng = np.random.default_rng(5)
+    frames = rng.integers(0, 256, (5, 4, 6, 6), dtype=np.uint8)
+    flow = rng.normal(size=(5, 4, 6, 2)).astype(np.float32)
+    transforms = SimpleNamespace(standardize_image_tensor=lambda x: x / np.float32(255))
+    watcher = StepWatcher(SimpleNamespace(checkout=SimpleNamespace(transforms=transforms)))
+    watcher._draw({"digest": "drawn", "frames": frames, "flow": flow})
+    x = frames.astype(np.float32) / np.float32(255)
+    for arch in ("012", "120"):
+        for piece in (slice(0, 2), slice(2, 4), slice(4, 5)):
+            watcher._compare(arch, x[piece], flow[order][piece])
+    return watcher._batch_digest()
+
+
+def test_a_step_is_of_the_batch_that_was_drawn_only_if_that_is_what_was_fed():
+    assert drawn_and_fed([0, 1, 2, 3, 4]) == "drawn"
+    assert drawn_and_fed([1, 0, 2, 3, 4]) != "drawn"
+    assert drawn_and_fed([0, 1, 2, 3]) != "drawn"
+
+
+def test_of_equal_windows_the_centre_is_taken(tmp_path):
+    for name in ("img_0", "img_1"):
+        (tmp_path / f"a-{name}.png").touch()
+    finder = FrameFinder(lambda _: np.full((9, 13, 3), 128, np.uint8))
+    path = str(tmp_path / "a-img_0.png")
+    assert finder.find(np.full((4, 6, 6), 128.0), [path]) == (path, (2, 3, 4, 6))
 
 
 def test_files_are_looked_at_in_the_order_of_reading():

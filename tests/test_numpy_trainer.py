@@ -56,6 +56,19 @@ def healthy(tmp_path_factory):
     return gate("adapter.py:NumpySystem", tmp_path_factory.mktemp("numpy"))
 
 
+def test_a_gate_in_which_nothing_applies_is_not_green(tmp_path):
+    (tmp_path / "nothing.py").write_text(
+        "class Nothing:\n"
+        "    def describe(self):\n"
+        "        return {'name': 'n', 'can': ['describe']}\n"
+    )
+    (tmp_path / "gate.json").write_text('{"verdict": "green"}')
+    code, text, file = gate(tmp_path / "nothing.py:Nothing", tmp_path, "-k", "same_checkpoint")
+    assert code == 1
+    assert "GATE EMPTY: nothing was found to hold" in text
+    assert file["verdict"] == "empty"
+
+
 def test_a_numpy_trainer_passes_the_gate(healthy):
     code, text, file = healthy
     assert code == 0, text

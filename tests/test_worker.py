@@ -230,10 +230,28 @@ def test_a_root_that_is_no_folder_is_refused():
         system_factory(SystemSpec(f"{ODD}:Odd", root="nowhere"))
 
 
-def test_the_edgeflownas_adapter_is_a_file_beside_the_builtin(monkeypatch):
-    monkeypatch.setattr(Path, "is_file", lambda self: True)
-    expected = f"{FILE.with_name('edgeflownas.py')}:EdgeFlowNAS"
+def test_the_edgeflownas_adapter_is_a_package_beside_the_builtin():
+    expected = f"{FILE.parent / 'edgeflownas' / '__init__.py'}:EdgeFlowNAS"
     assert target_of(SystemSpec("edgeflownas")) == (expected, [])  # no folder goes on sys.path
+
+
+def test_a_copy_that_a_system_forks_says_nothing(odd):
+    system = odd()
+    assert system.recalibrate("fork").batch_hash == "the parent"
+    time.sleep(0.3)
+    assert system.recalibrate("fork").batch_hash == "the parent"
+
+
+def test_what_cannot_be_made_an_array_is_told_and_ends_nothing(odd):
+    system = odd()
+    with pytest.raises(WorkerError, match=r"cannot be made an array: requires grad"):
+        system.recalibrate("unconvertible")
+    assert pid_of(system)
+
+
+def test_an_error_without_a_text_is_an_error(odd):
+    with pytest.raises(Exception, match=r"its text cannot be made: ZeroDivisionError"):
+        odd().recalibrate("no text")
 
 
 def test_closing_ends_the_worker_and_its_children(odd):

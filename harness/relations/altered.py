@@ -1,6 +1,7 @@
 """What must stay the same, must change, or must be refused when something is altered."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from harness.evidence.altering import (
@@ -102,6 +103,11 @@ def pool_is_declared(evidence: Pools) -> Outcome:
     return outcome(violations[:6], len(evidence.one), figures)
 
 
+def _names(message: str, word: str) -> bool:
+    """Return whether a message has a name in it, and not as part of another word."""
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message) is not None
+
+
 def bad_input_is_refused(evidence: Refusals) -> Outcome:
     """Require each bad input to stop the system, and the message to name it."""
     violations = []
@@ -110,7 +116,7 @@ def bad_input_is_refused(evidence: Refusals) -> Outcome:
             violations.append(Violation(case, "a name to look for in the message", repr(words)))
         elif error is None:
             violations.append(Violation(case, f"an error that names {words[-1]}", message))
-        elif not any(word in message for word in words):
+        elif not any(_names(message, word) for word in words):
             violations.append(
                 Violation(f"the message on {case}", f"the name {words[-1]}", f"{error}: {message}")
             )
@@ -157,7 +163,9 @@ def archs_are_executed(evidence: ArchResponse) -> Outcome:
                     Violation(
                         f"EPE of arch {arch} after changing option {option} of block {block}",
                         "another" if expected else "the same, it does not run it",
-                        "the same: the option is not executed" if expected else "another",
+                        "the same: the option is not executed, or the metric does not see it"
+                        if expected
+                        else "another",
                     )
                 )
     seen = len(evidence.changed) * len(evidence.base.archs)

@@ -21,7 +21,9 @@ from harness.scenarios.files import listed_samples
 from harness.scenarios.measuring import recomputed_rows, served_in, split_folder
 from harness.scenarios.setting import link_samples
 from harness.scenarios.steps import odd_samples
+from harness.systems.answers import AnswerError
 from harness.systems.fresh import state_digests
+from harness.systems.pipes import WorkerError
 
 __all__ = [
     "arch_response",
@@ -151,6 +153,8 @@ def _attempt(action: Callable[[], Any]) -> tuple[str | None, str]:
     """Return the type of the error that an action raises (None: it raised none) and its text."""
     try:
         action()
+    except (AnswerError, NotApplicableError, WorkerError):
+        raise  # not the system's refusal
     except Exception as error:  # noqa: BLE001 -- whatever a system raises is the evidence
         return type(error).__name__, str(error)
     return None, "it went on"

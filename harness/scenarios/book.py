@@ -107,7 +107,7 @@ class Book:
             If there is no such scenario.
         """
         if name in self._failed:
-            raise self._failed[name]
+            raise self._failed[name].with_traceback(None)
         if name not in self._kept:
             if name not in self.scenarios:
                 msg = f"no scenario {name!r}, expected one of {', '.join(self.scenarios)}"
@@ -161,7 +161,7 @@ class Book:
             If the system does not offer what is needed to train, cut and resume it.
         """
         if "trained" in self._failed:
-            raise self._failed["trained"]
+            raise self._failed["trained"].with_traceback(None)
         if "trained" not in self._kept:
             try:
                 _require_training(self)
@@ -240,6 +240,7 @@ def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
 
 def _train(book: Book) -> Trained:
     system = book.open()
+    (book.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     start, cut, end = (str(book.folder / "checkpoints" / n) for n in ("start", "cut", "end"))
     start_state = state_digests(system.state())
     system.save(start)

@@ -89,14 +89,22 @@ def repeat_fresh(book: Book) -> Repeat:
 
 def repeat_permuted(book: Book) -> Repeat:
     """Evaluate the pool in reversed order."""
+    _require_several(book)
     again = book.measured.evaluate(tuple(reversed(_base(book).archs)))
     return Repeat(_base(book), again, "pool reversed")
 
 
 def repeat_subset(book: Book) -> Repeat:
     """Evaluate one arch of the pool alone, and not the first."""
+    _require_several(book)
     again = book.measured.evaluate(_base(book).archs[-1:])
     return Repeat(_base(book), again, "one arch alone")
+
+
+def _require_several(book: Book) -> None:
+    if len(_base(book).archs) < 2:
+        msg = "the pool is one arch, which has no order and no part"
+        raise NotApplicableError(msg)
 
 
 def repeat_alone(book: Book) -> Repeat:

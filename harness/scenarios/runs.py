@@ -25,7 +25,9 @@ from harness.evidence.run import RunEvidence, run_evidence
 from harness.relations.base import NotApplicableError
 from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, a_kernel, changed
 from harness.scenarios.files import listed_samples
+from harness.systems.answers import AnswerError
 from harness.systems.fresh import state_digests
+from harness.systems.pipes import WorkerError
 from harness.systems.protocol import System
 
 __all__ = [
@@ -368,6 +370,8 @@ def planted_nan(book: Book) -> PlantedNan:
     message = "training went on"
     try:
         system.train(2, evaluate=False)
+    except (AnswerError, NotApplicableError, WorkerError):
+        raise  # not the system's refusal
     except Exception as caught:  # noqa: BLE001 -- whatever a system raises is the evidence
         error, message = type(caught).__name__, str(caught)
     system.restore(trained.end)

@@ -21,7 +21,7 @@ from harness.evidence.observations import (
     ServedBatch,
     Training,
 )
-from harness.evidence.records import RECORDS
+from harness.evidence.records import NOT_LOGGED, RECORDS
 from harness.systems.protocol import METHODS
 
 __all__ = ["AnswerError", "Fields", "answer"]
@@ -46,6 +46,7 @@ class Fields(dict[str, Any]):
 
 _RANKS = {"frames": 4, "flow": 4, "valid": 3}
 _CHANNELS = {"frames": 6, "flow": 2}
+_EPSILON = 1e-4
 _KINDS = {cls: kind for kind, cls in RECORDS.items()}
 _RETURNED: Mapping[str, Any] = {
     "describe": Description,
@@ -224,6 +225,17 @@ def _description(found: Description, where: str) -> None:
     if unknown:
         msg = f"{where}.can: unknown call {unknown[0]!r}, expected some of {', '.join(METHODS)}"
         raise AnswerError(msg)
+    if not 0 <= found.epe_epsilon <= _EPSILON:
+        expected = f"0 to {_EPSILON:g} px^2, which gives an exact prediction at most 0.01 px"
+        raise _wrong(f"{where}.epe_epsilon", expected, found.epe_epsilon)
+
+
+def _training(found: Training, where: str) -> None:
+    for index, row in enumerate(found.epochs):
+        for name, reason in row.reasons.items():
+            if reason == NOT_LOGGED and getattr(row, name, None) is not None:
+                place = f"{where}.epochs[{index}].{name}"
+                raise _wrong(place, f"null where the reason is {reason!r}", getattr(row, name))
 
 
 def _batches(found: Sequence[ServedBatch], where: str) -> None:
@@ -262,6 +274,7 @@ def _scores(found: NDArray[np.float64], where: str) -> None:
 _CHECKS: Mapping[str, Any] = {
     "describe": _description,
     "batches": _batches,
+    "train": _training,
     "evaluate": _evaluation,
     "predict": _outputs,
     "score": _scores,

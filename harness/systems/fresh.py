@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,6 +75,12 @@ class FreshCalls:
             else:
                 self.process.kill()
             self.process.wait()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the pipe whose end tells the process that this one has gone."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
 
     def killed_after(self, seconds: float) -> bool:
         """Kill the process after a time; return whether it had not ended by then."""
@@ -98,6 +105,7 @@ class FreshCalls:
         except subprocess.TimeoutExpired:
             self.close()
             code = -9
+        self._let_go()
         if code != 0:
             tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
             msg = f"the fresh process ended with {code}; end of its log:\n{tail}"
@@ -128,7 +136,7 @@ def start_fresh(
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "harness.systems.fresh", str(folder)],
-            stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(),
+            stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.PIPE, env=_environment(),
             start_new_session=spec.foreign,
         )  # fmt: skip
     limit = (len(calls) + 3) * spec.timeout if spec.foreign else CALL_SECONDS  # it has its own
@@ -232,6 +240,15 @@ def _plain(result: Any) -> Any:
     return result
 
 
+def _end_with_parent() -> None:
+    """Wait until whoever started this process has gone, and end with its workers."""
+    while os.read(0, 1):  # unbuffered: a buffer's lock would be held when this process ends
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
 def _answer(folder: Path, kit: Any) -> None:
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     sys.path[:] = request["path"]
@@ -299,6 +316,7 @@ def _new_kit(folder: Path) -> Any:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
         _answer(Path(sys.argv[1]), None)
     else:
         _serve()

@@ -60,6 +60,7 @@ class Worker:
         self.loaded = False
         self.dropped: list[int] = []
         self._spec, self._group, self._numbers, self._why = spec, own_group, 0, ""
+        self._asked = 0
         self._log = tempfile.NamedTemporaryFile(prefix="system-", suffix=".log")  # noqa: SIM115
         self._process = _start(spec, self._log.name, own_group=own_group)
         self._end = weakref.finalize(self, _end, self._process, self._log, own_group)
@@ -101,8 +102,12 @@ class Worker:
             msg = f"{what} of system {self._spec.system!r}: its process ended before: {why}"
             raise WorkerError(msg)
         deadline = time.monotonic() + self._spec.timeout
-        self._send(what, pack(request, what), deadline)
-        return self._receive(what, deadline)
+        self._asked += 1
+        self._send(what, pack({**request, "number": self._asked}, what), deadline)
+        reply = self._receive(what, deadline)
+        if reply.get("number") != self._asked:
+            self._garbage(what, f"the reply to request {reply.get('number')}, not {self._asked}")
+        return reply
 
     def close(self) -> None:
         """End the process."""

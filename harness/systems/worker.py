@@ -84,7 +84,11 @@ def encode(value: Any, arrays: list[Any], where: str = "the value", depth: int =
     if isinstance(value, float):
         return value if value - value == 0 else {"$float": repr(float(value))}
     if isinstance(value, np.ndarray) or hasattr(type(value), "__array__"):
-        return _encode_array(np.asarray(value), arrays, where)
+        try:
+            array = np.asarray(value)
+        except Exception as error:
+            raise FrameError("%s: cannot be made an array: %s" % (where, _text(error)))
+        return _encode_array(array, arrays, where)
     if depth > _DEPTH:
         raise FrameError("%s: nested deeper than %d levels" % (where, _DEPTH))
     if isinstance(value, dict) or (hasattr(value, "keys") and hasattr(value, "items")):
@@ -99,7 +103,7 @@ def encode(value: Any, arrays: list[Any], where: str = "the value", depth: int =
         return [
             encode(item, arrays, "%s[%d]" % (where, i), depth + 1) for i, item in enumerate(value)
         ]
-    raise FrameError("%s: cannot send a %s (%.80r)" % (where, type(value).__name__, value))
+    raise FrameError("%s: cannot send a %s" % (where, type(value).__name__))
 
 
 def _encode_array(array: Any, arrays: list[Any], where: str) -> Any:
@@ -269,14 +273,25 @@ def _load(target: str, path: list[str]) -> Any:
     return getattr(module, name)
 
 
+def _text(error: BaseException) -> str:
+    """Return the text of an exception, whatever it does when it is asked."""
+    try:
+        return str(error)
+    except Exception as another:
+        return "(its text cannot be made: %s)" % type(another).__name__
+
+
 def _problem(error: BaseException, stage: str) -> dict[str, Any]:
     """Return what the other end needs to raise the error again."""
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception:
+        text = "".join(traceback.format_tb(error.__traceback__))
     return {
         "stage": stage,
         "name": type(error).__name__,
         "bases": [base.__name__ for base in type(error).__mro__],
-        "text": str(error),
+        "text": _text(error),
         "trace": text[-4000:],
     }
 
@@ -327,14 +342,18 @@ def _serve() -> None:
     threading.Thread(target=_listen, args=(pipe, requests), daemon=True).start()
     about = {"python": platform.python_version(), "platform": platform.platform()}
     _write(out, {"hello": dict(about, executable=sys.executable, packages=_versions())})
-    host = _Host()
+    host, own = _Host(), os.getpid()
     while True:
         request = requests.get()
         reply = host.answer(request)
+        if os.getpid() != own:
+            os._exit(0)  # a copy that the system forked has nothing to say
+        reply["number"] = request["number"]
         try:
             _write(out, reply, "%s()" % request["call"])
-        except FrameError as error:
-            _write(out, {"error": _problem(error, "result")})
+        except Exception as error:
+            found = {"error": _problem(error, "result"), "number": request["number"]}
+            _write(out, found)
 
 
 if __name__ == "__main__":

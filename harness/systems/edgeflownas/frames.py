@@ -110,7 +110,9 @@ def _place(pair: Any, crop: Any) -> tuple[int, int] | None:
     may = np.ones((rows, columns), bool)
     for y, x in ((0, 0), (height - 1, width - 1), (height // 2, width // 2)):
         may &= (pair[y : y + rows, x : x + columns] == crop[y, x]).all(axis=-1)
-    for top, left in np.argwhere(may):
+    places = [tuple(place) for place in np.argwhere(may)]
+    centre = ((rows - 1) // 2, (columns - 1) // 2)  # first, where equal pixels leave a choice
+    for top, left in sorted(places, key=lambda place: place != centre):
         if np.array_equal(pair[top : top + height, left : left + width], crop):
             return int(top), int(left)
     return None

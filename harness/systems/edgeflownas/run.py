@@ -7,13 +7,16 @@ asked for are done; between them the session, the providers and the generators c
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+
+import numpy as np
 
 from .checkout import Checkout
 from .errors import AbandonedRunError, CheckoutError
@@ -51,7 +54,7 @@ class Run:
     Attributes
     ----------
     session : tf.Session
-        Open from :meth:`start` to :meth:`abandon`.
+        Open from :meth:`start` to :meth:`abandon`, unless the trainer fails.
     facts : GraphFacts
         Of its graph.
     sampler : random.Random
@@ -74,7 +77,9 @@ class Run:
         self.place = graphs.place(checkout, config)
         self.folder = tempfile.mkdtemp(prefix="edgeflownas-")
         self._aim_at(resume)
-        self.session: Any = None
+        self.resumes = bool(resume)
+        self._graphs = ExitStack()
+        self._session: Any = None
         self.sampler: Any = None
         self.providers: list[Any] = []
         self.saved: dict[str, Any] = {}
@@ -115,6 +120,7 @@ class Run:
         Exception
             Whatever the trainer raised.
         """
+        self._require_whole()
         if self._ended or self.finished >= epochs:
             return
         self._target = epochs
@@ -123,9 +129,26 @@ class Run:
 
     def _wait(self) -> None:
         self._held.acquire()
+        self._require_whole()
+
+    def _require_whole(self) -> None:
+        """Raise what the trainer raised: a run that failed can do nothing more."""
         if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+            raise self._error.with_traceback(None)
+
+    @property
+    def session(self) -> Any:
+        """The trainer's session.
+
+        Raises
+        ------
+        CheckoutError
+            If it is closed: another run may use it now.
+        """
+        self._require_whole()
+        if self._session is None:
+            raise CheckoutError("the run is over and its session is closed")
+        return self._session
 
     def abandon(self) -> None:
         """End the thread wherever it is held, close the session and remove what was written."""
@@ -138,14 +161,16 @@ class Run:
     def _main(self) -> None:
         self.checkout.bind(self)
         try:
-            with self.place["graph"].as_default():
+            with ExitStack() as graphs:
+                self._graphs = graphs
+                graphs.enter_context(self.place["graph"].as_default())
                 self.checkout.train_supernet(self.config)
         except AbandonedRunError:
             pass
         except BaseException as error:  # noqa: BLE001 -- raised again where it was asked for
             self._error = error
         finally:
-            self._ended = True
+            self._ended, self._session = True, None
             self.checkout.bind(None)
             self._held.release()
 
@@ -185,9 +210,9 @@ class Run:
                 "arch_ranking": [],
             }  # fmt: skip
         assert self.evaluation_seen is not None
-        watcher, self.session.watcher = self.session.watcher, None
+        watcher, self._session.watcher = self._session.watcher, None
         returned, self.evaluation = self.evaluation_seen(original, args, kwargs)
-        self.session.watcher = watcher
+        self._session.watcher = watcher
         return returned
 
     def on_save(self, _: Any, *args: Any, **kwargs: Any) -> None:
@@ -226,7 +251,16 @@ class Run:
         return watched
 
     def on_graph(self, original: Any, *args: Any, **kwargs: Any) -> Any:
-        """Build the graph, or hand out the one that an equal run built."""
+        """Build the graph, or hand out the one that an equal run built.
+
+        Initial weights follow from the global generators while a graph is built. A run that
+        starts anew and comes with other states than the first gets a graph of its own.
+        """
+        drawn_from = repr((random.getstate(), np.random.get_state()))  # noqa: NPY002 -- what it draws from
+        if self.place.setdefault("drawn_from", drawn_from) != drawn_from and not self.resumes:
+            graph = self.checkout.tf.Graph()
+            self.place = {"graph": graph, "facts": None}
+            self._graphs.enter_context(graph.as_default())
         if self.place["facts"] is None:
             try:
                 handles = original(*args, **kwargs)
@@ -249,17 +283,18 @@ class Run:
 
     def on_session(self, session: Any) -> None:
         """Watch the session that trains."""
-        self.session = session
+        self._session = session
         session.watcher = self.steps
 
     @contextmanager
     def unwatched(self) -> Iterator[Any]:
         """Lend the session with nobody watching."""
-        watcher, self.session.watcher = self.session.watcher, None
+        session = self.session
+        watcher, session.watcher = session.watcher, None
         try:
-            yield self.session
+            yield session
         finally:
-            self.session.watcher = watcher
+            session.watcher = watcher
 
     @property
     def provider_modes(self) -> bool:

@@ -151,8 +151,9 @@ class Evaluator:
 
     def record(self, returned: dict[str, Any], seen: Seen, archs: Sequence[str]) -> dict[str, Any]:
         """Return an evaluation as the protocol's ``Evaluation``."""
-        reported = list(returned.get("per_arch_epe") or ())
-        if len(reported) != len(archs):  # before 3261988 it returned the mean alone
+        if "per_arch_epe" in returned:
+            reported = list(returned["per_arch_epe"])
+        else:  # before 3261988 it returned the mean alone
             reported = [float(np.mean(seen.batch_epe[arch])) for arch in archs]
         labels = np.concatenate(seen.labels)
         zero = np.hypot(labels[..., 0], labels[..., 1]).mean(axis=(1, 2), dtype=np.float64)
@@ -186,9 +187,5 @@ def _joined(digests: dict[str, list[str]]) -> str:
 
 
 def copied(providers: dict[str, WatchedProvider]) -> dict[str, WatchedProvider]:
-    """Return copies that start from the first sample, where a provider has a cursor."""
-    found = {name: provider.copy() for name, provider in providers.items()}
-    for provider in found.values():
-        if hasattr(provider.provider, "reset_cursor"):
-            provider.provider.reset_cursor(0)
-    return found
+    """Return copies that serve what the originals would serve next."""
+    return {name: provider.copy() for name, provider in providers.items()}

@@ -50,7 +50,10 @@ class Sessions:
 
 
 def _seeded(graph: Any) -> bool:
-    """Return whether every random op has a seed, so that new sessions all start alike."""
+    """Return whether every random op has a seed, so that new sessions all start alike.
+
+    Stateless ops have theirs from when the graph was built, which a run on it is held to.
+    """
     return all(
         any(op.get_attr(name) for name in ("seed", "seed2"))
         for op in graph.get_operations()

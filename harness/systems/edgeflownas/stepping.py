@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from .frames import digest_batch, digest_texts
+
 __all__ = ["StepWatcher", "arch_text"]
 
 
@@ -32,7 +36,9 @@ class StepWatcher:
         self.observe, self.began, self.global_step = True, False, 0
         self.epoch = self.step = 0
         self._open: list[dict[str, Any]] = []
-        self._drawn = ""
+        self._drawn, self._fed_otherwise = "", ""
+        self._expected: tuple[Any, ...] = ()
+        self._places: dict[str, int] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -48,7 +54,10 @@ class StepWatcher:
         self._run.training_provider().listener = self._draw
 
     def _draw(self, batch: dict[str, Any]) -> None:
+        transform = self._run.checkout.transforms.standardize_image_tensor
         self._drawn = batch["digest"]
+        self._expected = transform(batch["frames"].astype(np.float32)), batch["flow"]
+        self._places, self._fed_otherwise = {}, ""
 
     def __call__(self, run: Any, fetches: Any, feed: Any) -> Any:
         """Run what the trainer asked for, and what tells more about it."""
@@ -68,11 +77,28 @@ class StepWatcher:
             extra.update(before=facts.handles["global_grad_norm"], after=facts.after)
         found, seen = self._run_with(run, fetches, feed, extra)
         arch = arch_text(feed[facts.handles["arch_code_ph"]])
+        self._compare(arch, feed[facts.handles["input_ph"]], feed[facts.handles["label_ph"]])
         self._open.append(dict(seen, arch=arch))
         if "loss" in seen:
             self.losses.append(float(seen["loss"]))
         self._check(seen)
         return found
+
+    def _compare(self, arch: str, frames: Any, flow: Any) -> None:
+        """Hold what is fed for an arch against the batch that was drawn, piece by piece."""
+        start = self._places.get(arch, 0)
+        piece = slice(start, start + len(frames))
+        self._places[arch] = start + len(frames)
+        drawn = [array[piece] for array in self._expected]
+        if not all(map(np.array_equal, drawn, (frames, flow))) and not self._fed_otherwise:
+            self._fed_otherwise = digest_batch([arch], [], np.asarray(frames), np.asarray(flow))
+
+    def _batch_digest(self) -> str:
+        """Return the digest of what was trained on: of the drawn batch, if all of it was fed."""
+        whole = {len(self._expected[1])}
+        if self._fed_otherwise or set(self._places.values()) != whole:
+            return digest_texts([self._drawn, self._fed_otherwise, repr(self._places)])
+        return self._drawn
 
     def _update(self, run: Any, fetches: Any, feed: Any) -> Any:
         facts = self._run.facts
@@ -116,7 +142,7 @@ class StepWatcher:
         self.steps.append(
             {
                 "epoch": self.epoch, "step": self.step, "archs": tuple(archs),
-                "batch": self._drawn, "lr": lr, "loss": sum(losses) / len(losses),
+                "batch": self._batch_digest(), "lr": lr, "loss": sum(losses) / len(losses),
                 "checks": len(norms), "clipped": sum(norm > threshold for norm in norms),
                 "norm": max(norms),
             }
