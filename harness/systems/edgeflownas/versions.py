@@ -25,10 +25,11 @@ def probe(checkout: Checkout, graphs: Graphs) -> GraphFacts:
         "eval": {}, "checkpoint": {}, "model": {"width": 1},
     }  # fmt: skip
     run = Run(checkout, graphs, config)
-    checkout.bind(run)
     try:
-        with run.place["graph"].as_default():
-            checkout.trainer._build_graph(run.config)
+        if run.place["facts"] is None:
+            checkout.bind(run)
+            with run.place["graph"].as_default():
+                checkout.trainer._build_graph(run.config)
     finally:
         checkout.bind(None)
         run.abandon()
