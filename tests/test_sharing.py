@@ -159,6 +159,18 @@ def test_every_value_is_freed_after_its_last_use(setting):
     assert shared.walk(scored)._values == {}
 
 
+def test_calls_out_of_order_and_again_are_right(setting):
+    evaluator, weights, protocol = setting("full")
+    shared = evaluator.share(weights, protocol.pool[:4])
+    shared.gather(protocol.recal_batches, lambda: None)
+    scored = protocol.eval_batches[0]
+    for arch in (*reversed(protocol.pool[:4]), *protocol.pool[:2]):
+        stats = evaluator.recalibrate(shared, arch, protocol.recal_batches)
+        alone = evaluator.recalibrate(weights, arch, protocol.recal_batches)
+        expected = evaluator.predict(weights, arch, alone, scored)
+        assert np.array_equal(evaluator.predict(shared, arch, stats, scored), expected)
+
+
 def test_another_accumulation_is_applied_to_whole_outputs(setting):
     _, weights, protocol = setting("full")
     from harness.evaluation.evaluator import EvalParts, Evaluator

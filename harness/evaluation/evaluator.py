@@ -156,7 +156,8 @@ class Evaluator:
             given, frames = self._complete(stats), tf.constant(batch.frames)
             flow = self._predict(dict(weights), given, tf.constant(code, tf.int32), frames)
             return np.asarray(flow.numpy(), np.float32)
-        if shared is None or not shared.gave(code, stats):
+        served = shared is not None and shared.gave(code, stats)
+        if shared is None or not served or code not in shared.walk(batch).waiting:
             shared = self.share(dict(weights), [code])
             shared.give(code, self._complete(stats))
         return shared.walk(batch).flow(code)[: batch.size]

@@ -169,7 +169,7 @@ class Shared(Mapping[str, Tensor]):
         frames = batch.frames
         if batch.size == 1:  # one sample alone takes other kernels, with other bits
             frames = np.concatenate([frames, frames])
-        walk = Walk(self.model, self._to_input(frames), uses.score, self._pairs)
+        walk = Walk(self.model, self._to_input(frames), uses.score, self._pairs, archs)
         self._walk = batch, walk
         return walk
 

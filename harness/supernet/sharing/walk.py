@@ -1,6 +1,6 @@
 """One batch's values for a pool: computed when first needed, freed after the last use."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -56,15 +56,25 @@ class Walk:
         How many computations take each value, as in a schedule.
     given : callable, optional
         Statistics of a node's units by its key. Default: the batch's own.
+    archs : iterable of arch code
+        Whose flows are asked for, once each: the uses are counted for these.
+
+    Attributes
+    ----------
+    found : dict
+        Statistics of the batch by a node's key.
+    waiting : set of arch code
+        Whose flows were not asked for yet.
     """
 
     def __init__(
         self, model: Model, x: Tensor, uses: Mapping[Key, int],
-        given: Callable[[Key], Pairs] | None = None,
+        given: Callable[[Key], Pairs] | None = None, archs: Iterable[Arch] = (),
     ) -> None:  # fmt: skip
         self._model, self._left, self._given = model, dict(uses), given
         self._values: dict[Key, Any] = {FRAMES: x}
         self.found: dict[Key, Pairs] = {}
+        self.waiting = {tuple(arch) for arch in archs}
 
     def recalibrate(self, arch: Arch) -> None:
         """Run what normalises for an arch and has not run; `found` gets the statistics."""
@@ -74,6 +84,7 @@ class Walk:
 
     def flow(self, arch: Arch) -> NDArray[np.float32]:
         """Return the accumulated flow at full scale, a view of shape (B, H, W, 2), px."""
+        self.waiting.discard(tuple(arch))
         key = self._model.plan.partial_key(arch)
         if key not in self._values:
             self._values[key] = self._partial(arch)
