@@ -92,7 +92,7 @@ def test_a_mended_version_breaks_what_nobody_mended_and_nothing_else(
     found = judged(stand_in("mended", tmp_path), workers, embedded_frames, tmp_path, QUICK)
     broken = {name for name, violations in found.items() if violations}
     assert broken == {*NEVER_MENDED, "ledger-loss-average", "epoch-rows-add-up"}
-    assert sum(violations == [] for violations in found.values()) > 40
+    assert sum(violations == [] for violations in found.values()) >= 37
 
 
 @pytest.mark.skipif("EDGEFLOWNAS_ROOT" not in os.environ, reason="EDGEFLOWNAS_ROOT names none")

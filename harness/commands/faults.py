@@ -99,6 +99,7 @@ def _report(tasks: Sequence[Task], *, jobs: int, clean: bool) -> Report:
             folder / "frames", train=EMBEDDED_TRAIN, val=EMBEDDED_VAL, height=height, width=width
         )
         config = matrix_config(folder / "frames").model_dump(mode="json", by_alias=True)
+        config["runtime"]["threads"] = 1  # the processes share the cores
         every = [plan_clean(), *tasks] if clean else tasks
         with tqdm(total=len(every), unit="system", disable=None) as bar:
             results = run_matrix(
