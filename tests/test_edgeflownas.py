@@ -72,7 +72,9 @@ def stand_in(version, folder):
     return SystemSpec("edgeflownas", root=str(write_checkout(version, folder / "checkout")))
 
 
-@pytest.mark.parametrize("version", ["early", "fixed-eval", "mended"])
+@pytest.mark.parametrize(
+    "version", ["early", pytest.param("fixed-eval", marks=pytest.mark.slow), "mended"]
+)
 def test_the_complaints_are_named_until_they_are_mended(
     version, workers, embedded_frames, tmp_path
 ):

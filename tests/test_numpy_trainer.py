@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "numpy_trainer"
 QUICK = [name for name, relation in RELATIONS.items() if relation.tier == "quick"]
 SCORES = {"again", "fresh", "permuted", "subset", "prefix"}
+ALIKE = ("EvalMovesTheStream", "DeadMetric")  # judged in the slow tier
 FAULTS = {
     "RandomEvalCrops": {
         *(f"same-scores-{how}" for how in SCORES),
@@ -114,7 +115,10 @@ def broken_promises(name, frames, folder):
     return broken
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name in FAULTS],
+)
 def test_a_fault_breaks_exactly_its_promises(fault, embedded_frames, tmp_path):
     assert broken_promises(f"broken.py:{fault}", embedded_frames, tmp_path) == FAULTS[fault]
 

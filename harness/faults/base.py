@@ -31,7 +31,8 @@ class Fault:
     touches : tuple of str
         Rooms whose relations it is run against besides (see ``Relation.sees``).
     slow : bool
-        Whether ``harness faults --quick`` leaves it out: it takes a minute or more.
+        Whether ``harness faults --quick`` leaves it out: it takes long, and another one of its
+        kind is quicker, or needs a higher tier.
     """
 
     id: ClassVar[str] = ""

@@ -177,6 +177,7 @@ class ClipEachVariable(_Clip):
     """Each variable is clipped by itself: the direction changes."""
 
     id = "clip-each-variable"
+    slow = True
     citation = "tensorflow/tensorflow#29108; keras-team/keras#13575"
     expected = ("clip-arithmetic-micro-step", "clip-arithmetic-update", "clip-applied")
 
@@ -232,6 +233,7 @@ class ClipByValue(_Clip):
     """Large entries are cut off before the norm is clipped: another direction."""
 
     id = "clip-by-value"
+    slow = True
     citation = "tensorflow/tensorflow#29108 (two implementations with one name)"
     expected = ("clip-applied",)
 
@@ -267,6 +269,7 @@ class NormOfNorms(_Clip):
     """The global norm is reduced in the wrong way."""
 
     id = "norm-of-norms"
+    slow = True
     citation = "deepspeedai/DeepSpeed#5259"
     expected = ("update-is-adam",)
     touches = ("clip",)

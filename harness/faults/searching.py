@@ -51,6 +51,7 @@ class LastOptionClamped(Fault):
     """The largest option is clamped to the one below."""
 
     id, family = "last-option-clamped", "NAS"
+    slow = True
     citation = "tf.switch_case takes an index out of range for the last branch (TensorFlow docs)"
     expected = ("arch-executed",)
     touches = ("arch",)
@@ -64,6 +65,7 @@ class CodesShifted(Fault):
     """Codes are read one block off."""
 
     id, family = "codes-shifted", "NAS"
+    slow = True
     citation = "open-mmlab/mmrazor commit 5495accd (#202) (another fixed subnet than configured)"
     expected = ("arch-executed",)
     touches = ("arch",)
