@@ -135,17 +135,47 @@ def test_an_arch_among_others_has_the_bits_of_the_arch_alone(setting, skeleton):
     np.testing.assert_allclose(flow, whole, rtol=1e-4, atol=1e-5 * np.abs(whole).max())
 
 
-def test_scores_do_not_depend_on_how_a_batch_is_split(setting, monkeypatch):
+def test_scores_do_not_depend_on_how_samples_are_split(setting, monkeypatch):
     from harness.evaluation import scoring
 
     evaluator, weights, protocol = setting("full")
     protocol = replace(protocol, pool=protocol.pool[:4])
+    assert [piece.size for piece in scoring.score_pieces(protocol.eval_batches)] == [5]
     _, whole = evaluator.evaluate(weights, protocol)
-    for size in (1, 2):
+    for size in (1, 2, 4):
         monkeypatch.setattr(scoring, "score_split", lambda *_, size=size: size)
         assert evaluator.evaluate(weights, protocol)[1] == whole
     monkeypatch.undo()
     assert scoring.score_split(180, 240) == 6
+
+
+def test_statistics_do_not_depend_on_which_batches_lie_side_by_side(setting, monkeypatch):
+    from harness.evaluation import scoring
+
+    evaluator, weights, protocol = setting("bilinear")
+    batches = tuple(batch(40 + i, n) for i, n in enumerate((3, 3, 3, 2, 3)))
+    protocol = replace(protocol, pool=protocol.pool[-3:], recal_batches=batches)
+    digests = set()
+    for pixels, pieces in ((0, [1] * 5), (7 * 16 * 32, [2, 1, 1, 1]), (1 << 18, [3, 1, 1])):
+        monkeypatch.setattr(scoring, "PIXELS", pixels)
+        assert [len(piece) for piece in scoring.recal_pieces(batches)] == pieces
+        digests.add(evaluator.evaluate(weights, protocol)[0].stats_digest)
+    assert len(digests) == 1
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(1, 9))
+def test_pieces_hold_every_sample_once_in_order(sizes, step):
+    from harness.evaluation.scoring import score_pieces
+
+    batches = [batch(seed, size) for seed, size in enumerate(sizes)]
+    pieces = list(score_pieces(batches, step))
+    assert all(piece.size == step for piece in pieces[:-1])
+    assert pieces[-1].size <= step
+    for name in ("ids", "frames", "flow", "valid"):
+        whole, again = (
+            np.concatenate([getattr(b, name) for b in found]) for found in (batches, pieces)
+        )
+        assert np.array_equal(whole, again)
 
 
 def test_every_value_is_freed_after_its_last_use(setting):
@@ -156,7 +186,8 @@ def test_every_value_is_freed_after_its_last_use(setting):
     for arch in shared.archs:
         stats = evaluator.recalibrate(shared, arch, protocol.recal_batches)
         evaluator.predict(shared, arch, stats, scored)
-    assert shared.walk(scored)._values == {}
+    walk = shared.walk(scored)
+    assert (walk._values, walk._planes) == ({}, {})
 
 
 def test_calls_out_of_order_and_again_are_right(setting):
@@ -182,10 +213,12 @@ def test_another_accumulation_is_applied_to_whole_outputs(setting):
     assert np.array_equal(flow, outputs[-1][..., 2:])
 
 
-def test_a_killed_evaluation_goes_on_from_what_is_on_disk(setting, tmp_path):
+def test_a_killed_evaluation_goes_on_from_what_is_on_disk(setting, tmp_path, monkeypatch):
+    from harness.evaluation import scoring
     from harness.evaluation.journal import FileJournal
 
     evaluator, weights, protocol = setting("full")
+    monkeypatch.setattr(scoring, "score_split", lambda *_: 3)
     straight, path, header = evaluator.evaluate(weights, protocol)[1], tmp_path / "s", {"of": 1}
     with FileJournal(path, header) as journal:
         assert evaluator.evaluate(weights, protocol, journal=journal)[1] == straight

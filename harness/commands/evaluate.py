@@ -143,11 +143,11 @@ def _whole_space(
     from tqdm import tqdm
 
     from harness.evaluation.journal import FileJournal
-    from harness.evaluation.scoring import split_batches
+    from harness.evaluation.scoring import score_pieces
 
     weights, evaluator = session.model.weight_tensors(), session.evaluator
     path = _scores_path(args, checkpoint)
-    pieces = len(protocol.recal_batches) + len(list(split_batches(protocol.eval_batches)))
+    pieces = len(protocol.recal_batches) + len(list(score_pieces(protocol.eval_batches)))
     total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
     header = _header(session, checkpoint, protocol)
     with (

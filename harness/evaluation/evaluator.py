@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from harness.evaluation.recalibration import (
     Statistics,
     pool_statistics,
 )
-from harness.evaluation.scoring import split_batches
+from harness.evaluation.scoring import score_pieces
 from harness.evaluation.shared import Journal, Shared
 from harness.evidence.digest import digest_arrays
 from harness.evidence.records import EvalRecord
@@ -199,21 +200,36 @@ class Evaluator:
         per_sample : dict
             Arch to its per-sample EPE, px, in batch order.
         """
-        parts, batches = self.parts, protocol.eval_batches
-        shared = self.share(weights, [check_arch(arch) for arch in protocol.pool])
         between, journal = between or _nothing, {} if journal is None else journal
-        start = time.perf_counter()
-        shared.gather(protocol.recal_batches, between, journal)
+        with closing(self.share(weights, [check_arch(arch) for arch in protocol.pool])) as shared:
+            start = time.perf_counter()
+            stats = self._statistics(shared, protocol.recal_batches, between, journal)
+            middle = time.perf_counter()
+            scored = self._score(shared, stats, protocol.eval_batches, between, journal)
+        seconds = middle - start, time.perf_counter() - middle
+        per_sample = {format_arch(arch): scored[arch] for arch in protocol.pool}
+        digest = _stats_digest({arch: stats[arch] for arch in protocol.pool})
+        return self._record(weights, protocol, per_sample, digest, seconds, epoch), per_sample
+
+    def _statistics(
+        self, shared: Shared, batches: Sequence[Batch], between: Callable[[], None],
+        journal: Journal,
+    ) -> dict[Arch, PooledStatistics]:  # fmt: skip
+        """Return each arch's population statistics."""
+        shared.gather(batches, between, journal)
         stats = {}
         for arch in shared.archs:
             between()
-            stats[arch] = self.recalibrate(shared, arch, protocol.recal_batches)
-        middle = time.perf_counter()
-        scored = self._score(shared, stats, batches, between, journal)
-        per_sample = {format_arch(arch): scored[arch] for arch in protocol.pool}
+            stats[arch] = self.recalibrate(shared, arch, batches)
+        return stats
+
+    def _record(
+        self, weights: Weights, protocol: Protocol, per_sample: Mapping[str, list[float]],
+        stats_digest: str, seconds: tuple[float, float], epoch: int,
+    ) -> EvalRecord:  # fmt: skip
+        parts, batches = self.parts, protocol.eval_batches
         per_arch = [_finite(parts.mean(samples), name) for name, samples in per_sample.items()]
-        end = time.perf_counter()
-        record = EvalRecord(
+        return EvalRecord(
             archs=tuple(per_sample),
             per_arch_epe=tuple(per_arch),
             mean_epe=parts.mean(per_arch),
@@ -225,15 +241,14 @@ class Evaluator:
             recal_batches=len(protocol.recal_batches),
             eval_batch_hash=join_digests(batches),
             bn_recal_batch_hash=join_digests(protocol.recal_batches),
-            stats_digest=_stats_digest({a: stats[a] for a in protocol.pool}),
+            stats_digest=stats_digest,
             weights_digest=digest_arrays({n: np.asarray(w) for n, w in weights.items()}),
             flow_clip=batches[0].flow_clip,
-            eval_seconds=end - middle,
-            bn_recal_seconds=middle - start,
+            eval_seconds=seconds[1],
+            bn_recal_seconds=seconds[0],
             unknown_pixels=sum(batch.unknown_pixels for batch in batches),
             epoch=epoch,
         )
-        return record, per_sample
 
     def _score(
         self, shared: Shared, stats: Mapping[Arch, PooledStatistics], batches: Sequence[Batch],
@@ -241,7 +256,7 @@ class Evaluator:
     ) -> dict[Arch, list[float]]:  # fmt: skip
         """Return each arch's per-sample EPE, batch by batch, subtree by subtree."""
         samples: dict[Arch, list[float]] = {arch: [] for arch in stats}
-        for index, batch in enumerate(split_batches(batches)):
+        for index, batch in enumerate(score_pieces(batches)):
             todo = [s for s in shared.subtrees if ("score", index, s.name) not in journal]
             if todo:
                 shared.start(batch, [arch for subtree in todo for arch in subtree.archs])

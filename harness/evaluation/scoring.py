@@ -1,15 +1,20 @@
-"""How batches are cut for scoring, and laid out."""
+"""How batches are joined for recalibration, and joined, cut and laid out for scoring."""
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from harness.fc2.batch import Batch
 from harness.supernet.sharing.flow import as_planes, as_samples
 
-__all__ = ["PIXELS", "score_split", "split_batches"]
+__all__ = ["PIXELS", "recal_pieces", "score_pieces", "score_split"]
 
 PIXELS = 1 << 18
-"""Most pixels that are scored at once, unless two samples have more; bounds the memory."""
+"""Most pixels that are run at once, unless two samples or one recalibration batch have more;
+bounds the memory."""
 
 
 def score_split(height: int, width: int) -> int:
@@ -20,20 +25,54 @@ def score_split(height: int, width: int) -> int:
     return max(2, PIXELS // (height * width))
 
 
-def split_batches(batches: Sequence[Batch], size: int | None = None) -> Iterator[Batch]:
-    """Yield batches of at most `size` samples, labels laid out component by component.
+def recal_pieces(batches: Sequence[Batch]) -> list[list[int]]:
+    """Return the numbers of the batches that are recalibrated on side by side.
+
+    Neighbours of equal size, whole, of together at most :data:`PIXELS`. Each keeps its own
+    statistics, which do not depend on its neighbours.
+    """
+    pieces: list[list[int]] = []
+    for index, batch in enumerate(batches):
+        first = batches[pieces[-1][0]] if pieces else None
+        size = batch.frames.shape[:3]
+        fits = pieces and (len(pieces[-1]) + 1) * math.prod(size) <= PIXELS
+        if first is not None and fits and first.frames.shape[:3] == size:
+            pieces[-1].append(index)
+        else:
+            pieces.append([index])
+    return pieces
+
+
+def score_pieces(batches: Sequence[Batch], size: int | None = None) -> Iterator[Batch]:
+    """Yield the samples of all batches in order, `size` at once, whatever their batches.
+
+    Frames, flow and mask alone are laid out anew, the flow component by component; the rest is
+    that of the first batch.
 
     Parameters
     ----------
+    batches : sequence of Batch
+        Of one crop.
     size : int, optional
-        Default: :func:`score_split` of the crop.
+        Samples of a piece; the last may have fewer. Default: :func:`score_split` of the crop.
     """
-    for batch in batches:
-        step = size or score_split(*batch.frames.shape[1:3])
-        for start in range(0, batch.size, step):
-            piece = slice(start, start + step)
-            yield dataclasses.replace(
-                batch, ids=batch.ids[piece], windows=batch.windows[piece],
-                frames=batch.frames[piece], flow=as_samples(as_planes(batch.flow[piece])),
-                valid=batch.valid[piece],
-            )  # fmt: skip
+    step = size or score_split(*batches[0].frames.shape[1:3])
+    places = [(batch, index) for batch in batches for index in range(batch.size)]
+    for start in range(0, len(places), step):
+        yield _joined(places[start : start + step])
+
+
+def _joined(places: Sequence[tuple[Batch, int]]) -> Batch:
+    parts = []
+    for _, group in itertools.groupby(places, key=lambda place: id(place[0])):
+        taken = list(group)
+        parts.append((taken[0][0], slice(taken[0][1], taken[-1][1] + 1)))
+    flow = np.concatenate([batch.flow[piece] for batch, piece in parts])
+    return dataclasses.replace(
+        parts[0][0],
+        ids=tuple(sample for batch, piece in parts for sample in batch.ids[piece]),
+        windows=tuple(window for batch, piece in parts for window in batch.windows[piece]),
+        frames=np.concatenate([batch.frames[piece] for batch, piece in parts]),
+        flow=as_samples(as_planes(flow)),
+        valid=np.concatenate([batch.valid[piece] for batch, piece in parts]),
+    )

@@ -4,15 +4,22 @@ Handed to the evaluator's functions in place of the weights, because what was co
 for those weights alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
 
-from harness.evaluation.recalibration import NonFiniteScoreError, PooledStatistics, Statistics
+from harness.evaluation.recalibration import (
+    NonFiniteScoreError,
+    PooledStatistics,
+    Statistics,
+    pool_statistics,
+)
+from harness.evaluation.scoring import recal_pieces
 from harness.fc2.batch import Batch
 from harness.supernet.sharing.order import Subtree, schedule, subtrees
-from harness.supernet.sharing.plan import Key, Node
+from harness.supernet.sharing.plan import Key
 from harness.supernet.sharing.walk import Model, Walk
 from harness.supernet.space import check_arch, format_arch
 
@@ -51,9 +58,11 @@ class Shared(Mapping[str, Tensor]):
         self._pool = frozenset(self._schedule.archs)
         self._batches: Sequence[Batch] | None = None
         self._found: list[dict[Key, Any]] = []
+        self._merge: Pool = pool_statistics
         self._pooled: dict[Key, PooledStatistics] = {}
         self._given: dict[tuple[int, ...], PooledStatistics] = {}
         self._walk: tuple[Batch, Walk] | None = None
+        self._ahead = ThreadPoolExecutor(1)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.model.weights[name]
@@ -63,6 +72,10 @@ class Shared(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.model.weights)
+
+    def close(self) -> None:
+        """End the thread that computes ahead, if there is one."""
+        self._ahead.shutdown(cancel_futures=True)
 
     @property
     def archs(self) -> tuple[Arch, ...]:
@@ -77,7 +90,7 @@ class Shared(Mapping[str, Tensor]):
     def gather(
         self, batches: Sequence[Batch], between: Between, journal: Journal | None = None
     ) -> None:
-        """Collect every unit's statistics of every batch, whole batches, one after another.
+        """Collect every unit's statistics of every batch.
 
         Parameters
         ----------
@@ -87,31 +100,39 @@ class Shared(Mapping[str, Tensor]):
             What is in it is not computed again, and what is computed is put into it.
         """
         journal = {} if journal is None else journal
-        self._batches, self._found = batches, []
-        for index, batch in enumerate(batches):
-            todo = [s for s in self.subtrees if ("recal", index, s.name) not in journal]
-            for subtree, found in self._statistics(batch, todo, between):
-                journal["recal", index, subtree.name] = found
-            merged: dict[Key, Any] = {}
-            for subtree in self.subtrees:
-                merged |= journal["recal", index, subtree.name]
-            self._found.append(merged)
+        self._batches = batches
+        for piece in recal_pieces(batches):
+            todo = [s for s in self.subtrees if any(e not in journal for e in _entries(piece, s))]
+            together = [batches[index] for index in piece]
+            for subtree, found in self._statistics(together, todo, between):
+                for entry, values in zip(_entries(piece, subtree), found, strict=True):
+                    journal[entry] = values
+        self._found = [self._of_batch(journal, index) for index in range(len(batches))]
+
+    def _of_batch(self, journal: Journal, index: int) -> dict[Key, Any]:
+        merged: dict[Key, Any] = {}
+        for subtree in self.subtrees:
+            merged |= journal["recal", index, subtree.name]
+        return merged
 
     def _statistics(
-        self, batch: Batch, todo: Sequence[Subtree], between: Between
-    ) -> Iterator[tuple[Subtree, dict[Key, Any]]]:
+        self, batches: Sequence[Batch], todo: Sequence[Subtree], between: Between
+    ) -> Iterator[tuple[Subtree, list[dict[Key, Any]]]]:
+        """Yield each subtree's new statistics, of each of some batches of equal size."""
         if not todo:
             return
         archs = [arch for subtree in todo for arch in subtree.archs]
         uses = schedule(self.model.plan, archs) if len(archs) < len(self._pool) else self._schedule
-        walk, known = Walk(self.model, self._to_input(batch.frames), uses.recal), 0
+        x = self._to_input(np.concatenate([batch.frames for batch in batches]))
+        walk = Walk(self.model, x, uses.recal, uses.wanted, batches=len(batches))
+        known = 0
         for subtree in todo:
             for arch in subtree.representatives:
                 between()
                 walk.recalibrate(arch)
             new = list(walk.found.items())[known:]
             known += len(new)
-            yield subtree, {key: tuple(map(_arrays, pairs)) for key, pairs in new}
+            yield subtree, _by_batch(new, len(batches))
 
     def holds(self, arch: Arch, batches: Sequence[Batch]) -> bool:
         """Return whether the statistics of these batches were gathered for an arch."""
@@ -132,20 +153,23 @@ class Shared(Mapping[str, Tensor]):
         NonFiniteScoreError
             If a statistic is not finite.
         """
+        self._merge = pool
         codes = self.model.plan.statistic_key(arch)
         if codes not in self._given:
             stats: PooledStatistics = {}
             for node in self.model.plan.chain(arch):
                 if node.units:
-                    stats |= self._node_statistics(node, node.key(arch), pool)
+                    stats |= self._node_statistics(node.key(arch))
             _require_finite(arch, stats)
             self._given[codes] = stats
         return self._given[codes]
 
-    def _node_statistics(self, node: Node, key: Key, pool: Pool) -> PooledStatistics:
+    def _node_statistics(self, key: Key) -> PooledStatistics:
         if key not in self._pooled:
-            per_batch = [dict(zip(node.units, found[key], strict=True)) for found in self._found]
-            self._pooled[key] = pool(per_batch, [batch.size for batch in self._batches or ()])
+            units = self.model.plan.nodes[key[0]].units
+            sizes = [batch.size for batch in self._batches or ()]
+            per_batch = [dict(zip(units, found[key], strict=True)) for found in self._found]
+            self._pooled[key] = self._merge(per_batch, sizes)
         return self._pooled[key]
 
     def give(self, arch: Arch, stats: PooledStatistics) -> None:
@@ -169,7 +193,11 @@ class Shared(Mapping[str, Tensor]):
         frames = batch.frames
         if batch.size == 1:  # one sample alone takes other kernels, with other bits
             frames = np.concatenate([frames, frames])
-        walk = Walk(self.model, self._to_input(frames), uses.score, self._pairs, archs)
+        x = self._to_input(frames)
+        walk = Walk(
+            self.model, x, uses.score, uses.wanted, given=self._pairs, archs=archs,
+            ahead=self._ahead,
+        )  # fmt: skip
         self._walk = batch, walk
         return walk
 
@@ -180,7 +208,7 @@ class Shared(Mapping[str, Tensor]):
         return self._walk[1]
 
     def _pairs(self, key: Key) -> Sequence[Any]:
-        return [tuple(pair) for pair in self._pooled[key].values()]
+        return [tuple(pair) for pair in self._node_statistics(key).values()]
 
 
 def _require_finite(arch: Arch, stats: PooledStatistics) -> None:
@@ -190,5 +218,15 @@ def _require_finite(arch: Arch, stats: PooledStatistics) -> None:
             raise NonFiniteScoreError(msg)
 
 
-def _arrays(pair: tuple[Tensor, Tensor]) -> tuple[Any, Any]:
-    return np.asarray(pair[0]), np.asarray(pair[1])
+def _entries(piece: Sequence[int], subtree: Subtree) -> list[Entry]:
+    return [("recal", index, subtree.name) for index in piece]
+
+
+def _by_batch(found: Iterable[tuple[Key, Any]], batches: int) -> list[dict[Key, Any]]:
+    """Return the statistics of each batch by key, pairs of (channels,) for each unit."""
+    each: list[dict[Key, Any]] = [{} for _ in range(batches)]
+    for key, pairs in found:
+        arrays = [[np.asarray(values).reshape(batches, -1) for values in pair] for pair in pairs]
+        for index, values in enumerate(each):
+            values[key] = tuple((mean[index], variance[index]) for mean, variance in arrays)
+    return each

@@ -40,15 +40,18 @@ def sample_epe(
             f"{flow.shape}, {label.shape} and {valid.shape}"
         )
         raise ValueError(msg)
-    counts = valid.reshape(len(valid), -1).sum(axis=1)
+    whole = bool(valid.all())
+    pixels = valid[0].size if len(valid) else 0
+    counts = np.full(len(valid), pixels) if whole else valid.reshape(len(valid), -1).sum(axis=1)
     if not counts.all():
         msg = f"sample {int(np.argmin(counts))} of the batch has no valid pixel"
         raise ValueError(msg)
-    squares = np.square(flow - label)
+    difference = flow - label
+    squares = np.square(difference, out=difference)
     distance = squares[..., 0]
     distance += squares[..., 1]
     exact = np.sqrt(distance, out=distance).astype(np.float64)
-    if counts.sum() == valid.size:  # choosing all pixels gives the same sums, later
+    if whole:  # choosing all pixels gives the same sums, later
         sums = exact.reshape(len(exact), -1).sum(axis=1)
     else:
         sums = np.asarray([d[v].sum() for d, v in zip(exact, valid, strict=True)])

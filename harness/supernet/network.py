@@ -96,16 +96,29 @@ class RecalNorm:
     Mean and variance (divided by N) are reduced one axis at a time: unlike the fused
     kernel in training mode, their bits do not depend on the number of threads. Units that
     do not run report zeros.
+
+    Parameters
+    ----------
+    weights : mapping of str to tensor
+        Gammas and betas by name.
+    groups : int, default 1
+        Batches of equal size that lie one after another in each tensor, each normalised by
+        its own statistics; with more than one these have the shape (groups, channels).
     """
 
-    def __init__(self, weights: Weights) -> None:
-        self._weights = weights
+    def __init__(self, weights: Weights, groups: int = 1) -> None:
+        self._weights, self._groups = weights, groups
 
     def __call__(self, unit: str, x: Tensor) -> tuple[Tensor, Stats]:
-        """Return the normalised tensor and the batch's statistics."""
-        mean = _channel_mean(x)
-        stats = mean, _channel_mean(tf.square(x - mean))
-        return _normalise(self._weights, unit, x, stats), stats
+        """Return the normalised tensor and each batch's statistics."""
+        mean, variance = _group_statistics(x, self._groups)
+        if self._groups == 1:
+            stats = mean[0], variance[0]
+            return _normalise(self._weights, unit, x, stats), stats
+        pairs = zip(tf.unstack(mean), tf.unstack(variance), strict=True)
+        batches = zip(tf.split(x, self._groups), pairs, strict=True)
+        y = [_normalise(self._weights, unit, part, pair) for part, pair in batches]
+        return tf.concat(y, axis=0), (mean, variance)
 
     def skipped(self, unit: str) -> Stats:
         """Return zeros."""
@@ -113,10 +126,21 @@ class RecalNorm:
         return zeros, zeros
 
 
-def _channel_mean(x: Tensor) -> Tensor:
-    for _ in range(3):
-        x = tf.reduce_mean(x, axis=-2)
-    return x
+def _group_statistics(x: Tensor, groups: int) -> Stats:
+    """Return mean and variance of each of some batches, (groups, channels) each.
+
+    Differences are taken row by row: few channels are slow to broadcast over.
+    """
+    shape = tf.shape(x)
+    mean = _group_mean(x, groups)
+    rows = tf.reshape(x, [groups, -1, shape[2] * shape[3]])
+    squares = tf.math.squared_difference(rows, tf.tile(mean, [1, shape[2]])[:, tf.newaxis])
+    return mean, _group_mean(tf.reshape(squares, shape), groups)
+
+
+def _group_mean(x: Tensor, groups: int) -> Tensor:
+    samples = tf.reduce_mean(tf.reduce_mean(x, axis=-2), axis=-2)
+    return tf.reduce_mean(tf.reshape(samples, [groups, -1, tf.shape(x)[3]]), axis=-2)
 
 
 def _normalise(weights: Weights, unit: str, x: Tensor, stats: Stats) -> Tensor:

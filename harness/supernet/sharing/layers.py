@@ -1,87 +1,82 @@
 """The compiled functions that every node runs through, whatever the pool.
 
-Each is traced once, for any kernel, width and crop: a pool of one and the whole space run
-the same functions on the same inputs.
+Each is traced once, for any kernel, width and crop. A pool of one and the whole space do the
+same operations on the same inputs, in functions of more or of fewer of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from harness.supernet.network import GivenNorm, Norm, RecalNorm, resize_bilinear
-from harness.supernet.sharing.plan import Node
+from harness.supernet.sharing.runs import Part
 
 __all__ = ["FLOW_CHANNELS", "Layers", "head_kernel"]
 
 Tensor = Any
-Weights = Mapping[str, Tensor]
 Stats = Sequence[tuple[Tensor, Tensor]]
 FLOW_CHANNELS = 2
 """Scoring reads the flow; the log-variance of a head is not computed."""
 
+HEAD_SIDE = 7
+"""Every head's largest kernel, px."""
+
+_COLUMNS = 4
+_UNITS = {"layer": 1, "block": 2, "output": 0}
+_NAMES = ("first", "second")
 _ANY = tf.TensorSpec([None, None, None, None], tf.float32)
 _VECTOR = tf.TensorSpec([None], tf.float32)
 
 
 class Layers:
-    """Compiled layers, blocks and heads; traced on first use."""
+    """Compiled runs of layers, blocks and heads; each is traced on first use."""
 
     def __init__(self) -> None:
-        self._functions: dict[tuple[str, int, bool, bool, bool], Callable[..., Any]] = {}
-        self._head = _concrete(lambda x, kernel: _convolve(x, kernel), [_ANY, _ANY])
+        self._functions: dict[tuple[tuple[Part, ...], int], Callable[..., Any]] = {}
 
-    def normalised(
-        self, node: Node, weights: Weights, x: Tensor, stats: Stats | None, needed: bool = True
-    ) -> tuple[Tensor, Stats]:
-        """Run a layer or block.
+    def run(
+        self, parts: tuple[Part, ...], inputs: Sequence[Tensor],
+        weights: Sequence[Tensor], stats: Sequence[Tensor] | None, batches: int = 1,
+    ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
+        """Run some nodes.
 
         Parameters
         ----------
-        node : Node
-            Of kind ``layer`` or ``block``.
-        x : tensor
-            Shape (B, h, w, channels).
-        stats : sequence of (mean, variance) or None
-            Of each of its units; None to normalise by the batch's own.
-        needed : bool, default True
-            Whether the value of a layer is needed beside its own statistics.
+        parts : tuple of Part
+            What runs, in order.
+        inputs : sequence of tensor
+            Shape (B, h, w, channels) each, float32.
+        weights : sequence of tensor
+            Of each step in order: a kernel and, but for a head, gamma and beta; for a block
+            two of these.
+        stats : sequence of tensor or None
+            Mean and variance of each unit in order; None to normalise by the batch's own.
+        batches : int, default 1
+            How many batches lie one after another, each with statistics of its own.
 
         Returns
         -------
-        y : tensor
-            The node's value; an empty one where it is not needed.
-        found : sequence of (mean, variance)
-            Of each of its units, (channels,) each: the batch's own, or `stats`.
+        values : list of tensor
+            Of the steps that return theirs, in order; of a head (options, 2, B, h, w), px.
+        found : list of tensor
+            Mean and variance of each unit in order, where they are the batch's own; with more
+            than one batch (batches, channels) each.
         """
-        arguments = [x]
-        for kernel, unit in zip(node.kernels, node.units, strict=True):
-            arguments += [weights[kernel], weights[f"{unit}/gamma"], weights[f"{unit}/beta"]]
-        if stats is None:
-            y, *flat = self._function(node, False, needed)(*arguments)
-            return y, list(zip(flat[::2], flat[1::2], strict=True))
-        for pair in stats:
-            arguments += pair
-        return self._function(node, True, True)(*arguments), stats
-
-    def head(self, x: Tensor, kernel: Tensor) -> Tensor:
-        """Return the flow of all options of a head, (B, h, w, options * 2), in px."""
-        return self._head(x, kernel)
-
-    def _function(self, node: Node, given: bool, needed: bool) -> Callable[..., Any]:
-        stage = node.stage
-        plain = node.kind == "layer"
-        key = (node.kind, stage.stride if plain else 1, stage.upsample and plain, given, needed)
+        key = parts, batches if stats is None else 0
         if key not in self._functions:
-            self._functions[key] = _compiled(*key)
-        return self._functions[key]
+            self._functions[key] = _compiled(parts, len(inputs), key[1])
+        values, found = self._functions[key](*inputs, *weights, *(stats or ()))
+        return values, found
 
 
 def head_kernel(kernels: Sequence[Tensor]) -> Tensor:
-    """Lay a head's kernels side by side, padded to the largest, (k, k, in, options * 2).
+    """Lay a head's kernels side by side, and four pixels of a row: (k, k + 3, in, 4 * options * 2).
 
-    One convolution of 6 channels instead of three of 4, of which 2 are not scored.
+    Padded to the largest, all options are one convolution; shifted by 0 to 3 columns, it yields
+    four neighbours at once with a stride of four. Convolutions of a few channels are slow, and
+    the log-variances are not scored: 24 channels instead of three times 4.
     """
     side = max(int(kernel.shape[0]) for kernel in kernels)
     padded = []
@@ -89,7 +84,22 @@ def head_kernel(kernels: Sequence[Tensor]) -> Tensor:
         margin = (side - int(kernel.shape[0])) // 2
         flow = np.asarray(kernel)[..., :FLOW_CHANNELS]
         padded.append(np.pad(flow, ((margin, margin), (margin, margin), (0, 0), (0, 0))))
-    return tf.constant(np.concatenate(padded, axis=-1))
+    beside = np.concatenate(padded, axis=-1)
+    shifts = [(shift, _COLUMNS - 1 - shift) for shift in range(_COLUMNS)]
+    shifted = [np.pad(beside, ((0, 0), shift, (0, 0), (0, 0))) for shift in shifts]
+    return tf.constant(np.concatenate(shifted, axis=-1))
+
+
+def _head(x: Tensor, kernel: Tensor) -> Tensor:
+    """Return the flow of all options, (options, 2, B, h, w), by a :func:`head_kernel`."""
+    margin, size = HEAD_SIDE // 2, tf.shape(x)
+    y = tf.nn.conv2d(
+        x, kernel, strides=[1, 1, _COLUMNS, 1],
+        padding=[[0, 0], [margin, margin], [margin, margin + _COLUMNS - 1], [0, 0]],
+    )  # fmt: skip
+    y = tf.reshape(y, [size[0], size[1], -1, tf.shape(kernel)[3] // _COLUMNS])
+    planes = tf.transpose(y[:, :, : size[2]], [3, 0, 1, 2])
+    return tf.reshape(planes, tf.concat([[-1, FLOW_CHANNELS], size[:3]], axis=0))
 
 
 def _convolve(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
@@ -106,31 +116,48 @@ def _concrete(function: Callable[..., Any], signature: Sequence[Any]) -> Callabl
     return traced.get_concrete_function()  # type: ignore[no-any-return]
 
 
-def _compiled(
-    kind: str, stride: int, upsample: bool, given: bool, needed: bool
-) -> Callable[..., Any]:
-    units = ("first", "second") if kind == "block" else ("first",)
+def _compiled(parts: Sequence[Part], inputs: int, batches: int) -> Callable[..., Any]:
+    """Compile a run; 0 batches: statistics are given."""
+    given = batches == 0
+    units = [_UNITS[part.kind] for part in parts]
 
-    def run(x: Tensor, *flat: Tensor) -> Any:
-        kernels, weights, stats = flat[: 3 * len(units) : 3], {}, flat[3 * len(units) :]
-        for index, unit in enumerate(units):
-            weights[f"{unit}/gamma"], weights[f"{unit}/beta"] = flat[3 * index + 1 : 3 * index + 3]
-        pairs = zip(stats[::2], stats[1::2], strict=True)
-        norm: Norm = (
-            GivenNorm(weights, dict(zip(units, pairs, strict=True)))
-            if given
-            else RecalNorm(weights)
-        )
-        if kind == "block":
-            y, found = _block(norm, x, kernels)
-        else:
-            y, found = _layer(norm, x, kernels[0], stride, upsample)
-        if not needed:
-            y = tf.constant([], tf.float32)  # what made it is pruned from the graph
-        return y if given else (y, *found)
+    def run(*arguments: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        rest = iter(arguments[inputs:])
+        taken = [[next(rest) for _ in range(3 * count or 1)] for count in units]
+        stats = [[(next(rest), next(rest)) for _ in range(count * given)] for count in units]
+        values: list[Tensor] = []
+        found: list[Tensor] = []
+        for part, weights, pairs in zip(parts, taken, stats, strict=True):
+            x = arguments[-1 - part.source] if part.source < 0 else values[part.source]
+            y, own = _step(part, x, weights, pairs, batches)
+            values.append(y)
+            found += own
+        returned = [y for y, part in zip(values, parts, strict=True) if part.returned]
+        return returned, [] if given else found
 
-    signature = [_ANY, *[_ANY, _VECTOR, _VECTOR] * len(units)]
-    return _concrete(run, signature + [_VECTOR] * 2 * len(units) * given)
+    signature = [_ANY] * inputs
+    for count in units:
+        signature += [_ANY, _VECTOR, _VECTOR] * count or [_ANY]
+    return _concrete(run, signature + [_VECTOR] * 2 * sum(units) * given)
+
+
+def _step(
+    part: Part, x: Tensor, weights: Sequence[Tensor], stats: Stats, batches: int
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """Return a step's value, and mean and variance of each of its units."""
+    if part.kind == "output":
+        return _head(x, weights[0]), ()
+    kernels, affine = weights[::3], dict[str, Tensor]()
+    for index, unit in enumerate(_NAMES[: len(kernels)]):
+        affine[f"{unit}/gamma"], affine[f"{unit}/beta"] = weights[3 * index + 1 : 3 * index + 3]
+    norm: Norm = (
+        RecalNorm(affine, batches)
+        if batches
+        else GivenNorm(affine, dict(zip(_NAMES, stats, strict=False)))
+    )
+    if part.kind == "block":
+        return _block(norm, x, kernels)
+    return _layer(norm, x, kernels[0], part.stride, part.upsample)
 
 
 def _layer(

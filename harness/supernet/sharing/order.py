@@ -24,31 +24,35 @@ class Schedule:
         Depth first; siblings as they first appear in the pool.
     recal, score : mapping of key to int
         How many computations take each value, in recalibration and in scoring.
+    wanted : frozenset of key
+        Every value that an arch needs.
     """
 
     archs: tuple[Arch, ...]
     recal: Mapping[Key, int]
     score: Mapping[Key, int]
+    wanted: frozenset[Key]
 
 
 def schedule(plan: Plan, pool: Sequence[Arch]) -> Schedule:
     """Return the order of a pool and the number of uses of every value."""
     archs = walk_order(pool)
     nodes = plan.nodes.values()
-    recal, score = Counter[Key](), Counter[Key]()
+    recal, score, wanted = Counter[Key](), Counter[Key](), set[Key]()
     for node in nodes:
         for arch in distinct(node.depends, archs, node.chosen_by):
             source = plan.source(node, arch)
             key = FRAMES if source is None else source.key(arch)
             score[key] += 1
             recal[key] += node.kind != "output"
+            wanted.add(node.key(arch))
     *coarse, last = plan.outputs
     for arch in distinct(plan.partial_codes, archs):
         for node in coarse:
             score[node.key(arch)] += 1
     score += Counter(plan.partial_key(arch) for arch in archs)
     score += Counter(last.key(arch) for arch in archs)
-    return Schedule(archs, recal, score)
+    return Schedule(archs, recal, score, frozenset(wanted))
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
 """One batch's values for a pool: computed when first needed, freed after the last use."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence, Set
+from concurrent.futures import Executor, Future
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.supernet.sharing.flow import as_planes, as_samples, double
-from harness.supernet.sharing.layers import FLOW_CHANNELS, Layers, head_kernel
+from harness.supernet.sharing.flow import as_samples, double
+from harness.supernet.sharing.layers import Layers, head_kernel
 from harness.supernet.sharing.plan import FRAMES, Key, Node, Plan
+from harness.supernet.sharing.runs import Part, Step, chain_run, in_leaf, leaf_run, parts_of
 
 __all__ = ["Model", "Walk"]
 
@@ -35,16 +38,25 @@ class Model:
         self.plan, self.layers, self.weights = plan, layers, weights
 
     @cached_property
-    def heads(self) -> dict[str, Tensor]:
-        """Kernel of every head by its name, as :func:`head_kernel`."""
-        return {
-            node.name: head_kernel([self.weights[kernel] for kernel in node.kernels])
-            for node in self.plan.outputs
-        }
+    def _arguments(self) -> dict[str, list[Tensor]]:
+        return {name: self._of(node) for name, node in self.plan.nodes.items()}
+
+    def _of(self, node: Node) -> list[Tensor]:
+        kernels = [self.weights[kernel] for kernel in node.kernels]
+        if node.kind == "output":
+            return [head_kernel(kernels)]
+        found = []
+        for kernel, unit in zip(kernels, node.units, strict=True):
+            found += [kernel, self.weights[f"{unit}/gamma"], self.weights[f"{unit}/beta"]]
+        return found
+
+    def arguments(self, node: Node) -> list[Tensor]:
+        """Return a node's weights, as :meth:`Layers.run` takes them; a head's side by side."""
+        return self._arguments[node.name]
 
 
 class Walk:
-    """The values of one batch.
+    """The values of one batch, or of several of equal size.
 
     Parameters
     ----------
@@ -54,42 +66,54 @@ class Walk:
         Shape (B, H, W, 6), float32.
     uses : mapping of key to int
         How many computations take each value, as in a schedule.
+    wanted : set of key
+        Every value that an arch of the pool needs.
+    batches : int, default 1
+        How many batches lie one after another in `x`, each with statistics of its own.
     given : callable, optional
-        Statistics of a node's units by its key. Default: the batch's own.
-    archs : iterable of arch code
+        Statistics of a node's units by its key. Default: the batch's own, and no heads.
+    archs : sequence of arch code
         Whose flows are asked for, once each: the uses are counted for these.
+    ahead : Executor, optional
+        Runs the next leaf of `archs` while flows of the last are summed and scored.
 
     Attributes
     ----------
     found : dict
-        Statistics of the batch by a node's key.
+        Statistics by a node's key: of the batch, (channels,) each, or of several, (batches,
+        channels).
     waiting : set of arch code
         Whose flows were not asked for yet.
     """
 
     def __init__(
-        self, model: Model, x: Tensor, uses: Mapping[Key, int],
-        given: Callable[[Key], Pairs] | None = None, archs: Iterable[Arch] = (),
+        self, model: Model, x: Tensor, uses: Mapping[Key, int], wanted: Set[Key], *,
+        batches: int = 1, given: Callable[[Key], Pairs] | None = None,
+        archs: Sequence[tuple[int, ...]] = (), ahead: Executor | None = None,
     ) -> None:  # fmt: skip
         self._model, self._left, self._given = model, dict(uses), given
-        self._values: dict[Key, Any] = {FRAMES: x}
+        self._values: dict[Key, Tensor] = {FRAMES: x}
+        self._planes: dict[Key, NDArray[np.float32]] = {}
+        self._wanted, self._batches = set(wanted), batches
+        self._order, self._ahead = deque(archs), ahead
+        self._running: Future[None] | None = None
         self.found: dict[Key, Pairs] = {}
-        self.waiting = {tuple(arch) for arch in archs}
+        self.waiting = set(archs)
 
     def recalibrate(self, arch: Arch) -> None:
         """Run what normalises for an arch and has not run; `found` gets the statistics."""
-        for node in self._model.plan.chain(arch):
+        for node in reversed(tuple(self._model.plan.chain(arch))):  # each brings what feeds it
             if node.units and node.key(arch) not in self.found:
-                self._value(node, arch)
+                self._compute(node, arch)
 
     def flow(self, arch: Arch) -> NDArray[np.float32]:
         """Return the accumulated flow at full scale, a view of shape (B, H, W, 2), px."""
         self.waiting.discard(tuple(arch))
         key = self._model.plan.partial_key(arch)
-        if key not in self._values:
-            self._values[key] = self._partial(arch)
+        if key not in self._planes:
+            self._planes[key] = self._partial(arch)
         last = self._model.plan.outputs[-1]
-        planes = self._values[key] + self._chosen(last, arch)
+        planes = self._planes[key] + self._chosen(last, arch)
         self._release(key)
         self._release(last.key(arch))
         return as_samples(planes)
@@ -103,36 +127,76 @@ class Walk:
         return total  # type: ignore[no-any-return]
 
     def _chosen(self, node: Node, arch: Arch) -> NDArray[np.float32]:
+        key = node.key(arch)
+        if key not in self._planes:
+            self._fetch(arch)
         option = arch[self._model.plan.skeleton.code_index(node.stage)]
-        planes: NDArray[np.float32] = self._value(node, arch)[option]
+        planes: NDArray[np.float32] = self._planes[key][option]
         return planes
 
-    def _value(self, node: Node, arch: Arch) -> Any:
-        key = node.key(arch)
-        if key in self._values:
-            return self._values[key]
-        source = self._model.plan.source(node, arch)
-        before = FRAMES if source is None else source.key(arch)
-        x = self._values[FRAMES] if source is None else self._value(source, arch)
-        y = self._run(node, key, x)
-        del x
-        self._release(before)
-        if self._left.get(key, 0):
-            self._values[key] = y
-        return y
+    def _fetch(self, arch: Arch) -> None:
+        """Get the heads of an arch, and have those of the next leaf computed meanwhile.
 
-    def _run(self, node: Node, key: Key, x: Tensor) -> Any:
-        model = self._model
-        if node.kind == "output":
-            planes = as_planes(np.asarray(model.layers.head(x, model.heads[node.name])))
-            return planes.reshape(-1, FLOW_CHANNELS, *planes.shape[1:])
+        Tensors are touched by one thread at a time; that of the caller sums planes meanwhile.
+        """
+        if self._running is not None:
+            self._running.result()
+            self._running = None
+        self._heads(arch)
+        while self._order and not self._missing(self._order[0]):
+            self._order.popleft()
+        if self._ahead is not None and self._order:
+            self._running = self._ahead.submit(self._heads, self._order[0])
+
+    def _missing(self, arch: Arch) -> list[Node]:
+        return [node for node in self._model.plan.outputs if node.key(arch) in self._wanted]
+
+    def _heads(self, arch: Arch) -> None:
+        for node in self._missing(arch):
+            if node.key(arch) in self._wanted:  # one may have brought the next
+                self._compute(node, arch)
+
+    def _compute(self, node: Node, arch: Arch) -> None:
+        """Run a node and what runs with it, and before that what they take."""
+        plan = self._model.plan
+        if in_leaf(plan, node):
+            heads = self._given is not None
+            steps = leaf_run(plan, arch, self._wanted.__contains__, heads=heads)
+        else:
+            steps = chain_run(plan, node, arch, self._values)
+        parts, inputs = parts_of(steps, lambda key: self._left.get(key, 0))
+        for key in inputs:
+            if key not in self._values:
+                first = next(step for step in steps if step.source == key)
+                before = plan.source(first.node, first.arch)
+                assert before is not None, "the frames are there"
+                self._compute(before, first.arch)
+        self._run(steps, parts, [self._values[key] for key in inputs])
+        for step in steps:
+            self._release(step.source)
+
+    def _run(self, steps: Sequence[Step], parts: tuple[Part, ...], inputs: Sequence[Any]) -> None:
+        stats: list[Any] | None = None
         if self._given is not None:
-            return model.layers.normalised(node, model.weights, x, self._given(key))[0]
-        needed = key in self._left  # a unit that only feeds heads gives its statistics alone
-        y, self.found[key] = model.layers.normalised(node, model.weights, x, None, needed)
-        return y
+            normalised = [step.key for step in steps if step.node.units]
+            stats = [values for key in normalised for pair in self._given(key) for values in pair]
+        weights = [tensor for step in steps for tensor in self._model.arguments(step.node)]
+        values, flat = self._model.layers.run(parts, inputs, weights, stats, self._batches)
+        found = iter(zip(flat[::2], flat[1::2], strict=True))
+        returned = iter(values)
+        for step, part in zip(steps, parts, strict=True):
+            self._wanted.discard(step.key)
+            if self._given is None:
+                self.found[step.key] = [next(found) for _ in step.node.units]
+            if part.returned:
+                y = next(returned)
+                if part.kind == "output":
+                    self._planes[step.key] = np.asarray(y)
+                elif self._left.get(step.key, 0):
+                    self._values[step.key] = y
 
     def _release(self, key: Key) -> None:
-        self._left[key] -= 1
-        if not self._left[key]:
-            del self._values[key]
+        left = self._left[key] = self._left.get(key, 0) - 1
+        if left <= 0:
+            self._values.pop(key, None)
+            self._planes.pop(key, None)
