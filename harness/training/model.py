@@ -63,14 +63,14 @@ class Supernet:
     def reset(self, seed: int) -> None:
         """Set every variable to its value before training."""
         for name, variable in self.weights.items():
-            variable.assign(initial_weight(seed, name, tuple(variable.shape)))
+            _write(variable, initial_weight(seed, name, tuple(variable.shape)))
         for mean, variance in self.moving.values():
-            mean.assign(tf.zeros_like(mean))
-            variance.assign(tf.ones_like(variance))
+            _write(mean, np.zeros(mean.shape, np.float32))
+            _write(variance, np.ones(variance.shape, np.float32))
         for slot in (*self.first.values(), *self.second.values()):
-            slot.assign(tf.zeros_like(slot))
-        self.powers[0].assign(BETA_1)
-        self.powers[1].assign(BETA_2)
+            _write(slot, np.zeros(slot.shape, np.float32))
+        _write(self.powers[0], BETA_1)
+        _write(self.powers[1], BETA_2)
 
     def variables(self) -> dict[str, Any]:
         """Return every variable by its name in a checkpoint."""
@@ -85,7 +85,7 @@ class Supernet:
 
     def get_state(self) -> dict[str, Array]:
         """Return a copy of every variable by name."""
-        return {name: np.array(value.numpy()) for name, value in self.variables().items()}
+        return {name: np.array(_read(value).numpy()) for name, value in self.variables().items()}
 
     def set_state(self, state: Mapping[str, Array]) -> None:
         """Set every variable; nothing may be left over on either side.
@@ -112,8 +112,17 @@ class Supernet:
             msg = f"state does not fit the supernet: {'; '.join(problems)}"
             raise ValueError(msg)
         for name, variable in variables.items():
-            variable.assign(state[name])
+            _write(variable, state[name])
 
     def weight_tensors(self) -> dict[str, Any]:
         """Return the weights as tensors, detached from later training steps."""
-        return {name: variable.read_value() for name, variable in self.weights.items()}
+        return {name: _read(variable) for name, variable in self.weights.items()}
+
+
+def _read(variable: Any) -> Any:
+    """Return a variable's value; ``read_value`` takes four times as long."""
+    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=tf.float32)
+
+
+def _write(variable: Any, value: Any) -> None:
+    tf.raw_ops.AssignVariableOp(resource=variable.handle, value=np.asarray(value, np.float32))
