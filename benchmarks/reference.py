@@ -7,19 +7,19 @@ for each of the two modes, compiled once, for the ``full`` skeleton.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from benchmarks.dense import forward_dense
 from harness.evaluation.recalibration import pool_statistics
 from harness.fc2.batch import Batch
 from harness.supernet.epe import mean_epe
 from harness.supernet.loss import accumulate_flow
-from harness.supernet.network import BN_EPSILON, frames_to_input, resize_bilinear
-from harness.supernet.space import NUM_OPTIONS, SKELETONS, Stage, depth_chain, norm_units
+from harness.supernet.network import BN_EPSILON, GivenNorm, frames_to_input
+from harness.supernet.space import SKELETONS, norm_units
 
 __all__ = ["Reference"]
 
@@ -28,36 +28,33 @@ Weights = Mapping[str, Tensor]
 Reader = Callable[[], Sequence[Batch]]
 
 
-@dataclass
-class _Norm:
-    """Normalise by the batch (and keep what it was), or by given statistics."""
+class _Fused:
+    """Normalise by the batch with the fused kernel, and report what the batch's was."""
 
-    weights: Weights
-    stats: Mapping[str, Any] | None
-    found: dict[str, Any]
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
 
-    def __call__(self, unit: str, x: Tensor) -> Tensor:
+    def __call__(self, unit: str, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return the normalised tensor, mean and variance (divided by N)."""
         empty = tf.constant([], tf.float32)
-        mean, variance = (empty, empty) if self.stats is None else self.stats[unit]
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=x, scale=self.weights[f"{unit}/gamma"], offset=self.weights[f"{unit}/beta"],
-            mean=mean, variance=variance, epsilon=BN_EPSILON, is_training=self.stats is None,
+            x=x, scale=self._weights[f"{unit}/gamma"], offset=self._weights[f"{unit}/beta"],
+            mean=empty, variance=empty, epsilon=BN_EPSILON, is_training=True,
         )  # fmt: skip
         count = tf.cast(tf.size(x) / tf.shape(x)[-1], tf.float32)
-        self.found[unit] = mean, variance * (count - 1) / count
-        return y
+        return y, (mean, variance * (count - 1) / count)
 
-
-def _convolve(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
-    return tf.nn.conv2d(x, kernel, strides=stride, padding="SAME")
+    def skipped(self, unit: str) -> tuple[Tensor, Tensor]:
+        """Dense branches skip nothing."""
+        raise NotImplementedError
 
 
 class Reference:
     """Dense evaluation of one arch at a time."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self._plan, self._weights = SKELETONS["full"], dict(weights)
-        names = norm_units(self._plan)
+        self._weights = dict(weights)
+        names = norm_units(SKELETONS["full"])
         vector = tf.TensorSpec([None], tf.float32)
         arch, frames = tf.TensorSpec([9], tf.int32), tf.TensorSpec([None] * 3 + [6], tf.uint8)
         specs = {name: tf.TensorSpec(w.shape, tf.float32) for name, w in self._weights.items()}
@@ -70,44 +67,14 @@ class Reference:
         )  # fmt: skip
 
     def _recal_pass(self, weights: Weights, arch: Tensor, frames: Tensor) -> Any:
-        return self._forward(weights, None, arch, frames)
+        return forward_dense("full", weights, arch, frames_to_input(frames), _Fused(weights))
 
     def _predict_pass(
         self, weights: Weights, stats: Mapping[str, Any], arch: Tensor, frames: Tensor
     ) -> Any:
-        return accumulate_flow(self._forward(weights, stats, arch, frames)[0])
-
-    def _forward(
-        self, weights: Weights, stats: Mapping[str, Any] | None, arch: Tensor, frames: Tensor
-    ) -> tuple[list[Tensor], dict[str, Any]]:
-        norm = _Norm(weights, stats, {})
-        values = {"input": frames_to_input(frames)}
-        for stage in self._plan.stages:
-            x = values[stage.source]
-            if stage.upsample:
-                x = resize_bilinear(x, 2 * tf.shape(x)[1:3])
-            values[stage.name] = self._stage(stage, weights, arch, x, norm)
-        return [values[stage.name] for stage in self._plan.outputs], norm.found
-
-    def _stage(
-        self, stage: Stage, weights: Weights, arch: Tensor, x: Tensor, norm: _Norm
-    ) -> Tensor:
-        if stage.choice is None:
-            y = _convolve(x, weights[f"{stage.name}/kernel"], stage.stride)
-            return tf.nn.relu(norm(stage.name, y))
-        chosen = tf.one_hot(arch[self._plan.code_index(stage)], NUM_OPTIONS)
-        branches = []
-        if stage.choice == "depth":
-            for block in depth_chain(self._plan, stage, NUM_OPTIONS - 1):
-                y = norm(f"{block}/conv1", _convolve(x, weights[f"{block}/conv1/kernel"]))
-                y = _convolve(tf.nn.relu(y), weights[f"{block}/conv2/kernel"])
-                x = tf.nn.relu(norm(f"{block}/conv2", y) + x)
-                branches.append(x)
-        else:
-            names = [f"{stage.name}/k{k}/kernel" for k in self._plan.kernels]
-            branches = [_convolve(x, weights[name]) for name in names]
-        y = tf.add_n([branch * chosen[option] for option, branch in enumerate(branches)])
-        return tf.nn.relu(norm(stage.name, y)) if stage.norm and stage.choice == "kernel" else y
+        norm = GivenNorm(weights, stats)
+        outputs, _ = forward_dense("full", weights, arch, frames_to_input(frames), norm)
+        return accumulate_flow(outputs)
 
     def recalibrate(self, arch: Sequence[int], batches: Sequence[Batch]) -> dict[str, Any]:
         """Return the population statistics of every unit."""

@@ -1,7 +1,8 @@
 """Eval seconds against K and BN-recal seconds against R, for the whole pool."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
 
 _COUNTS = (1, 2, 4, 6, 8)
 _ROUNDS = 7
+_LEAST_R2 = 0.99  # on a quiet machine
 
 
 @pytest.fixture(scope="module")
@@ -28,60 +30,45 @@ def protocol(session: "Session") -> "Protocol":
     return FixedBatches(with_overrides(session.config, keys)).protocol(1)
 
 
-@pytest.mark.benchmark(group="eval seconds against K, batches per arch")
+@pytest.mark.benchmark(group="evaluation seconds against K, batches per arch, R = 1")
 @pytest.mark.parametrize("count", _COUNTS, ids="K={}".format)
 def test_eval(timer: Timer, session: "Session", protocol: "Protocol", count: int) -> None:
-    """Prediction and EPE of K batches for each arch, its statistics given."""
-    batches = _first(protocol.eval_batches, count)
-    evaluator, weights = session.evaluator, session.model.weight_tensors()
-    parts = evaluator.parts
-    recal = protocol.recal_batches[:1]
-    pool = [(arch, evaluator.recalibrate(weights, arch, recal)) for arch in protocol.pool]
-
-    def score() -> list[float]:
-        scores = []
-        for arch, statistics in pool:
-            samples: list[float] = []
-            for batch in batches:
-                flow = evaluator.predict(weights, arch, statistics, batch)
-                samples += parts.epe(flow, batch.flow, batch.valid).tolist()
-            scores.append(parts.mean(samples))
-        return scores
-
-    timing = timer(score, rounds=_ROUNDS)
-    assert np.isfinite(timing.result).all()
-    _say(timer, "eval", "K", count, timing.seconds)
+    """The pool together on K batches, recalibrated on one."""
+    batches, one = _first(protocol.eval_batches, count), protocol.recal_batches[:1]
+    _time(timer, session, replace(protocol, eval_batches=batches, recal_batches=one), "K")
 
 
-@pytest.mark.benchmark(group="BN-recal seconds against R, recalibration batches")
+@pytest.mark.benchmark(group="evaluation seconds against R, recalibration batches, K = 1")
 @pytest.mark.parametrize("count", _COUNTS, ids="R={}".format)
 def test_bn_recal(timer: Timer, session: "Session", protocol: "Protocol", count: int) -> None:
-    """Population statistics of R batches for each arch."""
+    """The pool together, recalibrated on R batches, on one."""
     batches = _first(protocol.recal_batches, count)
-    evaluator, weights = session.evaluator, session.model.weight_tensors()
-
-    def recalibrate() -> list[Any]:
-        return [evaluator.recalibrate(weights, arch, batches) for arch in protocol.pool]
-
-    timing = timer(recalibrate, rounds=_ROUNDS)
-    assert all((variance >= 0).all() for units in timing.result for _, variance in units.values())
-    _say(timer, "BN-recal", "R", count, timing.seconds)
+    one = protocol.eval_batches[:1]
+    _time(timer, session, replace(protocol, recal_batches=batches, eval_batches=one), "R")
 
 
-def _first(batches: Sequence[Batch], count: int) -> Sequence[Batch]:
+def _first(batches: Sequence[Batch], count: int) -> tuple[Batch, ...]:
     whole = [batch for batch in batches if batch.size == batches[0].size]
     if len(whole) < count:
         pytest.skip(f"the split has {len(whole)} whole batches, fewer than {count}")
-    return whole[:count]
+    return tuple(whole[:count])
 
 
-def _say(timer: Timer, subject: str, letter: str, count: int, seconds: float | None) -> None:
+def _time(timer: Timer, session: "Session", protocol: "Protocol", letter: str) -> None:
+    """Time an evaluation; after the last of the counts, require a line through them."""
+    weights = session.model.weight_tensors()
+    subject = {"K": "eval", "R": "BN-recal"}[letter]
+    count = len(protocol.eval_batches if letter == "K" else protocol.recal_batches)
+    timing = timer(lambda: session.evaluator.evaluate(weights, protocol)[0], rounds=_ROUNDS)
+    assert np.isfinite(timing.result.mean_epe)
     timer.note(**{letter: count})
-    if seconds is None:
+    if timing.seconds is None:
         return
-    line, pool = timer.point(subject, count, seconds), timer.benchmark.extra_info["pool"]
+    line, pool = timer.point(subject, count, timing.seconds), len(protocol.pool)
     timer.report.lines[subject] = (
-        f"{seconds:.4f} s at {letter}={count}; no line through fewer than 3 points"
+        f"{timing.seconds:.4f} s at {letter}={count}; no line through fewer than 3 points"
         if line is None
         else f"{line.text(letter)}; one batch and arch b/{pool} = {line.slope / pool:.4f} s"
     )
+    if line is not None and line.points == _COUNTS:
+        assert line.r_squared > _LEAST_R2, timer.report.lines[subject]

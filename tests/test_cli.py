@@ -81,6 +81,7 @@ def test_every_number_of_the_epoch_log_is_a_tensorboard_scalar(straight: Path) -
     assert {"mean_epe_12", "kendall_tau_prev", "expected_clip_checks", "clip_rate"} <= tags
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_to_the_last_bit(straight: Path, tmp_path: Path) -> None:
     results = []
     for name in ("one", "two"):
@@ -147,6 +148,7 @@ def test_a_run_interrupted_by_a_signal_resumes_to_the_same_end(
     assert len((folder / "epochs.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_an_epoch_row_lost_in_a_crash_is_written_on_resume(
     config_file: Path, tmp_path: Path
 ) -> None:

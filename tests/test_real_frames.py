@@ -93,8 +93,18 @@ def test_genuine_flow_warps_frame_two_onto_frame_one(genuine_frames: Path) -> No
     [
         ({"epoch_mode": "full_pass"}, "micro_step", 15),
         ({"epoch_mode": "full_pass"}, "update", 2),
-        ({"epoch_mode": "fixed_steps", "steps_per_epoch": 3}, "micro_step", 27),
-        ({"epoch_mode": "fixed_steps", "steps_per_epoch": 3}, "update", 3),
+        pytest.param(
+            {"epoch_mode": "fixed_steps", "steps_per_epoch": 3},
+            "micro_step",
+            27,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"epoch_mode": "fixed_steps", "steps_per_epoch": 3},
+            "update",
+            3,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_clip_checks_are_as_planned(
@@ -114,6 +124,7 @@ def test_clip_checks_are_as_planned(
     assert absent == []
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_the_edgeflownas_crop_to_the_last_bit(
     genuine_frames: Path, tmp_path: Path
 ) -> None:

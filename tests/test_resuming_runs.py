@@ -197,6 +197,7 @@ def test_best_is_taken_off_a_checkpoint_that_has_become_void(
     assert any("which is void now" in note.text for note in records(folder, NoteRecord))
 
 
+@pytest.mark.slow
 def test_a_clip_study_judges_what_it_trained_and_changes_nothing(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from harness.errors import InputError
 from harness.evaluation.ranking import build_pool
 from harness.fc2.batch import Batch
 from harness.supernet.macs import pool_macs
+from harness.supernet.sharing.memory import walk_bytes
 from harness.supernet.sharing.order import distinct, schedule, subtrees, walk_order
 from harness.supernet.sharing.plan import plan_of
 from harness.supernet.space import SKELETONS
@@ -57,6 +58,15 @@ def test_macs_are_those_of_the_paper_count():
         one = pool_macs(name, 4, (16 * 3, 16 * 5), SPACE[5:6], recal_samples=2, eval_samples=3)
         assert one.shared == one.chosen < one.dense
         assert skeleton.name == name
+
+
+def test_the_memory_bound_is_that_of_the_paper_count():
+    bound = walk_bytes("full", 32, (180, 240), 6)
+    assert bound == 4 * 6 * 180 * 240 * (42 * 32 + 109.5)
+    with pytest.raises(ValueError, match="crop 18 x 32"):
+        walk_bytes("full", 1, (18, 32), 1)
+    decoupled, nested = (walk_bytes(name, 4, (16, 32), 2) for name in ("decoupled", "bilinear"))
+    assert decoupled > nested
 
 
 @given(st.permutations(range(12)), st.integers(2, 12))
@@ -219,12 +229,14 @@ def test_a_killed_evaluation_goes_on_from_what_is_on_disk(setting, tmp_path, mon
 
     evaluator, weights, protocol = setting("full")
     monkeypatch.setattr(scoring, "score_split", lambda *_: 3)
+    protocol = replace(protocol, recal_batches=(batch(5, 2), batch(6, 2)))
+    assert scoring.recal_pieces(protocol.recal_batches) == [[0, 1]]
     straight, path, header = evaluator.evaluate(weights, protocol)[1], tmp_path / "s", {"of": 1}
     with FileJournal(path, header) as journal:
         assert evaluator.evaluate(weights, protocol, journal=journal)[1] == straight
     lines = path.read_bytes().splitlines(keepends=True)
     assert len(lines) == 1 + (2 + 2) * len(evaluator.share(weights, protocol.pool).subtrees)
-    for kept in (1, 4, len(lines) - 7, len(lines) - 1):
+    for kept in (1, 4, 5, len(lines) - 7, len(lines) - 1):
         path.write_bytes(b"".join(lines[:kept]) + lines[kept][:-3])
         with FileJournal(path, header) as journal:
             assert len(journal) == kept - 1

@@ -333,6 +333,7 @@ def test_a_recalibration_that_computes_nothing_stops_training_at_the_second(
     assert [record.epoch for record in records if isinstance(record, EpochRecord)] == [1]
 
 
+@pytest.mark.slow
 def test_saturated_clipping_is_said_once_and_training_goes_on(
     config_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,16 +41,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def kill_after(lines: int, scores: Path, command: list[str]) -> None:
+def end_after(lines: int, scores: Path, command: list[str], by: signal.Signals, code: int) -> str:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     limit = time.monotonic() + 200
     while time.monotonic() < limit and process.poll() is None:
         if scores.exists() and scores.read_bytes().count(b"\n") > lines:
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(by)
             break
         time.sleep(0.01)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, output.decode()
+    assert process.returncode == code, output.decode()
+    return output.decode()
 
 
 @pytest.mark.slow
@@ -60,10 +61,12 @@ def test_the_whole_space_is_scored_and_a_killed_evaluation_goes_on(
     words = ["eval", "--run", str(trained), "--checkpoint", "last"]
     space, scores = tmp_path / "space.json", tmp_path / "space.scores.jsonl"
     command = [*HARNESS, *words, "--pool", "all", "--json", str(space)]
-    kill_after(200, scores, command)
+    text = end_after(40, scores, command, signal.SIGTERM, 75)
+    assert f"interrupted; the same command goes on from {scores}" in text
+    end_after(200, scores, command, signal.SIGKILL, -signal.SIGKILL)
     before = scores.read_bytes().splitlines()
     text = run(*words, "--pool", "all", "--json", space)
-    assert f"{len(before) - 1} of 324 subtrees are there" in text
+    assert f"{len(before) - 1} of 243 subtrees are there" in text
     assert scores.read_bytes().splitlines()[: len(before) - 1] == before[:-1]
     found = json.loads(space.read_text())
     assert len(set(found["archs"])) == 19683
@@ -75,3 +78,16 @@ def test_the_whole_space_is_scored_and_a_killed_evaluation_goes_on(
     assert some["per_arch_epe"] == [together[arch] for arch in sample]
     text = run(*words, "--pool", "all", "--batches-per-arch", 1, "--json", space, code=2)
     assert "space.scores.jsonl: holds another evaluation, eval_batch_hash: found" in text
+
+
+@pytest.mark.slow
+def test_all_scores_have_the_same_bits_for_any_threads_and_splits() -> None:
+    script = Path(__file__).with_name("space_digests.py")
+    found = []
+    for threads, *splits in ((2, 0, 4, -1), (1, 0)):
+        command = [sys.executable, str(script), str(threads), *map(str, splits)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+        assert done.returncode == 0, done.stderr
+        found += [json.loads(line) for line in done.stdout.splitlines()]
+    assert [count for *_, count in found] == [19683] * 4
+    assert len({tuple(digests) for digests in found}) == 1, found

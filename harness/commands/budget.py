@@ -2,7 +2,7 @@
 
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from harness.commands.common import EXIT_DONE, add_config_options, configured, s
 from harness.config import Config, with_overrides
 from harness.environment import apply_environment
 from harness.errors import InputError
-from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
 
 __all__ = ["add_parser", "run"]
 
@@ -82,8 +81,11 @@ def _measure(args: Namespace, config: Config) -> Any:
     weights = _load(args, session)
     protocol = session.fixed.protocol(0, pool=asked_pool(args.pool, config))
     design, macs = _design(protocol), _macs(config, protocol)
-    say(f"measuring with {weights}, {len(protocol.pool)} archs, {len(design) + 3} evaluations")
-    measured = _Measured(session, protocol)
+    say(
+        f"measuring with {weights}, {len(protocol.pool)} archs, {len(design) + 3} evaluations "
+        "after those that compile"
+    )
+    measured = _Measured(session, protocol, (r for _, r in design))
     cost = fit_cost([measured.point(k, r) for k, r in tqdm(design, disable=None, leave=False)])
     full, sums, sizes = measured.per_batch()
     noise = [noise_at(sums, sizes, k, seed=config.runtime.seed) for k in k_grid(len(sizes))]
@@ -127,7 +129,10 @@ def _load(args: Namespace, session: Any) -> str:
 
 
 def _macs(config: Config, protocol: Any) -> dict[str, int]:
+    from harness.evaluation.scoring import score_split
+    from harness.fc2.shelf import MIB
     from harness.supernet.macs import pool_macs
+    from harness.supernet.sharing.memory import walk_bytes
 
     found = asdict(
         pool_macs(
@@ -137,10 +142,12 @@ def _macs(config: Config, protocol: Any) -> dict[str, int]:
         )
     )  # fmt: skip
     counts = ", ".join(f"{name} {count:.3g}" for name, count in found.items())
+    at_once = max(score_split(*config.eval_crop), protocol.recal_batches[0].size)
+    memory = walk_bytes(config.model.skeleton, config.model.width, config.eval_crop, at_once)
     say(
         f"MACs of the whole split, {len(protocol.eval_batches)} batches, and "
         f"{len(protocol.recal_batches)} recalibration batches: {counts}; dense / shared "
-        f"{found['dense'] / found['shared']:.2f}"
+        f"{found['dense'] / found['shared']:.2f}; at most {memory / MIB:.0f} MiB of values"
     )
     return found
 
@@ -163,14 +170,15 @@ def _design(protocol: Any) -> list[tuple[int, int]]:
 
 
 class _Measured:
-    """Times evaluations of one protocol's batches, after one of three archs that traces."""
+    """Times evaluations of one protocol's batches, after one that compiles for each R.
 
-    def __init__(self, session: Any, protocol: Any) -> None:
+    What is compiled depends on the pool and on how many recalibration batches lie side by side.
+    """
+
+    def __init__(self, session: Any, protocol: Any, recal: Iterable[int]) -> None:
         self._session, self._protocol = session, protocol
-        options = tuple((option,) * NUM_BLOCKS for option in range(NUM_OPTIONS))
-        self._protocol = replace(protocol, pool=options)  # every kernel
-        self.point(1, 1)
-        self._protocol = protocol
+        for count in {*recal, len(protocol.recal_batches)}:
+            self.point(1, count)
 
     def _evaluate(self, batches: int, recal: int) -> tuple[Any, Any, Any]:
         from harness.evaluation.budget import Point

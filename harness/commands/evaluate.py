@@ -193,7 +193,7 @@ def _header(session: "Session", checkpoint: "Checkpoint", protocol: "Protocol") 
 
     config = session.config
     return {
-        "scores": 1, "checkpoint_digest": checkpoint.digest,
+        "scores": 2, "checkpoint_digest": checkpoint.digest,
         "skeleton": config.model.skeleton, "width": config.model.width,
         "eval_batch_hash": join_digests(protocol.eval_batches),
         "bn_recal_batch_hash": join_digests(protocol.recal_batches),

@@ -16,6 +16,7 @@ from harness.evaluation.recalibration import (
     PooledStatistics,
     Statistics,
     pool_statistics,
+    stats_digest,
 )
 from harness.evaluation.scoring import score_pieces
 from harness.evaluation.shared import Journal, Shared
@@ -208,7 +209,7 @@ class Evaluator:
             scored = self._score(shared, stats, protocol.eval_batches, between, journal)
         seconds = middle - start, time.perf_counter() - middle
         per_sample = {format_arch(arch): scored[arch] for arch in protocol.pool}
-        digest = _stats_digest({arch: stats[arch] for arch in protocol.pool})
+        digest = stats_digest({arch: stats[arch] for arch in protocol.pool})
         return self._record(weights, protocol, per_sample, digest, seconds, epoch), per_sample
 
     def _statistics(
@@ -225,7 +226,7 @@ class Evaluator:
 
     def _record(
         self, weights: Weights, protocol: Protocol, per_sample: Mapping[str, list[float]],
-        stats_digest: str, seconds: tuple[float, float], epoch: int,
+        digest: str, seconds: tuple[float, float], epoch: int,
     ) -> EvalRecord:  # fmt: skip
         parts, batches = self.parts, protocol.eval_batches
         per_arch = [_finite(parts.mean(samples), name) for name, samples in per_sample.items()]
@@ -241,7 +242,7 @@ class Evaluator:
             recal_batches=len(protocol.recal_batches),
             eval_batch_hash=join_digests(batches),
             bn_recal_batch_hash=join_digests(protocol.recal_batches),
-            stats_digest=stats_digest,
+            stats_digest=digest,
             weights_digest=digest_arrays({n: np.asarray(w) for n, w in weights.items()}),
             flow_clip=batches[0].flow_clip,
             eval_seconds=seconds[1],
@@ -275,17 +276,6 @@ class Evaluator:
 
 def _nothing() -> None:
     """Do nothing between two archs."""
-
-
-def _stats_digest(stats: Mapping[Arch, PooledStatistics]) -> str:
-    """Return the digest of all statistics; a mapping that archs share counts once."""
-    arrays: dict[str, NDArray[Any]] = {}
-    distinct = {id(given): (arch, given) for arch, given in reversed(list(stats.items()))}
-    for arch, given in distinct.values():
-        for unit, (mean, variance) in given.items():
-            name = f"{format_arch(arch)}/{unit}"
-            arrays |= {f"{name}/mean": mean, f"{name}/variance": variance}
-    return digest_arrays(arrays)
 
 
 def _zero_flow(parts: EvalParts, batches: Sequence[Batch]) -> list[float]:

@@ -7,11 +7,21 @@ the trained model.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BatchStatistics", "NonFiniteScoreError", "PooledStatistics", "pool_statistics"]
+from harness.evidence.digest import digest_arrays
+from harness.supernet.space import format_arch
+
+__all__ = [
+    "BatchStatistics",
+    "NonFiniteScoreError",
+    "PooledStatistics",
+    "pool_statistics",
+    "stats_digest",
+]
 
 Statistics = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 BatchStatistics = Statistics
@@ -57,3 +67,14 @@ def pool_statistics(batches: Sequence[Statistics], sizes: Sequence[int]) -> Pool
         variance = shares @ (variances + (means - mean) ** 2)
         pooled[unit] = mean.astype(np.float32), variance.astype(np.float32)
     return pooled
+
+
+def stats_digest(stats: Mapping[tuple[int, ...], PooledStatistics]) -> str:
+    """Return the digest of all statistics; a mapping that archs share counts once."""
+    arrays: dict[str, NDArray[Any]] = {}
+    distinct = {id(given): (arch, given) for arch, given in reversed(list(stats.items()))}
+    for arch, given in distinct.values():
+        for unit, (mean, variance) in given.items():
+            name = f"{format_arch(arch)}/{unit}"
+            arrays |= {f"{name}/mean": mean, f"{name}/variance": variance}
+    return digest_arrays(arrays)

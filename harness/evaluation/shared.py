@@ -106,7 +106,8 @@ class Shared(Mapping[str, Tensor]):
             together = [batches[index] for index in piece]
             for subtree, found in self._statistics(together, todo, between):
                 for entry, values in zip(_entries(piece, subtree), found, strict=True):
-                    journal[entry] = values
+                    if entry not in journal:
+                        journal[entry] = values
         self._found = [self._of_batch(journal, index) for index in range(len(batches))]
 
     def _of_batch(self, journal: Journal, index: int) -> dict[Key, Any]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from harness.supernet.sharing.plan import FRAMES, Key, Node, Plan
 from harness.supernet.space import NUM_OPTIONS, SKELETONS
 
-__all__ = ["Part", "Step", "chain_run", "in_leaf", "leaf_run", "parts_of"]
+__all__ = ["Part", "Step", "chain_run", "in_leaf", "leaf_run", "parts_of", "variants"]
 
 Arch = Sequence[int]
 LEAF = "leaf"
@@ -94,7 +94,7 @@ def leaf_run(plan: Plan, arch: Arch, wanted: Callable[[Key], bool], *, heads: bo
     steps: dict[Key, Step] = {}
     for node in plan.nodes.values():
         if in_leaf(plan, node) and (heads or node.kind != "output"):
-            for variant in _variants(plan, node, arch):
+            for variant in variants(plan, node, arch):
                 step = _step(plan, node, variant)
                 if wanted(step.key):
                     steps.setdefault(step.key, step)
@@ -128,12 +128,7 @@ def parts_of(
     return tuple(parts), inputs
 
 
-def _step(plan: Plan, node: Node, arch: Arch) -> Step:
-    source = plan.source(node, arch)
-    return Step(node, arch, node.key(arch), FRAMES if source is None else source.key(arch))
-
-
-def _variants(plan: Plan, node: Node, arch: Arch) -> Iterator[Arch]:
+def variants(plan: Plan, node: Node, arch: Arch) -> Iterator[Arch]:
     """Yield archs with the depth choices of one, and the kernel choices that reach a node."""
     options: list[tuple[int, ...]] = [(code,) for code in arch]
     for position in set(node.depends) - set(plan.trunk_codes):
@@ -141,6 +136,11 @@ def _variants(plan: Plan, node: Node, arch: Arch) -> Iterator[Arch]:
     if node.chosen_by is not None:
         options[node.chosen_by[0]] = node.chosen_by[1]
     return itertools.product(*options)
+
+
+def _step(plan: Plan, node: Node, arch: Arch) -> Step:
+    source = plan.source(node, arch)
+    return Step(node, arch, node.key(arch), FRAMES if source is None else source.key(arch))
 
 
 @cache

@@ -1,0 +1,57 @@
+"""How much memory a walk takes at most, before anything runs. No TensorFlow here."""
+
+from harness.supernet.sharing.plan import plan_of
+from harness.supernet.sharing.runs import in_leaf, variants
+from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS, check_crop
+
+__all__ = ["walk_bytes"]
+
+_FLOAT = 4
+_FLOW = 2
+
+
+def walk_bytes(skeleton: str, width: int, size: tuple[int, int], samples: int) -> int:
+    """Return a bound of the memory that a walk over some samples takes, for any pool.
+
+    Depth first, each node has at most one value at a time, but in a leaf, where it has one for
+    each option that reaches it. To these come the resized inputs of layers, three temporaries
+    of the size of the largest value, the flow of the heads of two leaves (twice while it is
+    laid out), and six flows of sums and distances. The weights, what TensorFlow takes for itself
+    and the scores are not in it.
+
+    Parameters
+    ----------
+    skeleton : str
+        Key of :data:`harness.supernet.space.SKELETONS`.
+    width : int
+        Base width C.
+    size : (int, int)
+        Crop, (height, width), px.
+    samples : int
+        Samples run at once: :func:`harness.evaluation.scoring.score_split` of the crop, or
+        those of a recalibration batch if they are more.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    plan = plan_of(skeleton)
+    check_crop(plan.skeleton, size)
+    pixels, channels = {"input": size[0] * size[1]}, {"input": 6}
+    values, resized, flows = [pixels["input"] * channels["input"]], 0, 0
+    for stage in plan.skeleton.stages:
+        area = pixels[stage.source] * (4 if stage.upsample else 1) // stage.stride**2
+        pixels[stage.name], channels[stage.name] = area, stage.out_channels(width)
+        resized += stage.upsample * area * channels[stage.source]
+        for node in plan.nodes.values():
+            if node.stage is not stage:
+                continue
+            keys = {node.key(arch) for arch in variants(plan, node, (0,) * NUM_BLOCKS)}
+            count = len(keys) if in_leaf(plan, node) else 1
+            if node.kind == "output":
+                flows += count * area * NUM_OPTIONS * _FLOW
+            else:
+                values += [area * channels[stage.name]] * count
+    sums = 6 * pixels["input"] * _FLOW
+    return samples * _FLOAT * (sum(values) + resized + 3 * max(values) + 4 * flows + sums)
