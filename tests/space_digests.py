@@ -15,7 +15,7 @@ from harness.environment import apply_environment
 from harness.evidence.digest import digest_arrays
 from harness.fc2.batch import Batch
 
-CROP, SIZES = (64, 96), ((8, 1), (8, 8))
+CROP, SIZES = (64, 96), ((8, 1), (8, 8, 1))
 SPACE = tuple(itertools.product(range(3), repeat=9))
 
 

@@ -173,6 +173,55 @@ def test_statistics_do_not_depend_on_which_batches_lie_side_by_side(setting, mon
     assert len(digests) == 1
 
 
+@pytest.mark.parametrize("sizes", [(3, 3, 3), (1, 1, 1, 2)])
+def test_statistics_keep_their_bits_where_channels_do_not_fill_a_vector(
+    tensorflow, monkeypatch, sizes
+):
+    from harness.evaluation import scoring
+    from harness.evaluation.evaluator import Evaluator, Protocol
+    from harness.training.model import Supernet
+
+    weights, evaluator = Supernet("full", 12, 7).weight_tensors(), Evaluator("full", 12)
+    batches = tuple(batch(50 + i, n) for i, n in enumerate(sizes))
+    protocol = Protocol(((0, 1, 0, 0, 1, 2, 0, 1, 2),), batches[:1], batches, 1)
+    digests = set()
+    for pixels in (1, 1 << 18):
+        monkeypatch.setattr(scoring, "PIXELS", pixels)
+        digests.add(evaluator.evaluate(weights, protocol)[0].stats_digest)
+    assert len(digests) == 1
+
+
+def test_statistics_are_those_of_the_batches_gathered_last(setting):
+    evaluator, weights, protocol = setting("full")
+    shared, arch = evaluator.share(weights, protocol.pool[:2]), protocol.pool[0]
+    first, second = (batch(60, 2),), (batch(61, 2), batch(62, 2))
+    with pytest.raises(KeyboardInterrupt):
+        shared.gather(second, interrupted)
+    for batches in (first, second):
+        shared.gather(batches, lambda: None)
+        found = evaluator.recalibrate(shared, arch, batches)
+        alone = evaluator.recalibrate(weights, arch, batches)
+        assert all(np.array_equal(found[unit], pair) for unit, pair in alone.items())
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_score_that_is_no_number_names_its_arch_and_is_not_kept(setting, tmp_path):
+    from harness.evaluation.evaluator import NonFiniteScoreError
+    from harness.evaluation.journal import FileJournal
+
+    evaluator, weights, protocol = setting("full")
+    bad = {**weights, "H2Out/k3/kernel": weights["H2Out/k3/kernel"] * np.float32("nan")}
+    message = "arch 111111112: EPE is nan, expected a finite number"
+    with (
+        FileJournal(tmp_path / "s", {"of": 1}) as journal,
+        pytest.raises(NonFiniteScoreError, match=message),
+    ):
+        evaluator.evaluate(bad, protocol, journal=journal)
+
+
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(1, 9))
 def test_pieces_hold_every_sample_once_in_order(sizes, step):
     from harness.evaluation.scoring import score_pieces
@@ -264,3 +313,15 @@ def test_scores_of_another_evaluation_are_refused(tmp_path):
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
         {"eval_batch_hash": "a"}
     ]
+    for text, message in (
+        ("a file of somebody else", "holds something else; move it away"),
+        ('{"eval_batch_hash":"b"}\n{}\n', "a line is no record: 'phase'; move the file away"),
+        ('{"eval_batch_hash":"a"}\n{"torn', "found a, expected b; move it away"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            FileJournal(path, {"eval_batch_hash": "b"})
+        assert path.read_text() == text
+    path.write_text('{"eval_ba')
+    FileJournal(path, {"eval_batch_hash": "b"}).__exit__()
+    assert path.read_text() == '{"eval_batch_hash":"b"}\n'

@@ -227,3 +227,25 @@ def test_five_steps_are_those_of_adam_in_float64(stepped, index):
 def test_the_beta_powers_are_ready_for_the_next_step(stepped):
     powers = [float(power) for power in stepped[2]]
     assert powers == pytest.approx([0.9**6, 0.999**6], rel=1e-6)
+
+
+def test_the_state_shares_no_memory_with_what_was_given_or_taken():
+    apply_environment(parse_config({}))
+    from harness.training.model import Supernet
+
+    model = Supernet("full", 2, 5)
+    given = {}
+    for name, values in model.get_state().items():
+        room = np.zeros(values.nbytes + 64, np.uint8)  # TensorFlow keeps aligned memory uncopied
+        start = -room.ctypes.data % 64
+        given[name] = room[start : start + values.nbytes].view(np.float32).reshape(values.shape)
+        given[name][...] = values
+    model.set_state(given)
+    taken, weights = model.get_state(), model.weight_tensors()
+    before = {name: values.copy() for name, values in taken.items()}
+    for values in given.values():
+        values[...] = 7
+    assert all(np.array_equal(values, before[n]) for n, values in model.get_state().items())
+    model.set_state({name: values + 1 for name, values in taken.items()})
+    assert all(np.array_equal(values, before[name]) for name, values in taken.items())
+    assert all(np.array_equal(tensor, before[name]) for name, tensor in weights.items())

@@ -1,6 +1,7 @@
 """``harness eval``: score a pool with a checkpoint, in a process of its own."""
 
 import json
+import math
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,11 +144,13 @@ def _whole_space(
     from tqdm import tqdm
 
     from harness.evaluation.journal import FileJournal
-    from harness.evaluation.scoring import score_pieces
+    from harness.evaluation.scoring import score_split
 
     weights, evaluator = session.model.weight_tensors(), session.evaluator
     path = _scores_path(args, checkpoint)
-    pieces = len(protocol.recal_batches) + len(list(score_pieces(protocol.eval_batches)))
+    samples = sum(batch.size for batch in protocol.eval_batches)
+    at_once = score_split(*session.config.eval_crop)
+    pieces = len(protocol.recal_batches) + math.ceil(samples / at_once)
     total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
     header = _header(session, checkpoint, protocol)
     with (

@@ -267,6 +267,7 @@ class Evaluator:
                     between()
                     flow = self.predict(shared, arch, stats[arch], batch)
                     found[arch] = self.parts.epe(flow, batch.flow, batch.valid).tolist()
+                    _finite(sum(found[arch]), format_arch(arch))
                 journal["score", index, subtree.name] = found
             for subtree in shared.subtrees:
                 for arch, values in journal["score", index, subtree.name].items():

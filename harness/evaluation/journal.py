@@ -91,17 +91,23 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
         self._file.seek(0)
         content = self._file.read()
         whole = content[: content.rfind(b"\n") + 1]
-        self._file.truncate(len(whole))
         lines = whole.splitlines()
+        if lines:
+            self._require_same(_parsed(self._path, lines[0]), header)
+        elif not _line(header).startswith(content):
+            msg = f"{self._path}: holds something else; move it away to start anew"
+            raise InputError(msg)
+        self._file.truncate(len(whole))  # what a kill cut short
         if not lines:
             self._append(header)
-            return
-        self._require_same(_parsed(self._path, lines[0]), header)
         for line in lines[1:]:
             record = _parsed(self._path, line)
-            entry = record["phase"], record["batch"], record["subtree"]
-            unpack = _unpacked if record["phase"] == "recal" else _unscored
-            self._entries[entry] = unpack(record["values"])
+            try:
+                entry = record["phase"], record["batch"], record["subtree"]
+                unpack = _unpacked if record["phase"] == "recal" else _unscored
+                self._entries[entry] = unpack(record["values"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise _unreadable(self._path, error) from None
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -114,8 +120,7 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
             raise InputError(msg)
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        text = json.dumps(record, allow_nan=False, separators=(",", ":"))
-        self._file.write(text.encode() + b"\n")
+        self._file.write(_line(record))
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -127,9 +132,16 @@ def _nothing() -> None:
 def _parsed(path: Path, line: bytes) -> dict[str, Any]:
     try:
         return dict(json.loads(line))
-    except ValueError as error:
-        msg = f"{path}: a line is no JSON object: {error}; move the file away to start anew"
-        raise InputError(msg) from None
+    except (TypeError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: a line is no record: {error}; move the file away to start anew")
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
 def _packed(found: Mapping[Key, Any]) -> dict[str, list[list[str]]]:

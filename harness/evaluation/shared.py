@@ -100,7 +100,9 @@ class Shared(Mapping[str, Tensor]):
             What is in it is not computed again, and what is computed is put into it.
         """
         journal = {} if journal is None else journal
-        self._batches = batches
+        self._batches, self._walk = None, None
+        self._pooled.clear()
+        self._given.clear()
         for piece in recal_pieces(batches):
             todo = [s for s in self.subtrees if any(e not in journal for e in _entries(piece, s))]
             together = [batches[index] for index in piece]
@@ -109,6 +111,7 @@ class Shared(Mapping[str, Tensor]):
                     if entry not in journal:
                         journal[entry] = values
         self._found = [self._of_batch(journal, index) for index in range(len(batches))]
+        self._batches = batches
 
     def _of_batch(self, journal: Journal, index: int) -> dict[Key, Any]:
         merged: dict[Key, Any] = {}
@@ -124,16 +127,18 @@ class Shared(Mapping[str, Tensor]):
             return
         archs = [arch for subtree in todo for arch in subtree.archs]
         uses = schedule(self.model.plan, archs) if len(archs) < len(self._pool) else self._schedule
-        x = self._to_input(np.concatenate([batch.frames for batch in batches]))
-        walk = Walk(self.model, x, uses.recal, uses.wanted, batches=len(batches))
-        known = 0
+        frames = [batch.frames for batch in batches]
+        if sum(map(len, frames)) == 1:  # as in :meth:`start`; the second is not looked at
+            frames *= 2
+        x, known = self._to_input(np.concatenate(frames)), 0
+        walk = Walk(self.model, x, uses.recal, uses.wanted, batches=len(frames))
         for subtree in todo:
             for arch in subtree.representatives:
                 between()
                 walk.recalibrate(arch)
             new = list(walk.found.items())[known:]
             known += len(new)
-            yield subtree, _by_batch(new, len(batches))
+            yield subtree, _by_batch(new, len(frames))[: len(batches)]
 
     def holds(self, arch: Arch, batches: Sequence[Batch]) -> bool:
         """Return whether the statistics of these batches were gathered for an arch."""

@@ -111,14 +111,17 @@ class RecalNorm:
 
     def __call__(self, unit: str, x: Tensor) -> tuple[Tensor, Stats]:
         """Return the normalised tensor and each batch's statistics."""
-        mean, variance = _group_statistics(x, self._groups)
         if self._groups == 1:
-            stats = mean[0], variance[0]
-            return _normalise(self._weights, unit, x, stats), stats
-        pairs = zip(tf.unstack(mean), tf.unstack(variance), strict=True)
-        batches = zip(tf.split(x, self._groups), pairs, strict=True)
-        y = [_normalise(self._weights, unit, part, pair) for part, pair in batches]
-        return tf.concat(y, axis=0), (mean, variance)
+            return self._alone(unit, x)
+        alone = [self._alone(unit, part) for part in tf.split(x, self._groups)]
+        mean, variance = (tf.stack(values) for values in zip(*(s for _, s in alone), strict=True))
+        return tf.concat([y for y, _ in alone], axis=0), (mean, variance)
+
+    def _alone(self, unit: str, x: Tensor) -> tuple[Tensor, Stats]:
+        """Normalise one batch: where in a larger tensor it lies may change the sums' bits."""
+        mean = _channel_mean(x)
+        stats = mean, _channel_mean(_squared_difference(x, mean))
+        return _normalise(self._weights, unit, x, stats), stats
 
     def skipped(self, unit: str) -> Stats:
         """Return zeros."""
@@ -126,21 +129,17 @@ class RecalNorm:
         return zeros, zeros
 
 
-def _group_statistics(x: Tensor, groups: int) -> Stats:
-    """Return mean and variance of each of some batches, (groups, channels) each.
+def _channel_mean(x: Tensor) -> Tensor:
+    for _ in range(3):
+        x = tf.reduce_mean(x, axis=-2)
+    return x
 
-    Differences are taken row by row: few channels are slow to broadcast over.
-    """
+
+def _squared_difference(x: Tensor, mean: Tensor) -> Tensor:
+    """Return ``(x - mean)^2``, row by row: few channels are slow to broadcast over."""
     shape = tf.shape(x)
-    mean = _group_mean(x, groups)
-    rows = tf.reshape(x, [groups, -1, shape[2] * shape[3]])
-    squares = tf.math.squared_difference(rows, tf.tile(mean, [1, shape[2]])[:, tf.newaxis])
-    return mean, _group_mean(tf.reshape(squares, shape), groups)
-
-
-def _group_mean(x: Tensor, groups: int) -> Tensor:
-    samples = tf.reduce_mean(tf.reduce_mean(x, axis=-2), axis=-2)
-    return tf.reduce_mean(tf.reshape(samples, [groups, -1, tf.shape(x)[3]]), axis=-2)
+    rows = tf.reshape(x, [shape[0] * shape[1], shape[2] * shape[3]])
+    return tf.reshape(tf.math.squared_difference(rows, tf.tile(mean, [shape[2]])), shape)
 
 
 def _normalise(weights: Weights, unit: str, x: Tensor, stats: Stats) -> Tensor:

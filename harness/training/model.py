@@ -125,4 +125,5 @@ def _read(variable: Any) -> Any:
 
 
 def _write(variable: Any, value: Any) -> None:
-    tf.raw_ops.AssignVariableOp(resource=variable.handle, value=np.asarray(value, np.float32))
+    """Assign a copy: TensorFlow keeps the memory of an aligned array that it is given."""
+    tf.raw_ops.AssignVariableOp(resource=variable.handle, value=np.array(value, np.float32))

@@ -43,7 +43,6 @@ def walk_bytes(skeleton: str, width: int, size: tuple[int, int], samples: int) -
     for stage in plan.skeleton.stages:
         area = pixels[stage.source] * (4 if stage.upsample else 1) // stage.stride**2
         pixels[stage.name], channels[stage.name] = area, stage.out_channels(width)
-        resized += stage.upsample * area * channels[stage.source]
         for node in plan.nodes.values():
             if node.stage is not stage:
                 continue
@@ -53,5 +52,6 @@ def walk_bytes(skeleton: str, width: int, size: tuple[int, int], samples: int) -
                 flows += count * area * NUM_OPTIONS * _FLOW
             else:
                 values += [area * channels[stage.name]] * count
+                resized += count * stage.upsample * area * channels[stage.source]
     sums = 6 * pixels["input"] * _FLOW
     return samples * _FLOAT * (sum(values) + resized + 3 * max(values) + 4 * flows + sums)
