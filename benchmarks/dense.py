@@ -4,12 +4,12 @@ Every option of every choice block is computed and the options' outputs are mixe
 one-hot vectors of the arch code, so that what is not chosen costs as much as what is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from harness.supernet.network import Norm, resize_bilinear
+from harness.supernet.network import resize_bilinear
 from harness.supernet.space import NUM_OPTIONS, SKELETONS, Skeleton, Stage, depth_chain, norm_units
 
 __all__ = ["forward_dense"]
@@ -17,10 +17,11 @@ __all__ = ["forward_dense"]
 Tensor = Any
 Stats = tuple[Tensor, Tensor]
 Weights = Mapping[str, Tensor]
+Normalise = Callable[[str, Tensor], tuple[Tensor, Stats]]
 
 
 def forward_dense(
-    skeleton: str, weights: Weights, arch: Tensor, x: Tensor, norm: Norm
+    skeleton: str, weights: Weights, arch: Tensor, x: Tensor, norm: Normalise
 ) -> tuple[tuple[Tensor, ...], dict[str, Stats]]:
     """Run one subnet of dense branches; a drop-in for :func:`harness.supernet.network.forward`.
 
@@ -34,8 +35,8 @@ def forward_dense(
         Shape (9,), int32, values 0, 1 or 2.
     x : tensor
         Shape (B, H, W, 6), float32 in [-1, 1].
-    norm : Norm
-        How units are normalised; `skipped` is never asked, since every unit runs.
+    norm : callable
+        Normalises the input of a unit and reports a pair of statistics; every unit runs.
 
     Returns
     -------
@@ -79,7 +80,7 @@ def _conv(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
 
 
 def _depth_options(
-    plan: Skeleton, stage: Stage, weights: Weights, x: Tensor, norm: Norm
+    plan: Skeleton, stage: Stage, weights: Weights, x: Tensor, norm: Normalise
 ) -> tuple[list[Tensor], dict[str, Stats]]:
     """Return the output of each depth option; nested options share their leading blocks."""
     stats: dict[str, Stats] = {}
@@ -95,7 +96,7 @@ def _depth_options(
 
 
 def _residual(
-    block: str, weights: Weights, x: Tensor, norm: Norm
+    block: str, weights: Weights, x: Tensor, norm: Normalise
 ) -> tuple[Tensor, dict[str, Stats]]:
     first, second = f"{block}/conv1", f"{block}/conv2"
     y, first_stats = norm(first, _conv(x, weights[f"{first}/kernel"]))

@@ -44,10 +44,6 @@ class _Fused:
         count = tf.cast(tf.size(x) / tf.shape(x)[-1], tf.float32)
         return y, (mean, variance * (count - 1) / count)
 
-    def skipped(self, unit: str) -> tuple[Tensor, Tensor]:
-        """Dense branches skip nothing."""
-        raise NotImplementedError
-
 
 class Reference:
     """Dense evaluation of one arch at a time."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.supernet.sharing.order import distinct
 from harness.supernet.sharing.plan import Node, Plan, plan_of
-from harness.supernet.space import Stage, check_arch, check_crop
+from harness.supernet.space import Stage, check_arch, check_crop, stage_sizes
 
 __all__ = ["PoolMacs", "kernel_macs", "pool_macs"]
 
@@ -92,12 +92,9 @@ def kernel_macs(skeleton: str, width: int, size: tuple[int, int]) -> dict[str, i
         Crop, (height, width), px.
     """
     plan = plan_of(skeleton)
-    pixels, channels = {"input": size[0] * size[1]}, {"input": 6}
+    pixels, channels = stage_sizes(plan.skeleton, width, size)
     found: dict[str, int] = {}
     for stage in plan.skeleton.stages:
-        area = pixels[stage.source] * (4 if stage.upsample else 1)
-        pixels[stage.name] = area // stage.stride**2
-        channels[stage.name] = stage.out_channels(width)
         for node in plan.nodes.values():
             if node.stage is stage:
                 inputs = channels[stage.name if node.kind == "block" else stage.source]

@@ -26,6 +26,7 @@ __all__ = [
     "norm_units",
     "option_kernels",
     "parse_arch",
+    "stage_sizes",
     "variable_shapes",
 ]
 
@@ -300,6 +301,21 @@ def variable_shapes(skeleton: Skeleton, width: int) -> dict[str, tuple[int, ...]
         if stage.norm:
             shapes |= _affine(stage.name, outputs)
     return shapes
+
+
+def stage_sizes(
+    skeleton: Skeleton, width: int, size: tuple[int, int]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the pixels and the channels of every stage's output, and of ``"input"``, by name.
+
+    `size` is the crop, (height, width) in px, which the strides must divide.
+    """
+    pixels, channels = {"input": size[0] * size[1]}, {"input": 6}
+    for stage in skeleton.stages:
+        area = pixels[stage.source] * (4 if stage.upsample else 1)
+        pixels[stage.name] = area // stage.stride**2
+        channels[stage.name] = stage.out_channels(width)
+    return pixels, channels
 
 
 def _affine(unit: str, channels: int) -> dict[str, tuple[int, ...]]:

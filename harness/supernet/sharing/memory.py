@@ -2,7 +2,7 @@
 
 from harness.supernet.sharing.plan import plan_of
 from harness.supernet.sharing.runs import in_leaf, variants
-from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS, check_crop
+from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS, check_crop, stage_sizes
 
 __all__ = ["walk_bytes"]
 
@@ -38,11 +38,10 @@ def walk_bytes(skeleton: str, width: int, size: tuple[int, int], samples: int) -
     """
     plan = plan_of(skeleton)
     check_crop(plan.skeleton, size)
-    pixels, channels = {"input": size[0] * size[1]}, {"input": 6}
+    pixels, channels = stage_sizes(plan.skeleton, width, size)
     values, resized, flows = [pixels["input"] * channels["input"]], 0, 0
     for stage in plan.skeleton.stages:
-        area = pixels[stage.source] * (4 if stage.upsample else 1) // stage.stride**2
-        pixels[stage.name], channels[stage.name] = area, stage.out_channels(width)
+        area = pixels[stage.name]
         for node in plan.nodes.values():
             if node.stage is not stage:
                 continue

@@ -66,16 +66,16 @@ class Step:
 
 def in_leaf(plan: Plan, node: Node) -> bool:
     """Return whether a node comes after the last depth choice."""
-    return _section(plan.skeleton.name, node.stage.name) == LEAF
+    return _sections(plan.skeleton.name)[node.stage.name] == LEAF
 
 
 def chain_run(plan: Plan, node: Node, arch: Arch, have: Collection[Key]) -> list[Step]:
     """Return what is missing of a node's section up to the node, in order."""
     steps = [_step(plan, node, arch)]
-    section = _section(plan.skeleton.name, node.stage.name)
+    sections = _sections(plan.skeleton.name)
     while steps[0].source not in have:
         before = plan.source(steps[0].node, arch)
-        if before is None or _section(plan.skeleton.name, before.stage.name) != section:
+        if before is None or sections[before.stage.name] != sections[node.stage.name]:
             break
         steps.insert(0, _step(plan, before, arch))
     return steps
@@ -141,11 +141,6 @@ def variants(plan: Plan, node: Node, arch: Arch) -> Iterator[Arch]:
 def _step(plan: Plan, node: Node, arch: Arch) -> Step:
     source = plan.source(node, arch)
     return Step(node, arch, node.key(arch), FRAMES if source is None else source.key(arch))
-
-
-@cache
-def _section(skeleton: str, stage: str) -> str:
-    return _sections(skeleton)[stage]
 
 
 @cache
