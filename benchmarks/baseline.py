@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.utils import get_commit_info
 
-from harness.evidence.digest import digest_strings
+from harness.digest import digest_strings
 
 __all__ = [
     "Baseline",

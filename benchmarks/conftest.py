@@ -25,7 +25,7 @@ from harness.fc2.synthetic import write_dataset
 from harness.pytest_plugin import option
 
 if TYPE_CHECKING:  # imports TensorFlow, which the environment must precede
-    from harness.systems.session import Session
+    from harness.runs.session import Session
 
 __all__ = ["baseline", "pytest_addoption", "pytest_sessionfinish", "pytest_sessionstart"]
 
@@ -79,7 +79,7 @@ def environment(setting: Config) -> Environment:
 @pytest.fixture(scope="session")
 def session(setting: Config, environment: Environment) -> "Session":  # noqa: ARG001
     """Return data, supernet and evaluator."""
-    from harness.systems.session import open_session
+    from harness.runs.session import open_session
 
     return open_session(setting)
 

@@ -13,7 +13,7 @@ from harness.fc2.batch import Batch
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.evaluation.evaluator import Protocol
-    from harness.systems.session import Session
+    from harness.runs.session import Session
 
 _COUNTS = (1, 2, 4, 6, 8)
 _ROUNDS = 7

@@ -15,7 +15,7 @@ from benchmarks.timer import Timer
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.evaluation.evaluator import Protocol
-    from harness.systems.session import Session
+    from harness.runs.session import Session
 
 _POOLS = (1, 4, 12, 48, 192)
 _MIB = 1 << 20

@@ -14,7 +14,7 @@ from benchmarks.timer import Timer
 from harness.config import with_overrides
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
-    from harness.systems.session import Session
+    from harness.runs.session import Session
     from harness.training.step import StepOutcome
 
 Step = Callable[[], "StepOutcome"]
@@ -96,7 +96,7 @@ def test_checkpoint_save(
 @pytest.mark.benchmark(group="checkpoint")
 def test_checkpoint_save_at_full_width(timer: Timer, session: "Session", tmp_path: Path) -> None:
     """The same at C = 32: a save costs less than one train step, of few and small samples."""
-    from harness.systems.session import open_session
+    from harness.runs.session import open_session
     from harness.training.checkpoint import CheckpointStore
     from harness.training.progress import Progress
 
@@ -125,7 +125,7 @@ def test_checkpoint_save_at_full_width(timer: Timer, session: "Session", tmp_pat
 @pytest.mark.benchmark(group="one epoch")
 def test_epoch(timer: Timer, session: "Session", tmp_path: Path) -> None:
     """Train steps on freshly decoded batches, evaluation of the pool, checkpoint."""
-    from harness.evidence.records import EvalRecord
+    from harness.records.records import EvalRecord
     from harness.training.checkpoint import CheckpointStore
     from harness.training.trainer import TrainerOptions
 

@@ -14,7 +14,7 @@ from harness.config import Config, with_overrides
 from harness.environment import Environment
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
-    from harness.systems.session import Session
+    from harness.runs.session import Session
     from harness.training.trainer import Trainer
 
 _STEPS, _ROUNDS, _LIMIT = 3, 3, 0.01
@@ -52,7 +52,7 @@ class _Clock:
 @pytest.fixture(scope="module")
 def large(setting: Config, environment: Environment) -> "Session":  # noqa: ARG001
     """Return a session at EdgeFlowNAS's crop, with an evaluation that costs next to nothing."""
-    from harness.systems.session import open_session
+    from harness.runs.session import open_session
 
     return open_session(with_overrides(setting, [f"{key}={value}" for key, value in _OWN.items()]))
 
@@ -71,9 +71,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
 @pytest.fixture
 def observers(large: "Session", clock: _Clock, tmp_path: Path) -> Iterator[tuple[Any, ...]]:
     """Return ledger, epoch log and watch, each under the clock."""
-    from harness.evidence.ledger import Ledger
-    from harness.relations.watch import Watch
+    from harness.records.ledger import Ledger
     from harness.training.epochlog import EpochCsv
+    from harness.watch import Watch
 
     ledger, said = Ledger(tmp_path / "ledger.jsonl"), list[str]()
     watch = Watch(large.config.watch.model_dump(), say=said.append, observers=(ledger,))

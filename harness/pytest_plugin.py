@@ -307,7 +307,7 @@ def _description(book: Any) -> Any:
 def _kit(spec: SystemSpec, config: pytest.Config) -> Iterator[Any]:
     """Lend what systems of this process share; a foreign system's process is started here."""
     if not spec.foreign:
-        from harness.systems.kit import Kit
+        from harness.runs.kit import Kit
 
         yield Kit()
         return
@@ -408,7 +408,7 @@ def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict
     path = option(config, "gate_file")
     if not path:
         return
-    from harness.systems.identity import gate_values
+    from harness.runs.identity import gate_values
 
     chosen = config.stash[_CONFIGURED]
     result = {

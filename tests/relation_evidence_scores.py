@@ -14,7 +14,7 @@ from harness.evidence.bundles import (
     Response,
 )
 from harness.evidence.observations import Evaluation
-from harness.evidence.run import run_evidence
+from harness.records.run import run_evidence
 from harness.relations import evaluation, ledger_metric, metric
 from tests.synthetic_run import make_records
 

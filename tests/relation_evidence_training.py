@@ -13,7 +13,7 @@ from harness.evidence.bundles import (
     TwoWays,
 )
 from harness.evidence.observations import Check, Training
-from harness.evidence.records import NOT_LOGGED, EpochRecord, StepRecord
+from harness.records.records import NOT_LOGGED, EpochRecord, StepRecord
 from harness.relations import training
 from tests.relation_evidence_scores import BASE
 

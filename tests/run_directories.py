@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from harness.evidence.ledger import read_ledger
-from harness.evidence.records import (
+from harness.records.ledger import read_ledger
+from harness.records.records import (
     CheckpointRecord,
     EpochRecord,
     EvalRecord,

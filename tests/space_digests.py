@@ -11,8 +11,8 @@ import sys
 import numpy as np
 
 from harness.config import parse_config
+from harness.digest import digest_arrays
 from harness.environment import apply_environment
-from harness.evidence.digest import digest_arrays
 from harness.fc2.batch import Batch
 
 CROP, SIZES = (64, 96), ((8, 1), (8, 8, 1))

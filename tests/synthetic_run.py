@@ -6,7 +6,7 @@ import statistics
 
 import numpy as np
 
-from harness.evidence.records import (
+from harness.records.records import (
     CheckpointRecord,
     EpochRecord,
     EvalRecord,

@@ -5,7 +5,7 @@ from dataclasses import MISSING, fields
 import numpy as np
 import pytest
 
-from harness.evidence.records import NOT_LOGGED, EpochRecord
+from harness.records.records import NOT_LOGGED, EpochRecord
 from harness.systems.answers import AnswerError, answer
 
 BATCH = {

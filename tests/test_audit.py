@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from harness.cli import main
-from harness.evidence.ledger import Ledger
-from harness.evidence.records import EpochRecord, EvalRecord, ResumeRecord, RunRecord
+from harness.records.ledger import Ledger
+from harness.records.records import EpochRecord, EvalRecord, ResumeRecord, RunRecord
 from harness.relations import RELATIONS
 from tests.synthetic_run import make_records, opening, tree
 

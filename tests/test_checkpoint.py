@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.evidence.digest import digest_arrays
+from harness.digest import digest_arrays
 from harness.training import checkpoint as module
 from harness.training.checkpoint import (
     CheckpointError,

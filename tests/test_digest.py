@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.evidence.digest import digest_arrays, digest_bytes, digest_file, digest_strings
+from harness.digest import digest_arrays, digest_bytes, digest_file, digest_strings
 
 
 def values():

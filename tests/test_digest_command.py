@@ -7,7 +7,7 @@ import pytest
 
 from harness.cli import main
 from harness.config import parse_config
-from harness.evidence.digest import digest_arrays
+from harness.digest import digest_arrays
 from harness.training.checkpoint import CheckpointStore
 from harness.training.progress import Progress
 

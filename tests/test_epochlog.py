@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.config import parse_config
 from harness.evaluation.ranking import kendall_tau
-from harness.evidence.records import EPOCH_FIELDS, EvalRecord, NoteRecord, to_json
+from harness.records.records import EPOCH_FIELDS, EvalRecord, NoteRecord, to_json
 from harness.training.epochlog import EpochCsv, effective_rows, epoch_row
 from harness.training.progress import EpochSums, Previous, Progress
 

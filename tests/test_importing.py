@@ -11,11 +11,11 @@ import pytest
 
 from harness.cli import main
 from harness.config import dump_config, load_config, parse_config
+from harness.digest import digest_arrays
 from harness.environment import apply_environment
 from harness.errors import InputError
-from harness.evidence.digest import digest_arrays
 from harness.scenarios.setting import embedded_config
-from harness.supernet.edgeflownas import (
+from harness.supernet.import_names import (
     fit_checkpoint,
     optimizer_names,
     source_names,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.evidence.ledger import Ledger, effective, read_ledger
-from harness.evidence.records import (
+from harness.records.ledger import Ledger, effective, read_ledger
+from harness.records.records import (
     RECORDS,
     CheckpointRecord,
     EpochRecord,
@@ -20,7 +20,7 @@ from harness.evidence.records import (
     from_json,
     to_json,
 )
-from harness.evidence.run import segments
+from harness.records.run import segments
 
 ARCHS = ("012012012", "120120120", "201201201")
 DIGEST = "0123456789abcdef" * 2

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from harness.evidence.ledger import effective
-from harness.evidence.records import CheckpointRecord, NormsRecord, ResumeRecord
-from harness.evidence.run import RunEvidence, run_evidence
+from harness.records.ledger import effective
+from harness.records.records import CheckpointRecord, NormsRecord, ResumeRecord
+from harness.records.run import RunEvidence, run_evidence
 from harness.relations import RELATIONS
 from harness.relations.base import NotApplicableError
 from tests.synthetic_run import POOL, ZERO_FLOW, digest, make_records, opening, tree
@@ -526,7 +526,7 @@ def test_evidence_is_of_the_type_that_the_audit_hands_over():
 
 def test_offline_relations_load_evidence_and_numpy_alone():
     code = (
-        "import sys, harness.relations.declared_offline, harness.relations.watch\n"
+        "import sys, harness.relations.declared_offline, harness.watch\n"
         "found = {m for m in sys.modules if m.startswith('harness.')}\n"
         "print(sorted({m.split('.')[1] for m in found} - {'relations', 'evidence', 'errors'}))"
     )

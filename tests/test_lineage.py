@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from harness.commands.lineage import plan_first, plan_resume
 from harness.config import field_kinds, parse_config
 from harness.errors import InputError
-from harness.evidence.records import CheckpointRecord, ResumeRecord, RunRecord
-from harness.systems.identity import (
+from harness.records.records import CheckpointRecord, ResumeRecord, RunRecord
+from harness.runs.identity import (
     identity_changes,
     protocol_identity,
     run_identity,
 )
+from harness.runs.lineage import plan_first, plan_resume
 from harness.training.checkpoint import CheckpointError, CheckpointStore
 from harness.training.progress import Progress
 

@@ -11,11 +11,11 @@ import pytest
 
 from harness.commands.common import StopFlag
 from harness.config import Config, with_fc2_root, with_overrides
+from harness.digest import digest_arrays
 from harness.environment import apply_environment
-from harness.evidence.digest import digest_arrays
-from harness.evidence.records import EpochRecord, EvalRecord, StepRecord, to_json
 from harness.fc2.errors import SampleError
 from harness.fc2.synthetic import write_dataset
+from harness.records.records import EpochRecord, EvalRecord, StepRecord, to_json
 from harness.scenarios.setting import matrix_config
 from harness.training.progress import Progress
 from harness.training.trainer import TrainerOptions
@@ -38,7 +38,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture(scope="module")
 def kit(config: Config) -> Any:
-    from harness.systems.kit import Kit
+    from harness.runs.kit import Kit
 
     return Kit()
 
@@ -50,7 +50,7 @@ def with_loaders(config: Config, workers: int, prefetch: int) -> Config:
 
 def attempt(config: Config, kit: Any, records: list[Any], state: Any = None, **options: Any) -> Any:
     """Train from a state to the end or to a stop; return how it ended and the state then."""
-    from harness.systems.session import open_session
+    from harness.runs.session import open_session
 
     session = open_session(config, kit=kit)
     try:

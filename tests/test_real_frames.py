@@ -10,9 +10,9 @@ import pytest
 
 from harness.config import parse_config, with_fc2_root
 from harness.environment import apply_environment
-from harness.evidence.records import EPOCH_FIELDS
 from harness.fc2.decode import decode_triplet
 from harness.fc2.layout import list_triplets
+from harness.records.records import EPOCH_FIELDS
 
 pytestmark = pytest.mark.real_frames
 

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.cli import main
-from harness.evidence.ledger import Ledger, read_ledger
-from harness.evidence.records import EpochRecord, EvalRecord, NoteRecord, ResumeRecord, RunRecord
+from harness.records.history import read_history
+from harness.records.ledger import Ledger, read_ledger
+from harness.records.records import EpochRecord, EvalRecord, NoteRecord, ResumeRecord, RunRecord
 from harness.reporting.borders import borders
 from harness.reporting.curves import PANELS, drawing, polylines, view
-from harness.reporting.history import read_history
 from tests.synthetic_run import ZERO_FLOW, make_records, opening, tree
 
 EPE, TAU, _CLIP, NORMS, LOSS, _LR, TIMES = PANELS

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.commands.running import RunOptions, train_run
 from harness.config import Config, dump_config, with_overrides
 from harness.environment import apply_environment
 from harness.errors import InputError
-from harness.evidence.ledger import Ledger, read_ledger
-from harness.evidence.records import (
+from harness.fc2.synthetic import write_dataset
+from harness.records.ledger import Ledger, read_ledger
+from harness.records.records import (
     EpochRecord,
     EvalRecord,
     NoteRecord,
@@ -27,8 +27,9 @@ from harness.evidence.records import (
     from_json,
     to_json,
 )
-from harness.evidence.run import segments
-from harness.fc2.synthetic import write_dataset
+from harness.records.run import segments
+from harness.runs import run_directory
+from harness.runs.run_directory import RunOptions, train_run
 from harness.scenarios.setting import matrix_config
 from harness.training.checkpoint import CheckpointStore
 from harness.training.epochlog import EpochCsv, effective_rows
@@ -48,7 +49,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture(scope="module")
 def kit(config: Config) -> Any:
-    from harness.systems.kit import Kit
+    from harness.runs.kit import Kit
 
     return Kit()
 
@@ -240,7 +241,6 @@ def test_logs_are_only_appended_to_and_name_the_attempt(
 def test_a_stop_within_an_evaluation_keeps_the_steps(
     config: Config, kit: Any, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.commands import running
     from harness.evaluation.evaluator import Evaluator
 
     asked: list[bool] = []
@@ -256,7 +256,7 @@ def test_a_stop_within_an_evaluation_keeps_the_steps(
         asked.append(True)
         return real(*args)
 
-    monkeypatch.setattr(running, "StopFlag", Flag)
+    monkeypatch.setattr(run_directory, "StopFlag", Flag)
     monkeypatch.setattr(Evaluator, "recalibrate", recalibrate)
     found = train(config, tmp_path / "run", kit)
     assert (found.status, found.progress.epoch, found.progress.step) == ("interrupted", 0, 2)
@@ -269,10 +269,9 @@ def test_a_stop_within_an_evaluation_keeps_the_steps(
 def test_a_stop_before_the_first_step_is_resumable(
     config: Config, kit: Any, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.commands import running
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "StopFlag", lambda: nullcontext(lambda: True))
+        patch.setattr(run_directory, "StopFlag", lambda: nullcontext(lambda: True))
         for resume in (False, True):
             found = train(config, tmp_path / "run", kit, resume=resume)
             assert (found.status, found.progress.global_step) == ("interrupted", 0)

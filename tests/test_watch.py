@@ -11,8 +11,8 @@ from harness.cli import main
 from harness.config import WatchConfig, dump_config, load_config
 from harness.environment import apply_environment
 from harness.errors import WatchError
-from harness.evidence.ledger import effective, read_ledger
-from harness.evidence.records import (
+from harness.records.ledger import effective, read_ledger
+from harness.records.records import (
     EpochRecord,
     EvalRecord,
     NormsRecord,
@@ -21,8 +21,8 @@ from harness.evidence.records import (
     RunRecord,
     StepRecord,
 )
-from harness.relations.watch import ADVICE, Watch
 from harness.scenarios.setting import embedded_config
+from harness.watch import ADVICE, Watch
 from tests.synthetic_run import POOL, ZERO_FLOW, digest, make_records, opening, tree
 
 DEFAULT = WatchConfig().model_dump()

@@ -15,8 +15,8 @@ from harness.evidence.observations import (
     ServedBatch,
     Training,
 )
-from harness.evidence.records import StepRecord
 from harness.pytest_plugin import _OPTIONS
+from harness.records.records import StepRecord
 from harness.relations import RELATIONS
 from harness.systems.protocol import METHODS
 

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, ledger_file, say, write_json
 from harness.errors import InputError
-from harness.evidence.ledger import LedgerContent, read_ledger
-from harness.evidence.records import RunRecord
-from harness.evidence.run import RunEvidence, segments
+from harness.records.broken import BrokenLine, broken_lines
+from harness.records.ledger import LedgerContent, read_ledger
+from harness.records.records import RunRecord
+from harness.records.run import RunEvidence, segments
 from harness.relations import RELATIONS, Relation
 from harness.relations.base import NotApplicableError
-from harness.reporting.broken import BrokenLine, broken_lines
 
 __all__ = ["add_parser", "run"]
 

@@ -75,7 +75,7 @@ def run(args: Namespace) -> int:
 def _measure(args: Namespace, config: Config) -> Any:
     from harness.commands.evaluate import asked_pool
     from harness.evaluation.budget import Budget, fit_cost, k_grid, noise_at, recal_effect
-    from harness.systems.session import open_session
+    from harness.runs.session import open_session
 
     session = open_session(config)
     weights = _load(args, session)

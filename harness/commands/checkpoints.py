@@ -15,10 +15,10 @@ from harness.config import (
     parse_config,
     with_overrides,
 )
+from harness.digest import digest_arrays
 from harness.environment import apply_environment
 from harness.errors import InputError
-from harness.evidence.digest import digest_arrays
-from harness.supernet.edgeflownas import CARRIES_NOTHING
+from harness.supernet.import_names import CARRIES_NOTHING
 from harness.supernet.space import SKELETONS, check_crop
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.training.differences import Difference, differences

@@ -17,12 +17,12 @@ from harness.commands.common import (
     say,
     write_json,
 )
-from harness.commands.running import RunOptions, train_run
 from harness.config import Config
 from harness.errors import InputError
-from harness.evidence.ledger import read_ledger
-from harness.evidence.records import EpochRecord
-from harness.evidence.run import RunEvidence, segments
+from harness.records.ledger import read_ledger
+from harness.records.records import EpochRecord
+from harness.records.run import RunEvidence, segments
+from harness.runs.run_directory import RunOptions, train_run
 from harness.training.checkpoint import CheckpointStore
 from harness.training.ladder import ClipAdvice, advise_threshold
 

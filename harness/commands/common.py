@@ -1,13 +1,13 @@
-"""What several commands share: configuration from arguments, JSON results, interruption."""
+"""What several commands share: configuration from arguments, JSON results."""
 
 import json
-import signal
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 from harness.config import Config, load_config, with_fc2_root, with_overrides
 from harness.errors import InputError
+from harness.runs.stop import StopFlag, say
 
 __all__ = [
     "EXIT_BROKEN",
@@ -23,11 +23,6 @@ __all__ = [
 ]
 
 EXIT_DONE, EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 75
-
-
-def say(line: str) -> None:
-    """Print one line at once, so that logs of a batch job are current."""
-    print(line, flush=True)  # noqa: T201
 
 
 def add_config_options(parser: ArgumentParser) -> None:
@@ -68,25 +63,3 @@ def write_json(path: Path | None, result: dict[str, Any]) -> None:
     if path is not None:
         text = json.dumps(result, indent=2, allow_nan=False, default=str)
         path.write_text(text + "\n", encoding="utf-8")
-
-
-class StopFlag:
-    """Set by SIGTERM or SIGUSR1; a SLURM job that is about to be killed sends either."""
-
-    def __init__(self) -> None:
-        self.raised = False
-
-    def __enter__(self) -> "StopFlag":
-        self._old = {s: signal.signal(s, self._raise) for s in (signal.SIGTERM, signal.SIGUSR1)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _raise(self, *_: object) -> None:
-        self.raised = True
-
-    def __call__(self) -> bool:
-        """Return whether a stop was asked for."""
-        return self.raised

@@ -10,12 +10,12 @@ from harness.commands.common import EXIT_DONE, EXIT_INTERRUPTED, StopFlag, say, 
 from harness.config import Config, load_config, with_fc2_root
 from harness.environment import apply_environment
 from harness.errors import InputError
-from harness.evidence.ledger import effective, read_ledger
-from harness.evidence.records import EvalRecord
+from harness.records.ledger import effective, read_ledger
+from harness.records.records import EvalRecord
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.evaluation.evaluator import Protocol
-    from harness.systems.session import Session
+    from harness.runs.session import Session
     from harness.training.checkpoint import Checkpoint
 
 __all__ = ["add_parser", "asked_pool", "run"]
@@ -43,7 +43,7 @@ def run(args: Namespace) -> int:
     pool = asked_pool(args.pool, config)
     say(apply_environment(config).line())
     from harness.reporting.terminal import eval_table
-    from harness.systems.session import open_session
+    from harness.runs.session import open_session
     from harness.training.checkpoint import CheckpointStore
 
     checkpoint = CheckpointStore(args.run / "checkpoints").load(args.checkpoint)

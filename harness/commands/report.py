@@ -12,10 +12,10 @@ from pathlib import Path
 from harness import __version__
 from harness.commands.common import EXIT_DONE, ledger_file, say, write_json
 from harness.errors import InputError
-from harness.evidence.ledger import read_ledger
+from harness.records.history import read_history
+from harness.records.ledger import read_ledger
 from harness.reporting.borders import short
 from harness.reporting.curves import PANELS, Panel, View, drawing, view
-from harness.reporting.history import read_history
 from harness.reporting.html import Page, Plot, page
 from harness.reporting.plots import colour, draw
 from harness.reporting.summary import RunSummary, series_differences, summary

@@ -12,11 +12,11 @@ from harness.commands.common import (
     say,
     write_json,
 )
-from harness.commands.running import RunOptions, train_run
 from harness.config import Config, with_overrides
 from harness.environment import Environment
 from harness.errors import InputError
-from harness.systems.identity import gate_values
+from harness.runs.identity import gate_values
+from harness.runs.run_directory import RunOptions, train_run
 
 __all__ = ["add_parser", "run"]
 

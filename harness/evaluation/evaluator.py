@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from harness.digest import digest_arrays
 from harness.evaluation.recalibration import (
     NonFiniteScoreError,
     PooledStatistics,
@@ -20,9 +21,8 @@ from harness.evaluation.recalibration import (
 )
 from harness.evaluation.scoring import score_pieces
 from harness.evaluation.shared import Journal, Shared
-from harness.evidence.digest import digest_arrays
-from harness.evidence.records import EvalRecord
 from harness.fc2.batch import Batch, join_digests
+from harness.records.records import EvalRecord
 from harness.supernet.epe import mean_epe, sample_epe
 from harness.supernet.loss import accumulate_flow
 from harness.supernet.network import GivenNorm, forward, frames_to_input

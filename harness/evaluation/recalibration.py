@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.digest import digest_arrays
+from harness.digest import digest_arrays
 from harness.supernet.space import format_arch
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.records import EpochRecord, Record, StepRecord
+from harness.records.records import EpochRecord, Record, StepRecord
 
 __all__ = [
     "Arrays",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from harness.systems.parts import Parts
+from harness.runs.parts import Parts
 
 __all__ = ["Fault", "overriding", "replaced"]
 

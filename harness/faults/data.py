@@ -14,8 +14,8 @@ from harness.fc2.decode import decode_triplet
 from harness.fc2.errors import SampleError
 from harness.fc2.layout import list_triplets
 from harness.fc2.order import eval_order, train_order
+from harness.runs.parts import Parts
 from harness.streams import permutation
-from harness.systems.parts import Parts
 
 __all__ = [
     "CorruptSampleReplaced", "CropsIgnoreEpoch", "CropsIgnoreIndex", "DecodeCachedByName",

@@ -10,8 +10,8 @@ import tensorflow as tf
 from harness.faults.base import Fault, replaced
 from harness.fc2.crop import Window, center_window
 from harness.fc2.decode import Decoded, decode_triplet
+from harness.runs.parts import Parts
 from harness.supernet.network import frames_to_input
-from harness.systems.parts import Parts
 
 __all__ = [
     "CentreRoundsUp", "EvalFlips", "EvalInputUnnormalised", "EvalLabelsClipped", "FlowMissing",

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from harness.faults.base import Fault, overriding, replaced
 from harness.faults.hooks import after_open
+from harness.runs.parts import Parts
 from harness.supernet.loss import multiscale_loss
-from harness.systems.parts import Parts
 from harness.training.adam import adam_step
 from harness.training.clipping import clip
 from harness.training.schedule import cosine_lr, expected_clip_checks, micro_batches

@@ -3,9 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from harness.evidence.digest import digest_strings
+from harness.digest import digest_strings
 from harness.faults.base import Fault, replaced
-from harness.systems.parts import Parts
+from harness.runs.parts import Parts
 
 __all__ = ["BatchesAsCompleted", "CacheKeyedByName", "CacheKeyedByTime"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from harness.evaluation.ranking import kendall_tau
 from harness.faults.base import Fault, replaced
 from harness.faults.hooks import after_open
+from harness.runs.parts import Parts
 from harness.supernet.epe import mean_epe, sample_epe
-from harness.systems.parts import Parts
 
 __all__ = [
     "BatchMeansAveraged", "BestIsLatest", "ChecksFabricated", "EpeBroadcast",

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from harness.digest import digest_strings
 from harness.evaluation.recalibration import pool_statistics
-from harness.evidence.digest import digest_strings
 from harness.faults.base import Fault, replaced
 from harness.faults.hooks import after_open, gradient_hook
-from harness.systems.parts import Parts
+from harness.runs.parts import Parts
 
 __all__ = [
     "EvalByBatchStatistics", "EvalByMovingStatistics", "EvalUpdatesStatistics",

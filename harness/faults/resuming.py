@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.faults.base import Fault, overriding, replaced
 from harness.fc2.order import train_order
-from harness.systems.parts import Parts
+from harness.runs.parts import Parts
 from harness.training.fairness import no_counts
 from harness.training.model import Supernet
 from harness.training.progress import EpochSums, Progress

@@ -8,8 +8,8 @@ import tensorflow as tf
 from harness.evaluation.ranking import build_pool
 from harness.faults.base import Fault, overriding, replaced
 from harness.faults.hooks import after_open
+from harness.runs.parts import Parts
 from harness.streams import integer
-from harness.systems.parts import Parts
 from harness.training.fairness import fair_cycle
 
 __all__ = [

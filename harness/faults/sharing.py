@@ -5,8 +5,8 @@ from typing import Any
 
 from harness.faults.base import Fault, replaced
 from harness.faults.hooks import after_open
+from harness.runs.parts import Parts
 from harness.supernet.sharing.plan import Plan, plan_of
-from harness.systems.parts import Parts
 
 __all__ = ["SharedByShortKey", "StatisticsOfFirstArch"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from harness.faults.base import Fault, overriding, replaced
 from harness.faults.hooks import after_open
 from harness.fc2.frozen import read_frozen
+from harness.runs.parts import Parts
 from harness.supernet.epe import mean_epe, sample_epe
-from harness.systems.parts import Parts
 from harness.training.fairness import fair_cycle
 from harness.training.finite import NonFiniteError
 

@@ -58,8 +58,8 @@ def _main() -> None:
     from harness.environment import apply_environment
 
     apply_environment(parse_config(opening["config"]))
+    from harness.runs.kit import Kit
     from harness.systems.fresh import FreshServer
-    from harness.systems.kit import Kit
 
     kit, server = Kit(), FreshServer()
     try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.digest import digest_arrays, digest_strings
+from harness.digest import digest_arrays, digest_strings
 from harness.fc2.crop import Window
 
 __all__ = ["Batch", "content_digest", "identity_digest", "join_digests"]

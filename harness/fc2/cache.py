@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 
 import cv2
 
+from harness.digest import digest_strings
 from harness.errors import InputError
-from harness.evidence.digest import digest_strings
 from harness.fc2 import batch as batch_module
 from harness.fc2 import crop as crop_module
 from harness.fc2 import decode as decode_module

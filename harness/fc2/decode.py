@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.digest import digest_bytes
+from harness.digest import digest_bytes
 from harness.fc2.errors import SampleError
 from harness.fc2.layout import Triplet
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from harness.digest import digest_bytes, digest_strings
 from harness.errors import InputError
-from harness.evidence.digest import digest_bytes, digest_strings
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
 

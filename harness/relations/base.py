@@ -78,7 +78,7 @@ class Relation:
     tier : {"quick", "full", "nightly"}
         From which tier on it is checked.
     offline : bool
-        Whether its evidence is a :class:`harness.evidence.run.RunEvidence`, so that
+        Whether its evidence is a :class:`harness.records.run.RunEvidence`, so that
         ``harness audit`` can check it on the ledger of any run.
     """
 

@@ -95,4 +95,4 @@ OFFLINE: tuple[Relation, ...] = (
         ledger_rows.best_is_tracked, "log",
     ),
 )  # fmt: skip
-"""Their evidence is a run's records (:class:`harness.evidence.run.RunEvidence`)."""
+"""Their evidence is a run's records (:class:`harness.records.run.RunEvidence`)."""

@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from harness.evidence.records import EpochRecord, EvalRecord, RunRecord, StepRecord
-from harness.evidence.run import RunEvidence
+from harness.records.records import EpochRecord, EvalRecord, RunRecord, StepRecord
+from harness.records.run import RunEvidence
 from harness.relations.base import NotApplicableError, Violation
 
 __all__ = [

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from harness.evidence.records import CheckpointRecord, ResumeRecord
-from harness.evidence.run import RunEvidence
+from harness.records.records import CheckpointRecord, ResumeRecord
+from harness.records.run import RunEvidence
 from harness.relations.base import Outcome, Violation, outcome
 from harness.relations.ledger import MOST, finished_epochs
 

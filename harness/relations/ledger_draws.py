@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
-from harness.evidence.run import RunEvidence
+from harness.records.run import RunEvidence
 from harness.relations.base import NotApplicableError, Outcome, Violation, outcome
 from harness.relations.ledger import (
     MOST,

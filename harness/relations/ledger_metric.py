@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.evidence.records import EpochRecord, EvalRecord
-from harness.evidence.run import RunEvidence
+from harness.records.records import EpochRecord, EvalRecord
+from harness.records.run import RunEvidence
 from harness.relations.base import NotApplicableError, Outcome, Violation, outcome
 from harness.relations.ledger import MOST, NEGLIGIBLE, evaluations, finished_epochs
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from typing import Any
 
-from harness.evidence.records import EpochRecord, EvalRecord, Record
-from harness.evidence.run import RunEvidence
+from harness.records.records import EpochRecord, EvalRecord, Record
+from harness.records.run import RunEvidence
 from harness.relations.base import NotApplicableError, Outcome, Violation, outcome
 from harness.relations.ledger import (
     MOST,

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.evidence.records import NOT_LOGGED, EpochRecord, StepRecord
-from harness.evidence.run import RunEvidence
+from harness.records.records import NOT_LOGGED, EpochRecord, StepRecord
+from harness.records.run import RunEvidence
 from harness.relations.base import NotApplicableError, Outcome, Violation, outcome
 from harness.relations.ledger import (
     ARCHS_PER_STEP,

@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.evidence.bundles import EpochRows, FiniteEvidence, Moves, PlantedNan, TwoWays
 from harness.evidence.observations import Training
-from harness.evidence.records import NOT_LOGGED, EpochRecord
+from harness.records.records import NOT_LOGGED, EpochRecord
 from harness.relations.base import Outcome, Violation, differences, outcome
 
 __all__ = [

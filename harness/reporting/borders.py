@@ -10,9 +10,9 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from harness.config import ConfigError, parse_config
-from harness.evidence.records import RunRecord
-from harness.reporting.history import RunHistory, Stretch
-from harness.systems.identity import identity_changes
+from harness.records.history import RunHistory, Stretch
+from harness.records.records import RunRecord
+from harness.runs.identity import identity_changes
 
 __all__ = [
     "Border",

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from harness.evidence.records import EpochRecord
+from harness.records.history import RunHistory, Stretch
+from harness.records.records import EpochRecord
 from harness.reporting.borders import Border, Segment, border, borders, run_segments, short
-from harness.reporting.history import RunHistory, Stretch
 
 __all__ = [
     "PANELS", "Curve", "Drawing", "Panel", "Points", "Quantity", "View", "drawing", "epochs_text",

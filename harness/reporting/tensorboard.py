@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from harness.evidence.records import EpochRecord, Record
+from harness.records.records import EpochRecord, Record
 
 __all__ = ["TensorBoardObserver", "tensorboard_available"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from harness.evidence.records import EpochRecord, EvalRecord, NoteRecord, Record, RunRecord
+from harness.records.records import EpochRecord, EvalRecord, NoteRecord, Record, RunRecord
 
 __all__ = ["ProgressPrinter", "epoch_line", "eval_table", "run_lines"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.digest import digest_arrays
 from harness.evidence.altering import Cached
-from harness.evidence.digest import digest_arrays
 from harness.evidence.observations import ServedBatch
 from harness.scenarios.book import Book
 from harness.scenarios.files import listed_samples

@@ -20,8 +20,8 @@ from harness.evidence.bundles import (
     TwoWays,
 )
 from harness.evidence.observations import Arrays, Training
-from harness.evidence.records import NOT_LOGGED, RunRecord
-from harness.evidence.run import RunEvidence, run_evidence
+from harness.records.records import NOT_LOGGED, RunRecord
+from harness.records.run import RunEvidence, run_evidence
 from harness.relations.base import NotApplicableError
 from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, a_kernel, changed
 from harness.scenarios.files import listed_samples

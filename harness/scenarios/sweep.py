@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import ConfigError, field_kinds, parse_config
+from harness.digest import digest_strings
 from harness.evidence.altering import SweptKnob
-from harness.evidence.digest import digest_strings
 from harness.fc2.batch import Batch
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen

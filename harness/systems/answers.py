@@ -21,7 +21,7 @@ from harness.evidence.observations import (
     ServedBatch,
     Training,
 )
-from harness.evidence.records import NOT_LOGGED, RECORDS
+from harness.records.records import NOT_LOGGED, RECORDS
 from harness.systems.protocol import METHODS
 
 __all__ = ["AnswerError", "Fields", "answer"]

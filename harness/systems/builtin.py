@@ -22,14 +22,14 @@ from harness.evidence.observations import (
     ServedBatch,
     Training,
 )
-from harness.evidence.records import EpochRecord, Record, StepRecord
 from harness.fc2.batch import Batch, join_digests
 from harness.fc2.crop import Window
+from harness.records.records import EpochRecord, Record, StepRecord
+from harness.runs.kit import Kit
+from harness.runs.parts import Parts
+from harness.runs.session import Session, open_session
 from harness.supernet.space import SKELETONS, active_units, option_kernels, parse_arch
-from harness.systems.kit import Kit
-from harness.systems.parts import Parts
 from harness.systems.protocol import METHODS, Role
-from harness.systems.session import Session, open_session
 from harness.systems.taps import tapped_inputs
 from harness.training.checkpoint import CheckpointStore
 from harness.training.progress import Progress

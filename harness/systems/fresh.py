@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.evidence.digest import digest_arrays
+from harness.digest import digest_arrays
 from harness.evidence.observations import Evaluation, Recalibration, Training
 from harness.systems.spec import CALL_SECONDS, SystemSpec, system_factory
 
@@ -309,7 +309,7 @@ def _new_kit(folder: Path) -> Any:
     if SystemSpec(**request["spec"]).foreign:
         return None
     _apply_environment(request)  # before the kit imports TensorFlow
-    from harness.systems.kit import Kit
+    from harness.runs.kit import Kit
 
     return Kit()
 

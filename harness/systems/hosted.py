@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from harness.runs.kit import Kit
 from harness.systems.builtin import BuiltinSystem
-from harness.systems.kit import Kit
 
 __all__ = ["HostedBuiltin"]
 

@@ -112,7 +112,7 @@ def system_factory(spec: SystemSpec, kit: Any = None) -> Callable[[], System]:
 
     Parameters
     ----------
-    kit : harness.systems.kit.Kit or harness.systems.remote.Workers, optional
+    kit : harness.runs.kit.Kit or harness.systems.remote.Workers, optional
         Keeps between systems of this process what is costly: the builtin system's compiled
         functions, or the worker process of a foreign one.
 
@@ -150,7 +150,7 @@ def _foreign(spec: SystemSpec, kit: Any) -> Callable[[], System]:
 
 
 def _parts(fault: Any) -> Any:
-    from harness.systems.parts import Parts
+    from harness.runs.parts import Parts
 
     apply = getattr(fault, "apply", None)
     return Parts() if apply is None else apply(Parts())

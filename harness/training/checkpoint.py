@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.digest import digest_arrays, digest_strings
 from harness.errors import InputError
-from harness.evidence.digest import digest_arrays, digest_strings
 
 __all__ = ["Checkpoint", "CheckpointError", "CheckpointStore", "load_checkpoint", "state_digest"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.config import field_kinds
-from harness.evidence.digest import digest_arrays
+from harness.digest import digest_arrays
 from harness.training.checkpoint import Checkpoint
 
 __all__ = ["Difference", "Elements", "differences"]

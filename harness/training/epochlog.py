@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.config import Config
-from harness.evidence.records import EPOCH_FIELDS, FIRST_SEGMENT, EpochRecord, EvalRecord, Record
+from harness.records.records import EPOCH_FIELDS, FIRST_SEGMENT, EpochRecord, EvalRecord, Record
 from harness.training.fairness import fairness_gap
 from harness.training.progress import Previous, Progress
 

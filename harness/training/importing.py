@@ -16,9 +16,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from harness.config import Config
+from harness.digest import digest_arrays
 from harness.errors import InputError
-from harness.evidence.digest import digest_arrays
-from harness.supernet.edgeflownas import Fit, fit_checkpoint
+from harness.supernet.import_names import Fit, fit_checkpoint
 from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
 from harness.training.adam import BETA_2
 from harness.training.fairness import Counts
@@ -38,7 +38,7 @@ class Imported:
 
     Attributes
     ----------
-    fit : harness.supernet.edgeflownas.Fit
+    fit : harness.supernet.import_names.Fit
         Skeleton, width, and which variable of theirs fills which of ours.
     arrays : dict of str to numpy.ndarray
         Every variable of :class:`harness.training.model.Supernet`, float32, by our name.

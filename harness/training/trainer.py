@@ -13,7 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from harness.config import Config
-from harness.evidence.records import (
+from harness.fc2.batch import Batch
+from harness.fc2.provider import Provider
+from harness.records.records import (
     FIRST_SEGMENT,
     CheckpointRecord,
     EpochRecord,
@@ -23,8 +25,6 @@ from harness.evidence.records import (
     Record,
     StepRecord,
 )
-from harness.fc2.batch import Batch
-from harness.fc2.provider import Provider
 from harness.supernet.space import format_arch
 from harness.training.checkpoint import CheckpointStore
 from harness.training.epochlog import epoch_row

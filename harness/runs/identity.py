@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.config import Config, field_kinds
+from harness.digest import digest_file, digest_strings
 from harness.evaluation.scoring import score_split
-from harness.evidence.digest import digest_file, digest_strings
 from harness.fc2.layout import Triplet, list_triplets
 
 __all__ = [

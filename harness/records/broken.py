@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from harness.evidence.ledger import LedgerContent
-from harness.evidence.records import RunRecord
+from harness.records.ledger import LedgerContent
+from harness.records.records import RunRecord
 
 __all__ = ["BrokenLine", "broken_lines"]
 

@@ -7,13 +7,11 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from harness.commands.common import StopFlag, say
-from harness.commands.lineage import Continuation, plan_first, plan_resume
 from harness.config import Config, dump_config
 from harness.environment import Environment, apply_environment
 from harness.errors import InputError
-from harness.evidence.ledger import Ledger, LedgerContent, read_ledger
-from harness.evidence.records import (
+from harness.records.ledger import Ledger, LedgerContent, read_ledger
+from harness.records.records import (
     CheckpointRecord,
     EpochRecord,
     NoteRecord,
@@ -21,7 +19,9 @@ from harness.evidence.records import (
     RunRecord,
     StepRecord,
 )
-from harness.systems.identity import read_data_digests
+from harness.runs.identity import read_data_digests
+from harness.runs.lineage import Continuation, plan_first, plan_resume
+from harness.runs.stop import StopFlag, say
 
 __all__ = ["RunOptions", "RunResult", "train_run"]
 
@@ -42,7 +42,7 @@ class RunOptions:
         Epochs to complete; None: as configured.
     check : callable
         Called with the environment before anything is written; may refuse.
-    kit : harness.systems.kit.Kit or None
+    kit : harness.runs.kit.Kit or None
         Where compiled functions come from; None: compiled anew.
     """
 
@@ -110,7 +110,7 @@ def _train(
     config: Config, folder: Path, plan: Continuation, content: LedgerContent,
     options: RunOptions, stack: ExitStack, stop: Callable[[], bool],
 ) -> RunResult:  # fmt: skip
-    from harness.systems.session import open_session
+    from harness.runs.session import open_session
     from harness.training.checkpoint import CheckpointStore
     from harness.training.trainer import TrainerOptions
 
@@ -160,10 +160,10 @@ def _write_whole(path: Path, text: str) -> None:
 def _observers(
     folder: Path, config: Config, stack: ExitStack, content: LedgerContent, plan: Continuation
 ) -> Observers:
-    from harness.relations.watch import Watch
     from harness.reporting.tensorboard import TensorBoardObserver, tensorboard_available
     from harness.reporting.terminal import ProgressPrinter
     from harness.training.epochlog import EpochCsv
+    from harness.watch import Watch
 
     ledger = Ledger(folder / "ledger.jsonl", attempt=plan.attempt)
     stack.callback(ledger.close)

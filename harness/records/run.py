@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.evidence.records import (
+from harness.records.records import (
     FIRST_SEGMENT,
     CheckpointRecord,
     EpochRecord,
@@ -99,7 +99,7 @@ def run_evidence(records: Iterable[Record]) -> RunEvidence:
 
 
 def segments(records: Iterable[Record]) -> tuple[RunEvidence, ...]:
-    """Sort effective records (:meth:`harness.evidence.ledger.LedgerContent.effective`) by segment.
+    """Sort effective records (:meth:`harness.records.ledger.LedgerContent.effective`) by segment.
 
     A segment without a step, begun but not under way or made void by a later one, is left out.
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from harness.config import Config, parse_config
 from harness.errors import InputError
-from harness.evidence.records import FIRST_SEGMENT, CheckpointRecord, Record, RunRecord
-from harness.systems.identity import Data, identity_changes
+from harness.records.records import FIRST_SEGMENT, CheckpointRecord, Record, RunRecord
+from harness.runs.identity import Data, identity_changes
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 
 __all__ = ["Continuation", "plan_first", "plan_resume"]

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any
 
-from harness.evidence.records import (
+from harness.records.records import (
     EpochRecord,
     NormsRecord,
     Record,

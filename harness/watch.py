@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.errors import WatchError
-from harness.evidence.ledger import effective
-from harness.evidence.records import (
+from harness.records.ledger import effective
+from harness.records.records import (
     EpochRecord,
     EvalRecord,
     NormsRecord,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from harness.config import Config
 from harness.evaluation.evaluator import Evaluator
-from harness.systems.parts import Parts
+from harness.runs.parts import Parts
 from harness.training.model import Supernet
 from harness.training.step import StepFunctions
 

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Config, ConfigError
+from harness.digest import digest_file
 from harness.environment import Environment, apply_environment
 from harness.evaluation.batches import FixedBatches
 from harness.evaluation.evaluator import Evaluator
-from harness.evidence.digest import digest_file
-from harness.evidence.records import FIRST_SEGMENT, EvalRecord, ResumeRecord, RunRecord
 from harness.fc2.provider import Provider, open_provider
-from harness.supernet.space import SKELETONS, check_crop
-from harness.systems.identity import (
+from harness.records.records import FIRST_SEGMENT, EvalRecord, ResumeRecord, RunRecord
+from harness.runs.identity import (
     data_digests,
     protocol_identity,
     run_identity,
 )
-from harness.systems.kit import Kit, Lent
-from harness.systems.parts import Parts
+from harness.runs.kit import Kit, Lent
+from harness.runs.parts import Parts
+from harness.supernet.space import SKELETONS, check_crop
 from harness.training.checkpoint import Checkpoint
 from harness.training.model import Supernet
 from harness.training.progress import Progress
@@ -82,7 +82,7 @@ class Session:
 
     @cached_property
     def data(self) -> dict[str, str]:
-        """Digests of the samples, as :func:`harness.systems.identity.data_digests`."""
+        """Digests of the samples, as :func:`harness.runs.identity.data_digests`."""
         frozen = Path(self.config.eval.frozen)
         return data_digests(
             self.provider.samples, self.fixed.samples("val"),

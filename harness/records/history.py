@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from harness.errors import InputError
-from harness.evidence.ledger import LedgerContent
-from harness.evidence.records import (
+from harness.records.broken import BrokenLine, broken_lines
+from harness.records.ledger import LedgerContent
+from harness.records.records import (
     EpochRecord,
     EvalRecord,
     NormsRecord,
@@ -18,7 +19,6 @@ from harness.evidence.records import (
     RunRecord,
     StepRecord,
 )
-from harness.reporting.broken import BrokenLine, broken_lines
 
 __all__ = ["RunHistory", "Stretch", "read_history"]
 

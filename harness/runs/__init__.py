@@ -1,0 +1,1 @@
+"""A run directory: locked, planned, resumed, repaired; its session and identity."""
