@@ -97,12 +97,15 @@ class TrainingDraws:
 
 @dataclass(frozen=True)
 class Purity:
-    """Complete state, and the next training draws, before and after an evaluation."""
+    """Complete state, and the next training draws, before and after an evaluation.
+
+    The draws are None where the system cannot be asked for them: its state is judged alone.
+    """
 
     before: Digests
     after: Digests
-    draws_before: tuple[str, ...]
-    draws_after: tuple[str, ...]
+    draws_before: tuple[str, ...] | None
+    draws_after: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)

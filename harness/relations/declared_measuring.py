@@ -82,7 +82,7 @@ MEASURING: tuple[Relation, ...] = (
     ),
     Relation(
         "eval-pure", "an evaluation changes no variable, statistic, counter or draw",
-        "purity", ("state", "evaluate", "batches"),
+        "purity", ("state", "evaluate"),
         "Evaluation shares something with training: a provider, a generator, or BN statistics.",
         evaluation.evaluation_changes_nothing, sees=("evaluation", "data", "determinism", "repeat"),
     ),

@@ -58,13 +58,13 @@ def _reported(evidence: Repeat) -> list[Violation]:
 def evaluation_changes_nothing(evidence: Purity) -> Outcome:
     """Require the complete state and the next training draws unchanged by an evaluation."""
     violations = differences(dict(evidence.before), dict(evidence.after), what="state after eval")
-    for index, (old, new) in enumerate(
-        zip_longest(evidence.draws_before, evidence.draws_after, fillvalue="no batch")
-    ):
+    before, after = evidence.draws_before, evidence.draws_after
+    if before is None and after is None:
+        figures = f"{len(evidence.before)} arrays unchanged; training draws cannot be asked for"
+        return outcome(violations, len(evidence.before), figures)
+    before, after = before or (), after or ()
+    for index, (old, new) in enumerate(zip_longest(before, after, fillvalue="no batch")):
         if old != new:
             violations.append(Violation(f"next training epoch, batch {index}", old, new))
-    figures = (
-        f"{len(evidence.before)} arrays and {len(evidence.draws_before)} upcoming training "
-        "batches unchanged"
-    )
-    return outcome(violations, min(len(evidence.before), len(evidence.draws_before)), figures)
+    figures = f"{len(evidence.before)} arrays and {len(before)} upcoming training batches unchanged"
+    return outcome(violations, min(len(evidence.before), len(before)), figures)

@@ -1,7 +1,7 @@
 """Scenarios that alter what is around a system: paths, seeds, files, checkpoints, archs."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ import numpy as np
 
 from harness.evidence.altering import ArchResponse, Elsewhere, Frozen, Pools, Refusals, Seeds
 from harness.evidence.bundles import Recomputation, Served
-from harness.evidence.observations import ServedBatch
+from harness.evidence.observations import Evaluation, ServedBatch
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
 from harness.relations.base import NotApplicableError
-from harness.scenarios.book import Book, a_kernel
+from harness.scenarios.book import END, Book, a_kernel
 from harness.scenarios.files import listed_samples
 from harness.scenarios.measuring import recomputed_rows, served_in, split_folder
 from harness.scenarios.setting import link_samples
@@ -24,6 +24,7 @@ from harness.scenarios.steps import odd_samples
 from harness.systems.answers import AnswerError
 from harness.systems.fresh import state_digests
 from harness.systems.pipes import WorkerError
+from harness.systems.protocol import System
 
 __all__ = [
     "arch_response",
@@ -32,6 +33,7 @@ __all__ = [
     "elsewhere",
     "frozen",
     "nan_score",
+    "odd_files",
     "odd_recomputation",
     "odd_served",
     "pools",
@@ -45,14 +47,13 @@ def elsewhere(book: Book) -> Elsewhere:
     for split in ("train", "val"):
         source = split_folder(book, split)
         link_samples(source, reversed(listed_samples(source)), copy / split)
-    system = book.open(
+    with book.open(
         data={"base_path": str(copy), "train_dir": "train", "val_dir": "val"},
         runtime={"experiment_name": "another", "output_root": str(book.folder / "out")},
-    )
-    run = system.train(2)
-    weights = {n: d for n, d in state_digests(system.state()).items() if "progress/" not in n}
-    scores = system.evaluate()
-    system.close()
+    ) as system:
+        run = system.train(2)
+        weights = {n: d for n, d in state_digests(system.state()).items() if "progress/" not in n}
+        scores = system.evaluate()
     here = {n: d for n, d in trained.end_state.items() if "progress/" not in n}
     steps = (*trained.first.steps, *trained.second.steps)
     return Elsewhere(
@@ -64,13 +65,12 @@ def elsewhere(book: Book) -> Elsewhere:
 def seeds(book: Book) -> Seeds:
     """Open one seed twice and another seed once."""
     seed, states = book.config["runtime"]["seed"], []
-    for value in (seed, seed, seed + 1):
-        system = book.open(runtime={"seed": value})
+    for value in (seed, seed):
+        with book.open(runtime={"seed": value}) as system:
+            states.append(system.state())
+    with book.open(runtime={"seed": seed + 1}) as system:
         states.append(system.state())
-        if value == seed:
-            system.close()
-    run = system.train(1, evaluate=False)
-    system.close()
+        run = system.train(1, evaluate=False)
     kernels = [name for name, array in states[0].items() if np.asarray(array).ndim == 4]
     moments = [name for name in kernels if not np.asarray(states[0][name]).any()]
     one, again, other = (state_digests(state) for state in states)
@@ -85,9 +85,8 @@ def pools(book: Book) -> Pools:
     seed, found = book.config["runtime"]["seed"], []
     few = {"eval_pool_size": 9, "eval_batches_per_arch": 1, "bn_recal_batches": 1, "batch_size": 2}
     for value in (seed, seed, seed + 1):
-        system = book.open_cheaply(few, runtime={"seed": value})
-        found.append(system.evaluate().archs)
-        system.close()
+        with book.open_cheaply(few, runtime={"seed": value}) as system:
+            found.append(system.evaluate().archs)
     if found[0] and not any(arch.isdigit() for arch in found[0]):
         msg = f"the system's archs are no codes of options, but {', '.join(found[0])}"
         raise NotApplicableError(msg)
@@ -96,25 +95,21 @@ def pools(book: Book) -> Pools:
 
 def odd_served(book: Book) -> Served:
     """Serve evaluation batches of samples with unknown flow and with very large flow."""
-    folder = _odd(book)
-    system = book.open(data=_data(folder))
-    batches, again = system.batches("eval"), system.batches("eval")
-    system.close()
+    folder = book["odd_files"]
+    with book.open(data=_data(folder)) as system:
+        batches, again = system.batches("eval"), system.batches("eval")
     return served_in(book, folder / "val", batches, again)
 
 
 def odd_recomputation(book: Book) -> Recomputation:
     """Score samples with unknown flow, beside the outputs they were scored on."""
-    system = book.open(data=_data(_odd(book)))
-    scores = system.evaluate()
-    found = recomputed_rows(system, scores)
-    system.close()
-    return found
+    with book.open(data=_data(book["odd_files"])) as system:
+        return recomputed_rows(system, system.evaluate())
 
 
-def _odd(book: Book) -> Path:
-    folder = book.folder / "odd"
-    return folder if folder.exists() else odd_samples(book, "odd")
+def odd_files(book: Book) -> Path:
+    """Write samples with unknown flow and with very large flow."""
+    return odd_samples(book, "odd")
 
 
 def _data(folder: Path) -> dict[str, str]:
@@ -123,9 +118,8 @@ def _data(folder: Path) -> dict[str, str]:
 
 def bad_files(book: Book) -> Refusals:
     """Ask for batches of a split of which one file is bad, one defect at a time."""
-    system = book.open()
-    served = [sample for batch in system.batches("eval") for sample in batch.ids]
-    system.close()
+    with book.open() as system:
+        served = [sample for batch in system.batches("eval") for sample in batch.ids]
     sample = served[min(1, len(served) - 1)]  # one that is read, and has one before it
     cases = []
     for name, (member, spoil) in _DEFECTS.items():
@@ -142,11 +136,8 @@ def bad_files(book: Book) -> Refusals:
 
 
 def _serve(book: Book, folder: Path) -> None:
-    system = book.open(data=_data(folder))
-    try:
+    with book.open(data=_data(folder)) as system:
         system.batches("eval")
-    finally:
-        system.close()
 
 
 def _attempt(action: Callable[[], Any]) -> tuple[str | None, str]:
@@ -184,21 +175,22 @@ _DEFECTS: dict[str, tuple[str, Callable[[Path, bytes], Any]]] = {
 def frozen(book: Book) -> Frozen:
     """Evaluate from files, from a frozen artifact, and from an altered one at its path."""
     trained = book.trained
-    if "frozen" not in trained.system.describe().supports:
+    if "frozen" not in trained.description.supports:
         msg = "the system does not evaluate from frozen artifacts"
         raise NotApplicableError(msg)
-    served = [trained.system.batches(role, epoch=2) for role in ("eval", "recal")]
+    files = book["base_evaluation"]
+    with book.at(END) as system:
+        served = [system.batches("eval", epoch=2), system.batches("recal", epoch=2)]
     groups = [[_batch(batch) for batch in batches] for batches in served]
     path, found = book.folder / "frozen.npz", []
     for altered in (False, True):
         eval_batches = [_otherwise(groups[0][0]), *groups[0][1:]] if altered else groups[0]
         path.unlink(missing_ok=True)
         write_frozen(path, FrozenBatches(tuple(eval_batches), tuple(groups[1])))
-        system = book.open(eval={"frozen": str(path)})
-        system.restore(trained.end)
-        found.append(system.evaluate())
-        system.close()
-    return Frozen(book["base_evaluation"], *found)
+        with book.open(eval={"frozen": str(path)}) as system:
+            system.restore(trained.paths[END])
+            found.append(system.evaluate())
+    return Frozen(files, *found)
 
 
 def _batch(served: ServedBatch) -> Batch:
@@ -222,55 +214,66 @@ def _otherwise(batch: Batch) -> Batch:
 
 def bad_checkpoints(book: Book) -> Refusals:
     """Restore a checkpoint with one flipped byte, one cut short, and one that is absent."""
-    trained, system = book.trained, book.trained.system
-    cases = []
-    for name in ("one byte flipped", "cut short"):
-        folder = book.folder / name.replace(" ", "-")
-        shutil.copytree(trained.end, folder)
-        largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-        content = bytearray(largest.read_bytes())
-        content[len(content) // 2] ^= 0x10
-        cut = len(content) // 3 if name == "cut short" else len(content)
-        largest.write_bytes(bytes(content[:cut]))
-        found = _attempt(partial(system.restore, str(folder)))
-        cases.append((f"a checkpoint, {name}", (folder.name,), *found))
-    absent = str(book.folder / "no-such-checkpoint")
-    cases.append(("no checkpoint", (absent,), *_attempt(partial(system.restore, absent))))
-    system.restore(trained.end)
+    cases, end = [], book.trained.paths[END]
+    with book.at(END) as system:
+        for name in ("one byte flipped", "cut short"):
+            folder = book.folder / name.replace(" ", "-")
+            shutil.copytree(end, folder)
+            _damage(folder, cut_short=name == "cut short")
+            found = _attempt(partial(system.restore, str(folder)))
+            cases.append((f"a checkpoint, {name}", (folder.name,), *found))
+        absent = str(book.folder / "no-such-checkpoint")
+        cases.append(("no checkpoint", (absent,), *_attempt(partial(system.restore, absent))))
     return Refusals(cases)
+
+
+def _damage(folder: Path, *, cut_short: bool) -> None:
+    """Cut the largest file of a checkpoint short, or flip a bit in its middle."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    largest = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    largest.write_bytes(bytes(content[: len(content) // 3] if cut_short else content))
 
 
 def nan_score(book: Book) -> Refusals:
     """Evaluate with a NaN in a weight that every arch runs."""
-    system = book.measured
-    state = system.state()
-    name = a_kernel(state)
-    kept = np.array(state[name])
-    poisoned = kept.copy()
-    poisoned.flat[0] = np.nan
-    system.state({name: poisoned})
-    found = _attempt(system.evaluate)
-    system.state({name: kept})
-    return Refusals([(f"a NaN in {name}", (*book["base_evaluation"].archs, name), *found)])
+    archs = book["base_evaluation"].archs
+    with book.scored() as system:
+        state = system.state()
+        name = a_kernel(state)
+        poisoned = np.array(state[name])
+        poisoned.flat[0] = np.nan
+        system.state({name: poisoned})
+        found = _attempt(system.evaluate)
+    return Refusals([(f"a NaN in {name}", (*archs, name), *found)])
 
 
 def arch_response(book: Book) -> ArchResponse:
     """Change the kernels of one option of one block at a time, and score a fair cycle."""
-    options = book.trained.system.describe().options
+    options, end = book.trained.description.options, book.trained.paths[END]
     if not options:
         msg = "the system does not say which kernels an option runs"
         raise NotApplicableError(msg)
-    system = book.open_cheaply({"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2})
-    system.restore(book.trained.end)
     blocks = range(len(options))
     archs = ["".join(str((block + shift) % 3) for block in blocks) for shift in range(3)]
-    state, base, changed = system.state(), system.evaluate(archs), {}
+    few = {"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2}
+    with book.open_cheaply(few) as system:
+        system.restore(end)
+        base, changed = system.evaluate(archs), _responses(system, options, archs)
+    return ArchResponse(base, changed, options)
+
+
+def _responses(
+    system: System, options: Sequence[Sequence[tuple[str, ...]]], archs: Sequence[str]
+) -> dict[tuple[int, int], tuple[tuple[str, ...], Evaluation]]:
+    """Return by block and option the kernels that were changed, and the scores then."""
+    state, found = system.state(), {}
     for block, kernels in enumerate(options):
         for option, names in enumerate(kernels):
             own = tuple(n for n in names if not any(n in k for k in kernels[:option])) or names
             kept = {name: np.array(state[name]) for name in own}
             system.state({name: array * 1.5 for name, array in kept.items()})
-            changed[block, option] = own, system.evaluate(archs)
+            found[block, option] = own, system.evaluate(archs)
             system.state(kept)
-    system.close()
-    return ArchResponse(base, changed, options)
+    return found

@@ -1,10 +1,11 @@
 """The evidence book: each scenario drives the system once, and its evidence is kept."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -15,33 +16,37 @@ from harness.systems.protocol import System
 from harness.systems.spec import SystemSpec
 
 __all__ = [
-    "BEFORE_EVALUATION", "MID", "Book", "Cut", "Trained", "a_kernel", "changed",
-    "evaluation_from_json", "resumed",
+    "BEFORE_EVALUATION", "CUT", "END", "MID", "START", "Book", "Cut", "Trained", "a_kernel",
+    "changed", "evaluation_from_json", "resumed", "saved_cut",
 ]  # fmt: skip
 
 Tree = Mapping[str, Any]
 
+State = Literal["start", "cut", "end"]
+START: State = "start"
+CUT: State = "cut"
+END: State = "end"
+
 
 @dataclass(frozen=True)
 class Trained:
-    """The system after two epochs, with checkpoints of the way there.
+    """Two epochs of training, with checkpoints of the way there.
 
     Attributes
     ----------
-    system : System
-        In the state of checkpoint ``end``.
-    start, cut, end : str
-        Checkpoint folders before training, after epoch 1 and after epoch 2.
+    paths : mapping of str to str
+        Checkpoint folders ``start`` (before training), ``cut`` (after epoch 1) and ``end``
+        (after epoch 2).
+    description : Description
+        Of the system as it was opened, with the names of its variables.
     first, second : Training
         What each epoch did.
     start_state, cut_state, end_state : dict
         Digests by array.
     """
 
-    system: System
-    start: str
-    cut: str
-    end: str
+    paths: Mapping[State, str]
+    description: Description
     first: Training
     second: Training
     start_state: dict[str, str]
@@ -60,6 +65,26 @@ class Cut:
 
 
 MID, BEFORE_EVALUATION = "cut-mid-epoch", "cut-before-evaluation"
+
+
+class _Loan:
+    """A system for the length of a ``with`` block; afterwards it refuses every call.
+
+    Whoever kept it could otherwise change the state that another promise asks for.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._system: System | None = system
+
+    def __getattr__(self, name: str) -> Any:
+        if self._system is None:
+            msg = f"{name}: the system was lent for one block, which has ended; ask for it again"
+            raise RuntimeError(msg)
+        return getattr(self._system, name)
+
+    def end(self) -> None:
+        """Refuse every call from now on."""
+        self._system = None
 
 
 @dataclass
@@ -97,6 +122,9 @@ class Book:
     cuts: bool = True
     _kept: dict[str, Any] = field(default_factory=dict)
     _failed: dict[str, Exception] = field(default_factory=dict)
+    _shared: System | None = None
+    _as_opened: dict[str, Any] = field(default_factory=dict)
+    _lent: bool = False
 
     def __getitem__(self, name: str) -> Any:
         """Return a scenario's evidence, making it on first use.
@@ -106,36 +134,96 @@ class Book:
         KeyError
             If there is no such scenario.
         """
-        if name in self._failed:
+        if name not in self.scenarios:
+            msg = f"no scenario {name!r}, expected one of {', '.join(self.scenarios)}"
+            raise KeyError(msg)
+        return self._once(name, lambda: self.scenarios[name](self))
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what `make` returned, or raise what it raised, when it was first asked."""
+        if name in self._failed:  # every later promise has this same cause
             raise self._failed[name].with_traceback(None)
         if name not in self._kept:
-            if name not in self.scenarios:
-                msg = f"no scenario {name!r}, expected one of {', '.join(self.scenarios)}"
-                raise KeyError(msg)
             try:
-                self._kept[name] = self.scenarios[name](self)
+                self._kept[name] = make()
             except Exception as error:
                 self._failed[name] = error
                 raise
         return self._kept[name]
 
-    def open(self, **sections: Tree) -> System:
-        """Return a new system, opened on the gate's configuration with changed keys."""
+    @contextmanager
+    def open(self, **sections: Tree) -> Iterator[System]:
+        """Lend a new system, opened on the gate's configuration with changed keys."""
         system = self.factory()
         system.open(changed(self.config, **sections))
-        return system
+        loan = _Loan(system)
+        try:
+            yield cast("System", loan)
+        finally:
+            loan.end()
+            system.close()
 
-    def open_cheaply(self, evaluation: Tree, **sections: Tree) -> System:
+    def open_cheaply(self, evaluation: Tree, **sections: Tree) -> AbstractContextManager[System]:
         """Open with fewer evaluation batches, as far as the system can vary them."""
         fixed = self.describe().settings
         asked = {k: v for k, v in evaluation.items() if f"eval.{k}" not in fixed}
         return self.open(eval=asked, **sections)
 
+    @contextmanager
+    def at(self, state: State) -> Iterator[System]:
+        """Lend the trained system, in a named state, whatever was done with it before.
+
+        A promise may do with it what it likes: nobody sees the state that it leaves.
+
+        Raises
+        ------
+        NotApplicableError
+            If the system does not offer what is needed to train, cut and resume it.
+        RuntimeError
+            If it is lent already: the two would change each other's state.
+        """
+        path = self.trained.paths[state]
+        with self._lend() as system:
+            system.restore(path)
+            yield system
+
+    @contextmanager
+    def scored(self) -> Iterator[System]:
+        """Lend the system whose scores are looked at: trained, or else as it was opened."""
+        if self.trainable:
+            with self.at(END) as system:
+                yield system
+            return
+        self._once("opened", self._open_shared)
+        with self._lend() as system:
+            if self._as_opened:
+                system.state(self._as_opened)
+            yield system
+
+    def _open_shared(self) -> None:
+        self._shared = self.factory()
+        self._shared.open(self.config)
+        if "state" in self.describe().can:
+            # copies: a system may hand out the arrays that it goes on to change
+            self._as_opened = {n: np.array(a) for n, a in self._shared.state().items()}
+
+    @contextmanager
+    def _lend(self) -> Iterator[System]:
+        assert self._shared is not None
+        if self._lent:
+            msg = "the system is lent already: ask for other evidence before it is borrowed"
+            raise RuntimeError(msg)
+        loan, self._lent = _Loan(self._shared), True
+        try:
+            yield cast("System", loan)
+        finally:
+            loan.end()
+            self._lent = False
+
     def describe(self) -> Description:
         """Return the system's description without opening it; it is asked once."""
-        if "description" not in self._kept:
-            self._kept["description"] = self.factory().describe()
-        return self._kept["description"]  # type: ignore[no-any-return]
+        description: Description = self._once("description", lambda: self.factory().describe())
+        return description
 
     @property
     def trainable(self) -> bool:
@@ -143,43 +231,29 @@ class Book:
         return self.describe().can.issuperset(_TRAINING)
 
     @property
-    def measured(self) -> System:
-        """The system whose scores are looked at: the trained one, or else one as opened."""
-        if self.trainable:
-            return self.trained.system
-        if "measured" not in self._kept:
-            self._kept["measured"] = self.open()
-        return self._kept["measured"]  # type: ignore[no-any-return]
-
-    @property
     def trained(self) -> Trained:
-        """The trained system that most scenarios share.
+        """What the shared system did in two epochs of training.
 
         Raises
         ------
         NotApplicableError
             If the system does not offer what is needed to train, cut and resume it.
         """
-        if "trained" in self._failed:
-            raise self._failed["trained"].with_traceback(None)
-        if "trained" not in self._kept:
-            try:
-                _require_training(self)
-                self._kept["trained"] = _train(self)
-            except Exception as error:
-                self._failed["trained"] = error  # every later promise has this same cause
-                raise
-            if self.overlap:
-                self.start_fresh()
-        return self._kept["trained"]  # type: ignore[no-any-return]
+        trained: Trained = self._once("trained", self._train)
+        if self.overlap and "fresh" not in self._kept and "fresh" not in self._failed:
+            self.overlap = False  # making the cuts asks for `trained` again
+            self.start_fresh()
+        return trained
+
+    def _train(self) -> Trained:
+        _require_training(self)
+        self._shared = self.factory()
+        return _train(self, self._shared)
 
     def start_fresh(self) -> Pending:
         """Start, once, a process that resumes from ``cut`` and evaluates ``end``."""
-        if "fresh" not in self._kept:
-            trained = self.trained
-            if "fresh" not in self._kept:  # `trained` may have started it
-                self._kept["fresh"] = _start_fresh(self, trained)
-        return self._kept["fresh"]  # type: ignore[no-any-return]
+        pending: Pending = self._once("fresh", lambda: _start_fresh(self))
+        return pending
 
     def cut(self, name: str) -> Cut:
         """Return where a run was cut for the fresh process."""
@@ -187,13 +261,11 @@ class Book:
         return self._kept[name]  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """End the fresh process if it still runs, and close the trained system."""
+        """End the fresh process if it still runs, and close the shared system."""
         if "fresh" in self._kept:
             self._kept["fresh"].close()
-        if "trained" in self._kept:
-            self._kept["trained"].system.close()
-        if "measured" in self._kept:
-            self._kept["measured"].close()
+        if self._shared is not None:
+            self._shared.close()
 
 
 _TRAINING = ("train", "state", "save", "restore")
@@ -238,28 +310,29 @@ def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
     return Evaluation(**values)
 
 
-def _train(book: Book) -> Trained:
-    system = book.open()
+def _train(book: Book, system: System) -> Trained:
+    system.open(book.config)
     (book.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    start, cut, end = (str(book.folder / "checkpoints" / n) for n in ("start", "cut", "end"))
+    paths = {name: str(book.folder / "checkpoints" / name) for name in (START, CUT, END)}
     start_state = state_digests(system.state())
-    system.save(start)
+    system.save(paths[START])
     first = system.train(1)
     cut_state = state_digests(system.state())
-    system.save(cut)
+    system.save(paths[CUT])
     second = system.train(2)
     end_state = state_digests(system.state())
-    system.save(end)
-    return Trained(system, start, cut, end, first, second, start_state, cut_state, end_state)
+    system.save(paths[END])
+    return Trained(paths, system.describe(), first, second, start_state, cut_state, end_state)
 
 
-def _start_fresh(book: Book, trained: Trained) -> Pending:
+def _start_fresh(book: Book) -> Pending:
+    paths = book.trained.paths
     calls: list[Call] = [
-        *resumed(trained.cut),
-        ("restore", {"path": trained.end}),
+        *resumed(paths[CUT]),
+        ("restore", {"path": paths[END]}),
         ("evaluate", {}),
     ]
-    if book.cuts and "steps" in trained.system.describe().supports:
+    if book.cuts and "steps" in book.trained.description.supports:
         for cut in (_cut_mid(book), _cut_before_evaluation(book)):
             book._kept[cut.name] = cut
             calls += [("open", {}), *resumed(cut.path)]
@@ -274,22 +347,19 @@ def resumed(path: str) -> list[Call]:
 
 
 def _cut_mid(book: Book) -> Cut:
-    trained, system = book.trained, book.trained.system
-    system.restore(trained.cut)
-    system.train(2, steps=1)
-    return _saved_cut(book, MID, "cut after step 1 of epoch 2")
+    with book.at(CUT) as system:
+        system.train(2, steps=1)
+        return saved_cut(book, system, MID, "cut after step 1 of epoch 2")
 
 
 def _cut_before_evaluation(book: Book) -> Cut:
-    trained, system = book.trained, book.trained.system
-    system.restore(trained.start)
-    system.train(1, steps=len(trained.first.steps))
-    return _saved_cut(book, BEFORE_EVALUATION, "cut after the last batch of epoch 1")
+    with book.at(START) as system:
+        system.train(1, steps=len(book.trained.first.steps))
+        return saved_cut(book, system, BEFORE_EVALUATION, "cut after the last batch of epoch 1")
 
 
-def _saved_cut(book: Book, name: str, how: str) -> Cut:
-    system, path = book.trained.system, str(book.folder / "checkpoints" / name)
+def saved_cut(book: Book, system: System, name: str, how: str) -> Cut:
+    """Save a system where it was cut, under a new name."""
+    path = str(book.folder / "checkpoints" / name)
     system.save(path)
-    cut = Cut(name, how, path, state_digests(system.state()))
-    system.restore(book.trained.end)
-    return cut
+    return Cut(name, how, path, state_digests(system.state()))

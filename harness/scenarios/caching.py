@@ -36,14 +36,11 @@ def cached(book: Book) -> Cached:
 
 
 def _serve(book: Book, folder: Path, cache: str) -> Sequence[ServedBatch]:
-    system = book.open(
+    with book.open(
         data={"base_path": str(folder), "train_dir": "train", "val_dir": "val"},
         runtime={"cache_dir": cache, "cache_mib": 0},
-    )
-    try:
+    ) as system:
         return system.batches("eval")
-    finally:
-        system.close()
 
 
 def _contents(batches: Sequence[ServedBatch]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from harness.evidence.observations import Evaluation, ServedBatch
 from harness.relations.base import NotApplicableError
 from harness.relations.metric import independent_epe
 from harness.scenarios import runs
-from harness.scenarios.book import Book, evaluation_from_json
+from harness.scenarios.book import END, Book, evaluation_from_json
 from harness.scenarios.decode import decode_independently
 from harness.scenarios.files import listed_samples
 from harness.scenarios.setting import link_samples
@@ -68,17 +68,19 @@ def _decoded(folder: Path, batches: Iterable[ServedBatch]) -> dict[str, Any]:
 
 
 def _base(book: Book) -> Evaluation:
-    return book["base_evaluation"]  # type: ignore[no-any-return]
+    first: Evaluation = book["repeat_again"].first
+    return first
 
 
 def base_evaluation(book: Book) -> Evaluation:
-    """Evaluate the trained system once."""
-    return book.measured.evaluate()
+    """Return the evaluation that others are held against."""
+    return _base(book)
 
 
 def repeat_again(book: Book) -> Repeat:
-    """Evaluate again in the same process."""
-    return Repeat(_base(book), book.measured.evaluate(), "evaluated again")
+    """Evaluate twice in a row, so that whatever the first one leaves behind reaches the second."""
+    with book.scored() as system:
+        return Repeat(system.evaluate(), system.evaluate(), "evaluated again")
 
 
 def repeat_fresh(book: Book) -> Repeat:
@@ -90,15 +92,17 @@ def repeat_fresh(book: Book) -> Repeat:
 def repeat_permuted(book: Book) -> Repeat:
     """Evaluate the pool in reversed order."""
     _require_several(book)
-    again = book.measured.evaluate(tuple(reversed(_base(book).archs)))
-    return Repeat(_base(book), again, "pool reversed")
+    base = _base(book)
+    with book.scored() as system:
+        return Repeat(base, system.evaluate(tuple(reversed(base.archs))), "pool reversed")
 
 
 def repeat_subset(book: Book) -> Repeat:
     """Evaluate one arch of the pool alone, and not the first."""
     _require_several(book)
-    again = book.measured.evaluate(_base(book).archs[-1:])
-    return Repeat(_base(book), again, "one arch alone")
+    base = _base(book)
+    with book.scored() as system:
+        return Repeat(base, system.evaluate(base.archs[-1:]), "one arch alone")
 
 
 def _require_several(book: Book) -> None:
@@ -109,13 +113,14 @@ def _require_several(book: Book) -> None:
 
 def repeat_alone(book: Book) -> Repeat:
     """Evaluate neighbours together, which share the most, and each of them alone."""
-    system, arch = book.measured, _base(book).archs[-1]
+    arch = _base(book).archs[-1]
     if not arch.isdigit():
         msg = f"the system's archs are no codes of options, but {arch}"
         raise NotApplicableError(msg)
     pool = (arch, *(_changed(arch, place) for place in range(len(arch))))
-    together = system.evaluate(pool)
-    alone = [system.evaluate((neighbour,)) for neighbour in pool]
+    with book.scored() as system:
+        together = system.evaluate(pool)
+        alone = [system.evaluate((neighbour,)) for neighbour in pool]
     merged = dataclasses.replace(
         together,
         per_arch_epe=tuple(score for found in alone for score in found.per_arch_epe),
@@ -131,20 +136,20 @@ def _changed(arch: str, place: int) -> str:
 
 def repeat_prefix(book: Book) -> Repeat:
     """Evaluate on fewer batches per arch."""
-    system = book.measured
-    fewer = len(system.batches("eval")) - 1
-    if fewer < 1:
-        msg = "the validation split gives one batch, a prefix needs at least two"
-        raise NotApplicableError(msg)
-    again = system.evaluate(batches_per_arch=fewer)
-    return Repeat(_base(book), again, f"K = {fewer}", prefix=True)
+    base = _base(book)
+    with book.scored() as system:
+        fewer = len(system.batches("eval")) - 1
+        if fewer < 1:
+            msg = "the validation split gives one batch, a prefix needs at least two"
+            raise NotApplicableError(msg)
+        again = system.evaluate(batches_per_arch=fewer)
+    return Repeat(base, again, f"K = {fewer}", prefix=True)
 
 
 def served(book: Book) -> Served:
     """Ask for the evaluation batches twice and decode the same files independently."""
-    system = book.open()
-    batches, again = system.batches("eval"), system.batches("eval")
-    system.close()
+    with book.open() as system:
+        batches, again = system.batches("eval"), system.batches("eval")
     return _served(book, "val", batches, again)
 
 
@@ -153,9 +158,8 @@ def served_recal(book: Book) -> Served:
     if book.config["eval"].get("recal_mode", "fixed") != "fixed":
         msg = "eval.recal_mode is random"
         raise NotApplicableError(msg)
-    system = book.open()
-    batches, again = system.batches("recal"), system.batches("recal")
-    system.close()
+    with book.open() as system:
+        batches, again = system.batches("recal"), system.batches("recal")
     if not batches and "recalibrate" not in book.describe().can:
         msg = "the system does not recalibrate"
         raise NotApplicableError(msg)
@@ -188,11 +192,11 @@ def served_in(
 
 def draws(book: Book) -> TrainingDraws:
     """Ask for two training epochs, the first one twice, and for another seed's first one."""
-    system, other = book.open(), book.open(runtime={"seed": book.config["runtime"]["seed"] + 1})
-    first, again = system.batches("train", epoch=1), system.batches("train", epoch=1)
-    second, other_seed = system.batches("train", epoch=2), other.batches("train", epoch=1)
-    system.close()
-    other.close()
+    with book.open() as system:
+        first, again = system.batches("train", epoch=1), system.batches("train", epoch=1)
+        second = system.batches("train", epoch=2)
+    with book.open(runtime={"seed": book.config["runtime"]["seed"] + 1}) as other:
+        other_seed = other.batches("train", epoch=1)
     train, folder = book.config["train"], split_folder(book, "train")
     split = listed_samples(folder)
     full = train.get("epoch_mode") == "full_pass"
@@ -208,15 +212,16 @@ def draws(book: Book) -> TrainingDraws:
 
 def recal_pair(book: Book) -> RecalPair:
     """Recalibrate an arch, disturb every moving statistic, and recalibrate again."""
-    system, arch = book.measured, _base(book).archs[-1]
-    state = system.state()
-    moving = {n: np.array(a) for n, a in state.items() if "moving_" in n.rsplit("/", 1)[-1]}
-    first = system.recalibrate(arch, inputs=True)
-    system.state({name: array + 0.7 for name, array in moving.items()})
-    second, disturbed = system.recalibrate(arch), system.evaluate([arch])
-    system.state(moving)
+    base = _base(book)
+    arch = base.archs[-1]
+    with book.scored() as system:
+        state = system.state()
+        moving = {n: np.array(a) for n, a in state.items() if "moving_" in n.rsplit("/", 1)[-1]}
+        first = system.recalibrate(arch, inputs=True)
+        system.state({name: array + 0.7 for name, array in moving.items()})
+        second, disturbed = system.recalibrate(arch), system.evaluate([arch])
     return RecalPair(
-        first, second, len(moving), moving, _base(book).per_sample[arch], disturbed.per_sample[arch]
+        first, second, len(moving), moving, base.per_sample[arch], disturbed.per_sample[arch]
     )
 
 
@@ -227,20 +232,23 @@ def recal_hashes(book: Book) -> RecalHashes:
         f"epoch {row.epoch}": str(row.bn_recal_batch_hash)
         for row in trained.first.epochs + trained.second.epochs
     }
-    hashes["standalone"] = _base(book).bn_recal_batch_hash
+    base = _base(book)
+    hashes["standalone"] = base.bn_recal_batch_hash
     hashes["fresh process"] = runs.fresh_results(book)["evaluation"]["bn_recal_batch_hash"]
-    for arch in _base(book).archs[:2]:
-        hashes[f"arch {arch}"] = trained.system.recalibrate(arch).batch_hash
+    with book.at(END) as system:
+        for arch in base.archs[:2]:
+            hashes[f"arch {arch}"] = system.recalibrate(arch).batch_hash
     mode = book.config.get("eval", {}).get("recal_mode", "fixed")
     return RecalHashes(mode == "fixed", hashes, _hash_with_one_pixel_changed(book))
 
 
 def _hash_with_one_pixel_changed(book: Book) -> str:
     """Return the hash that a system computes when one pixel of a recal frame differs."""
-    system = book.trained.system
-    copy, batches = book.folder / "one-pixel", system.batches("recal")
+    copy = book.folder / "one-pixel"
+    with book.at(END) as system:
+        batches = system.batches("recal")
+        chosen = {"train": batches, "val": system.batches("eval")[:1]}
     first = batches[0]
-    chosen = {"train": batches, "val": system.batches("eval")[:1]}
     for split, served_batches in chosen.items():
         ids = [sample for batch in served_batches for sample in batch.ids]
         link_samples(split_folder(book, split), dict.fromkeys(ids), copy / split)
@@ -250,11 +258,10 @@ def _hash_with_one_pixel_changed(book: Book) -> str:
     image[top + height // 2, left + width // 2, 1] ^= 1
     target.unlink()
     cv2.imwrite(str(target), image)
-    altered = book.open(data={"base_path": str(copy), "train_dir": "train", "val_dir": "val"})
     arch = _base(book).archs[0]
-    found = altered.recalibrate(arch).batch_hash
-    altered.close()
-    return found
+    data = {"base_path": str(copy), "train_dir": "train", "val_dir": "val"}
+    with book.open(data=data) as altered:
+        return altered.recalibrate(arch).batch_hash
 
 
 def oracle(book: Book) -> Oracle:
@@ -262,11 +269,19 @@ def oracle(book: Book) -> Oracle:
 
     They have the shapes of what the system predicts, where it can be asked.
     """
-    system = book.measured
+    archs = _base(book).archs if book.describe().can.issuperset(_PREDICTED) else ()
+    with book.scored() as system:
+        return _scored_residuals(system, archs[:1])
+
+
+_PREDICTED = ("predict", "evaluate")
+
+
+def _scored_residuals(system: System, archs: Sequence[str]) -> Oracle:
     batch = system.batches("eval")[0]
     label, valid = batch.flow, batch.valid
     constant = np.broadcast_to(np.asarray([3.0, 4.0], np.float32), label.shape)
-    ones, shapes = [1.0] * len(batch.ids), _shapes(book, batch)
+    ones, shapes = [1.0] * len(batch.ids), _shapes(system, archs, batch)
     cases, alone = [], {}
     for case, flow, expected in (
         ("a perfect prediction", label, 0.0),
@@ -281,11 +296,10 @@ def oracle(book: Book) -> Oracle:
     return Oracle(cases, system.describe().epe_epsilon, alone)
 
 
-def _shapes(book: Book, batch: ServedBatch) -> list[tuple[int, ...]]:
+def _shapes(system: System, archs: Sequence[str], batch: ServedBatch) -> list[tuple[int, ...]]:
     """Return (h, w, channels) of each output of the system, coarse to fine."""
-    if book.describe().can.issuperset(("predict", "evaluate")):
-        outputs = book.measured.predict(_base(book).archs[0], batch)
-        return [output.shape[1:] for output in outputs]
+    for arch in archs:
+        return [output.shape[1:] for output in system.predict(arch, batch)]
     height, width = batch.flow.shape[1:3]
     return [(height // scale, width // scale, 4) for scale in (4, 2, 1)]
 
@@ -316,7 +330,9 @@ _SPREAD = "spread over three scales"
 
 def recomputation(book: Book) -> Recomputation:
     """Collect residual outputs for every evaluation batch beside the reported EPE."""
-    return recomputed_rows(book.measured, _base(book))
+    base = _base(book)
+    with book.scored() as system:
+        return recomputed_rows(system, base)
 
 
 def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
@@ -338,14 +354,15 @@ def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
 
 def response(book: Book) -> Response:
     """Scale the kernels of one output head at a time and evaluate."""
-    system, base = book.measured, _base(book)
-    state, found, heads = system.state(), {}, system.describe().heads
-    if not heads:
-        msg = "the system names no output head (describe().heads)"
-        raise NotApplicableError(msg)
-    for head, names in heads.items():
-        kept = {name: np.array(state[name]) for name in names}
-        system.state({name: array * 1.5 for name, array in kept.items()})
-        found[head] = system.evaluate()
-        system.state(kept)
-    return Response(base, found, book["repeat_again"].again)
+    twice = book["repeat_again"]
+    with book.scored() as system:
+        state, found, heads = system.state(), {}, system.describe().heads
+        if not heads:
+            msg = "the system names no output head (describe().heads)"
+            raise NotApplicableError(msg)
+        for head, names in heads.items():
+            kept = {name: np.array(state[name]) for name in names}
+            system.state({name: array * 1.5 for name, array in kept.items()})
+            found[head] = system.evaluate()
+            system.state(kept)
+    return Response(twice.first, found, twice.again)

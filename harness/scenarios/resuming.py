@@ -3,17 +3,27 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.evidence.bundles import Digests, KilledRuns, Resume
 from harness.relations.base import NotApplicableError
 from harness.relations.resume import KILLS
-from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, Cut, resumed
+from harness.scenarios.book import (
+    BEFORE_EVALUATION,
+    CUT,
+    MID,
+    START,
+    Book,
+    Cut,
+    resumed,
+    saved_cut,
+)  # fmt: skip
 from harness.scenarios.runs import fresh_results
 from harness.streams import integer
-from harness.systems.fresh import Call, FreshCalls, FreshProcessError, start_fresh, state_digests
+from harness.systems.fresh import Call, FreshCalls, FreshProcessError, start_fresh
+from harness.systems.protocol import System
 
 __all__ = ["killed", "resume", "resume_anywhere", "resume_before_evaluation", "resume_mid_epoch"]
 
@@ -21,7 +31,7 @@ __all__ = ["killed", "resume", "resume_anywhere", "resume_before_evaluation", "r
 def resume(book: Book) -> Resume:
     """Hold the straight second epoch against one resumed in a fresh process."""
     trained, answers = book.trained, fresh_results(book)["boundary"]
-    cut = Cut("", "cut after epoch 1", trained.cut, trained.cut_state)
+    cut = Cut("", "cut after epoch 1", trained.paths[CUT], trained.cut_state)
     return _held(book, cut, answers, done=len(trained.first.steps), rows=1)
 
 
@@ -38,7 +48,7 @@ def resume_before_evaluation(book: Book) -> Resume:
 
 
 def _require_steps(book: Book) -> None:
-    if "steps" not in book.trained.system.describe().supports:
+    if "steps" not in book.trained.description.supports:
         msg = "the system does not stop within an epoch (train(steps=N))"
         raise NotApplicableError(msg)
 
@@ -51,20 +61,8 @@ def _within(book: Book, name: str) -> tuple[Sequence[Any], Cut]:
 def resume_anywhere(book: Book) -> list[Resume]:
     """Cut after every step and at every epoch's end; resume each in a process of its own."""
     _require_steps(book)
-    trained, system = book.trained, book.trained.system
-    steps, cuts = len(trained.first.steps), []
-    system.restore(trained.start)
-    last = 2 * steps if trained.second.epochs else 2 * steps - 1  # a row, or else a step, is left
-    for done in range(1, last + 1):
-        epoch, step = (done - 1) // steps, (done - 1) % steps + 1
-        system.train(epoch + 1, steps=1)
-        how = f"cut after step {step} of epoch {epoch + 1}"
-        cuts.append((_saved(book, f"anywhere-{done}", how), done, epoch))
-        if step == steps and epoch == 0:  # after the last epoch nothing is left to compare
-            system.train(epoch + 1)
-            how = f"cut after epoch {epoch + 1}"
-            cuts.append((_saved(book, f"anywhere-{done}-end", how), done, epoch + 1))
-    system.restore(trained.end)
+    with book.at(START) as system:
+        cuts = list(_cut_everywhere(book, system))
     found = []
     for first in range(0, len(cuts), _BESIDE):
         some = cuts[first : first + _BESIDE]
@@ -83,10 +81,20 @@ _BESIDE = 2
 """Fresh processes at a time."""
 
 
-def _saved(book: Book, name: str, how: str) -> Cut:
-    system, path = book.trained.system, str(book.folder / "checkpoints" / name)
-    system.save(path)
-    return Cut(name, how, path, state_digests(system.state()))
+def _cut_everywhere(book: Book, system: System) -> Iterator[tuple[Cut, int, int]]:
+    """Train two epochs, cut after every step; give each cut, steps done and rows before it."""
+    trained = book.trained
+    steps = len(trained.first.steps)
+    last = 2 * steps if trained.second.epochs else 2 * steps - 1  # a row, or else a step, is left
+    for done in range(1, last + 1):
+        epoch, step = (done - 1) // steps, (done - 1) % steps + 1
+        system.train(epoch + 1, steps=1)
+        how = f"cut after step {step} of epoch {epoch + 1}"
+        yield saved_cut(book, system, f"anywhere-{done}", how), done, epoch
+        if step == steps and epoch == 0:  # after the last epoch nothing is left to compare
+            system.train(epoch + 1)
+            how = f"cut after epoch {epoch + 1}"
+            yield saved_cut(book, system, f"anywhere-{done}-end", how), done, epoch + 1
 
 
 def killed(book: Book) -> KilledRuns:

@@ -23,7 +23,7 @@ from harness.evidence.observations import Arrays, Training
 from harness.records.records import NOT_LOGGED, RunRecord
 from harness.records.run import RunEvidence, run_evidence
 from harness.relations.base import NotApplicableError
-from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, a_kernel, changed
+from harness.scenarios.book import BEFORE_EVALUATION, CUT, END, MID, START, Book, a_kernel, changed
 from harness.scenarios.files import listed_samples
 from harness.systems.answers import AnswerError
 from harness.systems.fresh import state_digests
@@ -101,12 +101,9 @@ def _trained_with(book: Book, position: str, *, full: bool) -> Training:
     if not full:
         mode = {"epoch_mode": "fixed_steps", "steps_per_epoch": 3}
     asked = {"clip_position": position, "train_sampling_mode": None, **mode}
-    system = book.open(train=asked)
-    try:
+    with book.open(train=asked) as system:
         run = system.train(1, evaluate=False)
-        return _clipped(_planned(changed(book.config, train=asked), run))
-    finally:
-        system.close()
+    return _clipped(_planned(changed(book.config, train=asked), run))
 
 
 def _clipped(run: Training) -> Training:
@@ -175,10 +172,9 @@ def _repeat_skeleton(book: Book, skeleton: str) -> Repeat:
         raise NotApplicableError(msg)
     found = []
     for _ in range(2):
-        system = book.open(model={"skeleton": skeleton})
-        system.train(1, evaluate=False)
-        found.append(system.evaluate())
-        system.close()
+        with book.open(model={"skeleton": skeleton}) as system:
+            system.train(1, evaluate=False)
+            found.append(system.evaluate())
     return Repeat(found[0], found[1], f"skeleton {skeleton}, trained and evaluated again")
 
 
@@ -205,9 +201,8 @@ def shaken(book: Book) -> RunEvidence:
         "train": {"lr": 0.03},
         "eval": {"eval_pool_size": 9, "eval_every_epoch": 1},
     }
-    system = book.open(**changes)
-    run = system.train(2)
-    system.close()
+    with book.open(**changes) as system:
+        run = system.train(2)
     return _evidence(changed(book.config, **changes), run)
 
 
@@ -248,7 +243,8 @@ def drawn(book: Book) -> TwoWays:
     """Hold the batches that training drew against those that are served when asked for."""
     trained = book.trained
     steps = (*trained.first.steps, *trained.second.steps)
-    asked = [b.digest for epoch in (1, 2) for b in trained.system.batches("train", epoch=epoch)]
+    with book.at(END) as system:
+        asked = [b.digest for epoch in (1, 2) for b in system.batches("train", epoch=epoch)]
     used = {f"batch {i}": step.batch for i, step in enumerate(steps)}
     served = {f"batch {i}": digest for i, digest in enumerate(asked)}
     run = _joined(trained.first, trained.second)
@@ -259,16 +255,15 @@ def drawn(book: Book) -> TwoWays:
 
 def constant_ranking(book: Book) -> ConstantRanking:
     """Train two epochs in which no arch's flow differs from zero."""
-    system = book.open(train={"lr": 1e-30})
-    state, heads = system.state(), system.describe().heads
-    names = [name for kernels in heads.values() for name in kernels]
-    if not names:
-        msg = "the system names no output head (describe().heads)"
-        raise NotApplicableError(msg)
-    system.state({name: np.zeros_like(state[name]) for name in names})
-    rows = _logged(system.train(2)).epochs
-    scores = system.evaluate()
-    system.close()
+    with book.open(train={"lr": 1e-30}) as system:
+        state, heads = system.state(), system.describe().heads
+        names = [name for kernels in heads.values() for name in kernels]
+        if not names:
+            msg = "the system names no output head (describe().heads)"
+            raise NotApplicableError(msg)
+        system.state({name: np.zeros_like(state[name]) for name in names})
+        rows = _logged(system.train(2)).epochs
+        scores = system.evaluate()
     if any(row.reasons.get("kendall_tau_prev") == NOT_LOGGED for row in rows):
         msg = "the system's log has no kendall_tau_prev"
         raise NotApplicableError(msg)
@@ -280,26 +275,30 @@ def purity(book: Book) -> Purity:
 
     Before any training: what an evaluation leaves behind then is not yet there already.
     """
-    system = book.measured
-    if book.trainable:
-        system.restore(book.trained.start)
-    before = state_digests(system.state())
-    draws_before = tuple(batch.digest for batch in system.batches("train", epoch=3))
-    system.evaluate()
-    draws_after = tuple(batch.digest for batch in system.batches("train", epoch=3))
-    after = state_digests(system.state())
-    if book.trainable:
-        system.restore(book.trained.end)
+    with book.at(START) if book.trainable else book.scored() as system:
+        before, draws_before = state_digests(system.state()), _upcoming_draws(book, system)
+        system.evaluate()
+        draws_after = _upcoming_draws(book, system)
+        after = state_digests(system.state())
     return Purity(before, after, draws_before, draws_after)
+
+
+def _upcoming_draws(book: Book, system: System) -> tuple[str, ...] | None:
+    """Return the digests of the next epoch's batches; None of a system that cannot be asked."""
+    if "batches" not in book.describe().can:
+        return None
+    try:
+        return tuple(batch.digest for batch in system.batches("train", epoch=3))
+    except NotApplicableError:
+        return None
 
 
 def with_and_without(book: Book) -> TwoWays:
     """Train again from the start, without evaluation and without observers."""
-    trained, system = book.trained, book.trained.system
-    system.restore(trained.start)
-    bare = system.train(2, evaluate=False, observe=False)
-    state = _weights(state_digests(system.state()))
-    system.restore(trained.end)
+    trained = book.trained
+    with book.at(START) as system:
+        bare = system.train(2, evaluate=False, observe=False)
+        state = _weights(state_digests(system.state()))
     return TwoWays(
         "with evaluation and diagnostics", "without", (_weights(trained.end_state), state),
         (_joined(trained.first, trained.second), bare),
@@ -313,23 +312,26 @@ def _weights(state: Mapping[str, str]) -> dict[str, str]:
 
 def checkpoint_pair(book: Book) -> CheckpointPair:
     """Poison every float array, restore the checkpoint, and compare with what was saved."""
-    trained, system = book.trained, book.trained.system
-    poison = {
-        name: np.full_like(array, 0.123)
-        for name, array in system.state().items()
-        if np.asarray(array).dtype.kind == "f"
-    }
-    disturbed = state_digests(system.state(poison))
-    system.restore(trained.end)
-    return CheckpointPair(trained.end_state, disturbed, state_digests(system.state()))
+    trained = book.trained
+    with book.at(END) as system:
+        poison = {
+            name: np.full_like(array, 0.123)
+            for name, array in system.state().items()
+            if np.asarray(array).dtype.kind == "f"
+        }
+        disturbed = state_digests(system.state(poison))
+        system.restore(trained.paths[END])
+        restored = state_digests(system.state())
+    return CheckpointPair(trained.end_state, disturbed, restored)
 
 
 def finite(book: Book) -> FiniteEvidence:
     """Collect every number that training, recalibration and evaluation left behind."""
-    trained, system = book.trained, book.trained.system
+    trained = book.trained
     run = _joined(trained.first, trained.second)
-    scores = system.evaluate()
-    recal = _statistics(system, scores.archs[-1])
+    with book.at(END) as system:
+        scores = system.evaluate()
+        recal, state = _statistics(system, scores.archs[-1]), system.state()
     stats: Arrays = {
         f"{unit}/{name}": values[i]
         for unit, values in recal.items()
@@ -338,7 +340,7 @@ def finite(book: Book) -> FiniteEvidence:
     norms = np.asarray([[check.before, check.after] for check in run.checks])
     return FiniteEvidence(
         {
-            "state": system.state(),
+            "state": state,
             "gradient norms": {"checks": norms},
             "losses": {"micro-batches": np.asarray(run.losses)},
             "statistics": stats,
@@ -359,20 +361,16 @@ def _statistics(system: System, arch: str) -> Mapping[str, Any]:
 
 def planted_nan(book: Book) -> PlantedNan:
     """Plant a NaN in one kernel and try to train on."""
-    trained, system = book.trained, book.trained.system
-    system.restore(trained.cut)
-    state = system.state()
-    name = a_kernel(state)
-    poisoned = np.array(state[name])
-    poisoned.flat[poisoned.size // 2] = np.nan
-    system.state({name: poisoned})
-    error: str | None = None
-    message = "training went on"
-    try:
-        system.train(2, evaluate=False)
-    except (AnswerError, NotApplicableError, WorkerError):
-        raise  # not the system's refusal
-    except Exception as caught:  # noqa: BLE001 -- whatever a system raises is the evidence
-        error, message = type(caught).__name__, str(caught)
-    system.restore(trained.end)
-    return PlantedNan(name, error, message)
+    with book.at(CUT) as system:
+        state = system.state()
+        name = a_kernel(state)
+        poisoned = np.array(state[name])
+        poisoned.flat[poisoned.size // 2] = np.nan
+        system.state({name: poisoned})
+        try:
+            system.train(2, evaluate=False)
+        except (AnswerError, NotApplicableError, WorkerError):
+            raise  # not the system's refusal
+        except Exception as error:  # noqa: BLE001 -- whatever a system raises is the evidence
+            return PlantedNan(name, type(error).__name__, str(error))
+    return PlantedNan(name, None, "training went on")

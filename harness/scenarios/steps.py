@@ -32,7 +32,11 @@ def one_step(book: Book) -> OneStep:
     """Train two steps on one batch that is also the recalibration batch."""
     folder = odd_samples(book, "one-step")
     count = len(listed_samples(folder / "train"))
-    system = book.open(**_one_batch(folder, count, micro=count))
+    with book.open(**_one_batch(folder, count, micro=count)) as system:
+        return _two_steps(book, system, folder)
+
+
+def _two_steps(book: Book, system: System, folder: Path) -> OneStep:
     slots = _slots(system)
     start = _named(system.state(), slots)
     moving = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}
@@ -50,7 +54,6 @@ def one_step(book: Book) -> OneStep:
     nudged = _nudged(book, system, _named(middle, slots), gradient, archs)
     system.state(start)
     recalibrated = _recalibrated(system, first.steps[0].archs)
-    system.close()
     return OneStep(
         start=start, before=_named(middle, slots), after=_named(end, slots),
         first=_moments(middle, slots), second=_moments(end, slots), batch=batch,
@@ -187,10 +190,9 @@ def accumulation(book: Book) -> Accumulation:
     same, other, mix = (book.folder / f"copies-{name}" for name in ("a", "b", "mixed"))
     _copies(source, dict.fromkeys(ids, one), same)
     _copies(source, dict.fromkeys(ids, two), other)
-    system = book.open(**_one_batch(same, _BATCH, micro=2))
-    _slots(system)
-    alone = system.batches("train", epoch=1)[0].ids[-1]
-    system.close()
+    with book.open(**_one_batch(same, _BATCH, micro=2)) as system:
+        _slots(system)
+        alone = system.batches("train", epoch=1)[0].ids[-1]
     _copies(source, {**dict.fromkeys(ids, one), alone: two}, mix)
     whole = _first_step(book, same, micro=_BATCH)
     threshold = _norm(whole.gradient) / 3 or 1.0
@@ -220,10 +222,9 @@ def _copies(source: Path, contents: Mapping[str, str], folder: Path) -> None:
 
 
 def _first_step(book: Book, folder: Path, *, micro: int, **options: Any) -> StepRun:
-    system = book.open(**_one_batch(folder, _BATCH, micro=micro, **options))
-    slots = _slots(system)
-    run: Training = system.train(1, evaluate=False)
-    gradient = _gradient(system.state(), slots)
-    system.close()
+    with book.open(**_one_batch(folder, _BATCH, micro=micro, **options)) as system:
+        slots = _slots(system)
+        run: Training = system.train(1, evaluate=False)
+        gradient = _gradient(system.state(), slots)
     archs: Sequence[str] = run.steps[0].archs
     return StepRun(tuple(archs), gradient, run.losses, run.checks)

@@ -11,7 +11,7 @@ from harness.fc2.batch import Batch
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
 from harness.relations.base import NotApplicableError
-from harness.scenarios.book import Book, changed
+from harness.scenarios.book import END, Book, changed
 from harness.scenarios.steps import odd_samples
 from harness.systems.fresh import state_digests
 
@@ -39,9 +39,7 @@ def knobs(book: Book) -> list[SweptKnob]:
     if "knobs" not in book.describe().supports:
         msg = "the system does not say that it honours every key (supports: knobs)"
         raise NotApplicableError(msg)
-    folder = book.folder / "knobs"
-    if not folder.exists():
-        odd_samples(book, "knobs")
+    folder = odd_samples(book, "knobs")
     base = changed(book.config, data={
         "base_path": str(folder), "train_dir": "train", "val_dir": "val", "flow_clip": 50.0,
     }, train={
@@ -100,14 +98,15 @@ def _another(key: str, value: Any, book: Book) -> Any:
 def _artifact(book: Book) -> Path:
     path = book.folder / "knob-frozen.npz"
     if not path.exists():
-        system = book.trained.system
+        with book.at(END) as system:
+            served = [system.batches("eval"), system.batches("recal")]
         groups = [
             tuple(
                 Batch(b.ids, tuple(Window(*w) for w in b.windows), b.frames, b.flow, b.valid,
                       b.flow_clip, b.digest)
-                for b in system.batches(role)
+                for b in batches
             )
-            for role in ("eval", "recal")
+            for batches in served
         ]  # fmt: skip
         write_frozen(path, FrozenBatches(*groups))
     return path
@@ -115,12 +114,10 @@ def _artifact(book: Book) -> Path:
 
 def _signature(book: Book, tree: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
     """Return digests of training, evaluation and plan, and whether the EPE ever improved."""
-    system = book.factory()
-    system.open(tree)
-    run = system.train(_EPOCHS)
-    scores = system.evaluate()
-    state = state_digests(system.state())
-    system.close()
+    with book.open(**tree) as system:
+        run = system.train(_EPOCHS)
+        scores = system.evaluate()
+        state = state_digests(system.state())
     weights = [text for name in sorted(state) if "progress/" not in name
                for text in (name, state[name])]  # fmt: skip
     stopping = [v for n, v in sorted(state.items()) if n in _STOPPING]
