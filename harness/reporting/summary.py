@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from harness.promises.ledger.scores import at_zero_flow
 from harness.records.history import Stretch
 from harness.records.records import EpochRecord
-from harness.relations.ledger_metric import at_zero_flow
 from harness.reporting.borders import changes, run_segments, short
 from harness.reporting.curves import View, epochs_text
 

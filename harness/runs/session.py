@@ -174,7 +174,7 @@ def open_session(config: Config, parts: Parts | None = None, kit: Kit | None = N
         except ValueError as error:
             raise ConfigError(str(error)) from None
     provider = open_provider(config, "train", "train", parts=parts.data)
-    fixed = FixedBatches(config, parts.data)
+    fixed = FixedBatches(config, parts.data, draw_pool=parts.pool)
     environment = apply_environment(config)
     lent = (kit or Kit()).lend(config, parts)
     return Session(config, parts, environment, provider, fixed, lent)
