@@ -12,6 +12,7 @@ from harness.commands.common import (
     say,
     write_json,
 )
+from harness.comparing import changes
 from harness.config import Config, with_overrides
 from harness.environment import Environment
 from harness.errors import InputError
@@ -81,11 +82,10 @@ def _require_gate(path: Path | None, config: Config, environment: Environment) -
         ("configuration", gate_values(config)),
         ("environment", environment.as_dict()),
     ):
-        found = gate.get(name) or {}
         wrong += [
-            f"{key}: gated {found.get(key)!r}, asked {value!r}"
-            for key, value in expected.items()
-            if json.dumps(found.get(key)) != json.dumps(value)
+            f"{change.key}: gated {change.old!r}, asked {change.new!r}"
+            for change in changes(gate.get(name) or {}, expected, absent=None)
+            if change.key in expected
         ]
     if wrong:
         shown = "; ".join(wrong[:6]) + ("; ..." if len(wrong) > 6 else "")

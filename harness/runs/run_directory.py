@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from harness.comparing import changes
 from harness.config import Config, dump_config
 from harness.environment import Environment, apply_environment
 from harness.errors import InputError
@@ -198,7 +199,7 @@ def _border(history: Sequence[Record], opening: RunRecord) -> list[str]:
     if not runs:
         return []
     old, new = runs[-1].environment, opening.environment
-    changed = [f"{key}: {old.get(key)} -> {new[key]}" for key in new if old.get(key) != new[key]]
+    changed = [str(change) for change in changes(old, new, absent=None) if change.key in new]
     if not changed:
         return []
     return [
