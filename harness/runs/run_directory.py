@@ -43,15 +43,15 @@ class RunOptions:
         Epochs to complete; None: as configured.
     check : callable
         Called with the environment before anything is written; may refuse.
-    kit : harness.runs.kit.Kit or None
-        Where compiled functions come from; None: compiled anew.
+    cache : harness.runs.session.CompiledCache or None
+        Where compiled functions are kept between runs; None: compiled anew.
     """
 
     resume: bool = False
     segment: str | None = None
     until: int | None = None
     check: Callable[[Environment], None] = lambda _: None
-    kit: Any = None
+    cache: Any = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _train(
     from harness.training.checkpoint import CheckpointStore
     from harness.training.trainer import TrainerOptions
 
-    session = open_session(config, kit=options.kit)
+    session = open_session(config, cache=options.cache)
     meta = session.meta(plan.segment)
     observers = _observers(folder, config, stack, content, plan)
     store = CheckpointStore(folder / "checkpoints", keep_latest=config.checkpoint.keep_latest)
