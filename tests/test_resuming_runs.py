@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.commands.observers import run_observers
 from harness.config import Config, dump_config, with_overrides
 from harness.environment import apply_environment
 from harness.errors import InputError
@@ -64,7 +65,9 @@ def train(config: Config, folder: Path, cache: Any, **options: Any) -> Any:
 
     cache.acquire = acquire
     try:
-        return train_run(config, folder, RunOptions(cache=cache, **options))
+        return train_run(
+            config, folder, RunOptions(cache=cache, observers=run_observers, **options)
+        )
     finally:
         cache.acquire = real
         for one in acquired:

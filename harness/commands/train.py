@@ -12,6 +12,7 @@ from harness.commands.common import (
     say,
     write_json,
 )
+from harness.commands.observers import run_observers
 from harness.comparing import changes
 from harness.config import Config, with_overrides
 from harness.environment import Environment
@@ -52,6 +53,7 @@ def run(args: Namespace) -> int:
         resume=args.resume or config.checkpoint.load_checkpoint,
         segment=args.segment,
         check=lambda environment: _require_gate(args.require_gate, config, environment),
+        observers=run_observers,
     )
     result = train_run(config, folder, options)
     say(f"{result.status}: {result.progress.epoch} epochs, {result.progress.global_step} steps")
