@@ -200,8 +200,8 @@ def gate(
     from harness.systems.spec import system_factory
 
     spec = _system_spec(config)
-    with _kit(spec, config) as kit:
-        bench = Bench(system_factory(spec, kit), spec, {}, folder, overlap=True)
+    with _shared(spec, config) as shared:
+        bench = Bench(system_factory(spec, shared), spec, {}, folder, overlap=True)
         if spec.foreign:
             asked, setting = setting, _fitted(setting, _description(bench))
             changes = list_changes(asked, setting)
@@ -235,12 +235,12 @@ def _description(bench: Any) -> Any:
 
 
 @contextmanager
-def _kit(spec: SystemSpec, config: pytest.Config) -> Iterator[Any]:
-    """Lend what systems of this process share; a foreign system's process is started here."""
+def _shared(spec: SystemSpec, config: pytest.Config) -> Iterator[Any]:
+    """Yield what systems of this process share; a foreign system's process is started here."""
     if not spec.foreign:
-        from harness.runs.kit import Kit
+        from harness.runs.session import CompiledCache
 
-        yield Kit()
+        yield CompiledCache()
         return
     from harness.systems.pipes import WorkerError
     from harness.systems.remote import Workers

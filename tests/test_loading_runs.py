@@ -37,10 +37,10 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 @pytest.fixture(scope="module")
-def kit(config: Config) -> Any:
-    from harness.runs.kit import Kit
+def cache(config: Config) -> Any:
+    from harness.runs.session import CompiledCache
 
-    return Kit()
+    return CompiledCache()
 
 
 def with_loaders(config: Config, workers: int, prefetch: int) -> Config:
@@ -48,11 +48,13 @@ def with_loaders(config: Config, workers: int, prefetch: int) -> Config:
     return with_overrides(config, keys)
 
 
-def attempt(config: Config, kit: Any, records: list[Any], state: Any = None, **options: Any) -> Any:
+def attempt(
+    config: Config, cache: Any, records: list[Any], state: Any = None, **options: Any
+) -> Any:
     """Train from a state to the end or to a stop; return how it ended and the state then."""
     from harness.runs.session import open_session
 
-    session = open_session(config, kit=kit)
+    session = open_session(config, cache=cache)
     try:
         trainer = session.trainer(TrainerOptions(observers=(records.append,), **options))
         if state is not None:
@@ -61,7 +63,7 @@ def attempt(config: Config, kit: Any, records: list[Any], state: Any = None, **o
         status = trainer.run()
         return status, (session.model.get_state(), trainer.progress.get_state())
     finally:
-        kit.take_back(session.lent)
+        cache.release(session.compiled)
 
 
 def told(records: list[Any]) -> list[dict[str, Any]]:
@@ -75,16 +77,16 @@ def loaders() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def straight(config: Config, kit: Any) -> tuple[list[dict[str, Any]], str]:
+def straight(config: Config, cache: Any) -> tuple[list[dict[str, Any]], str]:
     records: list[Any] = []
-    status, state = attempt(with_loaders(config, 0, 0), kit, records)
+    status, state = attempt(with_loaders(config, 0, 0), cache, records)
     assert status == "finished"
     return told(records), digest_arrays(state[0])
 
 
 @pytest.mark.parametrize(("workers", "prefetch"), LOADERS[1:])
 def test_workers_and_prefetch_change_no_weight_and_no_record(
-    workers: int, prefetch: int, config: Config, kit: Any, straight: Any
+    workers: int, prefetch: int, config: Config, cache: Any, straight: Any
 ) -> None:
     """A SIGTERM within epoch 1 stops the run; it goes on with other loaders to the same end."""
     records: list[Any] = []
@@ -95,11 +97,11 @@ def test_workers_and_prefetch_change_no_weight_and_no_record(
 
     with StopFlag() as stop:
         status, state = attempt(
-            with_loaders(config, workers, prefetch), kit, records, probe=kill, should_stop=stop
+            with_loaders(config, workers, prefetch), cache, records, probe=kill, should_stop=stop
         )
     assert (status, state[1]["epoch"], state[1]["step"]) == ("interrupted", 0, 2)
     assert loaders() == []
-    status, state = attempt(with_loaders(config, prefetch, workers), kit, records, state)
+    status, state = attempt(with_loaders(config, prefetch, workers), cache, records, state)
     assert status == "finished"
     assert loaders() == []
     assert told(records) == straight[0]
@@ -108,7 +110,7 @@ def test_workers_and_prefetch_change_no_weight_and_no_record(
 
 @pytest.mark.parametrize(("workers", "prefetch"), LOADERS)
 def test_a_bad_file_is_named_at_the_step_of_its_batch(
-    workers: int, prefetch: int, config: Config, kit: Any, straight: Any, tmp_path: Path
+    workers: int, prefetch: int, config: Config, cache: Any, straight: Any, tmp_path: Path
 ) -> None:
     root = Path(shutil.copytree(config.data.base_path, tmp_path / "fc2"))
     broken = with_fc2_root(with_loaders(config, workers, prefetch), root)
@@ -122,16 +124,16 @@ def test_a_bad_file_is_named_at_the_step_of_its_batch(
     records: list[Any] = []
     name = provider.samples[third[1]].flow.name
     with pytest.raises(SampleError, match=f"{name}: expected .* bytes for 37 x 19"):
-        attempt(broken, kit, records)
+        attempt(broken, cache, records)
     assert told(records) == straight[0][:2]
     assert loaders() == []
 
 
-def test_an_error_of_the_step_leaves_no_loader(config: Config, kit: Any) -> None:
+def test_an_error_of_the_step_leaves_no_loader(config: Config, cache: Any) -> None:
     def refuse(epoch: int, step: int, outcome: object) -> None:
         raise FloatingPointError(f"step {step}")
 
     with pytest.raises(FloatingPointError, match="step 1") as caught:
-        attempt(with_loaders(config, 3, 2), kit, [], probe=refuse)
+        attempt(with_loaders(config, 3, 2), cache, [], probe=refuse)
     assert caught.traceback  # which holds every frame, the loader's too
     assert loaders() == []

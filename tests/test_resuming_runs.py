@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness.cli import main
+from harness.commands.observers import run_observers
 from harness.config import Config, dump_config, with_overrides
 from harness.environment import apply_environment
 from harness.errors import InputError
@@ -48,33 +49,35 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 @pytest.fixture(scope="module")
-def kit(config: Config) -> Any:
-    from harness.runs.kit import Kit
+def cache(config: Config) -> Any:
+    from harness.runs.session import CompiledCache
 
-    return Kit()
+    return CompiledCache()
 
 
-def train(config: Config, folder: Path, kit: Any, **options: Any) -> Any:
-    lent = []
-    real = kit.lend
+def train(config: Config, folder: Path, cache: Any, **options: Any) -> Any:
+    acquired = []
+    real = cache.acquire
 
-    def lend(*args: Any) -> Any:
-        lent.append(real(*args))
-        return lent[-1]
+    def acquire(*args: Any) -> Any:
+        acquired.append(real(*args))
+        return acquired[-1]
 
-    kit.lend = lend
+    cache.acquire = acquire
     try:
-        return train_run(config, folder, RunOptions(kit=kit, **options))
+        return train_run(
+            config, folder, RunOptions(cache=cache, observers=run_observers, **options)
+        )
     finally:
-        kit.lend = real
-        for one in lent:
-            kit.take_back(one)
+        cache.acquire = real
+        for one in acquired:
+            cache.release(one)
 
 
 @pytest.fixture(scope="module")
-def straight(config: Config, kit: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def straight(config: Config, cache: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "straight"
-    assert train(config, folder, kit).status == "finished"
+    assert train(config, folder, cache).status == "finished"
     return folder
 
 
@@ -119,29 +122,29 @@ POINTS: dict[str, tuple[Any, str, int, bool]] = {
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_crash_anywhere_is_repaired_by_a_resume(
-    point: str, config: Config, kit: Any, straight: Path, tmp_path: Path, crashing: Any,
+    point: str, config: Config, cache: Any, straight: Path, tmp_path: Path, crashing: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     owner, name, call, after = POINTS[point]
     crashing(owner, name, call, after=after)
     with pytest.raises(Crash):
-        train(config, tmp_path / "run", kit)
+        train(config, tmp_path / "run", cache)
     monkeypatch.undo()
-    assert train(config, tmp_path / "run", kit, resume=True).status == "finished"
+    assert train(config, tmp_path / "run", cache, resume=True).status == "finished"
     require_equal(tmp_path / "run", straight)
     assert main(["audit", str(tmp_path / "run")]) == 0
 
 
 def test_a_crash_between_best_and_last_of_the_first_checkpoint_is_repaired(
-    config: Config, kit: Any, straight: Path, tmp_path: Path, crashing: Any,
+    config: Config, cache: Any, straight: Path, tmp_path: Path, crashing: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     rare = changed_config(config, "checkpoint.every_steps=0")
     crashing(CheckpointStore, "_point", 2)
     with pytest.raises(Crash):
-        train(rare, tmp_path / "run", kit)
+        train(rare, tmp_path / "run", cache)
     monkeypatch.undo()
-    assert train(rare, tmp_path / "run", kit, resume=True).status == "finished"
+    assert train(rare, tmp_path / "run", cache, resume=True).status == "finished"
     rows = [
         [without_clock(r) for r in records(f, EpochRecord)] for f in (tmp_path / "run", straight)
     ]
@@ -150,12 +153,12 @@ def test_a_crash_between_best_and_last_of_the_first_checkpoint_is_repaired(
 
 
 def test_a_segment_with_another_batch_size_is_not_stopped_for_other_evaluation_batches(
-    config: Config, kit: Any, tmp_path: Path
+    config: Config, cache: Any, tmp_path: Path
 ) -> None:
     follows = changed_config(config, "eval.batch_size=null")
-    train(follows, tmp_path / "run", kit, until=1)
+    train(follows, tmp_path / "run", cache, until=1)
     other = changed_config(follows, "train.batch_size=4")
-    found = train(other, tmp_path / "run", kit, resume=True, segment="b4")
+    found = train(other, tmp_path / "run", cache, resume=True, segment="b4")
     assert found.status == "finished"
     hashes = {row.eval_batch_hash for row in records(tmp_path / "run", EpochRecord)}
     assert len(hashes) == 2
@@ -163,37 +166,37 @@ def test_a_segment_with_another_batch_size_is_not_stopped_for_other_evaluation_b
 
 
 def test_a_row_that_is_repaired_in_a_new_segment_belongs_to_the_old_one(
-    config: Config, kit: Any, tmp_path: Path, crashing: Any, monkeypatch: pytest.MonkeyPatch
+    config: Config, cache: Any, tmp_path: Path, crashing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crashing(Ledger, "__call__", 8)
     with pytest.raises(Crash):
-        train(config, tmp_path / "run", kit)
+        train(config, tmp_path / "run", cache)
     monkeypatch.undo()
     other = changed_config(config, "train.clip_position=update")
-    train(other, tmp_path / "run", kit, resume=True, segment="update")
+    train(other, tmp_path / "run", cache, resume=True, segment="update")
     first, second = segments(read_ledger(tmp_path / "run" / "ledger.jsonl").effective())
     assert [row.epoch for row in first.epochs] == [1]
     assert [row.epoch for row in second.epochs] == [2]
     assert main(["audit", str(tmp_path / "run")]) == 0
 
 
-def test_a_segment_may_reset_early_stopping(config: Config, kit: Any, tmp_path: Path) -> None:
-    train(config, tmp_path / "run", kit, until=1)
+def test_a_segment_may_reset_early_stopping(config: Config, cache: Any, tmp_path: Path) -> None:
+    train(config, tmp_path / "run", cache, until=1)
     other = changed_config(config, "checkpoint.reset_early_stop_on_resume=true", "train.lr=0.1")
-    train(other, tmp_path / "run", kit, resume=True, segment="anew")
+    train(other, tmp_path / "run", cache, resume=True, segment="anew")
     assert main(["audit", str(tmp_path / "run")]) == 0
 
 
 def test_best_is_taken_off_a_checkpoint_that_has_become_void(
-    config: Config, kit: Any, tmp_path: Path
+    config: Config, cache: Any, tmp_path: Path
 ) -> None:
     kept, folder = changed_config(config, "checkpoint.keep_latest=9"), tmp_path / "run"
-    train(kept, folder, kit)
+    train(kept, folder, cache)
     store = CheckpointStore(folder / "checkpoints")
     (folder / "checkpoints" / "best").write_text("epoch-0002-step-00000-attempt-1\n")
     (folder / "checkpoints" / "last").write_text("epoch-0001-step-00000-attempt-1/\n")
     worse = changed_config(kept, "train.lr=0.3")
-    train(worse, folder, kit, resume=True, segment="worse", until=1)
+    train(worse, folder, cache, resume=True, segment="worse", until=1)
     assert store.resolve("best").name == "epoch-0001-step-00000-attempt-1"
     assert any("which is void now" in note.text for note in records(folder, NoteRecord))
 
@@ -219,16 +222,16 @@ def test_a_clip_study_judges_what_it_trained_and_changes_nothing(
 
 
 def test_logs_are_only_appended_to_and_name_the_attempt(
-    config: Config, kit: Any, straight: Path, tmp_path: Path, crashing: Any,
+    config: Config, cache: Any, straight: Path, tmp_path: Path, crashing: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     folder = tmp_path / "run"
     crashing(CheckpointStore, "save", 3)
     with pytest.raises(Crash):
-        train(config, folder, kit)
+        train(config, folder, cache)
     before = [(folder / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")]
     monkeypatch.undo()
-    train(config, folder, kit, resume=True)
+    train(config, folder, cache, resume=True)
     after = [(folder / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")]
     assert [a.startswith(b) for a, b in zip(after, before, strict=True)] == [True, True]
     content = read_ledger(folder / "ledger.jsonl")
@@ -239,7 +242,7 @@ def test_logs_are_only_appended_to_and_name_the_attempt(
 
 
 def test_a_stop_within_an_evaluation_keeps_the_steps(
-    config: Config, kit: Any, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, cache: Any, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from harness.evaluation.evaluator import Evaluator
 
@@ -258,44 +261,44 @@ def test_a_stop_within_an_evaluation_keeps_the_steps(
 
     monkeypatch.setattr(run_directory, "StopFlag", Flag)
     monkeypatch.setattr(Evaluator, "recalibrate", recalibrate)
-    found = train(config, tmp_path / "run", kit)
+    found = train(config, tmp_path / "run", cache)
     assert (found.status, found.progress.epoch, found.progress.step) == ("interrupted", 0, 2)
     assert records(tmp_path / "run", EvalRecord) == []
     monkeypatch.undo()
-    train(config, tmp_path / "run", kit, resume=True)
+    train(config, tmp_path / "run", cache, resume=True)
     require_equal(tmp_path / "run", straight)
 
 
 def test_a_stop_before_the_first_step_is_resumable(
-    config: Config, kit: Any, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, cache: Any, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(run_directory, "StopFlag", lambda: nullcontext(lambda: True))
         for resume in (False, True):
-            found = train(config, tmp_path / "run", kit, resume=resume)
+            found = train(config, tmp_path / "run", cache, resume=resume)
             assert (found.status, found.progress.global_step) == ("interrupted", 0)
-    train(config, tmp_path / "run", kit, resume=True)
+    train(config, tmp_path / "run", cache, resume=True)
     require_equal(tmp_path / "run", straight)
 
 
 def test_a_finished_run_is_resumed_without_harm(
-    config: Config, kit: Any, straight: Path, tmp_path: Path
+    config: Config, cache: Any, straight: Path, tmp_path: Path
 ) -> None:
-    train(config, tmp_path / "run", kit)
-    assert train(config, tmp_path / "run", kit, resume=True).status == "finished"
+    train(config, tmp_path / "run", cache)
+    assert train(config, tmp_path / "run", cache, resume=True).status == "finished"
     require_equal(tmp_path / "run", straight)
     assert main(["audit", str(tmp_path / "run")]) == 0
 
 
 def test_an_older_checkpoint_that_is_named_by_hand_is_replayed(
-    config: Config, kit: Any, straight: Path, tmp_path: Path
+    config: Config, cache: Any, straight: Path, tmp_path: Path
 ) -> None:
     folder, kept = tmp_path / "run", changed_config(config, "checkpoint.keep_latest=9")
-    train(kept, folder, kit)
+    train(kept, folder, cache)
     (folder / "checkpoints" / "last").write_text("epoch-0001-step-00001-attempt-1\n")
     before = (folder / "epochs.csv").read_bytes()
-    train(kept, folder, kit, resume=True)
+    train(kept, folder, cache, resume=True)
     assert (folder / "epochs.csv").read_bytes() == before
     scores = [[r.per_arch_epe for r in records(f, EvalRecord)] for f in (folder, straight)]
     assert scores[0] == scores[1]
@@ -305,13 +308,13 @@ def test_an_older_checkpoint_that_is_named_by_hand_is_replayed(
 
 
 def test_two_processes_do_not_train_in_one_directory(
-    config: Config, kit: Any, tmp_path: Path
+    config: Config, cache: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
     with (tmp_path / "run" / ".lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another process trains there"):
-            train(config, tmp_path / "run", kit)
+            train(config, tmp_path / "run", cache)
 
 
 def changed_config(config: Config, *assignments: str) -> Config:
@@ -319,14 +322,14 @@ def changed_config(config: Config, *assignments: str) -> Config:
 
 
 def test_a_new_segment_goes_on_with_changed_dynamics_and_the_log_says_so(
-    config: Config, kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Config, cache: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    train(config, folder, kit, until=1)
+    train(config, folder, cache, until=1)
     other = changed_config(config, "train.grad_clip_global_norm=3", "train.clip_position=update")
     with pytest.raises(InputError, match=r"changed training dynamics: train\.clip_position"):
-        train(other, folder, kit, resume=True)
-    train(other, folder, kit, resume=True, segment="clip-3")
+        train(other, folder, cache, resume=True)
+    train(other, folder, cache, resume=True, segment="clip-3")
     rows = records(folder, EpochRecord)
     assert [(row.epoch, row.segment) for row in rows] == [(1, "main"), (2, "clip-3")]
     assert rows[0].protocol == rows[1].protocol != ""
@@ -344,12 +347,12 @@ def test_a_new_segment_goes_on_with_changed_dynamics_and_the_log_says_so(
 
 
 def test_a_new_metric_series_forgets_the_best_and_the_ranking(
-    config: Config, kit: Any, tmp_path: Path
+    config: Config, cache: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    train(config, folder, kit, until=1)
+    train(config, folder, cache, until=1)
     other = changed_config(config, "eval.eval_batches_per_arch=2")
-    train(other, folder, kit, resume=True, segment="k2")
+    train(other, folder, cache, resume=True, segment="k2")
     first, second = records(folder, EpochRecord)
     assert first.protocol != second.protocol
     assert second.best_epe == second.mean_epe_12
@@ -370,54 +373,54 @@ def edit_first_record(folder: Path, change: Any) -> None:
 
 
 def test_another_environment_is_a_recorded_border(
-    config: Config, kit: Any, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Config, cache: Any, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    train(config, folder, kit, until=1)
+    train(config, folder, cache, until=1)
     edit_first_record(
         folder, lambda r: replace(r, environment={**r.environment, "intra_op_threads": 7})
     )
-    train(config, folder, kit, resume=True)
+    train(config, folder, cache, resume=True)
     note = "bit equality with an uncut run is not promised: intra_op_threads: 7 -> 2"
     assert note in capsys.readouterr().out
     assert any(note in record.text for record in records(folder, NoteRecord))
 
 
 def test_files_that_were_replaced_in_place_are_noticed(
-    config: Config, kit: Any, tmp_path: Path
+    config: Config, cache: Any, tmp_path: Path
 ) -> None:
     write_dataset(tmp_path / "fc2", train=7, val=5, height=19, width=37, seed=1)
     moved = changed_config(config, f"data.base_path={tmp_path / 'fc2'}")
-    train(config, tmp_path / "run", kit, until=1)
+    train(config, tmp_path / "run", cache, until=1)
     with pytest.raises(InputError, match="the batch of epoch 1, step 2 was trained on as"):
-        train(moved, tmp_path / "run", kit, resume=True)
+        train(moved, tmp_path / "run", cache, resume=True)
 
 
 def test_an_older_checkpoint_without_what_observes_resumes_with_a_note(
-    config: Config, kit: Any, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Config, cache: Any, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    train(config, folder, kit, until=1)
+    train(config, folder, cache, until=1)
     store = CheckpointStore(folder / "checkpoints")
     old = store.load("last")
     older = {k: v for k, v in old.progress.items() if k not in ("previous", "row", "sums")}
     meta = {k: v for k, v in old.meta.items() if k not in ("segment", "protocol", "data")}
     store.save("epoch-0001-step-00000-attempt-2", old.arrays, older, meta)
     edit_first_record(folder, lambda r: replace(r, data={}, protocol=""))
-    train(config, folder, kit, resume=True)
+    train(config, folder, cache, resume=True)
     assert "the checkpoint holds no `previous`" in capsys.readouterr().out
     arrays = [CheckpointStore(f / "checkpoints").load().arrays for f in (folder, straight)]
     assert all((arrays[0][name] == arrays[1][name]).all() for name in arrays[1])
 
 
-def test_an_older_epoch_log_keeps_its_columns(config: Config, kit: Any, tmp_path: Path) -> None:
+def test_an_older_epoch_log_keeps_its_columns(config: Config, cache: Any, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    train(config, folder, kit, until=1)
+    train(config, folder, cache, until=1)
     path = folder / "epochs.csv"
     table = list(csv.reader(path.read_text().splitlines()))
     path.write_text("".join(",".join(row[:25]) + "\n" for row in table))
     before = path.read_text()
-    train(config, folder, kit, resume=True)
+    train(config, folder, cache, resume=True)
     assert path.read_text().startswith(before)
     rows = effective_rows(path)
     assert [row["epoch"] for row in rows] == ["1", "2"]

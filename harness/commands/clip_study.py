@@ -17,6 +17,7 @@ from harness.commands.common import (
     say,
     write_json,
 )
+from harness.commands.observers import run_observers
 from harness.config import Config
 from harness.errors import InputError
 from harness.records.ledger import read_ledger
@@ -59,9 +60,8 @@ def run(args: Namespace) -> int:
     done = _done(args.run)
     until = _until(done, config, args.epochs)
     resume = (args.run / "config.yaml").exists()
-    result = train_run(
-        config, args.run, RunOptions(resume=resume, segment=args.segment, until=until)
-    )
+    options = RunOptions(resume=resume, segment=args.segment, until=until, observers=run_observers)
+    result = train_run(config, args.run, options)
     if result.status == "interrupted":
         return EXIT_INTERRUPTED
     evidence = segments(read_ledger(args.run / "ledger.jsonl").effective())[-1]

@@ -12,6 +12,8 @@ from harness.commands.common import (
     say,
     write_json,
 )
+from harness.commands.observers import run_observers
+from harness.comparing import changes
 from harness.config import Config, with_overrides
 from harness.environment import Environment
 from harness.errors import InputError
@@ -51,6 +53,7 @@ def run(args: Namespace) -> int:
         resume=args.resume or config.checkpoint.load_checkpoint,
         segment=args.segment,
         check=lambda environment: _require_gate(args.require_gate, config, environment),
+        observers=run_observers,
     )
     result = train_run(config, folder, options)
     say(f"{result.status}: {result.progress.epoch} epochs, {result.progress.global_step} steps")
@@ -81,11 +84,10 @@ def _require_gate(path: Path | None, config: Config, environment: Environment) -
         ("configuration", gate_values(config)),
         ("environment", environment.as_dict()),
     ):
-        found = gate.get(name) or {}
         wrong += [
-            f"{key}: gated {found.get(key)!r}, asked {value!r}"
-            for key, value in expected.items()
-            if json.dumps(found.get(key)) != json.dumps(value)
+            f"{change.key}: gated {change.old!r}, asked {change.new!r}"
+            for change in changes(gate.get(name) or {}, expected, absent=None)
+            if change.key in expected
         ]
     if wrong:
         shown = "; ".join(wrong[:6]) + ("; ..." if len(wrong) > 6 else "")

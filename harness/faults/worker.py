@@ -15,7 +15,7 @@ __all__ = ["judge"]
 
 
 def judge(
-    task: Mapping[str, Any], config: Mapping[str, Any], kit: Any, server: Any
+    task: Mapping[str, Any], config: Mapping[str, Any], cache: Any, server: Any
 ) -> dict[str, Any]:
     """Check a task's promises on its system; an error counts as fired and says so."""
     from harness.faults.matrix import NEEDS_CUTS, NEEDS_FRESH
@@ -29,7 +29,7 @@ def judge(
     spec = SystemSpec("builtin", task["path"], task["arguments"])
     asked = frozenset(task["promises"])
     bench = Bench(
-        system_factory(spec, kit), spec, config, folder,
+        system_factory(spec, cache), spec, config, folder,
         overlap=not asked.isdisjoint(NEEDS_FRESH), start=server.start,
         cuts=not asked.isdisjoint(NEEDS_CUTS),
     )  # fmt: skip
@@ -55,14 +55,14 @@ def _main() -> None:
     from harness.environment import apply_environment
 
     apply_environment(parse_config(opening["config"]))
-    from harness.runs.kit import Kit
+    from harness.runs.session import CompiledCache
     from harness.systems.fresh import FreshServer
 
-    kit, server = Kit(), FreshServer()
+    cache, server = CompiledCache(), FreshServer()
     try:
         for line in sys.stdin:
             task = json.loads(line)
-            answer = judge(task, task["config"], kit, server)
+            answer = judge(task, task["config"], cache, server)
             out.write(json.dumps(answer) + "\n")
             out.flush()
     finally:

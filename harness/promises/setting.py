@@ -5,10 +5,11 @@ settings, modes and seed, and shrinks what only costs: width, epochs, steps, bat
 and, on large frames, the crop. What it changed is printed in the header.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from harness.comparing import changes
 from harness.config import Config, parse_config
 from harness.evidence.observations import Description
 from harness.fc2.layout import MEMBERS, list_triplets
@@ -137,17 +138,8 @@ def link_gate_frames(config: Config, folder: Path) -> tuple[Config, str]:
 
 def list_changes(before: Config, after: Config) -> list[str]:
     """Return ``key old -> new`` for everything that the gate changed."""
-
-    def walk(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> list[str]:
-        found: list[str] = []
-        for key, value in new.items():
-            if isinstance(value, Mapping):
-                found += walk(old[key], value, f"{prefix}{key}.")
-            elif old[key] != value:
-                found.append(f"{prefix}{key} {old[key]} -> {value}")
-        return found
-
-    return walk(before.model_dump(mode="json"), after.model_dump(mode="json"), "")
+    found = changes(before.model_dump(mode="json"), after.model_dump(mode="json"))
+    return [f"{change.key} {change.old} -> {change.new}" for change in found]
 
 
 def fit_to_system(config: Config, description: Description) -> Config:

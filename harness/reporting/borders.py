@@ -4,11 +4,12 @@ A *segment* is a stretch of one training dynamics, a *metric series* one of a si
 protocol. A resume in another environment is a border without a claim of bit equality.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
+from harness.comparing import changes
 from harness.config import ConfigError, parse_config
 from harness.records.history import RunHistory, Stretch
 from harness.records.records import RunRecord
@@ -20,7 +21,7 @@ __all__ = [
     "Segment",
     "border",
     "borders",
-    "changes",
+    "record_changes",
     "run_segments",
     "short",
 ]
@@ -99,7 +100,7 @@ def border(old: Stretch, new: Stretch) -> Border:
         if differs:
             kinds.append(kind)
             labels.append(label)
-            changed += changes(kind, old.opening, new.opening)
+            changed += record_changes(kind, old.opening, new.opening)
     return Border(new.start + 0.5, tuple(kinds), ", ".join(labels), tuple(dict.fromkeys(changed)))
 
 
@@ -117,7 +118,7 @@ def _other_dynamics(old: Stretch, new: Stretch) -> bool:
     if old.segment != new.segment:
         return True
     same = old.opening.identity == new.opening.identity
-    return not same and bool(changes("segment", old.opening, new.opening))
+    return not same and bool(record_changes("segment", old.opening, new.opening))
 
 
 def _merged(one: Border, two: Border) -> Border:
@@ -127,35 +128,18 @@ def _merged(one: Border, two: Border) -> Border:
     return Border(one.x, kinds, label, tuple(dict.fromkeys(one.changes + two.changes)))
 
 
-def changes(kind: BorderKind, old: RunRecord, new: RunRecord) -> tuple[str, ...]:
+def record_changes(kind: BorderKind, old: RunRecord, new: RunRecord) -> tuple[str, ...]:
     """Return ``key: old -> new`` for what makes two attempts differ in one respect."""
     if kind == "environment":
-        found = _tree_changes(old.environment, new.environment)
-        return tuple(f"environment {text}" for text in found)
+        found = changes(old.environment, new.environment, absent=None)
+        return tuple(f"environment {change}" for change in found)
     what: Literal["dynamics", "protocol"] = "dynamics" if kind == "segment" else "protocol"
     try:
         before = parse_config(old.config), old.data
         after = parse_config(new.config), new.data
     except ConfigError:  # of another version of the harness: compare whatever was recorded
-        return tuple(_tree_changes(old.config, new.config))
+        return tuple(str(change) for change in changes(old.config, new.config, absent=None))
     return tuple(identity_changes(what, before, after))
-
-
-def _tree_changes(old: Any, new: Any) -> list[str]:
-    before, after = dict(_leaves(old)), dict(_leaves(new))
-    return [
-        f"{key}: {before.get(key)} -> {after.get(key)}"
-        for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key)
-    ]
-
-
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(tree, Mapping):
-        yield prefix, tree
-        return
-    for key, value in tree.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
 def short(digest: str) -> str:

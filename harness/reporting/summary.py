@@ -8,7 +8,7 @@ from typing import Any
 from harness.promises.ledger.scores import at_zero_flow
 from harness.records.history import Stretch
 from harness.records.records import EpochRecord
-from harness.reporting.borders import changes, run_segments, short
+from harness.reporting.borders import record_changes, run_segments, short
 from harness.reporting.curves import View, epochs_text
 
 __all__ = ["LAST_EPOCHS", "RunSummary", "series_differences", "summary"]
@@ -56,7 +56,7 @@ def summary(view: View, first: View | None = None) -> RunSummary:
     shown = {stretch.segment for stretch in view.training}
     against: tuple[str, ...] | None = None
     if first is not None:
-        against = changes("segment", _opening(first), _opening(view))
+        against = record_changes("segment", _opening(first), _opening(view))
     return RunSummary(
         history.name, _headline(view), tuple(_warnings(view)), view.left_out, against,
         segments=tuple(_segment_rows(view)),
@@ -223,7 +223,7 @@ def series_differences(views: Sequence[View]) -> list[str]:
     for view, newest in known[1:]:
         first, base = known[0]
         if newest.series != base.series:
-            what = "; ".join(changes("series", base.opening, newest.opening)) or _UNNAMED
+            what = "; ".join(record_changes("series", base.opening, newest.opening)) or _UNNAMED
             lines.append(
                 f"{first.history.name} and {view.history.name} are of different metric series "
                 f"({short(base.opening.protocol)} and {short(newest.opening.protocol)}): {what}"

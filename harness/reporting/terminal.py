@@ -49,14 +49,17 @@ def epoch_line(row: EpochRecord, epochs: int) -> str:
 
 
 class ProgressPrinter:
-    """Observer that prints a line per epoch and every note."""
+    """Observer that prints the plan, a line per epoch and every note."""
 
     def __init__(self, write: Callable[[str], None], epochs: int) -> None:
         self._write, self._epochs = write, epochs
 
     def __call__(self, record: Record) -> None:
         """Print the record if it is for people."""
-        if isinstance(record, EpochRecord):
+        if isinstance(record, RunRecord):
+            for line in run_lines(record):
+                self._write(line)
+        elif isinstance(record, EpochRecord):
             self._write(epoch_line(record, self._epochs))
         elif isinstance(record, NoteRecord):
             self._write(f"note: {record.text}")

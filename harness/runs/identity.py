@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.comparing import ABSENT, changes
 from harness.config import Config, field_kinds
 from harness.digest import digest_file, digest_strings
 from harness.evaluation.scoring import score_split
@@ -126,12 +127,8 @@ def identity_changes(
     What an older run did not record is not compared.
     """
     values = dynamics_values if what == "dynamics" else protocol_values
-    before, after = values(*old), values(*new)
-    return [
-        f"{key}: {before[key]} -> {value}"
-        for key, value in after.items()
-        if key in before and before[key] != value
-    ]
+    found = changes(values(*old), values(*new))
+    return [str(change) for change in found if ABSENT not in (change.old, change.new)]
 
 
 def gate_values(config: Config) -> dict[str, Any]:

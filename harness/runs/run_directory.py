@@ -1,12 +1,16 @@
-"""Training in a run directory: what is locked, recorded, resumed and repaired around it."""
+"""Training in a run directory: what is locked, recorded, resumed and repaired around it.
+
+TensorFlow is imported once nothing is left to refuse without it.
+"""
 
 import fcntl
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness.comparing import changes
 from harness.config import Config, dump_config
 from harness.environment import Environment, apply_environment
 from harness.errors import InputError
@@ -22,10 +26,25 @@ from harness.records.records import (
 from harness.runs.identity import read_data_digests
 from harness.runs.lineage import Continuation, plan_first, plan_resume
 from harness.runs.stop import StopFlag, say
+from harness.training.checkpoint import CheckpointStore
+from harness.training.epochlog import EpochCsv
+from harness.training.progress import Progress
 
-__all__ = ["RunOptions", "RunResult", "train_run"]
+if TYPE_CHECKING:
+    from harness.runs.session import CompiledCache, Session
+    from harness.training.trainer import Trainer
 
-Observers = tuple[Callable[[Record], None], ...]
+__all__ = ["MakeObservers", "Observers", "RunOptions", "RunResult", "train_run"]
+
+Observers = Sequence[Callable[[Record], None]]
+MakeObservers = Callable[
+    [Path, Config, Ledger, Sequence[Record]], AbstractContextManager[Observers]
+]
+"""(run directory, configuration, ledger, what the ledger held that is still valid) -> observers."""
+
+
+def _no_observers(*_: Any) -> AbstractContextManager[Observers]:
+    return nullcontext(())
 
 
 @dataclass(frozen=True)
@@ -42,15 +61,19 @@ class RunOptions:
         Epochs to complete; None: as configured.
     check : callable
         Called with the environment before anything is written; may refuse.
-    kit : harness.runs.kit.Kit or None
-        Where compiled functions come from; None: compiled anew.
+    observers : MakeObservers
+        Opens what receives every record after the logs: a progress line, the watch. Default:
+        the logs alone.
+    cache : harness.runs.session.CompiledCache or None
+        Where compiled functions are kept between runs; None: compiled anew.
     """
 
     resume: bool = False
     segment: str | None = None
     until: int | None = None
     check: Callable[[Environment], None] = lambda _: None
-    kit: Any = None
+    observers: MakeObservers = _no_observers
+    cache: "CompiledCache | None" = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +81,7 @@ class RunResult:
     """What an attempt came to: how it ended, where it stands, and in which segment."""
 
     status: str
-    progress: Any
+    progress: Progress
     segment: str
 
 
@@ -78,8 +101,7 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
         environment = apply_environment(config)
         say(environment.line())
         options.check(environment)
-        with ExitStack() as stack:
-            return _train(config, folder, plan, content, options, stack, stop)
+        return _train(config, folder, plan, content, options, stop)
 
 
 @contextmanager
@@ -108,47 +130,70 @@ def _plan(
 
 def _train(
     config: Config, folder: Path, plan: Continuation, content: LedgerContent,
-    options: RunOptions, stack: ExitStack, stop: Callable[[], bool],
+    options: RunOptions, stop: Callable[[], bool],
 ) -> RunResult:  # fmt: skip
     from harness.runs.session import open_session
-    from harness.training.checkpoint import CheckpointStore
     from harness.training.trainer import TrainerOptions
 
-    session = open_session(config, kit=options.kit)
+    session = open_session(config, cache=options.cache)
     meta = session.meta(plan.segment)
-    observers = _observers(folder, config, stack, content, plan)
     store = CheckpointStore(folder / "checkpoints", keep_latest=config.checkpoint.keep_latest)
-    trainer = session.trainer(
-        TrainerOptions(
-            observers=observers,
-            store=store,
-            meta=meta,
-            attempt=plan.attempt,
-            segment=plan.segment,
-            protocol=meta["protocol"],
-            should_stop=stop,
-        )
-    )
-    if plan.checkpoint is not None and not plan.new_segment:
-        _require_same_pixels(session, content, plan)
-    _write_whole(folder / "config.yaml", dump_config(config))
-    opening = session.run_record(trainer, plan.attempt, segment=plan.segment)
-    notes = [*_border(content.records, opening), *plan.notes]
-    _start(opening, observers)
-    if options.resume:
-        notes += session.restore(
-            trainer, plan.checkpoint, plan.attempt, observers, new_series=plan.new_series
-        )
-        notes += _repair(trainer.progress, plan, content, observers)
-        where = trainer.progress
-        moved = store.forget_void_best((where.epoch, where.step), where.best_metric)
-        notes += [] if moved is None else [moved]
-        say(f"resumed after epoch {where.epoch}, step {where.step}, segment {plan.segment}")
-    for note in notes:
-        for observer in observers:
-            observer(NoteRecord(trainer.progress.epoch, note))
-    status = trainer.run(until=options.until)
+    with _observed(folder, config, plan, content, options) as observers:
+        trainer = session.trainer(
+            TrainerOptions(
+                observers=tuple(observers), store=store, meta=meta, attempt=plan.attempt,
+                segment=plan.segment, protocol=meta["protocol"], should_stop=stop,
+            )
+        )  # fmt: skip
+        if plan.checkpoint is not None and not plan.new_segment:
+            _require_same_pixels(session, content, plan)
+        _write_whole(folder / "config.yaml", dump_config(config))
+        opening = session.run_record(trainer, plan.attempt, segment=plan.segment)
+        _emit(opening, observers)
+        notes = [*_border(content.records, opening), *plan.notes]
+        if options.resume:
+            notes += _resume(session, trainer, plan, content, observers, store)
+        for note in notes:
+            _emit(NoteRecord(trainer.progress.epoch, note), observers)
+        status = trainer.run(until=options.until)
     return RunResult(status, trainer.progress, plan.segment)
+
+
+@contextmanager
+def _observed(
+    folder: Path, config: Config, plan: Continuation, content: LedgerContent, options: RunOptions
+) -> Iterator[Observers]:
+    """Open the logs and, behind them, the observers that were handed in.
+
+    The logs come first: whatever stops a run, what led to it is recorded.
+    """
+    with closing(Ledger(folder / "ledger.jsonl", attempt=plan.attempt)) as ledger:
+        table = EpochCsv(folder / "epochs.csv")
+        if table.absent:
+            absent = ", ".join(table.absent)
+            say(f"note: epochs.csv was begun without {absent}: only the ledger has them")
+        with options.observers(folder, config, ledger, content.effective()) as others:
+            yield ledger, table, *others
+
+
+def _emit(record: Record, observers: Observers) -> None:
+    for observer in observers:
+        observer(record)
+
+
+def _resume(
+    session: "Session", trainer: "Trainer", plan: Continuation, content: LedgerContent,
+    observers: Observers, store: CheckpointStore,
+) -> list[str]:  # fmt: skip
+    """Set the trainer to the plan's checkpoint, and logs and ``best`` to what it says."""
+    notes = session.restore(
+        trainer, plan.checkpoint, plan.attempt, observers, new_series=plan.new_series
+    )
+    where = trainer.progress
+    notes += _repair(where, plan, content, observers)
+    moved = store.forget_void_best((where.epoch, where.step), where.best_metric)
+    say(f"resumed after epoch {where.epoch}, step {where.step}, segment {plan.segment}")
+    return notes if moved is None else [*notes, moved]
 
 
 def _write_whole(path: Path, text: str) -> None:
@@ -157,48 +202,13 @@ def _write_whole(path: Path, text: str) -> None:
     aside.replace(path)
 
 
-def _observers(
-    folder: Path, config: Config, stack: ExitStack, content: LedgerContent, plan: Continuation
-) -> Observers:
-    from harness.reporting.tensorboard import TensorBoardObserver, tensorboard_available
-    from harness.reporting.terminal import ProgressPrinter
-    from harness.training.epochlog import EpochCsv
-    from harness.watch import Watch
-
-    ledger = Ledger(folder / "ledger.jsonl", attempt=plan.attempt)
-    stack.callback(ledger.close)
-    csv = EpochCsv(folder / "epochs.csv")
-    observers: list[Any] = [ledger, csv, ProgressPrinter(say, config.train.num_epochs)]
-    if csv.absent:
-        say(f"note: epochs.csv was begun without {', '.join(csv.absent)}: only the ledger has them")
-    if tensorboard_available():
-        board = TensorBoardObserver(folder / "tensorboard")
-        stack.callback(board.close)
-        observers.append(board)
-    else:
-        say("TensorBoard is not installed, no scalars are written: pip install tensorboard")
-    # Last: a run is stopped once everything that led to it is recorded.
-    modes = config.watch.model_dump()
-    observers.append(Watch(modes, say=say, observers=(ledger,), history=content.effective()))
-    return tuple(observers)
-
-
-def _start(opening: RunRecord, observers: Observers) -> None:
-    from harness.reporting.terminal import run_lines
-
-    for line in run_lines(opening):
-        say(line)
-    for observer in observers:
-        observer(opening)
-
-
 def _border(history: Sequence[Record], opening: RunRecord) -> list[str]:
     """Say, where the environment differs from the last attempt's, what is no longer promised."""
     runs = [record for record in history if isinstance(record, RunRecord)]
     if not runs:
         return []
     old, new = runs[-1].environment, opening.environment
-    changed = [f"{key}: {old.get(key)} -> {new[key]}" for key in new if old.get(key) != new[key]]
+    changed = [str(change) for change in changes(old, new, absent=None) if change.key in new]
     if not changed:
         return []
     return [
@@ -207,7 +217,7 @@ def _border(history: Sequence[Record], opening: RunRecord) -> list[str]:
     ]
 
 
-def _require_same_pixels(session: Any, content: LedgerContent, plan: Continuation) -> None:
+def _require_same_pixels(session: "Session", content: LedgerContent, plan: Continuation) -> None:
     """Serve the last batch before the checkpoint again, and hold it against the ledger's digest.
 
     Sample ids alone would not show files that were replaced in place.
@@ -233,14 +243,12 @@ def _require_same_pixels(session: Any, content: LedgerContent, plan: Continuatio
 
 
 def _repair(
-    progress: Any, plan: Continuation, content: LedgerContent, observers: Observers
+    progress: Progress, plan: Continuation, content: LedgerContent, observers: Observers
 ) -> list[str]:
     """Write what a crash just after the checkpoint kept from the logs: its record and its row.
 
     The CSV looks for itself whether it has the row.
     """
-    from harness.training.epochlog import EpochCsv
-
     checkpoint = plan.checkpoint
     if checkpoint is None:
         return []
@@ -250,8 +258,7 @@ def _repair(
         saved = CheckpointRecord(
             now.epoch, now.step, now.global_step, checkpoint.path.name, checkpoint.digest
         )
-        for observer in observers:
-            observer(saved)
+        _emit(saved, observers)
     row = progress.row
     if row is None or progress.step:
         return []

@@ -1,9 +1,15 @@
-"""A configured run in this process: environment, data, supernet, evaluator, trainer."""
+"""A configured run in this process: environment, data, supernet, evaluator, trainer.
 
+Tracing costs seconds, and a gate opens a dozen sessions. What is compiled depends on
+skeleton, width, weight decay and the parts that run inside a graph; a session that agrees in
+these takes over a closed session's functions and its reset supernet.
+"""
+
+import copy
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,20 +21,80 @@ from harness.evaluation.batches import FixedBatches
 from harness.evaluation.evaluator import Evaluator
 from harness.fc2.provider import Provider, open_provider
 from harness.records.records import FIRST_SEGMENT, EvalRecord, ResumeRecord, RunRecord
-from harness.runs.identity import (
-    data_digests,
-    protocol_identity,
-    run_identity,
-)
-from harness.runs.kit import Kit, Lent
+from harness.runs.identity import data_digests, protocol_identity, run_identity
 from harness.runs.parts import Parts
 from harness.supernet.space import SKELETONS, check_crop
 from harness.training.checkpoint import Checkpoint
 from harness.training.model import Supernet
 from harness.training.progress import Progress
+from harness.training.step import StepFunctions
 from harness.training.trainer import Observer, Trainer, TrainerOptions
 
-__all__ = ["Session", "open_session"]
+__all__ = ["CompiledCache", "CompiledSupernet", "Session", "open_session"]
+
+
+@dataclass(frozen=True)
+class CompiledSupernet:
+    """A supernet in its initial state and what was compiled for it.
+
+    Attributes
+    ----------
+    key : hashable
+        What `functions` were compiled for.
+    model : Supernet
+        The variables that are trained.
+    functions : StepFunctions
+        The step over these variables.
+    evaluator : Evaluator
+        With a session's own parts; what it compiled is shared by all that agree in them.
+    """
+
+    key: Hashable
+    model: Supernet
+    functions: StepFunctions
+    evaluator: Evaluator
+
+
+@dataclass
+class CompiledCache:
+    """Compiled functions that one process uses for one session after another."""
+
+    _idle: dict[Hashable, list[tuple[Supernet, StepFunctions]]] = field(default_factory=dict)
+    _evaluators: dict[Hashable, Evaluator] = field(default_factory=dict)
+
+    def acquire(self, config: Config, parts: Parts) -> CompiledSupernet:
+        """Return a supernet that nobody else holds, reset to step 0."""
+        model, train = config.model, parts.train
+        inside = (
+            train.frames_to_input, train.loss, train.accumulate, train.clip, train.apply,
+        )  # fmt: skip
+        key = (model.skeleton, model.width, config.train.weight_decay, inside)
+        idle = self._idle.setdefault(key, [])
+        if idle:
+            # The one that has traced most: another would trace again what this one has.
+            idle.sort(key=lambda pair: pair[1].gradient.experimental_get_tracing_count())
+            supernet, functions = idle.pop()
+            supernet.reset(config.runtime.seed)
+        else:
+            supernet = Supernet(model.skeleton, model.width, config.runtime.seed)
+            functions = StepFunctions(supernet, config.train.weight_decay, train)
+        return CompiledSupernet(key, supernet, functions, self._evaluator(config, parts))
+
+    def _evaluator(self, config: Config, parts: Parts) -> Evaluator:
+        """Return an evaluator that shares compiled functions and nothing else."""
+        model, evaluation = config.model, parts.evaluation
+        traced = (
+            model.skeleton, model.width, evaluation.frames_to_input, evaluation.accumulate_flow,
+        )  # fmt: skip
+        if traced not in self._evaluators:
+            self._evaluators[traced] = Evaluator(model.skeleton, model.width, evaluation)
+        evaluator = copy.copy(self._evaluators[traced])
+        evaluator.parts = evaluation
+        return evaluator
+
+    def release(self, compiled: CompiledSupernet) -> None:
+        """Keep a session's supernet and functions for the next one."""
+        self._idle.setdefault(compiled.key, []).append((compiled.model, compiled.functions))
 
 
 @dataclass(frozen=True)
@@ -43,8 +109,8 @@ class Session:
         Training batches.
     fixed : FixedBatches
         Evaluation and recalibration batches.
-    lent : Lent
-        Supernet and compiled functions.
+    compiled : CompiledSupernet
+        Supernet and compiled functions; to be released once the session is closed.
     """
 
     config: Config
@@ -52,17 +118,17 @@ class Session:
     environment: Environment
     provider: Provider
     fixed: FixedBatches
-    lent: Lent
+    compiled: CompiledSupernet
 
     @property
     def model(self) -> Supernet:
         """The variables that are trained."""
-        return self.lent.model
+        return self.compiled.model
 
     @property
     def evaluator(self) -> Evaluator:
         """Compiled evaluation."""
-        return self.lent.evaluator
+        return self.compiled.evaluator
 
     def evaluate(
         self, weights: dict[str, Any], epoch: int, *, between: Callable[[], None] | None = None
@@ -77,7 +143,7 @@ class Session:
             self.config, self.model, self.provider,
             evaluate=self.evaluate if evaluate else None,
             rank=self.parts.rank, parts=self.parts.train, options=options,
-            functions=self.lent.functions,
+            functions=self.compiled.functions,
         )  # fmt: skip
 
     @cached_property
@@ -151,12 +217,14 @@ class Session:
         return notes
 
 
-def open_session(config: Config, parts: Parts | None = None, kit: Kit | None = None) -> Session:
+def open_session(
+    config: Config, parts: Parts | None = None, cache: CompiledCache | None = None
+) -> Session:
     """Apply the environment and open data, supernet and evaluator.
 
     Parameters
     ----------
-    kit : Kit, optional
+    cache : CompiledCache, optional
         Where compiled functions are kept between sessions. Default: compile anew.
 
     Raises
@@ -176,5 +244,5 @@ def open_session(config: Config, parts: Parts | None = None, kit: Kit | None = N
     provider = open_provider(config, "train", "train", parts=parts.data)
     fixed = FixedBatches(config, parts.data, draw_pool=parts.pool)
     environment = apply_environment(config)
-    lent = (kit or Kit()).lend(config, parts)
-    return Session(config, parts, environment, provider, fixed, lent)
+    compiled = (cache or CompiledCache()).acquire(config, parts)
+    return Session(config, parts, environment, provider, fixed, compiled)

@@ -25,9 +25,8 @@ from harness.evidence.observations import (
 from harness.fc2.batch import Batch, join_digests
 from harness.fc2.crop import Window
 from harness.records.records import EpochRecord, Record, StepRecord
-from harness.runs.kit import Kit
 from harness.runs.parts import Parts
-from harness.runs.session import Session, open_session
+from harness.runs.session import CompiledCache, Session, open_session
 from harness.supernet.space import SKELETONS, active_units, option_kernels, parse_arch
 from harness.systems.protocol import METHODS, Role
 from harness.systems.taps import tapped_inputs
@@ -45,13 +44,13 @@ class BuiltinSystem:
     ----------
     parts : Parts, optional
         What it is put together from; a fault replaces one of them.
-    kit : Kit, optional
+    cache : CompiledCache, optional
         Keeps compiled functions for the next system of this process. Default: none kept.
     """
 
-    def __init__(self, parts: Parts | None = None, kit: Kit | None = None) -> None:
+    def __init__(self, parts: Parts | None = None, cache: CompiledCache | None = None) -> None:
         self.parts = parts or Parts()
-        self._kit = kit or Kit()
+        self._cache = cache or CompiledCache()
         self._session: Session | None = None
         self._trainer: Trainer | None = None
         self._records: list[Record] = []
@@ -92,7 +91,7 @@ class BuiltinSystem:
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Open a session and a trainer at step 0."""
-        self._session = open_session(parse_config(config), self.parts, self._kit)
+        self._session = open_session(parse_config(config), self.parts, self._cache)
         self._trainer = self._session.trainer(self._options())
 
     def _options(self) -> TrainerOptions:
@@ -219,9 +218,9 @@ class BuiltinSystem:
         self.trainer.progress = Progress.from_state(checkpoint.progress)[0]
 
     def close(self) -> None:
-        """Forget the session; the kit keeps what it compiled."""
+        """Forget the session; the cache keeps what it compiled."""
         if self._session is not None:
-            self._kit.take_back(self._session.lent)
+            self._cache.release(self._session.compiled)
         self._session = self._trainer = None
 
 

@@ -249,12 +249,12 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _answer(folder: Path, kit: Any) -> None:
+def _answer(folder: Path, shared: Any) -> None:
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     sys.path[:] = request["path"]
     spec = SystemSpec(**request["spec"])
     if not spec.foreign:
-        return _make_calls(folder, request, spec, kit)
+        return _make_calls(folder, request, spec, shared)
     from harness.systems.remote import Workers
 
     workers = Workers(own_group=False)  # it ends with this process, which may be killed
@@ -264,16 +264,16 @@ def _answer(folder: Path, kit: Any) -> None:
         workers.close()
 
 
-def _make_calls(folder: Path, request: Mapping[str, Any], spec: SystemSpec, kit: Any) -> None:
+def _make_calls(folder: Path, request: Mapping[str, Any], spec: SystemSpec, shared: Any) -> None:
     if not spec.foreign:
         _apply_environment(request)
-    system = system_factory(spec, kit)()
+    system = system_factory(spec, shared)()
     system.open(request["config"])
     results = []
     for name, kwargs in request["calls"]:
         if name == "open":  # a new system, so that nothing is left of the one before
             system.close()
-            system = system_factory(spec, kit)()
+            system = system_factory(spec, shared)()
             kwargs = {"config": request["config"]}
         results.append(_plain(getattr(system, name)(**kwargs)))
     system.close()
@@ -290,13 +290,13 @@ def _apply_environment(request: Mapping[str, Any]) -> None:
 def _serve() -> None:
     """Answer the folders that are named on standard input, one by one."""
     out, sys.stdout = sys.stdout, sys.stderr
-    kit = None
+    shared = None
     for line in sys.stdin:
         folder = Path(line.rstrip("\n"))
         try:
-            if kit is None:
-                kit = _new_kit(folder)
-            _answer(folder, kit)
+            if shared is None:
+                shared = _new_cache(folder)
+            _answer(folder, shared)
         except Exception as error:  # noqa: BLE001 -- told to whoever asked
             text = f"{type(error).__name__}: {error}"
             (folder / "error.txt").write_text(text, encoding="utf-8")
@@ -304,14 +304,14 @@ def _serve() -> None:
         out.flush()
 
 
-def _new_kit(folder: Path) -> Any:
+def _new_cache(folder: Path) -> Any:
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     if SystemSpec(**request["spec"]).foreign:
         return None
-    _apply_environment(request)  # before the kit imports TensorFlow
-    from harness.runs.kit import Kit
+    _apply_environment(request)  # before the cache imports TensorFlow
+    from harness.runs.session import CompiledCache
 
-    return Kit()
+    return CompiledCache()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The builtin system as a worker serves it: one kit for all systems of the process."""
+"""The builtin system as a worker serves it: one cache for all systems of the process."""
 
 from functools import partial
 
-from harness.runs.kit import Kit
+from harness.runs.session import CompiledCache
 from harness.systems.builtin import BuiltinSystem
 
 __all__ = ["HostedBuiltin"]
 
-HostedBuiltin = partial(BuiltinSystem, None, Kit())
+HostedBuiltin = partial(BuiltinSystem, None, CompiledCache())
 """Makes builtin systems; only a worker process imports this."""

@@ -107,12 +107,12 @@ def target_of(spec: SystemSpec) -> tuple[str, list[str]]:
     return f"{path}:{name}", [] if short else [str(path.parent)]
 
 
-def system_factory(spec: SystemSpec, kit: Any = None) -> Callable[[], System]:
+def system_factory(spec: SystemSpec, shared: Any = None) -> Callable[[], System]:
     """Return a function that makes the system, unopened.
 
     Parameters
     ----------
-    kit : harness.runs.kit.Kit or harness.systems.remote.Workers, optional
+    shared : harness.runs.session.CompiledCache or harness.systems.remote.Workers, optional
         Keeps between systems of this process what is costly: the builtin system's compiled
         functions, or the worker process of a foreign one.
 
@@ -130,22 +130,22 @@ def system_factory(spec: SystemSpec, kit: Any = None) -> Callable[[], System]:
         raise ValueError(msg)
     fault = load_object(spec.fault, "fault")(**spec.arguments) if spec.fault else None
     if spec.foreign:
-        make = _foreign(spec, kit)
+        make = _foreign(spec, shared)
     else:
         from harness.systems.builtin import BuiltinSystem
 
         def make() -> System:
-            return BuiltinSystem(_parts(fault), kit)
+            return BuiltinSystem(_parts(fault), shared)
 
     wrap = getattr(fault, "wrap", None)
     return make if wrap is None else lambda: wrap(make())
 
 
-def _foreign(spec: SystemSpec, kit: Any) -> Callable[[], System]:
+def _foreign(spec: SystemSpec, shared: Any) -> Callable[[], System]:
     from harness.systems.remote import RemoteSystem, Workers
 
     target_of(spec)
-    workers = kit if isinstance(kit, Workers) else Workers()
+    workers = shared if isinstance(shared, Workers) else Workers()
     return lambda: RemoteSystem(workers, spec)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.comparing import ABSENT, Change, changes
 from harness.config import field_kinds
 from harness.digest import digest_arrays
 from harness.training.checkpoint import Checkpoint
@@ -15,8 +16,6 @@ from harness.training.checkpoint import Checkpoint
 __all__ = ["Difference", "Elements", "differences"]
 
 Array = NDArray[Any]
-
-_ABSENT = "absent"
 
 
 @dataclass(frozen=True)
@@ -96,11 +95,11 @@ def differences(one: Checkpoint, other: Checkpoint) -> tuple[Difference, ...]:
 def _identities(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Difference]:
     first, second = (str(meta.get("identity", "")) for meta in (one, other))
     kinds = field_kinds()
-    before, after = (dict(_leaves(meta.get("config", {}))) for meta in (one, other))
+    found = changes(one.get("config", {}), other.get("config", {}))
     changed = [
-        f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
-        for key in sorted(before.keys() | after.keys())
-        if _shown(before, key) != _shown(after, key) and kinds.get(key, "dynamics") == "dynamics"
+        f"{change.key}: {change.old!r} -> {change.new!r}"
+        for change in sorted(found, key=lambda change: change.key)
+        if kinds.get(change.key, "dynamics") == "dynamics"
     ]
     if first == second and not changed:
         return
@@ -110,30 +109,26 @@ def _identities(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Di
 
 def _counters(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Difference]:
     before, after = (
-        dict(_leaves({key: value for key, value in progress.items() if key != "row"}))
-        for progress in (one, other)
+        {key: value for key, value in progress.items() if key != "row"} for progress in (one, other)
     )
-    for name in dict.fromkeys([*before, *after]):
-        shown = _shown(before, name), _shown(after, name)
-        if shown[0] == shown[1]:
-            continue
-        lists = before.get(name), after.get(name)
-        if not (isinstance(lists[0], list) and isinstance(lists[1], list)):
-            yield Difference("counter", name, *shown)
-            continue
-        parts = dict(_items(lists[0])), dict(_items(lists[1]))
-        places = [p for p in dict.fromkeys([*parts[0], *parts[1]])
-                  if _shown(parts[0], p) != _shown(parts[1], p)]  # fmt: skip
-        first, second = (_shown(part, places[0]) for part in parts)
-        detail = f"first at {places[0]}, {len(places)} in all"
-        yield Difference("counter", name, first, second, detail)
+    for change in changes(before, after):
+        yield _counter(change)
+
+
+def _counter(change: Change) -> Difference:
+    if not (isinstance(change.old, list) and isinstance(change.new, list)):
+        return Difference("counter", change.key, repr(change.old), repr(change.new))
+    places = changes(dict(_items(change.old)), dict(_items(change.new)))
+    first, detail = places[0], f"first at {places[0].key}, {len(places)} in all"
+    return Difference("counter", change.key, repr(first.old), repr(first.new), detail)
 
 
 def _variables(one: Mapping[str, Array], other: Mapping[str, Array]) -> Iterator[Difference]:
     for name in sorted(one.keys() | other.keys()):
         first, second = one.get(name), other.get(name)
         before, after = (
-            _ABSENT if array is None else digest_arrays({name: array}) for array in (first, second)
+            repr(ABSENT) if array is None else digest_arrays({name: array})
+            for array in (first, second)
         )
         if before == after:
             continue
@@ -164,15 +159,6 @@ def _elements(one: Array, other: Array) -> Elements:
     )
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value of nested mappings by its dotted name."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _items(values: list[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every value of nested lists by its place, such as ``[4][2]``."""
     for index, value in enumerate(values):
@@ -180,7 +166,3 @@ def _items(values: list[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _items(value, f"{prefix}[{index}]")
         else:
             yield f"{prefix}[{index}]", value
-
-
-def _shown(values: Mapping[str, Any], key: str) -> str:
-    return repr(values[key]) if key in values else _ABSENT

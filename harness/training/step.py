@@ -1,10 +1,9 @@
 """One training step: three archs on the same batch, in micro-batches, one Adam update."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from harness.config import Config
@@ -68,8 +67,6 @@ class StepOutcome:
     ----------
     losses : tuple of float
         Mean loss of each micro-batch, archs outermost.
-    weights : tuple of float
-        Weight of each micro-batch in the update; they sum to 1.
     checks : tuple of ClipCheck
         In the order made.
     finite : bool
@@ -77,10 +74,8 @@ class StepOutcome:
     """
 
     losses: tuple[float, ...]
-    weights: tuple[float, ...]
     checks: tuple[ClipCheck, ...]
     finite: bool
-    gradients: tuple[Any, ...] = field(default=(), repr=False)
 
 
 def loss_and_gradients(
@@ -177,9 +172,7 @@ class TrainStep:
         self._config, self._parts = config, parts
         self._functions = functions or StepFunctions(model, config.train.weight_decay, parts)
 
-    def __call__(
-        self, archs: Sequence[Sequence[int]], batch: Batch, lr: float, *, keep: bool = False
-    ) -> StepOutcome:
+    def __call__(self, archs: Sequence[Sequence[int]], batch: Batch, lr: float) -> StepOutcome:
         """Run the step.
 
         Parameters
@@ -190,13 +183,11 @@ class TrainStep:
             B samples; its partial last micro-batch weighs by its samples.
         lr : float
             Learning rate.
-        keep : bool, default False
-            Whether the outcome carries the gradients that were applied.
         """
         parts, train = self._parts, self._config.train
         per_micro_step = train.clip_position == "micro_step"
         threshold = tf.constant(train.grad_clip_global_norm, tf.float32)
-        total, losses, weights, checks = self._functions.zeros, [], [], []
+        total, losses, checks = self._functions.zeros, [], []
         for arch in archs:
             code = tf.constant(arch, tf.int32)
             for piece in parts.micro_batches(batch.size, train.micro_batch):
@@ -211,10 +202,8 @@ class TrainStep:
                     total, gradients, tf.constant(weight, tf.float32)
                 )
                 losses.append(float(loss))
-                weights.append(weight)
         if not per_micro_step:
             total, before, after = self._functions.clip(total, threshold)
             checks.append(ClipCheck(float(before), float(after)))
         finite = self._functions.apply(total, tf.constant(lr, tf.float32))
-        kept = tuple(np.asarray(g) for g in total) if keep else ()
-        return StepOutcome(tuple(losses), tuple(weights), tuple(checks), bool(finite), kept)
+        return StepOutcome(tuple(losses), tuple(checks), bool(finite))

@@ -1,0 +1,45 @@
+"""Who receives the records of a run that a command trains, besides its logs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from harness.commands.common import say
+from harness.config import Config
+from harness.records.ledger import Ledger
+from harness.records.records import Record
+from harness.reporting.tensorboard import TensorBoardObserver, tensorboard_available
+from harness.reporting.terminal import ProgressPrinter
+from harness.watch import Watch
+
+__all__ = ["run_observers"]
+
+
+@contextmanager
+def run_observers(
+    folder: Path, config: Config, ledger: Ledger, history: Sequence[Record]
+) -> Iterator[Sequence[Callable[[Record], None]]]:
+    """Yield a progress line, TensorBoard where it is installed, and the watch.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Run directory.
+    config : Config
+        The run's configuration.
+    ledger : Ledger
+        Takes the notes of the watch.
+    history : sequence of Record
+        What earlier attempts left valid.
+    """
+    observers: list[Callable[[Record], None]] = [ProgressPrinter(say, config.train.num_epochs)]
+    with ExitStack() as stack:
+        if tensorboard_available():
+            board = TensorBoardObserver(folder / "tensorboard")
+            stack.callback(board.close)
+            observers.append(board)
+        else:
+            say("TensorBoard is not installed, no scalars are written: pip install tensorboard")
+        # Last: a run is stopped once everything that led to it is recorded.
+        watch = Watch(config.watch.model_dump(), say=say, observers=(ledger,), history=history)
+        yield (*observers, watch)
