@@ -266,7 +266,7 @@ def gate(
     config.stash[_NOTES] = [environment.line(), *notes]
     from harness.scenarios.book import Book
     from harness.scenarios.registry import SCENARIOS
-    from harness.systems.spec import system_factory
+    from harness.systems.opening import system_factory
 
     spec = _system_spec(config)
     with _kit(spec, config) as kit:

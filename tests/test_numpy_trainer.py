@@ -12,8 +12,9 @@ from harness.relations.base import NotApplicableError
 from harness.scenarios.book import Book
 from harness.scenarios.registry import SCENARIOS
 from harness.scenarios.setting import embedded_config
+from harness.systems.opening import system_factory
 from harness.systems.remote import Workers
-from harness.systems.spec import SystemSpec, system_factory
+from harness.systems.spec import SystemSpec
 
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "numpy_trainer"

@@ -13,9 +13,10 @@ from harness.relations.base import NotApplicableError
 from harness.systems import worker as worker_file
 from harness.systems.answers import AnswerError
 from harness.systems.fresh import FreshProcessError, start_fresh
+from harness.systems.opening import system_factory
 from harness.systems.pipes import WorkerError
 from harness.systems.remote import Workers
-from harness.systems.spec import SystemSpec, system_factory, target_of
+from harness.systems.spec import SystemSpec, target_of
 
 ODD = Path(__file__).with_name("odd_system.py")
 FILE = Path(worker_file.__file__)
@@ -258,15 +259,16 @@ def test_closing_ends_the_worker_and_its_children(odd):
     system = odd()
     pid, child = pid_of(system), int(system.recalibrate("child").batch_hash)
     assert alive(child)
-    system._workers.close()
+    system._lend().close()
     assert gone(pid)
     assert gone(child)
 
 
 SCRIPT = """
 import os, sys
+from harness.systems.opening import system_factory
 from harness.systems.remote import Workers
-from harness.systems.spec import SystemSpec, system_factory
+from harness.systems.spec import SystemSpec
 system = system_factory(SystemSpec(sys.argv[1]), Workers())()
 print(system.describe().version.split()[0], flush=True)
 os.kill(os.getpid(), 9)
@@ -326,5 +328,5 @@ def test_killing_a_fresh_process_kills_its_worker_at_once(tmp_path):
 
 def test_a_fault_of_builtin_parts_stays_in_this_process():
     spec = SystemSpec("builtin", "harness.faults.metric:AnyOfIt", python=sys.executable)
-    with pytest.raises(ValueError, match="is planted in this process alone"):
+    with pytest.raises(ValueError, match="is planted under this interpreter alone"):
         system_factory(spec)

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.errors import InputError
 from harness.relations import RELATIONS
-from harness.systems.spec import load_object
+from harness.systems.opening import load_object
 
 __all__ = [
     "CLEAN", "NEEDS_FRESH", "Report", "Result", "Task", "Worker", "plan_clean", "plan_fault",

@@ -23,7 +23,8 @@ def judge(
     from harness.relations.base import NotApplicableError
     from harness.scenarios.book import Book
     from harness.scenarios.registry import SCENARIOS
-    from harness.systems.spec import SystemSpec, system_factory
+    from harness.systems.opening import system_factory
+    from harness.systems.spec import SystemSpec
 
     start, folder = time.perf_counter(), Path(task["folder"])
     folder.mkdir(parents=True)

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.digest import digest_arrays
+from harness.digest import state_digests
 from harness.evidence.observations import Evaluation, Recalibration, Training
-from harness.systems.spec import CALL_SECONDS, SystemSpec, system_factory
+from harness.systems.opening import system_factory
+from harness.systems.spec import CALL_SECONDS, SystemSpec
 
 __all__ = [
     "Call", "FreshCalls", "FreshProcessError", "FreshServer", "Pending", "start_fresh",
@@ -29,11 +30,6 @@ Call = tuple[str, Mapping[str, Any]]
 
 class FreshProcessError(RuntimeError):
     """The fresh process failed; the message ends with its log."""
-
-
-def state_digests(state: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digest of every array of a state."""
-    return {name: digest_arrays({name: array}) for name, array in state.items()}
 
 
 class Pending(Protocol):

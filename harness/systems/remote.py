@@ -5,7 +5,7 @@
 
 import builtins
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from harness.systems.pipes import Worker, WorkerError
 from harness.systems.protocol import Role
 from harness.systems.spec import SystemSpec, target_of
 
-__all__ = ["RemoteError", "RemoteSystem", "Workers"]
+__all__ = ["HostedSystem", "RemoteError", "RemoteSystem", "Workers", "load"]
 
 
 class RemoteError(Exception):
@@ -65,8 +65,7 @@ class Workers:
             self._running[key] = Worker(spec, own_group=self.own_group)
         worker = self._running[key]
         if not worker.loaded:
-            target, path = target_of(spec)
-            _load(worker, spec, target, path)
+            load(worker, spec)
         return worker
 
     def close(self) -> None:
@@ -84,13 +83,29 @@ _ADVICE = {
 }
 
 
-def _load(worker: Worker, spec: SystemSpec, target: str, path: Sequence[str]) -> None:
-    root = str(Path(spec.root).absolute()) if spec.root else ""
-    request = {"call": "load", "target": target, "path": list(path), "root": root}
+def load(worker: Worker, spec: SystemSpec, config: Mapping[str, Any] | None = None) -> None:
+    """Let a worker load a system; systems that are made from then on are of that one.
+
+    Parameters
+    ----------
+    config : mapping, optional
+        Configuration tree whose environment the builtin system's process applies before
+        TensorFlow starts.
+
+    Raises
+    ------
+    WorkerError
+        If it cannot be loaded there; the worker is ended then.
+    """
+    target, path = target_of(spec)
+    once, each = None, {"root": str(Path(spec.root).absolute())} if spec.root else {}
+    if spec.system == "builtin":
+        once = {"fault": spec.fault, "arguments": dict(spec.arguments), "config": config}
+    request = {"call": "load", "target": target, "path": path, "once": once, "each": each}
     reply = worker.ask(f"loading {spec.system}", request)
     if "error" in reply:
         error, about = reply["error"], worker.about
-        advice = next((_ADVICE[base] for base in error["bases"] if base in _ADVICE), "mend it")
+        advice = next((_ADVICE[base] for base in error["bases"] if base in _ADVICE), "fix it")
         msg = (
             f"system {spec.system!r} cannot be loaded by {about['executable']} (Python "
             f"{about['python']}): {error['name']}: {error['text']}; {advice}"
@@ -104,19 +119,17 @@ class RemoteSystem:
 
     Parameters
     ----------
-    workers : Workers
-        Lends the process.
-    spec : SystemSpec
-        Which system.
+    lend : callable
+        Returns the process, which has loaded the system; asked before each call.
     """
 
-    def __init__(self, workers: Workers, spec: SystemSpec) -> None:
-        self._workers, self._spec = workers, spec
+    def __init__(self, lend: Callable[[], Worker]) -> None:
+        self._lend = lend
         self._number: int | None = None
 
     def _call(self, name: str, *args: Any, **options: Any) -> Any:
         """Make a call; only what was given is sent, so that no method need take more."""
-        worker = self._workers.of(self._spec)
+        worker = self._lend()
         if self._number is None:
             self._number = worker.new_number()
             weakref.finalize(self, worker.dropped.append, self._number)
@@ -127,7 +140,7 @@ class RemoteSystem:
         }  # fmt: skip
         reply = worker.ask(f"{name}()", request)
         if "error" in reply:
-            raise _raised(name, reply["error"], self._spec)
+            raise _raised(name, reply["error"], worker.system)
         return answer(name, reply["result"])
 
     def describe(self) -> Description:
@@ -191,8 +204,17 @@ class RemoteSystem:
 
     def close(self) -> None:
         """Release what the system holds; nothing where it was never used."""
-        if self._number is not None and not self._workers.of(self._spec).ended:
+        if self._number is not None and not self._lend().ended:
             self._call("close")
+        self._number = None
+
+
+class HostedSystem(RemoteSystem):
+    """The builtin system in a worker, which computes digests of its state there."""
+
+    def state_digests(self) -> dict[str, str]:
+        """Return the digest of every array of the state."""
+        return self._call("state_digests")  # type: ignore[no-any-return]
 
 
 _BASES = {
@@ -204,17 +226,17 @@ _BASES = {
 """Builtin exceptions that one text makes, so that ``except ValueError`` works across pipes."""
 
 
-def _raised(call: str, error: Mapping[str, Any], spec: SystemSpec) -> Exception:
+def _raised(call: str, error: Mapping[str, Any], system: str) -> Exception:
     """Return the exception of the other process, by its own name and with its own text."""
     name, text, trace = error["name"], error["text"], error["trace"]
     found: Exception
     if error["stage"] == "result":
-        found = WorkerError(f"system {spec.system!r}: the answer of {text}; see the protocol")
+        found = WorkerError(f"system {system!r}: the answer of {text}; see the protocol")
     elif name == NotApplicableError.__name__:
         return NotApplicableError(text)
     else:
         base = next((_BASES[b] for b in error["bases"] if b in _BASES), Exception)
         bases = (RemoteError,) if base is Exception else (RemoteError, base)
         found = type(name, bases, {"__module__": __name__})(text)
-    found.add_note(f"in {call}() of system {spec.system}, in its own process:\n{trace}")
+    found.add_note(f"in {call}() of system {system}, in its own process:\n{trace}")
     return found
