@@ -27,7 +27,9 @@ from harness.systems.pipes import Worker, WorkerError
 from harness.systems.protocol import Role
 from harness.systems.spec import SystemSpec, target_of
 
-__all__ = ["HostedSystem", "RemoteError", "RemoteSystem", "Workers", "load"]
+__all__ = [
+    "HostedSystem", "Remote", "RemoteError", "RemoteSystem", "Workers", "load", "load_target",
+]  # fmt: skip
 
 
 class RemoteError(Exception):
@@ -101,47 +103,95 @@ def load(worker: Worker, spec: SystemSpec, config: Mapping[str, Any] | None = No
     once, each = None, {"root": str(Path(spec.root).absolute())} if spec.root else {}
     if spec.system == "builtin":
         once = {"fault": spec.fault, "arguments": dict(spec.arguments), "config": config}
+    load_target(worker, target, path, once=once, each=each)
+
+
+def load_target(
+    worker: Worker, target: str, path: Sequence[str], *,
+    once: Mapping[str, Any] | None = None, each: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Let a worker load what makes its objects from then on.
+
+    Parameters
+    ----------
+    target : str
+        ``MODULE:CLASS`` or ``FILE.py:CLASS``.
+    path : sequence of str
+        Folders that it puts on ``sys.path``.
+    once : mapping, optional
+        Keyword arguments of one call of the target, which returns what makes the objects.
+        None: the target makes them itself.
+    each : mapping
+        Keyword arguments of each object.
+
+    Raises
+    ------
+    WorkerError
+        If it cannot be loaded there; the worker is ended then.
+    """
     request = {"call": "load", "target": target, "path": path, "once": once, "each": each}
-    reply = worker.ask(f"loading {spec.system}", request)
+    reply = worker.ask(f"loading {worker.system}", request)
     if "error" in reply:
         error, about = reply["error"], worker.about
         advice = next((_ADVICE[base] for base in error["bases"] if base in _ADVICE), "fix it")
         msg = (
-            f"system {spec.system!r} cannot be loaded by {about['executable']} (Python "
+            f"system {worker.system!r} cannot be loaded by {about['executable']} (Python "
             f"{about['python']}): {error['name']}: {error['text']}; {advice}"
         )
         worker.fail(msg, error["trace"])
     worker.loaded = True
 
 
-class RemoteSystem:
-    """A system of a worker, behind the protocol.
+class Remote:
+    """An object that a worker makes when it is first asked.
 
     Parameters
     ----------
     lend : callable
-        Returns the process, which has loaded the system; asked before each call.
+        Returns the process, which has loaded what makes it; asked before each call.
     """
 
     def __init__(self, lend: Callable[[], Worker]) -> None:
         self._lend = lend
         self._number: int | None = None
 
-    def _call(self, name: str, *args: Any, **options: Any) -> Any:
-        """Make a call; only what was given is sent, so that no method need take more."""
+    def ask(self, name: str, *args: Any, **options: Any) -> Any:
+        """Return what a method returns, as plain values.
+
+        Raises
+        ------
+        WorkerError
+            If the process fails.
+        Exception
+            That of the method, by its own name.
+        """
         worker = self._lend()
         if self._number is None:
             self._number = worker.new_number()
             weakref.finalize(self, worker.dropped.append, self._number)
-        given = {key: value for key, (value, default) in options.items() if value is not default}
         request = {
-            "call": name, "system": self._number, "args": args, "options": given,
+            "call": name, "system": self._number, "args": args, "options": options,
             "drop": worker.take_dropped(),
         }  # fmt: skip
         reply = worker.ask(f"{name}()", request)
         if "error" in reply:
             raise _raised(name, reply["error"], worker.system)
-        return answer(name, reply["result"])
+        return reply["result"]
+
+    def close(self) -> None:
+        """Release what it holds; nothing where it was never used."""
+        if self._number is not None and not self._lend().ended:
+            self.ask("close")
+        self._number = None
+
+
+class RemoteSystem(Remote):
+    """A system of a worker, behind the protocol."""
+
+    def _call(self, name: str, *args: Any, **options: Any) -> Any:
+        """Make a call; only what was given is sent, so that no method need take more."""
+        given = {key: value for key, (value, default) in options.items() if value is not default}
+        return answer(name, self.ask(name, *args, **given))
 
     def describe(self) -> Description:
         """Return what the system is."""
@@ -201,12 +251,6 @@ class RemoteSystem:
     def restore(self, path: str) -> None:
         """Continue from a checkpoint."""
         self._call("restore", path)
-
-    def close(self) -> None:
-        """Release what the system holds; nothing where it was never used."""
-        if self._number is not None and not self._lend().ended:
-            self._call("close")
-        self._number = None
 
 
 class HostedSystem(RemoteSystem):
