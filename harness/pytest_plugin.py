@@ -311,7 +311,7 @@ def _kit(spec: SystemSpec, config: pytest.Config) -> Iterator[Any]:
 
         yield Kit()
         return
-    from harness.systems.pipes import WorkerError
+    from harness.systems.process import WorkerError
     from harness.systems.remote import Workers
 
     workers = Workers()

@@ -16,7 +16,7 @@ from harness.faults.base import overriding
 from harness.fc2.synthetic import write_dataset
 from harness.scenarios.setting import matrix_config
 from harness.systems.beside import Beside, SecondProcess
-from harness.systems.pipes import WorkerError
+from harness.systems.process import WorkerError
 from harness.systems.protocol import digests_of
 from harness.systems.spec import SystemSpec
 from tests.test_worker import ODD, alive, gone

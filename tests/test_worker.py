@@ -14,7 +14,7 @@ from harness.systems import worker as worker_file
 from harness.systems.answers import AnswerError
 from harness.systems.fresh import FreshProcessError, start_fresh
 from harness.systems.opening import system_factory
-from harness.systems.pipes import WorkerError
+from harness.systems.process import WorkerError
 from harness.systems.remote import Workers
 from harness.systems.spec import SystemSpec, target_of
 

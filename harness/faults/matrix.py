@@ -20,7 +20,7 @@ from harness.errors import InputError
 from harness.relations import RELATIONS
 from harness.relations.base import NotApplicableError
 from harness.systems.opening import load_object, system_factory
-from harness.systems.pipes import Worker, WorkerError
+from harness.systems.process import Worker, WorkerError
 from harness.systems.remote import Remote, load_target
 from harness.systems.spec import SystemSpec
 

@@ -23,7 +23,7 @@ from harness.scenarios.setting import link_samples
 from harness.scenarios.steps import odd_samples
 from harness.systems.answers import AnswerError
 from harness.systems.fresh import state_digests
-from harness.systems.pipes import WorkerError
+from harness.systems.process import WorkerError
 
 __all__ = [
     "arch_response",

@@ -27,7 +27,7 @@ from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, a_kernel, chang
 from harness.scenarios.files import listed_samples
 from harness.systems.answers import AnswerError
 from harness.systems.fresh import state_digests
-from harness.systems.pipes import WorkerError
+from harness.systems.process import WorkerError
 from harness.systems.protocol import System
 
 __all__ = [

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from harness.systems.opening import remote_factory
-from harness.systems.pipes import Worker, WorkerError
+from harness.systems.process import Worker, WorkerError
 from harness.systems.protocol import System
 from harness.systems.remote import load
 from harness.systems.spec import SystemSpec

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import parse_config
 from harness.digest import state_digests
 from harness.environment import apply_environment
-from harness.systems.pipes import Worker
+from harness.systems.process import Worker
 from harness.systems.protocol import System
 from harness.systems.remote import HostedSystem, RemoteSystem, Workers
 from harness.systems.spec import SystemSpec, target_of

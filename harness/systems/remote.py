@@ -23,7 +23,7 @@ from harness.evidence.observations import (
 )
 from harness.relations.base import NotApplicableError
 from harness.systems.answers import answer
-from harness.systems.pipes import Worker, WorkerError
+from harness.systems.process import Worker, WorkerError
 from harness.systems.protocol import Role
 from harness.systems.spec import SystemSpec, target_of
 
