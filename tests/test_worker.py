@@ -120,7 +120,8 @@ def test_an_end_is_one_plain_error_with_the_log(odd, deed):
     with pytest.raises(
         WorkerError, match=r"describe\(\) of system .*: its process ended before: recal"
     ):
-        odd().describe()
+        system.describe()
+    assert pid_of(odd()) != os.getpid()  # whoever comes later has a process of its own
 
 
 def test_a_call_has_a_time_limit(odd):

@@ -17,6 +17,7 @@ from harness.digest import state_digests
 from harness.errors import NotApplicableError
 from harness.evidence.observations import Arrays, Description, Training
 from harness.systems.beside import Beside, Job, SecondProcess
+from harness.systems.process import WorkerError
 from harness.systems.protocol import System
 from harness.systems.spec import SystemSpec
 
@@ -173,8 +174,7 @@ class Bench:
             If it is lent already: the two would change each other's state.
         """
         path = self.trained.paths[state]
-        with self._lend() as system:
-            system.restore(path)
+        with self._lend(lambda shared: shared.restore(path)) as system:
             yield system
 
     @contextmanager
@@ -185,9 +185,7 @@ class Bench:
                 yield system
             return
         self._once("opened", self._open_shared)
-        with self._lend() as system:
-            if self._as_opened:
-                system.state(self._as_opened)
+        with self._lend(self._bring_as_opened) as system:
             yield system
 
     def _open_shared(self) -> None:
@@ -197,18 +195,37 @@ class Bench:
             # copies: a system may hand out the arrays that it goes on to change
             self._as_opened = {n: np.array(a) for n, a in self._shared.state().items()}
 
+    def _bring_as_opened(self, shared: System) -> None:
+        if self._as_opened:
+            shared.state(self._as_opened)
+        else:
+            shared.describe()  # whether it is still there
+
     @contextmanager
-    def _lend(self) -> Iterator[System]:
+    def _lend(self, bring: Callable[[System], None]) -> Iterator[System]:
+        """Lend the shared system once it was brought to a state; to one promise at a time."""
         assert self._shared is not None
         if self._lent:
             msg = "the system is lent already: ask for other evidence before it is borrowed"
             raise RuntimeError(msg)
-        loan, self._lent = _Loan(self._shared), True
+        self._lent = True
         try:
-            yield cast("System", loan)
+            loan = _Loan(self._brought(self._shared, bring))
+            try:
+                yield cast("System", loan)
+            finally:
+                loan.end()
         finally:
-            loan.end()
             self._lent = False
+
+    def _brought(self, shared: System, bring: Callable[[System], None]) -> System:
+        try:
+            bring(shared)
+        except WorkerError:  # another promise made its process crash, and is told of it
+            shared = self._shared = self.factory()
+            shared.open(self.config)
+            bring(shared)
+        return shared
 
     def describe(self) -> Description:
         """Return the system's description without opening it; it is asked once."""

@@ -80,6 +80,11 @@ class SecondProcess:
                 self._worker, self._runs = Worker(spec, environment=_environment()), runs
             return self._worker
 
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
     def close(self) -> None:
         """End process and thread at once, in the middle of a call too."""
         with self._lock:
@@ -166,8 +171,13 @@ class Beside:
         if self._spec.system == "builtin" or not worker.loaded:
             load(worker, self._spec, self._config)
         make = remote_factory(self._spec, partial(self._lend, worker))
-        with ExitStack() as opened:
-            return job(lambda: opened.enter_context(closing(make())))
+        try:
+            with ExitStack() as opened:
+                return job(lambda: opened.enter_context(closing(make())))
+        except WorkerError:
+            if self._closed or self._process.closed:  # then the process ended because of that
+                raise WorkerError(_CLOSED) from None
+            raise
 
     def _lend(self, worker: Worker) -> Worker:
         if self._closed:

@@ -70,7 +70,7 @@ class Worker:
         self.system, self.loaded, self.dropped = spec.system, False, deque[int]()
         self._spec, self._group, self._numbers, self._why = spec, own_group, 0, ""
         self._about: dict[str, Any] = {}
-        self._asked = 0
+        self._asked, self._hung = 0, False
         self._log = tempfile.NamedTemporaryFile(prefix="system-", suffix=".log")  # noqa: SIM115
         self._process = _start(spec, self._log.name, own_group=own_group, environment=environment)
         self._end = weakref.finalize(self, _end, self._process, self._log, own_group)
@@ -96,6 +96,11 @@ class Worker:
     def running(self) -> bool:
         """Whether the process is there and can be asked."""
         return not self.ended and self._process.poll() is None
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended by itself, and neither because it was closed nor because it hung."""
+        return bool(self._why) and not self._hung
 
     @property
     def pid(self) -> int:
@@ -207,6 +212,7 @@ class Worker:
         return bytes(found)
 
     def _late(self, what: str) -> NoReturn:
+        self._hung = True
         self.fail(
             f"{what} of system {self._spec.system!r} took longer than {self._spec.timeout:g} s, "
             "expected an answer in that time; its process was ended: fix what hangs, or allow "

@@ -57,13 +57,17 @@ class Workers:
     def of(self, spec: SystemSpec) -> Worker:
         """Return the worker of a system, which has loaded its class.
 
+        One that crashed is started anew: what made it crash is one promise's evidence, and not
+        that of those which happen to come later. One that hung is not, or each of them would
+        wait for the time limit.
+
         Raises
         ------
         WorkerError
             If it cannot be started, or the class cannot be loaded there.
         """
         key = repr((spec.system, spec.root, spec.python))
-        if key not in self._running:
+        if key not in self._running or self._running[key].crashed:
             self._running[key] = Worker(spec, own_group=self.own_group)
         worker = self._running[key]
         if not worker.loaded:
@@ -154,6 +158,7 @@ class Remote:
     def __init__(self, lend: Callable[[], Worker]) -> None:
         self._lend = lend
         self._number: int | None = None
+        self._made_in: Worker | None = None
 
     def ask(self, name: str, *args: Any, **options: Any) -> Any:
         """Return what a method returns, as plain values.
@@ -167,7 +172,10 @@ class Remote:
         """
         worker = self._lend()
         if self._number is None:
-            self._number = worker.new_number()
+            self._number, self._made_in = worker.new_number(), worker
+        elif self._made_in is not worker:  # a later process knows nothing of it
+            assert self._made_in is not None
+            worker = self._made_in
             weakref.finalize(self, worker.dropped.append, self._number)
         request = {
             "call": name, "system": self._number, "args": args, "options": options,
@@ -180,7 +188,7 @@ class Remote:
 
     def close(self) -> None:
         """Release what it holds; nothing where it was never used."""
-        if self._number is not None and not self._lend().ended:
+        if self._number is not None and self._made_in is not None and not self._made_in.ended:
             self.ask("close")
         self._number = None
 

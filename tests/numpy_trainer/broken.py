@@ -42,3 +42,36 @@ class ResumeRestartsGenerator(NumpySystem):
     def restore(self, path):
         super().restore(path)
         self.trainer.rng = np.random.default_rng(self.trainer.seed)
+
+
+class NotApplicableError(Exception):
+    """Says, by its name, what cannot be asked of a system."""
+
+
+class IdleHead(NumpySystem):
+    """Declares a head that nothing reads, and hands out no training batches."""
+
+    def describe(self):
+        heads = {"h": ["head/kernel"], "idle": ["idle/kernel"]}
+        return dict(super().describe(), heads=heads)
+
+    def open(self, config):
+        super().open(config)
+        self.idle = np.ones((3, 3, 4, 2))
+
+    def state(self, changes=None):
+        self.idle = np.array((changes or {}).get("idle/kernel", self.idle))
+        return dict(super().state(changes), **{"idle/kernel": self.idle})
+
+    def save(self, path):
+        super().save(path)
+        np.save(path + "/idle.npy", self.idle)
+
+    def restore(self, path):
+        super().restore(path)
+        self.idle = np.load(path + "/idle.npy")
+
+    def batches(self, role, epoch=1):
+        if role == "train":
+            raise NotApplicableError("training batches are drawn in the step itself")
+        return super().batches(role, epoch)
