@@ -32,12 +32,9 @@ def test_constraints_pin_versions_and_nothing_else(line: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_.\-]+==[A-Za-z0-9_.]+", line)
 
 
-def test_every_promise_of_the_registry_is_in_the_readme() -> None:
-    from fnmatch import fnmatch
+def test_what_is_said_of_promises_is_made_from_their_declarations() -> None:
+    from harness.commands.promises import written
 
-    from harness.promises.registry import PROMISES
-
-    table = README.split("## What is checked")[1].split("## ")[0]
-    named = re.findall(r"`([a-z*-]+)`", table)
-    absent = [i for i in PROMISES if not any(fnmatch(i, pattern) for pattern in named)]
-    assert absent == []
+    for path, text in written(ROOT).items():
+        hint = f"{path.name} is not what the declarations say: run `harness promises --write .`"
+        assert path.read_text(encoding="utf-8") == text, hint

@@ -1,0 +1,87 @@
+"""``harness promises``: what the gate checks, and what a breach means."""
+
+import re
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from harness.commands.common import EXIT_DONE, say, write_json
+from harness.errors import InputError
+
+__all__ = ["add_parser", "run", "written"]
+
+_BEGIN, _END = "<!-- promises: begin -->\n", "<!-- promises: end -->"
+
+
+def add_parser(parser: ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument(
+        "ids", nargs="*", metavar="ID", help="tell everything of these promises (default: list all)"
+    )
+    parser.add_argument(
+        "--write", type=Path, metavar="DIR",
+        help="write docs/promises.md and the table of README.md in this checkout anew",
+    )  # fmt: skip
+
+
+def run(args: Namespace) -> int:
+    """Print promises, or write the pages that are made of them."""
+    from harness.promises.registry import PROMISES
+    from harness.reporting.promises import promise_lines
+
+    unknown = [name for name in args.ids if name not in PROMISES]
+    if unknown:
+        msg = f"no promise {unknown[0]!r}; `harness promises` lists them"
+        raise InputError(msg)
+    chosen = [PROMISES[name] for name in args.ids] or list(PROMISES.values())
+    faults = _faults() if args.ids or args.write or args.json else None
+    for promise in chosen if not args.write else ():
+        told = None if faults is None or not args.ids else faults.get(promise.id, ())
+        for line in promise_lines(promise, told):
+            say(line)
+    if args.write:
+        for path, text in written(args.write).items():
+            path.write_text(text, encoding="utf-8")
+            say(f"wrote {path}")
+    write_json(args.json, {p.id: _as_dict(p, (faults or {}).get(p.id, ())) for p in chosen})
+    return EXIT_DONE
+
+
+def _faults() -> Any:
+    """Return the faults by promise; they import TensorFlow, which is told to be quiet first."""
+    from harness.config import Config
+    from harness.environment import apply_environment
+
+    apply_environment(Config())
+    from harness.faults.catalog import FAULTS
+    from harness.reporting.promises import faults_by_promise
+
+    return faults_by_promise(FAULTS.values())
+
+
+def _as_dict(promise: Any, faults: Any) -> dict[str, Any]:
+    return {
+        "sentence": promise.sentence, "tier": promise.tier, "hint": promise.hint,
+        "explained_by": list(promise.explained_by), "needs": list(promise.calls),
+        "faults": {fault.id: fault.citation for fault in faults},
+    }  # fmt: skip
+
+
+def written(checkout: Path) -> dict[Path, str]:
+    """Return the text of each page of a checkout that is made from the declarations.
+
+    Raises
+    ------
+    InputError
+        If its README has no place for the table.
+    """
+    from harness.reporting.promises import promise_page, promise_table
+
+    readme = checkout / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    if _BEGIN not in text or _END not in text:
+        msg = f"{readme}: expected a README with the lines {_BEGIN.strip()} and {_END}"
+        raise InputError(msg)
+    table = f"{_BEGIN}{promise_table()}{_END}"
+    made = re.sub(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", lambda _: table, text, flags=re.S)
+    return {readme: made, checkout / "docs" / "promises.md": promise_page(_faults())}
