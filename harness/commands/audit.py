@@ -11,10 +11,8 @@ from typing import Any, Literal
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, ledger_file, say, write_json
 from harness.errors import InputError
-from harness.records.broken import BrokenLine, broken_lines
-from harness.records.ledger import LedgerContent, read_ledger
-from harness.records.records import RunRecord
-from harness.records.run import RunEvidence, segments
+from harness.records.ledger import BrokenLine, read_ledger
+from harness.records.run import RunEvidence, RunHistory, read_history
 from harness.relations import RELATIONS, Relation
 from harness.relations.base import NotApplicableError
 
@@ -38,15 +36,14 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Judge every promise that a ledger can prove or break; exit code 1 if one is broken."""
     path = ledger_file(args.path)
-    content = read_ledger(path)
-    evidence = _evidence(path, content)
-    broken = broken_lines(content)
+    history = _history(path)
+    evidence = history.segments  # each is judged by its own configuration
     say(_heading(path, evidence))
-    for line in broken:
+    for line in history.broken:
         say(str(line))
-    begun = [r.segment for r in content.effective() if isinstance(r, RunRecord)]
-    if begun[-1] != evidence[-1].segment:
-        say(f"segment {begun[-1]} has begun and made no step yet")
+    begun = history.attempts[-1].segment
+    if begun != evidence[-1].segment:
+        say(f"segment {begun} has begun and made no step yet")
     offline = [relation for relation in RELATIONS.values() if relation.offline]
     judged = {one.segment: [_judge(r, one) for r in offline] for one in evidence}
     for one in evidence:
@@ -54,8 +51,8 @@ def run(args: Namespace) -> int:
             say(f"segment {one.segment}: {_counts(one)}")
         _show(judged[one.segment])
     worst = [max(row, key=_gravity) for row in zip(*judged.values(), strict=True)]
-    verdict, text = _verdict(worst, broken)
-    write_json(args.json, _result(verdict, worst, broken, judged))
+    verdict, text = _verdict(worst, history.broken)
+    write_json(args.json, _result(verdict, worst, history.broken, judged))
     say(text)
     return EXIT_BROKEN if verdict == "broken" else EXIT_DONE
 
@@ -64,17 +61,16 @@ def _gravity(judgement: _Judgement) -> int:
     return ("n/a", "holds", "error", "BROKEN").index(judgement.verdict)
 
 
-def _evidence(path: Path, content: LedgerContent) -> tuple[RunEvidence, ...]:
-    """Return the run's segments; each is judged by its own configuration."""
+def _history(path: Path) -> RunHistory:
     try:
-        evidence = segments(content.effective())
+        history = read_history(read_ledger(path))
     except ValueError as error:
         msg = f"{path}: {error}"
         raise InputError(msg) from None
-    if not any(one.steps for one in evidence):
+    if not any(one.steps for one in history.segments):
         msg = f"{path}: the run has not made a step yet, there is nothing to audit"
         raise InputError(msg)
-    return evidence
+    return history
 
 
 def _heading(path: Path, evidence: tuple[RunEvidence, ...]) -> str:

@@ -12,9 +12,10 @@ from pathlib import Path
 from harness import __version__
 from harness.commands.common import EXIT_DONE, ledger_file, say, write_json
 from harness.errors import InputError
-from harness.records.history import read_history
 from harness.records.ledger import read_ledger
+from harness.records.run import RunHistory, read_history
 from harness.reporting.borders import short
+from harness.reporting.checked import require_drawable
 from harness.reporting.curves import PANELS, Panel, View, drawing, view
 from harness.reporting.html import Page, Plot, page
 from harness.reporting.plots import colour, draw
@@ -41,13 +42,14 @@ def run(args: Namespace) -> int:
     files = [ledger_file(path) for path in args.paths]
     _check_outputs(files, args.out, args.json)
     names = _names(args.paths, files)
-    histories = [
-        read_history(name, read_ledger(file)) for name, file in zip(names, files, strict=True)
-    ]
+    histories = [_read(name, file) for name, file in zip(names, files, strict=True)]
     if not any(history.rows for history in histories):
         msg = f"{', '.join(names)}: no epoch is finished yet, there is nothing to show"
         raise InputError(msg)
-    views = [view(history, across=args.across_segments) for history in histories]
+    views = [
+        view(name, history, across=args.across_segments)
+        for name, history in zip(names, histories, strict=True)
+    ]
     warnings = _comparison(views, across=args.across_segments)
     summaries = [summary(one, None if one is views[0] else views[0]) for one in views]
     _write(args.out, _page(views, summaries, warnings))
@@ -55,6 +57,16 @@ def run(args: Namespace) -> int:
     found = {"out": str(args.out), "across_segments": args.across_segments, "warnings": warnings}
     write_json(args.json, {**found, "runs": [asdict(one) for one in summaries]})
     return EXIT_DONE
+
+
+def _read(name: str, file: Path) -> RunHistory:
+    try:
+        history = read_history(read_ledger(file))
+    except ValueError as error:
+        msg = f"{name}: {error}"
+        raise InputError(msg) from None
+    require_drawable(name, history)
+    return history
 
 
 def _check_outputs(ledgers: Sequence[Path], out: Path, machine: Path | None) -> None:
@@ -103,7 +115,7 @@ def _comparison(views: Sequence[View], *, across: bool) -> list[str]:
         if len(series) > 1:
             which = ", ".join(short(protocol) for _, protocol in series)
             warnings.append(
-                f"{one.history.name} has {len(series)} metric series ({which}): do not compare EPE "
+                f"{one.name} has {len(series)} metric series ({which}): do not compare EPE "
                 "or tau across a dashed line"
             )
     return warnings
