@@ -6,22 +6,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from harness import __version__
 from harness.config import Config, ConfigError, load_config, with_fc2_root
-from harness.relations import RELATIONS, Outcome
-from harness.relations.base import NotApplicableError
+from harness.promises.drawn_cases import select_profile
+from harness.promises.judge import Judgement, is_broken, judge, tally
+from harness.promises.promise import TIERS
+from harness.promises.registry import PROMISES
 from harness.supernet.space import SKELETONS, check_crop
 from harness.systems.spec import SystemSpec, target_of
 
-__all__ = ["Gate", "Judgement", "option"]
+__all__ = ["Gate", "option"]
 
 _GROUP = "samebits"
-_TIERS = ("quick", "full", "nightly")
-_JUDGEMENTS = pytest.StashKey[dict[str, "Judgement"]]()
+_JUDGEMENTS = pytest.StashKey[dict[str, Judgement]]()
 _ENVIRONMENT = pytest.StashKey[dict[str, Any]]()
 _VERDICT = pytest.StashKey[tuple[str, str]]()
 _TESTED = pytest.StashKey[dict[str, Any]]()
@@ -39,18 +40,6 @@ _OPTIONS: tuple[tuple[str, str, str, str], ...] = (
     ("--tier", "TIER", "quick", "how much is checked: quick, full or nightly"),
     ("--gate-file", "FILE", "", "write the verdict as JSON, for `harness train --require-gate`"),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """One relation's verdict, as the terminal section shows it."""
-
-    relation: str
-    promise: str
-    verdict: Literal["holds", "BROKEN", "n/a", "error"]
-    text: str
-    warnings: tuple[str, ...] = ()
-    violations: tuple[str, ...] = ()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,13 +61,14 @@ def option(config: pytest.Config, name: str) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     """Validate the options before anything is collected."""
     tier = option(config, "tier")
-    if tier not in _TIERS:
-        msg = f"--tier: expected one of {', '.join(_TIERS)}, got {tier!r}"
+    if tier not in TIERS:
+        msg = f"--tier: expected one of {', '.join(TIERS)}, got {tier!r}"
         raise pytest.UsageError(msg)
     config.stash[_JUDGEMENTS] = {}
     if option(config, "gate_file"):  # an old verdict vouches for nothing
         Path(option(config, "gate_file")).unlink(missing_ok=True)
-    _select_profile(config, tier)
+    if not config.getoption("hypothesis_profile", default=None):
+        select_profile(tier)
     try:
         config.stash[_CONFIGURED] = _configured(config)
         _system_spec(config)
@@ -112,22 +102,6 @@ def _system_spec(config: pytest.Config) -> SystemSpec:
     return spec
 
 
-def _select_profile(config: pytest.Config, tier: str) -> None:
-    """Let the tier say how many cases hypothesis draws, unless a profile was asked for.
-
-    Quick and full repeat the same cases; nightly draws new ones, and prints how to repeat
-    a failure.
-    """
-    from hypothesis import settings
-
-    quick, nightly = settings(max_examples=60, derandomize=True), settings(max_examples=1000)
-    settings.register_profile("samebits-quick", quick)
-    settings.register_profile("samebits-full", quick, max_examples=500)
-    settings.register_profile("samebits-nightly", nightly, derandomize=False, print_blob=True)
-    if not config.getoption("hypothesis_profile", default=None):
-        settings.load_profile(f"samebits-{tier}")
-
-
 def _configured(config: pytest.Config) -> Config | None:
     """Return the researcher's configuration, None for the embedded default."""
     path, root = option(config, "config"), option(config, "fc2_root")
@@ -158,86 +132,44 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @dataclass
 class Gate:
-    """Checks relations on the system under test and keeps the judgements.
+    """Checks promises on the system under test and keeps the judgements.
 
     Attributes
     ----------
-    book : Book
+    bench : Bench
         Makes the evidence.
     judgements : dict
-        By relation id, shown after the tests.
+        By promise id, shown after the tests.
     tier : str
         How much is checked.
     """
 
-    book: Any
+    bench: Any
     judgements: dict[str, Judgement] = field(repr=False)
     tier: str = "quick"
 
-    def check(self, relation: str) -> None:
-        """Require that a relation holds.
+    def check(self, name: str) -> None:
+        """Require that a promise holds.
 
         Skips, by name, where the system cannot give the evidence.
         """
         __tracebackhide__ = True
-        spec = RELATIONS[relation]
-        if _TIERS.index(spec.tier) > _TIERS.index(self.tier):
-            pytest.skip(f"{relation}: checked from --tier {spec.tier} on")
-        absent = [call for call in spec.calls if call not in self.book.describe().can]
-        if absent:
-            reason = f"the system does not offer {', '.join(absent)}"
-            self.judgements[relation] = Judgement(relation, spec.promise, "n/a", reason)
-            pytest.skip(f"{relation}: not applicable: {reason}")
-        try:
-            found: Outcome = spec.check(self.book[spec.needs])
-        except Exception as error:
-            if isinstance(error, NotApplicableError):
-                self.judgements[relation] = Judgement(relation, spec.promise, "n/a", str(error))
-                pytest.skip(f"{relation}: not applicable: {error}")
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
-            self.judgements[relation] = Judgement(relation, spec.promise, "error", text)
-            raise
-        broken = tuple(str(violation) for violation in found.violations)
-        verdict: Literal["holds", "BROKEN"] = "BROKEN" if broken else "holds"
-        text = broken[0] if broken else found.figures
-        self.judgements[relation] = Judgement(
-            relation, spec.promise, verdict, text, found.warnings, broken
-        )
-        if broken:
-            lines = "\n".join(f"  - {line}" for line in broken)
+        promise = PROMISES[name]
+        if TIERS.index(promise.tier) > TIERS.index(self.tier):
+            pytest.skip(f"{name}: checked from --tier {promise.tier} on")
+        found = judge(promise, self.bench)
+        self.judgements[name] = found
+        if found.verdict == "n/a":
+            pytest.skip(f"{name}: not applicable: {found.text}")
+        if found.error is not None:
+            raise found.error
+        if found.verdict == "BROKEN":
+            lines = "\n".join(f"  - {line}" for line in found.violations)
             pytest.fail(
-                f"Broken promise: {spec.promise} [{relation}]\n{lines}\n"
-                f"What it usually means: {spec.hint}",
+                f"Broken promise: {promise.sentence} [{name}]\n{lines}\n"
+                f"What it usually means: {promise.hint}",
                 pytrace=False,
             )
-
-    @property
-    def parts(self) -> Any:
-        """Return the system's parts; skips, by name, where it is not put together of any."""
-        system = self.book.factory()
-        if not hasattr(system, "parts"):
-            pytest.skip("not applicable: the system does not expose its parts")
-        return system.parts
-
-    @contextmanager
-    def property(self, name: str, promise: str, figures: str) -> Iterator[None]:
-        """Judge a property that the block tests over many drawn cases.
-
-        Parameters
-        ----------
-        name, promise : str
-            As a relation's.
-        figures : str
-            What was drawn, for the line that is shown when it holds.
-        """
-        __tracebackhide__ = True
-        try:
-            yield
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
-            self.judgements[name] = Judgement(name, promise, "BROKEN", text, (), (text,))
-            raise
-        self.judgements[name] = Judgement(name, promise, "holds", figures)
 
 
 @pytest.fixture(scope="session")
@@ -246,11 +178,11 @@ def gate(
 ) -> Iterator[Gate]:
     """Return the gate on the system, configuration and data that were asked for."""
     from harness.environment import apply_environment
-    from harness.scenarios.setting import (
+    from harness.promises.setting import (
         embedded_config,
         gate_config,
         link_gate_frames,
-        shrunk,
+        list_changes,
     )
 
     config, folder = request.config, tmp_path_factory.mktemp("gate")
@@ -260,32 +192,31 @@ def gate(
     else:
         linked, note = link_gate_frames(chosen, folder / "frames")
         setting = gate_config(linked)
-        notes = [note, "shrunk: " + ", ".join(shrunk(linked, setting))]
+        notes = [note, "shrunk: " + ", ".join(list_changes(linked, setting))]
     environment = apply_environment(setting)
     config.stash[_ENVIRONMENT] = environment.as_dict()
     config.stash[_NOTES] = [environment.line(), *notes]
-    from harness.scenarios.book import Book
-    from harness.scenarios.registry import SCENARIOS
+    from harness.promises.bench import Bench
     from harness.systems.spec import system_factory
 
     spec = _system_spec(config)
     with _shared(spec, config) as shared:
-        book = Book(system_factory(spec, shared), spec, {}, folder, SCENARIOS, overlap=True)
+        bench = Bench(system_factory(spec, shared), spec, {}, folder, overlap=True)
         if spec.foreign:
-            asked, setting = setting, _suited(setting, _description(book))
-            changes = shrunk(asked, setting)
+            asked, setting = setting, _fitted(setting, _description(bench))
+            changes = list_changes(asked, setting)
             config.stash[_NOTES] += [f"as the system has it: {', '.join(changes)}"] * bool(changes)
-        book.config = setting.model_dump(mode="json", by_alias=True)
-        yield Gate(book, config.stash[_JUDGEMENTS], option(config, "tier"))
-        book.close()
+        bench.config = setting.model_dump(mode="json", by_alias=True)
+        yield Gate(bench, config.stash[_JUDGEMENTS], option(config, "tier"))
+        bench.close()
 
 
-def _suited(setting: Config, description: Any) -> Config:
+def _fitted(setting: Config, description: Any) -> Config:
     """Return the setting as the system has it; ends the session where it names no setting."""
-    from harness.scenarios.setting import suited
+    from harness.promises.setting import fit_to_system
 
     try:
-        return suited(setting, description)
+        return fit_to_system(setting, description)
     except (ConfigError, KeyError, ValueError) as error:
         pytest.exit(
             f"describe().settings: expected configuration keys such as 'train.epoch_mode' with "
@@ -294,10 +225,10 @@ def _suited(setting: Config, description: Any) -> Config:
         )
 
 
-def _description(book: Any) -> Any:
+def _description(bench: Any) -> Any:
     """Describe a foreign system; one that cannot even be made and described ends the session."""
     try:
-        return book.describe()
+        return bench.describe()
     except Exception as error:  # noqa: BLE001 -- every promise would only say the same
         lines = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]
         pytest.exit("\n".join(lines), returncode=pytest.ExitCode.USAGE_ERROR)
@@ -343,17 +274,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("samebits: promises")
     for note in config.stash.get(_NOTES, []):
         write(note)
-    width = max(len(j.relation) for j in judgements)
+    width = max(len(j.promise.id) for j in judgements)
     colours = {"holds": {"green": True}, "n/a": {"yellow": True}}
     for j in judgements:
         colour = colours.get(j.verdict, {"red": True, "bold": True})
-        write(f"{j.verdict:6} {j.relation:{width}}  {j.text}", **colour)
+        write(f"{j.verdict:6} {j.promise.id:{width}}  {j.text}", **colour)
     for j in judgements:
         for warning in j.warnings:
-            write(f"warning: {j.relation}: {warning}", yellow=True)
-    due = {r.id for r in RELATIONS.values() if _tier_index(r.tier) <= _tier_index(config)}
+            write(f"warning: {j.promise.id}: {warning}", yellow=True)
+    due = {r.id for r in PROMISES.values() if _tier_index(r.tier) <= _tier_index(config)}
     failed = bool(terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"))
-    unchecked = len(due - {j.relation for j in judgements})
+    unchecked = len(due - {j.promise.id for j in judgements})
     verdict, line = _verdict(judgements, unchecked, failed=failed)
     _write_gate_file(config, judgements, verdict)
     config.stash[_VERDICT] = (verdict, line)
@@ -378,7 +309,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _tier_index(tier: str | pytest.Config) -> int:
-    return _TIERS.index(tier if isinstance(tier, str) else option(tier, "tier"))
+    return TIERS.index(tier if isinstance(tier, str) else option(tier, "tier"))
 
 
 def _verdict(judgements: list[Judgement], unchecked: int, *, failed: bool) -> tuple[str, str]:
@@ -386,20 +317,13 @@ def _verdict(judgements: list[Judgement], unchecked: int, *, failed: bool) -> tu
 
     A gate of which a part was deselected is not green, nor is one in which nothing applied.
     """
-    found = [j.verdict for j in judgements]
-    counts = (
-        (found.count("holds"), "promises hold"),
-        (found.count("BROKEN"), "broken"),
-        (found.count("error"), "could not be checked"),
-        (found.count("n/a"), "not applicable"),
-        (unchecked, "not run"),
-    )
-    bad = failed or "BROKEN" in found or "error" in found
+    found = {j.verdict for j in judgements}
+    bad = failed or is_broken(judgements)
     verdict = "red" if bad else "incomplete" if unchecked else "green"
-    text = ", ".join(f"{number} {what}" for number, what in counts if number)
+    text = tally(judgements, (unchecked, "not run"))
     if not bad and "holds" not in found:
         verdict, text = "empty", f"nothing was found to hold; {text}"
-    if failed and not {"BROKEN", "error"} & set(found):
+    if failed and not is_broken(judgements):
         text += ", but other tests failed"
     return verdict, f"GATE {verdict.upper()}: {text}"
 
@@ -419,6 +343,6 @@ def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict
         "configuration": None if chosen is None else gate_values(chosen),
         "environment": config.stash.get(_ENVIRONMENT, {}),
         "system_environment": config.stash.get(_TESTED, {}),
-        "relations": {j.relation: {"verdict": j.verdict, "text": j.text} for j in judgements},
+        "relations": {j.promise.id: {"verdict": j.verdict, "text": j.text} for j in judgements},
     }
     Path(path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

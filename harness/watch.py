@@ -9,6 +9,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.errors import WatchError
+from harness.promises.ledger.plan import clip_text, planned_checks, run_sizes, unfair_blocks
+from harness.promises.ledger.rows import not_finite
+from harness.promises.ledger.scores import (
+    PLATEAU,
+    at_zero_flow,
+    changed_batches,
+    dead_metric,
+    plateau_text,
+    recal_is_fixed,
+)
+from harness.promises.promise import Violation
 from harness.records.ledger import effective
 from harness.records.records import (
     EpochRecord,
@@ -20,17 +31,6 @@ from harness.records.records import (
     RunRecord,
     StepRecord,
 )
-from harness.relations.base import Violation
-from harness.relations.ledger import clip_text, planned_checks, run_sizes, unfair_blocks
-from harness.relations.ledger_metric import (
-    PLATEAU,
-    at_zero_flow,
-    changed_batches,
-    dead_metric,
-    plateau_text,
-    recal_is_fixed,
-)
-from harness.relations.ledger_rows import not_finite
 
 __all__ = ["ADVICE", "Mode", "Watch"]
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.evidence.observations import Check
-from harness.evidence.stepping import Accumulation, StepRun
-from harness.relations import steps
+from harness.promises import micro_batches
+from harness.promises.micro_batches import Accumulation, StepRun
 
 RNG = np.random.default_rng(6)
 ARCHS = ("000000000", "111111111", "222222222")
@@ -154,8 +154,8 @@ CLIPPED = {
 NONE = StepRun((), {}, (), ())
 STILL = replace(run(mixed((0.0, A))), checks=checks([A], THRESHOLD))
 NOTHING = Accumulation(NONE, NONE, NONE, NONE, 1.0, NONE, NONE)
-LAWS = steps.micro_batches_weigh_by_samples
-CLIP = steps.clip_is_applied
+LAWS = micro_batches.micro_batches_weigh_by_samples
+CLIP = micro_batches.clip_is_applied
 CLEAN = {LAWS: [ACCUMULATED], CLIP: [ACCUMULATED]}
 EMPTY = {LAWS: NOTHING, CLIP: NOTHING}
 CORRUPTED = {LAWS: WEIGHED, CLIP: CLIPPED}

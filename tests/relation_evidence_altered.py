@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
-from harness.evidence.altering import Cached, Elsewhere, Pools, Refusals, Seeds
-from harness.relations import altered, caching
+from harness.promises import cache, elsewhere, ranking, refusals
+from harness.promises.cache import Cached
+from harness.promises.elsewhere import Elsewhere, Seeds
+from harness.promises.ranking import Pools
+from harness.promises.refusals import Refusals
 from tests.relation_evidence_scores import ARCHS, BASE, nudged, only
 from tests.relation_evidence_training import CYCLES
 
@@ -163,34 +166,34 @@ ACCEPTED = {
 
 NO_SCORES = only(BASE, ())
 CLEAN = {
-    altered.place_does_not_matter: [PLACE],
-    altered.seeds_matter: [SEEDS],
-    altered.pool_is_declared: [POOLS],
-    altered.bad_input_is_refused: [FILES, CHECKPOINTS, SCORE],
-    caching.cache_is_never_stale: [CACHED],
+    elsewhere.place_does_not_matter: [PLACE],
+    elsewhere.seeds_matter: [SEEDS],
+    ranking.pool_is_declared: [POOLS],
+    refusals.bad_input_is_refused: [FILES, CHECKPOINTS, SCORE],
+    cache.cache_is_never_stale: [CACHED],
 }
 EMPTY = {
-    altered.place_does_not_matter: Elsewhere({}, {}, NO_SCORES, NO_SCORES, (), ()),
-    altered.seeds_matter: Seeds({}, {}, {}, (), (), ()),
-    altered.pool_is_declared: Pools((), (), ()),
-    altered.bad_input_is_refused: Refusals([]),
-    caching.cache_is_never_stale: Cached((), (), (), ()),
+    elsewhere.place_does_not_matter: Elsewhere({}, {}, NO_SCORES, NO_SCORES, (), ()),
+    elsewhere.seeds_matter: Seeds({}, {}, {}, (), (), ()),
+    ranking.pool_is_declared: Pools((), (), ()),
+    refusals.bad_input_is_refused: Refusals([]),
+    cache.cache_is_never_stale: Cached((), (), (), ()),
 }
 CORRUPTED = {
-    altered.place_does_not_matter: MOVED_AWAY,
-    altered.seeds_matter: SOWN,
-    altered.pool_is_declared: ASKED,
-    altered.bad_input_is_refused: ACCEPTED,
-    caching.cache_is_never_stale: SERVED_STALE,
+    elsewhere.place_does_not_matter: MOVED_AWAY,
+    elsewhere.seeds_matter: SOWN,
+    ranking.pool_is_declared: ASKED,
+    refusals.bad_input_is_refused: ACCEPTED,
+    cache.cache_is_never_stale: SERVED_STALE,
 }
 NOTHING_TO_TELL = {
-    caching.cache_is_never_stale: {
+    cache.cache_is_never_stale: {
         "a change that reaches no pixel": (
             Cached(*[CACHED.first] * 4),
             "eval batches of changed files: expected another content, found the same",
         ),
     },
-    altered.place_does_not_matter: {
+    elsewhere.place_does_not_matter: {
         "no array": (replace(PLACE, here={}, there={}), "nothing: the check saw no data"),
         "no batch": (
             replace(PLACE, draws_here=(), draws_there=()),
@@ -205,7 +208,7 @@ NOTHING_TO_TELL = {
             r"archs scored trained elsewhere: expected \('000000000', .*, found \(\)",
         ),
     },
-    altered.seeds_matter: {
+    elsewhere.seeds_matter: {
         "no kernel": (replace(SEEDS, kernels=()), "nothing: the check saw no data"),
         "no cycle": (replace(SEEDS, cycles=(), other_cycles=()), "nothing: the check saw no data"),
         "no cycle of the other seed": (
@@ -221,7 +224,7 @@ NOTHING_TO_TELL = {
             "trunk/kernel with another seed: expected another initial value, found the same",
         ),
     },
-    altered.pool_is_declared: {
+    ranking.pool_is_declared: {
         "one pool alone": (
             Pools(POOL, POOL, POOL),
             "drawn archs with another seed: expected not .*, found ",
@@ -235,7 +238,7 @@ NOTHING_TO_TELL = {
             "archs of the pool with another seed: expected 9 distinct, found 0, 0 of them",
         ),
     },
-    altered.bad_input_is_refused: {
+    refusals.bad_input_is_refused: {
         "no name to look for": (
             Refusals([("flow with NaN", (), "ValueError", "NaN")]),
             r"flow with NaN: expected a name to look for in the message, found \(\)",

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.evidence.bundles import Served, TrainingDraws
 from harness.evidence.observations import ServedBatch
-from harness.relations import data
+from harness.promises import draws, served
+from harness.promises.draws import TrainingDraws
+from harness.promises.served import Served
 
 RNG = np.random.default_rng(8)
 IDS = ("a/0", "a/1", "b/2", "b/3", "c/4")
@@ -200,29 +201,31 @@ FIRST_BATCHES = {
 }
 SHORTER = replace(SERVED, split=(*IDS, "d/5"), count=2, batches=EVALUATED[:2], again=EVALUATED[:2])
 CLEAN = {
-    data.recal_batches_are_the_first: [SERVED],
-    data.eval_crop_is_centred: [SERVED],
-    data.unknown_flow_is_masked: [SERVED],
-    data.eval_order_is_fixed: [SERVED, SHORTER],
-    data.training_draws_are_declared: [DRAWS],
+    served.recal_batches_are_the_first: [SERVED],
+    served.eval_crop_is_centred: [SERVED],
+    served.unknown_flow_is_masked: [SERVED],
+    served.eval_order_is_fixed: [SERVED, SHORTER],
+    draws.training_draws_are_declared: [DRAWS],
 }
 EMPTY = {
-    data.recal_batches_are_the_first: replace(SERVED, batches=(), again=(), split=()),
-    data.eval_crop_is_centred: replace(SERVED, batches=(), again=()),
-    data.unknown_flow_is_masked: replace(SERVED, batches=(), again=()),
-    data.eval_order_is_fixed: replace(SERVED, batches=(), again=()),
-    data.training_draws_are_declared: TrainingDraws(False, False, None, (), (), (), (), (), (), {}),
+    served.recal_batches_are_the_first: replace(SERVED, batches=(), again=(), split=()),
+    served.eval_crop_is_centred: replace(SERVED, batches=(), again=()),
+    served.unknown_flow_is_masked: replace(SERVED, batches=(), again=()),
+    served.eval_order_is_fixed: replace(SERVED, batches=(), again=()),
+    draws.training_draws_are_declared: TrainingDraws(
+        False, False, None, (), (), (), (), (), (), {}
+    ),
 }
 CORRUPTED = {
-    data.recal_batches_are_the_first: FIRST_BATCHES,
-    data.eval_crop_is_centred: CENTRE,
-    data.unknown_flow_is_masked: CENTRE,
-    data.eval_order_is_fixed: ORDER,
-    data.training_draws_are_declared: DRAWN,
+    served.recal_batches_are_the_first: FIRST_BATCHES,
+    served.eval_crop_is_centred: CENTRE,
+    served.unknown_flow_is_masked: CENTRE,
+    served.eval_order_is_fixed: ORDER,
+    draws.training_draws_are_declared: DRAWN,
 }
 KNOWN = {sample: (frames, np.clip(flow, -50, 50)) for sample, (frames, flow) in DECODED.items()}
 NOTHING_TO_TELL = {
-    data.unknown_flow_is_masked: {
+    served.unknown_flow_is_masked: {
         "no unknown flow": (replace(SERVED, decoded=KNOWN), "found none: nothing to mask"),
     },
 }

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.relations import steps
+from harness.promises import loss, update
 from tests.relation_evidence_steps import (
     ARCHS,
     BATCH,
@@ -232,11 +232,11 @@ NO_WEIGHTS = replace(
     losses=(), archs=(), outputs={}, moving={}, moved={}, recalibrated=(),
 )  # fmt: skip
 ALL = (
-    steps.loss_is_recomputed, steps.update_is_adam, steps.gradient_is_the_losses,
-    steps.gradient_reaches_every_option, steps.moving_statistics_follow,
+    loss.loss_is_recomputed, update.update_is_adam, loss.gradient_is_the_losses,
+    update.gradient_reaches_every_option, update.moving_statistics_follow,
 )  # fmt: skip
 NOTHING_TO_TELL = {
-    steps.loss_is_recomputed: {
+    loss.loss_is_recomputed: {
         "one value at a scale": (
             with_output(lambda o: [o[0], 0 * o[1], o[2]]),
             "output 1 of arch 000000000: expected different values, found one value everywhere",
@@ -251,7 +251,7 @@ NOTHING_TO_TELL = {
         ),
         "no loss": (replace(STEP, losses=(), archs=()), "nothing: the check saw no data"),
     },
-    steps.update_is_adam: {
+    update.update_is_adam: {
         "no gradient": (
             UNMOVED,
             "step 2: expected a gradient and a learning rate above 0, found norm 0, learning rate",
@@ -266,7 +266,7 @@ NOTHING_TO_TELL = {
             "second moment of trunk/kernel: expected norm .*, found .* times that",
         ),
     },
-    steps.gradient_is_the_losses: {
+    loss.gradient_is_the_losses: {
         "no gradient": (
             replace(UNMOVED, nudged=((1e-4, 1.0, 1.0),)),
             "weights moved along the gradient: expected a gradient and a way above 0, found norm 0",
@@ -277,14 +277,14 @@ NOTHING_TO_TELL = {
         ),
         "no way": (replace(STEP, nudged=((0.0, 1.0, 1.0),)), r"found norm 1\.37, 0 forth and back"),
     },
-    steps.gradient_reaches_every_option: {
+    update.gradient_reaches_every_option: {
         "no gradient": (UNMOVED, "gradient of trunk/kernel in a fair step: expected more than"),
         "decay alone": (
             replace(STEP, first=({n: DECAY * w / 10 for n, w in START.items()}, FIRST[1])),
             "gradient of option0/kernel in a fair step: expected more than weight decay, over",
         ),
     },
-    steps.moving_statistics_follow: {
+    update.moving_statistics_follow: {
         "no arch": (
             replace(STEP, recalibrated=(), moved=MOVING),
             "trunk/moving_mean: expected an arch of the step that runs it, found none",

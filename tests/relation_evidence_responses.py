@@ -3,8 +3,11 @@
 import math
 from dataclasses import replace
 
-from harness.evidence.altering import ArchResponse, Frozen, SweptKnob
-from harness.relations import altered
+from harness.promises import cache, knobs
+from harness.promises import response as response_promises
+from harness.promises.cache import Frozen
+from harness.promises.knobs import SweptKnob
+from harness.promises.response import ArchResponse
 from tests.relation_evidence_scores import ARCHS, BASE, PER_SAMPLE, nudged, only
 
 # ---- frozen artifacts
@@ -178,23 +181,23 @@ SWEPT = {
     ),
 }
 CLEAN = {
-    altered.frozen_scores_are_the_files: [FROZEN],
-    altered.archs_are_executed: [RESPONSES],
-    altered.knobs_are_alive: [KNOBS],
+    cache.frozen_scores_are_the_files: [FROZEN],
+    response_promises.archs_are_executed: [RESPONSES],
+    knobs.knobs_are_alive: [KNOBS],
 }
 NO_SCORES = only(BASE, ())
 EMPTY = {
-    altered.frozen_scores_are_the_files: Frozen(NO_SCORES, NO_SCORES, NO_SCORES),
-    altered.archs_are_executed: ArchResponse(SCORED, {}, OPTIONS),
-    altered.knobs_are_alive: [],
+    cache.frozen_scores_are_the_files: Frozen(NO_SCORES, NO_SCORES, NO_SCORES),
+    response_promises.archs_are_executed: ArchResponse(SCORED, {}, OPTIONS),
+    knobs.knobs_are_alive: [],
 }
 CORRUPTED = {
-    altered.frozen_scores_are_the_files: STALE,
-    altered.archs_are_executed: EXECUTED,
-    altered.knobs_are_alive: SWEPT,
+    cache.frozen_scores_are_the_files: STALE,
+    response_promises.archs_are_executed: EXECUTED,
+    knobs.knobs_are_alive: SWEPT,
 }
 NOTHING_TO_TELL = {
-    altered.frozen_scores_are_the_files: {
+    cache.frozen_scores_are_the_files: {
         "no arch": (
             Frozen(NO_SCORES, NO_SCORES, replace(NO_SCORES, eval_batch_hash="e2")),
             "nothing: the check saw no data",
@@ -208,7 +211,7 @@ NOTHING_TO_TELL = {
             "batch hash of another artifact at the same path: expected another hash, found e1",
         ),
     },
-    altered.archs_are_executed: {
+    response_promises.archs_are_executed: {
         "no arch": (replace(RESPONSES, base=replace(SCORED, archs=())), "the check saw no data"),
         "nothing changed": (
             replace(RESPONSES, changed={p: (k, SCORED) for p, (k, _) in RESPONSES.changed.items()}),
@@ -227,7 +230,7 @@ NOTHING_TO_TELL = {
             r"option 2 of block 0: expected changed, and run by an arch, found archs run \['0', '1",
         ),
     },
-    altered.knobs_are_alive: {
+    knobs.knobs_are_alive: {
         "nothing changes anything": (
             KNOBS[-1:],
             "the sweep: expected a knob that changes something, found none of 1",

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from harness.evidence.bundles import CheckpointPair, KilledRuns, Resume
-from harness.relations import resume
+from harness.promises import checkpoint, resume
+from harness.promises.checkpoint import CheckpointPair
+from harness.promises.resume import KilledRuns, Resume
 from tests.relation_evidence_training import CYCLES, STATE
 
 STEPS = ((2, 1, CYCLES[2], "batch 2.1", 1e-3), (2, 2, CYCLES[3], "batch 2.2", 5e-4))
@@ -57,13 +58,13 @@ CLEAN = {
     resume.every_resume_is_exact: [(RESUMED, RESUMED)],
     resume.kills_do_no_harm: [KILLED],
     resume.resume_is_exact: [RESUMED],
-    resume.checkpoint_restores_everything: [RESTORED],
+    checkpoint.checkpoint_restores_everything: [RESTORED],
 }
 EMPTY = {
     resume.every_resume_is_exact: (),
     resume.kills_do_no_harm: KilledRuns(20, {}, (), ()),
     resume.resume_is_exact: Resume("cut", {}, {}, (), (), (), ()),
-    resume.checkpoint_restores_everything: CheckpointPair({}, {}, {}),
+    checkpoint.checkpoint_restores_everything: CheckpointPair({}, {}, {}),
 }
 CORRUPTED = {
     resume.every_resume_is_exact: {
@@ -71,5 +72,5 @@ CORRUPTED = {
     },
     resume.kills_do_no_harm: KILLS,
     resume.resume_is_exact: CUT,
-    resume.checkpoint_restores_everything: COMPLETE,
+    checkpoint.checkpoint_restores_everything: COMPLETE,
 }

@@ -5,17 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.evidence.bundles import (
-    ConstantRanking,
-    Oracle,
-    Purity,
-    Recomputation,
-    Repeat,
-    Response,
-)
 from harness.evidence.observations import Evaluation
+from harness.promises import metric, purity, ranking, response, scores
+from harness.promises.ledger import scores as ledger_scores
+from harness.promises.metric import Oracle, Recomputation
+from harness.promises.purity import Purity
+from harness.promises.ranking import ConstantRanking
+from harness.promises.response import Response
+from harness.promises.scores import Repeat
 from harness.records.run import run_evidence
-from harness.relations import evaluation, ledger_metric, metric
 from tests.synthetic_run import make_records
 
 RNG = np.random.default_rng(8)
@@ -265,49 +263,49 @@ UNMOVED = replace(
     SHAKEN, evals=tuple(replace(e, per_arch_epe=(1.0, 2.0, 3.0, 4.0, 5.0)) for e in SHAKEN.evals)
 )
 CLEAN = {
-    evaluation.same_scores: [
+    scores.same_scores: [
         REPEAT, PREFIX, Repeat(BASE, only(BASE, ARCHS[::-1]), "permuted"),
         Repeat(BASE, only(BASE, ARCHS[1:]), "subset"),
     ],
-    evaluation.evaluation_changes_nothing: [PURE],
+    purity.evaluation_changes_nothing: [PURE],
     metric.metric_gives_known_answers: [ORACLE, WITH_EPSILON],
     metric.metric_is_recomputed: [HONEST, replace(HONEST, own=[(9.0, 9.0)] * 2)],
     metric.unknown_flow_is_unscored: [HONEST],
-    metric.metric_is_alive: [RESPONSE, replace(RESPONSE, again=BASE)],
-    metric.constant_ranking_has_no_tau: [EQUAL],
-    ledger_metric.tau_of_changed_ranking: [SHAKEN],
+    response.metric_is_alive: [RESPONSE, replace(RESPONSE, again=BASE)],
+    ranking.constant_ranking_has_no_tau: [EQUAL],
+    ledger_scores.tau_of_changed_ranking: [SHAKEN],
 }  # fmt: skip
 EMPTY = {
-    evaluation.same_scores: Repeat(only(BASE, ()), only(BASE, ()), "again"),
-    evaluation.evaluation_changes_nothing: Purity({}, {}, (), ()),
+    scores.same_scores: Repeat(only(BASE, ()), only(BASE, ()), "again"),
+    purity.evaluation_changes_nothing: Purity({}, {}, (), ()),
     metric.metric_gives_known_answers: Oracle([]),
     metric.metric_is_recomputed: Recomputation([], {}, 7.0),
     metric.unknown_flow_is_unscored: Recomputation([], {}, 7.0),
-    metric.metric_is_alive: Response(BASE, {}),
-    metric.constant_ranking_has_no_tau: ConstantRanking((), ()),
-    ledger_metric.tau_of_changed_ranking: replace(SHAKEN, evals=(), epochs=()),
+    response.metric_is_alive: Response(BASE, {}),
+    ranking.constant_ranking_has_no_tau: ConstantRanking((), ()),
+    ledger_scores.tau_of_changed_ranking: replace(SHAKEN, evals=(), epochs=()),
 }
 CORRUPTED = {
-    evaluation.same_scores: SCORES,
-    evaluation.evaluation_changes_nothing: PURITY,
+    scores.same_scores: SCORES,
+    purity.evaluation_changes_nothing: PURITY,
     metric.metric_gives_known_answers: KNOWN,
     metric.metric_is_recomputed: AGAIN,
     metric.unknown_flow_is_unscored: AGAIN,
-    metric.metric_is_alive: ALIVE,
-    metric.constant_ranking_has_no_tau: CONSTANT,
-    ledger_metric.tau_of_changed_ranking: RANKED,
+    response.metric_is_alive: ALIVE,
+    ranking.constant_ranking_has_no_tau: CONSTANT,
+    ledger_scores.tau_of_changed_ranking: RANKED,
 }
 ALL_VALID = replace(HONEST, rows=[(*row[:4], np.ones_like(VALID), row[5]) for row in HONEST.rows])
 NOTHING_TO_TELL = {
     metric.unknown_flow_is_unscored: {
         "no hole": (ALL_VALID, "found none: nothing to leave out"),
     },
-    metric.constant_ranking_has_no_tau: {
+    ranking.constant_ranking_has_no_tau: {
         "one epoch": (replace(EQUAL, taus=(None,)), "nothing: the check saw no data"),
         "no epoch": (replace(EQUAL, taus=()), "nothing: the check saw no data"),
         "one arch": (replace(EQUAL, per_arch_epe=(7.5,)), "nothing: the check saw no data"),
     },
-    ledger_metric.tau_of_changed_ranking: {
+    ledger_scores.tau_of_changed_ranking: {
         "one order in every epoch": (UNMOVED, "no ranking of 4 evaluations differs"),
         "one evaluation": (replace(SHAKEN, evals=SHAKEN.evals[:1]), "no ranking of 1 evaluations"),
     },

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.evidence.observations import Recalibration, ServedBatch
-from harness.evidence.stepping import OneStep
-from harness.relations import steps
+from harness.promises import loss
+from harness.promises.one_step import OneStep
 from tests.relation_evidence_pixels import pixel_loss
 
 RNG = np.random.default_rng(5)
@@ -50,8 +50,8 @@ def predict(weights, arch):
     """Return residuals of 2 x 3, 4 x 6 and 8 x 12: the same layers on frames of three sizes."""
     option = weights[f"option{arch[0]}/kernel"][0, 0]
     frames = BATCH.frames.astype(np.float64) / 255
-    shrunk = (frames[:, ::k, ::k] @ weights["trunk/kernel"][0, 0] for k in (4, 2, 1))
-    return [features @ option + weights["head/bias"] for features in shrunk]
+    list_changes = (frames[:, ::k, ::k] @ weights["trunk/kernel"][0, 0] for k in (4, 2, 1))
+    return [features @ option + weights["head/bias"] for features in list_changes]
 
 
 def decay(weights):
@@ -75,8 +75,8 @@ def mean_loss(weights, scales=(0, 1, 2)):
         outputs = predict(weights, arch)
         for scale in scales:
             whole, less = outputs[: scale + 1], outputs[:scale]
-            total += steps.independent_loss(whole, BATCH.flow, BATCH.valid)
-            total -= steps.independent_loss(less, BATCH.flow, BATCH.valid) if less else 0.0
+            total += loss.independent_loss(whole, BATCH.flow, BATCH.valid)
+            total -= loss.independent_loss(less, BATCH.flow, BATCH.valid) if less else 0.0
     return total / len(ARCHS) + decay(weights)
 
 

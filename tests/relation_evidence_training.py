@@ -5,16 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.evidence.bundles import (
-    EpochRows,
-    FiniteEvidence,
-    Moves,
-    PlantedNan,
-    TwoWays,
-)
 from harness.evidence.observations import Check, Training
+from harness.promises import clip_checks, epoch_log, training
+from harness.promises.epoch_log import EpochRows
+from harness.promises.training import FiniteEvidence, Moves, PlantedNan, TwoWays
 from harness.records.records import NOT_LOGGED, EpochRecord, StepRecord
-from harness.relations import training
 from tests.relation_evidence_scores import BASE
 
 RNG = np.random.default_rng(8)
@@ -247,31 +242,31 @@ FABRICATED = {
 
 CLEAN = {
     training.training_moves_everything: [MOVED],
-    training.epoch_rows_add_up: [ROWS],
+    epoch_log.epoch_rows_add_up: [ROWS],
     training.same_training: [WAYS, DRAWN],
-    training.clip_checks_are_planned: [MICRO, UPDATE, UNLOGGED],
-    training.clip_arithmetic_holds: [MICRO, UPDATE, UNLOGGED],
-    training.archs_are_fair: [MICRO],
+    clip_checks.clip_checks_are_planned: [MICRO, UPDATE, UNLOGGED],
+    clip_checks.clip_arithmetic_holds: [MICRO, UPDATE, UNLOGGED],
+    epoch_log.archs_are_fair: [MICRO],
     training.everything_is_finite: [NUMBERS],
     training.planted_nan_stops: [STOPPED],
 }
 EMPTY = {
     training.training_moves_everything: Moves({}, {}),
-    training.epoch_rows_add_up: replace(ROWS, training=NO_TRAINING),
+    epoch_log.epoch_rows_add_up: replace(ROWS, training=NO_TRAINING),
     training.same_training: TwoWays("one", "other", ({}, {}), (NO_TRAINING, NO_TRAINING)),
-    training.clip_checks_are_planned: NO_TRAINING,
-    training.clip_arithmetic_holds: NO_TRAINING,
-    training.archs_are_fair: NO_TRAINING,
+    clip_checks.clip_checks_are_planned: NO_TRAINING,
+    clip_checks.clip_arithmetic_holds: NO_TRAINING,
+    epoch_log.archs_are_fair: NO_TRAINING,
     training.everything_is_finite: FiniteEvidence({"weights": {}}),
     training.planted_nan_stops: PlantedNan("w", None, ""),
 }
 CORRUPTED = {
     training.training_moves_everything: STILL,
-    training.epoch_rows_add_up: FABRICATED,
+    epoch_log.epoch_rows_add_up: FABRICATED,
     training.same_training: TWO_WAYS,
-    training.clip_checks_are_planned: PLANNED,
-    training.clip_arithmetic_holds: ARITHMETIC,
-    training.archs_are_fair: FAIR,
+    clip_checks.clip_checks_are_planned: PLANNED,
+    clip_checks.clip_arithmetic_holds: ARITHMETIC,
+    epoch_log.archs_are_fair: FAIR,
     training.everything_is_finite: FINITE,
     training.planted_nan_stops: NAN,
 }

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.relations import altered
+from harness.promises import elsewhere, knobs, response
 from tests.relation_evidence_altered import SEEDS
 from tests.relation_evidence_responses import KNOBS, OPTIONS, PAIRS, RESPONSES, SCORED, knob
 
@@ -16,7 +16,7 @@ from tests.relation_evidence_responses import KNOBS, OPTIONS, PAIRS, RESPONSES, 
     ids=["216 orders", "1296 orders"],
 )
 def test_equal_cycles_are_reported_from_a_thousand_orders_on(cycle, told):
-    found = altered.seeds_matter(replace(SEEDS, cycles=[cycle], other_cycles=[cycle]))
+    found = elsewhere.seeds_matter(replace(SEEDS, cycles=[cycle], other_cycles=[cycle]))
     assert bool(found.violations) is told
 
 
@@ -25,12 +25,12 @@ def test_changing_a_shared_kernel_moves_every_arch_that_runs_it():
     assert shared == ("b0/shared",)
     moved = [a for a in PAIRS if scores.per_sample[a] != SCORED.per_sample[a]]
     assert moved == ["01", "12"]
-    assert altered.archs_are_executed(RESPONSES).violations == ()
+    assert response.archs_are_executed(RESPONSES).violations == ()
 
 
 def test_every_option_that_stays_is_told_and_the_list_is_cut_short():
     still = {place: (kernels, SCORED) for place, (kernels, _) in RESPONSES.changed.items()}
-    found = altered.archs_are_executed(replace(RESPONSES, changed=still)).violations
+    found = response.archs_are_executed(replace(RESPONSES, changed=still)).violations
     assert len(found) == 6
     assert {violation.expected for violation in found} == {"another"}
     assert sum(map(len, OPTIONS)) == 6
@@ -38,14 +38,14 @@ def test_every_option_that_stays_is_told_and_the_list_is_cut_short():
 
 @pytest.mark.parametrize("changed", [("training",), ("plan",), ("training", "evaluation")])
 def test_a_knob_of_training_may_change_what_follows_from_it(changed):
-    assert altered.knobs_are_alive([knob("train.lr", "dynamics", *changed)]).violations == ()
+    assert knobs.knobs_are_alive([knob("train.lr", "dynamics", *changed)]).violations == ()
 
 
 @pytest.mark.parametrize("changed", [("evaluation",), ("plan",)])
 def test_a_knob_of_the_protocol_may_change_what_is_evaluated_or_how_long(changed):
-    assert altered.knobs_are_alive([knob("eval.crop", "protocol", *changed)]).violations == ()
+    assert knobs.knobs_are_alive([knob("eval.crop", "protocol", *changed)]).violations == ()
 
 
 def test_a_sweep_is_counted_by_kind():
-    found = altered.knobs_are_alive(KNOBS)
+    found = knobs.knobs_are_alive(KNOBS)
     assert found.figures == "swept: 3 dynamics, 1 observation, 2 protocol"

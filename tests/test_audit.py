@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from harness.cli import main
+from harness.promises.ledger.registry import LEDGER_PROMISES
 from harness.records.ledger import Ledger
 from harness.records.records import EpochRecord, EvalRecord, ResumeRecord, RunRecord
-from harness.relations import RELATIONS
 from tests.synthetic_run import make_records, opening, tree
 
-OFFLINE = [name for name, relation in RELATIONS.items() if relation.offline]
+OFFLINE = list(LEDGER_PROMISES)
 
 
 def write(folder, records):
@@ -55,10 +55,11 @@ def test_a_broken_promise_is_shown_with_its_hint_and_exit_code_1(tmp_path, capsy
     lines = audit(capsys, write(tmp_path, records), code=1)
     found = [line for line in lines if line.startswith("BROKEN")]
     assert [line.split()[1] for line in found] == ["ledger-metric-alive"]
-    place = lines.index(f"Broken promise: {RELATIONS['ledger-metric-alive'].promise} "
+    place = lines.index(f"Broken promise: {LEDGER_PROMISES['ledger-metric-alive'].sentence} "
                         "[ledger-metric-alive]")  # fmt: skip
     assert lines[place + 1].startswith("  - epoch 2, stats_digest: expected another than in epoch")
-    assert lines[place + 4] == f"What it usually means: {RELATIONS['ledger-metric-alive'].hint}"
+    hint = LEDGER_PROMISES["ledger-metric-alive"].hint
+    assert lines[place + 4] == f"What it usually means: {hint}"
     assert lines[-1] == f"AUDIT BROKEN: {len(OFFLINE) - 1} promises hold, 1 broken"
 
 

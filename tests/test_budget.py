@@ -18,8 +18,8 @@ from harness.evaluation.budget import (
     recal_effect,
 )
 from harness.evaluation.ranking import kendall_tau
+from harness.promises.setting import embedded_config
 from harness.reporting.budget import budget_lines, plot_budget
-from harness.scenarios.setting import embedded_config
 
 DESIGN = [(1, 1), (4, 1), (1, 4), (4, 4), (2, 2)] * 2
 SIZES = [3] * 9 + [1]

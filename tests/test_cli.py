@@ -11,10 +11,10 @@ import pytest
 from harness.cli import main
 from harness.config import dump_config, load_config
 from harness.environment import apply_environment
+from harness.promises.setting import embedded_config
 from harness.records.ledger import effective, read_ledger
 from harness.records.records import EPOCH_FIELDS, EpochRecord, StepRecord
 from harness.runs.identity import gate_values
-from harness.scenarios.setting import embedded_config
 
 HARNESS = [sys.executable, "-m", "harness"]
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.relations import RELATIONS
-from harness.relations.base import NotApplicableError
-from harness.scenarios.book import Book
-from harness.scenarios.registry import SCENARIOS
-from harness.scenarios.setting import embedded_config, suited
+from harness.errors import NotApplicableError
+from harness.promises.bench import Bench
+from harness.promises.judge import judge
+from harness.promises.registry import PROMISES
+from harness.promises.setting import embedded_config, fit_to_system
 from harness.systems.edgeflownas.frames import FrameFinder, read_order
 from harness.systems.edgeflownas.rows import epoch_row
 from harness.systems.edgeflownas.stepping import StepWatcher
@@ -40,7 +40,7 @@ COMPLAINTS = {
 LATER = ("same-scores-again", "eval-crop-centred", "eval-pure")
 """Those that commit 3261988 mended."""
 
-QUICK = [name for name, relation in RELATIONS.items() if relation.tier == "quick"]
+QUICK = [name for name, relation in PROMISES.items() if relation.tier == "quick"]
 NEVER_MENDED = {"bad-files-named", "checkpoint-verified", "nan-score-stops", "nan-stops",
                 "unknown-flow-masked", "unknown-flow-unscored"}  # fmt: skip
 
@@ -55,16 +55,15 @@ def workers():
 def judged(spec, workers, frames, folder, relations):
     """Return the violations of each relation as text; None where it does not apply."""
     make = system_factory(spec, workers)
-    config = suited(embedded_config(frames), make().describe())
+    config = fit_to_system(embedded_config(frames), make().describe())
     tree = config.model_dump(mode="json", by_alias=True)
-    book, found = Book(make, spec, tree, folder, SCENARIOS), {}
+    bench, found = Bench(make, spec, tree, folder), {}
     for name in relations:
-        try:
-            outcome = RELATIONS[name].check(book[RELATIONS[name].needs])
-            found[name] = [str(violation) for violation in outcome.violations]
-        except NotApplicableError:
-            found[name] = None
-    book.close()
+        judgement = judge(PROMISES[name], bench)
+        if judgement.error is not None:
+            raise judgement.error
+        found[name] = None if judgement.verdict == "n/a" else list(judgement.violations)
+    bench.close()
     return found
 
 

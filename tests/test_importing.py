@@ -14,7 +14,7 @@ from harness.config import dump_config, load_config, parse_config
 from harness.digest import digest_arrays
 from harness.environment import apply_environment
 from harness.errors import InputError
-from harness.scenarios.setting import embedded_config
+from harness.promises.setting import embedded_config
 from harness.supernet.import_names import (
     fit_checkpoint,
     optimizer_names,

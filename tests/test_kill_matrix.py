@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.relations import RELATIONS
+from harness.promises.registry import PROMISES
 
 FAMILIES = {
     "DATA", "GEOM", "BN", "GRAD", "RESUME", "METRIC", "DETERM", "NAN", "CACHE", "CONFIG", "NAS",
@@ -58,7 +58,7 @@ def test_every_fault_is_caught_by_the_relations_that_should(matrix: dict[str, An
 
 def test_the_clean_system_raises_no_alarm(matrix: dict[str, Any]) -> None:
     assert matrix["false_alarms"] == {}
-    quick = {r.id for r in RELATIONS.values() if r.tier == "quick"}
+    quick = {r.id for r in PROMISES.values() if r.tier == "quick"}
     assert set(matrix["relations_on_clean"]) == quick
     assert matrix["exit"] == 0
 
@@ -114,8 +114,15 @@ def test_the_slow_faults_are_caught_too(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_no_two_faults_have_one_id() -> None:
+    from harness.faults import catalog
+
+    ids = [getattr(module, name).id for module in catalog._MODULES for name in module.__all__]
+    assert len(ids) == len(set(ids)) == len(catalog.FAULTS)
+
+
 def test_every_promise_is_broken_by_some_fault() -> None:
     from harness.faults.catalog import FAULTS
 
     broken = {relation for fault in FAULTS.values() for relation in fault.expected}
-    assert sorted(set(RELATIONS) - broken) == []
+    assert sorted(set(PROMISES) - broken) == []

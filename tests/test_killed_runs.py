@@ -11,7 +11,7 @@ import pytest
 
 from harness.config import dump_config, with_overrides
 from harness.fc2.synthetic import write_dataset
-from harness.scenarios.setting import matrix_config
+from harness.promises.setting import matrix_config
 from harness.streams import integer
 from tests.run_directories import require_equal
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from harness.errors import NotApplicableError
+from harness.promises.ledger.registry import LEDGER_PROMISES
 from harness.records.ledger import effective
 from harness.records.records import CheckpointRecord, NormsRecord, ResumeRecord
 from harness.records.run import RunEvidence, run_evidence
-from harness.relations import RELATIONS
-from harness.relations.base import NotApplicableError
 from tests.synthetic_run import POOL, ZERO_FLOW, digest, make_records, opening, tree
 
-OFFLINE = {name: relation for name, relation in RELATIONS.items() if relation.offline}
+OFFLINE = LEDGER_PROMISES
 RUN = run_evidence(make_records())
 RANDOM = run_evidence(make_records(eval={"recal_mode": "random"}))
 RESETTING = run_evidence(make_records(checkpoint={"reset_early_stop_on_resume": True}))
@@ -526,10 +526,13 @@ def test_evidence_is_of_the_type_that_the_audit_hands_over():
 
 def test_offline_relations_load_evidence_and_numpy_alone():
     code = (
-        "import sys, harness.relations.declared_offline, harness.watch\n"
+        "import sys, harness.promises.ledger.registry, harness.watch\n"
         "found = {m for m in sys.modules if m.startswith('harness.')}\n"
-        "own = {'relations', 'evidence', 'records', 'watch', 'errors'}\n"
-        "print(sorted({m.split('.')[1] for m in found} - own))"
+        "own = {'promises', 'records', 'watch', 'errors'}\n"
+        "print(sorted({m.split('.')[1] for m in found} - own))\n"
+        "print(sorted(m for m in found if m.startswith('harness.promises.') and m.count('.') == 2))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    others, modules = done.stdout.splitlines()
+    assert others == "[]"
+    assert modules == "['harness.promises.ledger', 'harness.promises.promise']"

@@ -15,8 +15,8 @@ from harness.digest import digest_arrays
 from harness.environment import apply_environment
 from harness.fc2.errors import SampleError
 from harness.fc2.synthetic import write_dataset
+from harness.promises.setting import matrix_config
 from harness.records.records import EpochRecord, EvalRecord, StepRecord, to_json
-from harness.scenarios.setting import matrix_config
 from harness.training.progress import Progress
 from harness.training.trainer import TrainerOptions
 

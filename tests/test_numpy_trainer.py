@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from harness.relations import RELATIONS
-from harness.relations.base import NotApplicableError
-from harness.scenarios.book import Book
-from harness.scenarios.registry import SCENARIOS
-from harness.scenarios.setting import embedded_config
+from harness.errors import NotApplicableError
+from harness.promises.bench import Bench
+from harness.promises.judge import judge
+from harness.promises.registry import PROMISES
+from harness.promises.setting import embedded_config
+from harness.promises.training import moves
 from harness.systems.remote import Workers
 from harness.systems.spec import SystemSpec, system_factory
 
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "numpy_trainer"
-QUICK = [name for name, relation in RELATIONS.items() if relation.tier == "quick"]
+QUICK = [name for name, relation in PROMISES.items() if relation.tier == "quick"]
 SCORES = {"again", "fresh", "permuted", "subset", "prefix"}
 ALIKE = ("EvalMovesTheStream", "DeadMetric")  # judged in the slow tier
 FAULTS = {
@@ -64,7 +65,7 @@ def test_a_gate_in_which_nothing_applies_is_not_green(tmp_path):
         "        return {'name': 'n', 'can': ['describe']}\n"
     )
     (tmp_path / "gate.json").write_text('{"verdict": "green"}')
-    code, text, file = gate(tmp_path / "nothing.py:Nothing", tmp_path, "-k", "same_checkpoint")
+    code, text, file = gate(tmp_path / "nothing.py:Nothing", tmp_path, "-k", "same-scores")
     assert code == 1
     assert "GATE EMPTY: nothing was found to hold" in text
     assert file["verdict"] == "empty"
@@ -100,19 +101,12 @@ def broken_promises(name, frames, folder):
     """Check every quick promise on a system in its worker; return those that broke."""
     spec, workers = SystemSpec(f"{HERE / name}"), Workers()
     tree = embedded_config(frames).model_dump(mode="json", by_alias=True)
-    book = Book(system_factory(spec, workers), spec, tree, folder, SCENARIOS, overlap=True)
-    broken = set()
-    for relation in QUICK:
-        if not book.describe().can.issuperset(RELATIONS[relation].calls):
-            continue
-        try:
-            if RELATIONS[relation].check(book[RELATIONS[relation].needs]).violations:
-                broken.add(relation)
-        except NotApplicableError:
-            continue
-    book.close()
+    bench = Bench(system_factory(spec, workers), spec, tree, folder, overlap=True)
+    found = [judge(PROMISES[name], bench) for name in QUICK]
+    bench.close()
     workers.close()
-    return broken
+    assert not [judgement for judgement in found if judgement.verdict == "error"]
+    return {judgement.promise.id for judgement in found if judgement.verdict == "BROKEN"}
 
 
 @pytest.mark.parametrize(
@@ -179,17 +173,17 @@ def test_four_calls_open_the_first_promises(embedded_frames, tmp_path):
     )
     spec, workers = SystemSpec(f"{tmp_path / 'few.py'}:Few"), Workers()
     tree = embedded_config(embedded_frames).model_dump(mode="json", by_alias=True)
-    book = Book(system_factory(spec, workers), spec, tree, tmp_path, SCENARIOS)
+    bench = Bench(system_factory(spec, workers), spec, tree, tmp_path)
     for relation in (
         "same-scores-again",
         "same-scores-permuted",
         "metric-alive",
         "nan-score-stops",
     ):
-        assert set(RELATIONS[relation].calls) <= set(STAGES)
-        found = RELATIONS[relation].check(book[RELATIONS[relation].needs])
-        assert list(map(str, found.violations)) == []
+        assert set(PROMISES[relation].calls) <= set(STAGES)
+        found = judge(PROMISES[relation], bench)
+        assert (found.verdict, found.violations) == ("holds", ())
     with pytest.raises(NotApplicableError, match="does not offer train, save, restore"):
-        book["moves"]
-    book.close()
+        bench.evidence(moves)
+    bench.close()
     workers.close()

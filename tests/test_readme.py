@@ -35,9 +35,9 @@ def test_constraints_pin_versions_and_nothing_else(line: str) -> None:
 def test_every_promise_of_the_registry_is_in_the_readme() -> None:
     from fnmatch import fnmatch
 
-    from harness.relations import RELATIONS
+    from harness.promises.registry import PROMISES
 
     table = README.split("## What is checked")[1].split("## ")[0]
     named = re.findall(r"`([a-z*-]+)`", table)
-    absent = [i for i in RELATIONS if not any(fnmatch(i, pattern) for pattern in named)]
+    absent = [i for i in PROMISES if not any(fnmatch(i, pattern) for pattern in named)]
     assert absent == []

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from harness.evidence.bundles import CheckpointPair
-from harness.relations import RELATIONS, metric, resume, training
-from harness.relations.base import NotApplicableError
+from harness.errors import NotApplicableError
+from harness.promises import checkpoint, clip_checks, response
+from harness.promises.checkpoint import CheckpointPair
+from harness.promises.ledger.registry import LEDGER_PROMISES
+from harness.promises.registry import PROMISES
 from tests import (
     relation_evidence_accumulation,
     relation_evidence_altered,
@@ -63,13 +65,13 @@ def found_in(check, evidence):
 
 
 CLEAN, EMPTY, CORRUPTED = joined("CLEAN"), joined("EMPTY"), joined("CORRUPTED")
-OF_A_SYSTEM = [name for name, relation in RELATIONS.items() if not relation.offline]
+OF_A_SYSTEM = [name for name in PROMISES if name not in LEDGER_PROMISES]
 
 
 @pytest.mark.parametrize("relation", OF_A_SYSTEM)
 def test_a_relation_holds_on_sound_evidence(relation):
-    for evidence in CLEAN[RELATIONS[relation].check]:
-        found = RELATIONS[relation].check(evidence)
+    for evidence in CLEAN[PROMISES[relation].check]:
+        found = PROMISES[relation].check(evidence)
         assert [str(violation) for violation in found.violations] == []
         assert found.figures
 
@@ -83,7 +85,7 @@ def test_a_corruption_is_reported_with_place_and_both_values(check, evidence, me
 
 @pytest.mark.parametrize("relation", OF_A_SYSTEM)
 def test_evidence_of_nothing_does_not_pass(relation):
-    check = RELATIONS[relation].check
+    check = PROMISES[relation].check
     assert found_in(check, EMPTY[check])
 
 
@@ -96,11 +98,11 @@ def test_evidence_that_can_tell_nothing_does_not_pass(check, evidence, message):
 
 @pytest.mark.parametrize("relation", OF_A_SYSTEM)
 def test_every_relation_has_a_corruption_that_it_reports(relation):
-    assert CORRUPTED[RELATIONS[relation].check]
+    assert CORRUPTED[PROMISES[relation].check]
 
 
 def test_every_row_is_of_a_declared_relation():
-    declared = {relation.check for relation in RELATIONS.values() if not relation.offline}
+    declared = {PROMISES[name].check for name in OF_A_SYSTEM}
     for table in ("CLEAN", "EMPTY", "CORRUPTED"):
         assert set(joined(table)) == declared
     assert set(joined("NOTHING_TO_TELL")) <= declared
@@ -112,9 +114,9 @@ def test_no_two_families_judge_one_relation():
 
 
 def test_a_relation_has_a_name_a_promise_and_a_hint():
-    for name, relation in RELATIONS.items():
+    for name, relation in PROMISES.items():
         assert relation.id == name
-        assert relation.promise
+        assert relation.sentence
         assert relation.hint.endswith(".")
         assert relation.calls
 
@@ -122,29 +124,29 @@ def test_a_relation_has_a_name_a_promise_and_a_hint():
 def test_clipping_every_step_is_a_warning_and_not_a_violation():
     low = replace(UPDATE, threshold=0.001, epochs=())
     clipped = [replace(check, after=0.001) for check in low.checks]
-    found = training.clip_arithmetic_holds(replace(low, checks=tuple(clipped)))
+    found = clip_checks.clip_arithmetic_holds(replace(low, checks=tuple(clipped)))
     assert found.warnings == ("every one of 4 checks clipped: the step length is the threshold's",)
     assert not found.violations
 
 
 def test_a_metric_above_the_zero_flow_is_a_warning_and_not_a_violation():
-    found = metric.metric_is_alive(replace(RESPONSE, base=replace(BASE, zero_flow_epe=0.5)))
+    found = response.metric_is_alive(replace(RESPONSE, base=replace(BASE, zero_flow_epe=0.5)))
     assert not found.violations
     assert "not below the 0.500 px that an all-zero flow scores" in found.warnings[0]
-    assert metric.metric_is_alive(RESPONSE).warnings == ()
+    assert response.metric_is_alive(RESPONSE).warnings == ()
 
 
 def test_many_differences_are_cut_short_with_their_count():
     many = {f"w{i}": "1" for i in range(9)}
     pair = CheckpointPair(many, dict.fromkeys(many, "3"), dict.fromkeys(many, "2"))
-    violations = resume.checkpoint_restores_everything(pair).violations
+    violations = checkpoint.checkpoint_restores_everything(pair).violations
     assert len(violations) == 6
     assert violations[-1].found == "4 more"
 
 
 def test_relations_load_neither_tensorflow_nor_scipy_nor_opencv():
     code = (
-        "import sys, harness.relations\n"
+        "import sys, harness.promises.ledger.registry\n"
         "print(sorted({'tensorflow', 'scipy', 'cv2'} & {m.split('.')[0] for m in sys.modules}))"
     )
     command = [sys.executable, "-c", code]

@@ -17,6 +17,7 @@ from harness.config import Config, dump_config, with_overrides
 from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.fc2.synthetic import write_dataset
+from harness.promises.setting import matrix_config
 from harness.records.ledger import Ledger, read_ledger
 from harness.records.records import (
     EpochRecord,
@@ -31,7 +32,6 @@ from harness.records.records import (
 from harness.records.run import segments
 from harness.runs import run_directory
 from harness.runs.run_directory import RunOptions, train_run
-from harness.scenarios.setting import matrix_config
 from harness.training.checkpoint import CheckpointStore
 from harness.training.epochlog import EpochCsv, effective_rows
 from tests.run_directories import records, require_equal, without_clock

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.relations import steps
+from harness.promises import loss, micro_batches, one_step, update
 from tests.relation_evidence_accumulation import ACCUMULATED, THRESHOLD
 from tests.relation_evidence_onestep import GRADIENT, along
 from tests.relation_evidence_pixels import pixel_loss, softplus
@@ -45,14 +45,14 @@ def test_the_loss_by_arrays_is_the_loss_pixel_by_pixel(sizes, mask):
     outputs, label, valid = drawn(sizes)
     valid = mask(valid)
     label = np.where(valid[..., None], label, np.float32(0))
-    found = steps.independent_loss(outputs, label, valid)
+    found = loss.independent_loss(outputs, label, valid)
     assert found == pytest.approx(pixel_loss(outputs, label, valid), rel=1e-12)
     assert found > 0
 
 
 def test_the_loss_of_no_flow_at_all_is_as_worked_out_by_hand():
     outputs, label, valid = drawn(HALVED)
-    found = steps.independent_loss([0 * o for o in outputs], 0 * label + 2, valid)
+    found = loss.independent_loss([0 * o for o in outputs], 0 * label + 2, valid)
     by_hand = 2 + 2 / softplus(1e-3) + math.log(2)
     assert found == pytest.approx((0.125 + 0.25 + 0.5) * by_hand, rel=1e-12)
 
@@ -60,7 +60,7 @@ def test_the_loss_of_no_flow_at_all_is_as_worked_out_by_hand():
 def test_a_very_sure_network_divides_by_the_least_sigma():
     outputs, label, valid = drawn(HALVED)
     sure = [o * np.float32([0, 0, 0, 0]) - np.float32([0, 0, 90, 90]) for o in outputs]
-    found = steps.independent_loss(sure, 0 * label + 2, valid)
+    found = loss.independent_loss(sure, 0 * label + 2, valid)
     assert found == pytest.approx(0.875 * (2 + 2 / 1e-3), rel=1e-12)
 
 
@@ -68,7 +68,7 @@ def test_a_label_where_nothing_is_known_does_not_enter_the_loss():
     outputs, label, valid = drawn(HALVED)
     valid = holes(valid)
     other = np.where(valid[..., None], label, np.float32(77))
-    assert steps.independent_loss(outputs, label, valid) == steps.independent_loss(
+    assert loss.independent_loss(outputs, label, valid) == loss.independent_loss(
         outputs, other, valid
     )
 
@@ -77,10 +77,10 @@ def test_samples_weigh_alike_whatever_is_known_of_them():
     outputs, label, valid = drawn(HALVED)
     valid = holes(valid)
     alone = [
-        steps.independent_loss([o[i : i + 1] for o in outputs], label[i : i + 1], valid[i : i + 1])
+        loss.independent_loss([o[i : i + 1] for o in outputs], label[i : i + 1], valid[i : i + 1])
         for i in (0, 1)
     ]
-    both = steps.independent_loss(outputs, label, valid)
+    both = loss.independent_loss(outputs, label, valid)
     assert both == pytest.approx(sum(alone) / 2, rel=1e-12)
 
 
@@ -91,40 +91,40 @@ def test_the_toy_that_is_judged_is_a_hard_case():
     assert (np.abs(BATCH.flow) == BATCH.flow_clip).any()
     assert len(set(STEP.losses)) == len(STEP.losses) == 3
     assert np.mean(STEP.losses) == pytest.approx(mean_loss(STEP.before), rel=1e-9)
-    assert decay(STEP.before) > 10 * steps._LOSS * max(STEP.losses)
+    assert decay(STEP.before) > 10 * one_step.LOSS_TOLERANCE * max(STEP.losses)
 
 
 @pytest.mark.parametrize("factor", [1 - 3e-2, 1 + 3e-2, 1 - 5e-3, 1 + 5e-3])
 def test_a_step_that_is_off_by_half_a_percent_is_reported(factor):
-    found = steps.update_is_adam(along(GRADIENT, lr=STEP.lr * factor))
+    found = update.update_is_adam(along(GRADIENT, lr=STEP.lr * factor))
     assert [v.where for v in found.violations] == [f"step of {name}" for name in STEP.start]
 
 
 @pytest.mark.parametrize("factor", [1 - 1e-4, 1 + 1e-4])
 def test_rounding_is_not_reported(factor):
-    assert steps.update_is_adam(along(GRADIENT, lr=STEP.lr * factor)).violations == ()
+    assert update.update_is_adam(along(GRADIENT, lr=STEP.lr * factor)).violations == ()
     rounded = tuple(loss * (factor**0.5) for loss in STEP.losses)
-    assert steps.loss_is_recomputed(replace(STEP, losses=rounded)).violations == ()
+    assert loss.loss_is_recomputed(replace(STEP, losses=rounded)).violations == ()
 
 
 def test_decay_is_taken_out_of_kernels_alone():
     bias = np.float32(0.1 * STEP.decay) * STEP.start["head/bias"]
     moments = {**STEP.first[0], "head/bias": bias}
-    found = steps.gradient_reaches_every_option(replace(STEP, first=(moments, STEP.first[1])))
+    found = update.gradient_reaches_every_option(replace(STEP, first=(moments, STEP.first[1])))
     assert found.violations == ()
 
 
 def test_checks_below_the_threshold_bound_what_a_micro_step_leaves():
     micro = ACCUMULATED.clipped_micro
     low = tuple(replace(c, before=THRESHOLD / 2, after=THRESHOLD / 2) for c in micro.checks)
-    found = steps.clip_is_applied(
+    found = micro_batches.clip_is_applied(
         replace(ACCUMULATED, clipped_micro=replace(micro, checks=low))
     ).violations
     assert [v.where for v in found] == ["gradient clipped per micro-step"]
     assert found[0].expected.startswith(f"norm at most {THRESHOLD / 2:.6g}")
 
 
-@pytest.mark.parametrize("relation", [steps.loss_is_recomputed, steps.update_is_adam])
+@pytest.mark.parametrize("relation", [loss.loss_is_recomputed, update.update_is_adam])
 def test_a_step_that_is_wrong_everywhere_is_cut_short(relation):
     wrong = replace(
         STEP, losses=(1.0,) * 3, lr=1.0, flow_clip=1.0, batch=replace(BATCH, frames=~BATCH.frames),

@@ -11,6 +11,7 @@ from harness.cli import main
 from harness.config import WatchConfig, dump_config, load_config
 from harness.environment import apply_environment
 from harness.errors import WatchError
+from harness.promises.setting import embedded_config
 from harness.records.ledger import effective, read_ledger
 from harness.records.records import (
     EpochRecord,
@@ -21,7 +22,6 @@ from harness.records.records import (
     RunRecord,
     StepRecord,
 )
-from harness.scenarios.setting import embedded_config
 from harness.watch import ADVICE, Watch
 from tests.synthetic_run import POOL, ZERO_FLOW, digest, make_records, opening, tree
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.relations.base import NotApplicableError
+from harness.errors import NotApplicableError
 from harness.systems import worker as worker_file
 from harness.systems.answers import AnswerError
 from harness.systems.fresh import FreshProcessError, start_fresh

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness.fc2.synthetic import write_dataset
-from harness.relations import RELATIONS
-from harness.scenarios.setting import matrix_config
+from harness.promises.registry import PROMISES
+from harness.promises.setting import matrix_config
 from harness.systems.remote import Workers
 from harness.systems.spec import SystemSpec, system_factory
 
@@ -112,6 +112,6 @@ def test_the_whole_gate_judges_the_same_in_a_process_of_its_own(tmp_path):
     here = judgements(tmp_path / "here.json")
     there = judgements(tmp_path / "there.json", "--system-python", sys.executable)
     parts = here.keys() - there.keys()  # properties of functions, which are not in this process
-    assert not parts & RELATIONS.keys()
+    assert not parts & PROMISES.keys()
     assert there == {name: here[name] for name in there}
-    assert set(there) == {n for n, relation in RELATIONS.items() if relation.tier == "quick"}
+    assert set(there) == {n for n, relation in PROMISES.items() if relation.tier == "quick"}

@@ -15,9 +15,9 @@ from harness.evidence.observations import (
     ServedBatch,
     Training,
 )
+from harness.promises.registry import PROMISES
 from harness.pytest_plugin import _OPTIONS
 from harness.records.records import StepRecord
-from harness.relations import RELATIONS
 from harness.systems.protocol import METHODS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "your-trainer.md").read_text(encoding="utf-8")
@@ -62,9 +62,9 @@ def said(promise):
     return {word for added in found for word in added}
 
 
-@pytest.mark.parametrize("promise", RELATIONS)
+@pytest.mark.parametrize("promise", PROMISES)
 def test_the_page_says_what_opens_a_promise(promise):
     late = {"train", "save", "restore", "batches", "predict", "score", "recalibrate"}
-    needed = set(RELATIONS[promise].calls) & late
+    needed = set(PROMISES[promise].calls) & late
     words = said(promise)
     assert not needed or needed & words or words - set(METHODS), (needed, words)

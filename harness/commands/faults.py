@@ -6,20 +6,22 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
 from harness.config import Config
 from harness.environment import apply_environment
 from harness.errors import InputError
-from harness.faults.matrix import Report, Result, Task, plan_clean, plan_fault, run_matrix
+
+if TYPE_CHECKING:  # the matrix imports OpenCV, which no other command line should wait for
+    from harness.faults.matrix import Report, Result, Task
 
 __all__ = ["add_parser", "run"]
 
 
 def add_parser(parser: ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--list", action="store_true", help="list faults and relations, run none")
+    parser.add_argument("--list", action="store_true", help="list faults and promises, run none")
     parser.add_argument(
         "--only", nargs="+", metavar="ID", default=[], help="run these faults alone"
     )
@@ -41,6 +43,7 @@ def run(args: Namespace) -> int:
     """Run the matrix; exit code 1 on a survivor or a false alarm."""
     apply_environment(Config())  # imports TensorFlow quietly, before the faults do
     from harness.faults.catalog import FAULTS, fault_path
+    from harness.faults.matrix import plan_fault
 
     sys.path.insert(0, str(Path.cwd()))  # where somebody's own fault is likely to lie
     paths = {fault.id: fault_path(fault) for fault in FAULTS.values()}
@@ -70,26 +73,27 @@ def run(args: Namespace) -> int:
     return EXIT_DONE if good else EXIT_BROKEN
 
 
-def _list(tasks: Sequence[Task]) -> None:
-    from harness.relations import RELATIONS
+def _list(tasks: "Sequence[Task]") -> None:
+    from harness.promises.registry import PROMISES
 
     for task in tasks:
         say(f"{task.family:10} {task.id:32} {', '.join(task.expected)}")
         say(f"{'':10} {'':32} {task.citation}")
     caught: dict[str, int] = {}
     for task in tasks:
-        for relation in task.expected:
-            caught[relation] = caught.get(relation, 0) + 1
+        for promise in task.expected:
+            caught[promise] = caught.get(promise, 0) + 1
     say("")
-    for spec in RELATIONS.values():
-        say(f"{caught.get(spec.id, 0):3} faults should break {spec.id}: {spec.promise}")
+    for spec in PROMISES.values():
+        say(f"{caught.get(spec.id, 0):3} faults should break {spec.id}: {spec.sentence}")
 
 
-def _report(tasks: Sequence[Task], *, jobs: int, clean: bool) -> Report:
+def _report(tasks: "Sequence[Task]", *, jobs: int, clean: bool) -> "Report":
     from tqdm import tqdm
 
+    from harness.faults.matrix import Report, plan_clean, run_matrix
     from harness.fc2.synthetic import write_dataset
-    from harness.scenarios.setting import EMBEDDED_TRAIN, EMBEDDED_VAL, matrix_config
+    from harness.promises.setting import EMBEDDED_TRAIN, EMBEDDED_VAL, matrix_config
 
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="samebits-") as name:
@@ -109,10 +113,11 @@ def _report(tasks: Sequence[Task], *, jobs: int, clean: bool) -> Report:
     return Report(tuple(results[first:]), tuple(results[:first]), time.perf_counter() - start)
 
 
-def _clean_report(count: int, *, jobs: int) -> Report:
+def _clean_report(count: int, *, jobs: int) -> "Report":
     from tqdm import tqdm
 
     from harness.faults.clean import run_clean
+    from harness.faults.matrix import Report
 
     start = time.perf_counter()
     with (
@@ -129,30 +134,30 @@ def _advance(bar: Any) -> None:
     bar.update()
 
 
-def _print(report: Report) -> None:
+def _print(report: "Report") -> None:
     for result in report.faults:
         _print_fault(result)
     for place, text in report.false_alarms.items():
         say(f"FALSE ALARM {place}: {text}")
-    checked = {i for r in report.clean for i in r.task.relations}
+    checked = {i for r in report.clean for i in r.task.promises}
     parts = [f"{report.seconds:.0f} s"]
     if report.clean:
         systems = f"{len(report.clean)} clean system{'s' if len(report.clean) > 1 else ''}"
-        parts.insert(0, f"{len(report.false_alarms)} false alarms of {len(checked)} relations on "
+        parts.insert(0, f"{len(report.false_alarms)} false alarms of {len(checked)} promises on "
                         f"{systems}")  # fmt: skip
     if report.faults:
-        parts.insert(0, f"{report.killed} of {len(report.faults)} faults killed by every relation "
+        parts.insert(0, f"{report.killed} of {len(report.faults)} faults killed by every promise "
                         "that should")  # fmt: skip
     say("; ".join(parts))
 
 
-def _print_fault(result: Result) -> None:
+def _print_fault(result: "Result") -> None:
     task = result.task
     verdict = "SURVIVED" if result.survived else "killed"
     say(f"{verdict:8} {task.family:10} {task.id:30} {result.seconds:5.1f} s")
-    for relation in task.expected:
-        mark = "  " if relation in result.fired else "! "
-        say(f"    {mark}{relation}: {result.fired.get(relation, 'did not fire')[:150]}")
+    for promise in task.expected:
+        mark = "  " if promise in result.fired else "! "
+        say(f"    {mark}{promise}: {result.fired.get(promise, 'did not fire')[:150]}")
     others = sorted(set(result.fired) - set(task.expected))
     if others:
         say(f"      also: {', '.join(others)}")

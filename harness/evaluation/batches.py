@@ -31,10 +31,15 @@ class FixedBatches:
         The ``eval`` section says which batches.
     parts : DataParts, optional
         What the providers are put together from.
+    draw_pool : callable
+        Returns the archs of a pool, from seed and size.
     """
 
-    def __init__(self, config: Config, parts: DataParts | None = None) -> None:
-        self._config, self._parts = config, parts
+    def __init__(
+        self, config: Config, parts: DataParts | None = None, *,
+        draw_pool: Callable[..., tuple[tuple[int, ...], ...]] = build_pool,
+    ) -> None:  # fmt: skip
+        self._config, self._parts, self._draw_pool = config, parts, draw_pool
         self._frozen: FrozenBatches | None = None
         self._shelf = Shelf(config.runtime.cache_mib * MIB)
         folder = config.runtime.cache_dir
@@ -49,7 +54,7 @@ class FixedBatches:
         """Return pool and batches of the evaluation after `epoch`."""
         config = self._config
         if pool is None:
-            pool = build_pool(seed=config.runtime.seed, size=config.eval.eval_pool_size)
+            pool = self._draw_pool(seed=config.runtime.seed, size=config.eval.eval_pool_size)
         return Protocol(
             pool, self.eval_batches(), self.recal_batches(epoch), config.eval.eval_batches_per_arch
         )

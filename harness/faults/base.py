@@ -27,9 +27,10 @@ class Fault:
     citation : str
         Where the real bug is documented.
     expected : tuple of str
-        Ids of the relations that should catch it.
+        Ids of the promises that should catch it.
     touches : tuple of str
-        Rooms whose relations it is run against besides (see ``Relation.sees``).
+        Subjects (:data:`harness.promises.registry.SUBJECTS`) whose quick promises it is run
+        against besides.
     slow : bool
         Whether ``harness faults --quick`` leaves it out: it takes long, and another one of its
         kind is quicker, or needs a higher tier.

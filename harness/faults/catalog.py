@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from harness.faults import (
+    arithmetic,
     data,
     geometry,
     gradients,
@@ -20,8 +21,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    data, geometry, recalibration, gradients, loading, metric, resuming, searching, sharing,
-    surroundings,
+    arithmetic, data, geometry, recalibration, gradients, loading, metric, resuming, searching,
+    sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

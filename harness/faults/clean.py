@@ -11,7 +11,7 @@ from harness.config import Config, parse_config
 from harness.faults.matrix import Result, Task, Worker, plan_clean
 from harness.fc2.layout import list_triplets
 from harness.fc2.synthetic import write_dataset
-from harness.scenarios.setting import link_samples
+from harness.promises.setting import link_samples
 from harness.streams import integer, permutation
 
 __all__ = ["clean_task", "random_config", "run_clean"]

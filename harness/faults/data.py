@@ -33,7 +33,7 @@ class EvalCropsAtRandom(Fault):
     id, family = "eval-random-crop", "DATA"
     citation = "linenmin/MCUFlowNet commit 3261988 (before it: one checkpoint had many scores)"
     expected = ("eval-crop-centred",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
         """Draw the window of an evaluation sample."""
@@ -52,7 +52,7 @@ class EvalOrderAtRandom(Fault):
     id, family = "eval-random-order", "DATA"
     citation = "linenmin/MCUFlowNet commit 3261988; davidsandberg/facenet#277"
     expected = ("eval-order-fixed",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
         """Shuffle the evaluation order."""
@@ -65,7 +65,7 @@ class EvalResumesCursor(Fault):
     id, family = "eval-cursor-kept", "DATA"
     citation = "linenmin/MCUFlowNet plan of 2026-02-17 (evaluation draws from next_batch)"
     expected = ("same-scores-again", "eval-order-fixed")
-    touches = ("repeat",)
+    touches = ("scores", "purity")
 
     def __init__(self) -> None:
         self.cursor = 0
@@ -100,7 +100,7 @@ class EvalDrawsFromTraining(Fault):
     id, family = "eval-draws-from-training", "DETERM"
     citation = "Lightning-AI/pytorch-lightning#6988; linenmin/MCUFlowNet plan of 2026-02-17"
     expected = ("eval-pure", "train-unobserved")
-    touches = ("repeat",)
+    touches = ("scores", "purity")
 
     def __init__(self) -> None:
         self.drawn = 0
@@ -135,7 +135,7 @@ class EvalDropsRemainder(Fault):
     id, family = "eval-drops-remainder", "DATA"
     citation = "google/uncertainty-baselines#303; thuml/Autoformer#104"
     expected = ("eval-order-fixed",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def wrap(self, system: Any) -> Any:
         """Keep full batches."""
@@ -154,7 +154,7 @@ class EvalPadsWithFirst(Fault):
     id, family = "eval-pads-duplicates", "DATA"
     citation = "pytorch/pytorch#25162; mosaicml/composer#2218"
     expected = ("eval-order-fixed",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
         """Repeat the first samples until batches of 3 are full."""
@@ -169,7 +169,7 @@ class CropsIgnoreIndex(Fault):
     id, family = "crops-repeat", "DATA"
     citation = "xingyizhou/CenterNet#233; pytorch/pytorch#5059"
     expected = ("train-draws-declared",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
         """Draw by epoch alone."""
@@ -187,7 +187,7 @@ class CropsIgnoreEpoch(Fault):
     id, family = "crops-same-each-epoch", "DATA"
     citation = "pytorch/pytorch#41329; Lightning-AI/pytorch-lightning#20412"
     expected = ("train-draws-declared",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
         """Draw by index alone."""
@@ -205,7 +205,7 @@ class OrderIgnoresEpoch(Fault):
     id, family = "order-same-each-epoch", "DATA"
     citation = "tensorflow/tensorflow#29558; huggingface/transformers#4398"
     expected = ("train-draws-declared",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
         """Draw the first epoch's order always."""
@@ -220,7 +220,7 @@ class EpochsAllAlike(Fault):
     id, family = "epochs-all-alike", "DATA"
     citation = "Project-MONAI/MONAI#1068; cszn/KAIR#106"
     expected = ("train-draws-declared", "ledger-draws-new")
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
         """Draw order and windows of epoch 1 always."""
@@ -237,7 +237,7 @@ class OrderIgnoresSeed(Fault):
     id, family = "order-ignores-seed", "DATA"
     citation = "tensorflow/tensorflow#22871"
     expected = ("train-draws-declared",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
         """Draw with seed 0 always."""
@@ -252,7 +252,7 @@ class TrainRunsUnaugmented(Fault):
     id, family = "train-unaugmented", "DATA"
     citation = "growingnet/gromo#58"
     expected = ("train-draws-declared",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
         """Crop training samples as evaluation does."""
@@ -265,7 +265,7 @@ class CorruptSampleReplaced(Fault):
     id, family = "corrupt-sample-replaced", "DATA"
     citation = "rom1504/clip-retrieval#13; linenmin/MCUFlowNet commit 5c2cbda"
     expected = ("bad-files-named",)
-    touches = ("files",)
+    touches = ("refusals",)
 
     def apply(self, parts: Parts) -> Parts:
         """Fall back to the first sample of the folder."""
@@ -285,7 +285,7 @@ class ListedByCreation(Fault):
     id, family = "listed-unsorted", "DATA"
     citation = "ByteDance-Seed/VeOmni#330; fastai/fastai_dev#239"
     expected = ("same-run-elsewhere",)
-    touches = ("config",)
+    touches = ("elsewhere",)
 
     def apply(self, parts: Parts) -> Parts:
         """Order by when an entry was made."""
@@ -303,7 +303,7 @@ class ListedByPathHash(Fault):
     id, family = "listed-by-path", "DATA"
     citation = "suhangpro/mvcnn#17"
     expected = ("same-run-elsewhere",)
-    touches = ("config",)
+    touches = ("elsewhere",)
 
     def apply(self, parts: Parts) -> Parts:
         """Rotate the samples by a sum over the path."""
@@ -322,7 +322,7 @@ class ValidationIsTraining(Fault):
     id, family = "validation-is-training", "DATA"
     citation = "JackieHanLab/TOSICA#11"
     expected = ("eval-crop-centred",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
         """List the folder beside the one asked for."""
@@ -340,7 +340,7 @@ class TrainListsValidation(Fault):
     id, family = "validation-leaks", "DATA"
     citation = "TensorAuto/OpenTau#498"
     expected = ("train-draws-declared",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
         """Add the first validation sample to the training ones, under another id."""
@@ -361,7 +361,7 @@ class SplitRedrawnPerProcess(Fault):
     id, family = "split-redrawn", "DATA"
     citation = "kekmodel/FixMatch-pytorch#41; talmolab/sleap-nn#600"
     expected = ("resume-exact",)
-    touches = ("checkpoint",)
+    touches = ("checkpoint", "resume")
 
     def apply(self, parts: Parts) -> Parts:
         """Order the samples by a draw of this process."""
@@ -380,7 +380,7 @@ class PrefetchSwapsBatches(Fault):
     id, family = "prefetch-swaps-batches", "PARALLEL"
     citation = "google/grain commit 50d2dd0; tensorflow/tensorflow#13932"
     expected = ("drawn-as-served",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
     def wrap(self, system: Any) -> Any:
         """Swap the first two batches of each epoch on their way to the trainer."""
@@ -428,7 +428,7 @@ class UnknownFlowCounted(Fault):
     id, family = "unknown-flow-counted", "METRIC"
     citation = "opencv/opencv#9183"
     expected = ("unknown-flow-masked",)
-    touches = ("mask",)
+    touches = ("loss",)
 
     def apply(self, parts: Parts) -> Parts:
         """Call every pixel valid."""

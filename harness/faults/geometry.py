@@ -40,7 +40,7 @@ def _frames(parts: Parts, change: Callable[[Any], Any]) -> Parts:
 class _Pixels(Fault):
     family = "GEOM"
     expected = ("eval-crop-centred",)
-    touches = ("served",)
+    touches = ("served", "draws")
 
 
 class RgbForBgr(_Pixels):
@@ -241,7 +241,7 @@ class EvalLabelsClipped(Fault):
     id, family = "eval-labels-clipped", "GEOM"
     citation = "linenmin/MCUFlowNet commit 3261988 (evaluation shares the training loader)"
     expected = ("unknown-flow-masked",)
-    touches = ("mask",)
+    touches = ("loss",)
 
     def apply(self, parts: Parts) -> Parts:
         """Clip every label at 50 px."""
@@ -262,7 +262,7 @@ class EvalInputUnnormalised(Fault):
     id, family = "eval-input-range", "DATA"
     citation = "open-mmlab/mmrazor commit 5495accd (#202)"
     expected = ("loss-recomputed",)
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def apply(self, parts: Parts) -> Parts:
         """Leave the shift out."""
@@ -275,7 +275,7 @@ class TrainInputSwapsColours(Fault):
     id, family = "train-input-colours", "GEOM"
     citation = "open-mmlab/mmaction2#692 (wrong normalisation of the input)"
     expected = ("loss-recomputed",)
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def apply(self, parts: Parts) -> Parts:
         """Reverse the colours on the way into the training graph."""
@@ -298,7 +298,7 @@ class HalfPixelCentres(Fault):
     id, family = "half-pixel-centres", "GEOM"
     citation = "open-mmlab/mmflow commit 3d064bf (#65) (resizing in evaluation unlike training)"
     expected = ("metric-recomputed",)
-    touches = ("metric",)
+    touches = ("metric", "response")
 
     def apply(self, parts: Parts) -> Parts:
         """Resize with half-pixel centres."""

@@ -103,7 +103,7 @@ class PartialPieceDropped(Fault):
     id, family = "partial-piece-dropped", "GRAD"
     citation = "NVIDIA-NeMo/Automodel#2257; tracel-ai/burn#5695"
     expected = ("micro-batches-weighed", "clip-checks-planned-micro-step")
-    touches = ("clip",)
+    touches = ("clip_checks",)
 
     def apply(self, parts: Parts) -> Parts:
         """Keep full micro-batches, or the only one."""
@@ -122,7 +122,7 @@ class AccumulatorKept(Fault):
     id, family = "accumulator-never-zeroed", "GRAD"
     citation = "Stack Overflow 60335387; WalkingMeatAxolotl/AnimaLoraStudio#305"
     expected = ("gradient-of-loss",)
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def wrap(self, system: Any) -> Any:
         """Start each step from the last total."""
@@ -149,7 +149,7 @@ class AccumulatorUninitialised(Fault):
     id, family = "accumulator-uninitialised", "DETERM"
     citation = "pytorch/executorch#6478; meta-pytorch/torchrec#1268"
     expected = ("gradient-of-loss",)
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def wrap(self, system: Any) -> Any:
         """Start from ones."""
@@ -165,7 +165,7 @@ class AccumulatorUninitialised(Fault):
 
 class _Clip(Fault):
     family = "GRAD"
-    touches = ("clip",)
+    touches = ("clip_checks",)
 
 
 def _clip_each(gradients: Any, threshold: Any) -> Any:
@@ -272,7 +272,7 @@ class NormOfNorms(_Clip):
     slow = True
     citation = "deepspeedai/DeepSpeed#5259"
     expected = ("update-is-adam",)
-    touches = ("clip",)
+    touches = ("clip_checks",)
 
     def apply(self, parts: Parts) -> Parts:
         """Add the variables' norms."""
@@ -335,7 +335,7 @@ class ExtraStep(Fault):
     id, family = "extra-step", "CONFIG"
     citation = "PaddlePaddle/PaddleNLP#144 (max_steps ignored)"
     expected = ("clip-checks-planned-update", "ledger-steps-planned")
-    touches = ("clip",)
+    touches = ("clip_checks",)
 
     def wrap(self, system: Any) -> Any:
         """Serve the first batch again at the end."""
@@ -363,7 +363,7 @@ class UpdateNotApplied(Fault):
     id, family = "update-not-applied", "TRAINCHECK"
     citation = "huggingface/accelerate#2665"
     expected = ("training-moves", "update-is-adam")
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def apply(self, parts: Parts) -> Parts:
         """Apply nothing."""
@@ -382,7 +382,7 @@ class LastLayerFrozen(Fault):
     id, family = "layer-frozen", "TRAINCHECK"
     citation = "PyTorch forum 84911; open-mmlab/mmpretrain#702"
     expected = ("training-moves", "update-is-adam")
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def apply(self, parts: Parts) -> Parts:
         """Leave the first variable out."""
@@ -404,7 +404,7 @@ class UpdateWithoutMoments(Fault):
     id, family = "update-without-second-moment", "TRAINCHECK"
     citation = "huggingface/accelerate#2665 (what is stepped is not what is held)"
     expected = ("update-is-adam",)
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def apply(self, parts: Parts) -> Parts:
         """Descend along the first moment."""
@@ -425,7 +425,7 @@ class BetaPowersFixed(Fault):
     id, family = "beta-powers-fixed", "GRAD"
     citation = "OpenNMT/OpenNMT-py#617 (a constructor erases the optimizer's state)"
     expected = ("update-is-adam",)
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def apply(self, parts: Parts) -> Parts:
         """Reset both powers after each step."""
@@ -444,7 +444,7 @@ class RateFixedInGraph(Fault):
     id, family = "rate-fixed-in-graph", "CONFIG"
     citation = "ACEsuit/mace#884; thtrieu/darkflow#204"
     expected = ("update-is-adam",)
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def apply(self, parts: Parts) -> Parts:
         """Step with 1e-3 always."""
@@ -457,7 +457,7 @@ class ScheduleByMicroSteps(Fault):
     id, family = "schedule-by-micro-steps", "GRAD"
     citation = "starVLA/starVLA#210; hmorimitsu/ptlflow commit 25295e8"
     expected = ("epoch-rows-add-up", "ledger-learning-rate")
-    touches = ("schedule",)
+    touches = ("update",)
 
     def apply(self, parts: Parts) -> Parts:
         """Advance three times as fast."""
@@ -473,7 +473,7 @@ class ScheduleNeverEnds(Fault):
     id, family = "schedule-too-long", "CONFIG"
     citation = "LAION-AI/Open-Assistant#1991; hmorimitsu/ptlflow commit 25295e8"
     expected = ("epoch-rows-add-up", "ledger-learning-rate")
-    touches = ("schedule",)
+    touches = ("update",)
 
     def apply(self, parts: Parts) -> Parts:
         """Plan for twice the steps."""
@@ -491,7 +491,7 @@ class LossLastScaleOnly(Fault):
     id, family = "loss-last-scale", "METRIC"
     citation = "linenmin/MCUFlowNet commit 5f197cd (only the last residual was read)"
     expected = ("loss-recomputed", "gradient-everywhere")
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def apply(self, parts: Parts) -> Parts:
         """Replace the coarse outputs by zeros."""
@@ -509,7 +509,7 @@ class LossDetached(Fault):
     id, family = "loss-detached", "GRAD"
     citation = "OpenNMT/OpenNMT-py#2209 (relative weight of a loss term wrong)"
     expected = ("gradient-of-loss", "gradient-everywhere")
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def apply(self, parts: Parts) -> Parts:
         """Stop the gradient of the coarse outputs."""
@@ -522,7 +522,7 @@ class LossWithoutDecay(Fault):
     id, family = "decay-ignored", "CONFIG"
     citation = "thtrieu/darkflow#204; KatherLab/MediSwarm#430 (weights lost)"
     expected = ("loss-recomputed",)
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def wrap(self, system: Any) -> Any:
         """Open with a decay of zero."""

@@ -16,7 +16,7 @@ class BatchesAsCompleted(Fault):
     id, family = "batches-as-completed", "PARALLEL"
     citation = "tensorflow/tensorflow#13932; tensorflow/tensorflow#34909"
     expected = ("drawn-as-served", "eval-order-fixed")
-    touches = ("order",)
+    touches = ("draws",)
 
     def apply(self, parts: Parts) -> Parts:
         """Let the first of each window be the slowest, and take what is there first."""

@@ -1,4 +1,4 @@
-"""The kill matrix: every fault against every relation that concerns it.
+"""The kill matrix: every fault against every promise that concerns it.
 
 Two worker processes share the work. Each keeps what it compiled from one fault to the
 next, and asks one more process, kept as well, for what must be seen in a fresh one.
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
-from harness.relations import RELATIONS
+from harness.promises import recalibration, resume, scores
+from harness.promises.registry import PROMISES, SUBJECTS
 from harness.systems.spec import load_object
 
 __all__ = [
@@ -24,20 +25,21 @@ __all__ = [
 ]  # fmt: skip
 
 CLEAN = "clean system"
-NEEDS_FRESH = (
-    "repeat_fresh", "resume", "resume_mid_epoch", "resume_before_evaluation", "recal_hashes",
-)  # fmt: skip
-"""Scenarios that ask a fresh process."""
+NEEDS_CUTS = frozenset({resume.RESUME_MID_EPOCH.id, resume.RESUME_BEFORE_EVALUATION.id})
+NEEDS_FRESH = NEEDS_CUTS | {
+    scores.SAME_SCORES_FRESH.id, recalibration.RECAL_BATCHES_FIXED.id, resume.RESUME_EXACT.id,
+}  # fmt: skip
+"""Promises whose evidence asks a fresh process."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One system to judge: a fault's path (empty: the clean system) and the relations."""
+    """One system to judge: a fault's path (empty: the clean system) and the promises."""
 
     id: str
     path: str
     arguments: Mapping[str, Any]
-    relations: tuple[str, ...]
+    promises: tuple[str, ...]
     family: str = ""
     citation: str = ""
     expected: tuple[str, ...] = ()
@@ -46,15 +48,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """What the relations said of one system.
+    """What the promises said of one system.
 
     Attributes
     ----------
     task : Task
     fired : mapping of str to str
-        Relation to its first violation, or to the error that kept it from being checked.
+        Promise to its first violation, or to the error that kept it from being checked.
     absent : mapping of str to str
-        Relations that do not apply, and why.
+        Promises that do not apply, and why.
     seconds : float
         Wall time, s.
     """
@@ -66,8 +68,8 @@ class Result:
 
     @property
     def survived(self) -> tuple[str, ...]:
-        """Expected relations that did not fire."""
-        return tuple(relation for relation in self.task.expected if relation not in self.fired)
+        """Expected promises that did not fire."""
+        return tuple(promise for promise in self.task.expected if promise not in self.fired)
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,12 @@ class Report:
 
     @property
     def killed(self) -> int:
-        """Faults of which every expected relation fired."""
+        """Faults of which every expected promise fired."""
         return sum(bool(r.task.expected) and not r.survived for r in self.faults)
 
     @property
     def false_alarms(self) -> dict[str, str]:
-        """Relations that fired on a clean system."""
+        """Promises that fired on a clean system."""
         return {f"{r.task.id}: {k}": v for r in self.clean for k, v in r.fired.items()}
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,13 +99,13 @@ class Report:
             "clean_systems": len(self.clean),
             "not_applicable": {r.task.id: dict(r.absent) for r in self.clean if r.absent},
             "seconds": round(self.seconds, 1),
-            "relations_on_clean": sorted({i for r in self.clean for i in r.task.relations}),
+            "relations_on_clean": sorted({i for r in self.clean for i in r.task.promises}),
             "results": [
                 {
                     "id": r.task.id, "family": r.task.family, "citation": r.task.citation,
                     "expected": list(r.task.expected), "fired": sorted(r.fired),
                     "survived": list(r.survived), "where": dict(r.fired),
-                    "checked": list(r.task.relations), "seconds": round(r.seconds, 2),
+                    "checked": list(r.task.promises), "seconds": round(r.seconds, 2),
                 }
                 for r in self.faults
             ],
@@ -111,12 +113,12 @@ class Report:
 
 
 def plan_fault(path: str, arguments: Mapping[str, Any] | None = None) -> Task:
-    """Return the task of a fault: the relations that should catch it, and those that may.
+    """Return the task of a fault: the promises that should catch it, and those that may.
 
     Raises
     ------
     InputError
-        If it cannot be imported, lacks an attribute, or expects an unknown relation.
+        If it cannot be imported, lacks an attribute, or expects an unknown promise.
     """
     try:
         fault = load_object(path, "fault")
@@ -126,16 +128,19 @@ def plan_fault(path: str, arguments: Mapping[str, Any] | None = None) -> Task:
     if absent:
         msg = f"fault {path}: needs a non-empty {', '.join(absent)}; see docs/faults.md"
         raise InputError(msg)
-    unknown = [relation for relation in fault.expected if relation not in RELATIONS]
+    unknown = [promise for promise in fault.expected if promise not in PROMISES]
     if unknown:
-        msg = (
-            f"fault {path}: expects {unknown[0]}, which is no relation; see `harness faults --list`"
-        )
+        msg = f"fault {path}: expects {unknown[0]}, which is no promise; see `harness promises`"
         raise InputError(msg)
-    touches = set(getattr(fault, "touches", ()))
+    touches = tuple(getattr(fault, "touches", ()))
+    strange = [subject for subject in touches if subject not in SUBJECTS]
+    if strange:
+        msg = f"fault {path}: touches {strange[0]!r}, expected subjects: {', '.join(SUBJECTS)}"
+        raise InputError(msg)
+    touched = {promise for subject in touches for promise in SUBJECTS[subject]}
     concerned = [
-        r.id for r in RELATIONS.values()
-        if r.id in fault.expected or (r.tier == "quick" and touches & set(r.sees))
+        promise.id for promise in PROMISES.values()
+        if promise.id in fault.expected or (promise.tier == "quick" and promise.id in touched)
     ]  # fmt: skip
     return Task(
         fault.id, path, dict(arguments or {}), tuple(concerned), getattr(fault, "family", ""),
@@ -144,14 +149,14 @@ def plan_fault(path: str, arguments: Mapping[str, Any] | None = None) -> Task:
 
 
 def plan_clean(extra: Sequence[str] = ()) -> Task:
-    """Return the task of the clean system: every quick relation, and those named."""
-    every = [r.id for r in RELATIONS.values() if r.tier == "quick" or r.id in extra]
+    """Return the task of the clean system: every quick promise, and those named."""
+    every = [p.id for p in PROMISES.values() if p.tier == "quick" or p.id in extra]
     return Task(CLEAN, "", {}, tuple(every))
 
 
 def _needs_fresh(task: Task) -> bool:
     """Return whether a task asks for a fresh process."""
-    return any(RELATIONS[relation].needs in NEEDS_FRESH for relation in task.relations)
+    return not NEEDS_FRESH.isdisjoint(task.promises)
 
 
 @dataclass
@@ -171,7 +176,7 @@ class Worker:
     _process: "subprocess.Popen[str] | None" = field(default=None)
 
     def judge(self, task: Task, number: int) -> Result:
-        """Check a task's relations; `number` names its folder.
+        """Check a task's promises; `number` names its folder.
 
         Raises
         ------

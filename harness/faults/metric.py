@@ -34,7 +34,7 @@ class LastResidualOnly(Fault):
     id, family = "last-residual-scored", "METRIC"
     citation = "linenmin/MCUFlowNet commit 5f197cd"
     expected = ("metric-oracle", "metric-recomputed", "metric-alive")
-    touches = ("metric",)
+    touches: ClassVar[tuple[str, ...]] = ("metric", "response")
 
     def apply(self, parts: Parts) -> Parts:
         """Take the last output for the sum."""
@@ -43,7 +43,7 @@ class LastResidualOnly(Fault):
 
 class _Metric(Fault):
     family = "METRIC"
-    touches = ("metric",)
+    touches: ClassVar[tuple[str, ...]] = ("metric", "response")
 
 
 class BatchMeansAveraged(_Metric):
@@ -105,7 +105,7 @@ class EpeCountsUnknown(_Metric):
     id = "epe-counts-unknown"
     citation = "ClementPinard/FlowNetPytorch#23; simonmeister/UnFlow#55"
     expected = ("unknown-flow-unscored",)
-    touches = ("mask",)
+    touches: ClassVar[tuple[str, ...]] = ("loss",)
 
     def apply(self, parts: Parts) -> Parts:
         """Ignore the mask."""
@@ -138,7 +138,7 @@ class MeanNeverReset(_Metric):
     id = "mean-never-reset"
     citation = "NVIDIA-NeMo/Speech#2045; freud14/poutyne#72"
     expected = ("same-scores-again", "metric-recomputed")
-    touches = ("repeat",)
+    touches: ClassVar[tuple[str, ...]] = ("scores", "purity")
 
     def apply(self, parts: Parts) -> Parts:
         """Keep every sample ever scored."""
@@ -197,7 +197,7 @@ class MetricScaledByPath(_Metric):
     id = "unit-from-name"
     citation = "linenmin/MCUFlowNet commit a221118"
     expected = ("same-run-elsewhere",)
-    touches = ("config",)
+    touches: ClassVar[tuple[str, ...]] = ("elsewhere",)
 
     def wrap(self, system: Any) -> Any:
         """Scale the EPE by the first letter of the name."""
@@ -219,7 +219,7 @@ class TrainEvalOnOtherBatches(_Metric):
     id = "in-train-eval-differs"
     citation = "davidsandberg/facenet#277"
     expected = ("epoch-rows-add-up",)
-    touches = ("log",)
+    touches: ClassVar[tuple[str, ...]] = ("epoch_log", "ledger")
 
     def wrap(self, system: Any) -> Any:
         """Score one batch less in training."""
@@ -329,7 +329,7 @@ def _rows(system: Any, change: Callable[[Any, Any], Any]) -> Any:
 
 class _Log(Fault):
     family = "METRIC"
-    touches = ("log",)
+    touches: ClassVar[tuple[str, ...]] = ("epoch_log", "ledger")
 
 
 class MetricBlank(_Log):

@@ -1,7 +1,7 @@
 """Faults of batch normalisation: recalibration, moving statistics, modes."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ __all__ = [
 
 class _Recal(Fault):
     family = "BN"
-    touches = ("recalibration",)
+    touches: ClassVar[tuple[str, ...]] = ("recalibration",)
 
 
 class RecalNeverUpdates(_Recal):
@@ -205,7 +205,7 @@ class RecalHashIgnoresPixels(_Recal):
     id, family = "recal-hash-of-names", "CACHE"
     citation = "ludwig-ai/ludwig#3069; huggingface/datasets#770 (incomplete cache keys)"
     expected = ("recal-batches-fixed",)
-    touches = ("cache",)
+    touches: ClassVar[tuple[str, ...]] = ("cache",)
 
     def wrap(self, system: Any) -> Any:
         """Hash ids alone."""
@@ -270,7 +270,7 @@ class FlowCentredOverBatch(_Recal):
     id = "mean-over-batch"
     citation = "xuexingyu24/License_Plate_Detection_Pytorch#22"
     expected = ("metric-recomputed",)
-    touches = ("metric",)
+    touches: ClassVar[tuple[str, ...]] = ("metric", "response")
 
     def wrap(self, system: Any) -> Any:
         """Subtract a share of the batch's mean flow."""
@@ -293,7 +293,7 @@ class EvalUpdatesStatistics(_Recal):
     id = "eval-updates-statistics"
     citation = "qualcomm/aimet#2217; wkentaro/pytorch-fcn#57"
     expected = ("eval-pure", "train-unobserved")
-    touches = ("repeat",)
+    touches: ClassVar[tuple[str, ...]] = ("scores", "purity")
 
     def wrap(self, system: Any) -> Any:
         """Assign what was recalibrated last."""
@@ -320,7 +320,7 @@ class MovingNeverUpdated(Fault):
     id, family = "moving-never-updated", "BN"
     citation = "tensorflow/tensorflow#11965; meetps/tf-3dgan#7"
     expected = ("training-moves", "moving-statistics")
-    touches = ("moving",)
+    touches: ClassVar[tuple[str, ...]] = ("update",)
 
     def wrap(self, system: Any) -> Any:
         """Put the old statistics back after each micro-batch."""
@@ -333,7 +333,7 @@ class MomentumInverted(Fault):
     id, family = "momentum-inverted", "BN"
     citation = "d2l-ai/d2l-en#2213; bonlime/pytorch-tools#97"
     expected = ("moving-statistics",)
-    touches = ("moving",)
+    touches: ClassVar[tuple[str, ...]] = ("update",)
 
     def wrap(self, system: Any) -> Any:
         """Move nine times as far."""
@@ -346,7 +346,7 @@ class StatisticsUpdatedTwice(Fault):
     id, family = "moving-updated-twice", "BN"
     citation = "keras-team/keras#8794; linenmin/MCUFlowNet commit d8fa94d"
     expected = ("moving-statistics",)
-    touches = ("moving",)
+    touches: ClassVar[tuple[str, ...]] = ("update",)
 
     def wrap(self, system: Any) -> Any:
         """Move by 0.1 of the way twice: 0.19."""

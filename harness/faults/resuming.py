@@ -29,7 +29,7 @@ __all__ = [
 class _Restore(Fault):
     family = "RESUME"
     expected = ("checkpoint-complete", "resume-exact")
-    touches = ("checkpoint",)
+    touches = ("checkpoint", "resume")
     forgets: ClassVar[tuple[str, ...]] = ()
     """Variables whose names hold one of these are not restored."""
 
@@ -307,7 +307,7 @@ class CheckpointIsRounded(Fault):
     id, family = "checkpoint-rounded", "RESUME"
     citation = "mosaicml/composer#3725 (repeated resumes diverge)"
     expected = ("checkpoint-complete", "resume-exact")
-    touches = ("checkpoint",)
+    touches = ("checkpoint", "resume")
 
     def apply(self, parts: Parts) -> Parts:
         """Round what is saved."""
@@ -325,7 +325,7 @@ class CheckpointOfAverages(Fault):
     id, family = "checkpoint-of-averages", "RESUME"
     citation = "Megvii-BaseDetection/YOLOX#1318; atomistic-machine-learning/schnetpack#785"
     expected = ("checkpoint-complete", "resume-exact")
-    touches = ("checkpoint",)
+    touches = ("checkpoint", "resume")
 
     def apply(self, parts: Parts) -> Parts:
         """Average with what was saved before."""
@@ -348,7 +348,7 @@ class SavedBeforeUpdate(Fault):
     id, family = "counters-ahead", "RESUME"
     citation = "linenmin/MCUFlowNet commit 15aaa11; open-mmlab/mmocr#292"
     expected = ("resume-exact",)
-    touches = ("checkpoint",)
+    touches = ("checkpoint", "resume")
 
     def wrap(self, system: Any) -> Any:
         """Count one step more in what is saved."""
@@ -368,7 +368,7 @@ class CheckpointNotVerified(Fault):
     id, family = "manifest-against-itself", "RESUME"
     citation = "Lightning-AI/pytorch-lightning#688; meta-pytorch/torchrec#1268"
     expected = ("checkpoint-verified",)
-    touches = ("checkpoint",)
+    touches = ("checkpoint", "resume")
 
     def wrap(self, system: Any) -> Any:
         """Take whatever arrays can be read, and keep the rest as it is."""
@@ -390,7 +390,7 @@ class FallsBack(Fault):
     id, family = "silent-fall-back", "RESUME"
     citation = "antonioterpin/flowgym#51; open-mmlab/mmrazor commit 1abad087 (#193)"
     expected = ("checkpoint-verified",)
-    touches = ("checkpoint",)
+    touches = ("checkpoint", "resume")
 
     def wrap(self, system: Any) -> Any:
         """Remember a path that worked."""

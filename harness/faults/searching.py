@@ -40,7 +40,7 @@ class ArchIgnoredInEval(Fault):
     id, family = "arch-ignored-in-eval", "NAS"
     citation = "IntelLabs/Hardware-Aware-Automated-Machine-Learning#21; MCUFlowNet commit bd23c3a"
     expected = ("metric-alive", "arch-executed")
-    touches = ("arch",)
+    touches = ("response",)
 
     def wrap(self, system: Any) -> Any:
         """Evaluate all-0 always."""
@@ -54,7 +54,7 @@ class LastOptionClamped(Fault):
     slow = True
     citation = "tf.switch_case takes an index out of range for the last branch (TensorFlow docs)"
     expected = ("arch-executed",)
-    touches = ("arch",)
+    touches = ("response",)
 
     def wrap(self, system: Any) -> Any:
         """Evaluate option 1 for option 2."""
@@ -68,7 +68,7 @@ class CodesShifted(Fault):
     slow = True
     citation = "open-mmlab/mmrazor commit 5495accd (#202) (another fixed subnet than configured)"
     expected = ("arch-executed",)
-    touches = ("arch",)
+    touches = ("response",)
 
     def wrap(self, system: Any) -> Any:
         """Rotate the code."""
@@ -81,7 +81,7 @@ class ArchIgnoredInTraining(Fault):
     id, family = "one-arch-trains", "NAS"
     citation = "open-mmlab/mmrazor commit 1abad087 (#193) (masks shared between subnets)"
     expected = ("gradient-everywhere", "loss-recomputed")
-    touches = ("one-step",)
+    touches = ("loss", "update", "micro_batches")
 
     def wrap(self, system: Any) -> Any:
         """Run all-0 in training."""
@@ -118,7 +118,7 @@ class PoolIgnoresSeed(Fault):
 
 class _Fairness(Fault):
     family = "NAS"
-    touches = ("fairness",)
+    touches = ("epoch_log",)
 
 
 class DrawsUnfair(_Fairness):

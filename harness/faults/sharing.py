@@ -12,7 +12,7 @@ __all__ = ["SharedByShortKey", "StatisticsOfFirstArch"]
 
 
 class _Sharing(Fault):
-    touches = ("sharing",)
+    touches = ("scores",)
     expected = ("same-scores-alone",)
 
 

@@ -29,7 +29,7 @@ class NoiseInMetric(Fault):
     id, family = "noise-in-metric", "DETERM"
     citation = "tensorflow/tensorflow#3103; huggingface/transformers#33844 (dropout active)"
     expected = ("same-scores-again", "same-scores-fresh")
-    touches = ("repeat",)
+    touches = ("scores", "purity")
 
     def apply(self, parts: Parts) -> Parts:
         """Sum with entropy of the machine."""
@@ -46,7 +46,7 @@ class ScoreByClock(Fault):
     id, family = "score-by-process", "DETERM"
     citation = "tensorflow/tensorflow#53771 and #53792 (runs of one process agree, others differ)"
     expected = ("same-scores-fresh",)
-    touches = ("repeat",)
+    touches = ("scores", "purity")
 
     def apply(self, parts: Parts) -> Parts:
         """Scale by the time of this process."""
@@ -60,7 +60,7 @@ class CycleByHashSeed(Fault):
     id, family = "order-by-hash-seed", "DETERM"
     citation = "pytorch/pytorch#6351 (equal in one process, not in the next); PEP 456"
     expected = ("resume-exact",)
-    touches = ("checkpoint",)
+    touches = ("checkpoint", "resume")
 
     def apply(self, parts: Parts) -> Parts:
         """Draw the cycles by the hash of a name."""
@@ -104,7 +104,7 @@ class OrderOfPoolMatters(Fault):
     id, family = "pool-order-matters", "BN"
     citation = "open-mmlab/mmrazor#298"
     expected = ("same-scores-permuted", "same-scores-subset")
-    touches = ("repeat",)
+    touches = ("scores", "purity")
 
     def wrap(self, system: Any) -> Any:
         """Let each prediction of a pool drift."""
@@ -132,7 +132,7 @@ class ObserverSteersTraining(Fault):
     id, family = "observer-steers", "DETERM"
     citation = "Lightning-AI/pytorch-lightning#6988; fartashf/vsepp#4"
     expected = ("train-unobserved",)
-    touches = ("log",)
+    touches = ("epoch_log", "ledger")
 
     def wrap(self, system: Any) -> Any:
         """Skip a permutation for each record that somebody sees."""
@@ -160,7 +160,7 @@ class IterationsKeptAfterEval(Fault):
     id, family = "attribute-kept-after-eval", "BN"
     citation = "open-mmlab/mmflow commit 607e1ed (#62)"
     expected = ("train-unobserved",)
-    touches = ("repeat",)
+    touches = ("scores", "purity")
 
     def __init__(self) -> None:
         self.evaluated = False
@@ -198,7 +198,7 @@ class IterationsKeptAfterEval(Fault):
 
 class _Nan(Fault):
     family = "NAN"
-    touches = ("finite",)
+    touches = ("training",)
 
 
 class NanIgnored(_Nan):
@@ -338,7 +338,7 @@ class FlowClipIgnored(Fault):
     id, family = "flow-clip-ignored", "CONFIG"
     citation = "catalyst-team/catalyst#1319; thtrieu/darkflow#204"
     expected = ("loss-recomputed",)
-    touches = ("config",)
+    touches = ("elsewhere",)
 
     def wrap(self, system: Any) -> Any:
         """Open without it."""
@@ -372,7 +372,7 @@ class SecondConstructionDiffers(Fault):
     id, family = "second-construction-differs", "CONFIG"
     citation = "KatherLab/MediSwarm#430; UKGovernmentBEIS/inspect_ai#3863"
     expected = ("same-run-elsewhere",)
-    touches = ("config",)
+    touches = ("elsewhere",)
 
     def __init__(self) -> None:
         self._shared = {"lr": "as configured"}

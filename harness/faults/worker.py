@@ -17,35 +17,32 @@ __all__ = ["judge"]
 def judge(
     task: Mapping[str, Any], config: Mapping[str, Any], cache: Any, server: Any
 ) -> dict[str, Any]:
-    """Check a task's relations on its system; an error counts as fired and says so."""
-    from harness.faults.matrix import NEEDS_FRESH
-    from harness.relations import RELATIONS
-    from harness.relations.base import NotApplicableError
-    from harness.scenarios.book import Book
-    from harness.scenarios.registry import SCENARIOS
+    """Check a task's promises on its system; an error counts as fired and says so."""
+    from harness.faults.matrix import NEEDS_CUTS, NEEDS_FRESH
+    from harness.promises.bench import Bench
+    from harness.promises.judge import judge as judge_promise
+    from harness.promises.registry import PROMISES
     from harness.systems.spec import SystemSpec, system_factory
 
     start, folder = time.perf_counter(), Path(task["folder"])
     folder.mkdir(parents=True)
     spec = SystemSpec("builtin", task["path"], task["arguments"])
-    book = Book(
-        system_factory(spec, cache), spec, config, folder, SCENARIOS,
-        overlap=any(RELATIONS[r].needs in NEEDS_FRESH for r in task["relations"]),
-        start=server.start,
-        cuts=any(RELATIONS[r].needs.startswith("resume_") for r in task["relations"]),
+    asked = frozenset(task["promises"])
+    bench = Bench(
+        system_factory(spec, cache), spec, config, folder,
+        overlap=not asked.isdisjoint(NEEDS_FRESH), start=server.start,
+        cuts=not asked.isdisjoint(NEEDS_CUTS),
     )  # fmt: skip
     fired, absent = {}, {}
-    for relation in task["relations"]:
-        try:
-            found = RELATIONS[relation].check(book[RELATIONS[relation].needs])
-        except NotApplicableError as error:
-            absent[relation] = str(error)
-        except Exception as error:  # noqa: BLE001 -- a gate is red then, and says why
-            fired[relation] = f"error: {type(error).__name__}: {error}"[:500]
-        else:
-            if found.violations:
-                fired[relation] = str(found.violations[0])
-    book.close()
+    for name in task["promises"]:
+        found = judge_promise(PROMISES[name], bench)
+        if found.verdict == "n/a":
+            absent[name] = found.text
+        elif found.verdict == "error":
+            fired[name] = f"error: {found.text}"
+        elif found.verdict == "BROKEN":
+            fired[name] = found.text
+    bench.close()
     shutil.rmtree(folder, ignore_errors=True)
     return {"fired": fired, "absent": absent, "seconds": time.perf_counter() - start}
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from harness.promises.ledger.scores import at_zero_flow
 from harness.records.records import EpochRecord, EvalRecord, NoteRecord
 from harness.records.run import Attempt
-from harness.relations.ledger_metric import at_zero_flow
 from harness.reporting.borders import record_changes, run_segments, short
 from harness.reporting.curves import View, clip_threshold, epochs_text
 

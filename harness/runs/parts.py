@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from harness.evaluation.evaluator import EvalParts
-from harness.evaluation.ranking import kendall_tau
+from harness.evaluation.ranking import build_pool, kendall_tau
 from harness.fc2.provider import DataParts
 from harness.training.step import TrainParts
 
@@ -26,6 +26,8 @@ class Parts:
         frames to input, recalibrate, accumulate flow, EPE, mean.
     rank : callable
         Kendall's tau-b of two score lists.
+    pool : callable
+        The archs of a pool, from seed and size.
     """
 
     data: DataParts = field(default_factory=DataParts)
@@ -34,3 +36,4 @@ class Parts:
     rank: Callable[[Sequence[float], Sequence[float]], tuple[float | None, str | None]] = (
         kendall_tau
     )
+    pool: Callable[..., tuple[tuple[int, ...], ...]] = build_pool

@@ -242,7 +242,7 @@ def open_session(
         except ValueError as error:
             raise ConfigError(str(error)) from None
     provider = open_provider(config, "train", "train", parts=parts.data)
-    fixed = FixedBatches(config, parts.data)
+    fixed = FixedBatches(config, parts.data, draw_pool=parts.pool)
     environment = apply_environment(config)
     compiled = (cache or CompiledCache()).acquire(config, parts)
     return Session(config, parts, environment, provider, fixed, compiled)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import NotApplicableError
 from harness.evidence.observations import (
     Arrays,
     Description,
@@ -21,7 +22,6 @@ from harness.evidence.observations import (
     ServedBatch,
     Training,
 )
-from harness.relations.base import NotApplicableError
 from harness.systems.answers import answer
 from harness.systems.pipes import Worker, WorkerError
 from harness.systems.protocol import Role

@@ -1,0 +1,362 @@
+"""The bench that a system is driven on: each driver drives it once, and its evidence is kept.
+
+Drivers share one trained system, because training it is what a gate spends its time on.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+
+from harness.errors import NotApplicableError
+from harness.evidence.observations import Arrays, Description, Evaluation, Training
+from harness.systems.fresh import Call, Pending, start_fresh, state_digests
+from harness.systems.protocol import System
+from harness.systems.spec import SystemSpec
+
+__all__ = [
+    "BEFORE_EVALUATION", "CUT", "END", "MID", "START", "Bench", "Cut", "Trained", "a_kernel",
+    "changed", "evaluation_from_json", "resumed", "saved_cut",
+]  # fmt: skip
+
+Tree = Mapping[str, Any]
+_Evidence = TypeVar("_Evidence")
+
+State = Literal["start", "cut", "end"]
+START: State = "start"
+CUT: State = "cut"
+END: State = "end"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Two epochs of training, with checkpoints of the way there.
+
+    Attributes
+    ----------
+    paths : mapping of str to str
+        Checkpoint folders ``start`` (before training), ``cut`` (after epoch 1) and ``end``
+        (after epoch 2).
+    description : Description
+        Of the system as it was opened, with the names of its variables.
+    first, second : Training
+        What each epoch did.
+    start_state, cut_state, end_state : dict
+        Digests by array.
+    """
+
+    paths: Mapping[State, str]
+    description: Description
+    first: Training
+    second: Training
+    start_state: dict[str, str]
+    cut_state: dict[str, str]
+    end_state: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A run that was cut within an epoch: where, its checkpoint, and digests of its state."""
+
+    name: str
+    how: str
+    path: str
+    state: dict[str, str]
+
+
+MID, BEFORE_EVALUATION = "cut-mid-epoch", "cut-before-evaluation"
+
+
+class _Loan:
+    """A system for the length of a ``with`` block; afterwards it refuses every call.
+
+    Whoever kept it could otherwise change the state that another promise asks for.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._system: System | None = system
+
+    def __getattr__(self, name: str) -> Any:
+        if self._system is None:
+            msg = f"{name}: the system was lent for one block, which has ended; ask for it again"
+            raise RuntimeError(msg)
+        return getattr(self._system, name)
+
+    def end(self) -> None:
+        """Refuse every call from now on."""
+        self._system = None
+
+
+@dataclass
+class Bench:
+    """Makes evidence on demand and remembers it.
+
+    Parameters
+    ----------
+    factory : callable
+        Returns a new, unopened system in this process.
+    spec : SystemSpec
+        The same system, for a fresh process.
+    config : mapping
+        Configuration tree of the gate.
+    folder : pathlib.Path
+        For checkpoints and altered copies of data.
+    overlap : bool, default False
+        Start the fresh process as soon as there is a checkpoint for it, so that it works
+        beside this one.
+    start : callable, default start_fresh
+        Makes calls in another process.
+    cuts : bool, default True
+        Whether the fresh process also resumes from within an epoch.
+    """
+
+    factory: Callable[[], System]
+    spec: SystemSpec
+    config: Tree
+    folder: Path
+    overlap: bool = False
+    start: Callable[..., Pending] = start_fresh
+    cuts: bool = True
+    _kept: dict[str, Any] = field(default_factory=dict)
+    _failed: dict[str, Exception] = field(default_factory=dict)
+    _shared: System | None = None
+    _as_opened: dict[str, Any] = field(default_factory=dict)
+    _lent: bool = False
+
+    def evidence(self, driver: Callable[["Bench"], _Evidence]) -> _Evidence:
+        """Return what a driver gives, driving the system on first use alone.
+
+        What it raised then is raised again: several promises may share it.
+        """
+        key = f"{driver.__module__}.{driver.__qualname__}"
+        found: _Evidence = self._once(key, lambda: driver(self))
+        return found
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what `make` returned, or raise what it raised, when it was first asked."""
+        if name in self._failed:  # every later promise has this same cause
+            raise self._failed[name].with_traceback(None)
+        if name not in self._kept:
+            try:
+                self._kept[name] = make()
+            except Exception as error:
+                self._failed[name] = error
+                raise
+        return self._kept[name]
+
+    @contextmanager
+    def open(self, **sections: Tree) -> Iterator[System]:
+        """Lend a new system, opened on the gate's configuration with changed keys."""
+        system = self.factory()
+        system.open(changed(self.config, **sections))
+        loan = _Loan(system)
+        try:
+            yield cast("System", loan)
+        finally:
+            loan.end()
+            system.close()
+
+    def open_cheaply(self, evaluation: Tree, **sections: Tree) -> AbstractContextManager[System]:
+        """Open with fewer evaluation batches, as far as the system can vary them."""
+        fixed = self.describe().settings
+        asked = {k: v for k, v in evaluation.items() if f"eval.{k}" not in fixed}
+        return self.open(eval=asked, **sections)
+
+    @contextmanager
+    def at(self, state: State) -> Iterator[System]:
+        """Lend the trained system, in a named state, whatever was done with it before.
+
+        A promise may do with it what it likes: nobody sees the state that it leaves.
+
+        Raises
+        ------
+        NotApplicableError
+            If the system does not offer what is needed to train, cut and resume it.
+        RuntimeError
+            If it is lent already: the two would change each other's state.
+        """
+        path = self.trained.paths[state]
+        with self._lend() as system:
+            system.restore(path)
+            yield system
+
+    @contextmanager
+    def scored(self) -> Iterator[System]:
+        """Lend the system whose scores are looked at: trained, or else as it was opened."""
+        if self.trainable:
+            with self.at(END) as system:
+                yield system
+            return
+        self._once("opened", self._open_shared)
+        with self._lend() as system:
+            if self._as_opened:
+                system.state(self._as_opened)
+            yield system
+
+    def _open_shared(self) -> None:
+        self._shared = self.factory()
+        self._shared.open(self.config)
+        if "state" in self.describe().can:
+            # copies: a system may hand out the arrays that it goes on to change
+            self._as_opened = {n: np.array(a) for n, a in self._shared.state().items()}
+
+    @contextmanager
+    def _lend(self) -> Iterator[System]:
+        assert self._shared is not None
+        if self._lent:
+            msg = "the system is lent already: ask for other evidence before it is borrowed"
+            raise RuntimeError(msg)
+        loan, self._lent = _Loan(self._shared), True
+        try:
+            yield cast("System", loan)
+        finally:
+            loan.end()
+            self._lent = False
+
+    def describe(self) -> Description:
+        """Return the system's description without opening it; it is asked once."""
+        description: Description = self._once("description", lambda: self.factory().describe())
+        return description
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the system offers the calls that :attr:`trained` makes."""
+        return self.describe().can.issuperset(_TRAINING)
+
+    @property
+    def trained(self) -> Trained:
+        """What the shared system did in two epochs of training.
+
+        Raises
+        ------
+        NotApplicableError
+            If the system does not offer what is needed to train, cut and resume it.
+        """
+        trained: Trained = self._once("trained", self._train)
+        if self.overlap and "fresh" not in self._kept and "fresh" not in self._failed:
+            self.overlap = False  # making the cuts asks for `trained` again
+            self.start_fresh()
+        return trained
+
+    def _train(self) -> Trained:
+        _require_training(self)
+        self._shared = self.factory()
+        return _train(self, self._shared)
+
+    def start_fresh(self) -> Pending:
+        """Start, once, a process that resumes from ``cut`` and evaluates ``end``."""
+        pending: Pending = self._once("fresh", lambda: _start_fresh(self))
+        return pending
+
+    def cut(self, name: str) -> Cut:
+        """Return where a run was cut for the fresh process."""
+        self.start_fresh()
+        return self._kept[name]  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """End the fresh process if it still runs, and close the shared system."""
+        if "fresh" in self._kept:
+            self._kept["fresh"].close()
+        if self._shared is not None:
+            self._shared.close()
+
+
+_TRAINING = ("train", "state", "save", "restore")
+
+
+def _require_training(bench: Bench) -> None:
+    absent = [call for call in _TRAINING if call not in bench.describe().can]
+    if absent:
+        msg = f"the system does not offer {', '.join(absent)}"
+        raise NotApplicableError(msg)
+
+
+def a_kernel(state: Arrays) -> str:
+    """Return the name of the first convolution kernel, an array of four axes.
+
+    Raises
+    ------
+    NotApplicableError
+        If there is none.
+    """
+    for name, array in state.items():
+        if np.asarray(array).ndim == 4:
+            return name
+    msg = "the system's state has no kernel, an array of four axes"
+    raise NotApplicableError(msg)
+
+
+def changed(config: Tree, **sections: Tree) -> dict[str, Any]:
+    """Return a deep copy of a configuration tree with keys of sections replaced."""
+    tree = copy.deepcopy(dict(config))
+    for section, values in sections.items():
+        tree[section] = {**tree.get(section, {}), **values}
+    return tree
+
+
+def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
+    """Rebuild an evaluation that another process returned."""
+    values = dict(data)
+    for name in ("archs", "per_arch_epe"):
+        values[name] = tuple(values[name])
+    values["per_sample"] = {arch: tuple(epe) for arch, epe in values["per_sample"].items()}
+    return Evaluation(**values)
+
+
+def _train(bench: Bench, system: System) -> Trained:
+    system.open(bench.config)
+    (bench.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    paths = {name: str(bench.folder / "checkpoints" / name) for name in (START, CUT, END)}
+    start_state = state_digests(system.state())
+    system.save(paths[START])
+    first = system.train(1)
+    cut_state = state_digests(system.state())
+    system.save(paths[CUT])
+    second = system.train(2)
+    end_state = state_digests(system.state())
+    system.save(paths[END])
+    return Trained(paths, system.describe(), first, second, start_state, cut_state, end_state)
+
+
+def _start_fresh(bench: Bench) -> Pending:
+    paths = bench.trained.paths
+    calls: list[Call] = [
+        *resumed(paths[CUT]),
+        ("restore", {"path": paths[END]}),
+        ("evaluate", {}),
+    ]
+    if bench.cuts and "steps" in bench.trained.description.supports:
+        for cut in (_cut_mid(bench), _cut_before_evaluation(bench)):
+            bench._kept[cut.name] = cut
+            calls += [("open", {}), *resumed(cut.path)]
+    return bench.start(bench.spec, bench.config, calls, bench.folder / "fresh")
+
+
+def resumed(path: str) -> list[Call]:
+    """Return the calls that resume from a checkpoint, with the state there and at the end."""
+    return [
+        ("restore", {"path": path}), ("state", {}), ("train", {"epochs": 2}), ("state", {}),
+    ]  # fmt: skip
+
+
+def _cut_mid(bench: Bench) -> Cut:
+    with bench.at(CUT) as system:
+        system.train(2, steps=1)
+        return saved_cut(bench, system, MID, "cut after step 1 of epoch 2")
+
+
+def _cut_before_evaluation(bench: Bench) -> Cut:
+    with bench.at(START) as system:
+        system.train(1, steps=len(bench.trained.first.steps))
+        return saved_cut(bench, system, BEFORE_EVALUATION, "cut after the last batch of epoch 1")
+
+
+def saved_cut(bench: Bench, system: System, name: str, how: str) -> Cut:
+    """Save a system where it was cut, under a new name."""
+    path = str(bench.folder / "checkpoints" / name)
+    system.save(path)
+    return Cut(name, how, path, state_digests(system.state()))

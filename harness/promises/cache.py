@@ -1,0 +1,212 @@
+"""What is kept is what the files hold: a decode cache, a frozen artifact."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from harness.digest import digest_arrays
+from harness.errors import NotApplicableError
+from harness.evidence.observations import Evaluation, ServedBatch
+from harness.fc2.batch import Batch, content_digest
+from harness.fc2.crop import Window
+from harness.fc2.frozen import FrozenBatches, write_frozen
+from harness.promises.bench import END, Bench
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.samples import listed_samples, split_folder
+from harness.promises.scores import base_evaluation, pool_differences
+from harness.promises.setting import link_samples
+
+__all__ = [
+    "CACHE_NEVER_STALE",
+    "FROZEN_SAME",
+    "Cached",
+    "Frozen",
+    "cache_is_never_stale",
+    "cached",
+    "frozen",
+    "frozen_scores_are_the_files",
+]
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Content digests of evaluation batches, served around a change of one file.
+
+    Attributes
+    ----------
+    first, again : sequence of str
+        Served with a cache folder, which the first fills.
+    changed, fresh : sequence of str
+        Served with that folder and without one, after a file has changed and kept its name,
+        size and time.
+    """
+
+    first: Sequence[str]
+    again: Sequence[str]
+    changed: Sequence[str]
+    fresh: Sequence[str]
+
+
+_HEADER = 12
+"""Bytes of a .flo file before its first vector."""
+
+
+@needs("batches")
+def cached(bench: Bench) -> Cached:
+    """Serve evaluation batches twice with a cache, and with and without after one change."""
+    folder = bench.folder / "cached"
+    for split in ("train", "val"):
+        source = split_folder(bench, split)
+        link_samples(source, listed_samples(source), folder / split)
+    cache = str(bench.folder / "cache")
+    batches = _serve(bench, folder, cache)
+    again = _serve(bench, folder, cache)
+    _change(folder / "val", batches[0])
+    changed, fresh = _serve(bench, folder, cache), _serve(bench, folder, "")
+    return Cached(_contents(batches), _contents(again), _contents(changed), _contents(fresh))
+
+
+def _serve(bench: Bench, folder: Path, cache: str) -> Sequence[ServedBatch]:
+    with bench.open(
+        data={"base_path": str(folder), "train_dir": "train", "val_dir": "val"},
+        runtime={"cache_dir": cache, "cache_mib": 0},
+    ) as system:
+        return system.batches("eval")
+
+
+def _contents(batches: Sequence[ServedBatch]) -> tuple[str, ...]:
+    return tuple(
+        digest_arrays({"frames": b.frames, "flow": b.flow, "valid": b.valid}) for b in batches
+    )
+
+
+def _change(folder: Path, batch: ServedBatch) -> None:
+    """Add 1 px to a vector in the middle of the first sample's window; size and time stay."""
+    path = folder / f"{batch.ids[0]}-flow_01.flo"
+    shutil.copy2(path.resolve(), path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+    kept, content = path.stat(), bytearray(path.read_bytes())
+    top, left, height, width = batch.windows[0]
+    across = int(np.frombuffer(content, "<i4", count=1, offset=4)[0])
+    place = _HEADER + 8 * ((top + height // 2) * across + left + width // 2)
+    vector = np.frombuffer(content, "<f4", count=2, offset=place) + np.float32(1)
+    content[place : place + 8] = vector.tobytes()
+    path.write_bytes(content)
+    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+
+
+def cache_is_never_stale(evidence: Cached) -> Outcome:
+    """Require a cache to serve what a decode serves, before and after a file has changed."""
+    violations = []
+    for what, wanted, served in (
+        ("served again from the cache", evidence.first, evidence.again),
+        ("served from the cache after a change", evidence.fresh, evidence.changed),
+    ):
+        violations += [
+            Violation(f"eval batch {index} {what}", str(want), str(found))
+            for index, (want, found) in enumerate(zip_longest(wanted, served, fillvalue="no batch"))
+            if want != found
+        ]
+    if evidence.first and evidence.fresh == evidence.first:
+        violations.append(Violation("eval batches of changed files", "another content", "the same"))
+    seen = min(map(len, (evidence.first, evidence.again, evidence.changed, evidence.fresh)))
+    figures = f"{seen} batches, one of them changed under the same name, size and time"
+    return outcome(violations[:6], seen, figures)
+
+
+CACHE_NEVER_STALE = Promise(
+    id="cache-never-stale",
+    sentence="a cache serves a file that has changed as it is now",
+    evidence=cached,
+    check=cache_is_never_stale,
+    hint=(
+        "Cached batches are found by name, size or time. Their key must follow from the files' "
+        "content, and from everything else that shapes a batch."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Scores from files, from a frozen artifact of them, and from an altered artifact.
+
+    The altered one lies at the same path and has one other pixel.
+    """
+
+    files: Evaluation
+    frozen: Evaluation
+    altered: Evaluation
+
+
+@needs("batches", "evaluate", "save", "restore", "train")
+def frozen(bench: Bench) -> Frozen:
+    """Evaluate from files, from a frozen artifact, and from an altered one at its path."""
+    trained = bench.trained
+    if "frozen" not in trained.description.supports:
+        msg = "the system does not evaluate from frozen artifacts"
+        raise NotApplicableError(msg)
+    files = base_evaluation(bench)
+    with bench.at(END) as system:
+        served = [system.batches("eval", epoch=2), system.batches("recal", epoch=2)]
+    groups = [[_batch(batch) for batch in batches] for batches in served]
+    path, found = bench.folder / "frozen.npz", []
+    for altered in (False, True):
+        eval_batches = [_otherwise(groups[0][0]), *groups[0][1:]] if altered else groups[0]
+        path.unlink(missing_ok=True)
+        write_frozen(path, FrozenBatches(tuple(eval_batches), tuple(groups[1])))
+        with bench.open(eval={"frozen": str(path)}) as system:
+            system.restore(trained.paths[END])
+            found.append(system.evaluate())
+    return Frozen(files, *found)
+
+
+def _batch(served: ServedBatch) -> Batch:
+    return Batch(
+        served.ids, tuple(Window(*w) for w in served.windows), served.frames, served.flow,
+        served.valid, served.flow_clip, served.digest,
+    )  # fmt: skip
+
+
+def _otherwise(batch: Batch) -> Batch:
+    """Return the batch with another first sample: inverted frames, and a flow 1 px longer.
+
+    The flow too, because a net of a few channels may be blind to a change of its frames.
+    """
+    frames, flow = np.array(batch.frames), np.array(batch.flow)
+    frames[0] ^= 255
+    flow[0] += 1
+    digest = content_digest(batch.ids, batch.windows, frames, flow, batch.valid)
+    return Batch(batch.ids, batch.windows, frames, flow, batch.valid, batch.flow_clip, digest)
+
+
+def frozen_scores_are_the_files(evidence: Frozen) -> Outcome:
+    """Require a frozen artifact to score as its files do, and another one at its path not."""
+    violations = pool_differences(evidence.files, evidence.frozen, "from the frozen artifact")
+    if evidence.altered.eval_batch_hash == evidence.frozen.eval_batch_hash:
+        violations.append(
+            Violation("batch hash of another artifact at the same path", "another hash",
+                      evidence.altered.eval_batch_hash)
+        )  # fmt: skip
+    for arch, scores in evidence.frozen.per_sample.items():
+        if evidence.altered.per_sample.get(arch, scores) == scores:
+            violations.append(
+                Violation(f"scores of arch {arch} from another artifact at the same path",
+                          "others", "the same: a stale artifact was scored")
+            )  # fmt: skip
+    seen = len(evidence.frozen.archs)
+    return outcome(violations[:6], seen, f"{seen} archs equal from files and from the artifact")
+
+
+FROZEN_SAME = Promise(
+    id="frozen-same",
+    sentence="frozen batches score as their files, and another artifact does not",
+    evidence=frozen,
+    check=frozen_scores_are_the_files,
+    hint="The artifact is not what is scored: it is stale, cached or only part of it is used.",
+    explained_by=("same-scores-again",),
+)

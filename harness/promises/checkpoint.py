@@ -1,0 +1,72 @@
+"""A checkpoint restores everything."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.promises.bench import END, Bench
+from harness.promises.promise import (
+    Digests,
+    Outcome,
+    Promise,
+    Violation,
+    differences,
+    needs,
+    outcome,
+)
+from harness.systems.fresh import state_digests
+
+__all__ = [
+    "CHECKPOINT_COMPLETE",
+    "CheckpointPair",
+    "checkpoint_pair",
+    "checkpoint_restores_everything",
+]
+
+
+@dataclass(frozen=True)
+class CheckpointPair:
+    """State before saving, and after restoring into a system whose state was disturbed."""
+
+    saved: Digests
+    disturbed: Digests
+    restored: Digests
+
+
+@needs("state", "save", "restore")
+def checkpoint_pair(bench: Bench) -> CheckpointPair:
+    """Poison every float array, restore the checkpoint, and compare with what was saved."""
+    trained = bench.trained
+    with bench.at(END) as system:
+        poison = {
+            name: np.full_like(array, 0.123)
+            for name, array in system.state().items()
+            if np.asarray(array).dtype.kind == "f"
+        }
+        disturbed = state_digests(system.state(poison))
+        system.restore(trained.paths[END])
+        restored = state_digests(system.state())
+    return CheckpointPair(trained.end_state, disturbed, restored)
+
+
+def checkpoint_restores_everything(evidence: CheckpointPair) -> Outcome:
+    """Require every array back after the state was poisoned and a checkpoint restored."""
+    violations = differences(dict(evidence.saved), dict(evidence.restored), what="after restoring:")
+    untouched = [
+        name for name, digest in evidence.saved.items() if evidence.disturbed.get(name) == digest
+    ]
+    poisoned = len(evidence.saved) - len(untouched)
+    figures = f"{poisoned} of {len(evidence.saved)} arrays poisoned, all restored"
+    if untouched and any(not name.startswith("progress/") for name in untouched):
+        weights = [name for name in untouched if not name.startswith("progress/")]
+        violations.append(Violation("poisoned arrays", "all but the counters", str(weights[:3])))
+    return outcome(violations, poisoned, figures)
+
+
+CHECKPOINT_COMPLETE = Promise(
+    id="checkpoint-complete",
+    sentence="a checkpoint restores every variable, slot and counter",
+    evidence=checkpoint_pair,
+    check=checkpoint_restores_everything,
+    hint="An array that keeps its poisoned value is missing from the checkpoint.",
+)

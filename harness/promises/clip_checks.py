@@ -1,0 +1,254 @@
+"""Clip checks are those of the plan, and their figures follow from the norms."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from harness.errors import NotApplicableError
+from harness.evidence.observations import Training
+from harness.promises.bench import Bench, changed
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.recorded_run import beside_plan, both_epochs
+from harness.records.records import NOT_LOGGED, EpochRecord
+
+__all__ = [
+    "CLIP_ARITHMETIC_MICRO_STEP",
+    "CLIP_ARITHMETIC_UPDATE",
+    "CLIP_CHECKS_PLANNED_MICRO_STEP",
+    "CLIP_CHECKS_PLANNED_MICRO_STEP_OTHER_MODE",
+    "CLIP_CHECKS_PLANNED_UPDATE",
+    "CLIP_CHECKS_PLANNED_UPDATE_OTHER_MODE",
+    "clip_arithmetic_holds",
+    "clip_checks_are_planned",
+    "not_logged_text",
+    "training_micro_step",
+    "training_micro_step_other_mode",
+    "training_update",
+    "training_update_other_mode",
+]
+
+
+@needs("train")
+def training_micro_step(bench: Bench) -> Training:
+    """Return both epochs of the trained system, which clips as configured or per micro-step."""
+    if bench.config["train"].get("clip_position", "micro_step") == "micro_step":
+        return _clipped(beside_plan(bench.config, both_epochs(bench)))
+    return _other_position(bench, "micro_step")
+
+
+@needs("train")
+def training_update(bench: Bench) -> Training:
+    """Return an epoch that clips once per update."""
+    if bench.config["train"].get("clip_position", "micro_step") == "update":
+        return _clipped(beside_plan(bench.config, both_epochs(bench)))
+    return _other_position(bench, "update")
+
+
+def _other_position(bench: Bench, position: str) -> Training:
+    """Train with the other clip position and the other epoch mode, without evaluation."""
+    return _trained_with(bench, position, full=bench.config["train"]["epoch_mode"] != "full_pass")
+
+
+@needs("train")
+def training_micro_step_other_mode(bench: Bench) -> Training:
+    """Return an epoch of the other epoch mode that clips per micro-step."""
+    return _trained_with(
+        bench, "micro_step", full=not _full_pass(bench.evidence(training_micro_step))
+    )
+
+
+@needs("train")
+def training_update_other_mode(bench: Bench) -> Training:
+    """Return an epoch of the other epoch mode that clips once per update."""
+    return _trained_with(bench, "update", full=not _full_pass(bench.evidence(training_update)))
+
+
+def _full_pass(training: Training) -> bool:
+    return len(set(training.planned_sizes)) > 1
+
+
+def _trained_with(bench: Bench, position: str, *, full: bool) -> Training:
+    mode: dict[str, Any] = {"epoch_mode": "full_pass"}
+    if not full:
+        mode = {"epoch_mode": "fixed_steps", "steps_per_epoch": 3}
+    asked = {"clip_position": position, "train_sampling_mode": None, **mode}
+    with bench.open(train=asked) as system:
+        run = system.train(1, evaluate=False)
+    return _clipped(beside_plan(changed(bench.config, train=asked), run))
+
+
+def _clipped(run: Training) -> Training:
+    """Return a run that says what it clipped."""
+    if not run.checks and not run.epochs:
+        msg = "the system records no clip checks (Training.checks)"
+        raise NotApplicableError(msg)
+    return run
+
+
+_RELATIVE = 1e-5
+"""Tolerance between a float32 norm and its product with a float32 scale."""
+
+
+def _planned_checks(training: Training) -> int:
+    """Return the plan's formula, written again from the plan and not imported."""
+    if training.position == "update":
+        return len(training.planned_sizes)
+    per_arch = sum(math.ceil(size / training.micro_batch) for size in training.planned_sizes)
+    return 3 * per_arch
+
+
+def clip_checks_are_planned(evidence: Training) -> Outcome:
+    """Require ``clip_checks == expected_clip_checks``, and both equal to the formula."""
+    expected, violations = _planned_checks(evidence), list[Violation]()
+    steps = len(evidence.planned_sizes)
+    for row in evidence.epochs:
+        made = sum(1 for check in evidence.checks if check.epoch == row.epoch)
+        stepped = sum(1 for step in evidence.steps if step.epoch == row.epoch)
+        for name, found in (
+            ("expected_clip_checks", row.expected_clip_checks),
+            ("clip_checks", row.clip_checks),
+            ("checks observed", made),
+        ):
+            if found != expected and row.reasons.get(name) != NOT_LOGGED:
+                where = f"epoch {row.epoch}, {name}"
+                violations.append(Violation(where, f"{expected}", _implied(evidence, found)))
+        if stepped != steps:
+            violations.append(Violation(f"epoch {row.epoch}, steps", str(steps), str(stepped)))
+    figures = (
+        f"{expected} checks an epoch for batches {_sizes(evidence)}, micro-batch "
+        f"{evidence.micro_batch}, clip per {evidence.position}"
+        + not_logged_text(evidence, "clip_checks", "expected_clip_checks")
+    )
+    return outcome(violations, len(evidence.epochs), figures)
+
+
+def _implied(training: Training, checks: int | None) -> str:
+    """Return a count of clip checks and the micro-batches that it implies."""
+    if checks is None:
+        return "none"
+    implied = checks / (3 * len(training.planned_sizes))
+    return (
+        f"{checks}, which implies ceil(batch / micro-batch) = {implied:.2f} "
+        f"for batch {training.batch_size}, micro-batch {training.micro_batch}"
+    )
+
+
+def not_logged_text(training: Training, *columns: str) -> str:
+    """Return which of some columns the system's log does not have, for a line of figures."""
+    rows = training.epochs
+    absent = [c for c in columns if any(row.reasons.get(c) == NOT_LOGGED for row in rows)]
+    return f"; {NOT_LOGGED}: {', '.join(absent)}" if absent else ""
+
+
+def _sizes(training: Training) -> str:
+    sizes = training.planned_sizes
+    return f"{sizes[0]} x {len(sizes)}" if len(set(sizes)) == 1 else "+".join(map(str, sizes))
+
+
+_PLAN_HINT = "Compare batch and micro-batch size with the run's first lines."
+
+
+CLIP_CHECKS_PLANNED_MICRO_STEP = Promise(
+    id="clip-checks-planned-micro-step",
+    sentence="clip_checks equals the plan, clipping per micro-step",
+    evidence=training_micro_step,
+    check=clip_checks_are_planned,
+    hint=_PLAN_HINT,
+)
+
+
+CLIP_CHECKS_PLANNED_UPDATE = Promise(
+    id="clip-checks-planned-update",
+    sentence="clip_checks equals the plan, clipping per update",
+    evidence=training_update,
+    check=clip_checks_are_planned,
+    hint=_PLAN_HINT,
+)
+
+
+CLIP_CHECKS_PLANNED_MICRO_STEP_OTHER_MODE = Promise(
+    id="clip-checks-planned-micro-step-other-mode",
+    sentence="clip_checks equals the plan, clipping per micro-step",
+    evidence=training_micro_step_other_mode,
+    check=clip_checks_are_planned,
+    hint=_PLAN_HINT,
+    tier="full",
+    explained_by=("clip-checks-planned-micro-step",),
+)
+
+
+CLIP_CHECKS_PLANNED_UPDATE_OTHER_MODE = Promise(
+    id="clip-checks-planned-update-other-mode",
+    sentence="clip_checks equals the plan, clipping per update",
+    evidence=training_update_other_mode,
+    check=clip_checks_are_planned,
+    hint=_PLAN_HINT,
+    tier="full",
+    explained_by=("clip-checks-planned-update",),
+)
+
+
+def clip_arithmetic_holds(evidence: Training) -> Outcome:
+    """Require counts, rate and quantiles recomputed from the dumped norms, and the clip."""
+    violations: list[Violation] = []
+    for check in evidence.checks:
+        expected = min(check.before, evidence.threshold)
+        if not math.isclose(check.after, expected, rel_tol=_RELATIVE):
+            where = f"epoch {check.epoch}, step {check.step}, norm after clipping"
+            violations.append(
+                Violation(where, f"min({check.before:.7g}, {evidence.threshold:g})",
+                          f"{check.after:.7g}")
+            )  # fmt: skip
+    for row in evidence.epochs:
+        norms = np.asarray([c.before for c in evidence.checks if c.epoch == row.epoch])
+        if norms.size == 0:
+            violations.append(Violation(f"epoch {row.epoch}, norms", "at least one", "none"))
+        else:
+            violations += _row_arithmetic(row, norms, evidence.threshold)
+    clipped = sum(check.before > evidence.threshold for check in evidence.checks)
+    warning: tuple[str, ...] = ()
+    if evidence.checks and clipped == len(evidence.checks):
+        warning = (f"every one of {clipped} checks clipped: the step length is the threshold's",)
+    figures = f"{len(evidence.checks)} norms, {clipped} over {evidence.threshold:g}"
+    figures += not_logged_text(evidence, "grad_norm_p50", "grad_norm_p90", "grad_norm_p99")
+    return outcome(violations[:6], len(evidence.checks), figures, warning)
+
+
+def _row_arithmetic(row: EpochRecord, norms: np.ndarray, threshold: float) -> list[Violation]:
+    count = int((norms > threshold).sum())
+    expected = {
+        "clip_count": count,
+        "clip_rate": count / len(norms),
+        "train_grad_norm_epoch_avg": math.fsum(norms) / len(norms),
+        "grad_norm_p50": float(np.quantile(norms, 0.5)),
+        "grad_norm_p90": float(np.quantile(norms, 0.9)),
+        "grad_norm_p99": float(np.quantile(norms, 0.99)),
+    }
+    return [
+        Violation(f"epoch {row.epoch}, {name}", repr(value), repr(getattr(row, name)))
+        for name, value in expected.items()
+        if row.reasons.get(name) != NOT_LOGGED
+        and not math.isclose(getattr(row, name), value, rel_tol=1e-12)
+    ]
+
+
+_FIGURES_HINT = "The log's clip figures do not follow from the norms that were checked."
+
+
+CLIP_ARITHMETIC_MICRO_STEP = Promise(
+    id="clip-arithmetic-micro-step",
+    sentence="clip counts, rates, quantiles and norms agree, clipping per micro-step",
+    evidence=training_micro_step,
+    check=clip_arithmetic_holds,
+    hint=_FIGURES_HINT,
+)
+
+
+CLIP_ARITHMETIC_UPDATE = Promise(
+    id="clip-arithmetic-update",
+    sentence="clip counts, rates, quantiles and norms agree, clipping per update",
+    evidence=training_update,
+    check=clip_arithmetic_holds,
+    hint=_FIGURES_HINT,
+)

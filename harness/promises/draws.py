@@ -1,0 +1,173 @@
+"""What training draws: new in every epoch and for every seed, and what is served."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.evidence.observations import ServedBatch
+from harness.promises.bench import END, Bench
+from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
+from harness.promises.recorded_run import joined
+from harness.promises.samples import decoded_samples, listed_samples, split_folder
+from harness.promises.served import first_pixel_differences
+from harness.promises.training import TwoWays, same_training
+
+__all__ = [
+    "DRAWN_AS_SERVED",
+    "TRAIN_DRAWS_DECLARED",
+    "TrainingDraws",
+    "drawn",
+    "draws",
+    "training_draws_are_declared",
+]
+
+
+@dataclass(frozen=True)
+class TrainingDraws:
+    """Training batches of two epochs, the first one served twice, and another seed's."""
+
+    full_pass: bool
+    random_crop: bool
+    flow_clip: float | None
+    split: tuple[str, ...]
+    planned_sizes: tuple[int, ...]
+    first: Sequence[ServedBatch]
+    first_again: Sequence[ServedBatch]
+    second: Sequence[ServedBatch]
+    other_seed: Sequence[ServedBatch]
+    decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
+
+
+@needs("batches")
+def draws(bench: Bench) -> TrainingDraws:
+    """Ask for two training epochs, the first one twice, and for another seed's first one."""
+    with bench.open() as system:
+        first, again = system.batches("train", epoch=1), system.batches("train", epoch=1)
+        second = system.batches("train", epoch=2)
+    with bench.open(runtime={"seed": bench.config["runtime"]["seed"] + 1}) as other:
+        other_seed = other.batches("train", epoch=1)
+    train, folder = bench.config["train"], split_folder(bench, "train")
+    split = listed_samples(folder)
+    full = train.get("epoch_mode") == "full_pass"
+    size = train["batch_size"]
+    sizes = [size] * (len(split) // size) + [len(split) % size] * (len(split) % size > 0)
+    return TrainingDraws(
+        full, train.get("train_crop_mode", "random") == "random",
+        bench.config["data"].get("flow_clip"), split,
+        tuple(sizes if full else [size] * train["steps_per_epoch"]), first, again, second,
+        other_seed, decoded_samples(folder, [*first, *second]),
+    )  # fmt: skip
+
+
+def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
+    """Require declared training draws: a permutation per epoch, new each epoch, per seed."""
+    first = _ids(evidence.first)
+    violations: list[Violation] = []
+    sizes = [len(batch.ids) for batch in evidence.first]
+    if sizes != list(evidence.planned_sizes):
+        violations.append(
+            Violation("training batch sizes", str(list(evidence.planned_sizes)), str(sizes))
+        )
+    if evidence.full_pass and sorted(first) != sorted(evidence.split):
+        missing = sorted(set(evidence.split) - set(first))
+        violations.append(
+            Violation(
+                "full pass", f"each of {len(evidence.split)} samples once",
+                f"{len(first)} draws of {len(set(first))} samples, missing {missing[:3]}",
+            )
+        )  # fmt: skip
+    if set(first) - set(evidence.split):
+        violations.append(Violation("training ids", "ids of the split", str(set(first))))
+    violations += _two_sided(evidence)
+    for batch in (*evidence.first, *evidence.second):
+        for position, window in enumerate(batch.windows):
+            if batch.ids[position] in evidence.decoded:  # a foreign id is reported above
+                violations += first_pixel_differences(
+                    batch, position, window, evidence.decoded, evidence.flow_clip
+                )
+    told = "epochs and seeds differ" if _tellable(evidence) else "too few to tell epochs apart"
+    figures = f"{len(first)} draws in {len(sizes)} batches; {told}"
+    return outcome(violations[:6], len(first), figures)
+
+
+TRAIN_DRAWS_DECLARED = Promise(
+    id="train-draws-declared",
+    sentence="training draws are as declared, new each epoch and per seed",
+    evidence=draws,
+    check=training_draws_are_declared,
+    hint="Epochs that repeat one order or one set of crops train on less data than they seem to.",
+)
+
+
+def _tellable(evidence: TrainingDraws) -> bool:
+    """Return whether two epochs of one order would be no coincidence."""
+    draws, samples = len(_ids(evidence.first)), len(evidence.split)
+    orders = math.factorial(draws) if evidence.full_pass else samples**draws
+    return orders >= COINCIDENCE
+
+
+def _places(evidence: TrainingDraws) -> int:
+    """Return at how many places the crop fits the smallest frame; 1 if it is not random."""
+    if not evidence.random_crop:
+        return 1
+    windows = [window for batch in evidence.first for window in batch.windows]
+    sizes = [flow.shape[:2] for _, flow in evidence.decoded.values()]
+    return min(((h - w[2] + 1) * (v - w[3] + 1) for h, v in sizes for w in windows[:1]), default=1)
+
+
+def _ids(batches: Sequence[ServedBatch]) -> list[str]:
+    return [sample for batch in batches for sample in batch.ids]
+
+
+def _draws(batches: Sequence[ServedBatch]) -> list[tuple[str, tuple[int, ...]]]:
+    return [d for batch in batches for d in zip(batch.ids, batch.windows, strict=True)]
+
+
+def _two_sided(evidence: TrainingDraws) -> list[Violation]:
+    first, places = _draws(evidence.first), _places(evidence)
+    violations = []
+    if _draws(evidence.first_again) != first:
+        violations.append(Violation("epoch 1 served again", "the same draws", "others"))
+    orders_tell = _tellable(evidence)
+    draws_tell = orders_tell or places ** len(first) >= COINCIDENCE
+    for name, other in (("epoch 2", evidence.second), ("another seed", evidence.other_seed)):
+        if draws_tell and _draws(other) == first:
+            violations.append(Violation(f"draws of {name}", "others than epoch 1", "the same"))
+        if orders_tell and _ids(other) == _ids(evidence.first):
+            violations.append(Violation(f"order of {name}", "another than epoch 1", "the same"))
+        crops_tell = places ** len(first) >= COINCIDENCE
+        if crops_tell and [w for _, w in _draws(other)] == [w for _, w in first]:
+            violations.append(Violation(f"crops of {name}", "others than epoch 1", "the same"))
+    windows = {window for _, window in first}
+    if len(windows) == 1 and places ** (len(first) - 1) >= COINCIDENCE:
+        violations.append(Violation("random crops", "several windows", f"one: {windows}"))
+    return violations
+
+
+@needs("train", "batches")
+def drawn(bench: Bench) -> TwoWays:
+    """Hold the batches that training drew against those that are served when asked for."""
+    trained = bench.trained
+    steps = (*trained.first.steps, *trained.second.steps)
+    with bench.at(END) as system:
+        asked = [b.digest for epoch in (1, 2) for b in system.batches("train", epoch=epoch)]
+    used = {f"batch {i}": step.batch for i, step in enumerate(steps)}
+    served = {f"batch {i}": digest for i, digest in enumerate(asked)}
+    run = joined(trained.first, trained.second)
+    return TwoWays(
+        "asked for", "trained on", (served, used), (run, dataclasses.replace(run, steps=()))
+    )
+
+
+DRAWN_AS_SERVED = Promise(
+    id="drawn-as-served",
+    sentence="training uses the batches that its provider serves, in order",
+    evidence=drawn,
+    check=same_training,
+    hint="Workers, prefetching or a resumed loader hand out other batches than declared.",
+    explained_by=("train-draws-declared",),
+)

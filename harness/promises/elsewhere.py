@@ -1,0 +1,162 @@
+"""A run depends on its seed, and not on its place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.evidence.observations import Evaluation
+from harness.promises.bench import Bench
+from harness.promises.promise import (
+    COINCIDENCE,
+    Digests,
+    Outcome,
+    Promise,
+    Violation,
+    differences,
+    needs,
+    outcome,
+)
+from harness.promises.samples import listed_samples, split_folder
+from harness.promises.scores import base_evaluation, pool_differences
+from harness.promises.setting import link_samples
+from harness.systems.fresh import state_digests
+
+__all__ = [
+    "SAME_RUN_ELSEWHERE",
+    "SEEDS_MATTER",
+    "Elsewhere",
+    "Seeds",
+    "elsewhere",
+    "place_does_not_matter",
+    "seeds",
+    "seeds_matter",
+]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """The same run on a copy of the data: another path, files made in reverse, another name.
+
+    Attributes
+    ----------
+    here, there : mapping of str to str
+        Digests of weights and statistics after training.
+    scores_here, scores_there : Evaluation
+    draws_here, draws_there : sequence of str
+        Batch digests of the training steps.
+    """
+
+    here: Digests
+    there: Digests
+    scores_here: Evaluation
+    scores_there: Evaluation
+    draws_here: Sequence[str]
+    draws_there: Sequence[str]
+
+
+@needs("train", "evaluate", "state")
+def elsewhere(bench: Bench) -> Elsewhere:
+    """Train again on a copy of the data elsewhere, under another run name."""
+    trained, copy = bench.trained, bench.folder / "else where" / "déjà"
+    for split in ("train", "val"):
+        source = split_folder(bench, split)
+        link_samples(source, reversed(listed_samples(source)), copy / split)
+    with bench.open(
+        data={"base_path": str(copy), "train_dir": "train", "val_dir": "val"},
+        runtime={"experiment_name": "another", "output_root": str(bench.folder / "out")},
+    ) as system:
+        run = system.train(2)
+        weights = {n: d for n, d in state_digests(system.state()).items() if "progress/" not in n}
+        scores = system.evaluate()
+    here = {n: d for n, d in trained.end_state.items() if "progress/" not in n}
+    steps = (*trained.first.steps, *trained.second.steps)
+    return Elsewhere(
+        here, weights, base_evaluation(bench), scores, [s.batch for s in steps],
+        [s.batch for s in run.steps],
+    )  # fmt: skip
+
+
+def place_does_not_matter(evidence: Elsewhere) -> Outcome:
+    """Require the same weights, draws and scores from a copy of the data elsewhere."""
+    violations = differences(dict(evidence.here), dict(evidence.there), what="trained elsewhere:")
+    if list(evidence.draws_here) != list(evidence.draws_there):
+        violations.append(Violation("training batches elsewhere", "the same", "others"))
+    violations += pool_differences(evidence.scores_here, evidence.scores_there, "trained elsewhere")
+    figures = (
+        f"{len(evidence.here)} arrays, {len(evidence.draws_here)} batches and the scores equal "
+        "on a copy in another folder, made in reverse order, under another run name"
+    )
+    return outcome(violations[:6], min(len(evidence.here), len(evidence.draws_here)), figures)
+
+
+SAME_RUN_ELSEWHERE = Promise(
+    id="same-run-elsewhere",
+    sentence="a run does not depend on paths, file order or its name",
+    evidence=elsewhere,
+    check=place_does_not_matter,
+    hint="Something sorts by path or listing order, or reads the run's name.",
+    explained_by=("same-scores-again",),
+)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Initial state and fair cycles of one seed twice, and of another seed."""
+
+    one: Digests
+    again: Digests
+    other: Digests
+    kernels: Sequence[str]
+    cycles: Sequence[tuple[str, ...]]
+    other_cycles: Sequence[tuple[str, ...]]
+
+
+@needs("train", "state")
+def seeds(bench: Bench) -> Seeds:
+    """Open one seed twice and another seed once."""
+    seed, states = bench.config["runtime"]["seed"], []
+    for value in (seed, seed):
+        with bench.open(runtime={"seed": value}) as system:
+            states.append(system.state())
+    with bench.open(runtime={"seed": seed + 1}) as system:
+        states.append(system.state())
+        run = system.train(1, evaluate=False)
+    kernels = [name for name, array in states[0].items() if np.asarray(array).ndim == 4]
+    moments = [name for name in kernels if not np.asarray(states[0][name]).any()]
+    one, again, other = (state_digests(state) for state in states)
+    return Seeds(
+        one, again, other, [name for name in kernels if name not in moments],
+        [s.archs for s in bench.trained.first.steps], [s.archs for s in run.steps],
+    )  # fmt: skip
+
+
+def seeds_matter(evidence: Seeds) -> Outcome:
+    """Require one seed to give one start, and another seed another."""
+    violations = differences(dict(evidence.one), dict(evidence.again), what="opened again:")
+    violations += [
+        Violation(f"{name} with another seed", "another initial value",
+                  "the same" if name in evidence.other else "absent")
+        for name in evidence.kernels
+        if evidence.other.get(name, evidence.one[name]) == evidence.one[name]
+    ]  # fmt: skip
+    cycles, others = list(evidence.cycles), list(evidence.other_cycles)
+    if len(cycles) != len(others):
+        violations.append(
+            Violation("fair cycles with another seed", f"{len(cycles)}", f"{len(others)}")
+        )
+    codes = [cycle for cycle in cycles if all(arch.isdigit() for arch in cycle)]
+    orders = 6 ** sum(len(cycle[0]) for cycle in codes)  # names of archs are drawn from nothing
+    if orders >= COINCIDENCE and cycles == others:
+        violations.append(Violation("fair cycles with another seed", "others", "the same"))
+    figures = f"{len(evidence.kernels)} kernels and {len(codes)} fair cycles differ"
+    return outcome(violations[:6], min(len(evidence.kernels), len(evidence.cycles)), figures)
+
+
+SEEDS_MATTER = Promise(
+    id="seeds-matter",
+    sentence="a seed repeats its start, and another seed changes it",
+    evidence=seeds,
+    check=seeds_matter,
+    hint="The seed does not reach the initial weights or the fair cycles.",
+)

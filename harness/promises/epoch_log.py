@@ -1,0 +1,141 @@
+"""The epoch log follows from the steps, and every option is trained equally often."""
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from harness.errors import NotApplicableError
+from harness.evidence.observations import Evaluation, Training
+from harness.promises.bench import Bench
+from harness.promises.clip_checks import not_logged_text
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.recorded_run import both_epochs, with_epoch_log
+from harness.promises.scores import base_evaluation
+from harness.records.records import NOT_LOGGED
+
+__all__ = [
+    "EPOCH_ROWS_ADD_UP",
+    "FAIR_ARCHS",
+    "EpochRows",
+    "archs_are_fair",
+    "epoch_rows",
+    "epoch_rows_add_up",
+    "whole_run",
+]
+
+
+@dataclass(frozen=True)
+class EpochRows:
+    """An epoch row beside what it sums up: the training, and the evaluation repeated."""
+
+    training: Training
+    evaluation: Evaluation
+    base_lr: float
+    total_steps: int
+
+
+@needs("train", "evaluate", "save", "restore")
+def epoch_rows(bench: Bench) -> EpochRows:
+    """Take the training's records and evaluate what they end with once more."""
+    training, train = with_epoch_log(both_epochs(bench)), bench.config["train"]
+    steps = len(training.planned_sizes) * train["num_epochs"]
+    return EpochRows(training, base_evaluation(bench), train["lr"], steps)
+
+
+def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
+    """Require the last epoch row to follow from the steps and from the evaluation repeated."""
+    training, scores = evidence.training, evidence.evaluation
+    if not training.epochs or not training.steps or not scores.per_arch_epe:
+        return outcome([], 0, "no epoch was trained and evaluated")
+    row, epe = training.epochs[-1], scores.per_arch_epe
+    steps = [step for step in training.steps if step.epoch == row.epoch]
+    share = len(training.losses) // len(training.epochs)
+    expected = {
+        "mean_epe_12": math.fsum(epe) / len(epe),
+        "std_epe_12": statistics.pstdev(epe),
+        "per_arch_epe_min": min(epe),
+        "per_arch_epe_median": statistics.median(epe),
+        "per_arch_epe_max": max(epe),
+        "zero_flow_epe": scores.zero_flow_epe,
+        "lr": steps[-1].lr,
+        "train_loss_epoch_avg": math.fsum(training.losses[-share:]) / share,
+        "global_step": float(len(training.steps)),
+    }
+    violations = [
+        Violation(f"epoch {row.epoch}, {name}", repr(value), repr(getattr(row, name)))
+        for name, value in expected.items()
+        if row.reasons.get(name) != NOT_LOGGED
+        and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9)
+    ]
+    for index, step in enumerate(training.steps):
+        lr = evidence.base_lr * (1 + math.cos(math.pi * index / evidence.total_steps)) / 2
+        if not math.isclose(step.lr, lr, rel_tol=1e-9):
+            where = f"learning rate of epoch {step.epoch}, step {step.step}"
+            violations.append(Violation(where, repr(lr), repr(step.lr)))
+    figures = f"{len(expected)} columns and {len(training.steps)} learning rates recomputed"
+    figures += not_logged_text(training, *expected)
+    return outcome(violations[:6], len(training.steps), figures)
+
+
+EPOCH_ROWS_ADD_UP = Promise(
+    id="epoch-rows-add-up",
+    sentence="the epoch log follows from the steps and from the evaluation repeated",
+    evidence=epoch_rows,
+    check=epoch_rows_add_up,
+    hint="A column of the log is stale, fabricated, or of another evaluation.",
+    explained_by=("same-scores-again",),
+)
+
+
+@needs("train")
+def whole_run(bench: Bench) -> Training:
+    """Return both epochs of the trained system, whose archs are codes of options."""
+    run = both_epochs(bench)
+    archs = [arch for step in run.steps for arch in step.archs]
+    if archs and not any(arch.isdigit() for arch in archs):
+        msg = f"the system trains no arch codes of options, but {', '.join(sorted(set(archs)))}"
+        raise NotApplicableError(msg)
+    return run
+
+
+def archs_are_fair(evidence: Training) -> Outcome:
+    """Require each step's three archs to cover every option of every block once."""
+    violations: list[Violation] = []
+    counts: dict[tuple[int, str], int] = {}
+    for step in evidence.steps:
+        for block, options in enumerate(zip(*step.archs, strict=True)):
+            if sorted(options) != ["0", "1", "2"]:
+                where = f"epoch {step.epoch}, step {step.step}, block {block}"
+                violations.append(Violation(where, "options 0, 1, 2 once each", str(options)))
+            for option in options:
+                counts[block, option] = counts.get((block, option), 0) + 1
+    gap = max(counts.values()) - min(counts.values()) if counts else 0
+    violations += [
+        Violation(
+            f"epoch {row.epoch}, fairness_gap", "0", f"{row.fairness_gap} reported, {gap} counted"
+        )
+        for row in evidence.epochs
+        if row.fairness_gap != 0 or gap != 0
+    ]
+    by_epoch: dict[int, list[tuple[str, ...]]] = {}
+    for step in evidence.steps:
+        by_epoch.setdefault(step.epoch, []).append(step.archs)
+    repeated = [e for e in by_epoch if e - 1 in by_epoch and by_epoch[e] == by_epoch[e - 1]]
+    violations += [
+        Violation(f"fair cycles of epoch {e}", f"others than in epoch {e - 1}", "the same")
+        for e in repeated
+    ]
+    cycles = {step.archs for step in evidence.steps}
+    if len(evidence.steps) > 2 and len(cycles) == 1:
+        violations.append(Violation("fair cycles", "different from step to step", "all the same"))
+    figures = f"{len(evidence.steps)} steps, {len(cycles)} different cycles, gap {gap}"
+    return outcome(violations[:6], len(evidence.steps), figures)
+
+
+FAIR_ARCHS = Promise(
+    id="fair-archs",
+    sentence="every step trains each option of each block once; fairness gap 0",
+    evidence=whole_run,
+    check=archs_are_fair,
+    hint="Strict fairness is broken: some options are trained more than others.",
+)

@@ -1,0 +1,97 @@
+"""One judge for the gate, the audit and the kill matrix.
+
+It imports no subject: whoever asks brings the promise, and with it the evidence.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import NotApplicableError
+from harness.promises.promise import Promise
+
+if TYPE_CHECKING:
+    from harness.promises.bench import Bench
+
+__all__ = ["Judgement", "Verdict", "gravity", "is_broken", "judge", "judge_evidence", "tally"]
+
+Verdict = Literal["holds", "BROKEN", "n/a", "error"]
+
+_BY_GRAVITY: tuple[Verdict, ...] = ("n/a", "holds", "error", "BROKEN")
+_TEXT = 500
+"""Most characters of an error's text: one may quote an array."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found of one promise.
+
+    Attributes
+    ----------
+    promise : Promise
+    verdict : {"holds", "BROKEN", "n/a", "error"}
+        ``error``: the evidence could not be made or judged.
+    text : str
+        One line: the figures, the first violation, the reason or the error.
+    violations : tuple of str
+        Every violation, or the error.
+    warnings : tuple of str
+    error : Exception or None
+        What kept it from being judged.
+    """
+
+    promise: Promise
+    verdict: Verdict
+    text: str
+    violations: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: Exception | None = field(default=None, repr=False, compare=False)
+
+
+def judge(promise: Promise, bench: "Bench") -> Judgement:
+    """Judge a promise of the system on the bench."""
+    absent = [call for call in promise.calls if call not in bench.describe().can]
+    if absent:
+        reason = f"the system does not offer {', '.join(absent)}"
+        return Judgement(promise, "n/a", reason)
+    assert promise.evidence is not None, f"{promise.id} is judged on a ledger alone"
+    driver = promise.evidence
+    return judge_evidence(promise, lambda: bench.evidence(driver))
+
+
+def judge_evidence(promise: Promise, make: Callable[[], Any]) -> Judgement:
+    """Judge a promise on the evidence that a function makes."""
+    try:
+        found = promise.check(make())
+    except NotApplicableError as error:
+        return Judgement(promise, "n/a", str(error))
+    except Exception as error:  # noqa: BLE001 -- whatever a system raises is its judgement
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:_TEXT]
+        return Judgement(promise, "error", text, (text,), error=error)
+    violations = tuple(str(violation) for violation in found.violations)
+    if violations:
+        return Judgement(promise, "BROKEN", violations[0], violations, found.warnings)
+    return Judgement(promise, "holds", found.figures, (), found.warnings)
+
+
+def gravity(judgement: Judgement) -> int:
+    """Return how bad a judgement is; the worst of several speaks for all."""
+    return _BY_GRAVITY.index(judgement.verdict)
+
+
+def is_broken(judgements: Iterable[Judgement]) -> bool:
+    """Return whether a promise is broken, or could not be judged, which vouches for nothing."""
+    return any(judgement.verdict in ("BROKEN", "error") for judgement in judgements)
+
+
+def tally(judgements: Sequence[Judgement], *more: tuple[int, str]) -> str:
+    """Return how many judgements have which verdict, in words, with further counts."""
+    found = [judgement.verdict for judgement in judgements]
+    counts = (
+        (found.count("holds"), "promises hold"),
+        (found.count("BROKEN"), "broken"),
+        (found.count("error"), "could not be checked"),
+        (found.count("n/a"), "not applicable"),
+        *more,
+    )
+    return ", ".join(f"{number} {what}" for number, what in counts if number)

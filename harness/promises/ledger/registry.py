@@ -1,0 +1,28 @@
+"""Every promise that a ledger can prove or break: for the gate and for ``harness audit``."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from harness.promises.ledger import attempts, draws, rows, scores, steps
+from harness.promises.promise import Promise
+
+__all__ = ["LEDGER_PROMISES"]
+
+_ALL = (
+    steps.LEDGER_STEPS_PLANNED,
+    steps.LEDGER_CLIP_FIGURES,
+    steps.LEDGER_LEARNING_RATE,
+    steps.LEDGER_LOSS_AVERAGE,
+    draws.LEDGER_FAIRNESS,
+    draws.LEDGER_DRAWS_NEW,
+    scores.LEDGER_EVAL_BATCHES_FIXED,
+    scores.LEDGER_METRIC_ALIVE,
+    scores.LEDGER_TAU,
+    rows.LEDGER_SCORES_ADD_UP,
+    rows.LEDGER_FINITE,
+    attempts.LEDGER_ATTEMPTS_AGREE,
+    rows.LEDGER_BEST_TRACKED,
+)
+
+LEDGER_PROMISES: Mapping[str, Promise] = MappingProxyType({promise.id: promise for promise in _ALL})
+"""By id; their evidence is a run's records (:class:`harness.records.run.RunEvidence`)."""

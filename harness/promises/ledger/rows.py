@@ -1,0 +1,192 @@
+"""Offline relations about the epoch log: scores, gaps, finite numbers, the best so far."""
+
+import math
+import statistics
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from typing import Any
+
+from harness.errors import NotApplicableError
+from harness.promises.ledger.plan import (
+    MOST,
+    evaluations,
+    finished_epochs,
+    is_complete,
+)
+from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.records.records import EpochRecord, EvalRecord, Record
+from harness.records.run import RunEvidence
+
+__all__ = ["best_is_tracked", "not_finite", "numbers_are_finite", "scores_add_up"]
+
+_REQUIRED = tuple(f.name for f in fields(EpochRecord) if f.default is MISSING and
+                  f.default_factory is MISSING)  # fmt: skip
+"""Columns that every row has; the others came later or need a checkpoint."""
+
+
+def scores_add_up(run: RunEvidence) -> Outcome:
+    """Require the log's scores as recomputed from the evaluation of the same epoch."""
+    rows = finished_epochs(run)
+    if not run.evals and not (is_complete(run) and any(r.mean_epe_12 is not None for r in rows)):
+        evaluations(run)
+    scored = {record.epoch: record for record in run.evals}
+    violations = [v for record in run.evals for v in _record_adds_up(run, record)]
+    if len(scored) != len(run.evals):
+        text = f"{len(run.evals)} records for {len(scored)} epochs"
+        violations.append(Violation("evaluations", "one an epoch", text))
+    for row in rows:
+        record = scored.get(row.epoch)
+        if record is not None:
+            violations += _row_adds_up(row, record)
+        elif row.mean_epe_12 is not None:
+            where = f"epoch {row.epoch}, mean_epe_12 in the log"
+            what = f"{row.mean_epe_12!r}"
+            violations.append(Violation(where, "null: the epoch has no evaluation", what))
+    figures = f"{len(scored)} evaluations and {len(rows)} rows recomputed"
+    return outcome(violations[:MOST], len(rows) + len(scored), figures)
+
+
+LEDGER_SCORES_ADD_UP = Promise(
+    id="ledger-scores-add-up",
+    sentence="the log's scores follow from the evaluation of the same epoch",
+    check=scores_add_up,
+    hint="A column of the log is stale, fabricated, or of another evaluation.",
+    explained_by=("epoch-rows-add-up",),
+)
+
+
+def _row_adds_up(row: EpochRecord, record: EvalRecord) -> list[Violation]:
+    epe = record.per_arch_epe
+    expected = {
+        "mean_epe_12": math.fsum(epe) / len(epe), "std_epe_12": statistics.pstdev(epe),
+        "per_arch_epe_min": min(epe), "per_arch_epe_median": statistics.median(epe),
+        "per_arch_epe_max": max(epe), "eval_batches_per_arch": record.batches,
+        "bn_recal_batches": record.recal_batches, "eval_seconds": record.eval_seconds,
+        "bn_recal_seconds": record.bn_recal_seconds,
+    }  # fmt: skip
+    if row.eval_pool_size is not None:
+        expected["eval_pool_size"] = len(epe)
+    return [
+        Violation(f"epoch {row.epoch}, {name} in the log", repr(value), repr(getattr(row, name)))
+        for name, value in expected.items()
+        if not _close(getattr(row, name), value)
+    ]
+
+
+def _record_adds_up(run: RunEvidence, record: EvalRecord) -> list[Violation]:
+    epe, where = record.per_arch_epe, f"evaluation of epoch {record.epoch}"
+    if len(epe) != len(record.archs) or not epe:
+        text = f"{len(epe)} for {len(record.archs)} archs"
+        return [Violation(f"{where}, scores", "one an arch", text)]
+    found = [
+        Violation(f"{where}, {name}", repr(value), repr(getattr(record, name)))
+        for name, value in (
+            ("mean_epe", math.fsum(epe) / len(epe)), ("std_epe", statistics.pstdev(epe))
+        )
+        if not _close(getattr(record, name), value)
+    ]  # fmt: skip
+    evaluation, asked = run.config["eval"], record.batches_asked
+    size = evaluation.get("batch_size") or run.config["train"]["batch_size"]
+    most = record.batches * size
+    if not evaluation.get("frozen") and not most - size < record.samples <= most:
+        text = f"{most - size + 1} to {most} in {record.batches} batches of {size}"
+        found.append(Violation(f"{where}, samples", text, str(record.samples)))
+    if not isinstance(asked, str) and record.batches > asked:
+        found.append(Violation(f"{where}, batches", f"at most {asked}", str(record.batches)))
+    return found
+
+
+def _close(found: Any, expected: float) -> bool:
+    return found is not None and math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def not_finite(record: Record) -> list[Violation]:
+    """Return the first number of a record that is not finite."""
+    for name, value in vars(record).items():
+        for place, number in enumerate(value if isinstance(value, tuple) else (value,)):
+            if isinstance(number, float) and not math.isfinite(number):
+                step = getattr(record, "step", None)
+                where = f"epoch {getattr(record, 'epoch', 0)}" + (f", step {step}" if step else "")
+                what = f"{name}[{place}]" if isinstance(value, tuple) else name
+                return [Violation(f"{where}, {what}", "a finite number", str(number))]
+    return []
+
+
+def numbers_are_finite(run: RunEvidence) -> Outcome:
+    """Require finite numbers, due scores that are there, and a reason for each gap."""
+    rows = finished_epochs(run)
+    records: tuple[Record, ...] = (*run.steps, *run.norms, *run.evals, *rows)
+    violations = [v for record in records for v in not_finite(record)]
+    violations += [v for row in rows for v in _gaps(row)]
+    scored = [row.epoch for row in rows if row.mean_epe_12 is not None]
+    every = int(run.config["eval"].get("eval_every_epoch", 1))
+    if scored:
+        violations += [
+            Violation(f"epoch {row.epoch}, mean_epe_12", f"a score: eval_every_epoch is {every}",
+                      f"null: {row.reasons.get('mean_epe_12')}")
+            for row in rows
+            if row.epoch % every == 0 and row.mean_epe_12 is None
+        ]  # fmt: skip
+    saved = {record.epoch for record in run.checkpoints if record.step == 0}
+    violations += [
+        Violation(f"epoch {row.epoch}, checkpoint_digest", "its checkpoint's digest", "null")
+        for row in rows
+        if row.epoch in saved and row.checkpoint_digest is None
+    ]
+    warning = () if scored or len(rows) < every else ("no evaluation in the whole run",)
+    figures = f"{len(records)} records, scores in {len(scored)} of {len(rows)} epochs"
+    return outcome(violations[:MOST], len(records), figures, warning)
+
+
+LEDGER_FINITE = Promise(
+    id="ledger-finite",
+    sentence="all numbers are finite, due scores are there, and gaps have reasons",
+    check=numbers_are_finite,
+    hint="Find the first record with the value: whatever came after it is void.",
+    explained_by=("all-finite",),
+)
+
+
+def _gaps(row: EpochRecord) -> Iterator[Violation]:
+    for name in _REQUIRED:
+        if getattr(row, name) is None and not row.reasons.get(name):
+            yield Violation(f"epoch {row.epoch}, {name}", "a value or a reason", "null")
+
+
+def best_is_tracked(run: RunEvidence) -> Outcome:
+    """Require the lowest mean EPE so far in every row, never rising.
+
+    A resume with ``reset_early_stop_on_resume`` starts it again.
+    """
+    rows = finished_epochs(run)
+    if rows and all(row.best_epe is None and "best_epe" not in row.reasons for row in rows):
+        msg = "not enough evidence: no row says what the best EPE was"
+        raise NotApplicableError(msg)
+    reset = bool(run.config.get("checkpoint", {}).get("reset_early_stop_on_resume"))
+    resumes = run.attempts - (1 if run.before is None else 0)
+    restarts = resumes if reset else 0
+    best = run.best_before
+    violations = []
+    for row in rows:
+        score = [] if row.mean_epe_12 is None else [row.mean_epe_12]
+        kept = min([*score, *([] if best is None else [best])], default=None)
+        if row.best_epe != kept:
+            again = min(score, default=None)
+            if restarts and row.best_epe == again:
+                restarts -= 1
+            else:
+                text = "null" if kept is None else f"{kept!r}, the lowest so far"
+                violations.append(
+                    Violation(f"epoch {row.epoch}, best_epe", text, repr(row.best_epe))
+                )
+        best = row.best_epe
+    figures = f"{len(rows)} rows, best EPE {best if best is None else f'{best:.6g}'} px"
+    return outcome(violations[:MOST], len(rows), figures)
+
+
+LEDGER_BEST_TRACKED = Promise(
+    id="ledger-best-tracked",
+    sentence="the best EPE is the lowest so far",
+    check=best_is_tracked,
+    hint="The best checkpoint, and early stopping, follow another number than the log's.",
+)

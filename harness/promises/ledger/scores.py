@@ -1,0 +1,304 @@
+"""Offline relations about evaluations: fixed batches, a metric that lives, Kendall's tau.
+
+What compares two evaluations, or judges one, is shared with the watch.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.errors import NotApplicableError
+from harness.promises.ledger.plan import MOST, NEGLIGIBLE, evaluations, finished_epochs
+from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.records.records import EpochRecord, EvalRecord
+from harness.records.run import RunEvidence
+
+__all__ = [
+    "PLATEAU",
+    "at_zero_flow",
+    "changed_batches",
+    "dead_metric",
+    "eval_batches_are_fixed",
+    "metric_is_alive",
+    "plateau_text",
+    "recal_is_fixed",
+    "tau_follows",
+    "tau_of_changed_ranking",
+]
+
+PLATEAU = 3
+"""Evaluations in a row at the zero flow's level that make a warning."""
+
+_NEAR, _FLAT = 0.01, 0.001
+"""Relative distance to the zero flow's EPE, and relative spread of the pool, of a plateau."""
+
+
+def recal_is_fixed(config: object) -> bool:
+    """Return whether every epoch recalibrates on the same batches."""
+    evaluation = config["eval"]  # type: ignore[index]
+    return bool(evaluation.get("frozen")) or evaluation.get("recal_mode", "fixed") == "fixed"
+
+
+def changed_batches(first: EvalRecord, now: EvalRecord, *, recal: bool) -> list[Violation]:
+    """Return what an evaluation measured on differently than the first one.
+
+    Parameters
+    ----------
+    recal : bool
+        Whether recalibration batches are the same every time, too.
+    """
+    names = ["archs", "eval_batch_hash", "zero_flow_epe", "samples", "batches", "flow_clip"]
+    names += ["bn_recal_batch_hash", "recal_batches"] if recal else []
+    return [
+        Violation(
+            f"epoch {now.epoch}, {name}",
+            f"{getattr(first, name)!r} as in epoch {first.epoch}", repr(getattr(now, name)),
+        )
+        for name in names
+        if getattr(first, name) != getattr(now, name)
+    ]  # fmt: skip
+
+
+def eval_batches_are_fixed(run: RunEvidence) -> Outcome:
+    """Require one pool, one set of evaluation batches and the configured recalibration batches."""
+    evals, fixed = evaluations(run, least=2), recal_is_fixed(run.config)
+    violations = [v for now in evals[1:] for v in changed_batches(evals[0], now, recal=fixed)]
+    violations += [
+        Violation(f"{kind} of epoch {record.epoch}", "a digest", repr(getattr(record, kind)))
+        for record in evals
+        for kind in ("eval_batch_hash", "bn_recal_batch_hash")
+        if not getattr(record, kind)
+    ]
+    mode = "the same"
+    if not fixed:
+        judged = _can_tell_recal_draws(run, evals)
+        violations += _recal_repeats(evals) if judged else []
+        mode = "drawn anew" if judged else "random, from too few samples to tell"
+    scored = {record.epoch: record for record in evals}
+    for row in run.epochs:
+        for name in ("eval_batch_hash", "bn_recal_batch_hash", "zero_flow_epe"):
+            found, record = getattr(row, name), scored.get(row.epoch)
+            if record is not None and found is not None and found != getattr(record, name):
+                where = f"epoch {row.epoch}, {name} in the log"
+                violations.append(Violation(where, repr(getattr(record, name)), repr(found)))
+    figures = f"{len(evals)} evaluations on {evals[0].eval_batch_hash}, recalibration {mode}"
+    return outcome(violations[:MOST], len(evals), figures)
+
+
+LEDGER_EVAL_BATCHES_FIXED = Promise(
+    id="ledger-eval-batches-fixed",
+    sentence="all evaluations used one pool and the same batches",
+    check=eval_batches_are_fixed,
+    hint=(
+        "Scores on different batches do not compare: the EPE moved because its data did, by an "
+        "unfixed order or crop, or because a resume changed the protocol."
+    ),
+    explained_by=(
+        "eval-order-fixed",
+        "eval-crop-centred",
+        "recal-batches-fixed",
+    ),
+)
+
+
+def _can_tell_recal_draws(run: RunEvidence, evals: Sequence[EvalRecord]) -> bool:
+    """Return whether equal random recalibration batches cannot be a coincidence."""
+    size = int(run.config["eval"].get("batch_size") or run.config["train"]["batch_size"])
+    drawn = min(record.recal_batches for record in evals) * size
+    full = run.config["train"].get("epoch_mode") == "full_pass"
+    samples = max(sum(run.planned_sizes) if full else 0, drawn - size + 1)
+    orders = math.lgamma(samples + 1) - math.lgamma(max(samples - drawn, 0) + 1)
+    return orders > math.log(len(evals) ** 2 / 2 / NEGLIGIBLE)
+
+
+def _recal_repeats(evals: Sequence[EvalRecord]) -> list[Violation]:
+    seen: dict[str, int] = {}
+    found = []
+    for record in evals:
+        digest = record.bn_recal_batch_hash
+        if digest in seen:
+            where = f"epoch {record.epoch}, bn_recal_batch_hash (recal_mode is random)"
+            what = f"another than in epoch {seen[digest]}"
+            found.append(Violation(where, what, f"{digest}, the same"))
+        seen.setdefault(digest, record.epoch)
+    return found
+
+
+def dead_metric(previous: EvalRecord | None, now: EvalRecord) -> list[Violation]:
+    """Return the signs that the scores do not follow the model.
+
+    All archs score alike; scores or recalibrated statistics stay though the weights moved; or
+    the scores moved though weights and batches stayed.
+    """
+    where, found = f"epoch {now.epoch}", []
+    if len(now.archs) > 1 and len(set(now.per_arch_epe)) == 1:
+        what = f"{now.per_arch_epe[0]!r} px for all {len(now.archs)}"
+        found.append(Violation(f"{where}, EPE of the pool", "a difference between archs", what))
+    if previous is None or previous.archs != now.archs:
+        return found
+    since = f"than in epoch {previous.epoch}, the weights have changed"
+    same_scores = now.per_arch_epe == previous.per_arch_epe
+    same_batches = (now.eval_batch_hash, now.bn_recal_batch_hash) == (
+        previous.eval_batch_hash, previous.bn_recal_batch_hash,
+    )  # fmt: skip
+    if now.weights_digest != previous.weights_digest:
+        if same_scores:
+            text = f"the same for all {len(now.archs)} archs: a dead metric"
+            found.append(Violation(f"{where}, per-arch EPE", f"others {since}", text))
+        if now.stats_digest == previous.stats_digest:
+            text = f"the same {now.stats_digest}: recalibration computes nothing"
+            found.append(Violation(f"{where}, stats_digest", f"another {since}", text))
+    elif same_batches and not same_scores:
+        pairs = zip(now.archs, previous.per_arch_epe, now.per_arch_epe, strict=True)
+        arch, old, new = next(pair for pair in pairs if pair[1] != pair[2])
+        expected = f"{old!r} as in epoch {previous.epoch}, with the same weights and batches"
+        found.append(Violation(f"{where}, EPE of arch {arch}", expected, repr(new)))
+    return found
+
+
+def at_zero_flow(record: EvalRecord) -> bool:
+    """Return whether a pool scores, without spread, what an all-zero flow scores or worse."""
+    zero = record.zero_flow_epe
+    return record.mean_epe >= zero * (1 - _NEAR) and record.std_epe < zero * _FLAT
+
+
+def plateau_text(record: EvalRecord, count: int) -> str:
+    """Return what a plateau at the zero flow's level means."""
+    return (
+        f"mean EPE {record.mean_epe:.4f} +- {record.std_epe:.4f} px in epoch {record.epoch}, an "
+        f"all-zero flow scores {record.zero_flow_epe:.4f} px, and so in the last {count} "
+        "evaluations: this is what a dead metric looks like (EdgeFlowNAS scored its last residual "
+        "scale alone and stayed there for hundreds of epochs); gate the metric before tuning"
+    )
+
+
+def metric_is_alive(run: RunEvidence) -> Outcome:
+    """Require scores that change when, and only when, the weights do."""
+    evals, violations = evaluations(run), []
+    for previous, now in zip((None, *evals), evals, strict=False):
+        violations += dead_metric(previous, now)
+        if previous is not None and now.weights_digest == previous.weights_digest:
+            violations += _still_weights(run, previous, now)
+    if not violations:
+        evaluations(run, least=2)
+    last = evals[-PLATEAU:]
+    plateau: tuple[str, ...] = ()
+    if len(last) == PLATEAU and all(map(at_zero_flow, last)):
+        plateau = (plateau_text(last[-1], PLATEAU),)
+    moved = len({record.weights_digest for record in evals})
+    spread = max(record.std_epe for record in evals)
+    figures = f"{len(evals)} evaluations of {moved} weights, spread up to {spread:.4g} px"
+    return outcome(violations[:MOST], len(evals), figures, plateau)
+
+
+LEDGER_METRIC_ALIVE = Promise(
+    id="ledger-metric-alive",
+    sentence="scores and statistics change when, and only when, the weights do",
+    check=metric_is_alive,
+    hint=(
+        "A metric that does not move when the model moves is dead, one that moves alone is noise: "
+        "mend it before tuning anything."
+    ),
+    explained_by=(
+        "metric-alive",
+        "same-scores-again",
+    ),
+)
+
+
+def _still_weights(run: RunEvidence, previous: EvalRecord, now: EvalRecord) -> list[Violation]:
+    steps = sum(previous.epoch < step.epoch <= now.epoch for step in run.steps)
+    if not steps:
+        return []
+    expected = f"others than in epoch {previous.epoch} after {steps} steps"
+    return [Violation(f"epoch {now.epoch}, weights_digest", expected, "the same")]
+
+
+def tau_follows(run: RunEvidence) -> Outcome:
+    """Require Kendall's tau-b as recomputed by counting pairs, and none where undefined."""
+    rows, evals = finished_epochs(run), evaluations(run, least=1 if run.before else 2)
+    chain = evals if run.previous_eval is None else (run.previous_eval, *evals)
+    before = {now.epoch: old for old, now in itertools.pairwise(chain)}
+    scored = {record.epoch: record for record in evals}
+    violations, counted = [], 0
+    for row in rows:
+        if row.epoch in scored:
+            wrong = _tau_violation(row, scored[row.epoch], before.get(row.epoch))
+            violations += wrong
+            counted += row.kendall_tau_prev is not None
+    figures = f"{counted} values recomputed, {len(rows) - counted} undefined with a reason"
+    return outcome(violations[:MOST], len(rows), figures)
+
+
+LEDGER_TAU = Promise(
+    id="ledger-tau",
+    sentence="Kendall's tau follows from two evaluations of the same pool and batches",
+    check=tau_follows,
+    hint="A constant ranking has no tau: 1.0 there hides a dead metric behind perfect stability.",
+    explained_by=(
+        "constant-ranking",
+        "tau-of-changed-ranking",
+    ),
+)
+
+
+def tau_of_changed_ranking(run: RunEvidence) -> Outcome:
+    """Require tau recomputed where a ranking differs from the one before.
+
+    Raises
+    ------
+    NotApplicableError
+        If no ranking differs: tau is then 1 whatever it is computed from.
+    """
+    changed = [
+        now
+        for old, now in itertools.pairwise(run.evals)
+        if not _why_undefined(now, old) and _tau_b(old.per_arch_epe, now.per_arch_epe) != 1.0
+    ]
+    if not changed:
+        msg = f"no ranking of {len(run.evals)} evaluations differs from the one before"
+        raise NotApplicableError(msg)
+    return tau_follows(run)
+
+
+def _tau_violation(row: EpochRecord, now: EvalRecord, old: EvalRecord | None) -> list[Violation]:
+    where, found = f"epoch {row.epoch}, kendall_tau_prev", row.kendall_tau_prev
+    undefined = _why_undefined(now, old)
+    if undefined or old is None:
+        if found is not None:
+            return [Violation(where, f"null: {undefined}", repr(found))]
+        if not row.reasons.get("kendall_tau_prev"):
+            return [Violation(where, "null with a reason", "null without one")]
+        return []
+    tau = _tau_b(now.per_arch_epe, old.per_arch_epe)
+    if found is None:
+        reason = row.reasons.get("kendall_tau_prev")
+        return [Violation(where, f"{tau!r} by counting pairs", f"null: {reason}")]
+    if not math.isclose(found, tau, rel_tol=1e-9, abs_tol=1e-9):
+        return [Violation(where, f"{tau!r} by counting pairs", repr(found))]
+    return []
+
+
+def _why_undefined(now: EvalRecord, old: EvalRecord | None) -> str:
+    if old is None:
+        return "there is no evaluation before"
+    if old.archs != now.archs:
+        return f"epoch {old.epoch} scored another pool"
+    if old.eval_batch_hash != now.eval_batch_hash:
+        return f"epoch {old.epoch} scored other batches"
+    constant = [r.epoch for r in (now, old) if len(set(r.per_arch_epe)) < 2]
+    return f"the ranking of epoch {constant[0]} is constant" if constant else ""
+
+
+def _tau_b(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return (concordant - discordant) / sqrt(pairs untied in one * pairs untied in other)."""
+    x, y = np.asarray(one), np.asarray(other)
+    balance = untied_x = untied_y = 0.0
+    for i in range(len(x) - 1):
+        dx, dy = np.sign(x[i + 1 :] - x[i]), np.sign(y[i + 1 :] - y[i])
+        balance += float((dx * dy).sum())
+        untied_x += float(np.count_nonzero(dx))
+        untied_y += float(np.count_nonzero(dy))
+    return balance / math.sqrt(untied_x * untied_y)

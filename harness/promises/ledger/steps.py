@@ -1,0 +1,272 @@
+"""Offline relations about steps: plan, clipping, learning rate, loss."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.errors import NotApplicableError
+from harness.promises.ledger.plan import (
+    ARCHS_PER_STEP,
+    MOST,
+    clip_text,
+    finished_epochs,
+    is_complete,
+    micro_batch_counts,
+    planned_checks,
+    position,
+    steps_by_epoch,
+)
+from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.records.records import NOT_LOGGED, EpochRecord, StepRecord
+from harness.records.run import RunEvidence
+
+__all__ = [
+    "clip_figures_follow",
+    "learning_rate_follows",
+    "loss_average_follows",
+    "steps_are_planned",
+]
+
+
+def steps_are_planned(run: RunEvidence) -> Outcome:
+    """Require every planned step once and in order, and the planned clip checks of each."""
+    steps, rows = steps_by_epoch(run), {row.epoch: row for row in run.epochs}
+    checks, planned = planned_checks(run.config, run.planned_sizes), len(run.planned_sizes)
+    violations = _out_of_order(run, steps)
+    for epoch, made in steps.items():
+        if epoch in rows and len(made) != planned:
+            violations.append(Violation(f"epoch {epoch}, steps", str(planned), str(len(made))))
+        for step in made:
+            due = checks[step.step - 1] if 0 < step.step <= planned else 0
+            if step.checks != due:
+                where = f"epoch {epoch}, step {step.step}, clip checks"
+                violations.append(Violation(where, str(due), clip_text(run.config, step.checks, 1)))
+                break
+    executed = run.start[1]
+    for row in run.epochs:
+        made = steps.get(row.epoch, [])
+        executed += len(made)
+        violations += _row_counts(run, row, made, sum(checks), executed)
+    figures = (
+        f"{len(run.steps)} steps of {len(steps)} epochs, {sum(checks)} clip checks an epoch, "
+        f"clip per {position(run.config)}"
+    )
+    return outcome(violations[:MOST], len(run.steps), figures)
+
+
+LEDGER_STEPS_PLANNED = Promise(
+    id="ledger-steps-planned",
+    sentence="every planned step ran once, in order, with the planned clip checks",
+    check=steps_are_planned,
+    hint=(
+        "The run made other steps or other micro-batches than its first lines announced: compare "
+        "batch and micro-batch size, and look for a resume that lost or repeated steps."
+    ),
+    explained_by=(
+        "clip-checks-planned-micro-step",
+        "clip-checks-planned-update",
+    ),
+)
+
+
+def _out_of_order(run: RunEvidence, steps: Mapping[int, list[StepRecord]]) -> list[Violation]:
+    """Return the first step and the first row that do not follow the one before."""
+    found: list[Violation] = []
+    first = run.start[0] + 1
+    for number, epoch in enumerate(steps, start=first):
+        if epoch != number:
+            found.append(Violation("epochs of steps", f"epoch {number}", f"epoch {epoch}"))
+            break
+    for epoch, made in steps.items():
+        place = next((i for i, step in enumerate(made, start=1) if step.step != i), None)
+        if place is not None:
+            where = f"epoch {epoch}, number of its step {place}"
+            found.append(Violation(where, str(place), str(made[place - 1].step)))
+            break
+    for number, row in enumerate(run.epochs, start=first):
+        if row.epoch != number:
+            nth = f"row {number - first + 1} of the log"
+            found.append(Violation(nth, f"epoch {number}", str(row.epoch)))
+            break
+    lacking = [epoch for epoch in steps if epoch not in {row.epoch for row in run.epochs}]
+    if any(epoch < max(steps) for epoch in lacking):
+        found.append(Violation(f"epoch {lacking[0]}", "a row in the log", "none"))
+    return found
+
+
+def _row_counts(
+    run: RunEvidence, row: EpochRecord, made: Sequence[StepRecord], plan: int, executed: int
+) -> list[Violation]:
+    found = [
+        Violation(f"epoch {row.epoch}, {name}", f"{plan}", clip_text(run.config, count, len(made)))
+        for name, count in (
+            ("announced clip checks", run.expected_clip_checks),
+            ("expected_clip_checks", row.expected_clip_checks),
+            ("clip_checks", row.clip_checks),
+            ("sum of its steps' checks", sum(step.checks for step in made)),
+        )
+        if count != plan and row.reasons.get(name) != NOT_LOGGED
+    ]
+    if row.global_step != executed:
+        where = f"epoch {row.epoch}, global_step"
+        found.append(Violation(where, f"{executed} steps executed", str(row.global_step)))
+    return found
+
+
+def clip_figures_follow(run: RunEvidence) -> Outcome:
+    """Require clip counts, rate, mean and quantiles as recomputed from the recorded norms."""
+    rows, steps = finished_epochs(run), steps_by_epoch(run)
+    norms = {record.epoch: np.asarray(record.norms, np.float64) for record in run.norms}
+    if rows and not norms and not is_complete(run):
+        msg = "not enough evidence: the system records no norms"
+        raise NotApplicableError(msg)
+    threshold = float(run.config["train"]["grad_clip_global_norm"])
+    violations: list[Violation] = []
+    for row in rows:
+        if row.epoch not in norms:
+            violations.append(Violation(f"epoch {row.epoch}, norms", "recorded", "none"))
+            continue
+        found = norms[row.epoch]
+        violations += _clip_columns(row, found, threshold)
+        violations += _step_norms(steps.get(row.epoch, []), found, threshold)
+    pooled = np.concatenate(list(norms.values())) if norms else np.zeros(0)
+    if len(pooled) >= MOST and len(np.unique(pooled)) == 1:
+        what = f"{pooled[0]:g}, {len(pooled)} times"
+        violations.insert(0, Violation("gradient norms", "different values", what))
+    over = int((pooled > threshold).sum())
+    figures = f"{len(pooled)} norms of {len(rows)} epochs, {over} over {threshold:g}"
+    return outcome(violations[:MOST], len(pooled), figures, _saturation(rows, threshold))
+
+
+LEDGER_CLIP_FIGURES = Promise(
+    id="ledger-clip-figures",
+    sentence="clip counts, rates and quantiles follow from the recorded norms",
+    check=clip_figures_follow,
+    hint="The clip figures of the log are of other checks than those that were made.",
+    explained_by=(
+        "clip-arithmetic-micro-step",
+        "clip-arithmetic-update",
+    ),
+)
+
+
+def _clip_columns(row: EpochRecord, norms: np.ndarray, threshold: float) -> list[Violation]:
+    if len(norms) == 0 or not np.isfinite(norms).all():
+        bad = norms[~np.isfinite(norms)]
+        what = f"{bad[0]} among {len(norms)}" if len(bad) else "none"
+        return [Violation(f"epoch {row.epoch}, norms", "finite norms", what)]
+    count = int((norms > threshold).sum())
+    p50, p90, p99 = (float(q) for q in np.quantile(norms, [0.5, 0.9, 0.99]))
+    expected = {
+        "clip_checks": len(norms), "clip_count": count, "clip_rate": count / len(norms),
+        "train_grad_norm_epoch_avg": math.fsum(norms.tolist()) / len(norms),
+        "grad_norm_p50": p50, "grad_norm_p90": p90, "grad_norm_p99": p99,
+    }  # fmt: skip
+    return [
+        Violation(f"epoch {row.epoch}, {name}", repr(value), repr(getattr(row, name)))
+        for name, value in expected.items()
+        if not math.isclose(getattr(row, name), value, rel_tol=1e-9)
+    ]
+
+
+def _step_norms(
+    steps: Sequence[StepRecord], norms: np.ndarray, threshold: float
+) -> list[Violation]:
+    """Return the first step whose figures do not follow from its share of the norms."""
+    if sum(step.checks for step in steps) != len(norms):
+        return []  # another relation's matter; here no norm can be told to be a step's
+    start = 0
+    for step in steps:
+        own = norms[start : start + step.checks]
+        start += step.checks
+        over = int((own > threshold).sum())
+        largest = float(own.max()) if len(own) else 0.0
+        where = f"epoch {step.epoch}, step {step.step}"
+        if step.clipped != over:
+            return [Violation(f"{where}, clipped", f"{over} by its norms", str(step.clipped))]
+        if step.norm != largest:
+            return [Violation(f"{where}, norm", f"{largest!r}, its largest", repr(step.norm))]
+    return []
+
+
+def _saturation(rows: Sequence[EpochRecord], threshold: float) -> tuple[str, ...]:
+    full = [row.epoch for row in rows if row.clip_checks and row.clip_count == row.clip_checks]
+    if not full:
+        return ()
+    return (
+        f"saturated clipping: every check clipped at {threshold:g} in {len(full)} of {len(rows)} "
+        f"epochs, first in epoch {full[0]}: the step length is the threshold's, not the gradient's",
+    )
+
+
+def learning_rate_follows(run: RunEvidence) -> Outcome:
+    """Require each step's learning rate on half a cosine over the planned steps."""
+    planned, train = len(run.planned_sizes), run.config["train"]
+    total, violations = planned * int(train["num_epochs"]), []
+    for step in run.steps:
+        done = (step.epoch - 1) * planned + step.step - 1
+        lr = float(train["lr"]) * (1 + math.cos(math.pi * done / total)) / 2
+        where = f"learning rate of epoch {step.epoch}, step {step.step}"
+        if done >= total:
+            what = f"step {done + 1}"
+            violations.append(Violation(where, f"none: {total} steps are planned", what))
+        elif not math.isclose(step.lr, lr, rel_tol=1e-9):
+            violations.append(Violation(where, f"{lr!r}, step {done} of {total}", repr(step.lr)))
+    last = {step.epoch: step.lr for step in run.steps}
+    violations += [
+        Violation(f"epoch {row.epoch}, lr", f"{last[row.epoch]!r}, its last step's", repr(row.lr))
+        for row in run.epochs
+        if row.epoch in last and row.lr != last[row.epoch]
+    ]
+    figures = f"{len(run.steps)} learning rates of {total} planned steps recomputed"
+    return outcome(violations[:MOST], len(run.steps), figures)
+
+
+LEDGER_LEARNING_RATE = Promise(
+    id="ledger-learning-rate",
+    sentence="each step's learning rate lies on the planned cosine",
+    check=learning_rate_follows,
+    hint=(
+        "The schedule restarted, or counts other steps than the plan: look at what a resume keeps."
+    ),
+    explained_by=(
+        "epoch-rows-add-up",
+        "update-is-adam",
+    ),
+)
+
+
+def loss_average_follows(run: RunEvidence) -> Outcome:
+    """Require the epoch's mean loss as recomputed from its steps' losses.
+
+    A step's loss is a mean over archs and micro-batches, the epoch's is one over all
+    micro-batches, so that a step weighs by its number of them.
+    """
+    rows, steps = finished_epochs(run), steps_by_epoch(run)
+    counts, violations = micro_batch_counts(run.config, run.planned_sizes), []
+    for row in rows:
+        made = [step for step in steps.get(row.epoch, []) if 0 < step.step <= len(counts)]
+        weights = [ARCHS_PER_STEP * counts[step.step - 1] for step in made]
+        if not made:
+            continue
+        weighted = (step.loss * weight for step, weight in zip(made, weights, strict=True))
+        mean = math.fsum(weighted) / sum(weights)
+        if not math.isclose(row.train_loss_epoch_avg, mean, rel_tol=1e-9):
+            where, found = f"epoch {row.epoch}, train_loss_epoch_avg", row.train_loss_epoch_avg
+            violations.append(Violation(where, repr(mean), repr(found)))
+    losses = {step.loss for step in run.steps}
+    if len(run.steps) > 2 and len(losses) == 1:
+        what = f"{run.steps[0].loss!r} in all {len(run.steps)} steps"
+        violations.append(Violation("loss", "different from step to step", what))
+    figures = f"{len(rows)} epoch means recomputed from {len(losses)} different losses"
+    return outcome(violations[:MOST], len(rows), figures)
+
+
+LEDGER_LOSS_AVERAGE = Promise(
+    id="ledger-loss-average",
+    sentence="the epoch's loss is the mean over all of its micro-batches",
+    check=loss_average_follows,
+    hint="The mean weighs a partial batch as a whole one, or sums steps of another epoch.",
+    explained_by=("epoch-rows-add-up",),
+)

@@ -1,0 +1,150 @@
+"""The training loss is that of the outputs, and its slope is the gradient."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import NotApplicableError
+from harness.promises.independent_epe import resize_legacy_bilinear
+from harness.promises.one_step import (
+    LOSS_TOLERANCE,
+    OneStep,
+    gradient_norm,
+    one_step,
+    second_step_gradient,
+)
+from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.served import first_pixel_differences
+
+__all__ = [
+    "GRADIENT_OF_LOSS",
+    "LOSS_RECOMPUTED",
+    "gradient_is_the_losses",
+    "independent_loss",
+    "loss_is_recomputed",
+]
+
+
+_SCALES = (0.125, 0.25, 0.5)
+
+
+_SLOPE = 0.03
+"""Relative error of a central difference across ReLU and |.| kinks."""
+
+
+def _softplus(x: NDArray[Any]) -> NDArray[np.float64]:
+    return np.logaddexp(0.0, np.asarray(x, np.float64))
+
+
+def independent_loss(
+    outputs: Sequence[NDArray[Any]], label: NDArray[Any], valid: NDArray[Any]
+) -> float:
+    """Return EdgeFlowNAS's multi-scale uncertainty loss without weight decay, in float64.
+
+    Per scale: mean |flow - label| + mean(|flow - label| / sigma) + mean(softplus(logvar)),
+    sigma = max(softplus(logvar + 1e-3), 1e-3), over valid pixels, with accumulated flow and
+    logvar; scales weigh 0.125, 0.25, 0.5.
+    """
+    weight = valid.astype(np.float64)[..., np.newaxis]
+    total, running = 0.0, np.asarray(outputs[0], np.float64)
+    for index, residual in enumerate(outputs):
+        size = (residual.shape[1], residual.shape[2])
+        if index:
+            running = resize_legacy_bilinear(running, size) + residual
+        share = resize_legacy_bilinear(weight, size)
+        target = resize_legacy_bilinear(label * weight, size) / np.where(share > 0, share, 1.0)
+        difference = np.abs(running[..., :2] - target)
+        sigma = np.maximum(_softplus(running[..., 2:] + 1e-3), 1e-3)
+        terms = difference + difference / sigma + _softplus(running[..., 2:])
+        known = np.broadcast_to(share > 0, terms.shape)
+        means = (terms * known).sum((1, 2, 3)) / np.maximum(known.sum((1, 2, 3)), 1)
+        total += _SCALES[index] * float(means.mean())
+    return total
+
+
+def loss_is_recomputed(evidence: OneStep) -> Outcome:
+    """Require the training loss equal to one recomputed from the outputs by other code."""
+    batch, violations, worst = evidence.batch, _nothing_to_tell(evidence), 0.0
+    for position, window in enumerate(batch.windows):
+        violations += first_pixel_differences(
+            batch, position, window, evidence.decoded, evidence.flow_clip
+        )
+    kernels = [w for w in evidence.before.values() if w.ndim == 4]
+    decay = evidence.decay * sum(0.5 * float(np.square(k, dtype=np.float64).sum()) for k in kernels)
+    if len(evidence.losses) != len(evidence.archs):
+        violations.append(
+            Violation("losses of the step", f"{len(evidence.archs)}", f"{len(evidence.losses)}")
+        )
+    for arch, found in zip(evidence.archs, evidence.losses, strict=False):
+        expected = independent_loss(evidence.outputs[arch], batch.flow, batch.valid) + decay
+        error = abs(found - expected) / max(abs(expected), 1e-300)
+        worst = max(worst, error)
+        if not error <= LOSS_TOLERANCE:
+            violations.append(
+                Violation(f"training loss of arch {arch}", f"{expected:.7g} (weight decay "
+                          f"{decay:.3g} included)", f"{found:.7g} (relative {error:.1e})")
+            )  # fmt: skip
+    figures = f"{len(evidence.losses)} losses, worst relative error {worst:.1e}"
+    return outcome(violations[:6], len(evidence.losses), figures)
+
+
+LOSS_RECOMPUTED = Promise(
+    id="loss-recomputed",
+    sentence="the training loss is that of the outputs, the labels and the decay",
+    evidence=one_step,
+    check=loss_is_recomputed,
+    hint=(
+        "Training sees other inputs or labels than evaluation, or its loss lacks a scale, the "
+        "uncertainty, the mask or the weight decay."
+    ),
+)
+
+
+def _nothing_to_tell(evidence: OneStep) -> list[Violation]:
+    """Report a batch or outputs so uniform that a wrong loss could come out the same."""
+    violations = [
+        Violation(f"output {scale} of arch {arch}", "different values", "one value everywhere")
+        for arch, outputs in evidence.outputs.items()
+        for scale, output in enumerate(outputs)
+        if np.ptp(output) == 0
+    ]
+    if not evidence.batch.valid.any():
+        violations.append(Violation("batch of step 2", "valid pixels", "none"))
+    return violations
+
+
+def gradient_is_the_losses(evidence: OneStep) -> Outcome:
+    """Require the gradient to be the slope of the reported loss, by a central difference."""
+    if evidence.nudged is None:
+        msg = "a restored run trains other archs, so its loss says nothing about the step's"
+        raise NotApplicableError(msg)
+    gradient, length = second_step_gradient(evidence), min(way[0] for way in evidence.nudged)
+    expected = gradient_norm(gradient)
+    if not (expected > 0 and length > 0):
+        nothing = Violation("weights moved along the gradient", "a gradient and a way above 0",
+                            f"norm {expected:.3g}, {length:.3g} forth and back")  # fmt: skip
+        return outcome([nothing], len(gradient), "no slope")
+    # A long way crosses kinks, a short one drowns in rounding: the better of both counts.
+    slopes = [((forth - back) / (2 * way), way) for way, forth, back in evidence.nudged]
+    slope, length = min(slopes, key=lambda pair: abs(pair[0] - expected))
+    violations = []
+    if not math.isclose(slope, expected, rel_tol=_SLOPE):
+        violations.append(
+            Violation("slope of the mean loss along the gradient", f"{expected:.5g}, its norm",
+                      f"{slope:.5g} by a central difference over {2 * length:.2g}")
+        )  # fmt: skip
+    figures = f"slope {slope:.5g} by differences, norm {expected:.5g}"
+    return outcome(violations, len(gradient), figures)
+
+
+GRADIENT_OF_LOSS = Promise(
+    id="gradient-of-loss",
+    sentence="the gradient is the slope of the reported loss",
+    evidence=one_step,
+    check=gradient_is_the_losses,
+    hint="The loss that is logged is not the one that is minimised, or part of it is detached.",
+    explained_by=("loss-recomputed",),
+)

@@ -1,0 +1,312 @@
+"""The reported number is the EPE of the accumulated full-scale flow."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.evidence.observations import Evaluation, ServedBatch
+from harness.promises.bench import Bench
+from harness.promises.independent_epe import accumulate_residuals, independent_epe
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.samples import data_section, odd_files
+from harness.promises.scores import base_evaluation
+from harness.systems.protocol import System
+
+__all__ = [
+    "METRIC_ORACLE",
+    "METRIC_RECOMPUTED",
+    "UNKNOWN_FLOW_UNSCORED",
+    "Oracle",
+    "Recomputation",
+    "metric_gives_known_answers",
+    "metric_is_recomputed",
+    "odd_recomputation",
+    "oracle",
+    "recomputation",
+    "recomputed_rows",
+    "unknown_flow_is_unscored",
+]
+
+
+_RELATIVE = 1e-5
+"""Float32 network outputs, summed over three scales, against float64."""
+
+
+_FLOOR = 0.01
+"""px: a larger error of an exact prediction would drown what a trained net still learns."""
+
+
+_ORACLE = 1e-4
+"""px, absolute, for answers of 0 and 5 px."""
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Known answers of the metric: case, exact EPE per sample, found, px.
+
+    ``epsilon`` is what the metric says that it adds under its root, px^2; ``alone`` is each
+    case's EPE of the last residual by itself, px.
+    """
+
+    cases: Sequence[tuple[str, Sequence[float], Sequence[float]]]
+    epsilon: float = 0.0
+    alone: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+@needs("score", "batches")
+def oracle(bench: Bench) -> Oracle:
+    """Feed the metric residual outputs whose accumulated flow is known.
+
+    They have the shapes of what the system predicts, where it can be asked.
+    """
+    archs = base_evaluation(bench).archs if bench.describe().can.issuperset(_PREDICTED) else ()
+    with bench.scored() as system:
+        return _scored_residuals(system, archs[:1])
+
+
+_PREDICTED = ("predict", "evaluate")
+
+
+def _scored_residuals(system: System, archs: Sequence[str]) -> Oracle:
+    batch = system.batches("eval")[0]
+    label, valid = batch.flow, batch.valid
+    constant = np.broadcast_to(np.asarray([3.0, 4.0], np.float32), label.shape)
+    ones, shapes = [1.0] * len(batch.ids), _shapes(system, archs, batch)
+    cases, alone = [], {}
+    for case, flow, expected in (
+        ("a perfect prediction", label, 0.0),
+        ("ground truth plus (3, 4)", label + constant, 5.0),
+        ("ground truth minus (3, 4)", label - constant, 5.0),
+    ):
+        for split, outputs in _residuals(flow, constant, shapes).items():
+            found = system.score(outputs, label, valid)
+            name = f"{case}, {split}"
+            cases.append((name, [e * expected for e in ones], list(map(float, found))))
+            alone[name] = independent_epe(outputs[-1][..., :2], label, valid)
+    return Oracle(cases, system.describe().epe_epsilon, alone)
+
+
+def _shapes(system: System, archs: Sequence[str], batch: ServedBatch) -> list[tuple[int, ...]]:
+    """Return (h, w, channels) of each output of the system, coarse to fine."""
+    for arch in archs:
+        return [output.shape[1:] for output in system.predict(arch, batch)]
+    height, width = batch.flow.shape[1:3]
+    return [(height // scale, width // scale, 4) for scale in (4, 2, 1)]
+
+
+def _residuals(
+    flow: NDArray[np.float32], constant: NDArray[np.float32], shapes: Sequence[tuple[int, ...]]
+) -> dict[str, list[NDArray[np.float32]]]:
+    """Return ways to write a flow as residual outputs of given shapes."""
+
+    def output(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        height, width, _ = shape
+        rows, columns = flow.shape[1] // height, flow.shape[2] // width
+        full = np.zeros((len(flow), *shape), np.float32)
+        full[..., :2] = values[:, ::rows, ::columns][:, :height, :width]
+        full[..., 2:] = 0.5  # log-variance, which a metric must not look at
+        return full
+
+    shares = [(0.25, -1.0)[index % 2] for index in range(len(shapes) - 1)]
+    found = {}
+    for name, parts in (("all in the last scale", [0.0] * len(shares)), (_SPREAD, shares)):
+        coarse = [output(s * constant, shape) for s, shape in zip(parts, shapes, strict=False)]
+        found[name] = [*coarse, output(flow - sum(parts) * constant, shapes[-1])]
+    return found if shares else {"in the one output": found[_SPREAD]}
+
+
+_SPREAD = "spread over three scales"
+
+
+def metric_gives_known_answers(evidence: Oracle) -> Outcome:
+    """Require EPE 0 for a perfect prediction and 5 px for ground truth plus (3, 4)."""
+    violations, floor = [], math.sqrt(max(evidence.epsilon, 0.0))
+    if not floor <= _FLOOR:
+        violations.append(
+            Violation("EPE that the metric gives an exact prediction, by its own epsilon",
+                      f"at most {_FLOOR} px", f"{floor} px")
+        )  # fmt: skip
+    for case, exact, found in evidence.cases:
+        expected = [math.hypot(epe, floor) for epe in exact]
+        for sample, (want, got) in enumerate(itertools.zip_longest(expected, found)):
+            if want is None or got is None or not abs(want - got) <= _ORACLE:
+                why = _last_alone(evidence.alone.get(case, ()), sample, got)
+                where = f"EPE of {case}, sample {sample}"
+                violations.append(Violation(where, _px(want), f"{_px(got)}{why}"))
+                break
+    answers = sorted({value for _, expected, _ in evidence.cases for value in expected})
+    spread = any("spread" in case for case, *_ in evidence.cases)
+    figures = (
+        f"{len(evidence.cases)} known answers ({', '.join(f'{a:g}' for a in answers)} px), "
+        f"{'residuals in one scale and spread over three' if spread else 'in the one output'}"
+        + (f"; {floor:g} px for an exact one" if floor else "")
+    )
+    seen = sum(len(expected) for _, expected, _ in evidence.cases)
+    return outcome(violations, seen, figures)
+
+
+def _px(epe: float | None) -> str:
+    return "none" if epe is None else f"{epe:.6g} px"
+
+
+def _last_alone(alone: Sequence[float], sample: int, found: float | None) -> str:
+    """Return whether a score is that of the last residual by itself, in words."""
+    if found is None or sample >= len(alone) or not abs(alone[sample] - found) <= 1e-3:
+        return ""
+    return " (what the last residual scores alone: the coarser scales are not added)"
+
+
+METRIC_ORACLE = Promise(
+    id="metric-oracle",
+    sentence="a perfect prediction scores 0, ground truth plus (3, 4) scores 5 px",
+    evidence=oracle,
+    check=metric_gives_known_answers,
+    hint="The metric does not score the accumulated full-scale flow.",
+)
+
+
+@dataclass(frozen=True)
+class Recomputation:
+    """Residual outputs, labels and the EPE that the system reported for them.
+
+    ``own`` is, for each row, what the metric gives those outputs when it is fed with them, px;
+    ``epsilon`` is what it adds under its root, px^2.
+    ``rows`` hold arch, sample ids, three outputs (B, h, w, >= 2), label, valid and the
+    reported per-sample EPE, px; ``reported`` maps an arch to its reported EPE.
+    """
+
+    rows: Sequence[
+        tuple[
+            str, tuple[str, ...], Sequence[NDArray[Any]], NDArray[Any], NDArray[Any],
+            tuple[float, ...],
+        ]
+    ]  # fmt: skip
+    reported: Mapping[str, float]
+    zero_flow: float
+    epsilon: float = 0.0
+    own: Sequence[Sequence[float]] = ()
+
+
+@needs("predict", "evaluate", "batches")
+def recomputation(bench: Bench) -> Recomputation:
+    """Collect residual outputs for every evaluation batch beside the reported EPE."""
+    base = base_evaluation(bench)
+    with bench.scored() as system:
+        return recomputed_rows(system, base)
+
+
+def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
+    """Collect the outputs of three archs beside what an evaluation reported for them."""
+    rows, own, batches = [], [], system.batches("eval")
+    about = system.describe()
+    for arch in base.archs[:3]:
+        position = 0
+        for batch in batches:
+            reported = base.per_sample[arch][position : position + len(batch.ids)]
+            position += len(batch.ids)
+            outputs = system.predict(arch, batch)
+            rows.append((arch, batch.ids, outputs, batch.flow, batch.valid, reported))
+            if "score" in about.can:
+                own.append(list(map(float, system.score(outputs, batch.flow, batch.valid))))
+    scores = dict(zip(base.archs, base.per_arch_epe, strict=True))
+    return Recomputation(rows, scores, base.zero_flow_epe, about.epe_epsilon, own)
+
+
+def metric_is_recomputed(evidence: Recomputation) -> Outcome:
+    """Require the reported EPE equal to one recomputed from the outputs by other code."""
+    violations: list[Violation] = []
+    worst = 0.0
+    per_arch: dict[str, list[float]] = {}
+    for row, (arch, ids, outputs, label, valid, reported) in enumerate(evidence.rows):
+        given = {"epsilon": evidence.epsilon}
+        again = independent_epe(accumulate_residuals(outputs), label, valid, **given)
+        last = independent_epe(outputs[-1][..., :2], label, valid, **given)
+        per_arch.setdefault(arch, []).extend(again)
+        own = evidence.own[row] if evidence.own else [None] * len(ids)
+        for sample, want, got, alone, fed in zip(ids, again, reported, last, own, strict=True):
+            error = abs(want - got) / max(want, 1e-12)
+            worst = max(worst, error)
+            if not error <= _RELATIVE:
+                what = _why(want, got, alone, fed)
+                violations.append(
+                    Violation(f"arch {arch}, sample {sample}: EPE of the accumulated flow",
+                              f"{want:.6f} px", f"{got:.6f} px ({what})")
+                )  # fmt: skip
+    for arch, samples in per_arch.items():
+        mean, reported_mean = math.fsum(samples) / len(samples), evidence.reported[arch]
+        if not math.isclose(mean, reported_mean, rel_tol=_RELATIVE):
+            violations.append(
+                Violation(f"arch {arch}: mean over {len(samples)} samples, each weighing the same",
+                          f"{mean:.6f} px", f"{reported_mean:.6f} px")
+            )  # fmt: skip
+    seen = sum(len(samples) for samples in per_arch.values())
+    figures = f"{len(per_arch)} archs, {seen} sample scores, worst relative error {worst:.1e}"
+    return outcome(violations[:6], seen, figures)
+
+
+def _why(want: float, got: float, alone: float, fed: float | None) -> str:
+    """Return what a reported score is, in words: the last residual's, or that of something else.
+
+    Parameters
+    ----------
+    want, got, alone, fed : float
+        EPE of the accumulated flow, as reported, of the last residual alone, and what the
+        metric gives when it is fed with these outputs, px.
+    """
+    if abs(alone - got) <= 1e-3 * alone:
+        return "the last residual scores that alone"
+    text = f"relative {abs(want - got) / max(want, 1e-12):.1e}"
+    if fed is None or abs(fed - got) <= 1e-3 * fed:
+        return text
+    text += f"; fed with these outputs the metric gives {fed:.6f} px"
+    if abs(fed - alone) <= 1e-3 * alone and abs(fed - want) > 1e-3 * want:
+        text += ", what the last residual scores alone"
+    return text + "; so the evaluation scored other samples or other statistics"
+
+
+METRIC_RECOMPUTED = Promise(
+    id="metric-recomputed",
+    sentence="the reported EPE is that of the predicted flow",
+    evidence=recomputation,
+    check=metric_is_recomputed,
+    hint=(
+        "The outputs are residuals: scoring the last one alone leaves the EPE near that of an all-"
+        "zero flow. Samples must weigh equally, whatever batch they are in."
+    ),
+    explained_by=("metric-oracle",),
+)
+
+
+@needs("batches", "evaluate", "predict")
+def odd_recomputation(bench: Bench) -> Recomputation:
+    """Score samples with unknown flow, beside the outputs they were scored on."""
+    with bench.open(data=data_section(bench.evidence(odd_files))) as system:
+        return recomputed_rows(system, system.evaluate())
+
+
+def unknown_flow_is_unscored(evidence: Recomputation) -> Outcome:
+    """Require the recomputed EPE for samples of which some pixels are not valid."""
+    found = metric_is_recomputed(evidence)
+    if all(bool(np.all(valid)) for *_, valid, _ in evidence.rows):
+        nothing = Violation("evidence", "a pixel without a label", "none: nothing to leave out")
+        return Outcome((*found.violations, nothing), found.figures)
+    return found
+
+
+UNKNOWN_FLOW_UNSCORED = Promise(
+    id="unknown-flow-unscored",
+    sentence="unknown flow does not enter the EPE",
+    evidence=odd_recomputation,
+    check=unknown_flow_is_unscored,
+    hint="The EPE averages over pixels without a label, or leaves out pixels that have one.",
+    explained_by=(
+        "metric-oracle",
+        "metric-recomputed",
+        "unknown-flow-masked",
+    ),
+)

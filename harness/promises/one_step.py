@@ -1,0 +1,250 @@
+"""One training step, looked at from outside: what it saw, gave and left behind."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import NotApplicableError
+from harness.evidence.observations import Arrays, Recalibration, ServedBatch
+from harness.promises.bench import Bench
+from harness.promises.promise import needs
+from harness.promises.samples import decode_independently, listed_samples, odd_samples
+from harness.systems.protocol import System
+
+__all__ = [
+    "BETA_1",
+    "GRADIENT_TOLERANCE",
+    "LOSS_TOLERANCE",
+    "Gradient",
+    "OneStep",
+    "adam_slots",
+    "first_step_gradient",
+    "gradient_norm",
+    "one_batch_sections",
+    "one_step",
+    "second_step_gradient",
+]
+
+
+Gradient = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class OneStep:
+    """The second step of a run, on one batch that is also the recalibration batch.
+
+    A step's gradient is read from Adam's first moment, ``m = 0.9 m' + 0.1 G``, so that
+    nothing has to be told by the system.
+
+    Attributes
+    ----------
+    start, before, after : mapping of str to numpy.ndarray
+        Weights before step 1, after it, and after step 2.
+    first, second : pair of mapping
+        Adam's two moments after step 1 and after step 2, by weight.
+    batch : ServedBatch
+        What step 2 trained on.
+    decoded : mapping
+        Its samples by an independent decoder, uncropped.
+    flow_clip : float or None
+        Label clip of training, px.
+    losses : tuple of float
+        Step 2's mean loss per arch, in the order of `archs`.
+    archs : tuple of str
+        Step 2's fair cycle.
+    outputs : mapping of str to sequence of numpy.ndarray
+        Arch to its three residual outputs on `batch`, with the weights before step 2.
+    norm : float
+        Reported global norm of step 2's update.
+    lr, decay : float
+        Planned learning rate of step 2; weight decay.
+    nudged : sequence of (float, float, float) or None
+        Lengths of a step along the second gradient, each with the mean loss of step 2 with
+        the weights moved forth and back by it.
+    moving, moved : mapping of str to numpy.ndarray
+        Moving statistics before and after step 1.
+    recalibrated : sequence of Recalibration or None
+        For each arch of step 1, in order, the statistics of its only batch, with inputs.
+    """
+
+    start: Arrays
+    before: Arrays
+    after: Arrays
+    first: tuple[Arrays, Arrays]
+    second: tuple[Arrays, Arrays]
+    batch: ServedBatch
+    decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
+    flow_clip: float | None
+    losses: tuple[float, ...]
+    archs: tuple[str, ...]
+    outputs: Mapping[str, Sequence[NDArray[Any]]]
+    norm: float
+    lr: float
+    decay: float
+    nudged: Sequence[tuple[float, float, float]] | None
+    moving: Arrays
+    moved: Arrays
+    recalibrated: Sequence[Recalibration] | None
+
+
+_NO_CLIP = 1e9
+
+
+BETA_1 = 0.9
+LOSS_TOLERANCE = 1e-4
+"""Relative; float32 graph against float64 NumPy."""
+
+GRADIENT_TOLERANCE = 1e-3
+"""Relative distance of two gradients that must agree but for rounding."""
+
+
+@needs("train", "state", "save", "restore", "predict", "batches", "describe")
+def one_step(bench: Bench) -> OneStep:
+    """Train two steps on one batch that is also the recalibration batch."""
+    folder = odd_samples(bench, "one-step")
+    count = len(listed_samples(folder / "train"))
+    with bench.open(**one_batch_sections(folder, count, micro=count)) as system:
+        return _two_steps(bench, system, folder)
+
+
+def _two_steps(bench: Bench, system: System, folder: Path) -> OneStep:
+    slots = adam_slots(system)
+    start = _named(system.state(), slots)
+    moving = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}
+    first = system.train(1, evaluate=False)
+    middle = system.state()
+    system.save(str(bench.folder / "one-step-middle"))
+    second = system.train(2, evaluate=False)
+    end = system.state()
+    batch = system.batches("train", epoch=2)[0]
+    archs = second.steps[0].archs
+    system.state(_named(middle, slots))
+    outputs = {arch: system.predict(arch, batch) for arch in archs}
+    config = bench.config["train"]
+    gradient = _second_gradient(middle, end, slots)
+    nudged = _nudged(bench, system, _named(middle, slots), gradient, archs)
+    system.state(start)
+    recalibrated = _recalibrated(system, first.steps[0].archs)
+    return OneStep(
+        start=start, before=_named(middle, slots), after=_named(end, slots),
+        first=_moments(middle, slots), second=_moments(end, slots), batch=batch,
+        decoded={i: decode_independently(folder / "train", i) for i in batch.ids},
+        flow_clip=bench.config["data"].get("flow_clip"), losses=second.losses, archs=archs,
+        outputs=outputs, norm=second.checks[0].before,
+        lr=config["lr"] * (1 + math.cos(math.pi / 3)) / 2, decay=config["weight_decay"],
+        nudged=nudged, moving=moving, recalibrated=recalibrated,
+        moved={n: np.array(middle[n]) for n in moving},
+    )  # fmt: skip
+
+
+def _recalibrated(system: System, archs: Sequence[str]) -> list[Recalibration] | None:
+    """Return each arch's statistics and inputs; None of a system that does not recalibrate."""
+    try:
+        return [system.recalibrate(arch, inputs=True) for arch in archs]
+    except NotApplicableError:
+        return None
+
+
+def one_batch_sections(
+    folder: Path, size: int, *, micro: int, position: str = "update", clip: float = _NO_CLIP
+) -> dict[str, Mapping[str, Any]]:
+    """Return the sections of a run whose every step sees the whole split, centre crop."""
+    return {
+        "data": {"base_path": str(folder), "train_dir": "train", "val_dir": "val"},
+        "train": {
+            "num_epochs": 3, "epoch_mode": "full_pass", "train_sampling_mode": None,
+            "train_crop_mode": "center", "batch_size": size, "micro_batch_size": micro,
+            "clip_position": position, "grad_clip_global_norm": clip,
+        },
+        "eval": {
+            "bn_recal_batches": 1, "batch_size": size, "crop": None, "recal_mode": "fixed",
+            "eval_batches_per_arch": 1,
+        },
+    }  # fmt: skip
+
+
+def adam_slots(system: System) -> Mapping[str, tuple[str, str]]:
+    """Return the names of both Adam moments by weight; not applicable where there are none."""
+    slots = system.describe().slots
+    if not slots:
+        msg = "the system names no optimizer slots, of which a step's gradient could be read"
+        raise NotApplicableError(msg)
+    return slots
+
+
+def _named(state: Arrays, names: Any) -> dict[str, NDArray[Any]]:
+    return {name: np.array(state[name]) for name in names}
+
+
+def _moments(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> tuple[Arrays, Arrays]:
+    first = {weight: np.array(state[m]) for weight, (m, _) in slots.items()}
+    return first, {weight: np.array(state[v]) for weight, (_, v) in slots.items()}
+
+
+def first_step_gradient(
+    after_one: Arrays, slots: Mapping[str, tuple[str, str]]
+) -> dict[str, NDArray[Any]]:
+    """Return the first step's gradient: Adam's first moment over 1 - beta_1."""
+    return {
+        weight: np.asarray(after_one[m], np.float64) / (1 - BETA_1)
+        for weight, (m, _) in slots.items()
+    }
+
+
+def _second_gradient(
+    middle: Arrays, end: Arrays, slots: Mapping[str, tuple[str, str]]
+) -> dict[str, NDArray[Any]]:
+    """Return the second step's gradient, from both first moments."""
+    return {
+        weight: (np.asarray(end[m], np.float64) - BETA_1 * middle[m]) / (1 - BETA_1)
+        for weight, (m, _) in slots.items()
+    }
+
+
+def gradient_norm(gradient: Gradient) -> float:
+    """Return the global norm, in float64."""
+    return math.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for g in gradient.values()))
+
+
+def _nudged(
+    bench: Bench, system: System, start: Arrays, gradient: Arrays, archs: Sequence[str]
+) -> tuple[tuple[float, float, float], ...] | None:
+    """Return two lengths, each with step 2's mean loss forth and back along the gradient.
+
+    None of a system that, restored, does not train step 2's archs: its losses are of others.
+    """
+    norm, found = gradient_norm(gradient), []
+    base = str(bench.folder / "one-step-middle")
+    system.restore(base)
+    again = system.train(2, evaluate=False)
+    if again.steps[0].archs != archs:
+        return None
+    level = float(np.mean(again.losses))
+    for share in (2e-4, 5e-5):
+        length, losses = share * level / max(norm, 1e-12), []
+        for sign in (1.0, -1.0):
+            system.restore(base)
+            system.state(
+                {
+                    name: (start[name] + sign * length / max(norm, 1e-12) * g).astype(np.float32)
+                    for name, g in gradient.items()
+                }
+            )
+            losses.append(float(np.mean(system.train(2, evaluate=False).losses)))
+        found.append((length, losses[0], losses[1]))
+    return tuple(found)
+
+
+def second_step_gradient(evidence: OneStep) -> dict[str, NDArray[np.float64]]:
+    """Return step 2's gradient from Adam's first moments."""
+    old, new = evidence.first[0], evidence.second[0]
+    return {
+        name: (np.asarray(new[name], np.float64) - BETA_1 * np.asarray(old[name], np.float64))
+        / (1 - BETA_1)
+        for name in new
+    }

@@ -1,0 +1,141 @@
+"""What a promise is: evidence, how a system is driven to give it, what must hold, why it breaks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from harness.promises.bench import Bench
+
+__all__ = [
+    "COINCIDENCE",
+    "TIERS",
+    "Digests",
+    "Driver",
+    "Outcome",
+    "Promise",
+    "Tier",
+    "Violation",
+    "differences",
+    "needs",
+    "outcome",
+]
+
+Tier = Literal["quick", "full", "nightly"]
+TIERS: tuple[Tier, ...] = ("quick", "full", "nightly")
+"""Each one checks what those before it check, and more."""
+
+COINCIDENCE = 1_000
+"""Equal draws are no coincidence from this many equally likely ones on."""
+
+Digests = Mapping[str, str]
+"""Name of an array to its digest."""
+
+Driver = Callable[["Bench"], Any]
+"""Drives a system on the bench and returns evidence."""
+
+_Driver = TypeVar("_Driver", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Violation:
+    """The first place where a promise broke, with both values."""
+
+    where: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}, found {self.found}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found.
+
+    Attributes
+    ----------
+    violations : tuple of Violation
+        Empty: the promise holds.
+    figures : str
+        The evidence in numbers, for one line.
+    warnings : tuple of str
+        What a person should know although the promise holds.
+    """
+
+    violations: tuple[Violation, ...]
+    figures: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Promise:
+    """An invariant of a system, with everything that is said of it.
+
+    Attributes
+    ----------
+    id : str
+        Stable name.
+    sentence : str
+        What is promised.
+    check : callable
+        What must hold: a pure function from evidence to :class:`Outcome`.
+    hint : str
+        What a violation usually means, for its reader.
+    evidence : callable or None
+        Drives a system to give the evidence; several promises may share it. None where the
+        evidence is the records of a run (:class:`harness.records.run.RunEvidence`), which
+        ``harness audit`` reads from any ledger.
+    tier : {"quick", "full", "nightly"}
+        From which tier on it is checked.
+    explained_by : tuple of str
+        Promises whose breach explains a breach of this one.
+    """
+
+    id: str
+    sentence: str
+    check: Callable[[Any], Outcome]
+    hint: str
+    evidence: Driver | None = None
+    tier: Tier = "quick"
+    explained_by: tuple[str, ...] = ()
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Protocol calls that its evidence needs; a system without one cannot be judged."""
+        return getattr(self.evidence, "calls", ())
+
+
+def needs(*calls: str) -> Callable[[_Driver], _Driver]:
+    """Declare the protocol calls that a driver makes of every system it is given."""
+
+    def declared(driver: _Driver) -> _Driver:
+        driver.calls = calls  # type: ignore[attr-defined]
+        return driver
+
+    return declared
+
+
+def outcome(
+    violations: list[Violation], looked_at: int, figures: str, warnings: tuple[str, ...] = ()
+) -> Outcome:
+    """Return the outcome; evidence of which nothing was looked at is a violation itself."""
+    if looked_at == 0 and not violations:
+        empty = Violation("evidence", "something to compare", "nothing: the check saw no data")
+        return Outcome((empty,), figures, warnings)
+    return Outcome(tuple(violations), figures, warnings)
+
+
+def differences(
+    expected: Mapping[str, Any], found: Mapping[str, Any], *, what: str, limit: int = 5
+) -> list[Violation]:
+    """Return a violation for each key that differs, at most `limit` and a count of the rest."""
+    wrong = [
+        Violation(f"{what} {key}", str(expected.get(key, "absent")), str(found.get(key, "absent")))
+        for key in sorted(expected.keys() | found.keys())
+        if expected.get(key, "absent") != found.get(key, "absent")
+    ]
+    if len(wrong) > limit:
+        rest = Violation(f"{what}", "no further difference", f"{len(wrong) - limit} more")
+        return [*wrong[:limit], rest]
+    return wrong

@@ -1,0 +1,81 @@
+"""An evaluation changes nothing."""
+
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from harness.errors import NotApplicableError
+from harness.promises.bench import START, Bench
+from harness.promises.promise import (
+    Digests,
+    Outcome,
+    Promise,
+    Violation,
+    differences,
+    needs,
+    outcome,
+)
+from harness.systems.fresh import state_digests
+from harness.systems.protocol import System
+
+__all__ = ["EVAL_PURE", "Purity", "evaluation_changes_nothing", "purity"]
+
+
+@dataclass(frozen=True)
+class Purity:
+    """Complete state, and the next training draws, before and after an evaluation.
+
+    The draws are None where the system cannot be asked for them: its state is judged alone.
+    """
+
+    before: Digests
+    after: Digests
+    draws_before: tuple[str, ...] | None
+    draws_after: tuple[str, ...] | None
+
+
+@needs("state", "evaluate")
+def purity(bench: Bench) -> Purity:
+    """Take the complete state and the next epoch's draws around an evaluation.
+
+    Before any training: what an evaluation leaves behind then is not yet there already.
+    """
+    with bench.at(START) if bench.trainable else bench.scored() as system:
+        before, draws_before = state_digests(system.state()), _upcoming_draws(bench, system)
+        system.evaluate()
+        draws_after = _upcoming_draws(bench, system)
+        after = state_digests(system.state())
+    return Purity(before, after, draws_before, draws_after)
+
+
+def _upcoming_draws(bench: Bench, system: System) -> tuple[str, ...] | None:
+    """Return the digests of the next epoch's batches; None of a system that cannot be asked."""
+    if "batches" not in bench.describe().can:
+        return None
+    try:
+        return tuple(batch.digest for batch in system.batches("train", epoch=3))
+    except NotApplicableError:
+        return None
+
+
+def evaluation_changes_nothing(evidence: Purity) -> Outcome:
+    """Require the complete state and the next training draws unchanged by an evaluation."""
+    violations = differences(dict(evidence.before), dict(evidence.after), what="state after eval")
+    before, after = evidence.draws_before, evidence.draws_after
+    if before is None and after is None:
+        figures = f"{len(evidence.before)} arrays unchanged; training draws cannot be asked for"
+        return outcome(violations, len(evidence.before), figures)
+    before, after = before or (), after or ()
+    for index, (old, new) in enumerate(zip_longest(before, after, fillvalue="no batch")):
+        if old != new:
+            violations.append(Violation(f"next training epoch, batch {index}", old, new))
+    figures = f"{len(evidence.before)} arrays and {len(before)} upcoming training batches unchanged"
+    return outcome(violations, min(len(evidence.before), len(before)), figures)
+
+
+EVAL_PURE = Promise(
+    id="eval-pure",
+    sentence="an evaluation changes no variable, statistic, counter or draw",
+    evidence=purity,
+    check=evaluation_changes_nothing,
+    hint="Evaluation shares something with training: a provider, a generator, or BN statistics.",
+)

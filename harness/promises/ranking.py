@@ -1,0 +1,162 @@
+"""The pool is what it is declared to be, and tau is that of two rankings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.errors import NotApplicableError
+from harness.promises.bench import Bench, changed
+from harness.promises.ledger.scores import tau_of_changed_ranking
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.recorded_run import recorded, with_epoch_log
+from harness.records.records import NOT_LOGGED
+from harness.records.run import RunEvidence
+
+__all__ = [
+    "CONSTANT_RANKING",
+    "POOL_AS_DECLARED",
+    "TAU_OF_CHANGED_RANKING",
+    "ConstantRanking",
+    "Pools",
+    "constant_ranking",
+    "constant_ranking_has_no_tau",
+    "pool_is_declared",
+    "pools",
+    "shaken",
+]
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The default pool of nine archs, by the seed and by another one.
+
+    ``again`` is the same seed's pool asked for once more.
+    """
+
+    one: Sequence[str]
+    again: Sequence[str]
+    other: Sequence[str]
+
+
+@needs("evaluate")
+def pools(bench: Bench) -> Pools:
+    """Evaluate a default pool of nine archs, twice, and with another seed."""
+    seed, found = bench.config["runtime"]["seed"], []
+    few = {"eval_pool_size": 9, "eval_batches_per_arch": 1, "bn_recal_batches": 1, "batch_size": 2}
+    for value in (seed, seed, seed + 1):
+        with bench.open_cheaply(few, runtime={"seed": value}) as system:
+            found.append(system.evaluate().archs)
+    if found[0] and not any(arch.isdigit() for arch in found[0]):
+        msg = f"the system's archs are no codes of options, but {', '.join(found[0])}"
+        raise NotApplicableError(msg)
+    return Pools(*found)
+
+
+def pool_is_declared(evidence: Pools) -> Outcome:
+    """Require the six declared archs, then distinct ones that the seed draws."""
+    declared = [
+        "".join(str(code(i) % 3) for i in range(9))
+        for code in (
+            lambda _: 0, lambda _: 1, lambda _: 2, lambda i: i, lambda i: 2 - i, lambda i: i + 1,
+        )
+    ]  # fmt: skip
+    violations = []
+    for name, pool in (("", evidence.one), (" with another seed", evidence.other)):
+        violations += [
+            Violation(f"arch {index} of the pool{name}", want, got)
+            for index, (want, got) in enumerate(zip(declared, pool, strict=False))
+            if want != got
+        ]
+        if len(pool) != 9 or len(set(pool)) != len(pool):
+            distinct = f"{len(pool)}, {len(set(pool))} of them distinct"
+            violations.append(Violation(f"archs of the pool{name}", "9 distinct", distinct))
+    if list(evidence.one) != list(evidence.again):
+        violations.append(Violation("pool asked for again", "the same archs", "others"))
+    drawn, other = list(evidence.one)[6:], list(evidence.other)[6:]
+    if drawn == other:
+        violations.append(Violation("drawn archs with another seed", f"not {drawn}", str(other)))
+    figures = f"6 declared and {len(drawn)} drawn archs, others with another seed"
+    return outcome(violations[:6], len(evidence.one), figures)
+
+
+POOL_AS_DECLARED = Promise(
+    id="pool-as-declared",
+    sentence="the pool is the declared archs, then distinct ones from the seed",
+    evidence=pools,
+    check=pool_is_declared,
+    hint="Scores of different archs are compared as if they were those of one pool.",
+)
+
+
+@dataclass(frozen=True)
+class ConstantRanking:
+    """Scores of a pool whose archs all predict zero flow, and tau after each epoch."""
+
+    per_arch_epe: tuple[float, ...]
+    taus: tuple[float | None, ...]
+
+
+@needs("train", "state", "describe")
+def constant_ranking(bench: Bench) -> ConstantRanking:
+    """Train two epochs in which no arch's flow differs from zero."""
+    with bench.open(train={"lr": 1e-30}) as system:
+        state, heads = system.state(), system.describe().heads
+        names = [name for kernels in heads.values() for name in kernels]
+        if not names:
+            msg = "the system names no output head (describe().heads)"
+            raise NotApplicableError(msg)
+        system.state({name: np.zeros_like(state[name]) for name in names})
+        rows = with_epoch_log(system.train(2)).epochs
+        scores = system.evaluate()
+    if any(row.reasons.get("kendall_tau_prev") == NOT_LOGGED for row in rows):
+        msg = "the system's log has no kendall_tau_prev"
+        raise NotApplicableError(msg)
+    return ConstantRanking(scores.per_arch_epe, tuple(row.kendall_tau_prev for row in rows))
+
+
+def constant_ranking_has_no_tau(evidence: ConstantRanking) -> Outcome:
+    """Require Kendall's tau to be undefined where every arch scores the same."""
+    violations = [
+        Violation(f"kendall_tau_prev of epoch {epoch}, all archs equal", "none", str(tau))
+        for epoch, tau in enumerate(evidence.taus, start=1)
+        if tau is not None
+    ]
+    if len(set(evidence.per_arch_epe)) != 1:
+        violations.append(
+            Violation("EPE of archs that predict zero flow", "equal", str(evidence.per_arch_epe))
+        )
+    figures = f"{len(evidence.per_arch_epe)} equal scores, no tau in {len(evidence.taus)} epochs"
+    pairs = min(len(evidence.taus), len(evidence.per_arch_epe)) - 1  # of epochs, and of archs
+    return outcome(violations, max(pairs, 0), figures)
+
+
+CONSTANT_RANKING = Promise(
+    id="constant-ranking",
+    sentence="tau is undefined where all archs score the same",
+    evidence=constant_ranking,
+    check=constant_ranking_has_no_tau,
+    hint="A constant ranking has no order to agree with; 1.0 would read as perfect agreement.",
+)
+
+
+@needs("train", "evaluate")
+def shaken(bench: Bench) -> RunEvidence:
+    """Train so fast that the ranking of a larger pool turns over from epoch to epoch."""
+    changes: dict[str, dict[str, Any]] = {
+        "train": {"lr": 0.03},
+        "eval": {"eval_pool_size": 9, "eval_every_epoch": 1},
+    }
+    with bench.open(**changes) as system:
+        run = system.train(2)
+    return recorded(changed(bench.config, **changes), run)
+
+
+TAU_OF_CHANGED_RANKING = Promise(
+    id="tau-of-changed-ranking",
+    sentence="tau follows from both rankings where they differ",
+    evidence=shaken,
+    check=tau_of_changed_ranking,
+    hint="The ranking is compared with itself, or another correlation is logged as tau.",
+)

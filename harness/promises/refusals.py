@@ -1,0 +1,187 @@
+"""Bad files, damaged checkpoints and NaN are refused by name."""
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from harness.errors import NotApplicableError
+from harness.promises.bench import END, Bench, a_kernel
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.samples import data_section, listed_samples, split_folder
+from harness.promises.scores import base_evaluation
+from harness.promises.setting import link_samples
+from harness.systems.answers import AnswerError
+from harness.systems.pipes import WorkerError
+
+__all__ = [
+    "BAD_FILES_NAMED",
+    "CHECKPOINT_VERIFIED",
+    "NAN_SCORE_STOPS",
+    "Refusals",
+    "bad_checkpoints",
+    "bad_files",
+    "bad_input_is_refused",
+    "nan_score",
+]
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What a system did with input it must refuse.
+
+    ``cases`` hold what was wrong, the words of which the error must name one, the error's
+    type (None: it went on), and its message.
+    """
+
+    cases: Sequence[tuple[str, tuple[str, ...], str | None, str]]
+
+
+def _attempt(action: Callable[[], Any]) -> tuple[str | None, str]:
+    """Return the type of the error that an action raises (None: it raised none) and its text."""
+    try:
+        action()
+    except (AnswerError, NotApplicableError, WorkerError):
+        raise  # not the system's refusal
+    except Exception as error:  # noqa: BLE001 -- whatever a system raises is the evidence
+        return type(error).__name__, str(error)
+    return None, "it went on"
+
+
+def _names(message: str, word: str) -> bool:
+    """Return whether a message has a name in it, and not as part of another word."""
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message) is not None
+
+
+def bad_input_is_refused(evidence: Refusals) -> Outcome:
+    """Require each bad input to stop the system, and the message to name it."""
+    violations = []
+    for case, words, error, message in evidence.cases:
+        if not all(words) or not words:
+            violations.append(Violation(case, "a name to look for in the message", repr(words)))
+        elif error is None:
+            violations.append(Violation(case, f"an error that names {words[-1]}", message))
+        elif not any(_names(message, word) for word in words):
+            violations.append(
+                Violation(f"the message on {case}", f"the name {words[-1]}", f"{error}: {message}")
+            )
+    names = ", ".join(case for case, *_ in evidence.cases)
+    return outcome(violations[:6], len(evidence.cases), f"refused by name: {names}")
+
+
+@needs("batches")
+def bad_files(bench: Bench) -> Refusals:
+    """Ask for batches of a split of which one file is bad, one defect at a time."""
+    with bench.open() as system:
+        served = [sample for batch in system.batches("eval") for sample in batch.ids]
+    sample = served[min(1, len(served) - 1)]  # one that is read, and has one before it
+    cases = []
+    for name, (member, spoil) in _DEFECTS.items():
+        folder = bench.folder / f"bad-{name.replace(' ', '-')}"
+        for split in ("train", "val"):
+            whole = split_folder(bench, split)
+            link_samples(whole, listed_samples(whole), folder / split)
+        path = folder / "val" / f"{sample}-{member}"
+        content = path.read_bytes()
+        path.unlink()
+        spoil(path, content)
+        cases.append((name, (path.name,), *_attempt(partial(_serve, bench, folder))))
+    return Refusals(cases)
+
+
+def _serve(bench: Bench, folder: Path) -> None:
+    with bench.open(data=data_section(folder)) as system:
+        system.batches("eval")
+
+
+def _smaller(path: Path, content: bytes) -> None:
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(path), np.asarray(image)[:-1])
+
+
+def _with_nan(path: Path, content: bytes) -> None:
+    path.write_bytes(content[:-4] + np.float32("nan").tobytes())
+
+
+_DEFECTS: dict[str, tuple[str, Callable[[Path, bytes], Any]]] = {
+    "flow cut short": ("flow_01.flo", lambda p, content: p.write_bytes(content[:-40])),
+    "flow too long": ("flow_01.flo", lambda p, content: p.write_bytes(content + b"12345678")),
+    "flow with NaN": ("flow_01.flo", _with_nan),
+    "image cut short": (
+        "img_1.png",
+        lambda p, content: p.write_bytes(content[: len(content) // 2]),
+    ),
+    "image one row short": ("img_1.png", _smaller),
+}
+
+
+BAD_FILES_NAMED = Promise(
+    id="bad-files-named",
+    sentence="a bad file stops the run and is named",
+    evidence=bad_files,
+    check=bad_input_is_refused,
+    hint="A sample that is skipped, replaced or repaired in silence changes the data set.",
+)
+
+
+@needs("save", "restore", "train", "state")
+def bad_checkpoints(bench: Bench) -> Refusals:
+    """Restore a checkpoint with one flipped byte, one cut short, and one that is absent."""
+    cases, end = [], bench.trained.paths[END]
+    with bench.at(END) as system:
+        for name in ("one byte flipped", "cut short"):
+            folder = bench.folder / name.replace(" ", "-")
+            shutil.copytree(end, folder)
+            _damage(folder, cut_short=name == "cut short")
+            found = _attempt(partial(system.restore, str(folder)))
+            cases.append((f"a checkpoint, {name}", (folder.name,), *found))
+        absent = str(bench.folder / "no-such-checkpoint")
+        cases.append(("no checkpoint", (absent,), *_attempt(partial(system.restore, absent))))
+    return Refusals(cases)
+
+
+def _damage(folder: Path, *, cut_short: bool) -> None:
+    """Cut the largest file of a checkpoint short, or flip a bit in its middle."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    largest = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    largest.write_bytes(bytes(content[: len(content) // 3] if cut_short else content))
+
+
+CHECKPOINT_VERIFIED = Promise(
+    id="checkpoint-verified",
+    sentence="a damaged or absent checkpoint is refused by name",
+    evidence=bad_checkpoints,
+    check=bad_input_is_refused,
+    hint="A silent fall-back evaluates or continues something else than was asked for.",
+)
+
+
+@needs("state", "evaluate")
+def nan_score(bench: Bench) -> Refusals:
+    """Evaluate with a NaN in a weight that every arch runs."""
+    archs = base_evaluation(bench).archs
+    with bench.scored() as system:
+        state = system.state()
+        name = a_kernel(state)
+        poisoned = np.array(state[name])
+        poisoned.flat[0] = np.nan
+        system.state({name: poisoned})
+        found = _attempt(system.evaluate)
+    return Refusals([(f"a NaN in {name}", (*archs, name), *found)])
+
+
+NAN_SCORE_STOPS = Promise(
+    id="nan-score-stops",
+    sentence="a NaN in a weight stops the evaluation and is named",
+    evidence=nan_score,
+    check=bad_input_is_refused,
+    hint="A NaN score compares as neither better nor worse, so the best checkpoint freezes.",
+)

@@ -1,0 +1,67 @@
+"""Every promise of the gate, by subject and by id."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType, ModuleType
+
+from harness.promises import (
+    cache,
+    checkpoint,
+    clip_checks,
+    draws,
+    elsewhere,
+    epoch_log,
+    knobs,
+    loss,
+    metric,
+    micro_batches,
+    purity,
+    ranking,
+    recalibration,
+    refusals,
+    response,
+    resume,
+    score_arithmetic,
+    scores,
+    served,
+    step_arithmetic,
+    training,
+    update,
+    windows,
+)
+from harness.promises.ledger.registry import LEDGER_PROMISES
+from harness.promises.promise import Promise
+from harness.promises.recorded_run import ledger
+
+__all__ = ["PROMISES", "SUBJECTS"]
+
+_SUBJECTS: tuple[ModuleType, ...] = (
+    metric, response, scores, purity, recalibration, served, draws,
+    loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
+    checkpoint, resume, elsewhere, refusals, cache,
+    windows, step_arithmetic, score_arithmetic, knobs,
+)  # fmt: skip
+"""What tells the most comes first."""
+
+
+def _declared(module: ModuleType) -> Iterable[Promise]:
+    """Return the promises that a module declares, in the order of its text."""
+    return (value for value in vars(module).values() if isinstance(value, Promise))
+
+
+_BY_SUBJECT = {
+    **{module.__name__.rsplit(".", 1)[-1]: tuple(_declared(module)) for module in _SUBJECTS},
+    "ledger": tuple(
+        dataclasses.replace(promise, evidence=ledger) for promise in LEDGER_PROMISES.values()
+    ),
+}
+
+SUBJECTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {subject: tuple(promise.id for promise in found) for subject, found in _BY_SUBJECT.items()}
+)
+"""Ids by subject, the name of the module that declares them; a fault touches subjects."""
+
+PROMISES: Mapping[str, Promise] = MappingProxyType(
+    {promise.id: promise for found in _BY_SUBJECT.values() for promise in found}
+)
+"""By id."""

@@ -1,0 +1,219 @@
+"""The metric moves when the model does, and an arch runs exactly its options."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.errors import NotApplicableError
+from harness.evidence.observations import Evaluation
+from harness.promises.bench import END, Bench
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.scores import repeat_again
+from harness.systems.protocol import System
+
+__all__ = [
+    "ARCH_EXECUTED",
+    "METRIC_ALIVE",
+    "ArchResponse",
+    "Response",
+    "arch_response",
+    "archs_are_executed",
+    "metric_is_alive",
+    "response",
+]
+
+
+@dataclass(frozen=True)
+class Response:
+    """A pool's scores, and what they become when one output head's kernels change."""
+
+    base: Evaluation
+    changed: Mapping[str, Evaluation]
+    again: Evaluation | None = None
+
+
+@needs("evaluate", "state", "describe")
+def response(bench: Bench) -> Response:
+    """Scale the kernels of one output head at a time and evaluate."""
+    twice = bench.evidence(repeat_again)
+    with bench.scored() as system:
+        state, found, heads = system.state(), {}, system.describe().heads
+        if not heads:
+            msg = "the system names no output head (describe().heads)"
+            raise NotApplicableError(msg)
+        for head, names in heads.items():
+            kept = {name: np.array(state[name]) for name in names}
+            system.state({name: array * 1.5 for name, array in kept.items()})
+            found[head] = system.evaluate()
+            system.state(kept)
+    return Response(twice.first, found, twice.again)
+
+
+def metric_is_alive(evidence: Response) -> Outcome:
+    """Require the EPE to respond to each output head, and to differ between archs.
+
+    Decided by response and not by level: early in training a live metric may well score
+    worse than an all-zero flow, so that level only warns.
+    """
+    base, violations = evidence.base, []
+    if not base.archs:
+        return outcome([], 0, "no arch was scored")
+    if evidence.again is not None and evidence.again.per_sample != base.per_sample:
+        violations.append(
+            Violation("EPE evaluated again, with nothing changed", "the same EPE",
+                      "another: a response to the model cannot be told from noise")
+        )  # fmt: skip
+    for head, changed in evidence.changed.items():
+        still = [
+            arch for arch in base.archs if base.per_sample[arch] == changed.per_sample.get(arch)
+        ]
+        if still:
+            violations.append(
+                Violation(f"EPE after changing the kernels of {head}", "another EPE",
+                          f"the same for {len(still)} of {len(base.archs)} archs: the metric "
+                          "does not see this scale")
+            )  # fmt: skip
+    by_score: dict[tuple[float, ...], list[str]] = {}
+    for arch in base.archs:
+        by_score.setdefault(base.per_sample[arch], []).append(arch)
+    violations += [
+        Violation(f"EPE of archs {', '.join(twins)}", "different", "equal sample by sample")
+        for twins in by_score.values()
+        if len(twins) > 1
+    ]
+    spread = max(base.per_arch_epe) - min(base.per_arch_epe)
+    warning: tuple[str, ...] = ()
+    if not base.mean_epe < base.zero_flow_epe:
+        warning = (
+            f"mean EPE {base.mean_epe:.3f} px is not below the {base.zero_flow_epe:.3f} px that "
+            "an all-zero flow scores (expected of an untrained net, not of a trained one)",
+        )
+    figures = (
+        f"{len(evidence.changed)} heads move the EPE; {len(by_score)} of {len(base.archs)} archs "
+        f"distinct, spread {spread:.4f} px"
+    )
+    return outcome(violations, min(len(evidence.changed), len(base.archs)), figures, warning)
+
+
+METRIC_ALIVE = Promise(
+    id="metric-alive",
+    sentence="the EPE responds to every output head and differs between archs",
+    evidence=response,
+    check=metric_is_alive,
+    hint="A metric that does not move when the model moves is dead: fix it before tuning anything.",
+    explained_by=(
+        "same-scores-again",
+        "metric-oracle",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ArchResponse:
+    """A pool's scores when the kernels of one option of one block change.
+
+    Attributes
+    ----------
+    base : Evaluation
+    changed : mapping of (block, option) to (kernels, Evaluation)
+    options : sequence of sequence of tuple of str
+        For each block and option, the kernels that it runs.
+    """
+
+    base: Evaluation
+    changed: Mapping[tuple[int, int], tuple[tuple[str, ...], Evaluation]]
+    options: Sequence[Sequence[tuple[str, ...]]]
+
+
+@needs("state", "evaluate", "describe", "train", "save")
+def arch_response(bench: Bench) -> ArchResponse:
+    """Change the kernels of one option of one block at a time, and score a fair cycle."""
+    options, end = bench.trained.description.options, bench.trained.paths[END]
+    if not options:
+        msg = "the system does not say which kernels an option runs"
+        raise NotApplicableError(msg)
+    blocks = range(len(options))
+    archs = ["".join(str((block + shift) % 3) for block in blocks) for shift in range(3)]
+    few = {"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2}
+    with bench.open_cheaply(few) as system:
+        system.restore(end)
+        base, changed = system.evaluate(archs), _responses(system, options, archs)
+    return ArchResponse(base, changed, options)
+
+
+def _responses(
+    system: System, options: Sequence[Sequence[tuple[str, ...]]], archs: Sequence[str]
+) -> dict[tuple[int, int], tuple[tuple[str, ...], Evaluation]]:
+    """Return by block and option the kernels that were changed, and the scores then."""
+    state, found = system.state(), {}
+    for block, kernels in enumerate(options):
+        for option, names in enumerate(kernels):
+            own = tuple(n for n in names if not any(n in k for k in kernels[:option])) or names
+            kept = {name: np.array(state[name]) for name in own}
+            system.state({name: array * 1.5 for name, array in kept.items()})
+            found[block, option] = own, system.evaluate(archs)
+            system.state(kept)
+    return found
+
+
+def archs_are_executed(evidence: ArchResponse) -> Outcome:
+    """Require an arch's EPE to depend on exactly the kernels of the options it names."""
+    violations = _unasked(evidence)
+    for (block, option), (kernels, changed) in evidence.changed.items():
+        for arch in evidence.base.archs:
+            runs = evidence.options[block][int(arch[block])]
+            expected = any(kernel in runs for kernel in kernels)
+            scores = changed.per_sample.get(arch, ())
+            moved = scores != evidence.base.per_sample[arch]
+            if not (scores and all(math.isfinite(score) for score in scores)):
+                violations.append(
+                    Violation(
+                        f"EPE of arch {arch} after changing option {option} of block {block}",
+                        "a number for each sample", str(scores),
+                    )
+                )  # fmt: skip
+            elif moved != expected:
+                violations.append(
+                    Violation(
+                        f"EPE of arch {arch} after changing option {option} of block {block}",
+                        "another" if expected else "the same, it does not run it",
+                        "the same: the option is not executed, or the metric does not see it"
+                        if expected
+                        else "another",
+                    )
+                )
+    seen = len(evidence.changed) * len(evidence.base.archs)
+    figures = f"{len(evidence.changed)} options, {seen} responses as the codes say"
+    return outcome(violations[:6], seen, figures)
+
+
+def _unasked(evidence: ArchResponse) -> list[Violation]:
+    """Return a violation for each option that was not changed, or that no scored arch runs."""
+    if not evidence.changed or not evidence.base.archs:
+        return []
+    violations = []
+    for block, options in enumerate(evidence.options):
+        run = {arch[block] for arch in evidence.base.archs}
+        for option in range(len(options)):
+            kernels = evidence.changed.get((block, option), ((), None))[0]
+            if not kernels or str(option) not in run:
+                violations.append(
+                    Violation(f"option {option} of block {block}", "changed, and run by an arch",
+                              "no kernel changed" if not kernels else f"archs run {sorted(run)}")
+                )  # fmt: skip
+    return violations
+
+
+ARCH_EXECUTED = Promise(
+    id="arch-executed",
+    sentence="an arch's score depends on exactly the options that it names",
+    evidence=arch_response,
+    check=archs_are_executed,
+    hint="The subnet that runs is not the subnet that was asked for.",
+    explained_by=(
+        "same-scores-again",
+        "metric-alive",
+    ),
+)

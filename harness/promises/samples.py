@@ -1,0 +1,126 @@
+"""Samples that promises read and change: which lie in a folder, what they hold, odd ones.
+
+Found and decoded in another way than the provider does it, so that a fault of the one is seen
+by the other.
+"""
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.evidence.observations import ServedBatch
+from harness.promises.bench import Bench
+from harness.promises.setting import link_samples
+
+__all__ = [
+    "FEW_SAMPLES",
+    "copy_samples",
+    "data_section",
+    "decode_independently",
+    "decoded_samples",
+    "listed_samples",
+    "odd_files",
+    "odd_samples",
+    "split_folder",
+]
+
+
+def listed_samples(folder: Path) -> tuple[str, ...]:
+    """Return the sample ids of a split, sorted."""
+    suffix = "-img_0.png"
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob(f"*{suffix}"))
+    return tuple(sorted(name.removesuffix(suffix) for name in found))
+
+
+def split_folder(bench: Bench, split: str) -> Path:
+    """Return the folder of one split of the gate's data."""
+    data = bench.config["data"]
+    return Path(data.get("base_path", "."), data.get(f"{split}_dir", split))
+
+
+def decode_independently(
+    folder: Path, sample: str
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return frames (H, W, 6) uint8, BGR twice, and flow (H, W, 2) float32, px.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The split.
+    sample : str
+        Path below it, without the member's suffix.
+    """
+    import tensorflow as tf
+
+    images = []
+    for member in ("img_0.png", "img_1.png"):
+        rgb: Any = tf.io.decode_png((folder / f"{sample}-{member}").read_bytes(), channels=3)
+        images.append(rgb.numpy()[..., ::-1])
+    content = (folder / f"{sample}-flow_01.flo").read_bytes()
+    width, height = np.frombuffer(content, "<i4", count=2, offset=4)
+    flow = np.frombuffer(content, "<f4", offset=12).reshape(height, width, 2)
+    return np.concatenate(images, axis=-1), flow.astype(np.float32)
+
+
+def decoded_samples(folder: Path, batches: Iterable[ServedBatch]) -> dict[str, Any]:
+    """Decode every sample of the folder that the batches name; a foreign one stays out."""
+    ids = {sample for batch in batches for sample in batch.ids}
+    return {
+        sample: decode_independently(folder, sample)
+        for sample in listed_samples(folder)
+        if sample in ids
+    }
+
+
+FEW_SAMPLES = 5
+
+
+_MEMBERS = ("img_0.png", "img_1.png", "flow_01.flo")
+
+
+def odd_samples(bench: Bench, name: str) -> Path:
+    """Link a few samples; one has unknown flow in its middle, another a flow of 80 px."""
+    folder = bench.folder / name
+    for split in ("train", "val"):
+        source = split_folder(bench, split)
+        link_samples(source, listed_samples(source)[:FEW_SAMPLES], folder / split)
+        samples = listed_samples(folder / split)
+        _write_block(folder / split, samples[0], 1e10)
+        _write_block(folder / split, samples[-1], 80.0)
+    return folder
+
+
+def _write_block(folder: Path, sample: str, value: float) -> None:
+    """Overwrite the flow of a few pixels in a sample's middle."""
+    path = folder / f"{sample}-flow_01.flo"
+    flow = np.array(decode_independently(folder, sample)[1])
+    row, column = flow.shape[0] // 2, flow.shape[1] // 2
+    flow[row - 2 : row + 2, column - 3 : column + 4] = value
+    path.unlink()
+    cv2.writeOpticalFlow(str(path), flow)
+
+
+def odd_files(bench: Bench) -> Path:
+    """Write samples with unknown flow and with very large flow."""
+    return odd_samples(bench, "odd")
+
+
+def data_section(folder: Path) -> dict[str, str]:
+    """Return the section of a configuration that reads the splits of a folder."""
+    return {"base_path": str(folder), "train_dir": "train", "val_dir": "val"}
+
+
+def copy_samples(source: Path, contents: Mapping[str, str], folder: Path) -> None:
+    """Make a split whose samples have the named contents; validation is a copy of it."""
+    for split in ("train", "val"):
+        (folder / split).mkdir(parents=True)
+        for sample, content in contents.items():
+            for member in _MEMBERS:
+                shutil.copyfile(
+                    source / f"{content}-{member}", folder / split / f"{sample}-{member}"
+                )

@@ -1,0 +1,311 @@
+"""A metric change means a model change: the same checkpoint scores the same."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from harness.errors import NotApplicableError
+from harness.evidence.observations import Evaluation
+from harness.promises.bench import Bench, evaluation_from_json
+from harness.promises.promise import Outcome, Promise, Violation, differences, needs, outcome
+from harness.promises.resume import fresh_results
+
+__all__ = [
+    "SAME_SCORES_AGAIN",
+    "SAME_SCORES_ALONE",
+    "SAME_SCORES_BILINEAR",
+    "SAME_SCORES_DECOUPLED",
+    "SAME_SCORES_FRESH",
+    "SAME_SCORES_FULL",
+    "SAME_SCORES_PERMUTED",
+    "SAME_SCORES_PREFIX",
+    "SAME_SCORES_SUBSET",
+    "Repeat",
+    "base_evaluation",
+    "pool_differences",
+    "repeat_again",
+    "repeat_alone",
+    "repeat_bilinear",
+    "repeat_decoupled",
+    "repeat_fresh",
+    "repeat_full",
+    "repeat_permuted",
+    "repeat_prefix",
+    "repeat_subset",
+    "same_scores",
+]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The same checkpoint evaluated twice; `expected` selects from the first evaluation."""
+
+    first: Evaluation
+    again: Evaluation
+    how: str
+    prefix: bool = False
+
+
+def base_evaluation(bench: Bench) -> Evaluation:
+    """Return the evaluation that others are held against."""
+    return bench.evidence(repeat_again).first
+
+
+@needs("evaluate")
+def repeat_again(bench: Bench) -> Repeat:
+    """Evaluate twice in a row, so that whatever the first one leaves behind reaches the second."""
+    with bench.scored() as system:
+        return Repeat(system.evaluate(), system.evaluate(), "evaluated again")
+
+
+@needs("evaluate", "train", "state", "save", "restore")
+def repeat_fresh(bench: Bench) -> Repeat:
+    """Evaluate the saved checkpoint in a fresh process."""
+    again = evaluation_from_json(fresh_results(bench)["evaluation"])
+    return Repeat(base_evaluation(bench), again, "in a fresh process")
+
+
+@needs("evaluate")
+def repeat_permuted(bench: Bench) -> Repeat:
+    """Evaluate the pool in reversed order."""
+    _require_several(bench)
+    base = base_evaluation(bench)
+    with bench.scored() as system:
+        return Repeat(base, system.evaluate(tuple(reversed(base.archs))), "pool reversed")
+
+
+@needs("evaluate")
+def repeat_subset(bench: Bench) -> Repeat:
+    """Evaluate one arch of the pool alone, and not the first."""
+    _require_several(bench)
+    base = base_evaluation(bench)
+    with bench.scored() as system:
+        return Repeat(base, system.evaluate(base.archs[-1:]), "one arch alone")
+
+
+def _require_several(bench: Bench) -> None:
+    if len(base_evaluation(bench).archs) < 2:
+        msg = "the pool is one arch, which has no order and no part"
+        raise NotApplicableError(msg)
+
+
+@needs("evaluate")
+def repeat_alone(bench: Bench) -> Repeat:
+    """Evaluate neighbours together, which share the most, and each of them alone."""
+    arch = base_evaluation(bench).archs[-1]
+    if not arch.isdigit():
+        msg = f"the system's archs are no codes of options, but {arch}"
+        raise NotApplicableError(msg)
+    pool = (arch, *(_changed(arch, place) for place in range(len(arch))))
+    with bench.scored() as system:
+        together = system.evaluate(pool)
+        alone = [system.evaluate((neighbour,)) for neighbour in pool]
+    merged = dataclasses.replace(
+        together,
+        per_arch_epe=tuple(score for found in alone for score in found.per_arch_epe),
+        per_sample={name: epe for found in alone for name, epe in found.per_sample.items()},
+    )
+    return Repeat(together, merged, "each arch alone")
+
+
+def _changed(arch: str, place: int) -> str:
+    """Return the arch with another option at one place."""
+    return arch[:place] + str((int(arch[place]) + 1) % 3) + arch[place + 1 :]
+
+
+@needs("evaluate", "batches")
+def repeat_prefix(bench: Bench) -> Repeat:
+    """Evaluate on fewer batches per arch."""
+    base = base_evaluation(bench)
+    with bench.scored() as system:
+        fewer = len(system.batches("eval")) - 1
+        if fewer < 1:
+            msg = "the validation split gives one batch, a prefix needs at least two"
+            raise NotApplicableError(msg)
+        again = system.evaluate(batches_per_arch=fewer)
+    return Repeat(base, again, f"K = {fewer}", prefix=True)
+
+
+@needs("evaluate", "train")
+def repeat_full(bench: Bench) -> Repeat:
+    """Train and evaluate the full skeleton twice over."""
+    return _repeat_skeleton(bench, "full")
+
+
+@needs("evaluate", "train")
+def repeat_bilinear(bench: Bench) -> Repeat:
+    """Train and evaluate the bilinear skeleton twice over."""
+    return _repeat_skeleton(bench, "bilinear")
+
+
+@needs("evaluate", "train")
+def repeat_decoupled(bench: Bench) -> Repeat:
+    """Train and evaluate the decoupled skeleton twice over."""
+    return _repeat_skeleton(bench, "decoupled")
+
+
+def _repeat_skeleton(bench: Bench, skeleton: str) -> Repeat:
+    if "skeletons" not in bench.describe().supports:
+        msg = "the system does not say that it builds every skeleton (supports: skeletons)"
+        raise NotApplicableError(msg)
+    found = []
+    for _ in range(2):
+        with bench.open(model={"skeleton": skeleton}) as system:
+            system.train(1, evaluate=False)
+            found.append(system.evaluate())
+    return Repeat(found[0], found[1], f"skeleton {skeleton}, trained and evaluated again")
+
+
+def same_scores(evidence: Repeat) -> Outcome:
+    """Require equal scores, to the last bit, sample by sample, for every arch asked twice."""
+    first, again = evidence.first, evidence.again
+    violations: list[Violation] = []
+    compared = 0
+    for arch in again.archs:
+        old, new = first.per_sample.get(arch, ()), again.per_sample[arch]
+        if evidence.prefix:
+            old = old[: len(new)]
+        compared += len(new)
+        violations += _samples(arch, old, new, evidence.how)
+    if evidence.prefix:
+        if all(len(again.per_sample[a]) == len(first.per_sample.get(a, ())) for a in again.archs):
+            violations.append(Violation(evidence.how, "fewer samples than the whole", "as many"))
+    else:
+        violations += _reported(evidence)
+    figures = (
+        f"{len(again.archs)} archs, {compared} sample scores equal to the last bit; "
+        f"EPE {first.mean_epe:.4f} px"
+    )
+    return outcome(violations[:6], compared, figures)
+
+
+def _samples(
+    arch: str, old: tuple[float, ...], new: tuple[float, ...], how: str
+) -> list[Violation]:
+    if len(old) != len(new):
+        return [Violation(f"{how}, arch {arch}", f"{len(old)} samples", f"{len(new)} samples")]
+    for index, (a, b) in enumerate(zip(old, new, strict=True)):
+        if a != b:
+            return [Violation(f"{how}, arch {arch}, sample {index}", f"{a!r} px", f"{b!r} px")]
+    return []
+
+
+def _reported(evidence: Repeat) -> list[Violation]:
+    first = dict(zip(evidence.first.archs, evidence.first.per_arch_epe, strict=True))
+    again = dict(zip(evidence.again.archs, evidence.again.per_arch_epe, strict=True))
+    asked_twice = {arch: first[arch] for arch in again if arch in first}
+    reported = differences(asked_twice, again, what=f"{evidence.how}, reported EPE of arch")
+    hashes = [
+        Violation(f"{evidence.how}, {name}", getattr(evidence.first, name), found)
+        for name in ("eval_batch_hash", "bn_recal_batch_hash")
+        if (found := getattr(evidence.again, name)) != getattr(evidence.first, name)
+    ]
+    return reported + hashes
+
+
+def pool_differences(first: Evaluation, again: Evaluation, how: str) -> list[Violation]:
+    """Return how the scores of a whole pool differ; a part of it would be too little."""
+    violations = list(same_scores(Repeat(first, again, how)).violations)
+    if first.archs != again.archs:
+        violations.append(Violation(f"archs scored {how}", str(first.archs), str(again.archs)))
+    return violations
+
+
+_HINT = (
+    "The number moves although the model does not. Look for random sampling or cropping in "
+    "evaluation, a cursor that is not reset, or state carried from one arch to the next."
+)
+
+
+SAME_SCORES_AGAIN = Promise(
+    id="same-scores-again",
+    sentence="the same checkpoint scores the same when evaluated again",
+    evidence=repeat_again,
+    check=same_scores,
+    hint=_HINT,
+)
+
+
+SAME_SCORES_FRESH = Promise(
+    id="same-scores-fresh",
+    sentence="the same checkpoint scores the same in a fresh process",
+    evidence=repeat_fresh,
+    check=same_scores,
+    hint=_HINT,
+    explained_by=("same-scores-again",),
+)
+
+
+SAME_SCORES_PERMUTED = Promise(
+    id="same-scores-permuted",
+    sentence="the same checkpoint scores the same with the pool in another order",
+    evidence=repeat_permuted,
+    check=same_scores,
+    hint=_HINT,
+    explained_by=("same-scores-again",),
+)
+
+
+SAME_SCORES_SUBSET = Promise(
+    id="same-scores-subset",
+    sentence="the same checkpoint scores the same when only part of the pool is asked",
+    evidence=repeat_subset,
+    check=same_scores,
+    hint=_HINT,
+    explained_by=("same-scores-again",),
+)
+
+
+SAME_SCORES_ALONE = Promise(
+    id="same-scores-alone",
+    sentence="archs that are scored together score as each one alone",
+    evidence=repeat_alone,
+    check=same_scores,
+    hint=(
+        "Archs share a value or a statistic whose inputs differ. Look for a cache whose key leaves"
+        " out a code that the value depends on."
+    ),
+    explained_by=("same-scores-again",),
+)
+
+
+SAME_SCORES_FULL = Promise(
+    id="same-scores-full",
+    sentence="the same checkpoint scores the same when skeleton full is trained again",
+    evidence=repeat_full,
+    check=same_scores,
+    hint=_HINT,
+    tier="full",
+    explained_by=("same-scores-again",),
+)
+
+
+SAME_SCORES_BILINEAR = Promise(
+    id="same-scores-bilinear",
+    sentence="the same checkpoint scores the same when skeleton bilinear is trained again",
+    evidence=repeat_bilinear,
+    check=same_scores,
+    hint=_HINT,
+    tier="full",
+    explained_by=("same-scores-again",),
+)
+
+
+SAME_SCORES_DECOUPLED = Promise(
+    id="same-scores-decoupled",
+    sentence="the same checkpoint scores the same when skeleton decoupled is trained again",
+    evidence=repeat_decoupled,
+    check=same_scores,
+    hint=_HINT,
+    tier="full",
+    explained_by=("same-scores-again",),
+)
+
+
+SAME_SCORES_PREFIX = Promise(
+    id="same-scores-prefix",
+    sentence="the first batches score the same with a larger K",
+    evidence=repeat_prefix,
+    check=same_scores,
+    hint=_HINT,
+    explained_by=("same-scores-again",),
+)

@@ -1,0 +1,294 @@
+"""What is served for evaluation is what lies on disk, in the declared order and window."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import NotApplicableError
+from harness.evidence.observations import ServedBatch
+from harness.promises.bench import Bench
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.samples import (
+    data_section,
+    decoded_samples,
+    listed_samples,
+    odd_files,
+    split_folder,
+)
+
+__all__ = [
+    "EVAL_CROP_CENTRED",
+    "EVAL_ORDER_FIXED",
+    "RECAL_BATCHES_FIRST",
+    "UNKNOWN_FLOW_MASKED",
+    "Decoded",
+    "Served",
+    "eval_crop_is_centred",
+    "eval_order_is_fixed",
+    "first_pixel_differences",
+    "odd_served",
+    "recal_batches_are_the_first",
+    "served",
+    "served_in",
+    "served_recal",
+    "unknown_flow_is_masked",
+]
+
+
+Decoded = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Served:
+    """Evaluation batches, served twice, beside an independent decode of the same files.
+
+    Attributes
+    ----------
+    crop : (height, width), px
+    batch_size : int
+    split : tuple of str
+        Every sample id of the split, sorted.
+    batches, again : sequence of ServedBatch
+    decoded : mapping of str to (frames, flow)
+        Uncropped: (H, W, 6) uint8 BGR and (H, W, 2) float32, px.
+    flow_clip : float or None
+        Label clip that the configuration asks for, px.
+    count : int
+        Batches that the configuration asks for, at most.
+    """
+
+    crop: tuple[int, int]
+    batch_size: int
+    flow_clip: float | None
+    count: int
+    split: tuple[str, ...]
+    batches: Sequence[ServedBatch]
+    again: Sequence[ServedBatch]
+    decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
+
+
+@needs("batches")
+def served(bench: Bench) -> Served:
+    """Ask for the evaluation batches twice and decode the same files independently."""
+    with bench.open() as system:
+        batches, again = system.batches("eval"), system.batches("eval")
+    return _served(bench, "val", batches, again)
+
+
+@needs("batches")
+def served_recal(bench: Bench) -> Served:
+    """Ask for the recalibration batches twice and decode the same files independently."""
+    if bench.config["eval"].get("recal_mode", "fixed") != "fixed":
+        msg = "eval.recal_mode is random"
+        raise NotApplicableError(msg)
+    with bench.open() as system:
+        batches, again = system.batches("recal"), system.batches("recal")
+    if not batches and "recalibrate" not in bench.describe().can:
+        msg = "the system does not recalibrate"
+        raise NotApplicableError(msg)
+    return _served(bench, "train", batches, again)
+
+
+def _served(
+    bench: Bench, split: str, batches: Sequence[ServedBatch], again: Sequence[ServedBatch]
+) -> Served:
+    folder = split_folder(bench, split)
+    asked = bench.config["eval"][
+        "bn_recal_batches" if split == "train" else "eval_batches_per_arch"
+    ]
+    return served_in(bench, folder, batches, again, asked=asked)
+
+
+def served_in(
+    bench: Bench, folder: Path, batches: Sequence[ServedBatch], again: Sequence[ServedBatch],
+    *, asked: int | str = "full",
+) -> Served:  # fmt: skip
+    """Put served batches beside an independent decode of the files in a folder."""
+    evaluation, data, train = (bench.config.get(s, {}) for s in ("eval", "data", "train"))
+    split = listed_samples(folder)
+    return Served(
+        crop=tuple(evaluation.get("crop") or (data["input_height"], data["input_width"])),
+        batch_size=evaluation.get("batch_size") or train["batch_size"],
+        flow_clip=evaluation.get("flow_clip"),
+        count=len(split) if asked == "full" else int(asked),
+        split=split, batches=batches, again=again, decoded=decoded_samples(folder, batches),
+    )  # fmt: skip
+
+
+_UNKNOWN = 1e9
+
+
+def eval_crop_is_centred(evidence: Served) -> Outcome:
+    """Require the centre window, the same for both frames and the flow, pixel by pixel."""
+    violations: list[Violation] = []
+    seen = 0
+    for batch in evidence.batches:
+        for position, sample in enumerate(batch.ids):
+            seen += 1
+            if sample not in evidence.decoded:
+                violations.append(Violation("eval sample", "one of the split", sample))
+                continue
+            frames, _ = evidence.decoded[sample]
+            height, width = frames.shape[:2]
+            rows, columns = height - evidence.crop[0], width - evidence.crop[1]
+            centre = (rows // 2, columns // 2, *evidence.crop)
+            if batch.windows[position] != centre:
+                violations.append(
+                    Violation(
+                        f"eval sample {sample}, window (top, left, height, width)", str(centre),
+                        str(batch.windows[position]),
+                    )
+                )  # fmt: skip
+            violations += first_pixel_differences(
+                batch, position, centre, evidence.decoded, evidence.flow_clip
+            )
+    crop = f"{evidence.crop[0]}x{evidence.crop[1]}"
+    figures = f"{seen} samples, crop {crop}, equal to an independent decode"
+    return outcome(violations[:6], seen, figures)
+
+
+EVAL_CROP_CENTRED = Promise(
+    id="eval-crop-centred",
+    sentence="evaluation serves the centre crop, the same in frames and flow",
+    evidence=served,
+    check=eval_crop_is_centred,
+    hint=(
+        "The pixels served are not the centre window of the files. Check H against W, BGR against "
+        "RGB, u against v, and that the flow is cropped with the frames."
+    ),
+)
+
+
+def first_pixel_differences(
+    batch: ServedBatch,
+    position: int,
+    window: tuple[int, ...],
+    decoded: Decoded,
+    flow_clip: float | None,
+) -> list[Violation]:
+    """Compare a served sample with the window of an independent decode."""
+    sample = batch.ids[position]
+    top, left, height, width = window
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    frames = decoded[sample][0][rows, columns]
+    raw = decoded[sample][1][rows, columns]
+    known = np.asarray((np.abs(raw) <= _UNKNOWN).all(axis=-1))
+    flow = np.where(known[..., np.newaxis], raw, np.float32(0))
+    if flow_clip is not None:
+        flow = np.clip(flow, -flow_clip, flow_clip)
+    served = {
+        "img_0 (BGR)": (frames[..., :3], batch.frames[position][..., :3]),
+        "img_1 (BGR)": (frames[..., 3:], batch.frames[position][..., 3:]),
+        "flow": (flow, batch.flow[position]),
+        "valid": (known, batch.valid[position]),
+    }
+    return [
+        violation
+        for name, (expected, found) in served.items()
+        if (violation := _first_difference(f"sample {sample}, {name}", expected, found))
+    ]
+
+
+def _first_difference(where: str, expected: Any, found: Any) -> Violation | None:
+    if expected.shape != found.shape:
+        return Violation(where, f"shape {expected.shape}", f"shape {found.shape}")
+    if np.array_equal(expected, found):
+        return None
+    different = expected != found
+    place = tuple(int(i) for i in np.argwhere(different)[0])
+    share = 100.0 * float(different.mean())
+    return Violation(
+        f"{where}, at {place}", str(expected[place]), f"{found[place]} ({share:.1f} % differ)"
+    )
+
+
+def eval_order_is_fixed(evidence: Served) -> Outcome:
+    """Require the split's first samples in sorted order, each once, equal when asked again."""
+    served = [sample for batch in evidence.batches for sample in batch.ids]
+    expected = list(evidence.split[: evidence.count * evidence.batch_size])
+    violations = [
+        Violation(f"eval position {i}", str(want), str(got))
+        for i, (want, got) in enumerate(zip_longest(expected, served, fillvalue="no sample"))
+        if want != got
+    ][:3]
+    first = [batch.digest for batch in evidence.batches]
+    again = [batch.digest for batch in evidence.again]
+    for index, (one, other) in enumerate(zip_longest(first, again, fillvalue="no batch")):
+        if one != other:
+            violations.append(Violation(f"eval batch {index} served again", one, other))
+    if len(set(first)) != len(first):
+        violations.append(Violation("eval batch digests", "all distinct", "a batch is repeated"))
+    partial = [len(b.ids) for b in evidence.batches[:-1] if len(b.ids) != evidence.batch_size]
+    if partial:
+        violations.append(
+            Violation("eval batch sizes", f"{evidence.batch_size} but for the last", str(partial))
+        )
+    figures = f"{len(first)} batches, {len(served)} of {len(evidence.split)} samples, in order"
+    return outcome(violations, len(served), figures)
+
+
+EVAL_ORDER_FIXED = Promise(
+    id="eval-order-fixed",
+    sentence="evaluation serves the split in a fixed order, each sample once",
+    evidence=served,
+    check=eval_order_is_fixed,
+    hint="Evaluation must start from the first sample each time, never where it stopped before.",
+)
+
+
+def recal_batches_are_the_first(evidence: Served) -> Outcome:
+    """Require the first R batches of the training split, in order, cropped at the centre."""
+    served = [sample for batch in evidence.batches for sample in batch.ids]
+    expected = list(evidence.split[: evidence.count * evidence.batch_size])
+    violations = [
+        Violation(f"recalibration sample {i}", str(want), str(got))
+        for i, (want, got) in enumerate(zip_longest(expected, served, fillvalue="none"))
+        if want != got
+    ]
+    if not violations:
+        violations = list(eval_crop_is_centred(evidence).violations)
+    figures = f"{len(evidence.batches)} batches, {len(served)} samples from the start of train"
+    return outcome(violations[:6], len(served), figures)
+
+
+RECAL_BATCHES_FIRST = Promise(
+    id="recal-batches-first",
+    sentence="recalibration uses the first batches of the training split, centre crop",
+    evidence=served_recal,
+    check=recal_batches_are_the_first,
+    hint="Recalibration must see training frames, all R batches of them, from the start.",
+)
+
+
+@needs("batches")
+def odd_served(bench: Bench) -> Served:
+    """Serve evaluation batches of samples with unknown flow and with very large flow."""
+    folder = bench.evidence(odd_files)
+    with bench.open(data=data_section(folder)) as system:
+        batches, again = system.batches("eval"), system.batches("eval")
+    return served_in(bench, folder / "val", batches, again)
+
+
+def unknown_flow_is_masked(evidence: Served) -> Outcome:
+    """Require the centre window of samples of which some pixels have no known flow."""
+    found = eval_crop_is_centred(evidence)
+    unknown = sum(int(batch.valid.size - batch.valid.sum()) for batch in evidence.batches)
+    raw = sum(int((np.abs(flow) > _UNKNOWN).any()) for _, flow in evidence.decoded.values())
+    if raw == 0:
+        nothing = Violation("evidence", "a sample with unknown flow", "none: nothing to mask")
+        return Outcome((*found.violations, nothing), found.figures)
+    return Outcome(found.violations, f"{unknown} unknown pixels masked; {found.figures}")
+
+
+UNKNOWN_FLOW_MASKED = Promise(
+    id="unknown-flow-masked",
+    sentence="unknown flow is masked and other flow is served as it is",
+    evidence=odd_served,
+    check=unknown_flow_is_masked,
+    hint="Middlebury's unknown flow (over 1e9) must be masked; large flow must not.",
+)

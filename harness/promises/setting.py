@@ -1,0 +1,170 @@
+"""The gate's setting: a small configuration derived from the researcher's own.
+
+Invariants do not need width or time. The gate keeps the data, skeleton, BN and clip
+settings, modes and seed, and shrinks what only costs: width, epochs, steps, batches, pool
+and, on large frames, the crop. What it changed is printed in the header.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from harness.comparing import changes
+from harness.config import Config, parse_config
+from harness.evidence.observations import Description
+from harness.fc2.layout import MEMBERS, list_triplets
+from harness.fc2.subset import choose
+from harness.supernet.space import SKELETONS
+
+__all__ = [
+    "EMBEDDED_SIZE",
+    "EMBEDDED_TRAIN",
+    "EMBEDDED_VAL",
+    "embedded_config",
+    "fit_to_system",
+    "gate_config",
+    "link_gate_frames",
+    "link_samples",
+    "list_changes",
+    "matrix_config",
+]
+
+EMBEDDED_TRAIN, EMBEDDED_VAL = 11, 7
+"""Samples of the embedded data set: not multiples of any batch size in the gate."""
+
+EMBEDDED_SIZE = (53, 75)
+"""Frame height and width, px, of the embedded data set: odd, so that margins are odd."""
+
+_WIDTH, _POOL, _CROP = 2, 5, (64, 96)
+
+
+def embedded_config(root: Path) -> Config:
+    """Return the embedded default on the synthetic data set at `root`."""
+    return parse_config(
+        {
+            "runtime": {"seed": 7},
+            "model": {"width": _WIDTH},
+            "data": {"base_path": str(root), "input_height": 32, "input_width": 48},
+            "train": {
+                "num_epochs": 2, "epoch_mode": "full_pass", "batch_size": 5,
+                "micro_batch_size": 2, "lr": 1e-3, "grad_clip_global_norm": 50.0,
+            },
+            "eval": {
+                "eval_pool_size": _POOL, "bn_recal_batches": 2, "eval_batches_per_arch": 3,
+                "batch_size": 3,
+            },
+        }
+    )  # fmt: skip
+
+
+def matrix_config(root: Path) -> Config:
+    """Return the still smaller setting in which faults are run, on frames of 29 x 43 px."""
+    tree = embedded_config(root).model_dump(mode="json", by_alias=True)
+    tree["data"] |= {"input_height": 16, "input_width": 32}
+    tree["train"]["num_epochs"] = 4  # two are trained; a miscounted step is then not the last
+    tree["eval"]["eval_pool_size"] = 4
+    return parse_config(tree)
+
+
+def gate_config(config: Config) -> Config:
+    """Return the gate's variant of a researcher's configuration."""
+    tree = config.model_dump(mode="json", by_alias=True)
+    train, evaluation, data = tree["train"], tree["eval"], tree["data"]
+    tree["model"]["width"] = min(config.model.width, _WIDTH)
+    tree["checkpoint"], tree["watch"] = {}, {}
+    train["num_epochs"] = 2
+    train["steps_per_epoch"] = min(config.train.steps_per_epoch, 3)
+    samples = len(list_triplets(config.data.split_dir("train")))
+    validation = len(list_triplets(config.data.split_dir("val")))
+    train["batch_size"] = _uneven(config.train.batch_size, samples)
+    train["micro_batch_size"] = min(config.train.micro_batch, max(1, train["batch_size"] // 2))
+    data["input_height"], data["input_width"] = _crop(config, config.train_crop)
+    if config.eval.crop is not None:
+        evaluation["crop"] = _crop(config, config.eval.crop)
+    evaluation |= {
+        "eval_pool_size": _POOL,
+        "eval_every_epoch": 1,
+        "bn_recal_batches": 2,
+        "eval_batches_per_arch": 3,
+        "batch_size": 3 if validation > 3 else max(1, validation - 1),
+        "early_stop_patience": 100,
+        "frozen": "",
+    }
+    return parse_config(tree)
+
+
+def _uneven(batch_size: int, samples: int) -> int:
+    """Return a batch size of at most 5 that does not divide the number of samples."""
+    largest = max(1, min(5, batch_size, samples - 1))
+    fits = [size for size in range(largest, 1, -1) if samples % size]
+    return fits[0] if fits else largest
+
+
+def _crop(config: Config, crop: tuple[int, int]) -> tuple[int, int]:
+    step = SKELETONS[config.model.skeleton].stride
+    small = (min(side, limit) // step * step for side, limit in zip(crop, _CROP, strict=True))
+    height, width = (max(step, side) for side in small)
+    return height, width
+
+
+def link_samples(source: Path, ids: Iterable[str], target: Path) -> None:
+    """Link the files of the named samples of one split into a new folder."""
+    for sample in ids:
+        for member in MEMBERS:
+            link = target / f"{sample}-{member}"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to((source / f"{sample}-{member}").resolve())
+
+
+def link_gate_frames(config: Config, folder: Path) -> tuple[Config, str]:
+    """Return the configuration on a few samples of its own data, and a line that says which.
+
+    The gate serves whole epochs several times, which 22,000 samples would not allow.
+    """
+    notes = []
+    for split, most in (("train", EMBEDDED_TRAIN), ("val", EMBEDDED_VAL)):
+        name: Literal["train", "val"] = "train" if split == "train" else "val"
+        source = config.data.split_dir(name)
+        samples = list_triplets(source)
+        count = min(most, len(samples))
+        chosen = choose(samples, count, seed=config.runtime.seed, split=name)
+        link_samples(source, [triplet.id for triplet in chosen], folder / split)
+        notes.append(f"{count} of {len(samples)} {split} samples of {source}")
+    data = config.data.model_copy(
+        update={"base_path": str(folder), "train_dir": "train", "val_dir": "val"}
+    )
+    return config.model_copy(update={"data": data}), "frames: " + ", ".join(notes)
+
+
+def list_changes(before: Config, after: Config) -> list[str]:
+    """Return ``key old -> new`` for everything that the gate changed."""
+    found = changes(before.model_dump(mode="json"), after.model_dump(mode="json"))
+    return [f"{change.key} {change.old} -> {change.new}" for change in found]
+
+
+def fit_to_system(config: Config, description: Description) -> Config:
+    """Return a gate's configuration with what the system cannot vary, and in whole batches.
+
+    A system that fills its last batch with samples it has served before is asked for counts
+    that need no filling, but where a split is passed over.
+    """
+    tree = config.model_dump(mode="json", by_alias=True)
+    for key, value in description.settings.items():
+        section, name = key.split(".")
+        tree[section][name] = value
+    if description.whole_batches:
+        train, evaluation = tree["train"], tree["eval"]
+        validation = len(list_triplets(config.data.split_dir("val")))
+        size = min(train["batch_size"], max(1, validation // 2))
+        train["batch_size"] = size
+        train["steps_per_epoch"] = min(train["steps_per_epoch"], 3)
+        train["micro_batch_size"] = min(train["micro_batch_size"] or size, max(1, size // 2 + 1))
+        if "eval.batch_size" not in description.settings:
+            evaluation["batch_size"] = size
+        if "eval.eval_batches_per_arch" not in description.settings:
+            evaluation["eval_batches_per_arch"] = min(3, max(1, validation // size))
+    train_crop = tree["data"]["input_height"], tree["data"]["input_width"]
+    step = SKELETONS[tree["model"]["skeleton"]].stride
+    height, width = (max(step, side // step * step) for side in train_crop)
+    tree["data"] |= {"input_height": height, "input_width": width}
+    return parse_config(tree)

@@ -1,0 +1,257 @@
+"""Training moves everything, stays finite, stops at a NaN, and does not notice being watched."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.errors import NotApplicableError
+from harness.evidence.observations import Arrays, Training
+from harness.promises.bench import CUT, END, START, Bench, a_kernel
+from harness.promises.promise import (
+    Digests,
+    Outcome,
+    Promise,
+    Violation,
+    differences,
+    needs,
+    outcome,
+)
+from harness.promises.recorded_run import joined
+from harness.systems.answers import AnswerError
+from harness.systems.fresh import state_digests
+from harness.systems.pipes import WorkerError
+from harness.systems.protocol import System
+
+__all__ = [
+    "ALL_FINITE",
+    "NAN_STOPS",
+    "TRAINING_MOVES",
+    "TRAIN_UNOBSERVED",
+    "FiniteEvidence",
+    "Moves",
+    "PlantedNan",
+    "TwoWays",
+    "everything_is_finite",
+    "finite",
+    "moves",
+    "planted_nan",
+    "planted_nan_stops",
+    "same_training",
+    "training_moves_everything",
+    "with_and_without",
+]
+
+
+@dataclass(frozen=True)
+class TwoWays:
+    """The same training done in two ways that must not differ."""
+
+    one: str
+    other: str
+    states: tuple[Digests, Digests]
+    trainings: tuple[Training, Training]
+
+
+@needs("train", "state", "save", "restore")
+def with_and_without(bench: Bench) -> TwoWays:
+    """Train again from the start, without evaluation and without observers."""
+    trained = bench.trained
+    with bench.at(START) as system:
+        bare = system.train(2, evaluate=False, observe=False)
+        state = _weights(state_digests(system.state()))
+    return TwoWays(
+        "with evaluation and diagnostics", "without", (_weights(trained.end_state), state),
+        (joined(trained.first, trained.second), bare),
+    )  # fmt: skip
+
+
+def _weights(state: Mapping[str, str]) -> dict[str, str]:
+    """Leave out the counters: without evaluation there is no best metric."""
+    return {name: digest for name, digest in state.items() if not name.startswith("progress/")}
+
+
+def same_training(evidence: TwoWays) -> Outcome:
+    """Require equal weights and draws from two ways of training that must not differ."""
+    one, other = (dict(state) for state in evidence.states)
+    violations = differences(one, other, what=f"{evidence.one} against {evidence.other}:")
+    drawn = [tuple(s.batch for s in t.steps) for t in evidence.trainings if t.steps]
+    if len(drawn) == 2 and drawn[0] != drawn[1]:
+        violations.append(Violation("training batches", "the same draws", "others"))
+    figures = f"{len(one)} arrays bit-identical: {evidence.one} and {evidence.other}"
+    steps = sum(len(training.steps) for training in evidence.trainings)
+    return outcome(violations, min(len(one), steps), figures)
+
+
+TRAIN_UNOBSERVED = Promise(
+    id="train-unobserved",
+    sentence="evaluation and diagnostics do not change what is learnt",
+    evidence=with_and_without,
+    check=same_training,
+    hint="Training with evaluation and logging ends elsewhere than without: they interfere.",
+    explained_by=("eval-pure",),
+)
+
+
+@dataclass(frozen=True)
+class Moves:
+    """State digests before and after training, and what was trained in between."""
+
+    before: Digests
+    after: Digests
+
+
+@needs("train", "state", "save")
+def moves(bench: Bench) -> Moves:
+    """Hold the state after training against the state before."""
+    return Moves(bench.trained.start_state, bench.trained.end_state)
+
+
+def training_moves_everything(evidence: Moves) -> Outcome:
+    """Require every weight, statistic and optimizer slot changed by training.
+
+    Weight decay reaches all kernels and strict fairness trains all options, so nothing may
+    stay where it was.
+    """
+    still = [name for name, old in evidence.before.items() if evidence.after.get(name) == old]
+    still = [name for name in still if not name.startswith("progress/")]
+    violations = [
+        Violation(f"{name} after training", "another value", "unchanged") for name in still
+    ]
+    moved = len(evidence.before) - len(still)
+    return outcome(violations[:6], moved, f"{moved} of {len(evidence.before)} arrays moved")
+
+
+TRAINING_MOVES = Promise(
+    id="training-moves",
+    sentence="training changes every weight, statistic and optimizer slot",
+    evidence=moves,
+    check=training_moves_everything,
+    hint=(
+        "What does not move is not trained: an update that is not applied, or an option that is "
+        "never chosen."
+    ),
+    explained_by=(
+        "gradient-everywhere",
+        "update-is-adam",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class FiniteEvidence:
+    """Named numbers that must all be finite: weights, gradients, statistics, scores."""
+
+    groups: Mapping[str, Arrays]
+
+
+@needs("state", "train", "evaluate")
+def finite(bench: Bench) -> FiniteEvidence:
+    """Collect every number that training, recalibration and evaluation left behind."""
+    trained = bench.trained
+    run = joined(trained.first, trained.second)
+    with bench.at(END) as system:
+        scores = system.evaluate()
+        recal, state = _statistics(system, scores.archs[-1]), system.state()
+    stats: Arrays = {
+        f"{unit}/{name}": values[i]
+        for unit, values in recal.items()
+        for i, name in enumerate(("mean", "variance"))
+    }
+    norms = np.asarray([[check.before, check.after] for check in run.checks])
+    return FiniteEvidence(
+        {
+            "state": state,
+            "gradient norms": {"checks": norms},
+            "losses": {"micro-batches": np.asarray(run.losses)},
+            "statistics": stats,
+            "scores": {arch: np.asarray(epe) for arch, epe in scores.per_sample.items()},
+        }
+    )
+
+
+def _statistics(system: System, arch: str) -> Mapping[str, Any]:
+    """Return an arch's recalibrated statistics; none of a system that does not recalibrate."""
+    if "recalibrate" not in system.describe().can:
+        return {}
+    try:
+        return system.recalibrate(arch).stats
+    except NotApplicableError:
+        return {}
+
+
+def everything_is_finite(evidence: FiniteEvidence) -> Outcome:
+    """Require no NaN and no Inf anywhere."""
+    violations, seen = [], 0
+    for group, arrays in evidence.groups.items():
+        for name, array in arrays.items():
+            values = np.asarray(array)
+            if values.dtype.kind != "f":
+                continue
+            seen += values.size
+            if not np.isfinite(values).all():
+                place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+                where = f"{group} {name}, at {place}"
+                violations.append(Violation(where, "a finite number", str(values[place])))
+    figures = f"{seen} numbers in {', '.join(evidence.groups)}"
+    return outcome(violations[:6], seen, figures)
+
+
+ALL_FINITE = Promise(
+    id="all-finite",
+    sentence="no NaN or Inf in weights, gradients, statistics or scores",
+    evidence=finite,
+    check=everything_is_finite,
+    hint="Find the first step at which the value appeared in the ledger.",
+)
+
+
+@dataclass(frozen=True)
+class PlantedNan:
+    """What happened when training met a planted NaN."""
+
+    variable: str
+    error: str | None
+    message: str
+
+
+@needs("state", "train", "save", "restore")
+def planted_nan(bench: Bench) -> PlantedNan:
+    """Plant a NaN in one kernel and try to train on."""
+    with bench.at(CUT) as system:
+        state = system.state()
+        name = a_kernel(state)
+        poisoned = np.array(state[name])
+        poisoned.flat[poisoned.size // 2] = np.nan
+        system.state({name: poisoned})
+        try:
+            system.train(2, evaluate=False)
+        except (AnswerError, NotApplicableError, WorkerError):
+            raise  # not the system's refusal
+        except Exception as error:  # noqa: BLE001 -- whatever a system raises is the evidence
+            return PlantedNan(name, type(error).__name__, str(error))
+    return PlantedNan(name, None, "training went on")
+
+
+def planted_nan_stops(evidence: PlantedNan) -> Outcome:
+    """Require that training with a NaN planted in a weight stops and names the weight."""
+    violations = []
+    if evidence.error is None:
+        violations.append(
+            Violation(f"training with NaN in {evidence.variable}", "a stop", "it went on")
+        )
+    elif evidence.variable not in evidence.message:
+        violations.append(
+            Violation("the error's message", f"the name {evidence.variable}", evidence.message)
+        )
+    return outcome(violations, 1, f"NaN in {evidence.variable}: {evidence.error}")
+
+
+NAN_STOPS = Promise(
+    id="nan-stops",
+    sentence="a NaN planted in a weight stops the run and is named",
+    evidence=planted_nan,
+    check=planted_nan_stops,
+    hint="A run that trains on after a NaN wastes every hour that follows.",
+)

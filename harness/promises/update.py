@@ -1,0 +1,169 @@
+"""An update is one Adam step on a gradient that reaches every option; statistics follow."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import NotApplicableError
+from harness.promises.one_step import (
+    BETA_1,
+    GRADIENT_TOLERANCE,
+    LOSS_TOLERANCE,
+    OneStep,
+    gradient_norm,
+    one_step,
+    second_step_gradient,
+)
+from harness.promises.promise import Outcome, Promise, Violation, outcome
+
+__all__ = [
+    "GRADIENT_EVERYWHERE",
+    "MOVING_STATISTICS",
+    "UPDATE_IS_ADAM",
+    "gradient_reaches_every_option",
+    "moving_statistics_follow",
+    "update_is_adam",
+]
+
+
+_BETA_2, _EPSILON = 0.999, 1e-8
+
+
+_STEP = 2e-3
+"""Relative to the length of a variable's step: moments are stored in float32."""
+
+
+def update_is_adam(evidence: OneStep) -> Outcome:
+    """Require step 2 to be one Adam step with the planned rate and the reported norm."""
+    gradient, violations = second_step_gradient(evidence), []
+    found_norm = gradient_norm(gradient)
+    if not (found_norm > 0 and evidence.lr > 0):
+        violations.append(
+            Violation("step 2", "a gradient and a learning rate above 0",
+                      f"norm {found_norm:.3g}, learning rate {evidence.lr:.3g}")
+        )  # fmt: skip
+    if not math.isclose(found_norm, evidence.norm, rel_tol=GRADIENT_TOLERANCE):
+        violations.append(
+            Violation("global norm of step 2", f"{found_norm:.6g}, of the gradient that Adam's "
+                      "moments hold", f"{evidence.norm:.6g} reported")
+        )  # fmt: skip
+    correction = math.sqrt(1 - _BETA_2**2) / (1 - BETA_1**2)
+    for name, g in gradient.items():
+        second = _BETA_2 * np.asarray(evidence.first[1][name], np.float64) + (1 - _BETA_2) * g**2
+        violations += _far(f"second moment of {name}", second, evidence.second[1][name], 0.0)
+        old = np.asarray(evidence.before[name], np.float64)
+        step = (
+            evidence.lr
+            * correction
+            * evidence.second[0][name]
+            / (np.sqrt(np.maximum(np.asarray(evidence.second[1][name], np.float64), 0)) + _EPSILON)
+        )
+        floor = 4e-7 * float(np.linalg.norm(old))  # float32 rounding of the weight itself
+        violations += _far(f"step of {name}", step, old - evidence.after[name], floor)
+    figures = f"{len(gradient)} weights moved as Adam does, lr {evidence.lr:.4g}"
+    return outcome(violations[:6], len(gradient), figures)
+
+
+def _far(where: str, expected: Any, found: Any, floor: float) -> list[Violation]:
+    """Return a violation if two arrays are further apart than rounding explains."""
+    size, distance = float(np.linalg.norm(expected)), float(np.linalg.norm(expected - found))
+    if distance <= _STEP * size + floor:
+        return []
+    ratio = float(np.linalg.norm(found)) / size if size else math.inf
+    return [Violation(where, f"norm {size:.6g}", f"{ratio:.4g} times that, {distance:.3g} away")]
+
+
+UPDATE_IS_ADAM = Promise(
+    id="update-is-adam",
+    sentence="an update is one Adam step with the planned rate and reported norm",
+    evidence=one_step,
+    check=update_is_adam,
+    hint=(
+        "What moved the weights is not what was logged: another learning rate, other moments, or a"
+        " gradient changed after it was measured."
+    ),
+)
+
+
+def gradient_reaches_every_option(evidence: OneStep) -> Outcome:
+    """Require more than weight decay in the gradient of every kernel after one fair step."""
+    violations = []
+    for name, moment in evidence.first[0].items():
+        start = np.asarray(evidence.start[name], np.float64)
+        own = np.asarray(moment, np.float64) / (1 - BETA_1)
+        if start.ndim == 4 and start.size > 1:  # decay, whatever its rate, is a multiple of it
+            own = own - start * (own * start).sum() / max(float(np.square(start).sum()), 1e-300)
+        least, most = 0.01 * evidence.decay * np.abs(start).max(), float(np.abs(own).max())
+        if not most > least:
+            violations.append(
+                Violation(f"gradient of {name} in a fair step", "more than weight decay, "
+                          f"over {least:.2g}", f"at most {most:.2g} beside it")
+            )  # fmt: skip
+    figures = f"{len(evidence.first[0])} weights have a gradient of the loss"
+    return outcome(violations[:6], len(evidence.first[0]), figures)
+
+
+GRADIENT_EVERYWHERE = Promise(
+    id="gradient-everywhere",
+    sentence="one fair step sends a gradient to every option",
+    evidence=one_step,
+    check=gradient_reaches_every_option,
+    hint="The three archs of a step do not run the options that their codes name.",
+    explained_by=("fair-archs",),
+)
+
+
+def _of_batch(inputs: NDArray[Any], index: int) -> NDArray[np.float64]:
+    """Return the mean (index 0) or variance (1) of a unit's input by channel, in float64."""
+    values = np.asarray(inputs, np.float64).reshape(-1, inputs.shape[-1])
+    found: NDArray[np.float64] = values.var(axis=0) if index else values.mean(axis=0)
+    return found
+
+
+def moving_statistics_follow(evidence: OneStep) -> Outcome:
+    """Require moving statistics to follow the batches of a step's archs with momentum 0.9.
+
+    ``moving - 0.1 * (moving - batch)`` once per arch that runs the unit, in order, the
+    batch's variance corrected by N / (N - 1) (TensorFlow's fused kernel).
+    """
+    if evidence.recalibrated is None:
+        msg = "the system recalibrates nothing, so the statistics of its batches are not known"
+        raise NotApplicableError(msg)
+    violations, worst, moves = [], 0.0, False
+    for name, start in evidence.moving.items():
+        unit, kind = name.rsplit("/", 1)
+        expected = np.asarray(start, np.float64)
+        if not any(unit in r.stats and unit in r.inputs for r in evidence.recalibrated):
+            violations.append(Violation(name, "an arch of the step that runs it", "none"))
+        for recal in evidence.recalibrated:
+            if unit in recal.stats and unit in recal.inputs:
+                count = recal.inputs[unit][0][..., 0].size
+                index = 0 if kind == "moving_mean" else 1
+                batch = _of_batch(recal.inputs[unit][0], index) * (
+                    count / (count - 1) if index else 1.0
+                )
+                expected = expected - 0.1 * (expected - batch)
+        found, size = evidence.moved[name], max(float(np.linalg.norm(expected)), 1e-6)
+        moves = moves or float(np.linalg.norm(start - expected)) > LOSS_TOLERANCE * size
+        error = float(np.linalg.norm(found - expected)) / size
+        worst = max(worst, error)
+        if not error <= LOSS_TOLERANCE:
+            violations.append(
+                Violation(f"{name} after a step of three archs", f"{expected.flat[0]:.7g} (first)",
+                          f"{np.asarray(found).flat[0]:.7g}, relative distance {error:.1e}")
+            )  # fmt: skip
+    if evidence.moving and not moves:
+        violations.append(Violation("moving statistics", "batches with others", "the same in each"))
+    figures = f"{len(evidence.moving)} statistics as three updates give, worst {worst:.1e}"
+    return outcome(violations[:6], len(evidence.moving), figures)
+
+
+MOVING_STATISTICS = Promise(
+    id="moving-statistics",
+    sentence="moving statistics follow each arch's batch with momentum 0.9",
+    evidence=one_step,
+    check=moving_statistics_follow,
+    hint="An update is missing, made twice, of other batches, or has the momentum's complement.",
+)

@@ -1,1 +1,0 @@
-"""How evidence is made: one function per scenario drives a system and returns evidence."""

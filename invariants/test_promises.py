@@ -1,0 +1,12 @@
+"""Every promise, on whatever system was asked for; its id selects it: ``-k metric-alive``."""
+
+import pytest
+
+from harness.promises.registry import PROMISES
+from harness.pytest_plugin import Gate
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_promise(gate: Gate, promise: str) -> None:
+    """The system keeps it; what is not applicable is skipped by name."""
+    gate.check(promise)
