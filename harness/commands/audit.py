@@ -29,7 +29,7 @@ def run(args: Namespace) -> int:
     path = ledger_file(args.path)
     history = _history(path)
     evidence = history.segments  # each is judged by its own configuration
-    say(_heading(path, evidence))
+    say(_heading_line(path, evidence))
     for line in history.broken:
         say(str(line))
     begun = history.attempts[-1].segment
@@ -41,11 +41,11 @@ def run(args: Namespace) -> int:
     }
     for one in evidence:
         if len(evidence) > 1:
-            say(f"segment {one.segment}: {_counts(one)}")
+            say(f"segment {one.segment}: {_counts_text(one)}")
         _show(judged[one.segment])
     worst = [max(row, key=gravity) for row in zip(*judged.values(), strict=True)]
     verdict, text = _verdict(worst, history.broken)
-    write_json(args.json, _result(verdict, worst, history.broken, judged))
+    write_json(args.json, _json_result(verdict, worst, history.broken, judged))
     say(text)
     return EXIT_BROKEN if verdict == "broken" else EXIT_DONE
 
@@ -66,14 +66,14 @@ def _same(evidence: RunEvidence) -> RunEvidence:
     return evidence
 
 
-def _heading(path: Path, evidence: tuple[RunEvidence, ...]) -> str:
+def _heading_line(path: Path, evidence: tuple[RunEvidence, ...]) -> str:
     if len(evidence) == 1:
-        return f"{path}: {_counts(evidence[0])}"
+        return f"{path}: {_counts_text(evidence[0])}"
     names = ", ".join(one.segment for one in evidence)
     return f"{path}: {len(evidence)} segments, each judged by its own plan: {names}"
 
 
-def _counts(evidence: RunEvidence) -> str:
+def _counts_text(evidence: RunEvidence) -> str:
     return (
         f"{len(evidence.epochs)} finished epochs, {len(evidence.steps)} steps, "
         f"{len(evidence.evals)} evaluations, attempts: {evidence.attempts}"
@@ -101,15 +101,16 @@ def _verdict(judgements: list[Judgement], lines: Sequence[BrokenLine]) -> tuple[
     return verdict, f"AUDIT {verdict.upper()}: {tally(judgements, (lost, 'lines lost'))}"
 
 
-def _result(
+def _json_result(
     verdict: str, judgements: list[Judgement], lines: Sequence[BrokenLine],
     judged: Mapping[str, list[Judgement]],
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "verdict": verdict,
-        "relations": {j.promise.id: _shown(j) for j in judgements},
+        "relations": {j.promise.id: _json_judgement(j) for j in judgements},
         "segments": {
-            name: {j.promise.id: _shown(j) for j in found} for name, found in judged.items()
+            name: {j.promise.id: _json_judgement(j) for j in found}
+            for name, found in judged.items()
         },
         "broken_lines": [
             {"line": line.number, "reason": line.reason, "tail": line.tail} for line in lines
@@ -117,7 +118,7 @@ def _result(
     }
 
 
-def _shown(judgement: Judgement) -> dict[str, Any]:
+def _json_judgement(judgement: Judgement) -> dict[str, Any]:
     return {
         "verdict": judgement.verdict, "text": judgement.text,
         "violations": judgement.violations, "warnings": judgement.warnings,

@@ -23,7 +23,7 @@ __all__ = [
     "borders",
     "record_changes",
     "run_segments",
-    "short",
+    "short_digest",
 ]
 
 BorderKind = Literal["segment", "series", "environment"]
@@ -118,7 +118,7 @@ def border(old: Attempt, new: Attempt) -> Border:
 
 def _differences(old: Attempt, new: Attempt) -> Iterator[tuple[BorderKind, bool, str]]:
     yield "segment", _other_dynamics(old, new), f"segment {new.segment}"
-    yield "series", old.series != new.series, f"metric series {short(new.opening.protocol)}"
+    yield "series", old.series != new.series, f"metric series {short_digest(new.opening.protocol)}"
     yield "environment", old.opening.environment != new.opening.environment, "other environment"
 
 
@@ -154,6 +154,6 @@ def record_changes(kind: BorderKind, old: RunRecord, new: RunRecord) -> tuple[st
     return tuple(identity_changes(what, before, after))
 
 
-def short(digest: str) -> str:
+def short_digest(digest: str) -> str:
     """Return the first characters of a digest, enough to tell two apart."""
     return digest[:8] or "not recorded"

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from harness.records.records import EpochRecord
 from harness.records.run import Attempt, RunHistory
-from harness.reporting.borders import Border, Segment, border, borders, run_segments, short
+from harness.reporting.borders import Border, Segment, border, borders, run_segments, short_digest
 from harness.reporting.checked import is_number
 
 __all__ = [
@@ -78,7 +78,7 @@ def view(name: str, history: RunHistory, *, across: bool) -> View:
     last = max(i for i, group in enumerate(series) if _rows(group))
     left_out = [f"segment {part.name} ({_epochs(part)})" for part in parts[:newest]]
     left_out += [
-        f"EPE, tau and evaluation times of metric series {short(group[0].opening.protocol)} "
+        f"EPE, tau and evaluation times of metric series {short_digest(group[0].opening.protocol)} "
         f"({epochs_text(_rows(group))})"
         for group in series[:last]
         if _rows(group)

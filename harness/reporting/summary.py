@@ -8,7 +8,7 @@ from typing import Any
 from harness.promises.ledger.scores import at_zero_flow
 from harness.records.records import EpochRecord, EvalRecord, NoteRecord
 from harness.records.run import Attempt
-from harness.reporting.borders import record_changes, run_segments, short
+from harness.reporting.borders import record_changes, run_segments, short_digest
 from harness.reporting.curves import View, clip_threshold, epochs_text
 
 __all__ = ["LAST_EPOCHS", "RunSummary", "series_differences", "summary"]
@@ -93,7 +93,7 @@ def _headline(view: View) -> str:
     if newest is None:
         return "no finished epoch yet"
     last = newest.rows[-1].epoch
-    place = f"segment {newest.segment}, metric series {short(newest.opening.protocol)}"
+    place = f"segment {newest.segment}, metric series {short_digest(newest.opening.protocol)}"
     row = _last_scored(view)
     if row is None or row.mean_epe_12 is None:
         return f"epoch {last}: no evaluation yet ({place})"
@@ -106,10 +106,10 @@ def _headline(view: View) -> str:
 
 
 def _warnings(view: View) -> list[str]:
-    return [*_zero_flow(view), *_clipping(view), *_begun(view)]
+    return [*_zero_flow_warnings(view), *_clip_warnings(view), *_begun_warnings(view)]
 
 
-def _zero_flow(view: View) -> list[str]:
+def _zero_flow_warnings(view: View) -> list[str]:
     evals = [record for attempt in view.metric for record in attempt.of(EvalRecord)]
     count = len(list(takewhile(at_zero_flow, reversed(evals))))
     if count:
@@ -131,7 +131,7 @@ def _zero_flow(view: View) -> list[str]:
     ]
 
 
-def _clipping(view: View) -> list[str]:
+def _clip_warnings(view: View) -> list[str]:
     rows = [(attempt, row) for attempt in view.training for row in attempt.rows]
     full = [(a, row) for a, row in rows if row.clip_checks and row.clip_count == row.clip_checks]
     found = []
@@ -155,7 +155,7 @@ def _clipping(view: View) -> list[str]:
     return found
 
 
-def _begun(view: View) -> list[str]:
+def _begun_warnings(view: View) -> list[str]:
     """Say what has begun but has no finished epoch to show."""
     newest, last = view.newest, view.history.attempts[-1]
     if newest is None or last is newest:
@@ -164,7 +164,7 @@ def _begun(view: View) -> list[str]:
     if last.segment != newest.segment:
         found.append(f"segment {last.segment} has begun, but has no finished epoch yet")
     if last.series != newest.series:
-        series = short(last.opening.protocol)
+        series = short_digest(last.opening.protocol)
         found.append(f"metric series {series} has begun, but has no finished epoch yet")
     return found
 
@@ -226,8 +226,9 @@ def series_differences(views: Sequence[View]) -> list[str]:
         first, base = known[0]
         if newest.series != base.series:
             what = "; ".join(record_changes("series", base.opening, newest.opening)) or _UNNAMED
+            series = [short_digest(one.opening.protocol) for one in (base, newest)]
             lines.append(
                 f"{first.name} and {view.name} are of different metric series "
-                f"({short(base.opening.protocol)} and {short(newest.opening.protocol)}): {what}"
+                f"({' and '.join(series)}): {what}"
             )
     return lines
