@@ -10,7 +10,7 @@ from harness.commands.common import EXIT_DONE, EXIT_INTERRUPTED, StopFlag, say, 
 from harness.config import Config, load_config, with_fc2_root
 from harness.environment import apply_environment
 from harness.errors import InputError
-from harness.records.ledger import effective, read_ledger
+from harness.records.ledger import read_ledger
 from harness.records.records import EvalRecord
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
@@ -213,7 +213,7 @@ def _in_train_text(record: EvalRecord, ledger: Path) -> str:
         return "no ledger to compare with"
     same = [
         old
-        for old in effective(read_ledger(ledger).records)
+        for old in read_ledger(ledger).effective()
         if isinstance(old, EvalRecord)
         and (old.archs, old.weights_digest, old.eval_batch_hash, old.bn_recal_batch_hash)
         == (record.archs, record.weights_digest, record.eval_batch_hash, record.bn_recal_batch_hash)
