@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["digest_arrays", "digest_bytes", "digest_file", "digest_strings"]
+__all__ = ["digest_arrays", "digest_bytes", "digest_file", "digest_strings", "state_digests"]
 
 _SIZE = 16
 
@@ -63,6 +63,11 @@ def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
         hasher.add(repr(array.shape).encode())
         hasher.add(little.reshape(-1).view(np.uint8).data)
     return hasher.hex()
+
+
+def state_digests(state: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digest of every array of a state, by its name."""
+    return {name: digest_arrays({name: array}) for name, array in state.items()}
 
 
 def digest_strings(fields: Iterable[str]) -> str:

@@ -197,11 +197,12 @@ def gate(
     config.stash[_ENVIRONMENT] = environment.as_dict()
     config.stash[_NOTES] = [environment.line(), *notes]
     from harness.promises.bench import Bench
-    from harness.systems.spec import system_factory
+    from harness.promises.second_process import FROM_CHECKPOINTS
+    from harness.systems.opening import system_factory
 
     spec = _system_spec(config)
     with _shared(spec, config) as shared:
-        bench = Bench(system_factory(spec, shared), spec, {}, folder, overlap=True)
+        bench = Bench(system_factory(spec, shared), spec, {}, folder, FROM_CHECKPOINTS)
         if spec.foreign:
             asked, setting = setting, _fitted(setting, _description(bench))
             changes = list_changes(asked, setting)
@@ -242,7 +243,7 @@ def _shared(spec: SystemSpec, config: pytest.Config) -> Iterator[Any]:
 
         yield CompiledCache()
         return
-    from harness.systems.pipes import WorkerError
+    from harness.systems.process import WorkerError
     from harness.systems.remote import Workers
 
     workers = Workers()

@@ -21,8 +21,9 @@ from harness.promises.setting import embedded_config, fit_to_system
 from harness.systems.edgeflownas.frames import FrameFinder, read_order
 from harness.systems.edgeflownas.rows import epoch_row
 from harness.systems.edgeflownas.stepping import StepWatcher
+from harness.systems.opening import system_factory
 from harness.systems.remote import RemoteError, Workers
-from harness.systems.spec import SystemSpec, system_factory
+from harness.systems.spec import SystemSpec
 from tests.edgeflownas_standin import write_checkout
 
 FILES = Path(__file__).parents[1] / "harness" / "systems" / "edgeflownas"

@@ -11,10 +11,12 @@ from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.judge import judge
 from harness.promises.registry import PROMISES
+from harness.promises.second_process import FROM_CHECKPOINTS
 from harness.promises.setting import embedded_config
 from harness.promises.training import moves
+from harness.systems.opening import system_factory
 from harness.systems.remote import Workers
-from harness.systems.spec import SystemSpec, system_factory
+from harness.systems.spec import SystemSpec
 
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "numpy_trainer"
@@ -101,7 +103,7 @@ def broken_promises(name, frames, folder):
     """Check every quick promise on a system in its worker; return those that broke."""
     spec, workers = SystemSpec(f"{HERE / name}"), Workers()
     tree = embedded_config(frames).model_dump(mode="json", by_alias=True)
-    bench = Bench(system_factory(spec, workers), spec, tree, folder, overlap=True)
+    bench = Bench(system_factory(spec, workers), spec, tree, folder, FROM_CHECKPOINTS)
     found = [judge(PROMISES[name], bench) for name in QUICK]
     bench.close()
     workers.close()

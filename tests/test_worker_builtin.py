@@ -10,8 +10,9 @@ import pytest
 from harness.fc2.synthetic import write_dataset
 from harness.promises.registry import PROMISES
 from harness.promises.setting import matrix_config
+from harness.systems.opening import system_factory
 from harness.systems.remote import Workers
-from harness.systems.spec import SystemSpec, system_factory
+from harness.systems.spec import SystemSpec
 
 
 def driven(system, config, folder):

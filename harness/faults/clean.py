@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Config, parse_config
-from harness.faults.matrix import Result, Task, Worker, plan_clean
+from harness.faults.matrix import JudgeProcess, Result, Task, plan_clean
 from harness.fc2.layout import list_triplets
 from harness.fc2.synthetic import write_dataset
 from harness.promises.setting import link_samples
@@ -101,7 +101,9 @@ def run_clean(
 
     def work(group: int) -> list[Result]:
         threads, found = (1, 2, 3, 2, 1)[group], []
-        worker = Worker(folder, environment={**os.environ, "PYTHONHASHSEED": str(100 + group)})
+        worker = JudgeProcess(
+            folder, environment={**os.environ, "PYTHONHASHSEED": str(100 + group)}
+        )
         try:
             for index in range(group, count, _GROUPS):
                 config = random_config(

@@ -1,35 +1,52 @@
 """The kill matrix: every fault against every promise that concerns it.
 
-Two worker processes share the work. Each keeps what it compiled from one fault to the
-next, and asks one more process, kept as well, for what must be seen in a fresh one.
+Two worker processes share the work. Each keeps what it compiled from one fault to the next,
+and asks one more process, kept as well, for what must be seen in a fresh one.
 """
 
-import json
-import subprocess
+import shutil
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.config import parse_config
+from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.promises import recalibration, resume, scores
+from harness.promises.bench import Bench
+from harness.promises.drawn_cases import select_profile
+from harness.promises.judge import judge
 from harness.promises.registry import PROMISES, SUBJECTS
-from harness.systems.spec import load_object
+from harness.promises.second_process import (
+    cut_after_epoch,
+    cut_before_evaluation,
+    cut_mid_epoch,
+    evaluation_of_end,
+)
+from harness.systems.beside import SecondProcess
+from harness.systems.opening import load_object, system_factory
+from harness.systems.process import Worker, WorkerError
+from harness.systems.remote import Remote, load_target
+from harness.systems.spec import SystemSpec
 
 __all__ = [
-    "CLEAN", "NEEDS_FRESH", "Report", "Result", "Task", "Worker", "plan_clean", "plan_fault",
-    "run_matrix",
+    "ASK_A_SECOND_PROCESS", "CLEAN", "Judge", "JudgeProcess", "Report", "Result", "Task", "judged",
+    "plan_clean", "plan_fault", "run_matrix",
 ]  # fmt: skip
 
 CLEAN = "clean system"
-NEEDS_CUTS = frozenset({resume.RESUME_MID_EPOCH.id, resume.RESUME_BEFORE_EVALUATION.id})
-NEEDS_FRESH = NEEDS_CUTS | {
-    scores.SAME_SCORES_FRESH.id, recalibration.RECAL_BATCHES_FIXED.id, resume.RESUME_EXACT.id,
-}  # fmt: skip
-"""Promises whose evidence asks a fresh process."""
+ASK_A_SECOND_PROCESS = {
+    evaluation_of_end: {scores.SAME_SCORES_FRESH.id, recalibration.RECAL_BATCHES_FIXED.id},
+    cut_after_epoch: {resume.RESUME_EXACT.id},
+    cut_mid_epoch: {resume.RESUME_MID_EPOCH.id},
+    cut_before_evaluation: {resume.RESUME_BEFORE_EVALUATION.id},
+}
+"""What a second process does, and the promises that wait for it."""
 
 
 @dataclass(frozen=True)
@@ -156,24 +173,87 @@ def plan_clean(extra: Sequence[str] = ()) -> Task:
 
 def _needs_fresh(task: Task) -> bool:
     """Return whether a task asks for a fresh process."""
-    return not NEEDS_FRESH.isdisjoint(task.promises)
+    return any(not p.isdisjoint(task.promises) for p in ASK_A_SECOND_PROCESS.values())
 
 
-@dataclass
-class Worker:
-    """A process that judges systems one after another.
+def judged(bench: Bench, promises: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return which promises of the system on a bench broke, and where; and which do not apply.
 
-    Attributes
+    An error counts as broken and says so.
+    """
+    fired, absent = {}, {}
+    for name in promises:
+        found = judge(PROMISES[name], bench)
+        if found.verdict == "n/a":
+            absent[name] = found.text
+        elif found.verdict == "error":
+            fired[name] = f"error: {found.text}"
+        elif found.verdict == "BROKEN":
+            fired[name] = found.text
+    return fired, absent
+
+
+class Judge:
+    """Judges systems in a process of its own, and keeps what they compile.
+
+    Parameters
+    ----------
+    config : mapping
+        Configuration tree whose environment is applied before TensorFlow starts.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        apply_environment(parse_config(config))
+        from harness.runs.session import CompiledCache
+
+        select_profile("quick")
+        self._compiled, self._second = CompiledCache(), SecondProcess()
+
+    def judge(self, task: Mapping[str, Any], folder: str) -> dict[str, Any]:
+        """Return what :class:`Result` holds of a task, whose fields are given."""
+        start, place = time.perf_counter(), Path(folder)
+        place.mkdir(parents=True)
+        spec = SystemSpec("builtin", task["path"], task["arguments"])
+        early = [
+            driver
+            for driver, promises in ASK_A_SECOND_PROCESS.items()
+            if not promises.isdisjoint(task["promises"])
+        ]
+        bench = Bench(
+            system_factory(spec, self._compiled), spec, task["config"], place, early, self._second
+        )
+        fired, absent = judged(bench, task["promises"])
+        bench.close()
+        shutil.rmtree(place, ignore_errors=True)
+        return {"fired": fired, "absent": absent, "seconds": time.perf_counter() - start}
+
+    def close(self) -> None:
+        """End the process that was asked for what must be seen in a fresh one."""
+        self._second.close()
+
+
+_LIMIT = 86400.0
+"""Seconds that a system may take; the longest takes minutes."""
+
+
+class JudgeProcess:
+    """A worker process that judges one system after another.
+
+    It stays in the group of this process, so that an interrupt from the keyboard ends it too.
+
+    Parameters
     ----------
     folder : pathlib.Path
-        For its log and for what scenarios write.
+        For what scenarios write.
     environment : mapping, optional
         Environment variables. Default: those of this process.
     """
 
-    folder: Path
-    environment: Mapping[str, str] | None = None
-    _process: "subprocess.Popen[str] | None" = field(default=None)
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        spec = SystemSpec(timeout=_LIMIT)
+        self._worker = Worker(spec, own_group=False, environment=environment)
+        self._judge = Remote(lambda: self._worker)
 
     def judge(self, task: Task, number: int) -> Result:
         """Check a task's promises; `number` names its folder.
@@ -183,40 +263,23 @@ class Worker:
         RuntimeError
             If the process ended; the message ends with its log.
         """
-        if self._process is None:
-            log = (self.folder / f"worker-{id(self)}.log").open("w")
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.faults.worker"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                env=self.environment,
-            )  # fmt: skip
-            self._send({"path": sys.path, "config": task.config})
-        self._send({**asdict(task), "folder": str(self.folder / f"task-{number:03d}")})
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            log_file = self.folder / f"worker-{id(self)}.log"
-            msg = f"a worker ended on {task.id}; end of its log:\n{log_file.read_text()[-2000:]}"
-            raise RuntimeError(msg)
-        answer = json.loads(line)
-        return Result(task, answer["fired"], answer["absent"], answer["seconds"])
-
-    def _send(self, message: Mapping[str, Any]) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message) + "\n")
-        self._process.stdin.flush()
+        try:
+            if not self._worker.loaded:
+                target = f"{Judge.__module__}:{Judge.__name__}"
+                load_target(self._worker, target, sys.path, each={"config": task.config})
+            place = str(self._folder / f"task-{number:03d}")
+            found = self._judge.ask("judge", asdict(task), place)
+        except WorkerError as error:
+            msg = f"a worker ended on {task.id}: {error}"
+            raise RuntimeError(msg) from None
+        return Result(task, found["fired"], found["absent"], found["seconds"])
 
     def close(self) -> None:
-        """Let the process end."""
-        if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            try:
-                self._process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        """End the process, and first those that it started."""
+        try:
+            self._judge.close()
+        finally:
+            self._worker.close()
 
 
 def run_matrix(
@@ -241,7 +304,7 @@ def run_matrix(
     queue, found = deque(numbered), {}
 
     def work(position: int) -> None:
-        worker = Worker(folder)
+        worker = JudgeProcess(folder)
         try:
             while queue:
                 # the first worker takes those that need a fresh process, which it keeps

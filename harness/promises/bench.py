@@ -4,24 +4,23 @@ Drivers share one trained system, because training it is what a gate spends its 
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 
+from harness.digest import state_digests
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Arrays, Description, Evaluation, Training
-from harness.systems.fresh import Call, Pending, start_fresh, state_digests
+from harness.evidence.observations import Arrays, Description, Training
+from harness.systems.beside import Beside, Job, SecondProcess
 from harness.systems.protocol import System
 from harness.systems.spec import SystemSpec
 
-__all__ = [
-    "BEFORE_EVALUATION", "CUT", "END", "MID", "START", "Bench", "Cut", "Trained", "a_kernel",
-    "changed", "evaluation_from_json", "resumed", "saved_cut",
-]  # fmt: skip
+__all__ = ["CUT", "END", "START", "Bench", "Cut", "Trained", "a_kernel", "changed", "saved_cut"]
 
 Tree = Mapping[str, Any]
 _Evidence = TypeVar("_Evidence")
@@ -68,9 +67,6 @@ class Cut:
     state: dict[str, str]
 
 
-MID, BEFORE_EVALUATION = "cut-mid-epoch", "cut-before-evaluation"
-
-
 class _Loan:
     """A system for the length of a ``with`` block; afterwards it refuses every call.
 
@@ -105,22 +101,19 @@ class Bench:
         Configuration tree of the gate.
     folder : pathlib.Path
         For checkpoints and altered copies of data.
-    overlap : bool, default False
-        Start the fresh process as soon as there is a checkpoint for it, so that it works
-        beside this one.
-    start : callable, default start_fresh
-        Makes calls in another process.
-    cuts : bool, default True
-        Whether the fresh process also resumes from within an epoch.
+    early : sequence of callable
+        Drivers that are asked as soon as there is a trained system: they let a second process
+        work beside this one.
+    process : SecondProcess, optional
+        The second process, where it is kept for other benches. Default: one of its own.
     """
 
     factory: Callable[[], System]
     spec: SystemSpec
     config: Tree
     folder: Path
-    overlap: bool = False
-    start: Callable[..., Pending] = start_fresh
-    cuts: bool = True
+    early: Sequence[Callable[["Bench"], Any]] = ()
+    process: SecondProcess | None = None
     _kept: dict[str, Any] = field(default_factory=dict)
     _failed: dict[str, Exception] = field(default_factory=dict)
     _shared: System | None = None
@@ -236,10 +229,13 @@ class Bench:
         NotApplicableError
             If the system does not offer what is needed to train, cut and resume it.
         """
+        if "trained" in self._kept:
+            found: Trained = self._kept["trained"]
+            return found
         trained: Trained = self._once("trained", self._train)
-        if self.overlap and "fresh" not in self._kept and "fresh" not in self._failed:
-            self.overlap = False  # making the cuts asks for `trained` again
-            self.start_fresh()
+        for driver in self.early:
+            with suppress(Exception):  # kept, and raised for whoever asks for it
+                self.evidence(driver)
         return trained
 
     def _train(self) -> Trained:
@@ -247,20 +243,18 @@ class Bench:
         self._shared = self.factory()
         return _train(self, self._shared)
 
-    def start_fresh(self) -> Pending:
-        """Start, once, a process that resumes from ``cut`` and evaluates ``end``."""
-        pending: Pending = self._once("fresh", lambda: _start_fresh(self))
-        return pending
+    def beside(self, job: Job[_Evidence]) -> "Future[_Evidence]":
+        """Let the second process of the system do a job; it works while this one goes on."""
+        second: Beside = self._once("second", self._second)
+        return second.submit(job)
 
-    def cut(self, name: str) -> Cut:
-        """Return where a run was cut for the fresh process."""
-        self.start_fresh()
-        return self._kept[name]  # type: ignore[no-any-return]
+    def _second(self) -> Beside:
+        return Beside(self.spec, self.config, self.process)
 
     def close(self) -> None:
-        """End the fresh process if it still runs, and close the shared system."""
-        if "fresh" in self._kept:
-            self._kept["fresh"].close()
+        """End the second process if it still runs, and close the shared system."""
+        if "second" in self._kept:
+            self._kept["second"].close()
         if self._shared is not None:
             self._shared.close()
 
@@ -298,15 +292,6 @@ def changed(config: Tree, **sections: Tree) -> dict[str, Any]:
     return tree
 
 
-def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
-    """Rebuild an evaluation that another process returned."""
-    values = dict(data)
-    for name in ("archs", "per_arch_epe"):
-        values[name] = tuple(values[name])
-    values["per_sample"] = {arch: tuple(epe) for arch, epe in values["per_sample"].items()}
-    return Evaluation(**values)
-
-
 def _train(bench: Bench, system: System) -> Trained:
     system.open(bench.config)
     (bench.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -320,39 +305,6 @@ def _train(bench: Bench, system: System) -> Trained:
     end_state = state_digests(system.state())
     system.save(paths[END])
     return Trained(paths, system.describe(), first, second, start_state, cut_state, end_state)
-
-
-def _start_fresh(bench: Bench) -> Pending:
-    paths = bench.trained.paths
-    calls: list[Call] = [
-        *resumed(paths[CUT]),
-        ("restore", {"path": paths[END]}),
-        ("evaluate", {}),
-    ]
-    if bench.cuts and "steps" in bench.trained.description.supports:
-        for cut in (_cut_mid(bench), _cut_before_evaluation(bench)):
-            bench._kept[cut.name] = cut
-            calls += [("open", {}), *resumed(cut.path)]
-    return bench.start(bench.spec, bench.config, calls, bench.folder / "fresh")
-
-
-def resumed(path: str) -> list[Call]:
-    """Return the calls that resume from a checkpoint, with the state there and at the end."""
-    return [
-        ("restore", {"path": path}), ("state", {}), ("train", {"epochs": 2}), ("state", {}),
-    ]  # fmt: skip
-
-
-def _cut_mid(bench: Bench) -> Cut:
-    with bench.at(CUT) as system:
-        system.train(2, steps=1)
-        return saved_cut(bench, system, MID, "cut after step 1 of epoch 2")
-
-
-def _cut_before_evaluation(bench: Bench) -> Cut:
-    with bench.at(START) as system:
-        system.train(1, steps=len(bench.trained.first.steps))
-        return saved_cut(bench, system, BEFORE_EVALUATION, "cut after the last batch of epoch 1")
 
 
 def saved_cut(bench: Bench, system: System, name: str, how: str) -> Cut:

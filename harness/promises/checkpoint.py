@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.digest import state_digests
 from harness.promises.bench import END, Bench
 from harness.promises.promise import (
     Digests,
@@ -14,7 +15,6 @@ from harness.promises.promise import (
     needs,
     outcome,
 )
-from harness.systems.fresh import state_digests
 
 __all__ = [
     "CHECKPOINT_COMPLETE",

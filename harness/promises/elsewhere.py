@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.digest import state_digests
 from harness.evidence.observations import Evaluation
 from harness.promises.bench import Bench
 from harness.promises.promise import (
@@ -20,7 +21,6 @@ from harness.promises.promise import (
 from harness.promises.samples import listed_samples, split_folder
 from harness.promises.scores import base_evaluation, pool_differences
 from harness.promises.setting import link_samples
-from harness.systems.fresh import state_digests
 
 __all__ = [
     "SAME_RUN_ELSEWHERE",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import ConfigError, field_kinds, parse_config
-from harness.digest import digest_strings
+from harness.digest import digest_strings, state_digests
 from harness.errors import NotApplicableError
 from harness.fc2.batch import Batch
 from harness.fc2.crop import Window
@@ -14,7 +14,6 @@ from harness.fc2.frozen import FrozenBatches, write_frozen
 from harness.promises.bench import END, Bench, changed
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import odd_samples
-from harness.systems.fresh import state_digests
 
 __all__ = ["KNOBS_ALIVE", "SKIPPED", "SweptKnob", "knobs", "knobs_are_alive"]
 

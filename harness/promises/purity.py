@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from harness.digest import state_digests
 from harness.errors import NotApplicableError
 from harness.promises.bench import START, Bench
 from harness.promises.promise import (
@@ -14,7 +15,6 @@ from harness.promises.promise import (
     needs,
     outcome,
 )
-from harness.systems.fresh import state_digests
 from harness.systems.protocol import System
 
 __all__ = ["EVAL_PURE", "Purity", "evaluation_changes_nothing", "purity"]

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from harness.evidence.observations import Arrays, Recalibration
 from harness.promises.bench import END, Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
-from harness.promises.resume import fresh_results
 from harness.promises.samples import split_folder
 from harness.promises.scores import base_evaluation
+from harness.promises.second_process import evaluation_of_end
 from harness.promises.setting import link_samples
 
 __all__ = [
@@ -211,7 +211,7 @@ def recal_hashes(bench: Bench) -> RecalHashes:
     }
     base = base_evaluation(bench)
     hashes["standalone"] = base.bn_recal_batch_hash
-    hashes["fresh process"] = fresh_results(bench)["evaluation"]["bn_recal_batch_hash"]
+    hashes["fresh process"] = bench.evidence(evaluation_of_end).result().bn_recal_batch_hash
     with bench.at(END) as system:
         for arch in base.archs[:2]:
             hashes[f"arch {arch}"] = system.recalibrate(arch).batch_hash

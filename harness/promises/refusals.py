@@ -18,7 +18,7 @@ from harness.promises.samples import data_section, listed_samples, split_folder
 from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
 from harness.systems.answers import AnswerError
-from harness.systems.pipes import WorkerError
+from harness.systems.process import WorkerError
 
 __all__ = [
     "BAD_FILES_NAMED",

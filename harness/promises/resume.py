@@ -3,22 +3,14 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import NotApplicableError
-from harness.promises.bench import (
-    BEFORE_EVALUATION,
-    CUT,
-    MID,
-    START,
-    Bench,
-    Cut,
-    resumed,
-    saved_cut,
-)
+from harness.promises.bench import START, Bench, Cut, saved_cut
 from harness.promises.promise import (
     Digests,
     Outcome,
@@ -28,8 +20,18 @@ from harness.promises.promise import (
     needs,
     outcome,
 )
+from harness.promises.second_process import (
+    CutRun,
+    cut_after_epoch,
+    cut_before_evaluation,
+    cut_mid_epoch,
+    digests_of,
+    require_cuts_within,
+    resumed_run,
+)
 from harness.streams import integer
-from harness.systems.fresh import Call, FreshCalls, FreshProcessError, start_fresh
+from harness.systems.answers import AnswerError
+from harness.systems.beside import Beside, Job
 from harness.systems.protocol import System
 
 __all__ = [
@@ -43,7 +45,6 @@ __all__ = [
     "KilledRuns",
     "Resume",
     "every_resume_is_exact",
-    "fresh_results",
     "killed",
     "kills_do_no_harm",
     "resume",
@@ -70,58 +71,49 @@ class Resume:
 @needs("train", "save", "restore", "state")
 def resume(bench: Bench) -> Resume:
     """Hold the straight second epoch against one resumed in a fresh process."""
-    trained, answers = bench.trained, fresh_results(bench)["boundary"]
-    cut = Cut("", "cut after epoch 1", trained.paths[CUT], trained.cut_state)
-    return _held(bench, cut, answers, done=len(trained.first.steps), rows=1)
+    done = len(bench.trained.first.steps)
+    return _held(bench, bench.evidence(cut_after_epoch), done=done, rows=1)
 
 
 @needs("train", "save", "restore", "state")
 def resume_mid_epoch(bench: Bench) -> Resume:
     """Hold the straight run against one resumed after the first step of epoch 2."""
-    answers, cut = _within(bench, MID)
-    return _held(bench, cut, answers, done=len(bench.trained.first.steps) + 1, rows=1)
+    done = len(bench.trained.first.steps) + 1
+    return _held(bench, bench.evidence(cut_mid_epoch), done=done, rows=1)
 
 
 @needs("train", "save", "restore", "state")
 def resume_before_evaluation(bench: Bench) -> Resume:
     """Hold the straight run against one resumed after the last batch, before the evaluation."""
-    answers, cut = _within(bench, BEFORE_EVALUATION)
-    return _held(bench, cut, answers, done=len(bench.trained.first.steps), rows=0)
-
-
-def _require_steps(bench: Bench) -> None:
-    if "steps" not in bench.trained.description.supports:
-        msg = "the system does not stop within an epoch (train(steps=N))"
-        raise NotApplicableError(msg)
-
-
-def _within(bench: Bench, name: str) -> tuple[Sequence[Any], Cut]:
-    _require_steps(bench)
-    return fresh_results(bench)[name], bench.cut(name)
+    done = len(bench.trained.first.steps)
+    return _held(bench, bench.evidence(cut_before_evaluation), done=done, rows=0)
 
 
 @needs("train", "save", "restore", "state")
 def resume_anywhere(bench: Bench) -> list[Resume]:
     """Cut after every step and at every epoch's end; resume each in a process of its own."""
-    _require_steps(bench)
+    require_cuts_within(bench)
     with bench.at(START) as system:
         cuts = list(_cut_everywhere(bench, system))
     found = []
-    for first in range(0, len(cuts), _BESIDE):
-        some = cuts[first : first + _BESIDE]
-        started = [
-            start_fresh(
-                bench.spec, bench.config, resumed(cut.path), bench.folder / f"fresh-{cut.name}"
-            )
-            for cut, _, _ in some
-        ]
-        for (cut, done, rows), pending in zip(some, started, strict=True):
-            found.append(_held(bench, cut, pending.results(), done=done, rows=rows))
+    for first in range(0, len(cuts), _AT_A_TIME):
+        with ExitStack() as processes:
+            begun = [
+                (_alone(bench, cut, processes), done, rows)
+                for cut, done, rows in cuts[first : first + _AT_A_TIME]
+            ]
+            found += [_held(bench, run, done=done, rows=rows) for run, done, rows in begun]
     return found
 
 
-_BESIDE = 2
-"""Fresh processes at a time."""
+def _alone(bench: Bench, cut: Cut, processes: ExitStack) -> CutRun:
+    """Let a run be resumed in a process of its own."""
+    process = processes.enter_context(closing(Beside(bench.spec, bench.config)))
+    return CutRun(cut, process.submit(resumed_run(bench.config, cut.path)))
+
+
+_AT_A_TIME = 2
+"""Processes that resume beside each other."""
 
 
 def _cut_everywhere(bench: Bench, system: System) -> Iterator[tuple[Cut, int, int]]:
@@ -140,39 +132,30 @@ def _cut_everywhere(bench: Bench, system: System) -> Iterator[tuple[Cut, int, in
             yield saved_cut(bench, system, f"anywhere-{done}-end", how), done, epoch + 1
 
 
-def _held(bench: Bench, cut: Cut, answers: Sequence[Any], *, done: int, rows: int) -> Resume:
+def _held(bench: Bench, run: CutRun, *, done: int, rows: int) -> Resume:
     """Return the straight run beside a resumed one.
 
     Parameters
     ----------
-    answers : sequence
-        Results of :func:`harness.promises.bench.resumed`.
     done, rows : int
         Steps and epoch rows that lie before the cut.
     """
-    trained = bench.trained
-    _, state, again, end = answers
+    trained, cut, again = bench.trained, run.cut, run.resumed.result()
     steps = (*trained.first.steps, *trained.second.steps)[done:]
+    epochs = (*trained.first.epochs, *trained.second.epochs)[rows:]
     return Resume(
         cut=cut.how,
         straight={**trained.end_state, **_prefixed("cut", cut.state)},
-        resumed={**end, **_prefixed("cut", state)},
+        resumed={**again.at_end, **_prefixed("cut", again.at_cut)},
         straight_steps=tuple(dataclasses.astuple(step) for step in steps),
-        resumed_steps=tuple(_tuple(step.values()) for step in again["steps"]),
-        straight_rows=tuple(
-            dataclasses.asdict(row)
-            for row in (*trained.first.epochs, *trained.second.epochs)[rows:]
-        ),
-        resumed_rows=tuple(again["epochs"]),
+        resumed_steps=tuple(dataclasses.astuple(step) for step in again.training.steps),
+        straight_rows=tuple(dataclasses.asdict(row) for row in epochs),
+        resumed_rows=tuple(dataclasses.asdict(row) for row in again.training.epochs),
     )
 
 
-def _prefixed(prefix: str, state: Mapping[str, str]) -> dict[str, str]:
+def _prefixed(prefix: str, state: Digests) -> dict[str, str]:
     return {f"{prefix}/{name}": digest for name, digest in state.items()}
-
-
-def _tuple(values: Any) -> tuple[object, ...]:
-    return tuple(tuple(v) if isinstance(v, list) else v for v in values)
 
 
 WALL_CLOCK = ("eval_seconds", "bn_recal_seconds", "checkpoint_digest")
@@ -308,46 +291,65 @@ KILLS = 20
 @needs("train", "save", "restore", "state")
 def killed(bench: Bench) -> KilledRuns:
     """Kill processes that train and save after each step, at moments drawn from the seed."""
-    _require_steps(bench)
-    kills, ends, refused = 0, list[Digests](), list[str]()
-    longest = 0.0
+    require_cuts_within(bench)
+    straight, ends = bench.trained.end_state, list[Digests]()
+    kills, longest = 0, 0.0
     while kills < KILLS or not ends:
         folder = bench.folder / f"killed-{len(ends)}"
         folder.mkdir()
         for attempt in itertools.count():
+            moment = _moment(bench, len(ends), attempt, longest) if kills < KILLS else None
             begun = time.perf_counter()
-            pending = _continue(bench, folder, attempt)
-            if longest and kills < KILLS:
-                draw = integer(
-                    bench.config["runtime"]["seed"], "kill", len(ends), attempt, below=[1000]
-                )
-                if pending.killed_after(longest * draw[0] / 1000):
-                    kills += 1
-                    continue
             try:
-                ends.append(pending.results()[-1])
-            except FreshProcessError as error:
-                refused.append(str(error)[-300:])
-                return KilledRuns(kills, bench.trained.end_state, ends, refused)
-            longest = max(longest, time.perf_counter() - begun)
-            break
-    return KilledRuns(kills, bench.trained.end_state, ends, refused)
+                end = _continued(bench, folder, moment)
+            except (AnswerError, NotApplicableError):
+                raise  # not the system's refusal
+            except Exception as error:  # noqa: BLE001 -- a kill must leave nothing that fails
+                return KilledRuns(kills, straight, ends, [str(error)[-300:]])
+            if end is not None:
+                ends.append(end)
+                longest = max(longest, time.perf_counter() - begun)
+                break
+            kills += 1
+    return KilledRuns(kills, straight, ends, [])
 
 
-def _continue(bench: Bench, folder: Path, attempt: int) -> FreshCalls:
-    """Start a process that goes on from the newest checkpoint, saving after each step."""
+def _moment(bench: Bench, run: int, attempt: int, longest: float) -> float | None:
+    """Return when to kill a process, s; None for the first run, which tells how long it takes."""
+    if not longest:
+        return None
+    draw = integer(bench.config["runtime"]["seed"], "kill", run, attempt, below=[1000])
+    return longest * draw[0] / 1000
+
+
+def _continued(bench: Bench, folder: Path, moment: float | None) -> Digests | None:
+    """Go on from the newest checkpoint in a new process; None if it was killed on the way."""
+    with closing(Beside(bench.spec, bench.config)) as process:
+        pending = process.submit(_saving_often(bench, folder))
+        try:
+            return pending.result(timeout=moment)
+        except TimeoutError:
+            return None
+
+
+def _saving_often(bench: Bench, folder: Path) -> Job[Digests]:
+    """Return the job that trains two epochs and saves after each step and each evaluation."""
     steps = len(bench.trained.first.steps)
     done = max((int(path.name) for path in folder.glob("[0-9][0-9][0-9]")), default=0)
-    calls: list[Call] = [("restore", {"path": str(folder / f"{done:03d}")})] if done else []
-    for number in range(done + 1, 2 * (steps + 1) + 1):
-        epoch, place = (number - 1) // (steps + 1) + 1, (number - 1) % (steps + 1) + 1
-        part = {} if place > steps else {"steps": 1}  # the last part is the evaluation
-        calls += [
-            ("train", {"epochs": epoch, **part}),
-            ("save", {"path": str(folder / f"{number:03d}")}),
-        ]
-    calls.append(("state", {}))
-    return start_fresh(bench.spec, bench.config, calls, bench.folder / f"{folder.name}-{attempt}")
+
+    def job(make: Callable[[], System]) -> Digests:
+        system = make()
+        system.open(bench.config)
+        if done:
+            system.restore(str(folder / f"{done:03d}"))
+        for number in range(done + 1, 2 * (steps + 1) + 1):
+            epoch, place = (number - 1) // (steps + 1) + 1, (number - 1) % (steps + 1) + 1
+            # the last part of an epoch is its evaluation
+            system.train(epoch, steps=None if place > steps else 1)
+            system.save(str(folder / f"{number:03d}"))
+        return digests_of(system)
+
+    return job
 
 
 def kills_do_no_harm(evidence: KilledRuns) -> Outcome:
@@ -380,12 +382,3 @@ RESUME_AFTER_KILL = Promise(
         "resume-mid-epoch",
     ),
 )
-
-
-def fresh_results(bench: Bench) -> dict[str, Any]:
-    """Return what the fresh process answered, by call."""
-    results = bench.start_fresh().results()
-    found = {"evaluation": results[5], "boundary": results[:4]}
-    for number, name in enumerate((MID, BEFORE_EVALUATION)):
-        found[name] = results[7 + 5 * number : 11 + 5 * number]
-    return found

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from harness.errors import NotApplicableError
 from harness.evidence.observations import Evaluation
-from harness.promises.bench import Bench, evaluation_from_json
+from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, differences, needs, outcome
-from harness.promises.resume import fresh_results
+from harness.promises.second_process import evaluation_of_end
 
 __all__ = [
     "SAME_SCORES_AGAIN",
@@ -60,7 +60,7 @@ def repeat_again(bench: Bench) -> Repeat:
 @needs("evaluate", "train", "state", "save", "restore")
 def repeat_fresh(bench: Bench) -> Repeat:
     """Evaluate the saved checkpoint in a fresh process."""
-    again = evaluation_from_json(fresh_results(bench)["evaluation"])
+    again = bench.evidence(evaluation_of_end).result()
     return Repeat(base_evaluation(bench), again, "in a fresh process")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.digest import state_digests
 from harness.errors import NotApplicableError
 from harness.evidence.observations import Arrays, Training
 from harness.promises.bench import CUT, END, START, Bench, a_kernel
@@ -20,8 +21,7 @@ from harness.promises.promise import (
 )
 from harness.promises.recorded_run import joined
 from harness.systems.answers import AnswerError
-from harness.systems.fresh import state_digests
-from harness.systems.pipes import WorkerError
+from harness.systems.process import WorkerError
 from harness.systems.protocol import System
 
 __all__ = [

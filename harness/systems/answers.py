@@ -57,6 +57,7 @@ _RETURNED: Mapping[str, Any] = {
     "predict": Sequence[NDArray[np.float32]],
     "score": NDArray[np.float64],
     "state": Mapping[str, NDArray[Any]],
+    "state_digests": Mapping[str, str],
 }
 
 

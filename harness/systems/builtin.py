@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness import __version__
 from harness.config import parse_config
+from harness.evaluation.evaluator import Evaluator
 from harness.evidence.observations import (
     Arrays,
     Check,
@@ -27,9 +28,9 @@ from harness.fc2.crop import Window
 from harness.records.records import EpochRecord, Record, StepRecord
 from harness.runs.parts import Parts
 from harness.runs.session import CompiledCache, Session, open_session
+from harness.supernet.network import RecalNorm, forward
 from harness.supernet.space import SKELETONS, active_units, option_kernels, parse_arch
 from harness.systems.protocol import METHODS, Role
-from harness.systems.taps import tapped_inputs
 from harness.training.checkpoint import CheckpointStore
 from harness.training.progress import Progress
 from harness.training.trainer import Trainer, TrainerOptions
@@ -166,7 +167,7 @@ class BuiltinSystem:
         stats = session.evaluator.recalibrate(weights, code, batches)
         units = active_units(SKELETONS[session.config.model.skeleton], code)
         frames = [batch.frames for batch in batches]
-        taps = tapped_inputs(session.evaluator, weights, code, frames) if inputs else {}
+        taps = _tapped_inputs(session.evaluator, weights, code, frames) if inputs else {}
         return Recalibration(
             arch, {u: stats[u] for u in units}, {u: taps[u] for u in units if u in taps},
             join_digests(batches),
@@ -237,3 +238,40 @@ def _served(batch: Batch) -> ServedBatch:
 
 def _corners(window: Window) -> tuple[int, int, int, int]:
     return window.top, window.left, window.height, window.width
+
+
+class _Tap:
+    """A norm that keeps what it is given and normalises as recalibration does."""
+
+    def __init__(self, weights: Mapping[str, Any]) -> None:
+        self._norm = RecalNorm(weights)
+        self.seen: dict[str, NDArray[np.float32]] = {}
+
+    def __call__(self, unit: str, x: Any) -> Any:
+        self.seen[unit] = np.asarray(x)
+        return self._norm(unit, x)
+
+    def skipped(self, unit: str) -> Any:
+        return self._norm.skipped(unit)
+
+
+def _tapped_inputs(
+    evaluator: Evaluator,
+    weights: Mapping[str, Any],
+    arch: Sequence[int],
+    batches: Sequence[NDArray[np.uint8]],
+) -> dict[str, tuple[NDArray[np.float32], ...]]:
+    """Return each running unit's input in every batch, from an eager forward pass.
+
+    Parameters
+    ----------
+    batches : sequence of numpy.ndarray
+        Frames, each (B, H, W, 6), uint8.
+    """
+    per_batch = []
+    for frames in batches:
+        tap = _Tap(weights)
+        x = evaluator.parts.frames_to_input(tf.constant(frames))
+        forward(evaluator.skeleton, weights, tf.constant(list(arch), tf.int32), x, tap)
+        per_batch.append(tap.seen)
+    return {unit: tuple(seen[unit] for seen in per_batch) for unit in per_batch[0]}

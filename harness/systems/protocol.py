@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.digest import state_digests
 from harness.evidence.observations import (
     Arrays,
     Description,
@@ -19,7 +20,7 @@ from harness.evidence.observations import (
     Training,
 )
 
-__all__ = ["METHODS", "Role", "System"]
+__all__ = ["METHODS", "Role", "System", "digests_of"]
 
 Role = Literal["train", "eval", "recal"]
 
@@ -82,3 +83,12 @@ class System(Protocol):
 
     def close(self) -> None:
         """Release what the system holds."""
+
+
+def digests_of(system: System) -> dict[str, str]:
+    """Return the digest of every array of a system's state, by its name.
+
+    A system of another process may offer ``state_digests()``, which computes them there.
+    """
+    there = getattr(system, "state_digests", None)
+    return state_digests(system.state()) if there is None else dict(there())

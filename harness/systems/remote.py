@@ -5,7 +5,7 @@
 
 import builtins
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ from harness.evidence.observations import (
     Training,
 )
 from harness.systems.answers import answer
-from harness.systems.pipes import Worker, WorkerError
+from harness.systems.process import Worker, WorkerError
 from harness.systems.protocol import Role
 from harness.systems.spec import SystemSpec, target_of
 
-__all__ = ["RemoteError", "RemoteSystem", "Workers"]
+__all__ = [
+    "HostedSystem", "Remote", "RemoteError", "RemoteSystem", "Workers", "load", "load_target",
+]  # fmt: skip
 
 
 class RemoteError(Exception):
@@ -65,8 +67,7 @@ class Workers:
             self._running[key] = Worker(spec, own_group=self.own_group)
         worker = self._running[key]
         if not worker.loaded:
-            target, path = target_of(spec)
-            _load(worker, spec, target, path)
+            load(worker, spec)
         return worker
 
     def close(self) -> None:
@@ -84,51 +85,113 @@ _ADVICE = {
 }
 
 
-def _load(worker: Worker, spec: SystemSpec, target: str, path: Sequence[str]) -> None:
-    root = str(Path(spec.root).absolute()) if spec.root else ""
-    request = {"call": "load", "target": target, "path": list(path), "root": root}
-    reply = worker.ask(f"loading {spec.system}", request)
+def load(worker: Worker, spec: SystemSpec, config: Mapping[str, Any] | None = None) -> None:
+    """Let a worker load a system; systems that are made from then on are of that one.
+
+    Parameters
+    ----------
+    config : mapping, optional
+        Configuration tree whose environment the builtin system's process applies before
+        TensorFlow starts.
+
+    Raises
+    ------
+    WorkerError
+        If it cannot be loaded there; the worker is ended then.
+    """
+    target, path = target_of(spec)
+    once, each = None, {"root": str(Path(spec.root).absolute())} if spec.root else {}
+    if spec.system == "builtin":
+        once = {"fault": spec.fault, "arguments": dict(spec.arguments), "config": config}
+    load_target(worker, target, path, once=once, each=each)
+
+
+def load_target(
+    worker: Worker, target: str, path: Sequence[str], *,
+    once: Mapping[str, Any] | None = None, each: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Let a worker load what makes its objects from then on.
+
+    Parameters
+    ----------
+    target : str
+        ``MODULE:CLASS`` or ``FILE.py:CLASS``.
+    path : sequence of str
+        Folders that it puts on ``sys.path``.
+    once : mapping, optional
+        Keyword arguments of one call of the target, which returns what makes the objects.
+        None: the target makes them itself.
+    each : mapping
+        Keyword arguments of each object.
+
+    Raises
+    ------
+    WorkerError
+        If it cannot be loaded there; the worker is ended then.
+    """
+    request = {"call": "load", "target": target, "path": path, "once": once, "each": each}
+    reply = worker.ask(f"loading {worker.system}", request)
     if "error" in reply:
         error, about = reply["error"], worker.about
-        advice = next((_ADVICE[base] for base in error["bases"] if base in _ADVICE), "mend it")
+        advice = next((_ADVICE[base] for base in error["bases"] if base in _ADVICE), "fix it")
         msg = (
-            f"system {spec.system!r} cannot be loaded by {about['executable']} (Python "
+            f"system {worker.system!r} cannot be loaded by {about['executable']} (Python "
             f"{about['python']}): {error['name']}: {error['text']}; {advice}"
         )
         worker.fail(msg, error["trace"])
     worker.loaded = True
 
 
-class RemoteSystem:
-    """A system of a worker, behind the protocol.
+class Remote:
+    """An object that a worker makes when it is first asked.
 
     Parameters
     ----------
-    workers : Workers
-        Lends the process.
-    spec : SystemSpec
-        Which system.
+    lend : callable
+        Returns the process, which has loaded what makes it; asked before each call.
     """
 
-    def __init__(self, workers: Workers, spec: SystemSpec) -> None:
-        self._workers, self._spec = workers, spec
+    def __init__(self, lend: Callable[[], Worker]) -> None:
+        self._lend = lend
         self._number: int | None = None
 
-    def _call(self, name: str, *args: Any, **options: Any) -> Any:
-        """Make a call; only what was given is sent, so that no method need take more."""
-        worker = self._workers.of(self._spec)
+    def ask(self, name: str, *args: Any, **options: Any) -> Any:
+        """Return what a method returns, as plain values.
+
+        Raises
+        ------
+        WorkerError
+            If the process fails.
+        Exception
+            That of the method, by its own name.
+        """
+        worker = self._lend()
         if self._number is None:
             self._number = worker.new_number()
             weakref.finalize(self, worker.dropped.append, self._number)
-        given = {key: value for key, (value, default) in options.items() if value is not default}
         request = {
-            "call": name, "system": self._number, "args": args, "options": given,
+            "call": name, "system": self._number, "args": args, "options": options,
             "drop": worker.take_dropped(),
         }  # fmt: skip
         reply = worker.ask(f"{name}()", request)
         if "error" in reply:
-            raise _raised(name, reply["error"], self._spec)
-        return answer(name, reply["result"])
+            raise _raised(name, reply["error"], worker.system)
+        return reply["result"]
+
+    def close(self) -> None:
+        """Release what it holds; nothing where it was never used."""
+        if self._number is not None and not self._lend().ended:
+            self.ask("close")
+        self._number = None
+
+
+class RemoteSystem(Remote):
+    """A system of a worker, behind the protocol."""
+
+    def _call(self, name: str, *args: Any, **options: Any) -> Any:
+        """Make a call; only what was given is sent, so that no method need take more."""
+        given = {key: value for key, (value, default) in options.items() if value is not default}
+        return answer(name, self.ask(name, *args, **given))
 
     def describe(self) -> Description:
         """Return what the system is."""
@@ -189,10 +252,13 @@ class RemoteSystem:
         """Continue from a checkpoint."""
         self._call("restore", path)
 
-    def close(self) -> None:
-        """Release what the system holds; nothing where it was never used."""
-        if self._number is not None and not self._workers.of(self._spec).ended:
-            self._call("close")
+
+class HostedSystem(RemoteSystem):
+    """The builtin system in a worker, which computes digests of its state there."""
+
+    def state_digests(self) -> dict[str, str]:
+        """Return the digest of every array of the state."""
+        return self._call("state_digests")  # type: ignore[no-any-return]
 
 
 _BASES = {
@@ -204,17 +270,17 @@ _BASES = {
 """Builtin exceptions that one text makes, so that ``except ValueError`` works across pipes."""
 
 
-def _raised(call: str, error: Mapping[str, Any], spec: SystemSpec) -> Exception:
+def _raised(call: str, error: Mapping[str, Any], system: str) -> Exception:
     """Return the exception of the other process, by its own name and with its own text."""
     name, text, trace = error["name"], error["text"], error["trace"]
     found: Exception
     if error["stage"] == "result":
-        found = WorkerError(f"system {spec.system!r}: the answer of {text}; see the protocol")
+        found = WorkerError(f"system {system!r}: the answer of {text}; see the protocol")
     elif name == NotApplicableError.__name__:
         return NotApplicableError(text)
     else:
         base = next((_BASES[b] for b in error["bases"] if b in _BASES), Exception)
         bases = (RemoteError,) if base is Exception else (RemoteError, base)
         found = type(name, bases, {"__module__": __name__})(text)
-    found.add_note(f"in {call}() of system {spec.system}, in its own process:\n{trace}")
+    found.add_note(f"in {call}() of system {system}, in its own process:\n{trace}")
     return found

@@ -1,20 +1,18 @@
 """Which system, broken by which fault: a plain value that travels to another process."""
 
-import importlib
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.systems.protocol import System
-
-__all__ = ["CALL_SECONDS", "SystemSpec", "load_object", "system_factory", "target_of"]
+__all__ = ["CALL_SECONDS", "SystemSpec", "target_of"]
 
 CALL_SECONDS = 600.0
 """Default time limit of one call of a system in a process of its own, s."""
 
-_HOSTED = "harness.systems.hosted:HostedBuiltin"
+_HOSTED = "harness.systems.opening:hosted_factory"
 _FILES = {"edgeflownas": (Path(__file__).parent / "edgeflownas" / "__init__.py", "EdgeFlowNAS")}
 """Short names of adapters that come with the package; they lie beside this file."""
 
@@ -58,24 +56,8 @@ class SystemSpec:
         return asdict(self)
 
 
-def load_object(path: str, what: str) -> Any:
-    """Import ``MODULE:CLASS``.
-
-    Raises
-    ------
-    ValueError
-        If the name is not of that form or cannot be imported; `what` says what it is.
-    """
-    module, _, name = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        msg = f"{what} {path!r}: expected MODULE:CLASS that can be imported: {error}"
-        raise ValueError(msg) from error
-
-
 def target_of(spec: SystemSpec) -> tuple[str, list[str]]:
-    """Return the class that a worker loads, and the folders that it puts on ``sys.path``.
+    """Return what a worker loads, and the folders that it puts on ``sys.path``.
 
     Raises
     ------
@@ -86,7 +68,8 @@ def target_of(spec: SystemSpec) -> tuple[str, list[str]]:
         msg = f"--system-root {spec.root}: expected a folder, found none of that name"
         raise ValueError(msg)
     if spec.system == "builtin":
-        return _HOSTED, [str(Path(__file__).parents[2])]
+        here = [] if spec.python else sys.path  # a fault is imported as in this process
+        return _HOSTED, list(dict.fromkeys([*here, str(Path(__file__).parents[2])]))
     short = spec.system in _FILES
     place, _, name = spec.system.rpartition(":")
     path = Path(place)
@@ -105,52 +88,3 @@ def target_of(spec: SystemSpec) -> tuple[str, list[str]]:
         raise ValueError(msg)
     path = path.resolve()
     return f"{path}:{name}", [] if short else [str(path.parent)]
-
-
-def system_factory(spec: SystemSpec, shared: Any = None) -> Callable[[], System]:
-    """Return a function that makes the system, unopened.
-
-    Parameters
-    ----------
-    shared : harness.runs.session.CompiledCache or harness.systems.remote.Workers, optional
-        Keeps between systems of this process what is costly: the builtin system's compiled
-        functions, or the worker process of a foreign one.
-
-    Raises
-    ------
-    ValueError
-        If the system's name has none of the known forms, a fault cannot be imported, or a
-        fault of the builtin system's parts is asked for in another process.
-    """
-    if spec.fault and spec.foreign and spec.system == "builtin":
-        msg = (
-            f"fault {spec.fault}: a fault of the builtin system's parts is planted in this "
-            "process alone; leave out --system-python"
-        )
-        raise ValueError(msg)
-    fault = load_object(spec.fault, "fault")(**spec.arguments) if spec.fault else None
-    if spec.foreign:
-        make = _foreign(spec, shared)
-    else:
-        from harness.systems.builtin import BuiltinSystem
-
-        def make() -> System:
-            return BuiltinSystem(_parts(fault), shared)
-
-    wrap = getattr(fault, "wrap", None)
-    return make if wrap is None else lambda: wrap(make())
-
-
-def _foreign(spec: SystemSpec, shared: Any) -> Callable[[], System]:
-    from harness.systems.remote import RemoteSystem, Workers
-
-    target_of(spec)
-    workers = shared if isinstance(shared, Workers) else Workers()
-    return lambda: RemoteSystem(workers, spec)
-
-
-def _parts(fault: Any) -> Any:
-    from harness.runs.parts import Parts
-
-    apply = getattr(fault, "apply", None)
-    return Parts() if apply is None else apply(Parts())

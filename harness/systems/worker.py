@@ -31,6 +31,7 @@ def _claim() -> tuple[int, int]:
 _PIPES = _claim() if __name__ == "__main__" else (-1, -1)
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import io
@@ -248,7 +249,7 @@ def _versions() -> dict[str, str]:
 
 def _load(target: str, path: list[str]) -> Any:
     """Return the class that ``MODULE:CLASS`` or ``FILE.py:CLASS`` names."""
-    sys.path[:0] = path
+    sys.path[:] = path + [entry for entry in sys.path if entry not in path]
     place, _, name = target.rpartition(":")
     if place.endswith(".py"):
         stem = os.path.basename(place)[:-3]
@@ -309,8 +310,9 @@ class _Host:
         try:
             if what == "load":
                 made = _load(request["target"], request["path"])
-                root = request["root"]
-                self.make = (lambda: made(root=root)) if root else made
+                if request["once"] is not None:  # then it returns what makes systems
+                    made = made(**request["once"])
+                self.make = functools.partial(made, **request["each"])
                 return {"result": None}
             self.forget(request["drop"])
             stage, number = "make", request["system"]

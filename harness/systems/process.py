@@ -1,5 +1,6 @@
 """A worker process: started, asked within a time limit, ended; each failure in one sentence."""
 
+import contextlib
 import io
 import os
 import select
@@ -9,6 +10,8 @@ import sys
 import tempfile
 import time
 import weakref
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -33,20 +36,25 @@ class WorkerError(RuntimeError):
 class Worker:
     """A process that runs systems of one class.
 
+    It is started at once and waited for by the first request. One thread makes requests; any
+    may call :meth:`kill`.
+
     Parameters
     ----------
     spec : SystemSpec
         Names interpreter, class and the time limit of a call.
     own_group : bool, default True
         Whether it gets a process group of its own, which ends as a whole.
+    environment : mapping, optional
+        Its environment variables. Default: those of this process.
 
     Attributes
     ----------
-    about : dict
-        Python version, platform and packages, as the worker said when it started.
+    system : str
+        Name of the system, for messages.
     loaded : bool
         Whether the system's class is loaded.
-    dropped : list of int
+    dropped : deque of int
         Numbers of systems that nobody holds any longer.
 
     Raises
@@ -55,23 +63,39 @@ class Worker:
         If it cannot be started.
     """
 
-    def __init__(self, spec: SystemSpec, *, own_group: bool = True) -> None:
-        self.about: dict[str, Any] = {}
-        self.loaded = False
-        self.dropped: list[int] = []
+    def __init__(
+        self, spec: SystemSpec, *, own_group: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.system, self.loaded, self.dropped = spec.system, False, deque[int]()
         self._spec, self._group, self._numbers, self._why = spec, own_group, 0, ""
+        self._about: dict[str, Any] = {}
         self._asked = 0
         self._log = tempfile.NamedTemporaryFile(prefix="system-", suffix=".log")  # noqa: SIM115
-        self._process = _start(spec, self._log.name, own_group=own_group)
+        self._process = _start(spec, self._log.name, own_group=own_group, environment=environment)
         self._end = weakref.finalize(self, _end, self._process, self._log, own_group)
-        self.about = self._receive(
-            "starting", time.monotonic() + spec.timeout, " Python 3.7 or newer with NumPy and"
-        )["hello"]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Python version, platform and packages, as the worker says when it starts.
+
+        Raises
+        ------
+        WorkerError
+            If it ends before, or is no Python with NumPy.
+        """
+        self._greet()
+        return self._about
 
     @property
     def ended(self) -> bool:
         """Whether it failed or was closed."""
         return bool(self._why) or not self._end.alive
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there and can be asked."""
+        return not self.ended and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -85,8 +109,7 @@ class Worker:
 
     def take_dropped(self) -> list[int]:
         """Return, once, the systems that nobody holds any longer."""
-        taken, self.dropped[:] = list(self.dropped), []
-        return taken
+        return [self.dropped.popleft() for _ in range(len(self.dropped))]
 
     def ask(self, what: str, request: dict[str, Any]) -> dict[str, Any]:
         """Send a request and return the reply.
@@ -101,6 +124,7 @@ class Worker:
             why = self._why or "it was closed"
             msg = f"{what} of system {self._spec.system!r}: its process ended before: {why}"
             raise WorkerError(msg)
+        self._greet()
         deadline = time.monotonic() + self._spec.timeout
         self._asked += 1
         self._send(what, pack({**request, "number": self._asked}, what), deadline)
@@ -109,8 +133,19 @@ class Worker:
             self._garbage(what, f"the reply to request {reply.get('number')}, not {self._asked}")
         return reply
 
+    def _greet(self) -> None:
+        """Wait, once, until the process says what it is."""
+        if not self._about:
+            deadline = time.monotonic() + self._spec.timeout
+            needs = " Python 3.7 or newer with NumPy and"
+            self._about = self._receive("starting", deadline, needs)["hello"]
+
+    def kill(self) -> None:
+        """End the process at once; whoever waits for an answer of it gets an error."""
+        _kill(self._process, own_group=self._group)
+
     def close(self) -> None:
-        """End the process."""
+        """End the process and let go of its pipes; no other thread may be asking it."""
         self._end()
 
     def fail(self, sentence: str, log: str = "") -> NoReturn:
@@ -174,7 +209,7 @@ class Worker:
     def _late(self, what: str) -> NoReturn:
         self.fail(
             f"{what} of system {self._spec.system!r} took longer than {self._spec.timeout:g} s, "
-            "expected an answer in that time; its process was ended: mend what hangs, or allow "
+            "expected an answer in that time; its process was ended: fix what hangs, or allow "
             "more with --system-timeout"
         )
 
@@ -200,14 +235,17 @@ class Worker:
 _CHUNK = 1 << 20
 
 
-def _start(spec: SystemSpec, log: str, *, own_group: bool) -> "subprocess.Popen[bytes]":
-    """Start the interpreter on the worker file, with this process's environment variables."""
+def _start(
+    spec: SystemSpec, log: str, *, own_group: bool, environment: Mapping[str, str] | None
+) -> "subprocess.Popen[bytes]":
+    """Start the interpreter on the worker file."""
     python = spec.python or sys.executable
     with open(log, "ab") as file:  # noqa: PTH123 -- appended to by two processes
         try:
             process = subprocess.Popen(
                 [python, "-u", str(_FILE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=file, bufsize=0, start_new_session=own_group,
+                env=environment,
             )  # fmt: skip
         except OSError as error:
             msg = f"--system-python {python}: expected a Python interpreter, found: {error}"
@@ -217,13 +255,20 @@ def _start(spec: SystemSpec, log: str, *, own_group: bool) -> "subprocess.Popen[
     return process
 
 
+def _kill(process: "subprocess.Popen[bytes]", *, own_group: bool) -> None:
+    """Kill a process, and its children where it leads a group."""
+    if process.poll() is not None:
+        return
+    if not own_group:
+        process.kill()
+        return
+    with contextlib.suppress(ProcessLookupError):  # another thread has just seen its end
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 def _end(process: "subprocess.Popen[bytes]", log: IO[bytes], own_group: bool) -> None:
-    """End a process, and its children where it leads a group."""
-    if process.poll() is None:
-        if own_group:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
+    """End a process, wait for its end, and close its pipes and its log."""
+    _kill(process, own_group=own_group)
     process.wait()
     for pipe in (process.stdin, process.stdout, log):
         assert pipe is not None

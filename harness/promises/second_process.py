@@ -1,0 +1,126 @@
+"""What a second process of the system finds from the checkpoints of this one.
+
+Each function lets it begin and returns at once; whoever needs the result waits for it.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from harness.digest import state_digests
+from harness.errors import NotApplicableError
+from harness.evidence.observations import Evaluation, Training
+from harness.promises.bench import CUT, END, START, Bench, Cut, Tree, saved_cut
+from harness.promises.promise import Digests
+from harness.systems.beside import Job
+from harness.systems.protocol import System
+
+__all__ = [
+    "FROM_CHECKPOINTS",
+    "CutRun",
+    "ResumedRun",
+    "cut_after_epoch",
+    "cut_before_evaluation",
+    "cut_mid_epoch",
+    "digests_of",
+    "evaluation_of_end",
+    "require_cuts_within",
+    "resumed_run",
+]
+
+
+@dataclass(frozen=True)
+class ResumedRun:
+    """A run that was resumed: its state at the cut, what it did, and its state at the end."""
+
+    at_cut: Digests
+    training: Training
+    at_end: Digests
+
+
+@dataclass(frozen=True)
+class CutRun:
+    """A cut and the run that is resumed there."""
+
+    cut: Cut
+    resumed: "Future[ResumedRun]"
+
+
+def digests_of(system: System) -> dict[str, str]:
+    """Return the digests of a system's state, made where the state lies if it offers that."""
+    own = getattr(system, "state_digests", None)
+    digests: dict[str, str] = state_digests(system.state()) if own is None else own()
+    return digests
+
+
+def resumed_run(config: Tree, path: str) -> Job[ResumedRun]:
+    """Return the job that resumes from a checkpoint and trains to the end of epoch 2."""
+
+    def job(make: Callable[[], System]) -> ResumedRun:
+        system = make()
+        system.open(config)
+        system.restore(path)
+        at_cut = digests_of(system)
+        training = system.train(2)
+        return ResumedRun(at_cut, training, digests_of(system))
+
+    return job
+
+
+def evaluation_of_end(bench: Bench) -> "Future[Evaluation]":
+    """Let the last checkpoint be evaluated."""
+
+    def job(make: Callable[[], System]) -> Evaluation:
+        system = make()
+        system.open(bench.config)
+        system.restore(bench.trained.paths[END])
+        return system.evaluate()
+
+    return bench.beside(job)
+
+
+def cut_after_epoch(bench: Bench) -> CutRun:
+    """Let the run be resumed after epoch 1."""
+    trained = bench.trained
+    cut = Cut("after-epoch", "cut after epoch 1", trained.paths[CUT], trained.cut_state)
+    return _resumed(bench, cut)
+
+
+def cut_mid_epoch(bench: Bench) -> CutRun:
+    """Cut the run after the first step of epoch 2, and let it be resumed there."""
+    require_cuts_within(bench)
+    with bench.at(CUT) as system:
+        system.train(2, steps=1)
+        cut = saved_cut(bench, system, "cut-mid-epoch", "cut after step 1 of epoch 2")
+    return _resumed(bench, cut)
+
+
+def cut_before_evaluation(bench: Bench) -> CutRun:
+    """Cut the run after the last batch of epoch 1, and let it be resumed there."""
+    require_cuts_within(bench)
+    with bench.at(START) as system:
+        system.train(1, steps=len(bench.trained.first.steps))
+        how = "cut after the last batch of epoch 1"
+        cut = saved_cut(bench, system, "cut-before-evaluation", how)
+    return _resumed(bench, cut)
+
+
+FROM_CHECKPOINTS = (evaluation_of_end, cut_after_epoch, cut_mid_epoch, cut_before_evaluation)
+"""In the order in which the second process should do them."""
+
+
+def require_cuts_within(bench: Bench) -> None:
+    """Require a system that stops within an epoch.
+
+    Raises
+    ------
+    NotApplicableError
+        If it cannot.
+    """
+    if "steps" not in bench.trained.description.supports:
+        msg = "the system does not stop within an epoch (train(steps=N))"
+        raise NotApplicableError(msg)
+
+
+def _resumed(bench: Bench, cut: Cut) -> CutRun:
+    return CutRun(cut, bench.beside(resumed_run(bench.config, cut.path)))
