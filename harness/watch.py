@@ -41,7 +41,7 @@ ADVICE: Mapping[str, str] = {
     "clip_counts": "compare batch and micro-batch size with the run's first lines",
     "batch_hashes": "scores on different batches do not compare",
     "fairness": "strict fairness is broken",
-    "metric": "mend the metric before tuning anything",
+    "metric": "fix the metric before tuning anything",
     "clip_saturation": "the step length is the threshold's, not the gradient's",
     "zero_flow": "a network that learns beats an all-zero flow",
 }
@@ -135,23 +135,23 @@ class Watch:
 
     def _findings(self, record: Record) -> Iterable[tuple[str, str]]:
         """Take a record in; yield the kind and the text of what is wrong with it."""
-        yield from _first("finite", not_finite(record))
+        yield from _first_finding("finite", not_finite(record))
         if isinstance(record, RunRecord):
-            yield from _first("clip_counts", self._open(record))
+            yield from _first_finding("clip_counts", self._open(record))
         elif isinstance(record, StepRecord):
-            yield from _first("fairness", unfair_blocks(record))
-            yield from _first("clip_counts", self._step(record))
+            yield from _first_finding("fairness", unfair_blocks(record))
+            yield from _first_finding("clip_counts", self._step(record))
         elif isinstance(record, NormsRecord):
-            yield from _first("clip_counts", self._norms(record))
+            yield from _first_finding("clip_counts", self._norms(record))
         elif isinstance(record, EvalRecord):
             yield from self._scores(record)
         elif isinstance(record, EpochRecord):
-            yield from _first("clip_counts", self._row(record))
+            yield from _first_finding("clip_counts", self._row(record))
             if record.fairness_gap:
                 gap = Violation(
                     f"epoch {record.epoch}, fairness_gap", "0", str(record.fairness_gap)
                 )
-                yield from _first("fairness", [gap])
+                yield from _first_finding("fairness", [gap])
             if record.clip_checks and record.clip_count == record.clip_checks:
                 text = f"epoch {record.epoch}: all of {record.clip_checks} checks clipped"
                 yield "clip_saturation", f"saturated clipping, {text}"
@@ -162,7 +162,7 @@ class Watch:
         seen, old = self._seen, self._seen.opening
         seen.opening = record
         seen.checks = planned_checks(record.config, run_sizes(record))
-        if old is not None and _measured(old) != _measured(record):
+        if old is not None and _score_conditions(old) != _score_conditions(record):
             seen.first = seen.previous = None
             seen.plateau = 0
         return self._counts("announced", {"clip checks": record.expected_clip_checks})
@@ -210,22 +210,24 @@ class Watch:
 
     def _scores(self, record: EvalRecord) -> Iterable[tuple[str, str]]:
         seen = self._seen
-        yield from _first("metric", dead_metric(seen.previous, record))
+        yield from _first_finding("metric", dead_metric(seen.previous, record))
         if seen.first is not None and seen.opening is not None:
             recal = recal_is_fixed(seen.opening.config)
-            yield from _first("batch_hashes", changed_batches(seen.first, record, recal=recal))
+            yield from _first_finding(
+                "batch_hashes", changed_batches(seen.first, record, recal=recal)
+            )
         seen.plateau = seen.plateau + 1 if at_zero_flow(record) else 0
         if seen.plateau >= PLATEAU:
             yield "zero_flow", plateau_text(record, seen.plateau)
         seen.first, seen.previous = seen.first or record, record
 
 
-def _measured(record: RunRecord) -> tuple[object, ...]:
+def _score_conditions(record: RunRecord) -> tuple[object, ...]:
     """Return what two attempts must agree in for their scores to be compared."""
     return record.segment, record.protocol, record.environment, record.config.get("eval")
 
 
-def _first(kind: str, violations: Sequence[Violation]) -> Iterable[tuple[str, str]]:
+def _first_finding(kind: str, violations: Sequence[Violation]) -> Iterable[tuple[str, str]]:
     """Yield the first of several findings of one kind, with how many more there are."""
     if violations:
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""

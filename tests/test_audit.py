@@ -107,9 +107,10 @@ def test_a_short_run_says_what_cannot_be_judged(tmp_path, capsys):
     assert lines[-1].endswith(f"{len(unjudged)} not applicable")
 
 
-def test_a_ledger_of_the_wrong_types_is_broken_and_no_traceback(tmp_path, capsys):
+@pytest.mark.parametrize("wrong", [{"mean_epe_12": "high"}, {"epoch": "last"}])
+def test_a_ledger_of_the_wrong_types_is_broken_and_no_traceback(wrong, tmp_path, capsys):
     records = [
-        replace(record, mean_epe_12="high") if isinstance(record, EpochRecord) else record
+        replace(record, **wrong) if isinstance(record, EpochRecord) else record
         for record in make_records()
     ]
     lines = audit(capsys, write(tmp_path, records), code=1)

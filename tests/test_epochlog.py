@@ -12,7 +12,7 @@ from harness.config import parse_config
 from harness.evaluation.ranking import kendall_tau
 from harness.records.records import EPOCH_FIELDS, EvalRecord, NoteRecord, to_json
 from harness.training.epochlog import EpochCsv, effective_rows, epoch_row
-from harness.training.progress import EpochSums, Previous, Progress
+from harness.training.progress import EpochSums, PreviousScores, Progress
 
 CONTRACT = (
     "epoch", "global_step", "mean_epe_12", "std_epe_12", "fairness_gap", "lr", "bn_recal_batches",
@@ -118,10 +118,13 @@ def test_without_an_evaluation_its_fields_are_null_with_the_reason():
     ("previous", "reason"),
     [
         (None, "no previous evaluation"),
-        (Previous(ARCHS[::-1], EPE, "e" * 32), "the previous evaluation scored another pool"),
-        (Previous(ARCHS[:3], EPE[:3], "e" * 32), "the previous evaluation scored another pool"),
-        (Previous(ARCHS, EPE, "f" * 32), "the previous evaluation scored other batches"),
-        (Previous(ARCHS, (2.0,) * 4, "e" * 32), "the previous ranking is constant"),
+        (PreviousScores(ARCHS[::-1], EPE, "e" * 32), "the previous evaluation scored another pool"),
+        (
+            PreviousScores(ARCHS[:3], EPE[:3], "e" * 32),
+            "the previous evaluation scored another pool",
+        ),
+        (PreviousScores(ARCHS, EPE, "f" * 32), "the previous evaluation scored other batches"),
+        (PreviousScores(ARCHS, (2.0,) * 4, "e" * 32), "the previous ranking is constant"),
     ],
     ids=["first", "reordered", "smaller", "other batches", "constant"],
 )
@@ -132,9 +135,9 @@ def test_tau_is_null_where_it_is_undefined_and_says_why(previous, reason):
 
 
 def test_tau_compares_with_the_previous_evaluation():
-    found = row(previous=Previous(ARCHS, (3.0, 4.0, 1.0, 3.5), "e" * 32))
+    found = row(previous=PreviousScores(ARCHS, (3.0, 4.0, 1.0, 3.5), "e" * 32))
     assert found.kendall_tau_prev == pytest.approx(0.0, abs=1e-12)
-    found = row(previous=Previous(ARCHS, (40.0, 25.0, 10.0, 30.0), "e" * 32))
+    found = row(previous=PreviousScores(ARCHS, (40.0, 25.0, 10.0, 30.0), "e" * 32))
     assert found.kendall_tau_prev == pytest.approx(1.0)
     assert found.reasons == {}
 

@@ -111,7 +111,7 @@ def test_a_tail_cut_anywhere_is_reported_and_the_rest_is_read(tmp_path_factory, 
     content = read_ledger(path)
     complete = cut % (last - 1) == 0  # only the line's end is missing
     assert content.records == (RUN, step(1, 1), step(1, 2))[: 3 if complete else 2]
-    assert [number for number, _ in content.broken] == ([] if complete else [3])
+    assert [line.number for line in content.broken] == ([] if complete else [3])
 
 
 def test_a_new_record_after_a_broken_tail_starts_on_its_own_line(path):
@@ -120,8 +120,8 @@ def test_a_new_record_after_a_broken_tail_starts_on_its_own_line(path):
     write(path, step(1, 3), step(1, 4))
     content = read_ledger(path)
     assert content.records == (step(1, 1), step(1, 3), step(1, 4))
-    assert [number for number, _ in content.broken] == [2]
-    assert content.broken[0][1].startswith("JSONDecodeError: ")
+    assert [line.number for line in content.broken] == [2]
+    assert content.broken[0].reason.startswith("JSONDecodeError: ")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,7 @@ def test_a_new_record_after_a_broken_tail_starts_on_its_own_line(path):
         ('{"kind": "stop", "epoch": 1}', "ValueError: unknown record kind 'stop', expected one of"),
         ('{"kind": "note", "epoch": 1}', "TypeError: "),
         ('{"kind": "note", "epoch": 1, "text": "a", "more": 2}', "TypeError: "),
+        ('{"kind": "note", "attempt": "x", "epoch": 1, "text": "a"}', "ValueError: "),
         ("7", "TypeError: "),
         ("", "JSONDecodeError: "),
         ("\0\0\0", "JSONDecodeError: "),
@@ -142,7 +143,7 @@ def test_a_line_that_is_no_record_is_reported_with_its_number(path, line, reason
     write(path, step(1, 2))
     content = read_ledger(path)
     assert content.records == (step(1, 1), step(1, 2))
-    assert [(number, text[: len(reason)]) for number, text in content.broken] == [(2, reason)]
+    assert [(one.number, one.reason[: len(reason)]) for one in content.broken] == [(2, reason)]
 
 
 def test_a_ledger_that_is_not_there_is_an_error(path):

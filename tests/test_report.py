@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.cli import main
-from harness.records.history import read_history
 from harness.records.ledger import Ledger, read_ledger
 from harness.records.records import EpochRecord, EvalRecord, NoteRecord, ResumeRecord, RunRecord
+from harness.records.run import read_history
 from harness.reporting.borders import borders
 from harness.reporting.curves import PANELS, drawing, polylines, view
 from tests.synthetic_run import ZERO_FLOW, make_records, opening, tree
@@ -58,14 +58,14 @@ def write(folder, records):
     return folder
 
 
-def read(folder, records, name="a"):
-    return read_history(name, read_ledger(write(folder, records) / "ledger.jsonl"))
+def read(folder, records):
+    return read_history(read_ledger(write(folder, records) / "ledger.jsonl"))
 
 
 def lines(history, panel, *, across, number=0):
-    shown = view(history, across=across)
-    stretches = shown.metric if panel.metric else shown.training
-    found = polylines(stretches, panel.quantities[number].value, metric=panel.metric)
+    shown = view("a", history, across=across)
+    attempts = shown.metric if panel.metric else shown.training
+    found = polylines(attempts, panel.quantities[number].value, metric=panel.metric)
     return [[epoch for epoch, _ in points] for points in found]
 
 
@@ -90,14 +90,14 @@ FIRST, LATER = [1, 2, 3], [4, 5, 6, 7, 8]
 )
 def test_curves_end_at_the_borders_that_part_them(records, kind, training, metric, tmp_path):
     history = read(tmp_path, records)
-    assert [(b.x, b.kinds) for b in borders(history.stretches)] == [(3.5, (kind,))]
+    assert [(b.x, b.kinds) for b in borders(history.attempts)] == [(3.5, (kind,))]
     for panel in (LOSS, NORMS):
         assert lines(history, panel, across=True) == training
     for panel in (EPE, TIMES):
         assert lines(history, panel, across=True) == metric
     assert lines(history, TAU, across=True)[0][0] == 2, "tau has no value in the first epoch"
     assert lines(history, TAU, across=True)[1:] == metric[1:]
-    drawn = drawing(EPE, [view(history, across=True)])
+    drawn = drawing(EPE, [view("a", history, across=True)])
     assert [curve.points[0][0] for curve in drawn.curves if curve.role == "band"] == [
         points[0] for points in metric
     ]
@@ -121,7 +121,7 @@ def test_borders_at_one_place_are_one_border_that_says_all(tmp_path):
     )  # fmt: skip
     within = [again[0], replace(again[1], step=1, global_step=10)]
     history = read(tmp_path, [*records[:place], *within, *records[place:]])
-    (mark,) = borders(history.stretches)
+    (mark,) = borders(history.attempts)
     assert mark.kinds == ("segment", "series", "environment")
     assert mark.label == "segment slower, metric series bbbb, other environment"
     assert mark.changes == (
@@ -178,9 +178,14 @@ def test_by_default_the_newest_metric_series_is_shown_and_the_rest_is_said(tmp_p
 
 def test_a_segment_that_has_only_begun_is_said(tmp_path, capsys):
     records = [*course(epochs=3), *attempt(2, 3, segment="slower", sections=SLOWER)]
-    text, _ = report(capsys, tmp_path, write(tmp_path / "a", records))
+    folder, file = write(tmp_path / "a", records), tmp_path / "report.json"
+    text, _ = report(capsys, tmp_path, folder, "--json", file)
     assert "segment slower has begun, but has no finished epoch yet" in text
     assert "epoch 3: EPE" in text
+    (run,) = json.loads(file.read_text())["runs"]
+    assert [(s["name"], s["epochs"], s["shown"]) for s in run["segments"]] == [
+        ("main", "epochs 1 to 3", True), ("slower", "no finished epoch", False),
+    ]  # fmt: skip
 
 
 def test_runs_of_other_protocols_are_refused_by_key_unless_asked_for(tmp_path, capsys):
@@ -203,7 +208,7 @@ def test_runs_of_one_protocol_are_overlaid_and_their_dynamics_compared(tmp_path,
     text, _ = report(capsys, tmp_path, a, write(tmp_path / "b", other))
     assert "Against the first run: train.lr: 0.001 -&gt; 0.0005" in text
     histories = [read(tmp_path / "x", course()), read(tmp_path / "y", other)]
-    drawn = drawing(LOSS, [view(history, across=False) for history in histories])
+    drawn = drawing(LOSS, [view("a", history, across=False) for history in histories])
     assert [curve.run for curve in drawn.curves] == [0, 1]
 
 

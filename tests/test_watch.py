@@ -309,7 +309,7 @@ def test_a_dead_metric_stops_training_at_the_first_evaluation(
     (line,) = capsys.readouterr().err.splitlines()
     wanted = (
         r"harness train: watch: epoch 1, EPE of the pool: expected a difference between archs, "
-        r"found [\d.]+ px for all 2; mend the metric before tuning anything "
+        r"found [\d.]+ px for all 2; fix the metric before tuning anything "
         r"\(watch\.metric=warn goes on\)"
     )
     assert re.fullmatch(wanted, line)

@@ -13,10 +13,8 @@ from harness.commands.common import EXIT_BROKEN, EXIT_DONE, ledger_file, say, wr
 from harness.errors import InputError
 from harness.promises.judge import Judgement, gravity, is_broken, judge_evidence, tally
 from harness.promises.ledger.registry import LEDGER_PROMISES
-from harness.records.broken import BrokenLine, broken_lines
-from harness.records.ledger import LedgerContent, read_ledger
-from harness.records.records import RunRecord
-from harness.records.run import RunEvidence, segments
+from harness.records.ledger import BrokenLine, read_ledger
+from harness.records.run import RunEvidence, RunHistory, read_history
 
 __all__ = ["add_parser", "run"]
 
@@ -29,55 +27,53 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Judge every promise that a ledger can prove or break; exit code 1 if one is broken."""
     path = ledger_file(args.path)
-    content = read_ledger(path)
-    evidence = _evidence(path, content)
-    broken = broken_lines(content)
-    say(_heading(path, evidence))
-    for line in broken:
+    history = _history(path)
+    evidence = history.segments  # each is judged by its own configuration
+    say(_heading_line(path, evidence))
+    for line in history.broken:
         say(str(line))
-    begun = [r.segment for r in content.effective() if isinstance(r, RunRecord)]
-    if begun[-1] != evidence[-1].segment:
-        say(f"segment {begun[-1]} has begun and made no step yet")
+    begun = history.attempts[-1].segment
+    if begun != evidence[-1].segment:
+        say(f"segment {begun} has begun and made no step yet")
     judged = {
         one.segment: [judge_evidence(p, partial(_same, one)) for p in LEDGER_PROMISES.values()]
         for one in evidence
     }
     for one in evidence:
         if len(evidence) > 1:
-            say(f"segment {one.segment}: {_counts(one)}")
+            say(f"segment {one.segment}: {_counts_text(one)}")
         _show(judged[one.segment])
     worst = [max(row, key=gravity) for row in zip(*judged.values(), strict=True)]
-    verdict, text = _verdict(worst, broken)
-    write_json(args.json, _result(verdict, worst, broken, judged))
+    verdict, text = _verdict(worst, history.broken)
+    write_json(args.json, _json_result(verdict, worst, history.broken, judged))
     say(text)
     return EXIT_BROKEN if verdict == "broken" else EXIT_DONE
 
 
-def _evidence(path: Path, content: LedgerContent) -> tuple[RunEvidence, ...]:
-    """Return the run's segments; each is judged by its own configuration."""
+def _history(path: Path) -> RunHistory:
     try:
-        evidence = segments(content.effective())
+        history = read_history(read_ledger(path))
     except ValueError as error:
         msg = f"{path}: {error}"
         raise InputError(msg) from None
-    if not any(one.steps for one in evidence):
+    if not any(one.steps for one in history.segments):
         msg = f"{path}: the run has not made a step yet, there is nothing to audit"
         raise InputError(msg)
-    return evidence
+    return history
 
 
 def _same(evidence: RunEvidence) -> RunEvidence:
     return evidence
 
 
-def _heading(path: Path, evidence: tuple[RunEvidence, ...]) -> str:
+def _heading_line(path: Path, evidence: tuple[RunEvidence, ...]) -> str:
     if len(evidence) == 1:
-        return f"{path}: {_counts(evidence[0])}"
+        return f"{path}: {_counts_text(evidence[0])}"
     names = ", ".join(one.segment for one in evidence)
     return f"{path}: {len(evidence)} segments, each judged by its own plan: {names}"
 
 
-def _counts(evidence: RunEvidence) -> str:
+def _counts_text(evidence: RunEvidence) -> str:
     return (
         f"{len(evidence.epochs)} finished epochs, {len(evidence.steps)} steps, "
         f"{len(evidence.evals)} evaluations, attempts: {evidence.attempts}"
@@ -105,15 +101,16 @@ def _verdict(judgements: list[Judgement], lines: Sequence[BrokenLine]) -> tuple[
     return verdict, f"AUDIT {verdict.upper()}: {tally(judgements, (lost, 'lines lost'))}"
 
 
-def _result(
+def _json_result(
     verdict: str, judgements: list[Judgement], lines: Sequence[BrokenLine],
     judged: Mapping[str, list[Judgement]],
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "verdict": verdict,
-        "relations": {j.promise.id: _shown(j) for j in judgements},
+        "relations": {j.promise.id: _json_judgement(j) for j in judgements},
         "segments": {
-            name: {j.promise.id: _shown(j) for j in found} for name, found in judged.items()
+            name: {j.promise.id: _json_judgement(j) for j in found}
+            for name, found in judged.items()
         },
         "broken_lines": [
             {"line": line.number, "reason": line.reason, "tail": line.tail} for line in lines
@@ -121,7 +118,7 @@ def _result(
     }
 
 
-def _shown(judgement: Judgement) -> dict[str, Any]:
+def _json_judgement(judgement: Judgement) -> dict[str, Any]:
     return {
         "verdict": judgement.verdict, "text": judgement.text,
         "violations": judgement.violations, "warnings": judgement.warnings,

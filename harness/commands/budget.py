@@ -50,7 +50,7 @@ def run(args: Namespace) -> int:
     """Measure, fit, and advise; exit code 2 where no setting does what was asked."""
     from harness.reporting.budget import FORMATS, budget_lines, plot_budget
 
-    _check(args, FORMATS)
+    _check_options(args, FORMATS)
     config = with_overrides(configured(args), ["eval.eval_batches_per_arch=full"])
     environment = apply_environment(config)
     say(environment.line())
@@ -78,9 +78,9 @@ def _measure(args: Namespace, config: Config) -> Any:
     from harness.runs.session import open_session
 
     session = open_session(config)
-    weights = _load(args, session)
+    weights = _load_weights(args, session)
     protocol = session.fixed.protocol(0, pool=asked_pool(args.pool, config))
-    design, macs = _design(protocol), _macs(config, protocol)
+    design, macs = _timed_settings(protocol), _count_macs(config, protocol)
     say(
         f"measuring with {weights}, {len(protocol.pool)} archs, {len(design) + 3} evaluations "
         "after those that compile"
@@ -93,7 +93,7 @@ def _measure(args: Namespace, config: Config) -> Any:
     return Budget(len(protocol.pool), weights, macs, cost, tuple(noise), recal, full)
 
 
-def _check(args: Namespace, formats: Sequence[str]) -> None:
+def _check_options(args: Namespace, formats: Sequence[str]) -> None:
     if args.out is not None and args.out.suffix not in formats:
         msg = f"--out {args.out}: expected a name that ends in {', '.join(formats)}"
         raise InputError(msg)
@@ -105,7 +105,7 @@ def _check(args: Namespace, formats: Sequence[str]) -> None:
         raise InputError(msg)
 
 
-def _load(args: Namespace, session: Any) -> str:
+def _load_weights(args: Namespace, session: Any) -> str:
     """Restore the weights that were asked for, and say which."""
     from harness.training.checkpoint import CheckpointStore
 
@@ -128,7 +128,7 @@ def _load(args: Namespace, session: Any) -> str:
     return f"checkpoint {checkpoint.path.name}, digest {checkpoint.digest}"
 
 
-def _macs(config: Config, protocol: Any) -> dict[str, int]:
+def _count_macs(config: Config, protocol: Any) -> dict[str, int]:
     from harness.evaluation.scoring import score_split
     from harness.fc2.shelf import MIB
     from harness.supernet.macs import pool_macs
@@ -152,7 +152,7 @@ def _macs(config: Config, protocol: Any) -> dict[str, int]:
     return found
 
 
-def _design(protocol: Any) -> list[tuple[int, int]]:
+def _timed_settings(protocol: Any) -> list[tuple[int, int]]:
     """Return the (K, R) that are timed: the corners and the middle of a grid, twice."""
     k, r = (
         sorted({min(count, len(batches)) for count in _COUNTS})

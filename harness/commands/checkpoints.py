@@ -54,7 +54,7 @@ def run_import(args: Namespace) -> int:
     from harness.training.importing import imported_meta, read_edgeflownas
 
     imported = read_edgeflownas(args.prefix)
-    config, notes = _resolved(given, imported, args.config)
+    config, notes = _fitting_config(given, imported, args.config)
     # Attempt 0: before any of ours, so that no checkpoint of a later attempt has this name.
     name = f"epoch-{imported.progress.epoch:04d}-step-00000-attempt-0"
     digest = CheckpointStore(args.out / "checkpoints").save(
@@ -69,7 +69,9 @@ def run_import(args: Namespace) -> int:
     return EXIT_DONE
 
 
-def _resolved(given: Config, imported: "Imported", path: Path | None) -> tuple[Config, list[str]]:
+def _fitting_config(
+    given: Config, imported: "Imported", path: Path | None
+) -> tuple[Config, list[str]]:
     """Return the configuration with skeleton, width and a crop that fit, and what to note."""
     held = {"skeleton": imported.fit.skeleton, "width": imported.fit.width}
     for key in sorted(given.model.model_fields_set):
@@ -144,23 +146,23 @@ def add_digest_parser(parser: ArgumentParser) -> None:
 
 def run_digest(args: Namespace) -> int:
     """Print the digests of one checkpoint, or what differs between two."""
-    one = _load(args.checkpoint)
+    one = _load_checkpoint(args.checkpoint)
     if args.other is None:
         say("\n".join(_digest_lines(one)))
         write_json(args.json, _digest_result(one))
         return EXIT_DONE
-    other = _load(args.other)
+    other = _load_checkpoint(args.other)
     found = differences(one, other)
     write_json(args.json, _comparison_result(one, other, found))
     if not found:
         say(f"equal: digest {one.digest}, {len(one.arrays)} variables")
         return EXIT_DONE
     say(f"DIFFERENT: {found[0]}")
-    say(_totals(found, len(one.arrays.keys() | other.arrays.keys())))
+    say(_totals_text(found, len(one.arrays.keys() | other.arrays.keys())))
     return EXIT_BROKEN
 
 
-def _load(path: Path) -> Checkpoint:
+def _load_checkpoint(path: Path) -> Checkpoint:
     """Load and verify what a path names; a run's directory stands for its ``last``."""
     if (path / "checkpoints").is_dir():
         return CheckpointStore(path / "checkpoints").load("last")
@@ -170,7 +172,7 @@ def _load(path: Path) -> Checkpoint:
     return CheckpointStore(path.parent).load(str(path))
 
 
-def _identity(checkpoint: Checkpoint) -> str:
+def _identity_text(checkpoint: Checkpoint) -> str:
     origin = checkpoint.meta.get("imported_from")
     imported = f"none, imported from {origin['prefix']}" if origin else "none"
     return checkpoint.meta.get("identity") or imported
@@ -181,7 +183,7 @@ def _digest_lines(checkpoint: Checkpoint) -> list[str]:
     names = max(map(len, checkpoint.arrays), default=0)
     return [
         f"{checkpoint.path}",
-        f"identity {_identity(checkpoint)}",
+        f"identity {_identity_text(checkpoint)}",
         f"epoch {progress['epoch']}, step {progress['step']}, "
         f"global step {progress['global_step']}",
         f"digest {checkpoint.digest}",
@@ -221,7 +223,7 @@ def _comparison_result(
     }
 
 
-def _totals(found: tuple[Difference, ...], variables: int) -> str:
+def _totals_text(found: tuple[Difference, ...], variables: int) -> str:
     number = Counter(difference.kind for difference in found)
     identity = "the identity, " if number["identity"] else ""
     return (

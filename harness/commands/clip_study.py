@@ -57,8 +57,8 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Train for some epochs under the configuration as it is, then report and advise."""
     config = configured(args)
-    done = _done(args.run)
-    until = _until(done, config, args.epochs)
+    done = _epochs_done(args.run)
+    until = _last_epoch(done, config, args.epochs)
     resume = (args.run / "config.yaml").exists()
     options = RunOptions(resume=resume, segment=args.segment, until=until, observers=run_observers)
     result = train_run(config, args.run, options)
@@ -70,23 +70,23 @@ def run(args: Namespace) -> int:
         msg = f"{args.run}: no epoch was trained ({result.status}), there is nothing to judge"
         raise InputError(msg)
     advice = advise_threshold(_norms(evidence, rows), config.train.grad_clip_global_norm)
-    for line in _table(rows):
+    for line in _table_lines(rows):
         say(line)
-    command = _command(args, advice, left=config.train.num_epochs - rows[-1].epoch)
-    for line in _advice(advice, evidence.segment, rows, command):
+    command = _next_command(args, advice, left=config.train.num_epochs - rows[-1].epoch)
+    for line in _advice_lines(advice, evidence.segment, rows, command):
         say(line)
-    values = {"segment": evidence.segment, "epochs": [_row(row) for row in rows]}
+    values = {"segment": evidence.segment, "epochs": [_json_row(row) for row in rows]}
     write_json(args.json, {**values, "advice": asdict(advice), "command": command})
     return EXIT_DONE
 
 
-def _done(folder: Path) -> int:
+def _epochs_done(folder: Path) -> int:
     """Return how many epochs are completed."""
     store = CheckpointStore(folder / "checkpoints")
     return 0 if store.is_empty() else int(store.load("last").progress["epoch"])
 
 
-def _until(done: int, config: Config, epochs: int) -> int:
+def _last_epoch(done: int, config: Config, epochs: int) -> int:
     if epochs < 1:
         msg = f"--epochs: expected at least 1, got {epochs}"
         raise InputError(msg)
@@ -105,11 +105,11 @@ def _norms(evidence: RunEvidence, rows: tuple[EpochRecord, ...]) -> list[float]:
     return [n for record in evidence.norms if record.epoch in wanted for n in record.norms]
 
 
-def _row(row: EpochRecord) -> dict[str, Any]:
+def _json_row(row: EpochRecord) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _COLUMNS}
 
 
-def _table(rows: tuple[EpochRecord, ...]) -> list[str]:
+def _table_lines(rows: tuple[EpochRecord, ...]) -> list[str]:
     lines = ["epoch  clip_rate   norm p50   norm p90   norm p99   EPE (px)   tau"]
     for row in rows:
         epe = "         -" if row.mean_epe_12 is None else f"{row.mean_epe_12:10.4f}"
@@ -123,7 +123,7 @@ def _table(rows: tuple[EpochRecord, ...]) -> list[str]:
     return lines
 
 
-def _command(args: Namespace, advice: ClipAdvice, *, left: int) -> str | None:
+def _next_command(args: Namespace, advice: ClipAdvice, *, left: int) -> str | None:
     """Return the command that follows the advice: in a new run where no epoch is left."""
     if not advice.changes:
         return None
@@ -140,7 +140,7 @@ def _command(args: Namespace, advice: ClipAdvice, *, left: int) -> str | None:
     return shlex.join(words)
 
 
-def _advice(
+def _advice_lines(
     advice: ClipAdvice, segment: str, rows: tuple[EpochRecord, ...], command: str | None
 ) -> list[str]:
     first, last = rows[0].epoch, rows[-1].epoch

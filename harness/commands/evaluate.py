@@ -10,7 +10,7 @@ from harness.commands.common import EXIT_DONE, EXIT_INTERRUPTED, StopFlag, say, 
 from harness.config import Config, load_config, with_fc2_root
 from harness.environment import apply_environment
 from harness.errors import InputError
-from harness.records.ledger import effective, read_ledger
+from harness.records.ledger import read_ledger
 from harness.records.records import EvalRecord
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
@@ -39,7 +39,7 @@ def add_parser(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Evaluate as asked and compare with the run's own evaluation where it is the same."""
-    config = _configured(args)
+    config = _run_config(args)
     pool = asked_pool(args.pool, config)
     say(apply_environment(config).line())
     from harness.reporting.terminal import eval_table
@@ -51,7 +51,7 @@ def run(args: Namespace) -> int:
     session.parts.train.restore(session.model, checkpoint.arrays)
     epoch = int(checkpoint.progress["epoch"])
     protocol = session.fixed.protocol(epoch, pool=pool)
-    say(_cost(config, protocol))
+    say(_cost_text(config, protocol))
     weights = session.model.weight_tensors()
     if args.pool == "all":
         record = _whole_space(args, session, checkpoint, protocol)
@@ -62,12 +62,12 @@ def run(args: Namespace) -> int:
     say(f"checkpoint {checkpoint.path.name} (epoch {epoch}, digest {checkpoint.digest})")
     for line in eval_table(record):
         say(line)
-    say(_comparison(record, args.run / "ledger.jsonl"))
+    say(_in_train_text(record, args.run / "ledger.jsonl"))
     write_json(args.json, _result(record, checkpoint, session.environment.as_dict()))
     return EXIT_DONE
 
 
-def _configured(args: Namespace) -> Config:
+def _run_config(args: Namespace) -> Config:
     path = args.run / "config.yaml"
     if not path.exists():
         msg = f"{args.run}: not a run directory, no config.yaml there"
@@ -75,7 +75,7 @@ def _configured(args: Namespace) -> Config:
     config = with_fc2_root(load_config(path), args.fc2_root)
     changes: dict[str, Any] = {}
     if args.batches_per_arch is not None:
-        changes["eval_batches_per_arch"] = _batches(args.batches_per_arch)
+        changes["eval_batches_per_arch"] = _batch_count(args.batches_per_arch)
     if args.recal_batches is not None:
         changes["bn_recal_batches"] = args.recal_batches
     if args.frozen is not None:
@@ -84,7 +84,7 @@ def _configured(args: Namespace) -> Config:
     return Config.model_validate({**config.model_dump(by_alias=True), "eval": evaluation})
 
 
-def _batches(text: str) -> int | str:
+def _batch_count(text: str) -> int | str:
     if text == "full":
         return text
     if not text.isdigit() or int(text) < 1:
@@ -118,7 +118,7 @@ def asked_pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] 
         raise InputError(msg) from None
 
 
-def _cost(config: Config, protocol: "Protocol") -> str:
+def _cost_text(config: Config, protocol: "Protocol") -> str:
     """Say what the evaluation costs, and what it would cost otherwise."""
     from harness.supernet.macs import pool_macs
 
@@ -152,7 +152,7 @@ def _whole_space(
     at_once = score_split(*session.config.eval_crop)
     pieces = len(protocol.recal_batches) + math.ceil(samples / at_once)
     total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
-    header = _header(session, checkpoint, protocol)
+    header = _score_header(session, checkpoint, protocol)
     with (
         tqdm(total=total, unit="subtree", disable=None) as bar,
         FileJournal(path, header, lambda: _advance(bar)) as journal,
@@ -163,7 +163,7 @@ def _whole_space(
         try:
             return evaluator.evaluate(
                 weights, protocol, epoch=int(checkpoint.progress["epoch"]), journal=journal,
-                between=lambda: _go_on(stop),
+                between=lambda: _raise_if_stopped(stop),
             )[0]  # fmt: skip
         except _StoppedError:
             say(f"interrupted; the same command goes on from {path}")
@@ -178,7 +178,7 @@ class _StoppedError(Exception):
     """A signal asked for a stop."""
 
 
-def _go_on(stop: StopFlag) -> None:
+def _raise_if_stopped(stop: StopFlag) -> None:
     if stop():
         raise _StoppedError
 
@@ -189,7 +189,9 @@ def _scores_path(args: Namespace, checkpoint: "Checkpoint") -> Path:
     return Path(args.run, f"{checkpoint.path.name}.scores.jsonl")
 
 
-def _header(session: "Session", checkpoint: "Checkpoint", protocol: "Protocol") -> dict[str, Any]:
+def _score_header(
+    session: "Session", checkpoint: "Checkpoint", protocol: "Protocol"
+) -> dict[str, Any]:
     """Return everything that the scores of the whole space depend on."""
     from harness.evaluation.scoring import score_split
     from harness.fc2.batch import join_digests
@@ -205,13 +207,13 @@ def _header(session: "Session", checkpoint: "Checkpoint", protocol: "Protocol") 
     }  # fmt: skip
 
 
-def _comparison(record: EvalRecord, ledger: Path) -> str:
+def _in_train_text(record: EvalRecord, ledger: Path) -> str:
     """Say whether the run's own evaluation of the same thing gave the same numbers."""
     if not ledger.exists():
         return "no ledger to compare with"
     same = [
         old
-        for old in effective(read_ledger(ledger).records)
+        for old in read_ledger(ledger).effective()
         if isinstance(old, EvalRecord)
         and (old.archs, old.weights_digest, old.eval_batch_hash, old.bn_recal_batch_hash)
         == (record.archs, record.weights_digest, record.eval_batch_hash, record.bn_recal_batch_hash)

@@ -12,9 +12,10 @@ from pathlib import Path
 from harness import __version__
 from harness.commands.common import EXIT_DONE, ledger_file, say, write_json
 from harness.errors import InputError
-from harness.records.history import read_history
 from harness.records.ledger import read_ledger
-from harness.reporting.borders import short
+from harness.records.run import RunHistory, read_history
+from harness.reporting.borders import short_digest
+from harness.reporting.checked import require_drawable
 from harness.reporting.curves import PANELS, Panel, View, drawing, view
 from harness.reporting.html import Page, Plot, page
 from harness.reporting.plots import colour, draw
@@ -40,21 +41,32 @@ def run(args: Namespace) -> int:
     """Write the page; exit code 2 where runs would be compared that do not compare."""
     files = [ledger_file(path) for path in args.paths]
     _check_outputs(files, args.out, args.json)
-    names = _names(args.paths, files)
-    histories = [
-        read_history(name, read_ledger(file)) for name, file in zip(names, files, strict=True)
-    ]
+    names = _run_names(args.paths, files)
+    histories = [_read_run(name, file) for name, file in zip(names, files, strict=True)]
     if not any(history.rows for history in histories):
         msg = f"{', '.join(names)}: no epoch is finished yet, there is nothing to show"
         raise InputError(msg)
-    views = [view(history, across=args.across_segments) for history in histories]
-    warnings = _comparison(views, across=args.across_segments)
+    views = [
+        view(name, history, across=args.across_segments)
+        for name, history in zip(names, histories, strict=True)
+    ]
+    warnings = _comparison_warnings(views, across=args.across_segments)
     summaries = [summary(one, None if one is views[0] else views[0]) for one in views]
-    _write(args.out, _page(views, summaries, warnings))
-    _tell(summaries, warnings)
+    _write_page(args.out, _page(views, summaries, warnings))
+    _say_summaries(summaries, warnings)
     found = {"out": str(args.out), "across_segments": args.across_segments, "warnings": warnings}
     write_json(args.json, {**found, "runs": [asdict(one) for one in summaries]})
     return EXIT_DONE
+
+
+def _read_run(name: str, file: Path) -> RunHistory:
+    try:
+        history = read_history(read_ledger(file))
+    except ValueError as error:
+        msg = f"{name}: {error}"
+        raise InputError(msg) from None
+    require_drawable(name, history)
+    return history
 
 
 def _check_outputs(ledgers: Sequence[Path], out: Path, machine: Path | None) -> None:
@@ -75,7 +87,7 @@ def _check_outputs(ledgers: Sequence[Path], out: Path, machine: Path | None) -> 
         raise InputError(msg)
 
 
-def _names(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:
+def _run_names(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:
     """Return what each run is called: its directory's name, or its path where two are alike."""
     double = [file for file, count in Counter(f.resolve() for f in files).items() if count > 1]
     if double:
@@ -88,7 +100,7 @@ def _names(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:
     ]
 
 
-def _comparison(views: Sequence[View], *, across: bool) -> list[str]:
+def _comparison_warnings(views: Sequence[View], *, across: bool) -> list[str]:
     """Return what to be warned of where scores that do not compare are shown together."""
     differences = series_differences(views)
     if differences and not across:
@@ -101,9 +113,9 @@ def _comparison(views: Sequence[View], *, across: bool) -> list[str]:
     for one in views:
         series = dict.fromkeys((s.series, s.opening.protocol) for s in one.metric)
         if len(series) > 1:
-            which = ", ".join(short(protocol) for _, protocol in series)
+            which = ", ".join(short_digest(protocol) for _, protocol in series)
             warnings.append(
-                f"{one.history.name} has {len(series)} metric series ({which}): do not compare EPE "
+                f"{one.name} has {len(series)} metric series ({which}): do not compare EPE "
                 "or tau across a dashed line"
             )
     return warnings
@@ -120,7 +132,7 @@ def _plot(panel: Panel, views: Sequence[View]) -> Plot:
     return Plot(panel.title, draw(found) if found.curves else None)
 
 
-def _write(out: Path, text: str) -> None:
+def _write_page(out: Path, text: str) -> None:
     if out.exists():
         say(f"{out} exists and is overwritten")
     try:
@@ -131,7 +143,7 @@ def _write(out: Path, text: str) -> None:
     say(f"{out}: written")
 
 
-def _tell(summaries: Sequence[RunSummary], warnings: Sequence[str]) -> None:
+def _say_summaries(summaries: Sequence[RunSummary], warnings: Sequence[str]) -> None:
     for text in warnings:
         say(f"warning: {text}")
     for one in summaries:

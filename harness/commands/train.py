@@ -52,7 +52,7 @@ def run(args: Namespace) -> int:
     options = RunOptions(
         resume=args.resume or config.checkpoint.load_checkpoint,
         segment=args.segment,
-        check=lambda environment: _require_gate(args.require_gate, config, environment),
+        check_environment=lambda found: _require_gate(args.require_gate, config, found),
         observers=run_observers,
     )
     result = train_run(config, folder, options)

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-class _Once(yaml.SafeLoader):
+class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML in which no key of a mapping occurs twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -50,15 +50,15 @@ def parse_config(tree: Mapping[str, Any] | None) -> Config:
     data = dict(tree or {})
     problems = list(_unknown_keys(data, Config, ""))
     try:
-        config = Config.model_validate(_known(data, Config))
+        config = Config.model_validate(_known_part(data, Config))
     except ValidationError as error:
-        problems += dict.fromkeys(_plain(e) for e in error.errors())
+        problems += dict.fromkeys(_plain_text(e) for e in error.errors())
     if problems:
         raise ConfigError("; ".join(problems))
     return config
 
 
-def _known(tree: Mapping[str, Any], section: type[BaseModel]) -> dict[str, Any]:
+def _known_part(tree: Mapping[str, Any], section: type[BaseModel]) -> dict[str, Any]:
     """Return the tree without what `_unknown_keys` reports."""
     kept: dict[str, Any] = {}
     for name, field in section.model_fields.items():
@@ -67,7 +67,7 @@ def _known(tree: Mapping[str, Any], section: type[BaseModel]) -> dict[str, Any]:
             continue
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             if isinstance(tree[key], Mapping):
-                kept[key] = _known(tree[key], annotation)
+                kept[key] = _known_part(tree[key], annotation)
         else:
             kept[key] = tree[key]
     return kept
@@ -82,7 +82,7 @@ def load_config(path: Path) -> Config:
         If the file is absent, is not YAML, or does not validate; names the file.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Once)
+        tree = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except FileNotFoundError:
         msg = f"no such configuration file: {path}"
         raise ConfigError(msg) from None
@@ -156,15 +156,15 @@ def dump_config(config: Config) -> str:
 
 def field_kinds() -> dict[str, Kind]:
     """Return the kind of every leaf, by dotted key such as ``train.lr``."""
-    return dict(_leaves(Config, ""))
+    return dict(_leaf_kinds(Config, ""))
 
 
-def _leaves(section: type[BaseModel], prefix: str) -> Iterable[tuple[str, Kind]]:
+def _leaf_kinds(section: type[BaseModel], prefix: str) -> Iterable[tuple[str, Kind]]:
     for name, field in section.model_fields.items():
         key = prefix + (field.alias or name)
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield from _leaves(annotation, f"{key}.")
+            yield from _leaf_kinds(annotation, f"{key}.")
             continue
         extra = field.json_schema_extra
         kind = extra.get("kind") if isinstance(extra, Mapping) else None
@@ -200,7 +200,7 @@ def _suggest(prefix: str, key: str, siblings: list[str]) -> str:
     return f"unknown key `{prefix}{key}`: known here are {', '.join(siblings)}"
 
 
-def _plain(error: Any) -> str:
+def _plain_text(error: Any) -> str:
     parts = [
         str(p) for p in error["loc"] if "constrained" not in str(p) and "literal" not in str(p)
     ]

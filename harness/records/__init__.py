@@ -1,1 +1,1 @@
-"""What happened, as records: a ledger on disk, and views of a run."""
+"""What happened, as records: a ledger on disk, and one view of a run."""

@@ -13,12 +13,13 @@ from harness.records.records import (
     NormsRecord,
     Record,
     ResumeRecord,
+    RunRecord,
     StepRecord,
     from_json,
     to_json,
 )
 
-__all__ = ["Ledger", "LedgerContent", "effective", "read_ledger"]
+__all__ = ["BrokenLine", "Ledger", "LedgerContent", "effective", "read_ledger"]
 
 
 class Ledger:
@@ -63,6 +64,29 @@ def _end_broken_line(path: Path) -> None:
 
 
 @dataclass(frozen=True)
+class BrokenLine:
+    """A line that holds no record.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    reason : str
+        Why it is none.
+    tail : bool
+        Whether it ends the file or an attempt: a kill leaves such a line, which is normal.
+    """
+
+    number: int
+    reason: str
+    tail: bool
+
+    def __str__(self) -> str:
+        why = "cut short by a kill, the rest is read" if self.tail else "evidence is lost here"
+        return f"broken line {self.number} ({why}): {self.reason}"
+
+
+@dataclass(frozen=True)
 class LedgerContent:
     """What a ledger holds.
 
@@ -70,14 +94,14 @@ class LedgerContent:
     ----------
     records : tuple of Record
         In file order.
-    broken : tuple of (int, str)
-        Lines that do not parse: number from 1, and why.
+    broken : tuple of BrokenLine
+        Lines that hold none.
     attempts : tuple of int
         The attempt that wrote each record, in the order of `records`.
     """
 
     records: tuple[Record, ...]
-    broken: tuple[tuple[int, str], ...]
+    broken: tuple[BrokenLine, ...]
     attempts: tuple[int, ...] = ()
 
     def effective(self) -> list[Record]:
@@ -93,19 +117,23 @@ def read_ledger(path: Path) -> LedgerContent:
     FileNotFoundError
         If there is no such file.
     """
-    records: list[Record] = []
-    broken: list[tuple[int, str]] = []
+    lines: list[Record | str] = []  # a record, or why there is none
     attempts: list[int] = []
-    for number, line in enumerate(
-        path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1
-    ):
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             data: Any = json.loads(line)
-            records.append(from_json(data))
+            record = from_json(data)
             # Ledgers of version 0.1 name the attempt where it starts, and nowhere else.
             attempts.append(int(data.get("attempt", attempts[-1] if attempts else 1)))
+            lines.append(record)
         except (ValueError, TypeError, AttributeError) as error:
-            broken.append((number, f"{type(error).__name__}: {error}"))
+            lines.append(f"{type(error).__name__}: {error}")
+    broken = (
+        BrokenLine(number, line, after is None or isinstance(after, RunRecord))
+        for number, (line, after) in enumerate(zip_longest(lines, lines[1:]), start=1)
+        if isinstance(line, str)
+    )
+    records = (line for line in lines if not isinstance(line, str))
     return LedgerContent(tuple(records), tuple(broken), tuple(attempts))
 
 

@@ -1,9 +1,17 @@
-"""One run's records, sorted by kind: what offline relations look at."""
+"""A run as its ledger tells it: attempts, and the segments that they make up.
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+One cut of the records for all that look at a run offline. A *segment* is a stretch of one
+training dynamics; each is judged by its own plan, and no curve crosses its border.
+"""
 
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from typing import Any, TypeVar
+
+from harness.records.ledger import BrokenLine, LedgerContent
 from harness.records.records import (
     FIRST_SEGMENT,
     CheckpointRecord,
@@ -17,7 +25,67 @@ from harness.records.records import (
     StepRecord,
 )
 
-__all__ = ["RunEvidence", "run_evidence", "segments"]
+__all__ = [
+    "Attempt", "RunEvidence", "RunHistory", "cut_attempts", "read_history", "run_evidence",
+    "segments",
+]  # fmt: skip
+
+_EVIDENCE = (StepRecord, NormsRecord, EvalRecord, EpochRecord)
+_Kind = TypeVar("_Kind")
+
+
+def _of(records: Iterable[Record], kind: type[_Kind]) -> tuple[_Kind, ...]:
+    return tuple(record for record in records if isinstance(record, kind))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one attempt at a run left valid.
+
+    Attributes
+    ----------
+    opening : RunRecord
+        Its first record.
+    start : int
+        Epochs completed before it.
+    records : tuple of Record
+        What it recorded after the first, in file order.
+    """
+
+    opening: RunRecord
+    start: int
+    records: tuple[Record, ...]
+
+    @property
+    def segment(self) -> str:
+        """Name of the training dynamics."""
+        return self.opening.segment
+
+    @cached_property
+    def rows(self) -> tuple[EpochRecord, ...]:
+        """Its finished epochs, in order."""
+        return _of(self.records, EpochRecord)
+
+    def of(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
+        """Return its records of one kind, in order."""
+        return _of(self.records, kind)
+
+    @property
+    def left_evidence(self) -> bool:
+        """Whether anything of it counts: one that was killed at once leaves nothing."""
+        return _any_evidence(self.records)
+
+    @property
+    def series(self) -> str:
+        """Key of the metric series: equal where scores compare.
+
+        Ledgers of version 0.1 record no protocol; what their configuration says of it counts.
+        """
+        if self.opening.protocol:
+            return self.opening.protocol
+        tree = self.opening.config
+        said = [tree.get("eval"), (tree.get("runtime") or {}).get("seed")]
+        return f"configuration {json.dumps(said, sort_keys=True, default=str)}"
 
 
 @dataclass(frozen=True)
@@ -82,6 +150,49 @@ class RunEvidence:
         return self.before if same else None
 
 
+@dataclass(frozen=True)
+class RunHistory:
+    """A run by its ledger.
+
+    Attributes
+    ----------
+    attempts : tuple of Attempt
+        All of them, in order; at least one.
+    broken : tuple of BrokenLine
+        Lines that hold no record.
+    """
+
+    attempts: tuple[Attempt, ...]
+    broken: tuple[BrokenLine, ...] = ()
+
+    @cached_property
+    def lasting(self) -> tuple[Attempt, ...]:
+        """Those attempts that left evidence, and the last one in any case."""
+        last = self.attempts[-1]
+        return tuple(one for one in self.attempts if one.left_evidence or one is last)
+
+    @property
+    def rows(self) -> tuple[EpochRecord, ...]:
+        """All finished epochs."""
+        return tuple(row for attempt in self.attempts for row in attempt.rows)
+
+    @cached_property
+    def segments(self) -> tuple[RunEvidence, ...]:
+        """Segments with evidence, in order; the last one where none has any."""
+        return _segments(self.attempts)
+
+
+def read_history(content: LedgerContent) -> RunHistory:
+    """Return a run as its ledger tells it.
+
+    Raises
+    ------
+    ValueError
+        If no run record opens the ledger: then nothing says what was planned.
+    """
+    return RunHistory(cut_attempts(content.effective()), content.broken)
+
+
 def run_evidence(records: Iterable[Record]) -> RunEvidence:
     """Sort the effective records of a run of one segment by kind.
 
@@ -108,50 +219,79 @@ def segments(records: Iterable[Record]) -> tuple[RunEvidence, ...]:
     ValueError
         If no run record opens them: then nothing says what was planned.
     """
-    parts: list[list[Record]] = []
-    opened: dict[str, list[Record]] = {}
-    name: str | None = None
+    return _segments(cut_attempts(records))
+
+
+def cut_attempts(records: Iterable[Record]) -> tuple[Attempt, ...]:
+    """Cut effective records where an attempt begins.
+
+    Raises
+    ------
+    ValueError
+        If no run record opens them.
+    """
+    drafts: list[_Draft] = []
     for record in records:
-        if isinstance(record, RunRecord) and record.segment != name:
-            name = record.segment
-            parts.append([])
-            opened[name] = parts[-1]
-        home = parts[-1] if parts else None
-        if isinstance(record, EpochRecord) and record.segment != name:
-            home = opened.get(record.segment, home)  # a row that a later attempt repaired
-        if home is not None:
-            home.append(record)
-    found: RunEvidence | None = None
-    every: list[RunEvidence] = []
-    alive = [part for part in parts if any(isinstance(record, _EVIDENCE) for record in part)]
-    for part in alive or parts[-1:]:
-        found = _segment(part, found)
-        every.append(found)
-    if not every:
+        if isinstance(record, RunRecord):
+            drafts.append(_Draft(record))
+        elif drafts:
+            if isinstance(record, ResumeRecord):
+                drafts[-1].start = record.epoch
+            _home(record, drafts).records.append(record)
+    if not drafts:
         msg = "the ledger holds no run record, expected one before anything else"
         raise ValueError(msg)
+    return tuple(Attempt(one.opening, one.start, tuple(one.records)) for one in drafts)
+
+
+@dataclass
+class _Draft:
+    """An attempt while its records are read."""
+
+    opening: RunRecord
+    start: int = 0
+    records: list[Record] = field(default_factory=list)
+
+
+def _home(record: Record, drafts: Sequence[_Draft]) -> _Draft:
+    """Return the attempt that a record belongs to: the last one, but for one case.
+
+    A row that a crash kept from the ledger is written by the next attempt, whose own epochs come
+    after the one that it resumes from.
+    """
+    now = drafts[-1]
+    # A range: an epoch that is no number, in a damaged ledger, lies in none.
+    if isinstance(record, EpochRecord) and record.epoch in range(now.start + 1):
+        return next((one for one in reversed(drafts[:-1]) if _any_evidence(one.records)), now)
+    return now
+
+
+def _any_evidence(records: Iterable[Record]) -> bool:
+    return any(isinstance(record, _EVIDENCE) for record in records)
+
+
+def _segments(attempts: Iterable[Attempt]) -> tuple[RunEvidence, ...]:
+    parts = [tuple(part) for _, part in groupby(attempts, key=lambda attempt: attempt.segment)]
+    alive = [part for part in parts if any(attempt.left_evidence for attempt in part)]
+    every: list[RunEvidence] = []
+    for part in alive or parts[-1:]:
+        every.append(_segment(part, every[-1] if every else None))
     return tuple(every)
 
 
-_EVIDENCE = (StepRecord, NormsRecord, EvalRecord, EpochRecord)
-
-
-def _segment(kept: list[Record], before: RunEvidence | None) -> RunEvidence:
-    runs = [record for record in kept if isinstance(record, RunRecord)]
-    resumes = [record for record in kept if isinstance(record, ResumeRecord)]
+def _segment(attempts: Sequence[Attempt], before: RunEvidence | None) -> RunEvidence:
+    runs = tuple(attempt.opening for attempt in attempts)
+    kept = [record for attempt in attempts for record in attempt.records]
+    resumes = _of(kept, ResumeRecord)
     border = next((r for r in kept if isinstance(r, (ResumeRecord, *_EVIDENCE))), None)
     start = (border.epoch, border.global_step) if isinstance(border, ResumeRecord) else (0, 0)
-
-    def of(kind: type[Any]) -> tuple[Any, ...]:
-        return tuple(record for record in kept if isinstance(record, kind))
-
     return RunEvidence(
         config=runs[0].config,
         planned_sizes=tuple(size for size, count in runs[0].planned_sizes for _ in range(count)),
         expected_clip_checks=runs[0].expected_clip_checks,
-        steps=of(StepRecord), norms=of(NormsRecord), evals=of(EvalRecord),
-        epochs=of(EpochRecord), checkpoints=of(CheckpointRecord), notes=of(NoteRecord),
-        attempts=len(runs) if resumes else 1,
+        steps=_of(kept, StepRecord), norms=_of(kept, NormsRecord), evals=_of(kept, EvalRecord),
+        epochs=_of(kept, EpochRecord), checkpoints=_of(kept, CheckpointRecord),
+        notes=_of(kept, NoteRecord), attempts=len(runs) if resumes else 1,
         segment=runs[0].segment, protocol=runs[0].protocol,
-        start=start, before=before, openings=tuple(runs), resumes=tuple(resumes),
+        start=start, before=before, openings=runs, resumes=resumes,
     )  # fmt: skip

@@ -11,8 +11,8 @@ from typing import Literal
 
 from harness.comparing import changes
 from harness.config import ConfigError, parse_config
-from harness.records.history import RunHistory, Stretch
 from harness.records.records import RunRecord
+from harness.records.run import Attempt, RunHistory
 from harness.runs.identity import identity_changes
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "borders",
     "record_changes",
     "run_segments",
-    "short",
+    "short_digest",
 ]
 
 BorderKind = Literal["segment", "series", "environment"]
@@ -53,37 +53,49 @@ class Border:
 
 @dataclass(frozen=True)
 class Segment:
-    """One training dynamics: its stretches, attempts, and what changed before it."""
+    """One training dynamics, as curves show it.
+
+    Attributes
+    ----------
+    name : str
+        As the ledger names it.
+    attempts : tuple of Attempt
+        Those that left evidence.
+    begun : int
+        How many attempts at it were made, those that left nothing included.
+    changes : tuple of str
+        ``key: old -> new`` against the segment before it.
+    """
 
     name: str
-    stretches: tuple[Stretch, ...]
-    attempts: int
+    attempts: tuple[Attempt, ...]
+    begun: int
     changes: tuple[str, ...]
 
 
 def run_segments(history: RunHistory) -> tuple[Segment, ...]:
     """Return a run's segments, oldest first."""
-    parts: list[list[Stretch]] = []
-    for stretch in history.stretches:
-        if not parts or "segment" in border(parts[-1][-1], stretch).kinds:
+    parts: list[list[Attempt]] = []
+    for attempt in history.lasting:
+        if not parts or "segment" in border(parts[-1][-1], attempt).kinds:
             parts.append([])
-        parts[-1].append(stretch)
+        parts[-1].append(attempt)
     changed = [border(old[-1], new[0]).changes for old, new in pairwise(parts)]
     return tuple(
-        Segment(part[0].segment, tuple(part), _attempts(history, part), what)
+        Segment(part[0].segment, tuple(part), _begun(history, part), what)
         for part, what in zip(parts, [(), *changed], strict=True)
     )
 
 
-def _attempts(history: RunHistory, part: list[Stretch]) -> int:
-    keys = {(stretch.segment, stretch.opening.identity) for stretch in part}
-    return sum((opening.segment, opening.identity) in keys for opening in history.openings)
+def _begun(history: RunHistory, part: list[Attempt]) -> int:
+    keys = {(attempt.segment, attempt.opening.identity) for attempt in part}
+    return sum((one.segment, one.opening.identity) in keys for one in history.attempts)
 
 
-def borders(stretches: Iterable[Stretch]) -> tuple[Border, ...]:
-    """Return the borders between stretches, one for each place."""
+def borders(attempts: Iterable[Attempt]) -> tuple[Border, ...]:
+    """Return the borders between attempts, one for each place."""
     found: dict[float, Border] = {}
-    for old, new in pairwise(stretches):
+    for old, new in pairwise(attempts):
         here = border(old, new)
         if here.kinds:
             there = found.get(here.x)
@@ -91,8 +103,8 @@ def borders(stretches: Iterable[Stretch]) -> tuple[Border, ...]:
     return tuple(found.values())
 
 
-def border(old: Stretch, new: Stretch) -> Border:
-    """Return what begins with a stretch; `kinds` is empty where nothing does."""
+def border(old: Attempt, new: Attempt) -> Border:
+    """Return what begins with an attempt; `kinds` is empty where nothing does."""
     kinds: list[BorderKind] = []
     labels: list[str] = []
     changed: list[str] = []
@@ -104,13 +116,13 @@ def border(old: Stretch, new: Stretch) -> Border:
     return Border(new.start + 0.5, tuple(kinds), ", ".join(labels), tuple(dict.fromkeys(changed)))
 
 
-def _differences(old: Stretch, new: Stretch) -> Iterator[tuple[BorderKind, bool, str]]:
+def _differences(old: Attempt, new: Attempt) -> Iterator[tuple[BorderKind, bool, str]]:
     yield "segment", _other_dynamics(old, new), f"segment {new.segment}"
-    yield "series", old.series != new.series, f"metric series {short(new.opening.protocol)}"
+    yield "series", old.series != new.series, f"metric series {short_digest(new.opening.protocol)}"
     yield "environment", old.opening.environment != new.opening.environment, "other environment"
 
 
-def _other_dynamics(old: Stretch, new: Stretch) -> bool:
+def _other_dynamics(old: Attempt, new: Attempt) -> bool:
     """Return whether the dynamics changed, under another name or, wrongly, under the same.
 
     The digest alone decides nothing: another version of the harness may make it differently.
@@ -142,6 +154,6 @@ def record_changes(kind: BorderKind, old: RunRecord, new: RunRecord) -> tuple[st
     return tuple(identity_changes(what, before, after))
 
 
-def short(digest: str) -> str:
+def short_digest(digest: str) -> str:
     """Return the first characters of a digest, enough to tell two apart."""
     return digest[:8] or "not recorded"

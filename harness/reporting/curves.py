@@ -1,22 +1,23 @@
-"""What a report draws, as numbers: which stretches are shown, and polylines cut at borders."""
+"""What a report draws, as numbers: which attempts are shown, and polylines cut at borders."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from harness.records.history import RunHistory, Stretch
 from harness.records.records import EpochRecord
-from harness.reporting.borders import Border, Segment, border, borders, run_segments, short
+from harness.records.run import Attempt, RunHistory
+from harness.reporting.borders import Border, Segment, border, borders, run_segments, short_digest
+from harness.reporting.checked import is_number
 
 __all__ = [
-    "PANELS", "Curve", "Drawing", "Panel", "Points", "Quantity", "View", "drawing", "epochs_text",
-    "polylines", "view",
+    "PANELS", "Curve", "Drawing", "Panel", "Points", "Quantity", "View", "clip_threshold",
+    "drawing", "epochs_text", "polylines", "view",
 ]  # fmt: skip
 
 Points = tuple[tuple[float, float], ...]
 """A polyline: (epoch, value) by epoch."""
 
-_Value = Callable[[Stretch, EpochRecord], float | None]
+_Value = Callable[[Attempt, EpochRecord], float | None]
 
 
 @dataclass(frozen=True)
@@ -25,65 +26,72 @@ class View:
 
     Attributes
     ----------
+    name : str
+        What the run is called.
     history : RunHistory
         The whole run.
-    training : tuple of Stretch
+    training : tuple of Attempt
         Shown in curves of training.
-    metric : tuple of Stretch
+    metric : tuple of Attempt
         Shown in curves of what an evaluation yields.
     left_out : tuple of str
         What ``--across-segments`` would add.
     """
 
+    name: str
     history: RunHistory
-    training: tuple[Stretch, ...]
-    metric: tuple[Stretch, ...]
+    training: tuple[Attempt, ...]
+    metric: tuple[Attempt, ...]
     left_out: tuple[str, ...]
 
     @property
-    def newest(self) -> Stretch | None:
-        """The last stretch with a finished epoch, if any."""
-        return next((stretch for stretch in reversed(self.training) if stretch.rows), None)
+    def newest(self) -> Attempt | None:
+        """The last attempt with a finished epoch, if any."""
+        return next((attempt for attempt in reversed(self.training) if attempt.rows), None)
 
     @property
     def borders(self) -> tuple[Border, ...]:
-        """Borders between the stretches that are shown."""
+        """Borders between the attempts that are shown."""
         return borders(self.training)
 
 
-def view(history: RunHistory, *, across: bool) -> View:
+def view(name: str, history: RunHistory, *, across: bool) -> View:
     """Return what is shown of a run.
 
     Parameters
     ----------
+    name : str
+        What it is called.
+    history : RunHistory
+        The whole run.
     across : bool
-        Whether everything is; by default the newest segment that has a finished epoch, and of
+        Whether everything is shown; by default the newest segment that has a finished epoch, and of
         what an evaluation yields the newest metric series in it.
     """
-    every = history.stretches
+    every = history.lasting
     if across or not history.rows:
-        return View(history, every, every, ())
+        return View(name, history, every, every, ())
     parts = run_segments(history)
-    newest = max(i for i, part in enumerate(parts) if _rows(part.stretches))
-    training = parts[newest].stretches
-    series = [tuple(group) for _, group in groupby(training, key=lambda stretch: stretch.series)]
+    newest = max(i for i, part in enumerate(parts) if _rows(part.attempts))
+    training = parts[newest].attempts
+    series = [tuple(group) for _, group in groupby(training, key=lambda attempt: attempt.series)]
     last = max(i for i, group in enumerate(series) if _rows(group))
     left_out = [f"segment {part.name} ({_epochs(part)})" for part in parts[:newest]]
     left_out += [
-        f"EPE, tau and evaluation times of metric series {short(group[0].opening.protocol)} "
+        f"EPE, tau and evaluation times of metric series {short_digest(group[0].opening.protocol)} "
         f"({epochs_text(_rows(group))})"
         for group in series[:last]
         if _rows(group)
     ]
-    return View(history, training, series[last], tuple(left_out))
+    return View(name, history, training, series[last], tuple(left_out))
 
 
 def _epochs(part: Segment) -> str:
-    return epochs_text(_rows(part.stretches))
+    return epochs_text(_rows(part.attempts))
 
 
-def _rows(stretches: Iterable[Stretch]) -> list[EpochRecord]:
-    return [row for stretch in stretches for row in stretch.rows]
+def _rows(attempts: Iterable[Attempt]) -> list[EpochRecord]:
+    return [row for attempt in attempts for row in attempt.rows]
 
 
 def epochs_text(rows: Sequence[EpochRecord]) -> str:
@@ -133,11 +141,17 @@ class Panel:
 
 
 def _column(name: str) -> _Value:
-    def value(_: Stretch, row: EpochRecord) -> float | None:
+    def value(_: Attempt, row: EpochRecord) -> float | None:
         found: float | None = getattr(row, name)
         return found
 
     return value
+
+
+def clip_threshold(attempt: Attempt) -> float | None:
+    """Return an attempt's clip threshold, a global gradient norm, if its configuration says it."""
+    value = (attempt.opening.config.get("train") or {}).get("grad_clip_global_norm")
+    return float(value) if is_number(value) else None
 
 
 PANELS = (
@@ -162,7 +176,7 @@ PANELS = (
         (Quantity("p50", _column("grad_norm_p50")),
          Quantity("p90", _column("grad_norm_p90"), "second"),
          Quantity("p99", _column("grad_norm_p99"), "third"),
-         Quantity("clip threshold", lambda stretch, _: stretch.threshold, "level")),
+         Quantity("clip threshold", lambda attempt, _: clip_threshold(attempt), "level")),
         log=True,
     ),
     Panel(
@@ -227,10 +241,10 @@ def drawing(panel: Panel, views: Sequence[View]) -> Drawing:
 
 
 def _curves(panel: Panel, run: int, shown: View) -> list[Curve]:
-    stretches = shown.metric if panel.metric else shown.training
+    attempts = shown.metric if panel.metric else shown.training
 
     def lines(quantity: Quantity) -> list[Points]:
-        return polylines(stretches, quantity.value, metric=panel.metric)
+        return polylines(attempts, quantity.value, metric=panel.metric)
 
     curves = []
     if panel.band:
@@ -244,7 +258,7 @@ def _curves(panel: Panel, run: int, shown: View) -> list[Curve]:
     return curves
 
 
-def polylines(stretches: Sequence[Stretch], value: _Value, *, metric: bool) -> list[Points]:
+def polylines(attempts: Sequence[Attempt], value: _Value, *, metric: bool) -> list[Points]:
     """Return a quantity's curve, cut where it must not be joined.
 
     It is cut at every segment border, where a row is missing, and where an evaluation left the
@@ -258,13 +272,13 @@ def polylines(stretches: Sequence[Stretch], value: _Value, *, metric: bool) -> l
     """
     lines: list[list[tuple[float, float]]] = [[]]
     expected: int | None = None
-    before: Stretch | None = None
-    for stretch in stretches:
-        if before is not None and _cuts(before, stretch, metric=metric):
+    before: Attempt | None = None
+    for attempt in attempts:
+        if before is not None and _cuts(before, attempt, metric=metric):
             lines.append([])
-        before = stretch
-        for row in stretch.rows:
-            found = value(stretch, row)
+        before = attempt
+        for row in attempt.rows:
+            found = value(attempt, row)
             unscored = metric and row.mean_epe_12 is None
             if (found is None and not unscored) or row.epoch != (expected or row.epoch):
                 lines.append([])
@@ -274,6 +288,6 @@ def polylines(stretches: Sequence[Stretch], value: _Value, *, metric: bool) -> l
     return [tuple(line) for line in lines if line]
 
 
-def _cuts(old: Stretch, new: Stretch, *, metric: bool) -> bool:
+def _cuts(old: Attempt, new: Attempt, *, metric: bool) -> bool:
     kinds = border(old, new).kinds
     return "segment" in kinds or (metric and "series" in kinds)

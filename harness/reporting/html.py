@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from harness.reporting.borders import short
+from harness.reporting.borders import short_digest
 from harness.reporting.summary import RunSummary
 
 __all__ = ["Page", "Plot", "page"]
@@ -76,26 +76,26 @@ def page(content: Page) -> str:
     """Return the page as HTML."""
     names = ", ".join(run.name for run in content.runs)
     body = [
-        f"<h1>Run report: {_text(names)}</h1>",
+        f"<h1>Run report: {_safe(names)}</h1>",
         *(_warning(text) for text in content.warnings),
         *(_card(run, shade) for run, shade in zip(content.runs, content.colours, strict=True)),
         f'<p class="small">{_LINES}</p>',
         '<div class="plots">', *(_figure(plot) for plot in content.plots), "</div>",
         *(_section(run) for run in content.runs),
-        f'<p class="small">Made by harness report, samebits {_text(content.version)}, from the '
+        f'<p class="small">Made by harness report, samebits {_safe(content.version)}, from the '
         "ledgers alone.</p>",
     ]  # fmt: skip
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Run report: {_text(names)}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n"
+        f"<title>Run report: {_safe(names)}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )
 
 
-def _text(value: object) -> str:
+def _safe(value: object) -> str:
     """Return a value as harmless text: escaped, and without control characters."""
     letters = (
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value)
@@ -104,25 +104,25 @@ def _text(value: object) -> str:
 
 
 def _warning(text: str) -> str:
-    return f'<p class="warning">Warning: {_text(text)}.</p>'
+    return f'<p class="warning">Warning: {_safe(text)}.</p>'
 
 
 def _card(run: RunSummary, shade: str) -> str:
-    lines = [f"<p><strong>{_text(run.name)}</strong>: {_text(run.headline)}</p>"]
+    lines = [f"<p><strong>{_safe(run.name)}</strong>: {_safe(run.headline)}</p>"]
     lines += [_warning(text) for text in run.warnings]
     if run.against_first is not None:
         what = "; ".join(run.against_first) or "the same training dynamics"
-        lines.append(f'<p class="small">Against the first run: {_text(what)}</p>')
+        lines.append(f'<p class="small">Against the first run: {_safe(what)}</p>')
     if run.left_out:
         lines.append(
-            f'<p class="aside">Left out of {_text(run.name)}: {_text("; ".join(run.left_out))}. '
+            f'<p class="aside">Left out of {_safe(run.name)}: {_safe("; ".join(run.left_out))}. '
             "<code>--across-segments</code> shows it, with borders.</p>"
         )
     return f'<div class="card" style="border-color: {shade}">\n' + "\n".join(lines) + "\n</div>"
 
 
 def _figure(plot: Plot) -> str:
-    title = _text(plot.title)
+    title = _safe(plot.title)
     if plot.svg is None:
         shown = '<p class="small">No evaluation in what is shown.</p>'
     else:
@@ -150,8 +150,8 @@ def _tau(row: dict[str, Any]) -> str:
 _SEGMENTS: tuple[_Column, ...] = (
     ("segment", lambda row: row["name"], False),
     ("epochs", lambda row: row["epochs"], False),
-    ("identity", lambda row: short(row["identity"]), False),
-    ("protocol", lambda row: ", ".join(short(one) for one in row["protocols"]), False),
+    ("identity", lambda row: short_digest(row["identity"]), False),
+    ("protocol", lambda row: ", ".join(short_digest(one) for one in row["protocols"]), False),
     ("changed from the previous segment", lambda row: _joined(row["changes"]), False),
     ("attempts", _number("attempts", "d"), True),
     ("in the plots", lambda row: "yes" if row["shown"] else "left out", False),
@@ -164,7 +164,7 @@ _BORDERS: tuple[_Column, ...] = (
 _EPOCHS: tuple[_Column, ...] = (
     ("epoch", _number("epoch", "d"), True),
     ("segment", lambda row: row["segment"], False),
-    ("series", lambda row: short(row["protocol"]), False),
+    ("series", lambda row: short_digest(row["protocol"]), False),
     ("EPE mean (px)", _number("mean_epe", ".4f"), True),
     ("std", _number("std_epe", ".4f"), True),
     ("min", _number("min_epe", ".4f"), True),
@@ -186,7 +186,7 @@ _BROKEN: tuple[_Column, ...] = (("broken line of the ledger", lambda row: row["t
 
 
 def _section(run: RunSummary) -> str:
-    parts = [f"<h2>{_text(run.name)}</h2>"]
+    parts = [f"<h2>{_safe(run.name)}</h2>"]
     for title, columns, rows in (
         ("Segments", _SEGMENTS, run.segments),
         ("Borders in the plots", _BORDERS, run.borders),
@@ -202,7 +202,7 @@ def _section(run: RunSummary) -> str:
 def _table(columns: Sequence[_Column], rows: Iterable[dict[str, Any]]) -> str:
     def cells(tag: str, texts: Iterable[str]) -> str:
         pairs = zip(texts, columns, strict=True)
-        found = [f"<{tag}{_class(column)}>{_text(text)}</{tag}>" for text, column in pairs]
+        found = [f"<{tag}{_class(column)}>{_safe(text)}</{tag}>" for text, column in pairs]
         return f"<tr>{''.join(found)}</tr>"
 
     lines = [cells("th", (title for title, _, _ in columns))]

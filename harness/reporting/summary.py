@@ -6,10 +6,10 @@ from itertools import takewhile
 from typing import Any
 
 from harness.promises.ledger.scores import at_zero_flow
-from harness.records.history import Stretch
-from harness.records.records import EpochRecord
-from harness.reporting.borders import record_changes, run_segments, short
-from harness.reporting.curves import View, epochs_text
+from harness.records.records import EpochRecord, EvalRecord, NoteRecord
+from harness.records.run import Attempt
+from harness.reporting.borders import record_changes, run_segments, short_digest
+from harness.reporting.curves import View, clip_threshold, epochs_text
 
 __all__ = ["LAST_EPOCHS", "RunSummary", "series_differences", "summary"]
 
@@ -53,12 +53,12 @@ class RunSummary:
 def summary(view: View, first: View | None = None) -> RunSummary:
     """Return what there is to say of a run; `first` is another one to set it against."""
     history = view.history
-    shown = {stretch.segment for stretch in view.training}
+    shown = {attempt.segment for attempt in view.training}
     against: tuple[str, ...] | None = None
     if first is not None:
         against = record_changes("segment", _opening(first), _opening(view))
     return RunSummary(
-        history.name, _headline(view), tuple(_warnings(view)), view.left_out, against,
+        view.name, _headline(view), tuple(_warnings(view)), view.left_out, against,
         segments=tuple(_segment_rows(view)),
         borders=tuple(
             {"after_epoch": int(b.x - 0.5), "kinds": b.kinds, "label": b.label,
@@ -67,9 +67,10 @@ def summary(view: View, first: View | None = None) -> RunSummary:
         ),
         epochs=tuple(_epoch_rows(view)),
         notes=tuple(
-            {"epoch": note.epoch, "segment": segment, "text": note.text}
-            for segment, note in history.notes
-            if segment in shown
+            {"epoch": note.epoch, "segment": attempt.segment, "text": note.text}
+            for attempt in history.attempts
+            if attempt.segment in shown
+            for note in attempt.of(NoteRecord)
         ),
         broken_lines=tuple(
             {"line": line.number, "reason": line.reason, "tail": line.tail, "text": str(line)}
@@ -92,7 +93,7 @@ def _headline(view: View) -> str:
     if newest is None:
         return "no finished epoch yet"
     last = newest.rows[-1].epoch
-    place = f"segment {newest.segment}, metric series {short(newest.opening.protocol)}"
+    place = f"segment {newest.segment}, metric series {short_digest(newest.opening.protocol)}"
     row = _last_scored(view)
     if row is None or row.mean_epe_12 is None:
         return f"epoch {last}: no evaluation yet ({place})"
@@ -105,11 +106,11 @@ def _headline(view: View) -> str:
 
 
 def _warnings(view: View) -> list[str]:
-    return [*_zero_flow(view), *_clipping(view), *_begun(view)]
+    return [*_zero_flow_warnings(view), *_clip_warnings(view), *_begun_warnings(view)]
 
 
-def _zero_flow(view: View) -> list[str]:
-    evals = [record for stretch in view.metric for record in stretch.evals]
+def _zero_flow_warnings(view: View) -> list[str]:
+    evals = [record for attempt in view.metric for record in attempt.of(EvalRecord)]
     count = len(list(takewhile(at_zero_flow, reversed(evals))))
     if count:
         last = evals[-1]
@@ -130,13 +131,14 @@ def _zero_flow(view: View) -> list[str]:
     ]
 
 
-def _clipping(view: View) -> list[str]:
-    rows = [(stretch, row) for stretch in view.training for row in stretch.rows]
-    full = [(s, row) for s, row in rows if row.clip_checks and row.clip_count == row.clip_checks]
+def _clip_warnings(view: View) -> list[str]:
+    rows = [(attempt, row) for attempt in view.training for row in attempt.rows]
+    full = [(a, row) for a, row in rows if row.clip_checks and row.clip_count == row.clip_checks]
     found = []
     if full:
         row = full[-1][1]
-        limits = dict.fromkeys(f"{s.threshold:g}" for s, _ in full if s.threshold is not None)
+        found_limits = (clip_threshold(attempt) for attempt, _ in full)
+        limits = dict.fromkeys(f"{limit:g}" for limit in found_limits if limit is not None)
         limit = " and ".join(limits) or "the threshold"
         found.append(
             f"saturated clipping: every check clipped at {limit} in {len(full)} of {len(rows)} "
@@ -153,16 +155,16 @@ def _clipping(view: View) -> list[str]:
     return found
 
 
-def _begun(view: View) -> list[str]:
+def _begun_warnings(view: View) -> list[str]:
     """Say what has begun but has no finished epoch to show."""
-    newest, last = view.newest, view.history.stretches[-1]
+    newest, last = view.newest, view.history.attempts[-1]
     if newest is None or last is newest:
         return []
     found = []
     if last.segment != newest.segment:
         found.append(f"segment {last.segment} has begun, but has no finished epoch yet")
     if last.series != newest.series:
-        series = short(last.opening.protocol)
+        series = short_digest(last.opening.protocol)
         found.append(f"metric series {series} has begun, but has no finished epoch yet")
     return found
 
@@ -170,8 +172,8 @@ def _begun(view: View) -> list[str]:
 def _segment_rows(view: View) -> list[_Row]:
     rows = []
     for part in run_segments(view.history):
-        epochs = [row for stretch in part.stretches for row in stretch.rows]
-        openings = [stretch.opening for stretch in part.stretches]
+        epochs = [row for attempt in part.attempts for row in attempt.rows]
+        openings = [attempt.opening for attempt in part.attempts]
         rows.append(
             {
                 "name": part.name,
@@ -179,21 +181,21 @@ def _segment_rows(view: View) -> list[_Row]:
                 "identity": openings[-1].identity,
                 "protocols": tuple(dict.fromkeys(opening.protocol for opening in openings)),
                 "changes": part.changes,
-                "attempts": part.attempts,
-                "shown": part.stretches[-1] in view.training,
+                "attempts": part.begun,
+                "shown": part.attempts[-1] in view.training,
             }
         )
     return rows
 
 
 def _epoch_rows(view: View) -> list[_Row]:
-    rows = [(stretch, row) for stretch in view.training for row in stretch.rows]
+    rows = [(attempt, row) for attempt in view.training for row in attempt.rows]
     return [
-        _epoch_row(stretch, row, stretch in view.metric) for stretch, row in rows[-LAST_EPOCHS:]
+        _epoch_row(attempt, row, attempt in view.metric) for attempt, row in rows[-LAST_EPOCHS:]
     ]
 
 
-def _epoch_row(stretch: Stretch, row: EpochRecord, compared: bool) -> _Row:
+def _epoch_row(attempt: Attempt, row: EpochRecord, compared: bool) -> _Row:
     """Return a row of the table; scores of a metric series that is left out stay out."""
     scores = {
         "mean_epe": row.mean_epe_12, "std_epe": row.std_epe_12, "min_epe": row.per_arch_epe_min,
@@ -204,10 +206,10 @@ def _epoch_row(stretch: Stretch, row: EpochRecord, compared: bool) -> _Row:
     if not compared:
         scores, reason = dict.fromkeys(scores), "another metric series, left out"
     return {
-        "epoch": row.epoch, "segment": stretch.segment, "protocol": stretch.opening.protocol,
+        "epoch": row.epoch, "segment": attempt.segment, "protocol": attempt.opening.protocol,
         **scores, "tau_reason": reason, "clip_rate": row.clip_rate,
         "grad_norm_p50": row.grad_norm_p50, "grad_norm_p90": row.grad_norm_p90,
-        "grad_norm_p99": row.grad_norm_p99, "threshold": stretch.threshold,
+        "grad_norm_p99": row.grad_norm_p99, "threshold": clip_threshold(attempt),
     }  # fmt: skip
 
 
@@ -224,8 +226,9 @@ def series_differences(views: Sequence[View]) -> list[str]:
         first, base = known[0]
         if newest.series != base.series:
             what = "; ".join(record_changes("series", base.opening, newest.opening)) or _UNNAMED
+            series = [short_digest(one.opening.protocol) for one in (base, newest)]
             lines.append(
-                f"{first.history.name} and {view.history.name} are of different metric series "
-                f"({short(base.opening.protocol)} and {short(newest.opening.protocol)}): {what}"
+                f"{first.name} and {view.name} are of different metric series "
+                f"({' and '.join(series)}): {what}"
             )
     return lines

@@ -77,7 +77,7 @@ def eval_table(record: EvalRecord, *, rows: int = 20) -> list[str]:
         f"{record.unknown_pixels} pixels of unknown flow left out",
         f"zero flow scores {record.zero_flow_epe!r} px on the same {record.samples} samples",
         (
-            f"{record.batches} batches per arch{_fewer(record)}, {record.recal_batches} "
+            f"{record.batches} batches per arch{_fewer_batches(record)}, {record.recal_batches} "
             f"recalibration batches; labels "
             f"{'whole' if record.flow_clip is None else f'clipped at {record.flow_clip:g} px'}"
         ),
@@ -87,7 +87,7 @@ def eval_table(record: EvalRecord, *, rows: int = 20) -> list[str]:
     return lines
 
 
-def _fewer(record: EvalRecord) -> str:
+def _fewer_batches(record: EvalRecord) -> str:
     asked: Sequence[object] = (record.batches, "full")
     if record.batches_asked in asked:
         return ""

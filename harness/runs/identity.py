@@ -17,7 +17,7 @@ from harness.evaluation.scoring import score_split
 from harness.fc2.layout import Triplet, list_triplets
 
 __all__ = [
-    "Data",
+    "DataDigests",
     "data_digests",
     "dynamics_values",
     "gate_values",
@@ -28,11 +28,11 @@ __all__ = [
     "run_identity",
 ]
 
-Data = Mapping[str, str]
+DataDigests = Mapping[str, str]
 """Digest of the sample ids of ``train`` and ``val``, and of a ``frozen`` artifact if any."""
 
 
-def _values(config: Config, kinds: tuple[str, ...]) -> dict[str, Any]:
+def _values_of(config: Config, kinds: tuple[str, ...]) -> dict[str, Any]:
     """Return every field of the given kinds by dotted key."""
     tree = config.model_dump(mode="json", by_alias=True)
     values: dict[str, Any] = {}
@@ -45,28 +45,28 @@ def _values(config: Config, kinds: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
-def dynamics_values(config: Config, data: Data) -> dict[str, Any]:
+def dynamics_values(config: Config, data: DataDigests) -> dict[str, Any]:
     """Return what training yields its weights from: dynamics fields and training samples."""
-    return {**_values(config, ("dynamics",)), **_listed(data, "train")}
+    return {**_values_of(config, ("dynamics",)), **_listed_samples(data, "train")}
 
 
-def protocol_values(config: Config, data: Data) -> dict[str, Any]:
+def protocol_values(config: Config, data: DataDigests) -> dict[str, Any]:
     """Return what an evaluation measures: protocol fields, the pool's seed, the samples.
 
     Defaults are resolved, and a frozen artifact counts by its content, not by its path.
     """
     return {
-        **_values(config, ("protocol",)),
+        **_values_of(config, ("protocol",)),
         "eval.batch_size": config.eval_batch_size,
         "eval.crop": list(config.eval_crop),
         "eval.frozen": data.get("frozen", ""),
         "eval.score_split": score_split(*config.eval_crop),
         "runtime.seed": config.runtime.seed,
-        **_listed(data, "train", "val"),
+        **_listed_samples(data, "train", "val"),
     }
 
 
-def _listed(data: Data, *splits: str) -> dict[str, Any]:
+def _listed_samples(data: DataDigests, *splits: str) -> dict[str, Any]:
     return {f"samples of {split}": data[split] for split in splits if split in data}
 
 
@@ -105,22 +105,24 @@ def read_data_digests(config: Config) -> dict[str, str]:
     )
 
 
-def run_identity(config: Config, data: Data) -> str:
+def run_identity(config: Config, data: DataDigests) -> str:
     """Return the digest of the training dynamics: equal for runs whose curves may be compared."""
-    return _digest(dynamics_values(config, data))
+    return _digest_values(dynamics_values(config, data))
 
 
-def protocol_identity(config: Config, data: Data) -> str:
+def protocol_identity(config: Config, data: DataDigests) -> str:
     """Return the digest of the evaluation protocol: equal within one metric series."""
-    return _digest(protocol_values(config, data))
+    return _digest_values(protocol_values(config, data))
 
 
-def _digest(values: Mapping[str, Any]) -> str:
+def _digest_values(values: Mapping[str, Any]) -> str:
     return digest_strings([text for key, value in values.items() for text in (key, repr(value))])
 
 
 def identity_changes(
-    what: Literal["dynamics", "protocol"], old: tuple[Config, Data], new: tuple[Config, Data]
+    what: Literal["dynamics", "protocol"],
+    old: tuple[Config, DataDigests],
+    new: tuple[Config, DataDigests],
 ) -> list[str]:
     """Return ``key: old -> new`` for every value of one kind that differs.
 
@@ -133,7 +135,7 @@ def identity_changes(
 
 def gate_values(config: Config) -> dict[str, Any]:
     """Return everything that a gate file vouches for: dynamics, protocol, where data lie."""
-    values = _values(config, ("dynamics", "protocol"))
+    values = _values_of(config, ("dynamics", "protocol"))
     for split in ("train_dir", "val_dir"):
         values[f"data.{split}"] = str(
             Path(config.data.base_path, getattr(config.data, split)).resolve()

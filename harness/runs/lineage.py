@@ -4,15 +4,14 @@ No TensorFlow here, so that what must not be continued is refused before anythin
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness.config import Config, parse_config
 from harness.errors import InputError
 from harness.records.records import FIRST_SEGMENT, CheckpointRecord, Record, RunRecord
-from harness.runs.identity import Data, identity_changes
+from harness.runs.identity import DataDigests, identity_changes
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 
 __all__ = ["Continuation", "plan_first", "plan_resume"]
@@ -47,11 +46,11 @@ class Continuation:
 
 
 @dataclass(frozen=True)
-class _Last:
+class _LastAttempt:
     """What the run was before this attempt."""
 
     config: Config
-    data: Data
+    data: DataDigests
     segment: str | None
 
 
@@ -72,7 +71,7 @@ def plan_first(folder: Path, history: Sequence[Record], segment: str | None) -> 
 
 
 def plan_resume(
-    folder: Path, history: Sequence[Record], config: Config, data: Data, segment: str | None
+    folder: Path, history: Sequence[Record], config: Config, data: DataDigests, segment: str | None
 ) -> Continuation:
     """Plan an attempt that continues a run.
 
@@ -101,28 +100,28 @@ def plan_resume(
     if not runs and store.is_empty() and not store.names():
         if (folder / "config.yaml").exists():  # killed before its first record
             return Continuation(1, segment or FIRST_SEGMENT, notes=(_NONE_YET,))
-        msg = f"{folder}: nothing to resume, no config.yaml there"
+        msg = f"{folder}: nothing to resume, no config.yaml there; start the run without --resume"
         raise InputError(msg)
-    never = bool(runs) and not any(isinstance(r, CheckpointRecord) for r in history)
-    checkpoint = None if store.is_empty() and never else store.load("last")
-    last = _last(runs, checkpoint)
-    changed = [
-        (words, identity_changes(kind, (last.config, last.data), (config, data)))
-        for kind, words in _KINDS
-    ]
-    _refuse_another_net(folder, changed[0][1])
+    # Where none was ever saved, step 0 is where the run stands. One that has gone is missed.
+    none_saved = bool(runs) and not any(isinstance(r, CheckpointRecord) for r in history)
+    checkpoint = None if store.is_empty() and none_saved else store.load("last")
+    last = _last_attempt(runs, checkpoint)
+    old, new = (last.config, last.data), (config, data)
+    dynamics = identity_changes("dynamics", old, new)
+    _refuse_another_net(folder, dynamics)
+    changed = {
+        "changed training dynamics": dynamics,
+        "a changed evaluation protocol": identity_changes("protocol", old, new),
+    }
     used = {record.segment for record in runs}
-    name = _segment(folder, segment, last.segment, used, changed)
+    name = _segment_name(folder, segment, last.segment, used, changed)
     attempt = 1 + max((record.attempt for record in runs), default=0)
     plan = Continuation(attempt, name)
-    return _placed(store, checkpoint, plan, config, data, last.segment, begun=bool(runs))
+    return _with_start(store, checkpoint, plan, new, last.segment, begun=bool(runs))
 
 
 _NONE_YET = "there is no checkpoint yet: the run starts again at step 0"
 _NO_LEDGER = "ledger.jsonl is gone: what came before this attempt is no longer recorded"
-_KINDS: tuple[tuple[Any, str], ...] = (
-    ("dynamics", "changed training dynamics"), ("protocol", "a changed evaluation protocol"),
-)  # fmt: skip
 
 
 def _check_name(segment: str | None) -> None:
@@ -132,13 +131,13 @@ def _check_name(segment: str | None) -> None:
         raise InputError(msg)
 
 
-def _last(runs: Sequence[RunRecord], checkpoint: Checkpoint | None) -> _Last:
+def _last_attempt(runs: Sequence[RunRecord], checkpoint: Checkpoint | None) -> _LastAttempt:
     if runs:
-        return _Last(parse_config(runs[-1].config), runs[-1].data, runs[-1].segment)
+        return _LastAttempt(parse_config(runs[-1].config), runs[-1].data, runs[-1].segment)
     assert checkpoint is not None
     meta = checkpoint.meta
     segment = None if "imported_from" in meta else meta.get("segment", FIRST_SEGMENT)
-    return _Last(parse_config(meta["config"]), meta.get("data", {}), segment)
+    return _LastAttempt(parse_config(meta["config"]), meta.get("data", {}), segment)
 
 
 def _refuse_another_net(folder: Path, changed: Sequence[str]) -> None:
@@ -148,42 +147,44 @@ def _refuse_another_net(folder: Path, changed: Sequence[str]) -> None:
         raise InputError(msg)
 
 
-def _segment(
-    folder: Path, asked: str | None, now: str | None, used: set[str],
-    changed: Sequence[tuple[str, Sequence[str]]],
+def _segment_name(
+    folder: Path, asked: str | None, current: str | None, used: set[str],
+    changed: Mapping[str, Sequence[str]],
 ) -> str:  # fmt: skip
-    """Return the segment's name, or refuse."""
-    if asked is not None and asked != now and asked in used:
+    """Return the segment's name, or refuse.
+
+    A name that repeats the current segment's asks for nothing new: a requeued job repeats its
+    command line.
+    """
+    if asked is not None and asked != current and asked in used:
         msg = f"--segment {asked}: an earlier segment of {folder} has this name, choose another"
         raise InputError(msg)
-    if asked is not None and asked != now:
+    if asked is not None and asked != current:
         return asked
-    if now is None:
+    if current is None:
         msg = (
             f"{folder} holds an imported checkpoint, and what trained it cannot be compared with "
             "this configuration. Name a new segment of the log with --segment NAME."
         )
         raise InputError(msg)
-    found = [f"{words}: {'; '.join(texts)}" for words, texts in changed if texts]
+    found = [f"{words}: {'; '.join(texts)}" for words, texts in changed.items() if texts]
     if found:
         msg = (
             f"{folder}: cannot resume with {' and '.join(found)}. Curves before and after do not "
             "compare: name a new segment of the log with --segment NAME, or another --run."
         )
         raise InputError(msg)
-    return now
+    return current
 
 
-def _placed(
+def _with_start(
     store: CheckpointStore, checkpoint: Checkpoint | None, plan: Continuation,
-    config: Config, data: Data, now: str | None, *, begun: bool,
+    asked: tuple[Config, DataDigests], current: str | None, *, begun: bool,
 ) -> Continuation:  # fmt: skip
     """Add where the attempt starts: a segment that is new begins at an epoch's end."""
-    notes = [] if now is None or begun else [_NO_LEDGER]
+    notes = [] if current is None or begun else [_NO_LEDGER]
     if checkpoint is None:
-        return Continuation(
-            plan.attempt, plan.segment, None, plan.segment != now, False, (_NONE_YET,)
-        )
+        return replace(plan, new_segment=plan.segment != current, notes=(_NONE_YET,))
     new = checkpoint.meta.get("segment", FIRST_SEGMENT) != plan.segment
     steps = int(checkpoint.progress["step"])
     if new and steps:
@@ -191,22 +192,22 @@ def _placed(
         notes.append(f"segment {plan.segment} starts after epoch {epoch}: {steps} steps are void")
         start = _epoch_end(store, epoch)
         if start is None:
-            return Continuation(plan.attempt, plan.segment, None, True, False, tuple(notes))
+            return replace(plan, new_segment=True, notes=tuple(notes))
         checkpoint = start
-    series = identity_changes(
-        "protocol", (parse_config(checkpoint.meta["config"]), checkpoint.meta.get("data", {})),
-        (config, data),
-    )  # fmt: skip
+    # Against the checkpoint and not the last attempt: its scores are those that are compared.
+    measured = parse_config(checkpoint.meta["config"]), checkpoint.meta.get("data", {})
+    series = identity_changes("protocol", measured, asked)
     if "imported_from" in checkpoint.meta:
         series = ["the imported best metric is forgotten, it was measured otherwise"]
     if series:
         notes.append(f"a new metric series starts: {'; '.join(series)}")
-    return Continuation(
-        plan.attempt, plan.segment, checkpoint, new, bool(series), tuple(notes)
-    )  # fmt: skip
+    return replace(
+        plan, checkpoint=checkpoint, new_segment=new, new_series=bool(series), notes=tuple(notes)
+    )
 
 
 def _epoch_end(store: CheckpointStore, epoch: int) -> Checkpoint | None:
+    """Return the checkpoint of the end of an epoch; None: epoch 0 ends at step 0 with none."""
     name = store.newest_epoch_end()
     if name is not None:
         return store.load(str(store.folder / name))

@@ -59,7 +59,7 @@ class RunOptions:
         Name of a new segment.
     until : int or None
         Epochs to complete; None: as configured.
-    check : callable
+    check_environment : callable
         Called with the environment before anything is written; may refuse.
     observers : MakeObservers
         Opens what receives every record after the logs: a progress line, the watch. Default:
@@ -71,7 +71,7 @@ class RunOptions:
     resume: bool = False
     segment: str | None = None
     until: int | None = None
-    check: Callable[[Environment], None] = lambda _: None
+    check_environment: Callable[[Environment], None] = lambda _: None
     observers: MakeObservers = _no_observers
     cache: "CompiledCache | None" = None
 
@@ -100,7 +100,7 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
         plan = _plan(folder, content.records, config, options)
         environment = apply_environment(config)
         say(environment.line())
-        options.check(environment)
+        options.check_environment(environment)
         return _train(config, folder, plan, content, options, stop)
 
 
@@ -108,7 +108,7 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
 def _locked(folder: Path, *, new: bool) -> Iterator[None]:
     """Keep every other process out of the run directory."""
     if not new and not folder.is_dir():
-        msg = f"{folder}: nothing to resume, no such run directory"
+        msg = f"{folder}: nothing to resume, no such run directory; start it without --resume"
         raise InputError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
@@ -150,7 +150,7 @@ def _train(
         _write_whole(folder / "config.yaml", dump_config(config))
         opening = session.run_record(trainer, plan.attempt, segment=plan.segment)
         _emit(opening, observers)
-        notes = [*_border(content.records, opening), *plan.notes]
+        notes = [*_environment_border(content.records, opening), *plan.notes]
         if options.resume:
             notes += _resume(session, trainer, plan, content, observers, store)
         for note in notes:
@@ -190,7 +190,7 @@ def _resume(
         trainer, plan.checkpoint, plan.attempt, observers, new_series=plan.new_series
     )
     where = trainer.progress
-    notes += _repair(where, plan, content, observers)
+    notes += _repair_logs(where, plan, content, observers)
     moved = store.forget_void_best((where.epoch, where.step), where.best_metric)
     say(f"resumed after epoch {where.epoch}, step {where.step}, segment {plan.segment}")
     return notes if moved is None else [*notes, moved]
@@ -202,7 +202,7 @@ def _write_whole(path: Path, text: str) -> None:
     aside.replace(path)
 
 
-def _border(history: Sequence[Record], opening: RunRecord) -> list[str]:
+def _environment_border(history: Sequence[Record], opening: RunRecord) -> list[str]:
     """Say, where the environment differs from the last attempt's, what is no longer promised."""
     runs = [record for record in history if isinstance(record, RunRecord)]
     if not runs:
@@ -242,7 +242,7 @@ def _require_same_pixels(session: "Session", content: LedgerContent, plan: Conti
                 raise InputError(msg)
 
 
-def _repair(
+def _repair_logs(
     progress: Progress, plan: Continuation, content: LedgerContent, observers: Observers
 ) -> list[str]:
     """Write what a crash just after the checkpoint kept from the logs: its record and its row.

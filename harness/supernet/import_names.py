@@ -1,4 +1,8 @@
-"""EdgeFlowNAS's variable names and ours, for each skeleton. No TensorFlow here.
+"""Names for an import: what each of our variables is called in EdgeFlowNAS's checkpoints.
+
+For each skeleton, and with it the fit of a checkpoint: which variable of theirs fills which of
+ours, and what is missing or left over. Reading the files is
+:mod:`harness.training.importing`'s; no TensorFlow here.
 
 EdgeFlowNAS numbers its scopes while it builds its graph (``conv_bn_relu8/conv9/...``): such
 a number says when a layer was built and nothing else. Numbers of scopes are therefore

@@ -13,19 +13,19 @@ from harness.config import field_kinds
 from harness.digest import digest_arrays
 from harness.training.checkpoint import Checkpoint
 
-__all__ = ["Difference", "Elements", "differences"]
+__all__ = ["Difference", "ElementDifference", "differences"]
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Elements:
+class ElementDifference:
     """How two arrays of one shape and dtype differ.
 
     Attributes
     ----------
     number, size : int
-        Elements whose bits differ, and all elements.
+        ElementDifference whose bits differ, and all elements.
     largest : float or None
         Largest absolute difference; None where a differing element is not finite.
     index : tuple of int
@@ -63,7 +63,7 @@ class Difference:
     detail : str
         The configuration keys that make another identity, where a list of counters differs
         first (`one` and `other` are the values there), or how a variable differs.
-    elements : Elements or None
+    elements : ElementDifference or None
         Of a variable whose shape and dtype are the same on both sides.
     """
 
@@ -72,7 +72,7 @@ class Difference:
     one: str
     other: str
     detail: str = ""
-    elements: Elements | None = None
+    elements: ElementDifference | None = None
 
     def __str__(self) -> str:
         name = self.name if self.kind == "identity" else f"{self.kind} {self.name}"
@@ -138,11 +138,11 @@ def _variables(one: Mapping[str, Array], other: Mapping[str, Array]) -> Iterator
             detail = f"{first.dtype} {first.shape} against {second.dtype} {second.shape}"
             yield Difference("variable", name, before, after, detail)
         else:
-            elements = _elements(first, second)
+            elements = _element_difference(first, second)
             yield Difference("variable", name, before, after, str(elements), elements)
 
 
-def _elements(one: Array, other: Array) -> Elements:
+def _element_difference(one: Array, other: Array) -> ElementDifference:
     """Compare bits, so that 0 and -0 differ, as they do in a digest, and NaN equals itself."""
     flat = [np.ascontiguousarray(array).reshape(-1) for array in (one, other)]
     bits = [array.view(np.uint8).reshape(array.size, -1) for array in flat]
@@ -150,7 +150,7 @@ def _elements(one: Array, other: Array) -> Elements:
     with np.errstate(invalid="ignore"):
         apart = np.abs(flat[0][places].astype(np.float64) - flat[1][places].astype(np.float64))
     largest = float(apart.max())
-    return Elements(
+    return ElementDifference(
         number=len(places),
         size=one.size,
         largest=largest if math.isfinite(largest) else None,

@@ -13,7 +13,7 @@ import numpy as np
 from harness.config import Config
 from harness.records.records import EPOCH_FIELDS, FIRST_SEGMENT, EpochRecord, EvalRecord, Record
 from harness.training.fairness import fairness_gap
-from harness.training.progress import Previous, Progress
+from harness.training.progress import PreviousScores, Progress
 
 __all__ = ["EpochCsv", "effective_rows", "epoch_row"]
 
@@ -45,8 +45,8 @@ def epoch_row(
     if sums.lr is None:
         msg = f"epoch {progress.epoch + 1} has no step to log"
         raise ValueError(msg)
-    columns, reasons = _scored(scores, progress.previous, config, rank)
-    best = _best(progress.best_metric, scores)
+    columns, reasons = _score_columns(scores, progress.previous, config, rank)
+    best = _best_epe(progress.best_metric, scores)
     if best is None:
         reasons = {**reasons, "best_epe": "no evaluation yet"}
     return EpochRecord(
@@ -68,7 +68,7 @@ def epoch_row(
     )
 
 
-def _best(before: float | None, scores: EvalRecord | None) -> float | None:
+def _best_epe(before: float | None, scores: EvalRecord | None) -> float | None:
     """Return the lowest mean EPE so far, px."""
     now = None if scores is None else scores.mean_epe
     return min((value for value in (before, now) if value is not None), default=None)
@@ -85,8 +85,8 @@ def _norm_figures(norms: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _scored(
-    scores: EvalRecord | None, previous: Previous | None, config: Config, rank: Rank
+def _score_columns(
+    scores: EvalRecord | None, previous: PreviousScores | None, config: Config, rank: Rank
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the columns of an evaluation, and why which of them is null."""
     names = (
@@ -121,7 +121,7 @@ def _scored(
 
 
 def _tau(
-    scores: EvalRecord, previous: Previous | None, rank: Rank
+    scores: EvalRecord, previous: PreviousScores | None, rank: Rank
 ) -> tuple[float | None, str | None]:
     if previous is None:
         return None, "no previous evaluation"
@@ -158,12 +158,12 @@ class EpochCsv:
         if not isinstance(record, EpochRecord):
             return
         rows = {int(row["epoch"]): row for row in effective_rows(self._path)}
-        told = {
+        written = {
             "checkpoint_digest": record.checkpoint_digest or "", "segment": record.segment,
             "protocol": record.protocol,
         }  # fmt: skip
         old = rows.get(record.epoch)
-        if old is not None and all(old.get(key, value) == value for key, value in told.items()):
+        if old is not None and all(old.get(key, value) == value for key, value in written.items()):
             return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

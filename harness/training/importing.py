@@ -69,7 +69,7 @@ def read_edgeflownas(prefix: Path) -> Imported:
         misshapen or not float32; if counters and Adam's powers tell of different steps.
     """
     found = _read_variables(prefix)
-    fit = _fitting(prefix, found)
+    fit = _require_fit(prefix, found)
     progress = _read_progress(Path(f"{prefix}.meta.json"))
     model = Supernet(fit.skeleton, fit.width, seed=0)
     fresh = {n: a for n, a in model.get_state().items() if n.startswith("adam/")}
@@ -122,7 +122,7 @@ def _read_variables(prefix: Path) -> dict[str, Array]:
     return arrays
 
 
-def _fitting(prefix: Path, arrays: Mapping[str, Array]) -> Fit:
+def _require_fit(prefix: Path, arrays: Mapping[str, Array]) -> Fit:
     try:
         fit = fit_checkpoint({name: array.shape for name, array in arrays.items()})
     except ValueError as error:
@@ -162,16 +162,16 @@ def _read_progress(path: Path) -> Progress:
     try:
         best = _best_metric(meta)
         return Progress(
-            epoch=_whole(meta, "epoch"), global_step=_whole(meta, "global_step"),
-            counts=_counts(meta.get("fairness_counts")), bad_epochs=_whole(meta, "bad_epochs"),
-            best_metric=best, patience_metric=best,
+            epoch=_whole_number(meta, "epoch"), global_step=_whole_number(meta, "global_step"),
+            counts=_fairness_counts(meta.get("fairness_counts")),
+            bad_epochs=_whole_number(meta, "bad_epochs"), best_metric=best, patience_metric=best,
         )  # fmt: skip
     except ValueError as error:
         msg = f"{path}: {error}; copy it again as EdgeFlowNAS wrote it"
         raise InputError(msg) from None
 
 
-def _whole(mapping: Mapping[str, Any], key: str, *, prefix: str = "") -> int:
+def _whole_number(mapping: Mapping[str, Any], key: str, *, prefix: str = "") -> int:
     value = mapping.get(key)
     if type(value) is not int or value < 0:
         msg = f"`{prefix}{key}`: expected a whole number from 0, found {value!r:.80}"
@@ -188,12 +188,12 @@ def _best_metric(meta: Mapping[str, Any]) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _counts(found: object) -> Counts:
+def _fairness_counts(found: object) -> Counts:
     blocks, options = ([str(i) for i in range(n)] for n in (NUM_BLOCKS, NUM_OPTIONS))
-    rows = _keyed(found, blocks, "fairness_counts")
+    rows = _with_keys(found, blocks, "fairness_counts")
     return tuple(
         tuple(
-            _whole(_keyed(rows[block], options, f"fairness_counts.{block}"), option,
+            _whole_number(_with_keys(rows[block], options, f"fairness_counts.{block}"), option,
                    prefix=f"fairness_counts.{block}.")
             for option in options
         )
@@ -201,7 +201,7 @@ def _counts(found: object) -> Counts:
     )  # fmt: skip
 
 
-def _keyed(found: object, keys: list[str], name: str) -> Mapping[str, Any]:
+def _with_keys(found: object, keys: list[str], name: str) -> Mapping[str, Any]:
     if not isinstance(found, dict) or set(found) != set(keys):
         msg = f"`{name}`: expected keys {keys[0]} to {keys[-1]}, found {found!r:.80}"
         raise ValueError(msg)

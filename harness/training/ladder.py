@@ -15,7 +15,7 @@ __all__ = ["SATURATED", "ClipAdvice", "advise_threshold", "next_rung"]
 SATURATED = 0.9
 """Clip rate from which on the step length is the threshold's and not the gradient's."""
 
-_FIRST = (5.0, 20.0, 50.0)
+_FIRST_RUNGS = (5.0, 20.0, 50.0)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def next_rung(threshold: float) -> float:
 
     Below 5, it is 5.
     """
-    for rung in _FIRST:
+    for rung in _FIRST_RUNGS:
         if rung > threshold:
             return rung
     decade = 10.0 ** math.floor(math.log10(threshold))
@@ -82,13 +82,13 @@ def advise_threshold(norms: Sequence[float], threshold: float) -> ClipAdvice:
         raise ValueError(msg)
     p50, p90, p99 = (float(q) for q in np.quantile(values, [0.5, 0.9, 0.99]))
     rate = float((values > threshold).mean())
-    chosen, reason = _choose(rate, p90, threshold)
+    chosen, reason = _choose_threshold(rate, p90, threshold)
     return ClipAdvice(
         chosen, chosen != threshold, reason, rate, p50, p90, p99, float((values > chosen).mean())
     )
 
 
-def _choose(rate: float, p90: float, threshold: float) -> tuple[float, str]:
+def _choose_threshold(rate: float, p90: float, threshold: float) -> tuple[float, str]:
     shown = f"{rate:.1%} of the checks were clipped at {threshold:g}"
     if rate < SATURATED:
         what = "never acts" if rate == 0 else "shortens some steps and not nearly all"

@@ -8,7 +8,7 @@ from typing import Any
 from harness.errors import InputError
 from harness.training.fairness import Counts, no_counts
 
-__all__ = ["OBSERVED", "EpochSums", "Previous", "Progress", "ProgressError"]
+__all__ = ["OBSERVED", "EpochSums", "PreviousScores", "Progress", "ProgressError"]
 
 OBSERVED: Mapping[str, str] = {
     "sums": "the epoch log starts with the next epoch",
@@ -50,7 +50,7 @@ class EpochSums:
 
 
 @dataclass(frozen=True)
-class Previous:
+class PreviousScores:
     """The previous evaluation, for Kendall's tau: archs, scores and batch digest."""
 
     archs: tuple[str, ...]
@@ -78,7 +78,7 @@ class Progress:
         Evaluations since the last improvement by ``early_stop_min_delta``.
     sums : EpochSums
         Aggregates of the partial epoch.
-    previous : Previous or None
+    previous : PreviousScores or None
         The previous evaluation.
     row : mapping or None
         The last epoch's log row without its checkpoint digest, so that a crash between
@@ -93,7 +93,7 @@ class Progress:
     patience_metric: float | None = None
     bad_epochs: int = 0
     sums: EpochSums = EpochSums()
-    previous: Previous | None = None
+    previous: PreviousScores | None = None
     row: Mapping[str, Any] | None = None
 
     def get_state(self) -> dict[str, Any]:
@@ -123,8 +123,8 @@ class Progress:
         required = [item.name for item in lacking if item.name not in OBSERVED]
         surplus = sorted(state.keys() - known)
         if required or surplus:
-            raise ProgressError(_unfit(required, surplus))
-        sums, absent = _sums(state.get("sums") or {})
+            raise ProgressError(_misfit_text(required, surplus))
+        sums, absent = _epoch_sums(state.get("sums") or {})
         if absent and state["step"]:
             msg = (
                 f"the aggregates of the partial epoch {state['epoch'] + 1} lack "
@@ -139,20 +139,20 @@ class Progress:
         values = {**state, "counts": tuple(tuple(row) for row in state["counts"]), "sums": sums}
         previous = state.get("previous")
         if previous is not None:
-            values["previous"] = Previous(
+            values["previous"] = PreviousScores(
                 tuple(previous["archs"]), tuple(previous["per_arch_epe"]),
                 previous["eval_batch_hash"],
             )  # fmt: skip
         return cls(**values), notes
 
 
-def _unfit(required: list[str], surplus: list[str]) -> str:
+def _misfit_text(required: list[str], surplus: list[str]) -> str:
     parts = [f"{', '.join(required)} absent"] if required else []
     parts += [f"{', '.join(surplus)} unknown to this version"] if surplus else []
     return f"counters do not fit: {'; '.join(parts)}"
 
 
-def _sums(state: Mapping[str, Any]) -> tuple[EpochSums, list[str]]:
+def _epoch_sums(state: Mapping[str, Any]) -> tuple[EpochSums, list[str]]:
     """Return the aggregates, and the names of those that are absent."""
     known = asdict(EpochSums())
     values = {name: state.get(name, default) for name, default in known.items()}

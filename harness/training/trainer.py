@@ -30,7 +30,7 @@ from harness.training.checkpoint import CheckpointStore
 from harness.training.epochlog import epoch_row
 from harness.training.finite import require_finite_outcome
 from harness.training.model import Supernet
-from harness.training.progress import EpochSums, Previous, Progress
+from harness.training.progress import EpochSums, PreviousScores, Progress
 from harness.training.step import StepFunctions, StepOutcome, TrainParts, TrainStep
 
 __all__ = ["Evaluate", "Observer", "Rank", "Trainer", "TrainerOptions"]
@@ -237,7 +237,7 @@ class Trainer:
             best = metric if improved else best
             better = reference is None or metric < reference - delta
             reference, bad = (metric, 0) if better else (reference, bad + 1)
-            previous = Previous(scores.archs, scores.per_arch_epe, scores.eval_batch_hash)
+            previous = PreviousScores(scores.archs, scores.per_arch_epe, scores.eval_batch_hash)
         self.progress = dataclasses.replace(
             now, epoch=now.epoch + 1, step=0, best_metric=best, patience_metric=reference,
             bad_epochs=bad, sums=EpochSums(), previous=previous, row=dataclasses.asdict(row),
