@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from harness.promises import checkpoint, resume
+from harness.promises import checkpoint, kills, resume
 from harness.promises.checkpoint import CheckpointPair
-from harness.promises.resume import KilledRuns, Resume
+from harness.promises.kills import KilledRuns
+from harness.promises.resume import Resume
 from tests.relation_evidence_training import CYCLES, STATE
 
 STEPS = ((2, 1, CYCLES[2], "batch 2.1", 1e-3), (2, 2, CYCLES[3], "batch 2.2", 5e-4))
@@ -56,13 +57,13 @@ KILLS = {
 
 CLEAN = {
     resume.every_resume_is_exact: [(RESUMED, RESUMED)],
-    resume.kills_do_no_harm: [KILLED],
+    kills.kills_do_no_harm: [KILLED],
     resume.resume_is_exact: [RESUMED],
     checkpoint.checkpoint_restores_everything: [RESTORED],
 }
 EMPTY = {
     resume.every_resume_is_exact: (),
-    resume.kills_do_no_harm: KilledRuns(20, {}, (), ()),
+    kills.kills_do_no_harm: KilledRuns(20, {}, (), ()),
     resume.resume_is_exact: Resume("cut", {}, {}, (), (), (), ()),
     checkpoint.checkpoint_restores_everything: CheckpointPair({}, {}, {}),
 }
@@ -70,7 +71,7 @@ CORRUPTED = {
     resume.every_resume_is_exact: {
         name: ((RESUMED, evidence), message) for name, (evidence, message) in CUT.items()
     },
-    resume.kills_do_no_harm: KILLS,
+    kills.kills_do_no_harm: KILLS,
     resume.resume_is_exact: CUT,
     checkpoint.checkpoint_restores_everything: COMPLETE,
 }

@@ -9,83 +9,22 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from harness.digest import state_digests
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Arrays, Description, Training
+from harness.evidence.observations import Description
+from harness.promises.states import END, Loan, State, Trained, train_two_epochs
 from harness.systems.beside import Beside, Job, SecondProcess
 from harness.systems.process import WorkerError
 from harness.systems.protocol import System
 from harness.systems.spec import SystemSpec
 
-__all__ = ["CUT", "END", "START", "Bench", "Cut", "Trained", "a_kernel", "changed", "saved_cut"]
+__all__ = ["Bench", "Tree", "changed"]
 
 Tree = Mapping[str, Any]
 _Evidence = TypeVar("_Evidence")
-
-State = Literal["start", "cut", "end"]
-START: State = "start"
-CUT: State = "cut"
-END: State = "end"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Two epochs of training, with checkpoints of the way there.
-
-    Attributes
-    ----------
-    paths : mapping of str to str
-        Checkpoint folders ``start`` (before training), ``cut`` (after epoch 1) and ``end``
-        (after epoch 2).
-    description : Description
-        Of the system as it was opened, with the names of its variables.
-    first, second : Training
-        What each epoch did.
-    start_state, cut_state, end_state : dict
-        Digests by array.
-    """
-
-    paths: Mapping[State, str]
-    description: Description
-    first: Training
-    second: Training
-    start_state: dict[str, str]
-    cut_state: dict[str, str]
-    end_state: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A run that was cut within an epoch: where, its checkpoint, and digests of its state."""
-
-    name: str
-    how: str
-    path: str
-    state: dict[str, str]
-
-
-class _Loan:
-    """A system for the length of a ``with`` block; afterwards it refuses every call.
-
-    Whoever kept it could otherwise change the state that another promise asks for.
-    """
-
-    def __init__(self, system: System) -> None:
-        self._system: System | None = system
-
-    def __getattr__(self, name: str) -> Any:
-        if self._system is None:
-            msg = f"{name}: the system was lent for one block, which has ended; ask for it again"
-            raise RuntimeError(msg)
-        return getattr(self._system, name)
-
-    def end(self) -> None:
-        """Refuse every call from now on."""
-        self._system = None
 
 
 @dataclass
@@ -147,7 +86,7 @@ class Bench:
         """Lend a new system, opened on the gate's configuration with changed keys."""
         system = self.factory()
         system.open(changed(self.config, **sections))
-        loan = _Loan(system)
+        loan = Loan(system)
         try:
             yield cast("System", loan)
         finally:
@@ -210,7 +149,7 @@ class Bench:
             raise RuntimeError(msg)
         self._lent = True
         try:
-            loan = _Loan(self._brought(self._shared, bring))
+            loan = Loan(self._brought(self._shared, bring))
             try:
                 yield cast("System", loan)
             finally:
@@ -258,7 +197,7 @@ class Bench:
     def _train(self) -> Trained:
         _require_training(self)
         self._shared = self.factory()
-        return _train(self, self._shared)
+        return train_two_epochs(self._shared, self.config, self.folder / "checkpoints")
 
     def beside(self, job: Job[_Evidence]) -> "Future[_Evidence]":
         """Let the second process of the system do a job; it works while this one goes on."""
@@ -286,46 +225,9 @@ def _require_training(bench: Bench) -> None:
         raise NotApplicableError(msg)
 
 
-def a_kernel(state: Arrays) -> str:
-    """Return the name of the first convolution kernel, an array of four axes.
-
-    Raises
-    ------
-    NotApplicableError
-        If there is none.
-    """
-    for name, array in state.items():
-        if np.asarray(array).ndim == 4:
-            return name
-    msg = "the system's state has no kernel, an array of four axes"
-    raise NotApplicableError(msg)
-
-
 def changed(config: Tree, **sections: Tree) -> dict[str, Any]:
     """Return a deep copy of a configuration tree with keys of sections replaced."""
     tree = copy.deepcopy(dict(config))
     for section, values in sections.items():
         tree[section] = {**tree.get(section, {}), **values}
     return tree
-
-
-def _train(bench: Bench, system: System) -> Trained:
-    system.open(bench.config)
-    (bench.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    paths = {name: str(bench.folder / "checkpoints" / name) for name in (START, CUT, END)}
-    start_state = state_digests(system.state())
-    system.save(paths[START])
-    first = system.train(1)
-    cut_state = state_digests(system.state())
-    system.save(paths[CUT])
-    second = system.train(2)
-    end_state = state_digests(system.state())
-    system.save(paths[END])
-    return Trained(paths, system.describe(), first, second, start_state, cut_state, end_state)
-
-
-def saved_cut(bench: Bench, system: System, name: str, how: str) -> Cut:
-    """Save a system where it was cut, under a new name."""
-    path = str(bench.folder / "checkpoints" / name)
-    system.save(path)
-    return Cut(name, how, path, state_digests(system.state()))

@@ -15,22 +15,17 @@ from harness.evidence.observations import Evaluation, ServedBatch
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
-from harness.promises.bench import END, Bench
+from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import listed_samples, split_folder
 from harness.promises.scores import base_evaluation, pool_differences
 from harness.promises.setting import link_samples
+from harness.promises.states import END
 
 __all__ = [
-    "CACHE_NEVER_STALE",
-    "FROZEN_SAME",
-    "Cached",
-    "Frozen",
-    "cache_is_never_stale",
-    "cached",
-    "frozen",
-    "frozen_scores_are_the_files",
-]
+    "CACHE_NEVER_STALE", "FROZEN_SAME", "Cached", "Frozen", "cache_is_never_stale", "cached",
+    "frozen", "frozen_scores_are_the_files",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.digest import state_digests
-from harness.promises.bench import END, Bench
+from harness.promises.bench import Bench
 from harness.promises.promise import (
     Digests,
     Outcome,
@@ -15,6 +15,7 @@ from harness.promises.promise import (
     needs,
     outcome,
 )
+from harness.promises.states import END
 
 __all__ = [
     "CHECKPOINT_COMPLETE",

@@ -13,20 +13,12 @@ from harness.promises.recorded_run import beside_plan, both_epochs
 from harness.records.records import NOT_LOGGED, EpochRecord
 
 __all__ = [
-    "CLIP_ARITHMETIC_MICRO_STEP",
-    "CLIP_ARITHMETIC_UPDATE",
-    "CLIP_CHECKS_PLANNED_MICRO_STEP",
-    "CLIP_CHECKS_PLANNED_MICRO_STEP_OTHER_MODE",
-    "CLIP_CHECKS_PLANNED_UPDATE",
-    "CLIP_CHECKS_PLANNED_UPDATE_OTHER_MODE",
-    "clip_arithmetic_holds",
-    "clip_checks_are_planned",
-    "not_logged_text",
-    "training_micro_step",
-    "training_micro_step_other_mode",
-    "training_update",
+    "CLIP_ARITHMETIC_MICRO_STEP", "CLIP_ARITHMETIC_UPDATE", "CLIP_CHECKS_PLANNED_MICRO_STEP",
+    "CLIP_CHECKS_PLANNED_MICRO_STEP_OTHER_MODE", "CLIP_CHECKS_PLANNED_UPDATE",
+    "CLIP_CHECKS_PLANNED_UPDATE_OTHER_MODE", "clip_arithmetic_holds", "clip_checks_are_planned",
+    "not_logged_text", "training_micro_step", "training_micro_step_other_mode", "training_update",
     "training_update_other_mode",
-]
+]  # fmt: skip
 
 
 @needs("train")

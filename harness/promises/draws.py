@@ -9,21 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.evidence.observations import ServedBatch
-from harness.promises.bench import END, Bench
+from harness.promises.bench import Bench
 from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import joined
 from harness.promises.samples import decoded_samples, listed_samples, split_folder
 from harness.promises.served import first_pixel_differences
+from harness.promises.states import END
 from harness.promises.training import TwoWays, same_training
 
 __all__ = [
-    "DRAWN_AS_SERVED",
-    "TRAIN_DRAWS_DECLARED",
-    "TrainingDraws",
-    "drawn",
-    "draws",
+    "DRAWN_AS_SERVED", "TRAIN_DRAWS_DECLARED", "TrainingDraws", "drawn", "draws",
     "training_draws_are_declared",
-]
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

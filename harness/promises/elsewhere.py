@@ -23,15 +23,9 @@ from harness.promises.scores import base_evaluation, pool_differences
 from harness.promises.setting import link_samples
 
 __all__ = [
-    "SAME_RUN_ELSEWHERE",
-    "SEEDS_MATTER",
-    "Elsewhere",
-    "Seeds",
-    "elsewhere",
-    "place_does_not_matter",
-    "seeds",
-    "seeds_matter",
-]
+    "SAME_RUN_ELSEWHERE", "SEEDS_MATTER", "Elsewhere", "Seeds", "elsewhere",
+    "place_does_not_matter", "seeds", "seeds_matter",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,9 @@ from harness.promises.scores import base_evaluation
 from harness.records.records import NOT_LOGGED
 
 __all__ = [
-    "EPOCH_ROWS_ADD_UP",
-    "FAIR_ARCHS",
-    "EpochRows",
-    "archs_are_fair",
-    "epoch_rows",
-    "epoch_rows_add_up",
-    "whole_run",
-]
+    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "EpochRows", "archs_are_fair", "epoch_rows",
+    "epoch_rows_add_up", "whole_run",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

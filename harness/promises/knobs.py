@@ -11,9 +11,10 @@ from harness.errors import NotApplicableError
 from harness.fc2.batch import Batch
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
-from harness.promises.bench import END, Bench, changed
+from harness.promises.bench import Bench, changed
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import odd_samples
+from harness.promises.states import END
 
 __all__ = ["KNOBS_ALIVE", "SKIPPED", "SweptKnob", "knobs", "knobs_are_alive"]
 

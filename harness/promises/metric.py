@@ -18,19 +18,10 @@ from harness.promises.scores import base_evaluation
 from harness.systems.protocol import System
 
 __all__ = [
-    "METRIC_ORACLE",
-    "METRIC_RECOMPUTED",
-    "UNKNOWN_FLOW_UNSCORED",
-    "Oracle",
-    "Recomputation",
-    "metric_gives_known_answers",
-    "metric_is_recomputed",
-    "odd_recomputation",
-    "oracle",
-    "recomputation",
-    "recomputed_rows",
-    "unknown_flow_is_unscored",
-]
+    "METRIC_ORACLE", "METRIC_RECOMPUTED", "UNKNOWN_FLOW_UNSCORED", "Oracle", "Recomputation",
+    "metric_gives_known_answers", "metric_is_recomputed", "odd_recomputation", "oracle",
+    "recomputation", "recomputed_rows", "unknown_flow_is_unscored",
+]  # fmt: skip
 
 
 _RELATIVE = 1e-5
@@ -304,9 +295,5 @@ UNKNOWN_FLOW_UNSCORED = Promise(
     evidence=odd_recomputation,
     check=unknown_flow_is_unscored,
     hint="The EPE averages over pixels without a label, or leaves out pixels that have one.",
-    explained_by=(
-        "metric-oracle",
-        "metric-recomputed",
-        "unknown-flow-masked",
-    ),
+    explained_by=("metric-oracle", "metric-recomputed", "unknown-flow-masked"),
 )

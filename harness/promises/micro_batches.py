@@ -23,14 +23,9 @@ from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import FEW_SAMPLES, copy_samples, listed_samples, split_folder
 
 __all__ = [
-    "CLIP_APPLIED",
-    "MICRO_BATCHES_WEIGHED",
-    "Accumulation",
-    "StepRun",
-    "accumulation",
-    "clip_is_applied",
-    "micro_batches_weigh_by_samples",
-]
+    "CLIP_APPLIED", "MICRO_BATCHES_WEIGHED", "Accumulation", "StepRun", "accumulation",
+    "clip_is_applied", "micro_batches_weigh_by_samples",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,10 @@ from harness.promises.samples import decode_independently, listed_samples, odd_s
 from harness.systems.protocol import System
 
 __all__ = [
-    "BETA_1",
-    "GRADIENT_TOLERANCE",
-    "LOSS_TOLERANCE",
-    "Gradient",
-    "OneStep",
-    "adam_slots",
-    "first_step_gradient",
-    "gradient_norm",
-    "one_batch_sections",
-    "one_step",
+    "BETA_1", "GRADIENT_TOLERANCE", "LOSS_TOLERANCE", "Gradient", "OneStep", "adam_slots",
+    "first_step_gradient", "gradient_norm", "one_batch_sections", "one_step",
     "second_step_gradient",
-]
+]  # fmt: skip
 
 
 Gradient = Mapping[str, NDArray[Any]]

@@ -8,18 +8,9 @@ if TYPE_CHECKING:
     from harness.promises.bench import Bench
 
 __all__ = [
-    "COINCIDENCE",
-    "TIERS",
-    "Digests",
-    "Driver",
-    "Outcome",
-    "Promise",
-    "Tier",
-    "Violation",
-    "differences",
-    "needs",
-    "outcome",
-]
+    "COINCIDENCE", "TIERS", "Digests", "Driver", "Outcome", "Promise", "Tier", "Violation",
+    "differences", "needs", "outcome",
+]  # fmt: skip
 
 Tier = Literal["quick", "full", "nightly"]
 TIERS: tuple[Tier, ...] = ("quick", "full", "nightly")

@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 from harness.digest import state_digests
 from harness.errors import NotApplicableError
-from harness.promises.bench import START, Bench
+from harness.promises.bench import Bench
 from harness.promises.promise import (
     Digests,
     Outcome,
@@ -15,6 +15,7 @@ from harness.promises.promise import (
     needs,
     outcome,
 )
+from harness.promises.states import START
 from harness.systems.protocol import System
 
 __all__ = ["EVAL_PURE", "Purity", "evaluation_changes_nothing", "purity"]

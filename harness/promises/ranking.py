@@ -15,17 +15,9 @@ from harness.records.records import NOT_LOGGED
 from harness.records.run import RunEvidence
 
 __all__ = [
-    "CONSTANT_RANKING",
-    "POOL_AS_DECLARED",
-    "TAU_OF_CHANGED_RANKING",
-    "ConstantRanking",
-    "Pools",
-    "constant_ranking",
-    "constant_ranking_has_no_tau",
-    "pool_is_declared",
-    "pools",
-    "shaken",
-]
+    "CONSTANT_RANKING", "POOL_AS_DECLARED", "TAU_OF_CHANGED_RANKING", "ConstantRanking", "Pools",
+    "constant_ranking", "constant_ranking_has_no_tau", "pool_is_declared", "pools", "shaken",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,25 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.evidence.observations import Arrays, Recalibration
-from harness.promises.bench import END, Bench
+from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import split_folder
 from harness.promises.scores import base_evaluation
 from harness.promises.second_process import evaluation_of_end
 from harness.promises.setting import link_samples
+from harness.promises.states import END
 
 __all__ = [
-    "RECAL_BATCHES_FIXED",
-    "RECAL_EFFECTIVE",
-    "RECAL_STATISTICS_EXACT",
-    "RecalHashes",
-    "RecalPair",
-    "recal_batches_are_fixed",
-    "recal_hashes",
-    "recal_ignores_the_past",
-    "recal_pair",
+    "RECAL_BATCHES_FIXED", "RECAL_EFFECTIVE", "RECAL_STATISTICS_EXACT", "RecalHashes", "RecalPair",
+    "recal_batches_are_fixed", "recal_hashes", "recal_ignores_the_past", "recal_pair",
     "recal_statistics_are_exact",
-]
+]  # fmt: skip
 
 
 _RELATIVE = 1e-5
@@ -132,10 +126,7 @@ RECAL_STATISTICS_EXACT = Promise(
     evidence=recal_pair,
     check=recal_statistics_are_exact,
     hint=_HINT,
-    explained_by=(
-        "recal-effective",
-        "recal-batches-first",
-    ),
+    explained_by=("recal-effective", "recal-batches-first"),
 )
 
 

@@ -12,24 +12,19 @@ import cv2
 import numpy as np
 
 from harness.errors import NotApplicableError
-from harness.promises.bench import END, Bench, a_kernel
+from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import data_section, listed_samples, split_folder
 from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
+from harness.promises.states import END, a_kernel
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
 
 __all__ = [
-    "BAD_FILES_NAMED",
-    "CHECKPOINT_VERIFIED",
-    "NAN_SCORE_STOPS",
-    "Refusals",
-    "bad_checkpoints",
-    "bad_files",
-    "bad_input_is_refused",
-    "nan_score",
-]
+    "BAD_FILES_NAMED", "CHECKPOINT_VERIFIED", "NAN_SCORE_STOPS", "Refusals", "bad_checkpoints",
+    "bad_files", "bad_input_is_refused", "nan_score",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from harness.promises import (
     draws,
     elsewhere,
     epoch_log,
+    kills,
     knobs,
     loss,
     metric,
@@ -38,7 +39,7 @@ __all__ = ["PROMISES", "SUBJECTS"]
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, scores, purity, recalibration, served, draws,
     loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
-    checkpoint, resume, elsewhere, refusals, cache,
+    checkpoint, resume, kills, elsewhere, refusals, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
 """What tells the most comes first."""

@@ -8,21 +8,16 @@ import numpy as np
 
 from harness.errors import NotApplicableError
 from harness.evidence.observations import Evaluation
-from harness.promises.bench import END, Bench
+from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.scores import repeat_again
+from harness.promises.states import END
 from harness.systems.protocol import System
 
 __all__ = [
-    "ARCH_EXECUTED",
-    "METRIC_ALIVE",
-    "ArchResponse",
-    "Response",
-    "arch_response",
-    "archs_are_executed",
-    "metric_is_alive",
-    "response",
-]
+    "ARCH_EXECUTED", "METRIC_ALIVE", "ArchResponse", "Response", "arch_response",
+    "archs_are_executed", "metric_is_alive", "response",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,10 +98,7 @@ METRIC_ALIVE = Promise(
     evidence=response,
     check=metric_is_alive,
     hint="A metric that does not move when the model moves is dead: fix it before tuning anything.",
-    explained_by=(
-        "same-scores-again",
-        "metric-oracle",
-    ),
+    explained_by=("same-scores-again", "metric-oracle"),
 )
 
 
@@ -212,8 +204,5 @@ ARCH_EXECUTED = Promise(
     evidence=arch_response,
     check=archs_are_executed,
     hint="The subnet that runs is not the subnet that was asked for.",
-    explained_by=(
-        "same-scores-again",
-        "metric-alive",
-    ),
+    explained_by=("same-scores-again", "metric-alive"),
 )

@@ -1,16 +1,12 @@
 """A run that was cut or killed continues as if it had not been."""
 
 import dataclasses
-import itertools
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from harness.errors import NotApplicableError
-from harness.promises.bench import START, Bench, Cut, saved_cut
+from harness.promises.bench import Bench
 from harness.promises.promise import (
     Digests,
     Outcome,
@@ -25,34 +21,18 @@ from harness.promises.second_process import (
     cut_after_epoch,
     cut_before_evaluation,
     cut_mid_epoch,
-    digests_of,
     require_cuts_within,
     resumed_run,
 )
-from harness.streams import integer
-from harness.systems.answers import AnswerError
-from harness.systems.beside import Beside, Job
+from harness.promises.states import START, Cut, saved_cut
+from harness.systems.beside import Beside
 from harness.systems.protocol import System
 
 __all__ = [
-    "KILLS",
-    "RESUME_AFTER_KILL",
-    "RESUME_ANYWHERE",
-    "RESUME_BEFORE_EVALUATION",
-    "RESUME_EXACT",
-    "RESUME_MID_EPOCH",
-    "WALL_CLOCK",
-    "KilledRuns",
-    "Resume",
-    "every_resume_is_exact",
-    "killed",
-    "kills_do_no_harm",
-    "resume",
-    "resume_anywhere",
-    "resume_before_evaluation",
-    "resume_is_exact",
-    "resume_mid_epoch",
-]
+    "RESUME_ANYWHERE", "RESUME_BEFORE_EVALUATION", "RESUME_EXACT", "RESUME_MID_EPOCH", "WALL_CLOCK",
+    "Resume", "every_resume_is_exact", "resume", "resume_anywhere", "resume_before_evaluation",
+    "resume_is_exact", "resume_mid_epoch",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,11 +105,11 @@ def _cut_everywhere(bench: Bench, system: System) -> Iterator[tuple[Cut, int, in
         epoch, step = (done - 1) // steps, (done - 1) % steps + 1
         system.train(epoch + 1, steps=1)
         how = f"cut after step {step} of epoch {epoch + 1}"
-        yield saved_cut(bench, system, f"anywhere-{done}", how), done, epoch
+        yield saved_cut(system, bench.trained, f"anywhere-{done}", how), done, epoch
         if step == steps and epoch == 0:  # after the last epoch nothing is left to compare
             system.train(epoch + 1)
             how = f"cut after epoch {epoch + 1}"
-            yield saved_cut(bench, system, f"anywhere-{done}-end", how), done, epoch + 1
+            yield saved_cut(system, bench.trained, f"anywhere-{done}-end", how), done, epoch + 1
 
 
 def _held(bench: Bench, run: CutRun, *, done: int, rows: int) -> Resume:
@@ -220,10 +200,7 @@ RESUME_MID_EPOCH = Promise(
     evidence=resume_mid_epoch,
     check=resume_is_exact,
     hint=_HINT,
-    explained_by=(
-        "checkpoint-complete",
-        "resume-exact",
-    ),
+    explained_by=("checkpoint-complete", "resume-exact"),
 )
 
 
@@ -233,10 +210,7 @@ RESUME_BEFORE_EVALUATION = Promise(
     evidence=resume_before_evaluation,
     check=resume_is_exact,
     hint=_HINT,
-    explained_by=(
-        "checkpoint-complete",
-        "resume-exact",
-    ),
+    explained_by=("checkpoint-complete", "resume-exact"),
 )
 
 
@@ -255,130 +229,5 @@ RESUME_ANYWHERE = Promise(
     check=every_resume_is_exact,
     hint=_HINT,
     tier="full",
-    explained_by=(
-        "resume-exact",
-        "resume-mid-epoch",
-    ),
-)
-
-
-@dataclass(frozen=True)
-class KilledRuns:
-    """Runs that were killed at random moments and resumed each time, until they were done.
-
-    Attributes
-    ----------
-    kills : int
-        How often a process was killed before it was done.
-    straight : mapping
-        Digests of the state at the end of the run that nothing interrupted.
-    ends : sequence of mapping
-        The same for each run that was killed.
-    refused : sequence of str
-        Checkpoints that a kill left under their own name and that could not be restored.
-    """
-
-    kills: int
-    straight: Digests
-    ends: Sequence[Digests]
-    refused: Sequence[str]
-
-
-KILLS = 20
-"""Kills at random moments that make enough evidence."""
-
-
-@needs("train", "save", "restore", "state")
-def killed(bench: Bench) -> KilledRuns:
-    """Kill processes that train and save after each step, at moments drawn from the seed."""
-    require_cuts_within(bench)
-    straight, ends = bench.trained.end_state, list[Digests]()
-    kills, longest = 0, 0.0
-    while kills < KILLS or not ends:
-        folder = bench.folder / f"killed-{len(ends)}"
-        folder.mkdir()
-        for attempt in itertools.count():
-            moment = _moment(bench, len(ends), attempt, longest) if kills < KILLS else None
-            begun = time.perf_counter()
-            try:
-                end = _continued(bench, folder, moment)
-            except (AnswerError, NotApplicableError):
-                raise  # not the system's refusal
-            except Exception as error:  # noqa: BLE001 -- a kill must leave nothing that fails
-                return KilledRuns(kills, straight, ends, [str(error)[-300:]])
-            if end is not None:
-                ends.append(end)
-                longest = max(longest, time.perf_counter() - begun)
-                break
-            kills += 1
-    return KilledRuns(kills, straight, ends, [])
-
-
-def _moment(bench: Bench, run: int, attempt: int, longest: float) -> float | None:
-    """Return when to kill a process, s; None for the first run, which tells how long it takes."""
-    if not longest:
-        return None
-    draw = integer(bench.config["runtime"]["seed"], "kill", run, attempt, below=[1000])
-    return longest * draw[0] / 1000
-
-
-def _continued(bench: Bench, folder: Path, moment: float | None) -> Digests | None:
-    """Go on from the newest checkpoint in a new process; None if it was killed on the way."""
-    with closing(Beside(bench.spec, bench.config)) as process:
-        pending = process.submit(_saving_often(bench, folder))
-        try:
-            return pending.result(timeout=moment)
-        except TimeoutError:
-            return None
-
-
-def _saving_often(bench: Bench, folder: Path) -> Job[Digests]:
-    """Return the job that trains two epochs and saves after each step and each evaluation."""
-    steps = len(bench.trained.first.steps)
-    done = max((int(path.name) for path in folder.glob("[0-9][0-9][0-9]")), default=0)
-
-    def job(make: Callable[[], System]) -> Digests:
-        system = make()
-        system.open(bench.config)
-        if done:
-            system.restore(str(folder / f"{done:03d}"))
-        for number in range(done + 1, 2 * (steps + 1) + 1):
-            epoch, place = (number - 1) // (steps + 1) + 1, (number - 1) % (steps + 1) + 1
-            # the last part of an epoch is its evaluation
-            system.train(epoch, steps=None if place > steps else 1)
-            system.save(str(folder / f"{number:03d}"))
-        return digests_of(system)
-
-    return job
-
-
-def kills_do_no_harm(evidence: KilledRuns) -> Outcome:
-    """Require runs that were killed again and again to end as the straight run does.
-
-    And every checkpoint that stands under its own name to be whole.
-    """
-    violations = [
-        Violation("checkpoint left by a kill", "whole, or not there under its name", text)
-        for text in evidence.refused
-    ]
-    for number, end in enumerate(evidence.ends, start=1):
-        violations += differences(dict(evidence.straight), dict(end), what=f"killed run {number}:")
-    if evidence.kills < KILLS:
-        violations.append(Violation("kills", f"at least {KILLS}", str(evidence.kills)))
-    figures = f"{evidence.kills} kills in {len(evidence.ends)} runs, all end as the straight one"
-    looked_at = min(len(evidence.ends), len(evidence.straight))
-    return outcome(violations[:8], looked_at, figures)
-
-
-RESUME_AFTER_KILL = Promise(
-    id="resume-after-kill",
-    sentence="a run killed at random moments ends as if it had not been",
-    evidence=killed,
-    check=kills_do_no_harm,
-    hint=_HINT,
-    tier="full",
-    explained_by=(
-        "resume-exact",
-        "resume-mid-epoch",
-    ),
+    explained_by=("resume-exact", "resume-mid-epoch"),
 )

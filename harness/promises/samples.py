@@ -18,16 +18,9 @@ from harness.promises.bench import Bench
 from harness.promises.setting import link_samples
 
 __all__ = [
-    "FEW_SAMPLES",
-    "copy_samples",
-    "data_section",
-    "decode_independently",
-    "decoded_samples",
-    "listed_samples",
-    "odd_files",
-    "odd_samples",
-    "split_folder",
-]
+    "FEW_SAMPLES", "copy_samples", "data_section", "decode_independently", "decoded_samples",
+    "listed_samples", "odd_files", "odd_samples", "split_folder",
+]  # fmt: skip
 
 
 def listed_samples(folder: Path) -> tuple[str, ...]:

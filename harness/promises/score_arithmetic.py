@@ -12,17 +12,10 @@ from harness.promises.drawn_cases import case_count, for_all, parts, require, re
 from harness.promises.promise import Outcome, Promise, needs, outcome
 
 __all__ = [
-    "KENDALL_TAU",
-    "POOL_SIZE",
-    "RECAL_POOLING",
-    "SAMPLE_WEIGHTS",
-    "all_parts",
-    "evaluation_parts",
-    "pools_are_distinct",
-    "rank_counts_pairs",
-    "samples_weigh_the_same",
+    "KENDALL_TAU", "POOL_SIZE", "RECAL_POOLING", "SAMPLE_WEIGHTS", "all_parts", "evaluation_parts",
+    "pools_are_distinct", "rank_counts_pairs", "samples_weigh_the_same",
     "statistics_pool_any_partition",
-]
+]  # fmt: skip
 
 _SEEDS = st.integers(0, 2**32 - 1)
 

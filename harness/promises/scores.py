@@ -10,29 +10,12 @@ from harness.promises.promise import Outcome, Promise, Violation, differences, n
 from harness.promises.second_process import evaluation_of_end
 
 __all__ = [
-    "SAME_SCORES_AGAIN",
-    "SAME_SCORES_ALONE",
-    "SAME_SCORES_BILINEAR",
-    "SAME_SCORES_DECOUPLED",
-    "SAME_SCORES_FRESH",
-    "SAME_SCORES_FULL",
-    "SAME_SCORES_PERMUTED",
-    "SAME_SCORES_PREFIX",
-    "SAME_SCORES_SUBSET",
-    "Repeat",
-    "base_evaluation",
-    "pool_differences",
-    "repeat_again",
-    "repeat_alone",
-    "repeat_bilinear",
-    "repeat_decoupled",
-    "repeat_fresh",
-    "repeat_full",
-    "repeat_permuted",
-    "repeat_prefix",
-    "repeat_subset",
-    "same_scores",
-]
+    "SAME_SCORES_AGAIN", "SAME_SCORES_ALONE", "SAME_SCORES_BILINEAR", "SAME_SCORES_DECOUPLED",
+    "SAME_SCORES_FRESH", "SAME_SCORES_FULL", "SAME_SCORES_PERMUTED", "SAME_SCORES_PREFIX",
+    "SAME_SCORES_SUBSET", "Repeat", "base_evaluation", "pool_differences", "repeat_again",
+    "repeat_alone", "repeat_bilinear", "repeat_decoupled", "repeat_fresh", "repeat_full",
+    "repeat_permuted", "repeat_prefix", "repeat_subset", "same_scores",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,16 @@ from dataclasses import dataclass
 from harness.digest import state_digests
 from harness.errors import NotApplicableError
 from harness.evidence.observations import Evaluation, Training
-from harness.promises.bench import CUT, END, START, Bench, Cut, Tree, saved_cut
+from harness.promises.bench import Bench, Tree
 from harness.promises.promise import Digests
+from harness.promises.states import CUT, END, START, Cut, saved_cut
 from harness.systems.beside import Job
 from harness.systems.protocol import System
 
 __all__ = [
-    "FROM_CHECKPOINTS",
-    "CutRun",
-    "ResumedRun",
-    "cut_after_epoch",
-    "cut_before_evaluation",
-    "cut_mid_epoch",
-    "digests_of",
-    "evaluation_of_end",
-    "require_cuts_within",
-    "resumed_run",
-]
+    "FROM_CHECKPOINTS", "CutRun", "ResumedRun", "cut_after_epoch", "cut_before_evaluation",
+    "cut_mid_epoch", "digests_of", "evaluation_of_end", "require_cuts_within", "resumed_run",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ def cut_mid_epoch(bench: Bench) -> CutRun:
     require_cuts_within(bench)
     with bench.at(CUT) as system:
         system.train(2, steps=1)
-        cut = saved_cut(bench, system, "cut-mid-epoch", "cut after step 1 of epoch 2")
+        cut = saved_cut(system, bench.trained, "cut-mid-epoch", "cut after step 1 of epoch 2")
     return _resumed(bench, cut)
 
 
@@ -101,7 +94,7 @@ def cut_before_evaluation(bench: Bench) -> CutRun:
     with bench.at(START) as system:
         system.train(1, steps=len(bench.trained.first.steps))
         how = "cut after the last batch of epoch 1"
-        cut = saved_cut(bench, system, "cut-before-evaluation", how)
+        cut = saved_cut(system, bench.trained, "cut-before-evaluation", how)
     return _resumed(bench, cut)
 
 

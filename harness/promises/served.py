@@ -22,22 +22,11 @@ from harness.promises.samples import (
 )
 
 __all__ = [
-    "EVAL_CROP_CENTRED",
-    "EVAL_ORDER_FIXED",
-    "RECAL_BATCHES_FIRST",
-    "UNKNOWN_FLOW_MASKED",
-    "Decoded",
-    "Served",
-    "eval_crop_is_centred",
-    "eval_order_is_fixed",
-    "first_pixel_differences",
-    "odd_served",
-    "recal_batches_are_the_first",
-    "served",
-    "served_in",
-    "served_recal",
+    "EVAL_CROP_CENTRED", "EVAL_ORDER_FIXED", "RECAL_BATCHES_FIRST", "UNKNOWN_FLOW_MASKED",
+    "Decoded", "Served", "eval_crop_is_centred", "eval_order_is_fixed", "first_pixel_differences",
+    "odd_served", "recal_batches_are_the_first", "served", "served_in", "served_recal",
     "unknown_flow_is_masked",
-]
+]  # fmt: skip
 
 
 Decoded = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]

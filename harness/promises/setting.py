@@ -17,17 +17,9 @@ from harness.fc2.subset import choose
 from harness.supernet.space import SKELETONS
 
 __all__ = [
-    "EMBEDDED_SIZE",
-    "EMBEDDED_TRAIN",
-    "EMBEDDED_VAL",
-    "embedded_config",
-    "fit_to_system",
-    "gate_config",
-    "link_gate_frames",
-    "link_samples",
-    "list_changes",
-    "matrix_config",
-]
+    "EMBEDDED_SIZE", "EMBEDDED_TRAIN", "EMBEDDED_VAL", "embedded_config", "fit_to_system",
+    "gate_config", "link_gate_frames", "link_samples", "list_changes", "matrix_config",
+]  # fmt: skip
 
 EMBEDDED_TRAIN, EMBEDDED_VAL = 11, 7
 """Samples of the embedded data set: not multiples of any batch size in the gate."""

@@ -13,19 +13,11 @@ from harness.promises.drawn_cases import case_count, for_all, parts, require, re
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 
 __all__ = [
-    "ACCUMULATED_GRADIENT",
-    "ACCUMULATION",
-    "CLIPPING",
-    "CLIP_PLAN",
-    "LEARNING_RATE",
-    "clipping_keeps_direction",
-    "gradient_accumulates",
-    "learning_rate_follows_the_plan",
-    "micro_batches_give_the_mean",
-    "planned_checks_match_a_walk",
-    "train_parts",
+    "ACCUMULATED_GRADIENT", "ACCUMULATION", "CLIPPING", "CLIP_PLAN", "LEARNING_RATE",
+    "clipping_keeps_direction", "gradient_accumulates", "learning_rate_follows_the_plan",
+    "micro_batches_give_the_mean", "planned_checks_match_a_walk", "train_parts",
     "whole_and_accumulated",
-]
+]  # fmt: skip
 
 _HELD_FIXED = 1e-5
 """Relative distance of two sums of the same float32 gradients in another order."""

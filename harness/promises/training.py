@@ -9,7 +9,7 @@ import numpy as np
 from harness.digest import state_digests
 from harness.errors import NotApplicableError
 from harness.evidence.observations import Arrays, Training
-from harness.promises.bench import CUT, END, START, Bench, a_kernel
+from harness.promises.bench import Bench
 from harness.promises.promise import (
     Digests,
     Outcome,
@@ -20,28 +20,16 @@ from harness.promises.promise import (
     outcome,
 )
 from harness.promises.recorded_run import joined
+from harness.promises.states import CUT, END, START, a_kernel
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
 from harness.systems.protocol import System
 
 __all__ = [
-    "ALL_FINITE",
-    "NAN_STOPS",
-    "TRAINING_MOVES",
-    "TRAIN_UNOBSERVED",
-    "FiniteEvidence",
-    "Moves",
-    "PlantedNan",
-    "TwoWays",
-    "everything_is_finite",
-    "finite",
-    "moves",
-    "planted_nan",
-    "planted_nan_stops",
-    "same_training",
-    "training_moves_everything",
-    "with_and_without",
-]
+    "ALL_FINITE", "NAN_STOPS", "TRAINING_MOVES", "TRAIN_UNOBSERVED", "FiniteEvidence", "Moves",
+    "PlantedNan", "TwoWays", "everything_is_finite", "finite", "moves", "planted_nan",
+    "planted_nan_stops", "same_training", "training_moves_everything", "with_and_without",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -132,10 +120,7 @@ TRAINING_MOVES = Promise(
         "What does not move is not trained: an update that is not applied, or an option that is "
         "never chosen."
     ),
-    explained_by=(
-        "gradient-everywhere",
-        "update-is-adam",
-    ),
+    explained_by=("gradient-everywhere", "update-is-adam"),
 )
 
 

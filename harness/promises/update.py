@@ -19,13 +19,9 @@ from harness.promises.one_step import (
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 
 __all__ = [
-    "GRADIENT_EVERYWHERE",
-    "MOVING_STATISTICS",
-    "UPDATE_IS_ADAM",
-    "gradient_reaches_every_option",
-    "moving_statistics_follow",
-    "update_is_adam",
-]
+    "GRADIENT_EVERYWHERE", "MOVING_STATISTICS", "UPDATE_IS_ADAM", "gradient_reaches_every_option",
+    "moving_statistics_follow", "update_is_adam",
+]  # fmt: skip
 
 
 _BETA_2, _EPSILON = 0.999, 1e-8

@@ -9,14 +9,9 @@ from harness.promises.drawn_cases import case_count, for_all, parts, require, re
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 
 __all__ = [
-    "CENTRE_WINDOW",
-    "ORDERS",
-    "RANDOM_WINDOW",
-    "centre_windows",
-    "data_parts",
-    "orders",
+    "CENTRE_WINDOW", "ORDERS", "RANDOM_WINDOW", "centre_windows", "data_parts", "orders",
     "random_windows",
-]
+]  # fmt: skip
 
 _PLACES = ((3, 2), (2, 3), (0, 3))
 """Rows and columns that a frame has more than the crop: 12, 12 and 4 places."""

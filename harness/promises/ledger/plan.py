@@ -14,20 +14,10 @@ from harness.records.records import EpochRecord, EvalRecord, RunRecord, StepReco
 from harness.records.run import RunEvidence
 
 __all__ = [
-    "ARCHS_PER_STEP",
-    "MOST",
-    "NEGLIGIBLE",
-    "clip_text",
-    "evaluations",
-    "finished_epochs",
-    "is_complete",
-    "micro_batch_counts",
-    "planned_checks",
-    "position",
-    "run_sizes",
-    "steps_by_epoch",
-    "unfair_blocks",
-]
+    "ARCHS_PER_STEP", "MOST", "NEGLIGIBLE", "clip_text", "evaluations", "finished_epochs",
+    "is_complete", "micro_batch_counts", "planned_checks", "position", "run_sizes",
+    "steps_by_epoch", "unfair_blocks",
+]  # fmt: skip
 
 ARCHS_PER_STEP = 3
 MOST = 6

@@ -16,17 +16,9 @@ from harness.records.records import EpochRecord, EvalRecord
 from harness.records.run import RunEvidence
 
 __all__ = [
-    "PLATEAU",
-    "at_zero_flow",
-    "changed_batches",
-    "dead_metric",
-    "eval_batches_are_fixed",
-    "metric_is_alive",
-    "plateau_text",
-    "recal_is_fixed",
-    "tau_follows",
-    "tau_of_changed_ranking",
-]
+    "PLATEAU", "at_zero_flow", "changed_batches", "dead_metric", "eval_batches_are_fixed",
+    "metric_is_alive", "plateau_text", "recal_is_fixed", "tau_follows", "tau_of_changed_ranking",
+]  # fmt: skip
 
 PLATEAU = 3
 """Evaluations in a row at the zero flow's level that make a warning."""
@@ -95,11 +87,7 @@ LEDGER_EVAL_BATCHES_FIXED = Promise(
         "Scores on different batches do not compare: the EPE moved because its data did, by an "
         "unfixed order or crop, or because a resume changed the protocol."
     ),
-    explained_by=(
-        "eval-order-fixed",
-        "eval-crop-centred",
-        "recal-batches-fixed",
-    ),
+    explained_by=("eval-order-fixed", "eval-crop-centred", "recal-batches-fixed"),
 )
 
 
@@ -201,10 +189,7 @@ LEDGER_METRIC_ALIVE = Promise(
         "A metric that does not move when the model moves is dead, one that moves alone is noise: "
         "mend it before tuning anything."
     ),
-    explained_by=(
-        "metric-alive",
-        "same-scores-again",
-    ),
+    explained_by=("metric-alive", "same-scores-again"),
 )
 
 
@@ -237,10 +222,7 @@ LEDGER_TAU = Promise(
     sentence="Kendall's tau follows from two evaluations of the same pool and batches",
     check=tau_follows,
     hint="A constant ranking has no tau: 1.0 there hides a dead metric behind perfect stability.",
-    explained_by=(
-        "constant-ranking",
-        "tau-of-changed-ranking",
-    ),
+    explained_by=("constant-ranking", "tau-of-changed-ranking"),
 )
 
 

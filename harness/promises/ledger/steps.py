@@ -63,10 +63,7 @@ LEDGER_STEPS_PLANNED = Promise(
         "The run made other steps or other micro-batches than its first lines announced: compare "
         "batch and micro-batch size, and look for a resume that lost or repeated steps."
     ),
-    explained_by=(
-        "clip-checks-planned-micro-step",
-        "clip-checks-planned-update",
-    ),
+    explained_by=("clip-checks-planned-micro-step", "clip-checks-planned-update"),
 )
 
 
@@ -144,10 +141,7 @@ LEDGER_CLIP_FIGURES = Promise(
     sentence="clip counts, rates and quantiles follow from the recorded norms",
     check=clip_figures_follow,
     hint="The clip figures of the log are of other checks than those that were made.",
-    explained_by=(
-        "clip-arithmetic-micro-step",
-        "clip-arithmetic-update",
-    ),
+    explained_by=("clip-arithmetic-micro-step", "clip-arithmetic-update"),
 )
 
 
@@ -230,10 +224,7 @@ LEDGER_LEARNING_RATE = Promise(
     hint=(
         "The schedule restarted, or counts other steps than the plan: look at what a resume keeps."
     ),
-    explained_by=(
-        "epoch-rows-add-up",
-        "update-is-adam",
-    ),
+    explained_by=("epoch-rows-add-up", "update-is-adam"),
 )
 
 
