@@ -22,6 +22,7 @@ from harness.records.records import (
 from harness.runs.identity import read_data_digests
 from harness.runs.lineage import Continuation, plan_first, plan_resume
 from harness.runs.stop import StopFlag, say
+from harness.whole import write_text
 
 __all__ = ["RunOptions", "RunResult", "train_run"]
 
@@ -131,7 +132,7 @@ def _train(
     )
     if plan.checkpoint is not None and not plan.new_segment:
         _require_same_pixels(session, content, plan)
-    _write_whole(folder / "config.yaml", dump_config(config))
+    write_text(folder / "config.yaml", dump_config(config))
     opening = session.run_record(trainer, plan.attempt, segment=plan.segment)
     notes = [*_border(content.records, opening), *plan.notes]
     _start(opening, observers)
@@ -149,12 +150,6 @@ def _train(
             observer(NoteRecord(trainer.progress.epoch, note))
     status = trainer.run(until=options.until)
     return RunResult(status, trainer.progress, plan.segment)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.new")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def _observers(
