@@ -16,6 +16,7 @@ import pytest
 from pytest_benchmark.utils import get_commit_info
 
 from harness.digest import digest_strings
+from harness.whole import write_text
 
 __all__ = [
     "Baseline",
@@ -127,9 +128,7 @@ class Baseline:
             return
         everything = self._read()
         everything[self.machine] = {**everything.get(self.machine, {}), **self.saved}
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        aside.write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        aside.replace(self.path)
+        write_text(self.path, json.dumps(everything, indent=1, sort_keys=True) + "\n")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

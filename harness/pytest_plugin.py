@@ -18,6 +18,7 @@ from harness.promises.promise import TIERS
 from harness.promises.registry import PROMISES
 from harness.supernet.space import SKELETONS, check_crop
 from harness.systems.spec import SystemSpec, target_of
+from harness.whole import write_text
 
 __all__ = ["Gate", "option"]
 
@@ -346,4 +347,7 @@ def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict
         "system_environment": config.stash.get(_TESTED, {}),
         "relations": {j.promise.id: {"verdict": j.verdict, "text": j.text} for j in judgements},
     }
-    Path(path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    try:
+        write_text(Path(path), json.dumps(result, indent=2) + "\n")
+    except OSError as error:  # any other exception would be shown as pytest's own fault
+        pytest.exit(f"--gate-file {error}", returncode=pytest.ExitCode.USAGE_ERROR)

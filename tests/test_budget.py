@@ -167,6 +167,11 @@ def test_lines_for_people_hold_the_fit_the_noise_and_the_advice():
     [
         (["--out", "plot.pdf"], "--out plot.pdf: expected a name that ends in .png, .svg, .html"),
         (["--time-limit", "0"], "--time-limit: expected a positive number of seconds, got 0.0"),
+        (
+            ["--out", "no/plot.svg"],
+            "no/plot.svg: not written: there is no folder no; make it first",
+        ),
+        (["--json", "no/b.json"], "no/b.json: not written: there is no folder no; make it first"),
         (["--tau", "1.5"], "--tau: expected a number above 0 and up to 1, got 1.5"),
     ],
 )

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.digest import digest_arrays
-from harness.training import checkpoint as module
 from harness.training.checkpoint import (
     CheckpointError,
     CheckpointStore,
     load_checkpoint,
     state_digest,
 )
+from tests.dying import Killed, dying_at
 
 ARRAYS = {
     "EB0/deep1/conv1/kernel": np.random.default_rng(2).normal(size=(3, 3, 4, 4)).astype("f4"),
@@ -239,62 +239,42 @@ def test_leftovers_of_a_crashed_save_are_ignored_and_then_removed(store, folder)
     assert names(folder) == ["best", "epoch-0001", "epoch-0002", "last"]
 
 
-class Killed(BaseException):
-    """What nothing catches, as a kill would."""
-
-
-def kill_at(monkeypatch, owner, name, call):
-    """Raise in the given call of a function, counted from 0; before it does anything."""
-    real, calls = getattr(owner, name), []
-
-    def stopped(*args, **kwargs):
-        calls.append(args)
-        if len(calls) == call + 1:
-            raise Killed
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(owner, name, stopped)
-
-
-BOUNDARIES = {
-    "dumps": (json, 2), "mkdir": (Path, 1), "savez": (np, 1), "open": (Path, 5),
-    "_write_synced": (module, 3), "fsync": (module.os, 8), "rename": (Path, 2),
-    "replace": (Path, 2), "rmtree": (module.shutil, 1),
-}  # fmt: skip
-"""Function that writes, and how often a save calls it at least."""
-
-
-def saved_at_every_kill(store, monkeypatch, owner, name):
-    """Kill a save in each call of one function in turn, until one is whole."""
+def saved_at_every_kill(store):
+    """Kill a save in each call that concerns files in turn, until one is whole."""
     for call in itertools.count():
-        with monkeypatch.context() as patch:
-            kill_at(patch, owner, name, call)
-            try:
-                save(store, 3 + call, best=True)
-            except Killed:
-                yield call
-            else:
-                return
+        with dying_at(call) as made, contextlib.suppress(Killed):
+            save(store, 3 + call, best=True)
+            return
+        yield call, made[call]
 
 
-@pytest.mark.parametrize("name", BOUNDARIES)
-def test_a_kill_at_any_boundary_of_a_save_leaves_a_whole_checkpoint(
-    store, folder, monkeypatch, name
-):
-    owner, least = BOUNDARIES[name]
+def test_a_kill_at_any_call_of_a_save_leaves_a_whole_checkpoint(store, folder):
     save(store, 1)
     save(store, 2, best=True)
-    kills = 0
-    for call in saved_at_every_kill(store, monkeypatch, owner, name):
+    killed = []
+    for call, name in saved_at_every_kill(store):
         found = {pointer: store.load(pointer).progress["epoch"] for pointer in ("best", "last")}
         assert set(found.values()) <= {2, *range(3, 4 + call)}
         for left in store.names():
             assert load_checkpoint(folder / left).path == folder / left
-        kills += 1
-    assert kills >= least
+        killed.append(name)
+    least = {"mkdir": 2, "open": 10, "fsync": 8, "rename": 2, "replace": 2, "unlink": 3, "rmdir": 2}
+    assert {name: killed.count(name) >= most for name, most in least.items()} == dict.fromkeys(
+        least, True
+    )
     last = store.load("last").progress["epoch"]
-    assert (last, store.load("best").progress["epoch"]) == (3 + kills, 3 + kills)
+    assert (last, store.load("best").progress["epoch"]) == (3 + len(killed), 3 + len(killed))
     assert names(folder) == ["best", f"epoch-{last:04d}", "last"]
+
+
+def test_what_a_killed_save_of_an_earlier_version_left_is_removed(store, folder):
+    save(store, 1)
+    for left in (".epoch-0002.4711", ".epoch-0002.gone"):
+        (folder / left).mkdir()
+        (folder / left / "arrays.npz").write_bytes(b"half")
+    (folder / ".last.4711").write_text("epoch-00")
+    save(store, 2)
+    assert names(folder) == ["epoch-0002", "last"]
 
 
 @contextlib.contextmanager
@@ -419,21 +399,26 @@ def test_a_kill_while_arrays_are_written_leaves_the_last_good_checkpoint(store, 
 def test_everything_is_synced_before_a_pointer_names_it(store, folder, monkeypatch):
     events = []
     sync, replace, rename = os.fsync, Path.replace, Path.rename
+
+    def named(fd):
+        path = Path(f"/proc/self/fd/{fd}").resolve()
+        aside = {".epoch": "aside", ".last.": "pointer aside"}.get(path.name[:6])
+        return aside or path.name
+
     record = {
-        "fsync": lambda fd: (events.append(("sync", Path(f"/proc/self/fd/{fd}").resolve().name)),
-                             sync(fd)),
+        "fsync": lambda fd: (events.append(("sync", named(fd))), sync(fd)),
         "rename": lambda path, to: (events.append(("rename", to.name)), rename(path, to)),
         "replace": lambda path, to: (events.append(("replace", to.name)), replace(path, to)),
-    }  # fmt: skip
-    monkeypatch.setattr(module.os, "fsync", record["fsync"])
+    }
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(os, "fsync", record["fsync"])
     monkeypatch.setattr(Path, "rename", record["rename"])
     monkeypatch.setattr(Path, "replace", record["replace"])
     save(store, 1)
-    aside, pointer = f".epoch-0001.{os.getpid()}", f".last.{os.getpid()}"
-    assert events == [
-        ("sync", "arrays.npz"), ("sync", "manifest.json"), ("sync", aside),
-        ("rename", "epoch-0001"), ("sync", "checkpoints"),
-        ("sync", pointer), ("replace", "last"), ("sync", "checkpoints"),
+    assert sorted(events[:2]) == [("sync", "arrays.npz"), ("sync", "manifest.json")]
+    assert events[2:] == [
+        ("sync", "content"), ("rename", "epoch-0001"), ("sync", "checkpoints"),
+        ("sync", "pointer aside"), ("replace", "last"), ("sync", "checkpoints"),
     ]  # fmt: skip
 
 

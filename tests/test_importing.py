@@ -1,4 +1,5 @@
 import ast
+import errno
 import json
 import os
 import re
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from harness.asides import is_aside
 from harness.cli import main
 from harness.config import dump_config, load_config, parse_config
 from harness.digest import digest_arrays
@@ -25,6 +27,7 @@ from harness.supernet.import_names import (
 from harness.supernet.space import SKELETONS
 from harness.training.checkpoint import CheckpointStore
 from harness.training.progress import Progress
+from tests.dying import Killed, dead_at_name, failing_at
 
 ORIGINAL = os.environ.get("SAMEBITS_EDGEFLOWNAS", "")
 COMMITS = {"2ef204e": "full", "902a0e1": "bilinear", "5f197cd": "decoupled"}
@@ -418,6 +421,42 @@ def test_something_that_is_there_is_never_overwritten(tmp_path, prefix, kind, ca
     assert main(["import-checkpoint", str(prefix), str(out)]) == 2
     assert "expected a new run directory" in capsys.readouterr().err
     assert kept.read_text() == "mine"
+
+
+def files(folder):
+    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    return {name: path.read_bytes() for name, path in found.items()}
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
+def test_an_import_that_was_killed_completes_when_repeated(tmp_path, prefix, there):
+    words = ["import-checkpoint", str(prefix)]
+    assert main([*words, str(tmp_path / "straight")]) == 0
+    straight, seen = files(tmp_path / "straight"), set()
+    for number in count():
+        out = tmp_path / str(number) / "run"
+        (out if there else out.parent).mkdir(parents=True)
+        try:
+            with dead_at_name(number):
+                assert main([*words, str(out)]) == 0
+        except Killed:
+            seen |= {p.name for p in out.parent.glob("run/*") if not is_aside(p.name)}
+        else:
+            break
+        assert [main([*words, str(out)]) for _ in range(2)] == [0, 0]
+        assert files(out.parent) == {f"run/{name}": content for name, content in straight.items()}
+    assert number == 4 + there
+    assert seen == ({"checkpoints"} if there else set())
+
+
+def test_an_import_to_a_full_disk_is_one_line(tmp_path, prefix, capsys):
+    with failing_at(20, OSError(errno.ENOSPC, "No space left on device")):
+        assert main(["import-checkpoint", str(prefix), str(tmp_path / "run")]) == 2
+    wanted = f"harness import-checkpoint: {tmp_path / 'run'}: not written: No space left on device"
+    error = capsys.readouterr().err
+    assert error.startswith(wanted)
+    assert len(error.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- EdgeFlowNAS's own files

@@ -221,6 +221,29 @@ def test_a_clip_study_judges_what_it_trained_and_changes_nothing(
     assert "1 of the 2 planned epochs are done" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("record", [3, 12])
+def test_a_clip_study_that_was_killed_ends_where_it_would_have_ended(
+    record: int, config: Config, tmp_path: Path, crashing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, told = tmp_path / "config.yaml", []
+    path.write_text(dump_config(config))
+    for name in ("straight", "cut"):
+        study = ["clip-study", "--config", str(path), "--run", str(tmp_path / name), "--epochs",
+                 "2", "--json", str(tmp_path / f"{name}.json")]  # fmt: skip
+        if name == "cut":
+            crashing(Ledger, "__call__", record)
+            with pytest.raises(Crash):
+                main(study)
+            monkeypatch.undo()
+        assert main(study) == 0
+        told.append(json.loads((tmp_path / f"{name}.json").read_text()))
+        assert not (tmp_path / name / ".clip-study.json").exists()
+    assert told[0] == told[1]
+    assert [row["epoch"] for row in told[0]["epochs"]] == [1, 2]
+    assert main(study) == 2, "another study, for which the plan has no epochs left"
+
+
 def test_logs_are_only_appended_to_and_name_the_attempt(
     config: Config, cache: Any, straight: Path, tmp_path: Path, crashing: Any,
     monkeypatch: pytest.MonkeyPatch,

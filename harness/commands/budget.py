@@ -14,6 +14,7 @@ from harness.commands.common import EXIT_DONE, add_config_options, configured, s
 from harness.config import Config, with_overrides
 from harness.environment import apply_environment
 from harness.errors import InputError
+from harness.whole import check_target
 
 __all__ = ["add_parser", "run"]
 
@@ -97,6 +98,9 @@ def _check_options(args: Namespace, formats: Sequence[str]) -> None:
     if args.out is not None and args.out.suffix not in formats:
         msg = f"--out {args.out}: expected a name that ends in {', '.join(formats)}"
         raise InputError(msg)
+    for file in (args.out, args.json):
+        if file is not None:
+            check_target(file)
     if args.time_limit is not None and not args.time_limit > 0:
         msg = f"--time-limit: expected a positive number of seconds, got {args.time_limit}"
         raise InputError(msg)

@@ -20,9 +20,10 @@ from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.supernet.import_names import CARRIES_NOTHING
 from harness.supernet.space import SKELETONS, check_crop
-from harness.training.checkpoint import Checkpoint, CheckpointStore
+from harness.training.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from harness.training.differences import Difference, differences
 from harness.training.fairness import fairness_gap
+from harness.whole import list_entries, whole_folder
 
 if TYPE_CHECKING:
     from harness.training.importing import Imported
@@ -46,9 +47,7 @@ def add_import_parser(parser: ArgumentParser) -> None:
 
 def run_import(args: Namespace) -> int:
     """Write a new run directory from EdgeFlowNAS's files; both are whole or it is refused."""
-    if args.out.exists() and not (args.out.is_dir() and not any(args.out.iterdir())):
-        msg = f"{args.out}: expected a new run directory or an empty folder; name another OUT"
-        raise InputError(msg)
+    _check_out(args.out)
     given = parse_config({}) if args.config is None else load_config(args.config)
     apply_environment(given)
     from harness.training.importing import imported_meta, read_edgeflownas
@@ -57,16 +56,33 @@ def run_import(args: Namespace) -> int:
     config, notes = _fitting_config(given, imported, args.config)
     # Attempt 0: before any of ours, so that no checkpoint of a later attempt has this name.
     name = f"epoch-{imported.progress.epoch:04d}-step-00000-attempt-0"
-    digest = CheckpointStore(args.out / "checkpoints").save(
-        name, imported.arrays, imported.progress.get_state(), imported_meta(imported, config),
-        best=True,
-    )  # fmt: skip
-    (args.out / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    with whole_folder(args.out) as folder:
+        digest = _save(folder, name, imported, imported_meta(imported, config))
+        (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     result = _import_result(imported, args.out, name, digest, notes)
     for line in _import_lines(result):
         say(line)
     write_json(args.json, result)
     return EXIT_DONE
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder of anything but an import, which may be this one, killed at its end."""
+    if out.exists() and not (
+        out.is_dir() and list_entries(out) in ([], ["checkpoints"], ["checkpoints", "config.yaml"])
+    ):
+        msg = f"{out}: expected a new run directory or an empty folder; name another OUT"
+        raise InputError(msg)
+
+
+def _save(folder: Path, name: str, imported: "Imported", meta: dict[str, Any]) -> str:
+    try:
+        return CheckpointStore(folder / "checkpoints").save(
+            name, imported.arrays, imported.progress.get_state(), meta, best=True
+        )
+    except CheckpointError as error:
+        # What was saved before, and where, says nothing: the folder is not yet what it will be.
+        raise error.__cause__ or error from None
 
 
 def _fitting_config(

@@ -3,6 +3,7 @@
 Nothing is changed: the advice is a command that the user may run.
 """
 
+import json
 import shlex
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
@@ -26,6 +27,7 @@ from harness.records.run import RunEvidence, segments
 from harness.runs.run_directory import RunOptions, train_run
 from harness.training.checkpoint import CheckpointStore
 from harness.training.ladder import ClipAdvice, advise_threshold
+from harness.whole import write_text
 
 __all__ = ["add_parser", "run"]
 
@@ -33,6 +35,8 @@ _COLUMNS = (
     "epoch", "clip_rate", "grad_norm_p50", "grad_norm_p90", "grad_norm_p99", "mean_epe_12",
     "kendall_tau_prev",
 )  # fmt: skip
+_UNDER_WAY = ".clip-study.json"
+"""In the run directory until the study has told its result."""
 
 
 def add_parser(parser: ArgumentParser) -> None:
@@ -57,15 +61,21 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Train for some epochs under the configuration as it is, then report and advise."""
     config = configured(args)
-    done = _epochs_done(args.run)
-    until = _last_epoch(done, config, args.epochs)
-    resume = (args.run / "config.yaml").exists()
-    options = RunOptions(resume=resume, segment=args.segment, until=until, observers=run_observers)
+    start, under_way = _start(args, config), args.run / _UNDER_WAY
+    options = RunOptions(
+        resume=(args.run / "config.yaml").exists(),
+        segment=args.segment,
+        until=_last_epoch(start, config, args.epochs),
+        check_environment=lambda _: write_text(
+            under_way, json.dumps({**_asked(args, config), "start": start})
+        ),
+        observers=run_observers,
+    )
     result = train_run(config, args.run, options)
     if result.status == "interrupted":
         return EXIT_INTERRUPTED
     evidence = segments(read_ledger(args.run / "ledger.jsonl").effective())[-1]
-    rows = tuple(row for row in evidence.epochs if row.epoch > done)
+    rows = tuple(row for row in evidence.epochs if row.epoch > start)
     if not rows:
         msg = f"{args.run}: no epoch was trained ({result.status}), there is nothing to judge"
         raise InputError(msg)
@@ -77,7 +87,29 @@ def run(args: Namespace) -> int:
         say(line)
     values = {"segment": evidence.segment, "epochs": [_json_row(row) for row in rows]}
     write_json(args.json, {**values, "advice": asdict(advice), "command": command})
+    under_way.unlink(missing_ok=True)
     return EXIT_DONE
+
+
+def _asked(args: Namespace, config: Config) -> dict[str, Any]:
+    """Return what makes one study another than the next, JSON-able."""
+    threshold = config.train.grad_clip_global_norm
+    return {"epochs": args.epochs, "segment": args.segment, "threshold": threshold}
+
+
+def _start(args: Namespace, config: Config) -> int:
+    """Return the epochs that were done when the study began, which a kill may have cut short."""
+    done, path = _epochs_done(args.run), args.run / _UNDER_WAY
+    if not path.exists():
+        return done
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        start = int(begun.pop("start"))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        msg = f"{path}: expected what study is under way, found something else: {error}; remove it"
+        raise InputError(msg) from None
+    same = begun == _asked(args, config) and start <= done <= start + args.epochs
+    return start if same else done
 
 
 def _epochs_done(folder: Path) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from harness.config import Config, load_config, with_fc2_root, with_overrides
 from harness.errors import InputError
 from harness.runs.stop import StopFlag, say
+from harness.whole import write_text
 
 __all__ = [
     "EXIT_BROKEN",
@@ -62,4 +63,4 @@ def write_json(path: Path | None, result: dict[str, Any]) -> None:
     """Write a command's result for machines, if asked to."""
     if path is not None:
         text = json.dumps(result, indent=2, allow_nan=False, default=str)
-        path.write_text(text + "\n", encoding="utf-8")
+        write_text(path, text + "\n")

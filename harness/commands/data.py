@@ -6,6 +6,7 @@ from pathlib import Path
 from harness.commands.common import EXIT_DONE, add_config_options, configured, say, write_json
 from harness.environment import apply_environment
 from harness.errors import InputError
+from harness.whole import check_target
 
 __all__ = [
     "add_freeze_parser",
@@ -90,9 +91,7 @@ def run_freeze(args: Namespace) -> int:
     from harness.fc2.batch import join_digests
     from harness.fc2.frozen import FrozenBatches, write_frozen
 
-    if args.out.exists():
-        msg = f"{args.out} exists; a frozen artifact is never overwritten, name another --out"
-        raise InputError(msg)
+    check_target(args.out, new=True)
     fixed = FixedBatches(config)
     batches = FrozenBatches(fixed.eval_batches(), fixed.recal_batches(0))
     write_frozen(args.out, batches)

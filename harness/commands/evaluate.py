@@ -12,6 +12,7 @@ from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.records.ledger import read_ledger
 from harness.records.records import EvalRecord
+from harness.whole import check_target
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.evaluation.evaluator import Protocol
@@ -40,6 +41,8 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Evaluate as asked and compare with the run's own evaluation where it is the same."""
     config = _run_config(args)
+    if args.json is not None:
+        check_target(args.json)
     pool = asked_pool(args.pool, config)
     say(apply_environment(config).line())
     from harness.reporting.terminal import eval_table

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.commands.common import EXIT_DONE, say, write_json
 from harness.errors import InputError
+from harness.whole import write_text
 
 __all__ = ["add_parser", "run", "written"]
 
@@ -42,7 +43,7 @@ def run(args: Namespace) -> int:
             say(line)
     if args.write:
         for path, text in written(args.write).items():
-            path.write_text(text, encoding="utf-8")
+            write_text(path, text)
             say(f"wrote {path}")
     write_json(args.json, {p.id: _as_dict(p, (faults or {}).get(p.id, ())) for p in chosen})
     return EXIT_DONE

@@ -20,6 +20,7 @@ from harness.reporting.curves import PANELS, Panel, View, drawing, view
 from harness.reporting.html import Page, Plot, page
 from harness.reporting.plots import colour, draw
 from harness.reporting.summary import RunSummary, series_differences, summary
+from harness.whole import write_text
 
 __all__ = ["add_parser", "run"]
 
@@ -136,7 +137,7 @@ def _write_page(out: Path, text: str) -> None:
     if out.exists():
         say(f"{out} exists and is overwritten")
     try:
-        out.write_text(text, encoding="utf-8")
+        write_text(out, text)
     except OSError as error:
         msg = f"--out {out}: cannot be written: {error.strerror}"
         raise InputError(msg) from None

@@ -8,8 +8,6 @@ say nothing: they are read and hashed each time, which costs a fraction of decod
 import contextlib
 import inspect
 import json
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +27,7 @@ from harness.fc2.decode import decode_triplet
 from harness.fc2.errors import SampleError
 from harness.fc2.provider import Provider
 from harness.fc2.shelf import map_arrays, write_arrays
+from harness.whole import NotWrittenError, whole_file
 
 __all__ = ["BatchCache", "CacheError", "code_digest"]
 
@@ -103,21 +102,14 @@ class BatchCache:
 
 
 def _write(path: Path, batch: Batch) -> None:
-    """Write aside, sync, rename: a name exists only once everything behind it is on disk."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("xb") as file:
+        with whole_file(path) as file:
             _write_batch(file, path.stem, batch)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        _sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
+        why = error.strerror if isinstance(error, NotWrittenError) else error
         msg = (
-            f"{path}: not written: {error}; make room, or name another runtime.cache_dir (empty: "
+            f"{path}: not written: {why}; make room, or name another runtime.cache_dir (empty: "
             "no batch is kept on disk)"
         )
         raise CacheError(msg) from error
@@ -197,11 +189,3 @@ def _read_header(file: BinaryIO, key: str) -> tuple[dict[str, Any], int]:
         msg = f"expected the batch of its name, found that of {header['key']}"
         raise ValueError(msg)
     return header, file.tell()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

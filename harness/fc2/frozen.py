@@ -16,6 +16,7 @@ from harness.digest import digest_bytes, digest_strings
 from harness.errors import InputError
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
+from harness.whole import whole_file
 
 __all__ = ["FrozenBatches", "FrozenError", "read_frozen", "write_frozen"]
 
@@ -40,7 +41,9 @@ def write_frozen(path: Path, batches: FrozenBatches) -> None:
     Raises
     ------
     FileExistsError
-        If the file exists: a frozen artifact is never overwritten.
+        If the file holds anything else: a frozen artifact is never overwritten.
+    harness.whole.NotWrittenError
+        If the system refuses, for example because the disk is full.
     """
     arrays: dict[str, Any] = {}
     header: dict[str, Any] = {"format": FORMAT, "eval": [], "recal": []}
@@ -56,7 +59,7 @@ def write_frozen(path: Path, batches: FrozenBatches) -> None:
     text = json.dumps(header, allow_nan=False, sort_keys=True)
     arrays["header_digest"] = np.frombuffer(digest_strings([text]).encode(), np.uint8)
     arrays["header"] = np.frombuffer(text.encode(), np.uint8)
-    with path.open("xb") as file:
+    with whole_file(path, new=True) as file:
         np.savez(file, **arrays)
 
 

@@ -1,16 +1,19 @@
 """A small subset of a FlyingChairs2 folder: deterministic choice, manifest with hashes."""
 
+import filecmp
 import hashlib
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from harness.errors import InputError
 from harness.fc2.layout import Triplet, list_triplets
 from harness.streams import permutation
+from harness.whole import whole_folder
 
 __all__ = ["choose", "write_subset"]
+
+_MANIFEST, _HEAD = "MANIFEST.tsv", "file\tsha256\tbytes"
 
 
 def choose(
@@ -33,30 +36,58 @@ def choose(
 def write_subset(source: Path, out: Path, *, train: int, val: int, seed: int = 0) -> Path:
     """Copy a subset of `source` to `out` in the same layout and return its manifest.
 
-    The manifest ``MANIFEST.tsv`` lists each file's path, SHA-256 and size in bytes.
+    The manifest ``MANIFEST.tsv`` lists each file's path, SHA-256 and size in bytes. The folder is
+    there whole or not at all.
 
     Raises
     ------
     InputError
         If a split has too few samples.
     FileExistsError
-        If `out` already exists.
+        If `out` already exists and is not that very subset.
+    harness.whole.NotWrittenError
+        If the system refuses, for example because the disk is full.
     """
     chosen = [
         *choose(list_triplets(source / "train"), train, seed=seed, split="train"),
         *choose(list_triplets(source / "val"), val, seed=seed, split="val"),
     ]
-    out.mkdir(parents=True, exist_ok=False)
-    lines = ["file\tsha256\tbytes"]
-    for triplet in chosen:
-        for path in (triplet.img_0, triplet.img_1, triplet.flow):
-            relative = path.relative_to(source)
-            target = out / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-            content = target.read_bytes()
-            digest = hashlib.sha256(content).hexdigest()
-            lines.append(f"{relative.as_posix()}\t{digest}\t{len(content)}")
-    manifest = out / "MANIFEST.tsv"
-    manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return manifest
+    files = {
+        path.relative_to(source): path
+        for triplet in chosen
+        for path in (triplet.img_0, triplet.img_1, triplet.flow)
+    }
+    if out.exists():
+        _require_same(out, files)
+        return out / _MANIFEST
+    with whole_folder(out) as aside:
+        lines = [_HEAD]
+        for relative, path in files.items():
+            content = path.read_bytes()
+            (aside / relative).parent.mkdir(parents=True, exist_ok=True)
+            (aside / relative).write_bytes(content)
+            lines.append(_line(relative, content))
+        (aside / _MANIFEST).write_text(_text(lines), encoding="utf-8")
+    return out / _MANIFEST
+
+
+def _require_same(out: Path, files: Mapping[Path, Path]) -> None:
+    """Refuse a folder that is not the subset of these files, by its name and theirs."""
+    found = {path.relative_to(out) for path in out.rglob("*") if not path.is_dir()}
+    same = (
+        found == {*files, Path(_MANIFEST)}
+        and all(filecmp.cmp(path, out / at, shallow=False) for at, path in files.items())
+        and (out / _MANIFEST).read_bytes()
+        == _text([_HEAD, *(_line(at, path.read_bytes()) for at, path in files.items())]).encode()
+    )
+    if not same:
+        msg = f"{out}: exists and is not this subset; name another folder, or remove it"
+        raise FileExistsError(msg)
+
+
+def _line(relative: Path, content: bytes) -> str:
+    return f"{relative.as_posix()}\t{hashlib.sha256(content).hexdigest()}\t{len(content)}"
+
+
+def _text(lines: Sequence[str]) -> str:
+    return "\n".join(lines) + "\n"

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from harness.fc2.layout import MEMBERS, member_name
 from harness.streams import integer, raw
+from harness.whole import list_entries, whole_folder
 
 __all__ = ["LOOKS", "Look", "Sample", "make_sample", "write_dataset", "write_sample"]
 
@@ -177,17 +178,15 @@ def write_sample(folder: Path, index: int, sample: Sample) -> None:
         If `index` does not fit seven digits; if a file cannot be written.
     """
     _require(0 <= index < 10**7, f"`index` must have at most seven digits, got {index}")
-    writers: tuple[Callable[..., object], ...] = (cv2.imwrite, cv2.imwrite, cv2.writeOpticalFlow)
-    contents = (sample.img_0, sample.img_1, sample.flow)
-    for member, write, content in zip(MEMBERS, writers, contents, strict=True):
-        path = folder / member_name(index, member)
-        _require(write(str(path), content) is True, f"could not write {path}", OSError)
+    contents = (_png(sample.img_0), _png(sample.img_1), _flo(sample.flow))
+    for member, content in zip(MEMBERS, contents, strict=True):
+        (folder / member_name(index, member)).write_bytes(content)
 
 
 def write_dataset(out: Path, *, train: int, val: int, height: int = 384, width: int = 512,
                   seed: int = 0, look: str = "varied", workers: int = 2,
                   progress: bool = False) -> None:  # fmt: skip
-    """Write ``out/train`` and ``out/val`` in the layout of FlyingChairs2.
+    """Write ``out/train`` and ``out/val`` in the layout of FlyingChairs2, whole or not at all.
 
     Training samples are numbered from 0 and validation samples from 1,000,000. A sample's
     number is also its index in `make_sample`, so that the splits share none.
@@ -195,7 +194,8 @@ def write_dataset(out: Path, *, train: int, val: int, height: int = 384, width: 
     Parameters
     ----------
     out : pathlib.Path
-        Folder for both splits, created if absent.
+        Folder for both splits, created if absent. A split that holds the very same samples is
+        as good as written.
     train, val, workers : int
         Samples of each split and threads, at least 1. No byte depends on `workers`.
     height, width, seed : int
@@ -210,7 +210,7 @@ def write_dataset(out: Path, *, train: int, val: int, height: int = 384, width: 
     ValueError
         If a count, size, seed or look is out of range.
     FileExistsError, OSError
-        If a split's folder holds anything already; if a file cannot be written.
+        If a split's folder holds anything else already; if a file cannot be written.
     """
     counts = {"train": (train, _FIRST_VAL), "val": (val, _FIRST_VAL), "workers": (workers, 1024)}
     for name, (value, most) in counts.items():
@@ -219,19 +219,43 @@ def write_dataset(out: Path, *, train: int, val: int, height: int = 384, width: 
     _require(look in LOOKS, f"`look` must be one of {', '.join(LOOKS)}, got {look!r}")
     scene = LOOKS[look]
 
-    def work(number: int) -> None:
+    splits = {"train": range(train), "val": range(_FIRST_VAL, _FIRST_VAL + val)}
+
+    def work(folder: Path, number: int) -> None:
         sample = make_sample(height=height, width=width, seed=seed, index=number, look=scene)
-        write_sample(out / ("train" if number < _FIRST_VAL else "val"), number, sample)
+        write_sample(folder, number, sample)
 
     make_sample(height=height, width=width, seed=seed, index=0)  # refuses before files exist
-    for folder in (out / "train", out / "val"):
-        free = not folder.exists() or not any(folder.iterdir())
-        _require(free, f"{folder} already holds files; empty it or choose another", FileExistsError)
-    for folder in (out / "train", out / "val"):
-        folder.mkdir(parents=True, exist_ok=True)
-    numbers = [*range(train), *range(_FIRST_VAL, _FIRST_VAL + val)]
-    with ThreadPoolExecutor(workers) as pool:
-        list(tqdm(pool.map(work, numbers), total=len(numbers), disable=None if progress else True))
+    for split, numbers in splits.items():
+        _require_free(out / split, numbers)
+    with whole_folder(out) as aside, ThreadPoolExecutor(workers) as pool:
+        for split in splits:
+            (aside / split).mkdir()
+        every = [(aside / split, number) for split, numbers in splits.items() for number in numbers]
+        done = pool.map(work, *zip(*every, strict=True))
+        list(tqdm(done, total=len(every), disable=None if progress else True))
+
+
+def _require_free(folder: Path, numbers: range) -> None:
+    """Refuse a folder of other files than will be written; whether they are equal, shows then."""
+    found = list_entries(folder) if folder.exists() else []
+    same = found == sorted(member_name(number, member) for number in numbers for member in MEMBERS)
+    message = f"{folder} already holds files; empty it or choose another"
+    _require(not found or same, message, FileExistsError)
+
+
+def _png(frame: _Bytes) -> bytes:
+    # Encoded in memory: OpenCV, writing to a full disk, may leave half a file and report success.
+    done, content = cv2.imencode(".png", frame)
+    _require(done is True, "OpenCV could not encode a frame as PNG", RuntimeError)
+    return content.tobytes()
+
+
+def _flo(flow: _Singles) -> bytes:
+    """Return Middlebury's format: a tag, width, height and (u, v) of each pixel, row by row."""
+    height, width, _ = flow.shape
+    sizes = np.array([width, height], "<i4")
+    return b"PIEH" + sizes.tobytes() + flow.astype("<f4", copy=False).tobytes()
 
 
 def _require(valid: bool, message: str, error: type[Exception] = ValueError) -> None:

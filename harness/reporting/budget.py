@@ -9,6 +9,7 @@ from typing import Any
 from harness.errors import InputError
 from harness.evaluation.advice import Advice
 from harness.evaluation.budget import Budget, Cost, Noise
+from harness.whole import write_bytes
 
 __all__ = ["FORMATS", "budget_lines", "plot_budget"]
 
@@ -39,7 +40,7 @@ def plot_budget(path: Path, budget: Budget, advice: Advice | None, *, title: str
             f'<img alt="Seconds and tau against K" src="data:image/svg+xml;base64,{data}">\n'
             "</html>\n"
         ).encode()
-    path.write_bytes(image)
+    write_bytes(path, image)
 
 
 def _figure(form: str, budget: Budget, advice: Advice | None, title: str) -> bytes:

@@ -29,6 +29,7 @@ from harness.runs.stop import StopFlag, say
 from harness.training.checkpoint import CheckpointStore
 from harness.training.epochlog import EpochCsv
 from harness.training.progress import Progress
+from harness.whole import write_text
 
 if TYPE_CHECKING:
     from harness.runs.session import CompiledCache, Session
@@ -147,7 +148,7 @@ def _train(
         )  # fmt: skip
         if plan.checkpoint is not None and not plan.new_segment:
             _require_same_pixels(session, content, plan)
-        _write_whole(folder / "config.yaml", dump_config(config))
+        write_text(folder / "config.yaml", dump_config(config))
         opening = session.run_record(trainer, plan.attempt, segment=plan.segment)
         _emit(opening, observers)
         notes = [*_environment_border(content.records, opening), *plan.notes]
@@ -194,12 +195,6 @@ def _resume(
     moved = store.forget_void_best((where.epoch, where.step), where.best_metric)
     say(f"resumed after epoch {where.epoch}, step {where.step}, segment {plan.segment}")
     return notes if moved is None else [*notes, moved]
-
-
-def _write_whole(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.new")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def _environment_border(history: Sequence[Record], opening: RunRecord) -> list[str]:

@@ -1,13 +1,12 @@
 """Checkpoints: whole or not there.
 
-A checkpoint is a directory with ``arrays.npz`` and ``manifest.json``. It is written aside,
-synced and renamed; ``best`` and ``last`` are small pointer files, each naming one
+A checkpoint is a directory with ``arrays.npz`` and ``manifest.json``, whole as
+:mod:`harness.whole` writes it; ``best`` and ``last`` are small pointer files, each naming one
 checkpoint directory and replaced atomically. Loading verifies every digest and never
 falls back to another checkpoint.
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -18,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.asides import clear_asides
 from harness.digest import digest_arrays, digest_strings
 from harness.errors import InputError
+from harness.whole import NotWrittenError, whole_folder, write_text
 
 __all__ = ["Checkpoint", "CheckpointError", "CheckpointStore", "load_checkpoint", "state_digest"]
 
@@ -175,7 +176,6 @@ class CheckpointStore:
         }
         manifest["rest"] = _rest_digest(manifest)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
             self._write(name, arrays, json.dumps(manifest, allow_nan=False))
             for pointer in ("best", "last") if best else ("last",):
                 self._point(pointer, name)
@@ -183,24 +183,16 @@ class CheckpointStore:
                 self._discard_others()
         except OSError as error:
             self._clean_up()
-            msg = f"{self._folder / name}: not saved: {error}; {self._what_is_there()}"
+            why = error.strerror if isinstance(error, NotWrittenError) else error
+            msg = f"{self._folder / name}: not saved: {why}; {self._what_is_there()}"
             raise CheckpointError(msg) from error
         return digest
 
     def _write(self, name: str, arrays: Mapping[str, Array], manifest: str) -> None:
-        """Write aside, sync, rename: the name exists only once everything in it is on disk."""
-        aside = self._folder / f".{name}.{os.getpid()}"
-        if aside.exists():
-            shutil.rmtree(aside)
-        aside.mkdir()
-        with (aside / "arrays.npz").open("wb") as file:
-            np.savez(file, **_keywords(arrays))
-            file.flush()
-            os.fsync(file.fileno())
-        _write_synced(aside / "manifest.json", manifest)
-        _sync_folder(aside)
-        aside.rename(self._folder / name)
-        _sync_folder(self._folder)
+        with whole_folder(self._folder / name) as folder:
+            with (folder / "arrays.npz").open("wb") as file:
+                np.savez(file, **_keywords(arrays))
+            (folder / "manifest.json").write_text(manifest, encoding="utf-8")
 
     def resolve(self, which: str) -> Path:
         """Return the checkpoint directory that ``best``, ``last`` or a path names.
@@ -298,10 +290,7 @@ class CheckpointStore:
         return last if step == 0 else next(ends, None)
 
     def _point(self, pointer: str, name: str) -> None:
-        aside = self._folder / f".{pointer}.{os.getpid()}"
-        _write_synced(aside, name + "\n")
-        aside.replace(self._folder / pointer)
-        _sync_folder(self._folder)
+        write_text(self._folder / pointer, name + "\n")
 
     def _discard_others(self) -> None:
         """Remove what need not be kept; a name disappears before its content does."""
@@ -318,6 +307,7 @@ class CheckpointStore:
         """Remove what a save or a removal that was cut short has left."""
         if not self._folder.is_dir():
             return
+        clear_asides(self._folder, _OURS.fullmatch)
         for child in self._folder.iterdir():
             if child.is_dir() and _ASIDE.fullmatch(child.name):
                 shutil.rmtree(child, ignore_errors=True)
@@ -332,9 +322,10 @@ class CheckpointStore:
 
 
 _NAME = re.compile(r"epoch-(?P<epoch>\d+)(-step-(?P<step>\d+)-attempt-(?P<attempt>\d+))?")
+_OURS = re.compile(rf"best|last|{_NAME.pattern}")
 _ASIDE = re.compile(rf"\.{_NAME.pattern}\.(\d+|gone)")
 _POINTER_ASIDE = re.compile(r"\.(best|last)\.\d+")
-"""What the store itself makes; anything else in its folder is somebody's and stays."""
+"""What the store itself makes, or made in an earlier version; anything else in its folder stays."""
 
 
 def _age(name: str) -> tuple[int, int, int]:
@@ -361,18 +352,3 @@ def _pointed(pointer: Path) -> str:
 
 _LONGEST = 200
 """Bytes of a pointer file that are looked at; a name is far shorter."""
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,519 @@
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import re
+import resource
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness import asides
+from harness.asides import clear_asides, is_aside
+from harness.whole import (
+    NotWrittenError,
+    check_target,
+    list_entries,
+    whole_file,
+    whole_folder,
+    write_bytes,
+    write_text,
+)
+from tests.dying import Killed, dying_at, failing_at
+
+OLD, NEW = b"old" * 50, b"new" * 70_000
+TREE = {"a.txt": b"1" * 10, "deep/b.bin": b"2" * 70_000, "deep/er/c.txt": b"3"}
+
+
+def contents(folder):
+    """Return every file under a folder, and what is aside, even if it is an empty folder."""
+    return {p.relative_to(folder).as_posix(): b"" if p.is_dir() else p.read_bytes()
+            for p in sorted(folder.rglob("*")) if p.is_file() or is_aside(p.name)}  # fmt: skip
+
+
+def fill(folder):
+    for name, content in TREE.items():
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_bytes(content)
+
+
+def write_new(path):
+    with whole_file(path, new=True) as file:
+        file.write(NEW)
+
+
+def write_tree(path):
+    with whole_folder(path) as aside:
+        fill(aside)
+
+
+class Case:
+    """A write, what is there before, and what may be seen under the name at any time."""
+
+    def __init__(self, write, before, after, between=()):
+        self.write, self.before = write, before
+        self.after, self.seen = after, [before, after, *between]
+
+    def prepare(self, folder):
+        folder.mkdir()
+        for name, content in self.before.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+
+
+TARGET = {f"t/{name}": content for name, content in TREE.items()}
+ONE_ENTRY = {"t/a.txt": TREE["a.txt"], "t/mine": b"mine"}
+CASES = {
+    "replaced": Case(lambda p: write_bytes(p, NEW), {"t": OLD}, {"t": NEW}),
+    "made": Case(lambda p: write_bytes(p, NEW), {}, {"t": NEW}),
+    "made, never replaced": Case(write_new, {}, {"t": NEW}),
+    "written again": Case(write_new, {"t": NEW}, {"t": NEW}),
+    "a folder": Case(write_tree, {}, TARGET),
+    "a folder, written again": Case(write_tree, TARGET, TARGET),
+    "a folder that is there": Case(
+        write_tree, {"t/mine": b"mine"}, TARGET | {"t/mine": b"mine"}, [ONE_ENTRY]
+    ),
+}
+
+
+def whole(folder):
+    """Return what is there under any name but an aside's."""
+    found = contents(folder)
+    return {name: found[name] for name in found if not any(map(is_aside, name.split("/")))}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+def test_what_is_written_is_there_and_nothing_else(case, tmp_path):
+    case.prepare(tmp_path / "x")
+    case.write(tmp_path / "x" / "t")
+    assert contents(tmp_path / "x") == case.after
+
+
+def test_a_kill_at_any_call_leaves_old_or_new_and_the_same_again_completes(case, tmp_path):
+    seen = set()
+    for call in itertools.count():
+        folder = tmp_path / str(call)
+        case.prepare(folder)
+        with dying_at(call) as made, contextlib.suppress(Killed):
+            case.write(folder / "t")
+            break
+        assert whole(folder) in case.seen
+        seen.add((made[call], whole(folder) == case.after))
+        case.write(folder / "t")
+        assert contents(folder) == case.after
+    assert contents(folder) == case.after
+    assert {"open", "fsync"} <= {name for name, _ in seen}
+    assert (case.before == case.after) or {done for _, done in seen} == {False, True}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), Killed()],
+                         ids=["full", "interrupted"])  # fmt: skip
+def test_an_error_in_any_call_leaves_old_or_new_and_no_litter(case, error, tmp_path):
+    for call in itertools.count():
+        folder, raised = tmp_path / str(call), None
+        case.prepare(folder)
+        with failing_at(call, error) as made:
+            try:
+                case.write(folder / "t")
+            except (OSError, Killed) as found:
+                raised = found
+        if len(made) <= call:
+            break
+        found = whole(folder)
+        assert found in case.seen
+        if raised is None:  # where clearing away fails, the next writer clears
+            assert found == case.after
+        else:
+            assert raised is error or f"{folder / 't'}: not written: No space" in str(raised)
+        if found != case.after:
+            assert contents(folder) == found
+        case.write(folder / "t")
+        assert contents(folder) == case.after
+    assert contents(folder) == case.after
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 69_999, 150_000, 209_999])
+def test_a_full_disk_is_named_in_one_line_and_nothing_is_left(size, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write_bytes(tmp_path / "t", OLD)
+    writes = [lambda: write_bytes(tmp_path / "t", NEW), lambda: write_new(tmp_path / "new"),
+              lambda: write_tree(tmp_path / "tree")]  # fmt: skip
+    for write, name in zip(writes, ("t", "new", "tree"), strict=True):
+        if name == "tree" and size > 70_000:
+            continue
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            with pytest.raises(NotWrittenError) as caught:
+                write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        message = f"{tmp_path / name}: not written: File too large; make room, then give the same"
+        assert str(caught.value).startswith(message)
+    assert contents(tmp_path) == {"t": OLD}
+
+
+def test_a_device_without_space_is_named(tmp_path):
+    mounted = tmp_path / "small"
+    mounted.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(mounted)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        write_bytes(mounted / "t", OLD)
+        for write in (lambda p: write_bytes(p, NEW), write_tree):
+            for path in (mounted / "t", mounted / "u")[write is write_tree :]:
+                message = f"{re.escape(str(path))}: not written: No space left on device; make room"
+                with pytest.raises(NotWrittenError, match=message):
+                    write(path)
+                assert contents(mounted) == {"t": OLD}
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+
+
+def test_everything_is_synced_before_it_has_its_name(tmp_path, monkeypatch):
+    events = []
+    sync = os.fsync
+
+    def synced(descriptor):
+        events.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    for call, real in (("rename", os.rename), ("replace", os.replace), ("link", os.link)):
+        monkeypatch.setattr(os, call, lambda *a, r=real, **k: (events.append("NAMED"), r(*a, **k)))
+    for write in (lambda p: write_bytes(p, NEW), write_new):
+        write(tmp_path / "file")
+        aside, *others = events
+        assert is_aside(aside)
+        assert others == ["NAMED", tmp_path.name]
+        events.clear()
+    write_tree(tmp_path / "t")
+    before, after = events[: events.index("NAMED")], events[events.index("NAMED") + 1 :]
+    assert sorted(before) == ["a.txt", "b.bin", "c.txt", "content", "deep", "er"]
+    for folder, inside in (("content", "deep"), ("deep", "er"), ("er", "c.txt")):
+        assert before.index(folder) > before.index(inside)
+    assert after == [tmp_path.name]
+
+
+def modes(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_permissions_are_those_of_a_plain_open_and_stay_on_replacing(tmp_path):
+    old = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "t", OLD)
+        write_new(tmp_path / "new")
+        write_tree(tmp_path / "tree")
+    finally:
+        os.umask(old)
+    assert {modes(tmp_path / name) for name in ("t", "new", "tree/a.txt")} == {0o640}
+    assert {modes(tmp_path / name) for name in ("tree", "tree/deep")} == {0o750}
+    (tmp_path / "t").chmod(0o604)
+    write_bytes(tmp_path / "t", NEW)
+    assert modes(tmp_path / "t") == 0o604
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+    for name in ("there", "here"):
+        (tmp_path / name).mkdir()
+    links = {"here/one": "../there/t", "here/two": "one", "here/new": "../there/new"}
+    for link, to in links.items():
+        (tmp_path / link).symlink_to(to)
+    write_bytes(tmp_path / "there" / "t", OLD)
+    write_text(tmp_path / "here" / "two", "through two links")
+    write_text(tmp_path / "here" / "new", "made")
+    assert {link: str((tmp_path / link).readlink()) for link in links} == links
+    found = {n: c for n, c in contents(tmp_path).items() if n.startswith("there")}
+    assert found == {"there/t": b"through two links", "there/new": b"made"}
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(NotWrittenError, match=r"loop: not written: Too many levels"):
+        write_text(tmp_path / "loop", "")
+
+
+def test_paths_are_relative_to_where_the_writing_began(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with whole_file(Path("t")) as file, whole_folder(Path("f")) as folder:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        file.write(NEW)
+        (folder / "a").write_bytes(b"1")
+    assert contents(tmp_path) == {"t": NEW, "f/a": b"1"}
+
+
+def test_what_cannot_be_a_file_is_said_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_bytes(Path("t"), OLD)
+    wrong = {
+        "no/t": "no/t: not written: there is no folder no; make it first",
+        "t/u": "t/u: not written: there is no folder t; make it first",
+        ".": ".: not written: is a folder, expected a file's name",
+    }
+    for path, message in wrong.items():
+        for refuse in (check_target, lambda p: write_bytes(p, NEW)):
+            with pytest.raises(NotWrittenError, match=f"^{re.escape(message)}$"):
+                refuse(Path(path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(NotWrittenError, match="t: not written: is there and protected"):
+        write_bytes(Path("t"), NEW)
+    assert contents(tmp_path) == {"t": OLD}
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "two\nlines", ".hidden", "t.part", "-"])
+def test_any_name_that_the_system_allows_will_do(name, tmp_path):
+    for write in (lambda p: write_bytes(p, NEW), lambda p: write_bytes(p, OLD)):
+        with dying_at(3), contextlib.suppress(Killed):
+            write(tmp_path / name)
+        write(tmp_path / name)
+    assert contents(tmp_path) == {name: OLD}
+    write_tree(tmp_path / "f" / name)
+    assert contents(tmp_path / "f" / name) == TREE
+
+
+def test_what_holds_something_else_is_never_replaced_where_that_was_asked(tmp_path):
+    write_bytes(tmp_path / "t", OLD)
+    with pytest.raises(FileExistsError, match=r"t: exists and holds something else.*name another"):
+        write_new(tmp_path / "t")
+    with pytest.raises(FileExistsError, match="t: exists and holds something else"):
+        write_tree(tmp_path / "t")
+    with pytest.raises(FileExistsError, match="/dev/null: exists"):
+        write_new(Path("/dev/null"))
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "deep").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="f/deep: exists and holds something else"):
+        write_tree(tmp_path / "f")
+    assert contents(tmp_path) == {"t": OLD, "f/deep": b"mine"}, "no entry before the refusal"
+
+
+@pytest.mark.parametrize("there", [None, NEW, OLD])
+def test_a_file_system_without_hard_links_will_do(there, tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    if there is not None:
+        write_bytes(tmp_path / "t", there)
+    with pytest.raises(FileExistsError) if there is OLD else contextlib.nullcontext():
+        write_new(tmp_path / "t")
+    assert contents(tmp_path) == {"t": there or NEW}
+
+
+def test_a_file_system_that_syncs_no_folder_will_do(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def files_only(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    write_tree(tmp_path / "t")
+    assert contents(tmp_path / "t") == TREE
+
+
+def test_the_first_error_is_the_one_to_tell(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "t") as file:
+            _ = file.write(b"kept until there is no room for it") // 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(tmp_path) == {}
+
+
+def test_errors_of_what_is_read_keep_their_names(tmp_path):
+    for context in (whole_file(tmp_path / "t"), whole_folder(tmp_path / "f")):
+        with pytest.raises(FileNotFoundError, match="absent"), context:
+            (tmp_path / "absent").read_bytes()
+        with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "t") as file:
+            file.write(bytes(1 // 0))
+    assert contents(tmp_path) == {}
+
+
+# ---- several writers
+
+
+def test_an_aside_in_use_stays_whoever_else_writes(tmp_path):
+    with whole_file(tmp_path / "t") as slow, whole_folder(tmp_path / "f") as folder:
+        slow.write(b"slow")
+        (folder / "a").write_bytes(b"1")
+        write_bytes(tmp_path / "t", NEW)
+        with whole_folder(tmp_path / "f") as other:
+            (other / "b").write_bytes(b"2")
+        assert whole(tmp_path) == {"t": NEW, "f/b": b"2"}
+    assert contents(tmp_path) == {"t": b"slow", "f/a": b"1", "f/b": b"2"}
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from harness.whole import whole_file, whole_folder
+with whole_file(Path(sys.argv[1], "t")) as file, whole_folder(Path(sys.argv[1], "f")) as folder:
+    file.write(b"half"); file.flush(); (folder / "a").write_bytes(b"half")
+    print("writing", flush=True); time.sleep(100)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDING, tmp_path], stdout=subprocess.PIPE) as one:
+        assert one.stdout.readline() == b"writing\n"
+        write_bytes(tmp_path / "t", OLD)
+        write_tree(tmp_path / "f")
+        halves = [c for n, c in contents(tmp_path).items() if c == b"half"]
+        assert len(halves) == 2
+        one.kill()
+    clear_asides(tmp_path, {"another": True}.get)
+    assert contents(tmp_path) != whole(tmp_path), "asides of other names stay"
+    write_bytes(tmp_path / "t", NEW)
+    write_tree(tmp_path / "f")
+    assert contents(tmp_path) == {"t": NEW} | {f"f/{n}": c for n, c in TREE.items()}
+
+
+WRITING = """
+import sys
+from pathlib import Path
+from harness.whole import whole_folder, write_bytes
+folder, letter = Path(sys.argv[1]), sys.argv[2].encode()
+for number in range(60):
+    write_bytes(folder / "t", letter * 20_000)
+    with whole_folder(folder / "f" / str(number)) as aside:
+        (aside / "a").write_bytes(b"same" * 99)
+"""
+
+
+def test_processes_and_threads_that_write_one_name_leave_it_whole_at_any_time(tmp_path):
+    code = [sys.executable, "-c", WRITING, str(tmp_path)]
+    processes = [subprocess.Popen([*code, letter]) for letter in "ab"]
+    threads = [
+        threading.Thread(
+            target=lambda c=c: [write_bytes(tmp_path / "t", c * 20_000) for _ in range(60)]
+        )
+        for c in (b"c", b"d")
+    ]
+    for thread in threads:
+        thread.start()
+    seen = set()
+    while any(process.poll() is None for process in processes):
+        with contextlib.suppress(FileNotFoundError):
+            found = (tmp_path / "t").read_bytes()
+            seen.add((len(found), len(set(found))))
+    for thread in threads:
+        thread.join()
+    assert [process.returncode for process in processes] == [0, 0]
+    assert seen == {(20_000, 1)}
+    assert list_entries(tmp_path) == sorted(path.name for path in tmp_path.iterdir()) == ["f", "t"]
+    assert set(contents(tmp_path / "f").values()) == {b"same" * 99}
+    assert len(contents(tmp_path / "f")) == 60
+
+
+@pytest.mark.parametrize("taken", ["before it is locked", "as it is locked", "its folder"])
+def test_an_aside_that_is_cleared_away_before_it_is_locked_is_made_again(
+    taken, tmp_path, monkeypatch
+):
+    times, opened, lock = [], os.open, fcntl.flock
+
+    def cleared(aside):
+        for path in [*aside.rglob("*"), aside] if aside.is_dir() else [aside]:
+            path.rmdir() if path.is_dir() else path.unlink()
+
+    def flock(descriptor, operation):
+        times.append(descriptor)
+        if len(times) == 1:
+            if taken == "as it is locked":
+                raise BlockingIOError
+            cleared(next(path for path in tmp_path.iterdir() if is_aside(path.name)))
+        lock(descriptor, operation)
+
+    def opening(path, flags, *mode):
+        times.append(path)
+        if len(times) == 1:
+            cleared(Path(path).parent)
+        return opened(path, flags, *mode)
+
+    for write, name in ((lambda p: write_bytes(p, NEW), "t"), (write_tree, "f")):
+        times.clear()
+        with monkeypatch.context() as patch:
+            if taken != "its folder":
+                patch.setattr(fcntl, "flock", flock)
+            elif name == "f":
+                patch.setattr(os, "open", opening)
+            write(tmp_path / name)
+    assert whole(tmp_path) == {"t": NEW} | {f"f/{n}": c for n, c in TREE.items()}
+
+
+def test_without_locks_what_is_aside_is_let_be(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with whole_file(tmp_path / "t") as file:
+        file.write(b"slow")
+        write_bytes(tmp_path / "t", NEW)
+    assert contents(tmp_path) == {"t": b"slow"}
+
+
+# ---- what is no file
+
+
+def through(tmp_path, target, stdout):
+    code = (
+        "import sys; from pathlib import Path; from harness.whole import write_text\n"
+        "print('before', flush=True); write_text(Path(sys.argv[1]), 'text\\n')\n"
+        "print('after', flush=True)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, target], stdout=stdout, check=True, text=True, cwd=tmp_path
+    ).stdout
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_standard_output_is_written_to_whatever_it_is(name, tmp_path):
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    assert through(tmp_path, name, subprocess.PIPE) == "before\ntext\nafter\n"
+    with (tmp_path / "log").open("w") as log:
+        through(tmp_path, name, log)
+    assert (tmp_path / "log").read_text() == "before\ntext\nafter\n"
+    assert list_entries(tmp_path) == ["link", "log"]
+
+
+def test_a_pipe_takes_what_is_written_and_the_null_device_too(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    found = []
+    reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    write_bytes(tmp_path / "pipe", NEW)
+    reader.join()
+    write_bytes(Path("/dev/null"), NEW)
+    assert found == [NEW]
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    with pytest.raises(NotWrittenError, match="/dev/full: not written: No space left on device"):
+        write_bytes(Path("/dev/full"), NEW)
+
+
+def test_a_link_that_looks_like_an_aside_leads_nowhere(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "lock").write_bytes(b"")
+    (tmp_path / "mine" / "content").mkdir()
+    for name in ("t", "f"):
+        (tmp_path / f".{name}.{'0' * 16}.part").symlink_to("mine")
+    write_bytes(tmp_path / "t", NEW)
+    write_tree(tmp_path / "f")
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["content", "lock"]
+
+
+def test_asides_are_told_from_other_names():
+    assert asides.is_aside(f".t.{'0' * 16}.part")
+    for name in ("t", ".t.part", f"t.{'0' * 16}.part", f".t.{'0' * 15}.part", f".{'0' * 16}.part"):
+        assert not is_aside(name)

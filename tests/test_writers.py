@@ -1,0 +1,119 @@
+"""Every result is written by harness.whole: whoever writes past it is found here."""
+
+import ast
+import re
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import harness
+
+ROOT = Path(harness.__file__).parent
+WRITER = ("whole.py", "asides.py")
+ALLOWED = {
+    "appended to line by line, and repaired where a kill cut the last one": (
+        "records/ledger.py", "training/epochlog.py", "evaluation/journal.py",
+    ),
+    "a lock, which holds nothing": ("runs/run_directory.py",),
+    "a log of a process": ("faults/matrix.py", "systems/pipes.py", "systems/process.py"),
+    "said to a process of ours in a folder that goes with it": (
+        "systems/fresh.py", "systems/beside.py", "systems/edgeflownas/*",
+    ),
+    "samples that are damaged on purpose, in the gate's own folder": (
+        "scenarios/*", "promises/*",
+    ),
+    "drawn in memory": ("reporting/budget.py", "reporting/plots.py"),
+    "a sample, for write_dataset in the folder that whole_folder gives it": ("fc2/synthetic.py",),
+}  # fmt: skip
+"""Why a module may write directly. A pattern may name where a module is going to be."""
+
+WRITES = {
+    "write_text", "write_bytes", "savez", "savez_compressed", "savefig", "savetxt", "tofile",
+    "imwrite", "writeOpticalFlow", "copyfile", "copy2", "copytree", "copyfileobj", "touch",
+}  # fmt: skip
+FROM = {("json", "dump"), ("yaml", "dump"), ("pickle", "dump"), ("np", "save"), ("shutil", "copy"),
+        ("shutil", "move")}  # fmt: skip
+MODE = re.compile(r"[rwxabt+]{1,3}")
+
+
+def is_write(call):
+    """Say whether a call writes a file; what only looks so is none (``path.copy()``)."""
+    match call.func:
+        case ast.Attribute(attr="open") | ast.Name(id="open"):
+            given = [*call.args, *(k.value for k in call.keywords if k.arg == "mode")]
+            modes = [a.value for a in given if isinstance(a, ast.Constant)]
+            created = "O_CREAT" in ast.unparse(call)
+            return created or any(
+                isinstance(m, str) and MODE.fullmatch(m) and set("wxa+") & set(m) for m in modes
+            )
+        case ast.Attribute(value=ast.Name(id=module), attr=name) if (module, name) in FROM:
+            return True
+        case ast.Attribute(attr=name):
+            return name in WRITES
+    return False
+
+
+def direct_writes(node):
+    """Find what writes a file, but into what ``whole_file`` or ``whole_folder`` gives."""
+    if isinstance(node, ast.With):
+        given = [ast.unparse(item.context_expr) for item in node.items]
+        if any(text.startswith(("whole_file(", "whole_folder(")) for text in given):
+            return
+    if isinstance(node, ast.Call) and is_write(node):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        yield from direct_writes(child)
+
+
+@cache
+def found():
+    """Return (module, what it says) of each direct write."""
+    calls = [
+        (path.relative_to(ROOT).as_posix(), call)
+        for path in sorted(ROOT.rglob("*.py"))
+        for call in direct_writes(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    return [
+        (name, f"{name}:{call.lineno}: {ast.unparse(call)[:70]}")
+        for name, call in calls
+        if name not in WRITER
+    ]
+
+
+def test_no_result_is_written_past_the_writer():
+    patterns = [pattern for some in ALLOWED.values() for pattern in some]
+    past = [text for name, text in found() if not any(fnmatch(name, p) for p in patterns)]
+    assert past == [], "use harness.whole, or say in ALLOWED why a kill may leave half of it"
+
+
+@pytest.mark.parametrize("why", ALLOWED)
+def test_what_is_allowed_is_still_done(why):
+    names = {name for name, _ in found()}
+    assert any(fnmatch(name, pattern) for name in names for pattern in ALLOWED[why])
+
+
+@pytest.mark.parametrize(
+    ("code", "writes"),
+    [
+        ("path.write_text(text)", True),
+        ("np.savez(file, a=1)", True),
+        ("open(path, 'w')", True),
+        ("path.open('xb')", True),
+        ("path.open(mode='r+')", True),
+        ("os.open(path, os.O_CREAT | os.O_RDWR)", True),
+        ("json.dump(tree, file)", True),
+        ("cv2.imwrite(name, frame)", True),
+        ("write_text(path, text)", False),
+        ("path.open('rb')", False),
+        ("path.open(encoding='utf-8')", False),
+        ("system.open({'mode': 'w'})", False),
+        ("tree.copy()", False),
+        ("with whole_folder(path) as aside: (aside / 'a').write_text(text)", False),
+        ("with lock, whole_file(path) as file: np.savez(file, a=1)", False),
+        ("with lock: (aside / 'a').write_text(text)", True),
+    ],
+)
+def test_a_direct_write_is_told_from_others(code, writes):
+    assert bool(list(direct_writes(ast.parse(code)))) is writes
