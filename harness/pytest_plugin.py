@@ -1,34 +1,34 @@
-"""pytest options, header, the gate fixture and the terminal section with the verdict."""
+"""pytest options, header, and the terminal section with the verdict."""
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import __version__
-from harness.config import Config, ConfigError, load_config, with_fc2_root
+from harness.config import ConfigError
+from harness.gate import (
+    CONFIGURED,
+    ENVIRONMENT,
+    JUDGEMENTS,
+    NOTES,
+    TESTED,
+    asked_configuration,
+    asked_system,
+    gate,
+    option,
+)
 from harness.promises.drawn_cases import select_profile
-from harness.promises.judge import Judgement, is_broken, judge, tally
+from harness.promises.judge import Judgement, is_broken, tally
 from harness.promises.promise import TIERS
 from harness.promises.registry import PROMISES
-from harness.supernet.space import SKELETONS, check_crop
-from harness.systems.spec import SystemSpec, target_of
 from harness.whole import write_text
 
-__all__ = ["Gate", "option"]
+__all__ = ["gate"]
 
 _GROUP = "samebits"
-_JUDGEMENTS = pytest.StashKey[dict[str, Judgement]]()
-_ENVIRONMENT = pytest.StashKey[dict[str, Any]]()
 _VERDICT = pytest.StashKey[tuple[str, str]]()
-_TESTED = pytest.StashKey[dict[str, Any]]()
-_NOTES = pytest.StashKey[list[str]]()
-_CONFIGURED = pytest.StashKey["Config | None"]()
 
 _OPTIONS: tuple[tuple[str, str, str, str], ...] = (
     ("--system", "NAME", "builtin",
@@ -53,77 +53,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(f"samebits_{name}", text, default=default)
 
 
-def option(config: pytest.Config, name: str) -> str:
-    """Return an option's value: command line, then ini, then default."""
-    given = config.getoption(f"samebits_{name}")
-    return str(given if given is not None else config.getini(f"samebits_{name}"))
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Validate the options before anything is collected."""
     tier = option(config, "tier")
     if tier not in TIERS:
         msg = f"--tier: expected one of {', '.join(TIERS)}, got {tier!r}"
         raise pytest.UsageError(msg)
-    config.stash[_JUDGEMENTS] = {}
+    config.stash[JUDGEMENTS] = {}
     if option(config, "gate_file"):  # an old verdict vouches for nothing
         Path(option(config, "gate_file")).unlink(missing_ok=True)
     if not config.getoption("hypothesis_profile", default=None):
         select_profile(tier)
     try:
-        config.stash[_CONFIGURED] = _configured(config)
-        _system_spec(config)
+        config.stash[CONFIGURED] = asked_configuration(config)
+        asked_system(config)
     except (ConfigError, ValueError) as error:
         raise pytest.UsageError(str(error)) from None
 
 
-def _system_spec(config: pytest.Config) -> SystemSpec:
-    """Return what is tested, as the options say."""
-    try:
-        timeout = float(option(config, "system_timeout"))
-    except ValueError:
-        timeout = 0.0
-    if not timeout > 0:
-        found = option(config, "system_timeout")
-        msg = f"--system-timeout {found}: expected a number of seconds above 0"
-        raise ValueError(msg)
-    python = option(config, "system_python")
-    found_python = shutil.which(python) if python else ""
-    if found_python is None:
-        msg = f"--system-python {python}: expected a Python interpreter, found none of that name"
-        raise ValueError(msg)
-    spec = SystemSpec(
-        option(config, "system"), root=option(config, "system_root"), python=found_python,
-        timeout=timeout,
-    )  # fmt: skip
-    if spec.root and not spec.foreign:
-        msg = "--system-root: the builtin system takes none; name a system with --system"
-        raise ValueError(msg)
-    target_of(spec)
-    return spec
-
-
-def _configured(config: pytest.Config) -> Config | None:
-    """Return the researcher's configuration, None for the embedded default."""
-    path, root = option(config, "config"), option(config, "fc2_root")
-    if not path and not root:
-        return None
-    if path and not root and not Path(load_config(Path(path)).data.split_dir("train")).is_dir():
-        folder = load_config(Path(path)).data.split_dir("train")
-        msg = f"--config {path}: no folder {folder}; name the data with --fc2-root DIR"
-        raise ConfigError(msg)
-    base = load_config(Path(path)) if path else Config()
-    for crop in (base.train_crop, base.eval_crop):
-        try:
-            check_crop(SKELETONS[base.model.skeleton], crop)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-    return with_fc2_root(base, Path(root) if root else None)
-
-
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say what is gated, on which data."""
-    chosen = config.stash[_CONFIGURED]
+    chosen = config.stash[CONFIGURED]
     data = "embedded synthetic frames" if chosen is None else str(chosen.data.split_dir("train"))
     return [
         f"samebits {__version__}: system {option(config, 'system')}, tier "
@@ -131,150 +81,14 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     ]
 
 
-@dataclass
-class Gate:
-    """Checks promises on the system under test and keeps the judgements.
-
-    Attributes
-    ----------
-    bench : Bench
-        Makes the evidence.
-    judgements : dict
-        By promise id, shown after the tests.
-    tier : str
-        How much is checked.
-    """
-
-    bench: Any
-    judgements: dict[str, Judgement] = field(repr=False)
-    tier: str = "quick"
-
-    def check(self, name: str) -> None:
-        """Require that a promise holds.
-
-        Skips, by name, where the system cannot give the evidence.
-        """
-        __tracebackhide__ = True
-        promise = PROMISES[name]
-        if TIERS.index(promise.tier) > TIERS.index(self.tier):
-            pytest.skip(f"{name}: checked from --tier {promise.tier} on")
-        found = judge(promise, self.bench)
-        self.judgements[name] = found
-        if found.verdict == "n/a":
-            pytest.skip(f"{name}: not applicable: {found.text}")
-        if found.error is not None:
-            raise found.error
-        if found.verdict == "BROKEN":
-            lines = "\n".join(f"  - {line}" for line in found.violations)
-            pytest.fail(
-                f"Broken promise: {promise.sentence} [{name}]\n{lines}\n"
-                f"What it usually means: {promise.hint}",
-                pytrace=False,
-            )
-
-
-@pytest.fixture(scope="session")
-def gate(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gate]:
-    """Return the gate on the system, configuration and data that were asked for."""
-    from harness.environment import apply_environment
-    from harness.promises.setting import (
-        embedded_config,
-        gate_config,
-        link_gate_frames,
-        list_changes,
-    )
-
-    config, folder = request.config, tmp_path_factory.mktemp("gate")
-    chosen, notes = config.stash[_CONFIGURED], []
-    if chosen is None:
-        setting = embedded_config(request.getfixturevalue("embedded_frames"))
-    else:
-        linked, note = link_gate_frames(chosen, folder / "frames")
-        setting = gate_config(linked)
-        notes = [note, "shrunk: " + ", ".join(list_changes(linked, setting))]
-    environment = apply_environment(setting)
-    config.stash[_ENVIRONMENT] = environment.as_dict()
-    config.stash[_NOTES] = [environment.line(), *notes]
-    from harness.promises.bench import Bench
-    from harness.promises.second_process import FROM_CHECKPOINTS
-    from harness.systems.opening import system_factory
-
-    spec = _system_spec(config)
-    with _shared(spec, config) as shared:
-        bench = Bench(system_factory(spec, shared), spec, {}, folder, FROM_CHECKPOINTS)
-        if spec.foreign:
-            asked, setting = setting, _fitted(setting, _description(bench))
-            changes = list_changes(asked, setting)
-            config.stash[_NOTES] += [f"as the system has it: {', '.join(changes)}"] * bool(changes)
-        bench.config = setting.model_dump(mode="json", by_alias=True)
-        yield Gate(bench, config.stash[_JUDGEMENTS], option(config, "tier"))
-        bench.close()
-
-
-def _fitted(setting: Config, description: Any) -> Config:
-    """Return the setting as the system has it; ends the session where it names no setting."""
-    from harness.promises.setting import fit_to_system
-
-    try:
-        return fit_to_system(setting, description)
-    except (ConfigError, KeyError, ValueError) as error:
-        pytest.exit(
-            f"describe().settings: expected configuration keys such as 'train.epoch_mode' with "
-            f"values that they take, found {dict(description.settings)}: {error}",
-            returncode=pytest.ExitCode.USAGE_ERROR,
-        )
-
-
-def _description(bench: Any) -> Any:
-    """Describe a foreign system; one that cannot even be made and described ends the session."""
-    try:
-        return bench.describe()
-    except Exception as error:  # noqa: BLE001 -- every promise would only say the same
-        lines = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]
-        pytest.exit("\n".join(lines), returncode=pytest.ExitCode.USAGE_ERROR)
-
-
-@contextmanager
-def _shared(spec: SystemSpec, config: pytest.Config) -> Iterator[Any]:
-    """Yield what systems of this process share; a foreign system's process is started here."""
-    if not spec.foreign:
-        from harness.runs.session import CompiledCache
-
-        yield CompiledCache()
-        return
-    from harness.systems.process import WorkerError
-    from harness.systems.remote import Workers
-
-    workers = Workers()
-    try:
-        about = workers.of(spec).about
-        config.stash[_TESTED] = about
-        config.stash[_NOTES].append(_tested(about))
-        yield workers
-    except WorkerError as error:  # every promise would only say the same
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-    finally:
-        workers.close()
-
-
-def _tested(about: Mapping[str, Any]) -> str:
-    """Return the line that says what the system under test runs on."""
-    packages = [f"{name} {version}" for name, version in about["packages"].items()]
-    return "system under test: " + ", ".join(
-        [f"python {about['python']}", *packages, about["platform"]]
-    )
-
-
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Show each promise in one line."""
-    judgements = list(config.stash[_JUDGEMENTS].values())
+    judgements = list(config.stash[JUDGEMENTS].values())
     if not judgements:
         return
     write = terminalreporter.write_line
     terminalreporter.section("samebits: promises")
-    for note in config.stash.get(_NOTES, []):
+    for note in config.stash.get(NOTES, []):
         write(note)
     width = max(len(j.promise.id) for j in judgements)
     colours = {"holds": {"green": True}, "n/a": {"yellow": True}}
@@ -295,7 +109,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Let a gate in which nothing applied fail: pytest itself calls skipped tests a success."""
-    found = {j.verdict for j in session.config.stash[_JUDGEMENTS].values()}
+    found = {j.verdict for j in session.config.stash[JUDGEMENTS].values()}
     if found == {"n/a"} and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -336,15 +150,15 @@ def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict
         return
     from harness.runs.identity import gate_values
 
-    chosen = config.stash[_CONFIGURED]
+    chosen = config.stash[CONFIGURED]
     result = {
         "verdict": verdict,
         "version": __version__,
         "system": option(config, "system"),
         "tier": option(config, "tier"),
         "configuration": None if chosen is None else gate_values(chosen),
-        "environment": config.stash.get(_ENVIRONMENT, {}),
-        "system_environment": config.stash.get(_TESTED, {}),
+        "environment": config.stash.get(ENVIRONMENT, {}),
+        "system_environment": config.stash.get(TESTED, {}),
         "relations": {j.promise.id: {"verdict": j.verdict, "text": j.text} for j in judgements},
     }
     try:

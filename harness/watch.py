@@ -1,7 +1,7 @@
 """The watch: promises checked while a run trains, at O(1) work per step.
 
 It is an observer of the trainer and stands behind the ledger, so that the evidence is on disk
-before a run is stopped. What it checks over records are the relations of ``harness audit``.
+before a run is stopped. What it checks over records are the promises of ``harness audit``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.gate import Gate
 from harness.promises.registry import PROMISES
-from harness.pytest_plugin import Gate
 
 
 @pytest.mark.parametrize("promise", PROMISES)

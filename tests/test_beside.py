@@ -11,13 +11,12 @@ from contextlib import closing
 import pytest
 
 from harness.digest import state_digests
-from harness.evidence.observations import Evaluation
 from harness.faults.base import overriding
 from harness.fc2.synthetic import write_dataset
 from harness.promises.setting import matrix_config
 from harness.systems.beside import Beside, SecondProcess
 from harness.systems.process import WorkerError
-from harness.systems.protocol import digests_of
+from harness.systems.protocol import Evaluation, digests_of
 from harness.systems.spec import SystemSpec
 from tests.test_worker import ODD, alive, gone
 

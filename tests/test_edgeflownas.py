@@ -41,7 +41,7 @@ COMPLAINTS = {
 LATER = ("same-scores-again", "eval-crop-centred", "eval-pure")
 """Those that commit 3261988 mended."""
 
-QUICK = [name for name, relation in PROMISES.items() if relation.tier == "quick"]
+QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
 NEVER_MENDED = {"bad-files-named", "checkpoint-verified", "nan-score-stops", "nan-stops",
                 "unknown-flow-masked", "unknown-flow-unscored"}  # fmt: skip
 
@@ -53,13 +53,13 @@ def workers():
     lent.close()
 
 
-def judged(spec, workers, frames, folder, relations):
-    """Return the violations of each relation as text; None where it does not apply."""
+def judged(spec, workers, frames, folder, promises):
+    """Return the violations of each promise as text; None where it does not apply."""
     make = system_factory(spec, workers)
     config = fit_to_system(embedded_config(frames), make().describe())
     tree = config.model_dump(mode="json", by_alias=True)
     bench, found = Bench(make, spec, tree, folder), {}
-    for name in relations:
+    for name in promises:
         judgement = judge(PROMISES[name], bench)
         if judgement.error is not None:
             raise judgement.error

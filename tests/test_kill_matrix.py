@@ -1,4 +1,4 @@
-"""Every fault is caught by the relations that should, and the clean system by none."""
+"""Every fault is caught by the promises that should, and the clean system by none."""
 
 import json
 import subprocess
@@ -50,7 +50,7 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"exit": done.returncode, **json.loads(path.read_text())}
 
 
-def test_every_fault_is_caught_by_the_relations_that_should(matrix: dict[str, Any]) -> None:
+def test_every_fault_is_caught_by_the_promises_that_should(matrix: dict[str, Any]) -> None:
     survivors = {r["id"]: r["survived"] for r in matrix["results"] if r["survived"]}
     assert survivors == {}
     assert matrix["killed"] == matrix["faults"] >= 80
@@ -68,12 +68,12 @@ def test_every_family_has_faults_with_citations(matrix: dict[str, Any]) -> None:
     assert all(r["citation"] for r in matrix["results"])
 
 
-def test_expected_relations_fire_by_a_violation_not_by_a_crash(matrix: dict[str, Any]) -> None:
+def test_expected_promises_fire_by_a_violation_not_by_a_crash(matrix: dict[str, Any]) -> None:
     crashed = {
-        f"{r['id']}: {relation}"
+        f"{r['id']}: {promise}"
         for r in matrix["results"]
-        for relation in r["expected"]
-        if r["where"].get(relation, "").startswith("error:")
+        for promise in r["expected"]
+        if r["where"].get(promise, "").startswith("error:")
     }
     assert crashed == set()
 
@@ -124,5 +124,5 @@ def test_no_two_faults_have_one_id() -> None:
 def test_every_promise_is_broken_by_some_fault() -> None:
     from harness.faults.catalog import FAULTS
 
-    broken = {relation for fault in FAULTS.values() for relation in fault.expected}
+    broken = {promise for fault in FAULTS.values() for promise in fault.expected}
     assert sorted(set(PROMISES) - broken) == []

@@ -20,7 +20,7 @@ from harness.systems.spec import SystemSpec
 
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "numpy_trainer"
-QUICK = [name for name, relation in PROMISES.items() if relation.tier == "quick"]
+QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
 SCORES = {"again", "fresh", "permuted", "subset", "prefix"}
 ALIKE = ("EvalMovesTheStream", "DeadMetric")  # judged in the slow tier
 FAULTS = {
@@ -176,14 +176,14 @@ def test_four_calls_open_the_first_promises(embedded_frames, tmp_path):
     spec, workers = SystemSpec(f"{tmp_path / 'few.py'}:Few"), Workers()
     tree = embedded_config(embedded_frames).model_dump(mode="json", by_alias=True)
     bench = Bench(system_factory(spec, workers), spec, tree, tmp_path)
-    for relation in (
+    for promise in (
         "same-scores-again",
         "same-scores-permuted",
         "metric-alive",
         "nan-score-stops",
     ):
-        assert set(PROMISES[relation].calls) <= set(STAGES)
-        found = judge(PROMISES[relation], bench)
+        assert set(PROMISES[promise].calls) <= set(STAGES)
+        found = judge(PROMISES[promise], bench)
         assert (found.verdict, found.violations) == ("holds", ())
     with pytest.raises(NotApplicableError, match="does not offer train, save, restore"):
         bench.evidence(moves)

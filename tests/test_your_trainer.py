@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.evidence.observations import (
+from harness.promises.registry import PROMISES
+from harness.pytest_plugin import _OPTIONS
+from harness.records.records import StepRecord
+from harness.systems.protocol import (
+    METHODS,
     Check,
     Description,
     Evaluation,
@@ -15,10 +19,6 @@ from harness.evidence.observations import (
     ServedBatch,
     Training,
 )
-from harness.promises.registry import PROMISES
-from harness.pytest_plugin import _OPTIONS
-from harness.records.records import StepRecord
-from harness.systems.protocol import METHODS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "your-trainer.md").read_text(encoding="utf-8")
 WORDS = set(re.findall(r"`([^`\n]+)`", PAGE))

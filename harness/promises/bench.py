@@ -14,11 +14,10 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Description
 from harness.promises.states import END, Loan, State, Trained, train_two_epochs
 from harness.systems.beside import Beside, Job, SecondProcess
 from harness.systems.process import WorkerError
-from harness.systems.protocol import System
+from harness.systems.protocol import Description, System
 from harness.systems.spec import SystemSpec
 
 __all__ = ["Bench", "Tree", "changed"]

@@ -11,7 +11,6 @@ import numpy as np
 
 from harness.digest import digest_arrays
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Evaluation, ServedBatch
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
@@ -21,6 +20,7 @@ from harness.promises.samples import listed_samples, split_folder
 from harness.promises.scores import base_evaluation, pool_differences
 from harness.promises.setting import link_samples
 from harness.promises.states import END
+from harness.systems.protocol import Evaluation, ServedBatch
 
 __all__ = [
     "CACHE_NEVER_STALE", "FROZEN_SAME", "Cached", "Frozen", "cache_is_never_stale", "cached",

@@ -16,6 +16,7 @@ from harness.promises.promise import (
     outcome,
 )
 from harness.promises.states import END
+from harness.systems.protocol import digests_of
 
 __all__ = [
     "CHECKPOINT_COMPLETE",
@@ -46,7 +47,7 @@ def checkpoint_pair(bench: Bench) -> CheckpointPair:
         }
         disturbed = state_digests(system.state(poison))
         system.restore(trained.paths[END])
-        restored = state_digests(system.state())
+        restored = digests_of(system)
     return CheckpointPair(trained.end_state, disturbed, restored)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Training
 from harness.promises.bench import Bench, changed
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import beside_plan, both_epochs
 from harness.records.records import NOT_LOGGED, EpochRecord
+from harness.systems.protocol import Training
 
 __all__ = [
     "CLIP_ARITHMETIC_MICRO_STEP", "CLIP_ARITHMETIC_UPDATE", "CLIP_CHECKS_PLANNED_MICRO_STEP",

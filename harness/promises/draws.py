@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.observations import ServedBatch
 from harness.promises.bench import Bench
 from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import joined
@@ -16,6 +15,7 @@ from harness.promises.samples import decoded_samples, listed_samples, split_fold
 from harness.promises.served import first_pixel_differences
 from harness.promises.states import END
 from harness.promises.training import TwoWays, same_training
+from harness.systems.protocol import ServedBatch
 
 __all__ = [
     "DRAWN_AS_SERVED", "TRAIN_DRAWS_DECLARED", "TrainingDraws", "drawn", "draws",

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.digest import state_digests
-from harness.evidence.observations import Evaluation
 from harness.promises.bench import Bench
 from harness.promises.promise import (
     COINCIDENCE,
@@ -21,6 +20,7 @@ from harness.promises.promise import (
 from harness.promises.samples import listed_samples, split_folder
 from harness.promises.scores import base_evaluation, pool_differences
 from harness.promises.setting import link_samples
+from harness.systems.protocol import Evaluation, digests_of
 
 __all__ = [
     "SAME_RUN_ELSEWHERE", "SEEDS_MATTER", "Elsewhere", "Seeds", "elsewhere",
@@ -61,7 +61,7 @@ def elsewhere(bench: Bench) -> Elsewhere:
         runtime={"experiment_name": "another", "output_root": str(bench.folder / "out")},
     ) as system:
         run = system.train(2)
-        weights = {n: d for n, d in state_digests(system.state()).items() if "progress/" not in n}
+        weights = {n: d for n, d in digests_of(system).items() if "progress/" not in n}
         scores = system.evaluate()
     here = {n: d for n, d in trained.end_state.items() if "progress/" not in n}
     steps = (*trained.first.steps, *trained.second.steps)

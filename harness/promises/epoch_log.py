@@ -5,13 +5,13 @@ import statistics
 from dataclasses import dataclass
 
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Evaluation, Training
 from harness.promises.bench import Bench
 from harness.promises.clip_checks import not_logged_text
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import both_epochs, with_epoch_log
 from harness.promises.scores import base_evaluation
 from harness.records.records import NOT_LOGGED
+from harness.systems.protocol import Evaluation, Training
 
 __all__ = [
     "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "EpochRows", "archs_are_fair", "epoch_rows",

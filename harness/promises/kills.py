@@ -19,13 +19,12 @@ from harness.promises.promise import (
     outcome,
 )
 from harness.promises.second_process import (
-    digests_of,
     require_cuts_within,
 )
 from harness.streams import integer
 from harness.systems.answers import AnswerError
 from harness.systems.beside import Beside, Job
-from harness.systems.protocol import System
+from harness.systems.protocol import System, digests_of
 
 __all__ = ["KILLS", "RESUME_AFTER_KILL", "KilledRuns", "killed", "kills_do_no_harm"]
 

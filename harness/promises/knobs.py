@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import ConfigError, field_kinds, parse_config
-from harness.digest import digest_strings, state_digests
+from harness.digest import digest_strings
 from harness.errors import NotApplicableError
 from harness.fc2.batch import Batch
 from harness.fc2.crop import Window
@@ -15,6 +15,7 @@ from harness.promises.bench import Bench, changed
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import odd_samples
 from harness.promises.states import END
+from harness.systems.protocol import digests_of
 
 __all__ = ["KNOBS_ALIVE", "SKIPPED", "SweptKnob", "knobs", "knobs_are_alive"]
 
@@ -145,7 +146,7 @@ def _signature(bench: Bench, tree: Mapping[str, Any]) -> tuple[dict[str, str], b
     with bench.open(**tree) as system:
         run = system.train(_EPOCHS)
         scores = system.evaluate()
-        state = state_digests(system.state())
+        state = digests_of(system)
     weights = [text for name in sorted(state) if "progress/" not in name
                for text in (name, state[name])]  # fmt: skip
     stopping = [v for n, v in sorted(state.items()) if n in _STOPPING]

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.observations import Evaluation, ServedBatch
 from harness.promises.bench import Bench
 from harness.promises.independent_epe import accumulate_residuals, independent_epe
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import data_section, odd_files
 from harness.promises.scores import base_evaluation
-from harness.systems.protocol import System
+from harness.systems.protocol import Evaluation, ServedBatch, System
 
 __all__ = [
     "METRIC_ORACLE", "METRIC_RECOMPUTED", "UNKNOWN_FLOW_UNSCORED", "Oracle", "Recomputation",

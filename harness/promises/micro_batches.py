@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Arrays, Check, Training
 from harness.promises.bench import Bench
 from harness.promises.one_step import (
     GRADIENT_TOLERANCE,
@@ -21,6 +20,7 @@ from harness.promises.one_step import (
 )
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import FEW_SAMPLES, copy_samples, listed_samples, split_folder
+from harness.systems.protocol import Arrays, Check, Training
 
 __all__ = [
     "CLIP_APPLIED", "MICRO_BATCHES_WEIGHED", "Accumulation", "StepRun", "accumulation",

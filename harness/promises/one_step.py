@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Arrays, Recalibration, ServedBatch
 from harness.promises.bench import Bench
 from harness.promises.promise import needs
 from harness.promises.samples import decode_independently, listed_samples, odd_samples
-from harness.systems.protocol import System
+from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System
 
 __all__ = [
     "BETA_1", "GRADIENT_TOLERANCE", "LOSS_TOLERANCE", "Gradient", "OneStep", "adam_slots",

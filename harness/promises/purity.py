@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from harness.digest import state_digests
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.promise import (
@@ -16,7 +15,7 @@ from harness.promises.promise import (
     outcome,
 )
 from harness.promises.states import START
-from harness.systems.protocol import System
+from harness.systems.protocol import System, digests_of
 
 __all__ = ["EVAL_PURE", "Purity", "evaluation_changes_nothing", "purity"]
 
@@ -41,10 +40,10 @@ def purity(bench: Bench) -> Purity:
     Before any training: what an evaluation leaves behind then is not yet there already.
     """
     with bench.at(START) if bench.trainable else bench.scored() as system:
-        before, draws_before = state_digests(system.state()), _upcoming_draws(bench, system)
+        before, draws_before = digests_of(system), _upcoming_draws(bench, system)
         system.evaluate()
         draws_after = _upcoming_draws(bench, system)
-        after = state_digests(system.state())
+        after = digests_of(system)
     return Purity(before, after, draws_before, draws_after)
 
 

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.observations import Arrays, Recalibration
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import split_folder
@@ -15,6 +14,7 @@ from harness.promises.scores import base_evaluation
 from harness.promises.second_process import evaluation_of_end
 from harness.promises.setting import link_samples
 from harness.promises.states import END
+from harness.systems.protocol import Arrays, Recalibration
 
 __all__ = [
     "RECAL_BATCHES_FIXED", "RECAL_EFFECTIVE", "RECAL_STATISTICS_EXACT", "RecalHashes", "RecalPair",

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Training
 from harness.promises.bench import Bench
 from harness.promises.promise import needs
 from harness.promises.samples import listed_samples
 from harness.records.records import RunRecord
 from harness.records.run import RunEvidence, run_evidence
+from harness.systems.protocol import Training
 
 __all__ = ["beside_plan", "both_epochs", "joined", "ledger", "recorded", "with_epoch_log"]
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Evaluation
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.scores import repeat_again
 from harness.promises.states import END
-from harness.systems.protocol import System
+from harness.systems.protocol import Evaluation, System
 
 __all__ = [
     "ARCH_EXECUTED", "METRIC_ALIVE", "ArchResponse", "Response", "arch_response",

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.observations import ServedBatch
 from harness.promises.bench import Bench
 from harness.promises.setting import link_samples
+from harness.systems.protocol import ServedBatch
 
 __all__ = [
     "FEW_SAMPLES", "copy_samples", "data_section", "decode_independently", "decoded_samples",

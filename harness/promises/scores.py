@@ -4,10 +4,10 @@ import dataclasses
 from dataclasses import dataclass
 
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Evaluation
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, differences, needs, outcome
 from harness.promises.second_process import evaluation_of_end
+from harness.systems.protocol import Evaluation
 
 __all__ = [
     "SAME_SCORES_AGAIN", "SAME_SCORES_ALONE", "SAME_SCORES_BILINEAR", "SAME_SCORES_DECOUPLED",

@@ -7,18 +7,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from harness.digest import state_digests
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Evaluation, Training
 from harness.promises.bench import Bench, Tree
 from harness.promises.promise import Digests
 from harness.promises.states import CUT, END, START, Cut, saved_cut
 from harness.systems.beside import Job
-from harness.systems.protocol import System
+from harness.systems.protocol import Evaluation, System, Training, digests_of
 
 __all__ = [
     "FROM_CHECKPOINTS", "CutRun", "ResumedRun", "cut_after_epoch", "cut_before_evaluation",
-    "cut_mid_epoch", "digests_of", "evaluation_of_end", "require_cuts_within", "resumed_run",
+    "cut_mid_epoch", "evaluation_of_end", "require_cuts_within", "resumed_run",
 ]  # fmt: skip
 
 
@@ -37,13 +35,6 @@ class CutRun:
 
     cut: Cut
     resumed: "Future[ResumedRun]"
-
-
-def digests_of(system: System) -> dict[str, str]:
-    """Return the digests of a system's state, made where the state lies if it offers that."""
-    own = getattr(system, "state_digests", None)
-    digests: dict[str, str] = state_digests(system.state()) if own is None else own()
-    return digests
 
 
 def resumed_run(config: Tree, path: str) -> Job[ResumedRun]:

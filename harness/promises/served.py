@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
-from harness.evidence.observations import ServedBatch
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import (
@@ -20,6 +19,7 @@ from harness.promises.samples import (
     odd_files,
     split_folder,
 )
+from harness.systems.protocol import ServedBatch
 
 __all__ = [
     "EVAL_CROP_CENTRED", "EVAL_ORDER_FIXED", "RECAL_BATCHES_FIRST", "UNKNOWN_FLOW_MASKED",

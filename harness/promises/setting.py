@@ -11,10 +11,10 @@ from typing import Literal
 
 from harness.comparing import changes
 from harness.config import Config, parse_config
-from harness.evidence.observations import Description
 from harness.fc2.layout import MEMBERS, list_triplets
 from harness.fc2.subset import choose
 from harness.supernet.space import SKELETONS
+from harness.systems.protocol import Description
 
 __all__ = [
     "EMBEDDED_SIZE", "EMBEDDED_TRAIN", "EMBEDDED_VAL", "embedded_config", "fit_to_system",

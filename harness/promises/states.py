@@ -7,10 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.digest import state_digests
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Arrays, Description, Training
-from harness.systems.protocol import System
+from harness.systems.protocol import Arrays, Description, System, Training, digests_of
 
 __all__ = [
     "CUT", "END", "START", "Cut", "Loan", "State", "Trained", "a_kernel", "saved_cut",
@@ -99,13 +97,13 @@ def train_two_epochs(system: System, config: Mapping[str, Any], folder: Path) ->
     system.open(config)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: str(folder / name) for name in (START, CUT, END)}
-    start_state = state_digests(system.state())
+    start_state = digests_of(system)
     system.save(paths[START])
     first = system.train(1)
-    cut_state = state_digests(system.state())
+    cut_state = digests_of(system)
     system.save(paths[CUT])
     second = system.train(2)
-    end_state = state_digests(system.state())
+    end_state = digests_of(system)
     system.save(paths[END])
     return Trained(paths, system.describe(), first, second, start_state, cut_state, end_state)
 
@@ -114,4 +112,4 @@ def saved_cut(system: System, trained: Trained, name: str, how: str) -> Cut:
     """Save a system where it was cut, under a new name."""
     path = str(Path(trained.paths[END]).with_name(name))
     system.save(path)
-    return Cut(name, how, path, state_digests(system.state()))
+    return Cut(name, how, path, digests_of(system))

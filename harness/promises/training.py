@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.digest import state_digests
 from harness.errors import NotApplicableError
-from harness.evidence.observations import Arrays, Training
 from harness.promises.bench import Bench
 from harness.promises.promise import (
     Digests,
@@ -23,7 +21,7 @@ from harness.promises.recorded_run import joined
 from harness.promises.states import CUT, END, START, a_kernel
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
-from harness.systems.protocol import System
+from harness.systems.protocol import Arrays, System, Training, digests_of
 
 __all__ = [
     "ALL_FINITE", "NAN_STOPS", "TRAINING_MOVES", "TRAIN_UNOBSERVED", "FiniteEvidence", "Moves",
@@ -48,7 +46,7 @@ def with_and_without(bench: Bench) -> TwoWays:
     trained = bench.trained
     with bench.at(START) as system:
         bare = system.train(2, evaluate=False, observe=False)
-        state = _weights(state_digests(system.state()))
+        state = _weights(digests_of(system))
     return TwoWays(
         "with evaluation and diagnostics", "without", (_weights(trained.end_state), state),
         (joined(trained.first, trained.second), bare),

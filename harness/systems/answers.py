@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.evidence.observations import (
+from harness.records.records import NOT_LOGGED, RECORDS
+from harness.systems.protocol import (
+    METHODS,
     Description,
     Evaluation,
     Recalibration,
     ServedBatch,
     Training,
 )
-from harness.records.records import NOT_LOGGED, RECORDS
-from harness.systems.protocol import METHODS
 
 __all__ = ["AnswerError", "Fields", "answer"]
 

@@ -14,15 +14,6 @@ from numpy.typing import NDArray
 from harness import __version__
 from harness.config import parse_config
 from harness.evaluation.evaluator import Evaluator
-from harness.evidence.observations import (
-    Arrays,
-    Check,
-    Description,
-    Evaluation,
-    Recalibration,
-    ServedBatch,
-    Training,
-)
 from harness.fc2.batch import Batch, join_digests
 from harness.fc2.crop import Window
 from harness.records.records import EpochRecord, Record, StepRecord
@@ -30,7 +21,17 @@ from harness.runs.parts import Parts
 from harness.runs.session import CompiledCache, Session, open_session
 from harness.supernet.network import RecalNorm, forward
 from harness.supernet.space import SKELETONS, active_units, option_kernels, parse_arch
-from harness.systems.protocol import METHODS, Role
+from harness.systems.protocol import (
+    METHODS,
+    Arrays,
+    Check,
+    Description,
+    Evaluation,
+    Recalibration,
+    Role,
+    ServedBatch,
+    Training,
+)
 from harness.training.checkpoint import CheckpointStore
 from harness.training.progress import Progress
 from harness.training.trainer import Trainer, TrainerOptions

@@ -1,26 +1,207 @@
-"""The protocol between the harness and a system under test.
+"""The protocol between the harness and a system under test, and what its calls return.
 
 Nothing else is asked of a system. ``docs/your-trainer.md`` says what each call must do
 and return, for somebody who brings a trainer of their own.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.digest import state_digests
-from harness.evidence.observations import (
-    Arrays,
-    Description,
-    Evaluation,
-    Recalibration,
-    ServedBatch,
-    Training,
-)
+from harness.records.records import EpochRecord, Record, StepRecord
 
-__all__ = ["METHODS", "Role", "System", "digests_of"]
+__all__ = [
+    "METHODS",
+    "Arrays",
+    "Check",
+    "Description",
+    "Evaluation",
+    "Recalibration",
+    "Role",
+    "ServedBatch",
+    "System",
+    "Training",
+    "digests_of",
+]  # fmt: skip
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a system is and which calls it can answer.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    can : frozenset of str
+        Names of protocol methods that it implements. A promise that needs another one is
+        reported as not applicable, by name.
+    heads : mapping of str to tuple of str
+        Output head to the names (in ``state()``) of its kernels.
+    version : str
+        Of the system under test.
+    slots : mapping of str to (str, str)
+        Weight to its Adam moments, by their names in ``state()``; empty where there are
+        none to be seen.
+    options : sequence of sequence of tuple of str
+        For each block and each of its options, the kernels that the option runs.
+    supports : frozenset of str
+        Optional features: ``frozen`` (evaluation from a frozen artifact), ``steps``
+        (``train(steps=N)``, so that a run can be cut within an epoch), ``skeletons`` (every
+        ``model.skeleton``), ``knobs`` (every key of the configuration).
+    settings : mapping of str to any
+        Configuration keys (``section.key``) that the system cannot vary, with the value that
+        each has; the gate asks for no other.
+    whole_batches : bool
+        Whether a last batch that the split does not fill is filled with samples that were
+        served before.
+    epe_epsilon : float
+        What the metric adds under its square root, px^2: an exact prediction then scores its
+        root.
+    """
+
+    name: str
+    can: frozenset[str]
+    heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    version: str = ""
+    slots: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    options: Sequence[Sequence[tuple[str, ...]]] = ()
+    supports: frozenset[str] = frozenset()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    whole_batches: bool = False
+    epe_epsilon: float = 0.0
+
+
+@dataclass(frozen=True)
+class ServedBatch:
+    """A batch as the system served it.
+
+    Attributes
+    ----------
+    ids : tuple of str
+        Sample ids: path below the split without the member suffix.
+    windows : tuple of (top, left, height, width)
+        Crop windows in px.
+    frames : numpy.ndarray
+        Shape (B, H, W, 6), uint8, BGR of both frames.
+    flow : numpy.ndarray
+        Shape (B, H, W, 2), float32, px.
+    valid : numpy.ndarray
+        Shape (B, H, W), bool.
+    flow_clip : float or None
+        Clip on the labels, px.
+    digest : str
+        The system's own digest of the batch.
+    """
+
+    ids: tuple[str, ...]
+    windows: tuple[tuple[int, int, int, int], ...]
+    frames: NDArray[np.uint8]
+    flow: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    flow_clip: float | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One clip check: epoch, step, norm before, and norm of what was applied."""
+
+    epoch: int
+    step: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a stretch of training did.
+
+    Attributes
+    ----------
+    planned_sizes : tuple of int
+        Planned batch sizes of one epoch, from data and configuration.
+    batch_size, micro_batch, position, threshold
+        Of the configuration: samples, samples, clip position, global norm.
+    steps, epochs : tuple of record
+        In order.
+    checks : tuple of Check
+        Every clip check made.
+    losses : tuple of float
+        Every micro-batch's mean loss.
+    records : tuple of Record
+        Everything that would go to a ledger, in order; empty where a system keeps none.
+    """
+
+    planned_sizes: tuple[int, ...] = ()
+    batch_size: int = 0
+    micro_batch: int = 0
+    position: str = ""
+    threshold: float = 0.0
+    steps: tuple[StepRecord, ...] = ()
+    epochs: tuple[EpochRecord, ...] = ()
+    checks: tuple[Check, ...] = ()
+    losses: tuple[float, ...] = ()
+    records: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation.
+
+    Attributes
+    ----------
+    archs : tuple of str
+        As asked, in order.
+    per_arch_epe : tuple of float
+        Reported EPE, px.
+    per_sample : mapping of str to tuple of float
+        Arch to EPE per sample, px.
+    mean_epe : float
+        Reported mean over the pool, px.
+    zero_flow_epe : float
+        EPE of the all-zero flow, px.
+    eval_batch_hash, bn_recal_batch_hash, stats_digest : str
+        Digests.
+    """
+
+    archs: tuple[str, ...]
+    per_arch_epe: tuple[float, ...]
+    per_sample: Mapping[str, tuple[float, ...]]
+    mean_epe: float
+    zero_flow_epe: float
+    eval_batch_hash: str
+    bn_recal_batch_hash: str = ""
+    stats_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """One recalibration of one arch.
+
+    Attributes
+    ----------
+    arch : str
+        The arch code.
+    stats : mapping of str to (mean, variance)
+        Per unit that runs, each of shape (channels,).
+    inputs : mapping of str to tuple of numpy.ndarray
+        Per unit, its input in every recalibration batch, (B, h, w, channels), float32.
+    batch_hash : str
+        Digest of the batches.
+    """
+
+    arch: str
+    stats: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    inputs: Mapping[str, tuple[NDArray[np.float32], ...]]
+    batch_hash: str
+
 
 Role = Literal["train", "eval", "recal"]
 

@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
-from harness.evidence.observations import (
+from harness.systems.answers import answer
+from harness.systems.process import Worker, WorkerError
+from harness.systems.protocol import (
     Arrays,
     Description,
     Evaluation,
     Recalibration,
+    Role,
     ServedBatch,
     Training,
 )
-from harness.systems.answers import answer
-from harness.systems.process import Worker, WorkerError
-from harness.systems.protocol import Role
 from harness.systems.spec import SystemSpec, target_of
 
 __all__ = [

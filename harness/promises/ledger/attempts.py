@@ -1,4 +1,4 @@
-"""Offline relation about attempts: what they continue, and under which name."""
+"""Promise of a ledger about attempts: what they continue, and under which name."""
 
 from collections.abc import Iterator
 

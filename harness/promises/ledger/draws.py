@@ -1,4 +1,4 @@
-"""Offline relations about draws: fair cycles and training batches."""
+"""Promises of a ledger about draws: fair cycles and training batches."""
 
 import math
 from collections import Counter

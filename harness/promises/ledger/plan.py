@@ -1,4 +1,4 @@
-"""What offline relations share: the plan, finished epochs, evaluations, missing evidence.
+"""What promises of a ledger share: the plan, finished epochs, evaluations, missing evidence.
 
 A run may have been killed: its last epoch is then partial, which breaks no promise. It may
 evaluate every n-th epoch, or never.
@@ -21,7 +21,7 @@ __all__ = [
 
 ARCHS_PER_STEP = 3
 MOST = 6
-"""Violations that one relation shows."""
+"""Violations that one promise shows."""
 
 NEGLIGIBLE = 1e-3
 """Chance of a coincidence below which two equal draws are no coincidence."""

@@ -1,4 +1,4 @@
-"""Offline relations about the epoch log: scores, gaps, finite numbers, the best so far."""
+"""Promises of a ledger about the epoch log: scores, gaps, finite numbers, the best so far."""
 
 import math
 import statistics

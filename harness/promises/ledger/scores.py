@@ -1,4 +1,4 @@
-"""Offline relations about evaluations: fixed batches, a metric that lives, Kendall's tau.
+"""Promises of a ledger about evaluations: fixed batches, a metric that lives, Kendall's tau.
 
 What compares two evaluations, or judges one, is shared with the watch.
 """

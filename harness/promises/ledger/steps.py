@@ -1,4 +1,4 @@
-"""Offline relations about steps: plan, clipping, learning rate, loss."""
+"""Promises of a ledger about steps: plan, clipping, learning rate, loss."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -169,7 +169,7 @@ def _step_norms(
 ) -> list[Violation]:
     """Return the first step whose figures do not follow from its share of the norms."""
     if sum(step.checks for step in steps) != len(norms):
-        return []  # another relation's matter; here no norm can be told to be a step's
+        return []  # another promise's matter; here no norm can be told to be a step's
     start = 0
     for step in steps:
         own = norms[start : start + step.checks]

@@ -8,7 +8,7 @@ from harness.promises import response as response_promises
 from harness.promises.cache import Frozen
 from harness.promises.knobs import SweptKnob
 from harness.promises.response import ArchResponse
-from tests.relation_evidence_scores import ARCHS, BASE, PER_SAMPLE, nudged, only
+from tests.promise_evidence_scores import ARCHS, BASE, PER_SAMPLE, nudged, only
 
 # ---- frozen artifacts
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.evidence.observations import Evaluation
 from harness.promises import metric, purity, ranking, response, scores
 from harness.promises.ledger import scores as ledger_scores
 from harness.promises.metric import Oracle, Recomputation
@@ -14,6 +13,7 @@ from harness.promises.ranking import ConstantRanking
 from harness.promises.response import Response
 from harness.promises.scores import Repeat
 from harness.records.run import run_evidence
+from harness.systems.protocol import Evaluation
 from tests.synthetic_run import make_records
 
 RNG = np.random.default_rng(8)

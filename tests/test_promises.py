@@ -12,41 +12,41 @@ from harness.promises.checkpoint import CheckpointPair
 from harness.promises.ledger.registry import LEDGER_PROMISES
 from harness.promises.registry import PROMISES, SUBJECTS
 from tests import (
-    relation_evidence_accumulation,
-    relation_evidence_altered,
-    relation_evidence_arithmetic,
-    relation_evidence_data,
-    relation_evidence_onestep,
-    relation_evidence_recalibration,
-    relation_evidence_responses,
-    relation_evidence_resume,
-    relation_evidence_scores,
-    relation_evidence_training,
+    promise_evidence_accumulation,
+    promise_evidence_altered,
+    promise_evidence_arithmetic,
+    promise_evidence_data,
+    promise_evidence_onestep,
+    promise_evidence_recalibration,
+    promise_evidence_responses,
+    promise_evidence_resume,
+    promise_evidence_scores,
+    promise_evidence_training,
 )
-from tests.relation_evidence_accumulation import ACCUMULATED
-from tests.relation_evidence_data import DRAWS, SERVED
-from tests.relation_evidence_recalibration import PAIR
-from tests.relation_evidence_resume import RESUMED
-from tests.relation_evidence_scores import BASE, ORACLE, RESPONSE
-from tests.relation_evidence_steps import STEP
-from tests.relation_evidence_training import MICRO, UPDATE
+from tests.promise_evidence_accumulation import ACCUMULATED
+from tests.promise_evidence_data import DRAWS, SERVED
+from tests.promise_evidence_recalibration import PAIR
+from tests.promise_evidence_resume import RESUMED
+from tests.promise_evidence_scores import BASE, ORACLE, RESPONSE
+from tests.promise_evidence_steps import STEP
+from tests.promise_evidence_training import MICRO, UPDATE
 
 FAMILIES = (
-    relation_evidence_accumulation,
-    relation_evidence_altered,
-    relation_evidence_arithmetic,
-    relation_evidence_data,
-    relation_evidence_onestep,
-    relation_evidence_recalibration,
-    relation_evidence_responses,
-    relation_evidence_resume,
-    relation_evidence_scores,
-    relation_evidence_training,
+    promise_evidence_accumulation,
+    promise_evidence_altered,
+    promise_evidence_arithmetic,
+    promise_evidence_data,
+    promise_evidence_onestep,
+    promise_evidence_recalibration,
+    promise_evidence_responses,
+    promise_evidence_resume,
+    promise_evidence_scores,
+    promise_evidence_training,
 )
 
 
 def joined(table):
-    """Join the families' tables of one name, from a relation's check to its rows."""
+    """Join the families' tables of one name, from a promise's check to its rows."""
     return {check: row for f in FAMILIES for check, row in getattr(f, table, {}).items()}
 
 
@@ -59,7 +59,7 @@ def rows(table):
 
 
 def found_in(check, evidence):
-    """Return the violations as text; evidence that a relation cannot judge has a reason."""
+    """Return the violations as text; evidence that a promise cannot judge has a reason."""
     try:
         return [str(violation) for violation in check(evidence).violations]
     except NotApplicableError as reason:
@@ -70,10 +70,10 @@ CLEAN, EMPTY, CORRUPTED = joined("CLEAN"), joined("EMPTY"), joined("CORRUPTED")
 OF_A_SYSTEM = [name for name in PROMISES if name not in LEDGER_PROMISES]
 
 
-@pytest.mark.parametrize("relation", OF_A_SYSTEM)
-def test_a_relation_holds_on_sound_evidence(relation):
-    for evidence in CLEAN[PROMISES[relation].check]:
-        found = PROMISES[relation].check(evidence)
+@pytest.mark.parametrize("promise", OF_A_SYSTEM)
+def test_a_promise_holds_on_sound_evidence(promise):
+    for evidence in CLEAN[PROMISES[promise].check]:
+        found = PROMISES[promise].check(evidence)
         assert [str(violation) for violation in found.violations] == []
         assert found.figures
 
@@ -85,9 +85,9 @@ def test_a_corruption_is_reported_with_place_and_both_values(check, evidence, me
     assert all(re.fullmatch(r"(?s).+: expected .+, found .+", line) for line in lines)
 
 
-@pytest.mark.parametrize("relation", OF_A_SYSTEM)
-def test_evidence_of_nothing_does_not_pass(relation):
-    check = PROMISES[relation].check
+@pytest.mark.parametrize("promise", OF_A_SYSTEM)
+def test_evidence_of_nothing_does_not_pass(promise):
+    check = PROMISES[promise].check
     assert found_in(check, EMPTY[check])
 
 
@@ -98,29 +98,29 @@ def test_evidence_that_can_tell_nothing_does_not_pass(check, evidence, message):
     assert all(re.fullmatch(r"(?s).+: expected .+, found .+", line) for line in lines)
 
 
-@pytest.mark.parametrize("relation", OF_A_SYSTEM)
-def test_every_relation_has_a_corruption_that_it_reports(relation):
-    assert CORRUPTED[PROMISES[relation].check]
+@pytest.mark.parametrize("promise", OF_A_SYSTEM)
+def test_every_promise_has_a_corruption_that_it_reports(promise):
+    assert CORRUPTED[PROMISES[promise].check]
 
 
-def test_every_row_is_of_a_declared_relation():
+def test_every_row_is_of_a_declared_promise():
     declared = {PROMISES[name].check for name in OF_A_SYSTEM}
     for table in ("CLEAN", "EMPTY", "CORRUPTED"):
         assert set(joined(table)) == declared
     assert set(joined("NOTHING_TO_TELL")) <= declared
 
 
-def test_no_two_families_judge_one_relation():
+def test_no_two_families_judge_one_promise():
     checks = [check for family in FAMILIES for check in family.CORRUPTED]
     assert len(checks) == len(set(checks))
 
 
-def test_a_relation_has_a_name_a_promise_and_a_hint():
-    for name, relation in PROMISES.items():
-        assert relation.id == name
-        assert relation.sentence
-        assert relation.hint.endswith(".")
-        assert relation.calls or name in ARITHMETIC
+def test_a_promise_has_a_name_a_promise_and_a_hint():
+    for name, promise in PROMISES.items():
+        assert promise.id == name
+        assert promise.sentence
+        assert promise.hint.endswith(".")
+        assert promise.calls or name in ARITHMETIC
 
 
 ARITHMETIC = {n for s in ("windows", "step_arithmetic", "score_arithmetic") for n in SUBJECTS[s]}
@@ -160,7 +160,7 @@ def test_many_differences_are_cut_short_with_their_count():
     assert violations[-1].found == "4 more"
 
 
-def test_relations_load_neither_tensorflow_nor_scipy_nor_opencv():
+def test_promises_load_neither_tensorflow_nor_scipy_nor_opencv():
     code = (
         "import sys, harness.promises.ledger.registry\n"
         "print(sorted({'tensorflow', 'scipy', 'cv2'} & {m.split('.')[0] for m in sys.modules}))"

@@ -20,10 +20,10 @@ RANDOM = run_evidence(make_records(eval={"recal_mode": "random"}))
 RESETTING = run_evidence(make_records(checkpoint={"reset_early_stop_on_resume": True}))
 
 
-def judged(relation, run):
-    """Return a relation's violations as text; None where it does not apply."""
+def judged(promise, run):
+    """Return a promise's violations as text; None where it does not apply."""
     try:
-        return [str(violation) for violation in OFFLINE[relation].check(run).violations]
+        return [str(violation) for violation in OFFLINE[promise].check(run).violations]
     except NotApplicableError:
         return None
 
@@ -103,15 +103,15 @@ CLEAN = {
 
 
 @pytest.mark.parametrize("name", CLEAN)
-@pytest.mark.parametrize("relation", OFFLINE)
-def test_a_promise_holds_on_a_sound_run(relation, name):
-    assert judged(relation, CLEAN[name]) in ([], None)
+@pytest.mark.parametrize("promise", OFFLINE)
+def test_a_promise_holds_on_a_sound_run(promise, name):
+    assert judged(promise, CLEAN[name]) in ([], None)
 
 
 @pytest.mark.parametrize("name", ["full pass", "fixed steps", "clip per update", "resumed"])
-@pytest.mark.parametrize("relation", OFFLINE)
-def test_every_promise_is_judged_on_a_whole_run(relation, name):
-    found = OFFLINE[relation].check(CLEAN[name])
+@pytest.mark.parametrize("promise", OFFLINE)
+def test_every_promise_is_judged_on_a_whole_run(promise, name):
+    found = OFFLINE[promise].check(CLEAN[name])
     assert found.violations == ()
     assert re.search(r"\d", found.figures)
     assert found.warnings == ()
@@ -450,28 +450,28 @@ PLANTED = {
     },
 }
 CASES = [
-    pytest.param(f"ledger-{relation}", run, message, id=f"{relation}: {name}")
-    for relation, cases in PLANTED.items()
+    pytest.param(f"ledger-{promise}", run, message, id=f"{promise}: {name}")
+    for promise, cases in PLANTED.items()
     for name, (run, message) in cases.items()
 ]
 
 
-@pytest.mark.parametrize(("relation", "run", "message"), CASES)
-def test_a_planted_violation_is_reported_with_place_and_both_values(relation, run, message):
-    lines = judged(relation, run)
+@pytest.mark.parametrize(("promise", "run", "message"), CASES)
+def test_a_planted_violation_is_reported_with_place_and_both_values(promise, run, message):
+    lines = judged(promise, run)
     assert lines is not None
     assert any(re.search(message, line) for line in lines), lines
     assert all(re.fullmatch(r"(?s).+: expected .+, found .+", line) for line in lines)
     assert len(lines) <= 6
 
 
-def test_every_offline_relation_has_planted_violations():
+def test_every_offline_promise_has_planted_violations():
     assert {f"ledger-{name}" for name in PLANTED} == set(OFFLINE)
 
 
-@pytest.mark.parametrize("relation", OFFLINE)
-def test_a_run_of_nothing_does_not_pass(relation):
-    assert judged(relation, NO_RECORDS) != []
+@pytest.mark.parametrize("promise", OFFLINE)
+def test_a_run_of_nothing_does_not_pass(promise):
+    assert judged(promise, NO_RECORDS) != []
 
 
 def test_a_run_of_nothing_is_broken():
@@ -524,7 +524,7 @@ def test_evidence_is_of_the_type_that_the_audit_hands_over():
     assert {f.name for f in dataclasses.fields(RUN)} >= {"steps", "norms", "evals", "epochs"}
 
 
-def test_offline_relations_load_evidence_and_numpy_alone():
+def test_offline_promises_load_evidence_and_numpy_alone():
     code = (
         "import sys, harness.promises.ledger.registry, harness.watch\n"
         "found = {m for m in sys.modules if m.startswith('harness.')}\n"

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from harness.promises import elsewhere, knobs, response
-from tests.relation_evidence_altered import SEEDS
-from tests.relation_evidence_responses import KNOBS, OPTIONS, PAIRS, RESPONSES, SCORED, knob
+from tests.promise_evidence_altered import SEEDS
+from tests.promise_evidence_responses import KNOBS, OPTIONS, PAIRS, RESPONSES, SCORED, knob
 
 
 @pytest.mark.parametrize(

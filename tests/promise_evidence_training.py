@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.evidence.observations import Check, Training
 from harness.promises import clip_checks, epoch_log, training
 from harness.promises.epoch_log import EpochRows
 from harness.promises.training import FiniteEvidence, Moves, PlantedNan, TwoWays
 from harness.records.records import NOT_LOGGED, EpochRecord, StepRecord
-from tests.relation_evidence_scores import BASE
+from harness.systems.protocol import Check, Training
+from tests.promise_evidence_scores import BASE
 
 RNG = np.random.default_rng(8)
 CYCLES = [

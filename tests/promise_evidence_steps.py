@@ -1,7 +1,7 @@
 """Evidence about one step of a toy: three options of one kernel, trained by NumPy alone.
 
 The second of two Adam steps on two 8 x 12 crops. Gradients are central differences, losses
-come from a loop over pixels: what the relations recompute was computed otherwise.
+come from a loop over pixels: what the promises recompute was computed otherwise.
 """
 
 import math
@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.evidence.observations import Recalibration, ServedBatch
 from harness.promises import loss
 from harness.promises.one_step import OneStep
-from tests.relation_evidence_pixels import pixel_loss
+from harness.systems.protocol import Recalibration, ServedBatch
+from tests.promise_evidence_pixels import pixel_loss
 
 RNG = np.random.default_rng(5)
 LR, DECAY, CLIP = 0.02, 0.01, 8.0

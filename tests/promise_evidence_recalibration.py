@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.evidence.observations import Recalibration
 from harness.promises import recalibration
 from harness.promises.recalibration import RecalHashes, RecalPair
+from harness.systems.protocol import Recalibration
 
 RNG = np.random.default_rng(8)
 INPUTS = {

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.evidence.observations import ServedBatch
 from harness.promises import draws, served
 from harness.promises.draws import TrainingDraws
 from harness.promises.served import Served
+from harness.systems.protocol import ServedBatch
 
 RNG = np.random.default_rng(8)
 IDS = ("a/0", "a/1", "b/2", "b/3", "c/4")

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from harness.promises import loss, micro_batches, one_step, update
-from tests.relation_evidence_accumulation import ACCUMULATED, THRESHOLD
-from tests.relation_evidence_onestep import GRADIENT, along
-from tests.relation_evidence_pixels import pixel_loss, softplus
-from tests.relation_evidence_steps import BATCH, STEP, decay, mean_loss
+from tests.promise_evidence_accumulation import ACCUMULATED, THRESHOLD
+from tests.promise_evidence_onestep import GRADIENT, along
+from tests.promise_evidence_pixels import pixel_loss, softplus
+from tests.promise_evidence_steps import BATCH, STEP, decay, mean_loss
 
 RNG = np.random.default_rng(2)
 HALVED, UNEVEN = ((2, 3), (4, 6), (8, 12)), ((3, 4), (5, 9), (8, 13))
@@ -124,10 +124,10 @@ def test_checks_below_the_threshold_bound_what_a_micro_step_leaves():
     assert found[0].expected.startswith(f"norm at most {THRESHOLD / 2:.6g}")
 
 
-@pytest.mark.parametrize("relation", [loss.loss_is_recomputed, update.update_is_adam])
-def test_a_step_that_is_wrong_everywhere_is_cut_short(relation):
+@pytest.mark.parametrize("promise", [loss.loss_is_recomputed, update.update_is_adam])
+def test_a_step_that_is_wrong_everywhere_is_cut_short(promise):
     wrong = replace(
         STEP, losses=(1.0,) * 3, lr=1.0, flow_clip=1.0, batch=replace(BATCH, frames=~BATCH.frames),
         second=(STEP.second[0], STEP.first[0]), norm=0.0,
     )  # fmt: skip
-    assert len(relation(wrong).violations) == 6
+    assert len(promise(wrong).violations) == 6

@@ -6,7 +6,7 @@ from harness.promises import checkpoint, kills, resume
 from harness.promises.checkpoint import CheckpointPair
 from harness.promises.kills import KilledRuns
 from harness.promises.resume import Resume
-from tests.relation_evidence_training import CYCLES, STATE
+from tests.promise_evidence_training import CYCLES, STATE
 
 STEPS = ((2, 1, CYCLES[2], "batch 2.1", 1e-3), (2, 2, CYCLES[3], "batch 2.2", 5e-4))
 ROWS = ({"epoch": 2, "mean_epe_12": 3.5, "eval_seconds": 1.0, "checkpoint_digest": "c"},)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.promises import loss, update
-from tests.relation_evidence_steps import (
+from tests.promise_evidence_steps import (
     ARCHS,
     BATCH,
     BEFORE,

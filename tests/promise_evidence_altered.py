@@ -7,8 +7,8 @@ from harness.promises.cache import Cached
 from harness.promises.elsewhere import Elsewhere, Seeds
 from harness.promises.ranking import Pools
 from harness.promises.refusals import Refusals
-from tests.relation_evidence_scores import ARCHS, BASE, nudged, only
-from tests.relation_evidence_training import CYCLES
+from tests.promise_evidence_scores import ARCHS, BASE, nudged, only
+from tests.promise_evidence_training import CYCLES
 
 # ---- another place, another seed
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.evidence.observations import Check
 from harness.promises import micro_batches
 from harness.promises.micro_batches import Accumulation, StepRun
+from harness.systems.protocol import Check
 
 RNG = np.random.default_rng(6)
 ARCHS = ("000000000", "111111111", "222222222")

@@ -1,1 +1,0 @@
-"""What happened: records, observations, the ledger, and digests. NumPy and stdlib only."""
