@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.scenarios.setting import embedded_config
+from harness.promises.setting import embedded_config
 
 from harness.asides import is_aside
 from harness.cli import main

@@ -114,6 +114,14 @@ def test_the_slow_faults_are_caught_too(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_every_fault_names_promises_and_subjects_that_exist() -> None:
+    from harness.faults.catalog import FAULTS, fault_path
+    from harness.faults.matrix import plan_fault
+
+    tasks = [plan_fault(fault_path(fault)) for fault in FAULTS.values()]
+    assert all(set(task.expected) <= set(task.promises) for task in tasks)
+
+
 def test_no_two_faults_have_one_id() -> None:
     from harness.faults import catalog
 

@@ -242,7 +242,7 @@ class TrainEvalOnOtherBatches(_Metric):
 
 class _Rank(Fault):
     family = "METRIC"
-    touches: ClassVar[tuple[str, ...]] = ("rank",)
+    touches: ClassVar[tuple[str, ...]] = ("ranking",)
 
     def _ranked(self, parts: Parts, rank: Callable[..., Any]) -> Parts:
         return dataclasses.replace(parts, rank=rank)

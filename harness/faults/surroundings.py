@@ -78,7 +78,7 @@ class InitialWeightsByClock(Fault):
     id, family = "weights-by-clock", "DETERM"
     citation = "tensorflow/tensorflow#29101; tensorflow/tensorflow#9230"
     expected: ClassVar[tuple[str, ...]] = ("seeds-matter", "same-run-elsewhere")
-    touches: ClassVar[tuple[str, ...]] = ("repeat",)
+    touches: ClassVar[tuple[str, ...]] = ("scores", "purity")
 
     def wrap(self, system: Any) -> Any:
         """Nudge the first kernel."""
