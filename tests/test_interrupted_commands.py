@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.promises.setting import embedded_config
 
 from harness.asides import is_aside
 from harness.cli import main
 from harness.commands.common import write_json
 from harness.config import dump_config
 from harness.fc2.synthetic import write_dataset
+from harness.promises.setting import embedded_config
 from harness.records.ledger import Ledger
 from harness.streams import integer
 from harness.whole import list_entries

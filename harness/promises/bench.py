@@ -4,7 +4,7 @@ Drivers share one trained system, because training it is what a gate spends its 
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -53,8 +53,8 @@ class Bench:
     folder: Path
     early: Sequence[Callable[["Bench"], Any]] = ()
     process: SecondProcess | None = None
-    _kept: dict[str, Any] = field(default_factory=dict)
-    _failed: dict[str, Exception] = field(default_factory=dict)
+    _kept: dict[Hashable, Any] = field(default_factory=dict)
+    _failed: dict[Hashable, Exception] = field(default_factory=dict)
     _shared: System | None = None
     _as_opened: dict[str, Any] = field(default_factory=dict)
     _lent: bool = False
@@ -64,11 +64,10 @@ class Bench:
 
         What it raised then is raised again: several promises may share it.
         """
-        key = f"{driver.__module__}.{driver.__qualname__}"
-        found: _Evidence = self._once(key, lambda: driver(self))
+        found: _Evidence = self._once(driver, lambda: driver(self))
         return found
 
-    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+    def _once(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """Return what `make` returned, or raise what it raised, when it was first asked."""
         if name in self._failed:  # every later promise has this same cause
             raise self._failed[name].with_traceback(None)

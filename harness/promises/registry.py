@@ -46,8 +46,10 @@ _SUBJECTS: tuple[ModuleType, ...] = (
 
 
 def _declared(module: ModuleType) -> Iterable[Promise]:
-    """Return the promises that a module declares, in the order of its text."""
-    return (value for value in vars(module).values() if isinstance(value, Promise))
+    """Return the promises that a module declares, alone or as tuples, in the order of its text."""
+    for value in vars(module).values():
+        several = value if isinstance(value, tuple) else (value,)
+        yield from (promise for promise in several if isinstance(promise, Promise))
 
 
 _BY_SUBJECT = {

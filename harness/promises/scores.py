@@ -2,20 +2,41 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, differences, needs, outcome
 from harness.promises.second_process import evaluation_of_end
+from harness.supernet.space import SKELETONS
 from harness.systems.protocol import Evaluation
 
 __all__ = [
-    "SAME_SCORES_AGAIN", "SAME_SCORES_ALONE", "SAME_SCORES_BILINEAR", "SAME_SCORES_DECOUPLED",
-    "SAME_SCORES_FRESH", "SAME_SCORES_FULL", "SAME_SCORES_PERMUTED", "SAME_SCORES_PREFIX",
-    "SAME_SCORES_SUBSET", "Repeat", "base_evaluation", "pool_differences", "repeat_again",
-    "repeat_alone", "repeat_bilinear", "repeat_decoupled", "repeat_fresh", "repeat_full",
-    "repeat_permuted", "repeat_prefix", "repeat_subset", "same_scores",
+    "SAME_SCORES_AGAIN",
+    "SAME_SCORES_ALONE",
+    "SAME_SCORES_FRESH",
+    "SAME_SCORES_PERMUTED",
+    "SAME_SCORES_PREFIX",
+    "SAME_SCORES_SKELETONS",
+    "SAME_SCORES_SUBSET",
+    "Repeat",
+    "base_evaluation",
+    "pool_differences",
+    "repeat_again",
+    "repeat_alone",
+    "repeat_fresh",
+    "repeat_permuted",
+    "repeat_prefix",
+    "repeat_skeleton",
+    "repeat_subset",
+    "same_scores",
 ]  # fmt: skip
+
+
+_HINT = (
+    "The number moves although the model does not. Look for random sampling or cropping in "
+    "evaluation, a cursor that is not reset, or state carried from one arch to the next."
+)
 
 
 @dataclass(frozen=True)
@@ -26,116 +47,6 @@ class Repeat:
     again: Evaluation
     how: str
     prefix: bool = False
-
-
-def base_evaluation(bench: Bench) -> Evaluation:
-    """Return the evaluation that others are held against."""
-    return bench.evidence(repeat_again).first
-
-
-@needs("evaluate")
-def repeat_again(bench: Bench) -> Repeat:
-    """Evaluate twice in a row, so that whatever the first one leaves behind reaches the second."""
-    with bench.scored() as system:
-        return Repeat(system.evaluate(), system.evaluate(), "evaluated again")
-
-
-@needs("evaluate", "train", "state", "save", "restore")
-def repeat_fresh(bench: Bench) -> Repeat:
-    """Evaluate the saved checkpoint in a fresh process."""
-    again = bench.evidence(evaluation_of_end).result()
-    return Repeat(base_evaluation(bench), again, "in a fresh process")
-
-
-@needs("evaluate")
-def repeat_permuted(bench: Bench) -> Repeat:
-    """Evaluate the pool in reversed order."""
-    _require_several(bench)
-    base = base_evaluation(bench)
-    with bench.scored() as system:
-        return Repeat(base, system.evaluate(tuple(reversed(base.archs))), "pool reversed")
-
-
-@needs("evaluate")
-def repeat_subset(bench: Bench) -> Repeat:
-    """Evaluate one arch of the pool alone, and not the first."""
-    _require_several(bench)
-    base = base_evaluation(bench)
-    with bench.scored() as system:
-        return Repeat(base, system.evaluate(base.archs[-1:]), "one arch alone")
-
-
-def _require_several(bench: Bench) -> None:
-    if len(base_evaluation(bench).archs) < 2:
-        msg = "the pool is one arch, which has no order and no part"
-        raise NotApplicableError(msg)
-
-
-@needs("evaluate")
-def repeat_alone(bench: Bench) -> Repeat:
-    """Evaluate neighbours together, which share the most, and each of them alone."""
-    arch = base_evaluation(bench).archs[-1]
-    if not arch.isdigit():
-        msg = f"the system's archs are no codes of options, but {arch}"
-        raise NotApplicableError(msg)
-    pool = (arch, *(_changed(arch, place) for place in range(len(arch))))
-    with bench.scored() as system:
-        together = system.evaluate(pool)
-        alone = [system.evaluate((neighbour,)) for neighbour in pool]
-    merged = dataclasses.replace(
-        together,
-        per_arch_epe=tuple(score for found in alone for score in found.per_arch_epe),
-        per_sample={name: epe for found in alone for name, epe in found.per_sample.items()},
-    )
-    return Repeat(together, merged, "each arch alone")
-
-
-def _changed(arch: str, place: int) -> str:
-    """Return the arch with another option at one place."""
-    return arch[:place] + str((int(arch[place]) + 1) % 3) + arch[place + 1 :]
-
-
-@needs("evaluate", "batches")
-def repeat_prefix(bench: Bench) -> Repeat:
-    """Evaluate on fewer batches per arch."""
-    base = base_evaluation(bench)
-    with bench.scored() as system:
-        fewer = len(system.batches("eval")) - 1
-        if fewer < 1:
-            msg = "the validation split gives one batch, a prefix needs at least two"
-            raise NotApplicableError(msg)
-        again = system.evaluate(batches_per_arch=fewer)
-    return Repeat(base, again, f"K = {fewer}", prefix=True)
-
-
-@needs("evaluate", "train")
-def repeat_full(bench: Bench) -> Repeat:
-    """Train and evaluate the full skeleton twice over."""
-    return _repeat_skeleton(bench, "full")
-
-
-@needs("evaluate", "train")
-def repeat_bilinear(bench: Bench) -> Repeat:
-    """Train and evaluate the bilinear skeleton twice over."""
-    return _repeat_skeleton(bench, "bilinear")
-
-
-@needs("evaluate", "train")
-def repeat_decoupled(bench: Bench) -> Repeat:
-    """Train and evaluate the decoupled skeleton twice over."""
-    return _repeat_skeleton(bench, "decoupled")
-
-
-def _repeat_skeleton(bench: Bench, skeleton: str) -> Repeat:
-    if "skeletons" not in bench.describe().supports:
-        msg = "the system does not say that it builds every skeleton (supports: skeletons)"
-        raise NotApplicableError(msg)
-    found = []
-    for _ in range(2):
-        with bench.open(model={"skeleton": skeleton}) as system:
-            system.train(1, evaluate=False)
-            found.append(system.evaluate())
-    return Repeat(found[0], found[1], f"skeleton {skeleton}, trained and evaluated again")
 
 
 def same_scores(evidence: Repeat) -> Outcome:
@@ -193,10 +104,11 @@ def pool_differences(first: Evaluation, again: Evaluation, how: str) -> list[Vio
     return violations
 
 
-_HINT = (
-    "The number moves although the model does not. Look for random sampling or cropping in "
-    "evaluation, a cursor that is not reset, or state carried from one arch to the next."
-)
+@needs("evaluate")
+def repeat_again(bench: Bench) -> Repeat:
+    """Evaluate twice in a row, so that whatever the first one leaves behind reaches the second."""
+    with bench.scored() as system:
+        return Repeat(system.evaluate(), system.evaluate(), "evaluated again")
 
 
 SAME_SCORES_AGAIN = Promise(
@@ -206,6 +118,18 @@ SAME_SCORES_AGAIN = Promise(
     check=same_scores,
     hint=_HINT,
 )
+
+
+def base_evaluation(bench: Bench) -> Evaluation:
+    """Return the evaluation that others are held against."""
+    return bench.evidence(repeat_again).first
+
+
+@needs("evaluate", "train", "state", "save", "restore")
+def repeat_fresh(bench: Bench) -> Repeat:
+    """Evaluate the saved checkpoint in a fresh process."""
+    again = bench.evidence(evaluation_of_end).result()
+    return Repeat(base_evaluation(bench), again, "in a fresh process")
 
 
 SAME_SCORES_FRESH = Promise(
@@ -218,6 +142,15 @@ SAME_SCORES_FRESH = Promise(
 )
 
 
+@needs("evaluate")
+def repeat_permuted(bench: Bench) -> Repeat:
+    """Evaluate the pool in reversed order."""
+    _require_several(bench)
+    base = base_evaluation(bench)
+    with bench.scored() as system:
+        return Repeat(base, system.evaluate(tuple(reversed(base.archs))), "pool reversed")
+
+
 SAME_SCORES_PERMUTED = Promise(
     id="same-scores-permuted",
     sentence="the same checkpoint scores the same with the pool in another order",
@@ -228,6 +161,15 @@ SAME_SCORES_PERMUTED = Promise(
 )
 
 
+@needs("evaluate")
+def repeat_subset(bench: Bench) -> Repeat:
+    """Evaluate one arch of the pool alone, and not the first."""
+    _require_several(bench)
+    base = base_evaluation(bench)
+    with bench.scored() as system:
+        return Repeat(base, system.evaluate(base.archs[-1:]), "one arch alone")
+
+
 SAME_SCORES_SUBSET = Promise(
     id="same-scores-subset",
     sentence="the same checkpoint scores the same when only part of the pool is asked",
@@ -236,6 +178,36 @@ SAME_SCORES_SUBSET = Promise(
     hint=_HINT,
     explained_by=("same-scores-again",),
 )
+
+
+def _require_several(bench: Bench) -> None:
+    if len(base_evaluation(bench).archs) < 2:
+        msg = "the pool is one arch, which has no order and no part"
+        raise NotApplicableError(msg)
+
+
+@needs("evaluate")
+def repeat_alone(bench: Bench) -> Repeat:
+    """Evaluate neighbours together, which share the most, and each of them alone."""
+    arch = base_evaluation(bench).archs[-1]
+    if not arch.isdigit():
+        msg = f"the system's archs are no codes of options, but {arch}"
+        raise NotApplicableError(msg)
+    pool = (arch, *(_changed(arch, place) for place in range(len(arch))))
+    with bench.scored() as system:
+        together = system.evaluate(pool)
+        alone = [system.evaluate((neighbour,)) for neighbour in pool]
+    merged = dataclasses.replace(
+        together,
+        per_arch_epe=tuple(score for found in alone for score in found.per_arch_epe),
+        per_sample={name: epe for found in alone for name, epe in found.per_sample.items()},
+    )
+    return Repeat(together, merged, "each arch alone")
+
+
+def _changed(arch: str, place: int) -> str:
+    """Return the arch with another option at one place."""
+    return arch[:place] + str((int(arch[place]) + 1) % 3) + arch[place + 1 :]
 
 
 SAME_SCORES_ALONE = Promise(
@@ -251,37 +223,45 @@ SAME_SCORES_ALONE = Promise(
 )
 
 
-SAME_SCORES_FULL = Promise(
-    id="same-scores-full",
-    sentence="the same checkpoint scores the same when skeleton full is trained again",
-    evidence=repeat_full,
-    check=same_scores,
-    hint=_HINT,
-    tier="full",
-    explained_by=("same-scores-again",),
+@needs("evaluate", "train")
+def repeat_skeleton(bench: Bench, *, skeleton: str) -> Repeat:
+    """Train and evaluate one skeleton twice over."""
+    if "skeletons" not in bench.describe().supports:
+        msg = "the system does not say that it builds every skeleton (supports: skeletons)"
+        raise NotApplicableError(msg)
+    found = []
+    for _ in range(2):
+        with bench.open(model={"skeleton": skeleton}) as system:
+            system.train(1, evaluate=False)
+            found.append(system.evaluate())
+    return Repeat(found[0], found[1], f"skeleton {skeleton}, trained and evaluated again")
+
+
+SAME_SCORES_SKELETONS = tuple(
+    Promise(
+        id=f"same-scores-{skeleton}",
+        sentence=f"the same checkpoint scores the same when skeleton {skeleton} is trained again",
+        evidence=needs("evaluate", "train")(partial(repeat_skeleton, skeleton=skeleton)),
+        check=same_scores,
+        hint=_HINT,
+        tier="full",
+        explained_by=("same-scores-again",),
+    )
+    for skeleton in SKELETONS
 )
 
 
-SAME_SCORES_BILINEAR = Promise(
-    id="same-scores-bilinear",
-    sentence="the same checkpoint scores the same when skeleton bilinear is trained again",
-    evidence=repeat_bilinear,
-    check=same_scores,
-    hint=_HINT,
-    tier="full",
-    explained_by=("same-scores-again",),
-)
-
-
-SAME_SCORES_DECOUPLED = Promise(
-    id="same-scores-decoupled",
-    sentence="the same checkpoint scores the same when skeleton decoupled is trained again",
-    evidence=repeat_decoupled,
-    check=same_scores,
-    hint=_HINT,
-    tier="full",
-    explained_by=("same-scores-again",),
-)
+@needs("evaluate", "batches")
+def repeat_prefix(bench: Bench) -> Repeat:
+    """Evaluate on fewer batches per arch."""
+    base = base_evaluation(bench)
+    with bench.scored() as system:
+        fewer = len(system.batches("eval")) - 1
+        if fewer < 1:
+            msg = "the validation split gives one batch, a prefix needs at least two"
+            raise NotApplicableError(msg)
+        again = system.evaluate(batches_per_arch=fewer)
+    return Repeat(base, again, f"K = {fewer}", prefix=True)
 
 
 SAME_SCORES_PREFIX = Promise(
