@@ -29,6 +29,10 @@ def add_parser(parser: ArgumentParser) -> None:
         "--fault", nargs="+", metavar="MODULE:CLASS", default=[],
         help="add faults of your own to the matrix; see docs/faults.md",
     )  # fmt: skip
+    parser.add_argument(
+        "--cover", action="store_true",
+        help="run few faults that together should break every quick promise, and judge only those",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="leave out what takes a minute each")
     parser.add_argument(
         "--clean", type=int, default=0, metavar="N",
@@ -43,7 +47,7 @@ def run(args: Namespace) -> int:
     """Run the matrix; exit code 1 on a survivor or a false alarm."""
     apply_environment(Config())  # imports TensorFlow quietly, before the faults do
     from harness.faults.catalog import FAULTS, fault_path
-    from harness.faults.matrix import plan_fault
+    from harness.faults.matrix import plan_cover, plan_fault
 
     sys.path.insert(0, str(Path.cwd()))  # where somebody's own fault is likely to lie
     paths = {fault.id: fault_path(fault) for fault in FAULTS.values()}
@@ -56,8 +60,12 @@ def run(args: Namespace) -> int:
     if args.jobs < 1:
         msg = f"--jobs: expected at least 1, got {args.jobs}"
         raise InputError(msg)
-    every = [name for name in paths if not (args.quick and FAULTS[name].slow)]
+    quick = args.quick or args.cover
+    every = [name for name in paths if not (quick and FAULTS[name].slow)]
     tasks = [*(plan_fault(paths[name]) for name in (named if args.only else every)), *own]
+    if args.cover:
+        dear = [plan_fault(path) for name, path in paths.items() if FAULTS[name].slow]
+        tasks = plan_cover(tasks, dear)
     if args.list:
         _list([*(plan_fault(path) for path in paths.values()), *own])
         return EXIT_DONE
@@ -66,7 +74,7 @@ def run(args: Namespace) -> int:
         _print(report)
         write_json(args.json, report.as_dict())
         return EXIT_BROKEN if report.false_alarms else EXIT_DONE
-    report = _report(tasks, jobs=args.jobs, clean=not args.only)
+    report = _report(tasks, jobs=args.jobs, clean=not (args.only or args.cover))
     _print(report)
     write_json(args.json, report.as_dict())
     good = report.killed == len(report.faults) and not report.false_alarms

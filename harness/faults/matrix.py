@@ -36,7 +36,7 @@ from harness.systems.spec import SystemSpec
 
 __all__ = [
     "ASK_A_SECOND_PROCESS", "CLEAN", "Judge", "JudgeProcess", "Report", "Result", "Task", "judged",
-    "plan_clean", "plan_fault", "run_matrix",
+    "plan_clean", "plan_cover", "plan_fault", "run_matrix",
 ]  # fmt: skip
 
 CLEAN = "clean system"
@@ -163,6 +163,27 @@ def plan_fault(path: str, arguments: Mapping[str, Any] | None = None) -> Task:
         fault.id, path, dict(arguments or {}), tuple(concerned), getattr(fault, "family", ""),
         fault.citation, tuple(fault.expected),
     )  # fmt: skip
+
+
+def plan_cover(tasks: Sequence[Task], dear: Sequence[Task] = ()) -> list[Task]:
+    """Return few tasks that together should break every quick promise, judged on that alone.
+
+    Each time the fault is taken that should break most of what is left; of equals, the first.
+    One of the dear ones is taken where no other would do.
+    """
+    left = {promise.id for promise in PROMISES.values() if promise.tier == "quick"}
+    chosen = []
+    while left:
+        best = max(tasks, key=lambda task: len(left.intersection(task.expected)))
+        if not left.intersection(best.expected) and dear:
+            best = max(dear, key=lambda task: len(left.intersection(task.expected)))
+        broken = left.intersection(best.expected)
+        if not broken:
+            msg = f"no fault breaks {', '.join(sorted(left))}"
+            raise InputError(msg)
+        left -= broken
+        chosen.append(replace(best, promises=best.expected))
+    return chosen
 
 
 def plan_clean(extra: Sequence[str] = ()) -> Task:
