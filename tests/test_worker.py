@@ -12,7 +12,6 @@ import pytest
 from harness.relations.base import NotApplicableError
 from harness.systems import worker as worker_file
 from harness.systems.answers import AnswerError
-from harness.systems.fresh import FreshProcessError, start_fresh
 from harness.systems.opening import system_factory
 from harness.systems.process import WorkerError
 from harness.systems.remote import Workers
@@ -282,48 +281,13 @@ def test_a_worker_ends_with_the_harness():
     assert gone(int(found.stdout))
 
 
-def test_a_fresh_process_runs_a_worker_of_its_own_with_another_hash_seed(
-    odd, monkeypatch, tmp_path
-):
-    monkeypatch.setenv("PYTHONHASHSEED", "5")
-    here = odd().recalibrate("pid and seed").batch_hash.split()
-    calls = [("recalibrate", {"arch": "pid and seed"}), ("open", {})] * 2
-    spec = SystemSpec(f"{ODD}:Odd", root=str(tmp_path))
-    found = start_fresh(spec, {"name": "n"}, calls, tmp_path / "fresh").results()
-    there, again = (found[i]["batch_hash"].split() for i in (0, 2))
-    assert there == again
-    assert there[0] != here[0]
-    assert (here[1], there[1]) == ("5", "6")
-    assert found[1] is None
-
-
 def test_the_harness_s_side_of_a_foreign_system_loads_no_tensorflow():
     code = (
-        "import sys, harness.systems.fresh, harness.systems.remote\n"
+        "import sys, harness.systems.beside, harness.systems.remote\n"
         "print(sorted({'tensorflow', 'cv2', 'scipy'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-
-
-def test_a_fresh_process_that_fails_says_why(tmp_path):
-    spec = SystemSpec(f"{ODD}:Odd", root=str(tmp_path))
-    pending = start_fresh(spec, {"name": "n"}, [("recalibrate", {"arch": "segv"})], tmp_path / "f")
-    with pytest.raises(FreshProcessError, match=r"recalibrate\(\) of .* by signal SIGSEGV"):
-        pending.results()
-
-
-def test_killing_a_fresh_process_kills_its_worker_at_once(tmp_path):
-    spec = SystemSpec(f"{ODD}:Odd", root=str(tmp_path))
-    pending = start_fresh(spec, {"name": "n"}, [("train", {"epochs": 1})], tmp_path / "fresh")
-    file = tmp_path / "pid"
-    deadline = time.monotonic() + 60
-    while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    pid = int(file.read_text())
-    assert alive(pid)
-    pending.close()
-    assert gone(pid, seconds=1)
 
 
 def test_a_fault_of_builtin_parts_stays_in_this_process():

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harness.config import parse_config
@@ -19,6 +20,8 @@ from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.relations import RELATIONS
 from harness.relations.base import NotApplicableError
+from harness.scenarios.book import BEFORE_EVALUATION, BOUNDARY, MID, SCORES
+from harness.systems.beside import SecondProcess
 from harness.systems.opening import load_object, system_factory
 from harness.systems.process import Worker, WorkerError
 from harness.systems.remote import Remote, load_target
@@ -30,10 +33,13 @@ __all__ = [
 ]  # fmt: skip
 
 CLEAN = "clean system"
-NEEDS_FRESH = (
-    "repeat_fresh", "resume", "resume_mid_epoch", "resume_before_evaluation", "recal_hashes",
+NEEDS_FRESH = MappingProxyType(
+    {
+        "repeat_fresh": SCORES, "recal_hashes": SCORES, "resume": BOUNDARY,
+        "resume_mid_epoch": MID, "resume_before_evaluation": BEFORE_EVALUATION,
+    }
 )  # fmt: skip
-"""Scenarios that ask a fresh process."""
+"""Scenarios that ask a fresh process, and for what."""
 
 
 @dataclass(frozen=True)
@@ -191,9 +197,8 @@ class Judge:
     def __init__(self, config: Mapping[str, Any]) -> None:
         apply_environment(parse_config(config))
         from harness.runs.kit import Kit
-        from harness.systems.fresh import FreshServer
 
-        self._kit, self._server = Kit(), FreshServer()
+        self._kit, self._second = Kit(), SecondProcess()
 
     def judge(self, task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         """Return what :class:`Result` holds of a task, whose fields are given."""
@@ -204,10 +209,10 @@ class Judge:
         place.mkdir(parents=True)
         spec = SystemSpec("builtin", task["path"], task["arguments"])
         needs = {RELATIONS[relation].needs for relation in task["relations"]}
+        ahead = {asked for name, asked in NEEDS_FRESH.items() if name in needs}
         book = Book(
             system_factory(spec, self._kit), spec, task["config"], place, SCENARIOS,
-            overlap=not needs.isdisjoint(NEEDS_FRESH), start=self._server.start,
-            cuts=any(name.startswith("resume_") for name in needs),
+            overlap=True, process=self._second, ahead=ahead,
         )  # fmt: skip
         fired, absent = judged(book, task["relations"])
         book.close()
@@ -216,7 +221,7 @@ class Judge:
 
     def close(self) -> None:
         """End the process that was asked for what must be seen in a fresh one."""
-        self._server.close()
+        self._second.close()
 
 
 _LIMIT = 86400.0

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from harness.digest import state_digests
 from harness.evidence.altering import ArchResponse, Elsewhere, Frozen, Pools, Refusals, Seeds
 from harness.evidence.bundles import Recomputation, Served
 from harness.evidence.observations import ServedBatch
@@ -22,8 +23,8 @@ from harness.scenarios.measuring import recomputed_rows, served_in, split_folder
 from harness.scenarios.setting import link_samples
 from harness.scenarios.steps import odd_samples
 from harness.systems.answers import AnswerError
-from harness.systems.fresh import state_digests
 from harness.systems.process import WorkerError
+from harness.systems.protocol import digests_of
 
 __all__ = [
     "arch_response",
@@ -50,7 +51,7 @@ def elsewhere(book: Book) -> Elsewhere:
         runtime={"experiment_name": "another", "output_root": str(book.folder / "out")},
     )
     run = system.train(2)
-    weights = {n: d for n, d in state_digests(system.state()).items() if "progress/" not in n}
+    weights = {n: d for n, d in digests_of(system).items() if "progress/" not in n}
     scores = system.evaluate()
     system.close()
     here = {n: d for n, d in trained.end_state.items() if "progress/" not in n}

@@ -1,25 +1,30 @@
 """The evidence book: each scenario drives the system once, and its evidence is kept."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from harness.evidence.observations import Arrays, Description, Evaluation, Training
 from harness.relations.base import NotApplicableError
-from harness.systems.fresh import Call, Pending, start_fresh, state_digests
-from harness.systems.protocol import System
+from harness.scenarios.fresh import Resumed, evaluated, resumed
+from harness.systems.beside import Beside, Job, SecondProcess
+from harness.systems.protocol import System, digests_of
 from harness.systems.spec import SystemSpec
 
 __all__ = [
-    "BEFORE_EVALUATION", "MID", "Book", "Cut", "Trained", "a_kernel", "changed",
-    "evaluation_from_json", "resumed",
+    "BEFORE_EVALUATION", "BOUNDARY", "MID", "SCORES", "Book", "Cut", "Trained", "a_kernel",
+    "changed",
 ]  # fmt: skip
 
 Tree = Mapping[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ class Cut:
     state: dict[str, str]
 
 
-MID, BEFORE_EVALUATION = "cut-mid-epoch", "cut-before-evaluation"
+BOUNDARY, MID, BEFORE_EVALUATION = "cut", "cut-mid-epoch", "cut-before-evaluation"
+SCORES = "scores"
 
 
 @dataclass
@@ -71,7 +77,7 @@ class Book:
     factory : callable
         Returns a new, unopened system in this process.
     spec : SystemSpec
-        The same system, for a fresh process.
+        The same system, for a second process.
     config : mapping
         Configuration tree of the gate.
     folder : pathlib.Path
@@ -79,12 +85,12 @@ class Book:
     scenarios : mapping
         Name to function of the book.
     overlap : bool, default False
-        Start the fresh process as soon as there is a checkpoint for it, so that it works
+        Ask the second process as soon as there is a checkpoint for it, so that it works
         beside this one.
-    start : callable, default start_fresh
-        Makes calls in another process.
-    cuts : bool, default True
-        Whether the fresh process also resumes from within an epoch.
+    process : SecondProcess, optional
+        One that other books use too. Default: one of its own.
+    ahead : collection of str
+        What it is asked then: to resume from cuts, and for the scores. Default: everything.
     """
 
     factory: Callable[[], System]
@@ -93,8 +99,8 @@ class Book:
     folder: Path
     scenarios: Mapping[str, Callable[["Book"], Any]]
     overlap: bool = False
-    start: Callable[..., Pending] = start_fresh
-    cuts: bool = True
+    process: SecondProcess | None = None
+    ahead: Collection[str] = (BOUNDARY, SCORES, MID, BEFORE_EVALUATION)
     _kept: dict[str, Any] = field(default_factory=dict)
     _failed: dict[str, Exception] = field(default_factory=dict)
 
@@ -106,18 +112,22 @@ class Book:
         KeyError
             If there is no such scenario.
         """
+        if name not in self.scenarios:
+            msg = f"no scenario {name!r}, expected one of {', '.join(self.scenarios)}"
+            raise KeyError(msg)
+        return self._once(name, lambda: self.scenarios[name](self))
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        """Make something on first use; what failed fails again with the same cause."""
         if name in self._failed:
             raise self._failed[name].with_traceback(None)
         if name not in self._kept:
-            if name not in self.scenarios:
-                msg = f"no scenario {name!r}, expected one of {', '.join(self.scenarios)}"
-                raise KeyError(msg)
             try:
-                self._kept[name] = self.scenarios[name](self)
+                self._kept[name] = make()
             except Exception as error:
                 self._failed[name] = error
                 raise
-        return self._kept[name]
+        return self._kept[name]  # type: ignore[no-any-return]
 
     def open(self, **sections: Tree) -> System:
         """Return a new system, opened on the gate's configuration with changed keys."""
@@ -160,36 +170,51 @@ class Book:
         NotApplicableError
             If the system does not offer what is needed to train, cut and resume it.
         """
-        if "trained" in self._failed:
-            raise self._failed["trained"].with_traceback(None)
-        if "trained" not in self._kept:
-            try:
-                _require_training(self)
-                self._kept["trained"] = _train(self)
-            except Exception as error:
-                self._failed["trained"] = error  # every later promise has this same cause
-                raise
-            if self.overlap:
-                self.start_fresh()
-        return self._kept["trained"]  # type: ignore[no-any-return]
+        begun = "trained" in self._kept
+        trained = self._once("trained", lambda: _train(self))
+        if not begun and "steps" in trained.system.describe().supports:
+            for name in (MID, BEFORE_EVALUATION):
+                if self.overlaps(name):
+                    with suppress(Exception):  # kept, and raised where it is asked for
+                        self._resume(name)
+        return trained
 
-    def start_fresh(self) -> Pending:
-        """Start, once, a process that resumes from ``cut`` and evaluates ``end``."""
-        if "fresh" not in self._kept:
-            trained = self.trained
-            if "fresh" not in self._kept:  # `trained` may have started it
-                self._kept["fresh"] = _start_fresh(self, trained)
-        return self._kept["fresh"]  # type: ignore[no-any-return]
+    def overlaps(self, name: str) -> bool:
+        """Return whether the second process is asked something as early as possible."""
+        return self.overlap and name in self.ahead
 
     def cut(self, name: str) -> Cut:
-        """Return where a run was cut for the fresh process."""
-        self.start_fresh()
-        return self._kept[name]  # type: ignore[no-any-return]
+        """Return where a run was cut: at the boundary of the epochs, or within the first two."""
+        if name == BOUNDARY:
+            return Cut(name, "cut after epoch 1", self.trained.cut, self.trained.cut_state)
+        return self._once(name, lambda: _cut(self, name))
+
+    def resumed(self, name: str) -> Resumed:
+        """Return what the second process did from a cut on."""
+        return self._resume(name).result()
+
+    def evaluated(self) -> Evaluation:
+        """Return the scores that the second process gives the checkpoint ``end``."""
+        return self._evaluate(self.trained.end).result()
+
+    def _resume(self, name: str) -> "Future[Resumed]":
+        return self._ask(f"resumed {name}", partial(resumed, self.config, self.cut(name).path))
+
+    def _evaluate(self, path: str) -> "Future[Evaluation]":
+        return self._ask(SCORES, partial(evaluated, self.config, path))
+
+    def _ask(self, name: str, job: Job[T]) -> "Future[T]":
+        """Ask the second process, once."""
+        return self._once(name, lambda: self._beside.submit(job))
+
+    @property
+    def _beside(self) -> Beside:
+        return self._once("beside", lambda: Beside(self.spec, self.config, self.process))
 
     def close(self) -> None:
-        """End the fresh process if it still runs, and close the trained system."""
-        if "fresh" in self._kept:
-            self._kept["fresh"].close()
+        """End what the second process does for this book, and close the trained system."""
+        if "beside" in self._kept:
+            self._kept["beside"].close()
         if "trained" in self._kept:
             self._kept["trained"].system.close()
         if "measured" in self._kept:
@@ -229,67 +254,39 @@ def changed(config: Tree, **sections: Tree) -> dict[str, Any]:
     return tree
 
 
-def evaluation_from_json(data: Mapping[str, Any]) -> Evaluation:
-    """Rebuild an evaluation that another process returned."""
-    values = dict(data)
-    for name in ("archs", "per_arch_epe"):
-        values[name] = tuple(values[name])
-    values["per_sample"] = {arch: tuple(epe) for arch, epe in values["per_sample"].items()}
-    return Evaluation(**values)
-
-
 def _train(book: Book) -> Trained:
+    _require_training(book)
     system = book.open()
     (book.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     start, cut, end = (str(book.folder / "checkpoints" / n) for n in ("start", "cut", "end"))
-    start_state = state_digests(system.state())
+    start_state = digests_of(system)
     system.save(start)
     first = system.train(1)
-    cut_state = state_digests(system.state())
+    cut_state = digests_of(system)
     system.save(cut)
+    if book.overlaps(BOUNDARY):
+        book._ask(f"resumed {BOUNDARY}", partial(resumed, book.config, cut))
     second = system.train(2)
-    end_state = state_digests(system.state())
+    end_state = digests_of(system)
     system.save(end)
+    if book.overlaps(SCORES):
+        book._evaluate(end)
     return Trained(system, start, cut, end, first, second, start_state, cut_state, end_state)
 
 
-def _start_fresh(book: Book, trained: Trained) -> Pending:
-    calls: list[Call] = [
-        *resumed(trained.cut),
-        ("restore", {"path": trained.end}),
-        ("evaluate", {}),
-    ]
-    if book.cuts and "steps" in trained.system.describe().supports:
-        for cut in (_cut_mid(book), _cut_before_evaluation(book)):
-            book._kept[cut.name] = cut
-            calls += [("open", {}), *resumed(cut.path)]
-    return book.start(book.spec, book.config, calls, book.folder / "fresh")
-
-
-def resumed(path: str) -> list[Call]:
-    """Return the calls that resume from a checkpoint, with the state there and at the end."""
-    return [
-        ("restore", {"path": path}), ("state", {}), ("train", {"epochs": 2}), ("state", {}),
-    ]  # fmt: skip
-
-
-def _cut_mid(book: Book) -> Cut:
-    trained, system = book.trained, book.trained.system
-    system.restore(trained.cut)
-    system.train(2, steps=1)
-    return _saved_cut(book, MID, "cut after step 1 of epoch 2")
-
-
-def _cut_before_evaluation(book: Book) -> Cut:
-    trained, system = book.trained, book.trained.system
-    system.restore(trained.start)
-    system.train(1, steps=len(trained.first.steps))
-    return _saved_cut(book, BEFORE_EVALUATION, "cut after the last batch of epoch 1")
-
-
-def _saved_cut(book: Book, name: str, how: str) -> Cut:
-    system, path = book.trained.system, str(book.folder / "checkpoints" / name)
-    system.save(path)
-    cut = Cut(name, how, path, state_digests(system.state()))
-    system.restore(book.trained.end)
-    return cut
+def _cut(book: Book, name: str) -> Cut:
+    """Cut a run within an epoch, and leave the trained system as it was."""
+    trained, system, path = (
+        book.trained,
+        book.trained.system,
+        str(book.folder / "checkpoints" / name),
+    )
+    mid = name == MID
+    try:
+        system.restore(trained.cut if mid else trained.start)
+        system.train(2 if mid else 1, steps=1 if mid else len(trained.first.steps))
+        system.save(path)
+        how = "cut after step 1 of epoch 2" if mid else "cut after the last batch of epoch 1"
+        return Cut(name, how, path, digests_of(system))
+    finally:
+        system.restore(trained.end)

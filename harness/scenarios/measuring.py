@@ -22,8 +22,7 @@ from harness.evidence.bundles import (
 from harness.evidence.observations import Evaluation, ServedBatch
 from harness.relations.base import NotApplicableError
 from harness.relations.metric import independent_epe
-from harness.scenarios import runs
-from harness.scenarios.book import Book, evaluation_from_json
+from harness.scenarios.book import Book
 from harness.scenarios.decode import decode_independently
 from harness.scenarios.files import listed_samples
 from harness.scenarios.setting import link_samples
@@ -83,8 +82,7 @@ def repeat_again(book: Book) -> Repeat:
 
 def repeat_fresh(book: Book) -> Repeat:
     """Evaluate the saved checkpoint in a fresh process."""
-    again = evaluation_from_json(runs.fresh_results(book)["evaluation"])
-    return Repeat(_base(book), again, "in a fresh process")
+    return Repeat(_base(book), book.evaluated(), "in a fresh process")
 
 
 def repeat_permuted(book: Book) -> Repeat:
@@ -228,7 +226,7 @@ def recal_hashes(book: Book) -> RecalHashes:
         for row in trained.first.epochs + trained.second.epochs
     }
     hashes["standalone"] = _base(book).bn_recal_batch_hash
-    hashes["fresh process"] = runs.fresh_results(book)["evaluation"]["bn_recal_batch_hash"]
+    hashes["fresh process"] = book.evaluated().bn_recal_batch_hash
     for arch in _base(book).archs[:2]:
         hashes[f"arch {arch}"] = trained.system.recalibrate(arch).batch_hash
     mode = book.config.get("eval", {}).get("recal_mode", "fixed")

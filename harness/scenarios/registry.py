@@ -10,7 +10,7 @@ from harness.scenarios.book import Book
 __all__ = ["SCENARIOS"]
 
 _HELPERS = (
-    "SKIPPED", "fresh_results", "odd_samples", "recomputed_rows", "served_in",
+    "SKIPPED", "odd_samples", "recomputed_rows", "served_in",
     "split_folder",
 )  # fmt: skip
 

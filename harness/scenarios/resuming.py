@@ -3,49 +3,47 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from concurrent.futures import wait
+from contextlib import ExitStack, closing
+from functools import partial
 
 from harness.evidence.bundles import Digests, KilledRuns, Resume
 from harness.relations.base import NotApplicableError
 from harness.relations.resume import KILLS
-from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, Cut, resumed
-from harness.scenarios.runs import fresh_results
+from harness.scenarios.book import BEFORE_EVALUATION, BOUNDARY, MID, Book, Cut
+from harness.scenarios.fresh import Resumed, continued, resumed
 from harness.streams import integer
-from harness.systems.fresh import Call, FreshCalls, FreshProcessError, start_fresh, state_digests
+from harness.systems.beside import Beside
+from harness.systems.protocol import digests_of
 
 __all__ = ["killed", "resume", "resume_anywhere", "resume_before_evaluation", "resume_mid_epoch"]
 
 
 def resume(book: Book) -> Resume:
     """Hold the straight second epoch against one resumed in a fresh process."""
-    trained, answers = book.trained, fresh_results(book)["boundary"]
-    cut = Cut("", "cut after epoch 1", trained.cut, trained.cut_state)
-    return _held(book, cut, answers, done=len(trained.first.steps), rows=1)
+    done = len(book.trained.first.steps)
+    return _held(book, book.cut(BOUNDARY), book.resumed(BOUNDARY), done=done, rows=1)
 
 
 def resume_mid_epoch(book: Book) -> Resume:
     """Hold the straight run against one resumed after the first step of epoch 2."""
-    answers, cut = _within(book, MID)
-    return _held(book, cut, answers, done=len(book.trained.first.steps) + 1, rows=1)
+    _require_steps(book)
+    done = len(book.trained.first.steps) + 1
+    return _held(book, book.cut(MID), book.resumed(MID), done=done, rows=1)
 
 
 def resume_before_evaluation(book: Book) -> Resume:
     """Hold the straight run against one resumed after the last batch, before the evaluation."""
-    answers, cut = _within(book, BEFORE_EVALUATION)
-    return _held(book, cut, answers, done=len(book.trained.first.steps), rows=0)
+    _require_steps(book)
+    done, name = len(book.trained.first.steps), BEFORE_EVALUATION
+    return _held(book, book.cut(name), book.resumed(name), done=done, rows=0)
 
 
 def _require_steps(book: Book) -> None:
     if "steps" not in book.trained.system.describe().supports:
         msg = "the system does not stop within an epoch (train(steps=N))"
         raise NotApplicableError(msg)
-
-
-def _within(book: Book, name: str) -> tuple[Sequence[Any], Cut]:
-    _require_steps(book)
-    return fresh_results(book)[name], book.cut(name)
 
 
 def resume_anywhere(book: Book) -> list[Resume]:
@@ -68,101 +66,81 @@ def resume_anywhere(book: Book) -> list[Resume]:
     found = []
     for first in range(0, len(cuts), _BESIDE):
         some = cuts[first : first + _BESIDE]
-        started = [
-            start_fresh(
-                book.spec, book.config, resumed(cut.path), book.folder / f"fresh-{cut.name}"
-            )
-            for cut, _, _ in some
-        ]
-        for (cut, done, rows), pending in zip(some, started, strict=True):
-            found.append(_held(book, cut, pending.results(), done=done, rows=rows))
+        with ExitStack() as processes:
+            started = [
+                processes.enter_context(closing(Beside(book.spec, book.config))).submit(
+                    partial(resumed, book.config, cut.path)
+                )
+                for cut, _, _ in some
+            ]
+            for (cut, done, rows), pending in zip(some, started, strict=True):
+                found.append(_held(book, cut, pending.result(), done=done, rows=rows))
     return found
 
 
 _BESIDE = 2
-"""Fresh processes at a time."""
+"""Processes at a time."""
 
 
 def _saved(book: Book, name: str, how: str) -> Cut:
     system, path = book.trained.system, str(book.folder / "checkpoints" / name)
     system.save(path)
-    return Cut(name, how, path, state_digests(system.state()))
+    return Cut(name, how, path, digests_of(system))
 
 
 def killed(book: Book) -> KilledRuns:
     """Kill processes that train and save after each step, at moments drawn from the seed."""
     _require_steps(book)
     kills, ends, refused = 0, list[Digests](), list[str]()
-    longest = 0.0
+    seed, longest = book.config["runtime"]["seed"], 0.0
     while kills < KILLS or not ends:
         folder = book.folder / f"killed-{len(ends)}"
         folder.mkdir()
+        job = partial(continued, book.config, folder, len(book.trained.first.steps))
         for attempt in itertools.count():
             begun = time.perf_counter()
-            pending = _continue(book, folder, attempt)
-            if longest and kills < KILLS:
-                draw = integer(
-                    book.config["runtime"]["seed"], "kill", len(ends), attempt, below=[1000]
-                )
-                if pending.killed_after(longest * draw[0] / 1000):
-                    kills += 1
-                    continue
-            try:
-                ends.append(pending.results()[-1])
-            except FreshProcessError as error:
-                refused.append(str(error)[-300:])
-                return KilledRuns(kills, book.trained.end_state, ends, refused)
+            with closing(Beside(book.spec, book.config)) as beside:  # closing it kills
+                pending = beside.submit(job)
+                if longest and kills < KILLS:
+                    draw = integer(seed, "kill", len(ends), attempt, below=[1000])[0]
+                    if not wait([pending], timeout=longest * draw / 1000).done:
+                        kills += 1
+                        continue
+                try:
+                    ends.append(pending.result())
+                except Exception as error:  # noqa: BLE001 -- it does not go on: the evidence
+                    refused.append(f"{type(error).__name__}: {error}"[-300:])
+                    return KilledRuns(kills, book.trained.end_state, ends, refused)
             longest = max(longest, time.perf_counter() - begun)
             break
     return KilledRuns(kills, book.trained.end_state, ends, refused)
 
 
-def _continue(book: Book, folder: Path, attempt: int) -> FreshCalls:
-    """Start a process that goes on from the newest checkpoint, saving after each step."""
-    steps = len(book.trained.first.steps)
-    done = max((int(path.name) for path in folder.glob("[0-9][0-9][0-9]")), default=0)
-    calls: list[Call] = [("restore", {"path": str(folder / f"{done:03d}")})] if done else []
-    for number in range(done + 1, 2 * (steps + 1) + 1):
-        epoch, place = (number - 1) // (steps + 1) + 1, (number - 1) % (steps + 1) + 1
-        part = {} if place > steps else {"steps": 1}  # the last part is the evaluation
-        calls += [
-            ("train", {"epochs": epoch, **part}),
-            ("save", {"path": str(folder / f"{number:03d}")}),
-        ]
-    calls.append(("state", {}))
-    return start_fresh(book.spec, book.config, calls, book.folder / f"{folder.name}-{attempt}")
-
-
-def _held(book: Book, cut: Cut, answers: Sequence[Any], *, done: int, rows: int) -> Resume:
+def _held(book: Book, cut: Cut, again: Resumed, *, done: int, rows: int) -> Resume:
     """Return the straight run beside a resumed one.
 
     Parameters
     ----------
-    answers : sequence
-        Results of :func:`harness.scenarios.book.resumed`.
+    again : Resumed
+        What another process did from the cut on.
     done, rows : int
         Steps and epoch rows that lie before the cut.
     """
     trained = book.trained
-    _, state, again, end = answers
     steps = (*trained.first.steps, *trained.second.steps)[done:]
     return Resume(
         cut=cut.how,
         straight={**trained.end_state, **_prefixed("cut", cut.state)},
-        resumed={**end, **_prefixed("cut", state)},
+        resumed={**again.end, **_prefixed("cut", again.restored)},
         straight_steps=tuple(dataclasses.astuple(step) for step in steps),
-        resumed_steps=tuple(_tuple(step.values()) for step in again["steps"]),
+        resumed_steps=tuple(dataclasses.astuple(step) for step in again.training.steps),
         straight_rows=tuple(
             dataclasses.asdict(row)
             for row in (*trained.first.epochs, *trained.second.epochs)[rows:]
         ),
-        resumed_rows=tuple(again["epochs"]),
+        resumed_rows=tuple(dataclasses.asdict(row) for row in again.training.epochs),
     )
 
 
 def _prefixed(prefix: str, state: Mapping[str, str]) -> dict[str, str]:
     return {f"{prefix}/{name}": digest for name, digest in state.items()}
-
-
-def _tuple(values: Any) -> tuple[object, ...]:
-    return tuple(tuple(v) if isinstance(v, list) else v for v in values)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.digest import state_digests
 from harness.evidence.bundles import (
     CheckpointPair,
     ConstantRanking,
@@ -23,12 +24,11 @@ from harness.evidence.observations import Arrays, Training
 from harness.records.records import NOT_LOGGED, RunRecord
 from harness.records.run import RunEvidence, run_evidence
 from harness.relations.base import NotApplicableError
-from harness.scenarios.book import BEFORE_EVALUATION, MID, Book, a_kernel, changed
+from harness.scenarios.book import Book, a_kernel, changed
 from harness.scenarios.files import listed_samples
 from harness.systems.answers import AnswerError
-from harness.systems.fresh import state_digests
 from harness.systems.process import WorkerError
-from harness.systems.protocol import System
+from harness.systems.protocol import System, digests_of
 
 __all__ = [
     "checkpoint_pair",
@@ -36,7 +36,6 @@ __all__ = [
     "drawn",
     "epoch_rows",
     "finite",
-    "fresh_results",
     "ledger",
     "moves",
     "planted_nan",
@@ -52,15 +51,6 @@ __all__ = [
     "whole_run",
     "with_and_without",
 ]
-
-
-def fresh_results(book: Book) -> dict[str, Any]:
-    """Return what the fresh process answered, by call."""
-    results = book.start_fresh().results()
-    found = {"evaluation": results[5], "boundary": results[:4]}
-    for number, name in enumerate((MID, BEFORE_EVALUATION)):
-        found[name] = results[7 + 5 * number : 11 + 5 * number]
-    return found
 
 
 def training_micro_step(book: Book) -> Training:
@@ -283,11 +273,11 @@ def purity(book: Book) -> Purity:
     system = book.measured
     if book.trainable:
         system.restore(book.trained.start)
-    before = state_digests(system.state())
+    before = digests_of(system)
     draws_before = tuple(batch.digest for batch in system.batches("train", epoch=3))
     system.evaluate()
     draws_after = tuple(batch.digest for batch in system.batches("train", epoch=3))
-    after = state_digests(system.state())
+    after = digests_of(system)
     if book.trainable:
         system.restore(book.trained.end)
     return Purity(before, after, draws_before, draws_after)
@@ -298,7 +288,7 @@ def with_and_without(book: Book) -> TwoWays:
     trained, system = book.trained, book.trained.system
     system.restore(trained.start)
     bare = system.train(2, evaluate=False, observe=False)
-    state = _weights(state_digests(system.state()))
+    state = _weights(digests_of(system))
     system.restore(trained.end)
     return TwoWays(
         "with evaluation and diagnostics", "without", (_weights(trained.end_state), state),
@@ -321,7 +311,7 @@ def checkpoint_pair(book: Book) -> CheckpointPair:
     }
     disturbed = state_digests(system.state(poison))
     system.restore(trained.end)
-    return CheckpointPair(trained.end_state, disturbed, state_digests(system.state()))
+    return CheckpointPair(trained.end_state, disturbed, digests_of(system))
 
 
 def finite(book: Book) -> FiniteEvidence:

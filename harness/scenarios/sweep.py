@@ -13,7 +13,7 @@ from harness.fc2.frozen import FrozenBatches, write_frozen
 from harness.relations.base import NotApplicableError
 from harness.scenarios.book import Book, changed
 from harness.scenarios.steps import odd_samples
-from harness.systems.fresh import state_digests
+from harness.systems.protocol import digests_of
 
 __all__ = ["SKIPPED", "knobs"]
 
@@ -119,7 +119,7 @@ def _signature(book: Book, tree: Mapping[str, Any]) -> tuple[dict[str, str], boo
     system.open(tree)
     run = system.train(_EPOCHS)
     scores = system.evaluate()
-    state = state_digests(system.state())
+    state = digests_of(system)
     system.close()
     weights = [text for name in sorted(state) if "progress/" not in name
                for text in (name, state[name])]  # fmt: skip
