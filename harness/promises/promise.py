@@ -124,9 +124,14 @@ def differences(
     wrong = [
         Violation(f"{what} {key}", str(expected.get(key, "absent")), str(found.get(key, "absent")))
         for key in sorted(expected.keys() | found.keys())
-        if expected.get(key, "absent") != found.get(key, "absent")
+        if not _same(expected.get(key, "absent"), found.get(key, "absent"))
     ]
     if len(wrong) > limit:
         rest = Violation(f"{what}", "no further difference", f"{len(wrong) - limit} more")
         return [*wrong[:limit], rest]
     return wrong
+
+
+def _same(expected: Any, found: Any) -> bool:
+    """Return whether two values are equal; NaN, which is not equal to itself, is here."""
+    return bool(expected == found or (expected != expected and found != found))
