@@ -27,11 +27,14 @@ QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
 DEAD = {"metric-alive", "training-moves", "seeds-matter"}
 """What a head that nothing reads breaks."""
 
-SYSTEMS = [
-    pytest.param("builtin", id="builtin", marks=pytest.mark.slow),
-    pytest.param(NUMPY, id="numpy"),
-    pytest.param(IDLE, id="idle"),
-]
+SMALL = [pytest.param(NUMPY, id="numpy"), pytest.param(IDLE, id="idle")]
+OFTEN = pytest.mark.parametrize(
+    "gate", [*SMALL, pytest.param("builtin", id="builtin", marks=pytest.mark.nightly)], indirect=True
+)
+ONCE = pytest.mark.parametrize(
+    "gate", [*SMALL, pytest.param("builtin", id="builtin", marks=pytest.mark.slow)], indirect=True
+)
+"""The builtin system takes half a minute for each order."""
 
 
 class Judged(NamedTuple):
@@ -47,7 +50,7 @@ def setting(tmp_path_factory):
     return matrix_config(root)
 
 
-@pytest.fixture(scope="module", params=SYSTEMS)
+@pytest.fixture(scope="module")
 def gate(request, setting, tmp_path_factory):
     """Return a function that judges promises of one system, in order, on a new bench."""
     spec = SystemSpec(request.param)
@@ -81,25 +84,30 @@ def same(found, forwards):
     return {n: (j, forwards[n]) for n, j in found.items() if j != forwards[n]} == {}
 
 
+@ONCE
 def test_backwards(gate, forwards):
     assert same(gate(QUICK[::-1]), forwards)
 
 
+@OFTEN
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_shuffled(gate, forwards, seed):
     assert same(gate(drawn(seed, len(QUICK))), forwards)
 
 
+@OFTEN
 @pytest.mark.parametrize("seed", range(8))
 def test_a_part_of_them(gate, forwards, seed):
     assert same(gate(drawn(seed, 2 + seed)), forwards)
 
 
+@OFTEN
 @pytest.mark.parametrize("name", QUICK)
 def test_each_alone(gate, forwards, name):
     assert same(gate([name], early=()), forwards)
 
 
+@ONCE
 def test_the_idle_head_is_seen(gate, forwards):
     verdicts = {name: judgement.verdict for name, judgement in forwards.items()}
     broken = {name for name, verdict in verdicts.items() if verdict == "BROKEN"}

@@ -37,7 +37,7 @@ def test_a_random_configuration_is_a_function_of_seed_and_index(tmp_path: Path) 
     assert random_config(6, seed=3, folder=tmp_path / "c").train != one.train
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fifty_clean_systems_raise_no_alarm(tmp_path: Path) -> None:
     path = tmp_path / "clean.json"
     command = [sys.executable, "-m", "harness", "faults", "--clean", "50", "--json", str(path)]

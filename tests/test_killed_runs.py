@@ -52,7 +52,7 @@ def kill_or_end(
     return False
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     write_dataset(tmp_path / "fc2", train=11, val=5, height=19, width=37)
     few = ("eval.eval_pool_size=3", "train.num_epochs=3", "checkpoint.every_steps=1")

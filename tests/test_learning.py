@@ -11,7 +11,7 @@ import pytest
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_small_supernet_beats_the_zero_flow(tmp_path: Path) -> None:
     section = README.split("## Does it learn?")[1].split("\n## ")[0]
     config, commands = re.findall(r"```(?:yaml|bash)\n(.*?)```", section, flags=re.DOTALL)

@@ -119,7 +119,7 @@ def test_a_fault_breaks_exactly_its_promises(fault, embedded_frames, tmp_path):
     assert broken_promises(f"broken.py:{fault}", embedded_frames, tmp_path) == FAULTS[fault]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_turns_the_gate_red(fault, tmp_path):
     code, text, file = gate(f"broken.py:{fault}", tmp_path)
@@ -129,7 +129,7 @@ def test_a_fault_turns_the_gate_red(fault, tmp_path):
     assert re.search(r"GATE RED: \d+ promises hold, \d+ broken, \d+ not applicable", text)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_or_cut_run_of_it_resumes(tmp_path):
     code, text, file = gate("adapter.py:NumpySystem", tmp_path, "--tier", "full")
     assert code == 0, text

@@ -54,7 +54,7 @@ def end_after(lines: int, scores: Path, command: list[str], by: signal.Signals, 
     return output.decode()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_whole_space_is_scored_and_a_killed_evaluation_goes_on(
     trained: Path, tmp_path: Path
 ) -> None:
@@ -80,7 +80,7 @@ def test_the_whole_space_is_scored_and_a_killed_evaluation_goes_on(
     assert "space.scores.jsonl: holds another evaluation, eval_batch_hash: found" in text
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_all_scores_have_the_same_bits_for_any_threads_and_splits() -> None:
     script = Path(__file__).with_name("space_digests.py")
     found = []

@@ -108,7 +108,7 @@ def judgements(file, *options):
     return json.loads(file.read_text())["relations"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_whole_gate_judges_the_same_in_a_process_of_its_own(tmp_path):
     here = judgements(tmp_path / "here.json")
     there = judgements(tmp_path / "there.json", "--system-python", sys.executable)
