@@ -27,13 +27,15 @@ QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
 DEAD = {"metric-alive", "training-moves", "seeds-matter"}
 """What a head that nothing reads breaks."""
 
-SMALL = [pytest.param(NUMPY, id="numpy"), pytest.param(IDLE, id="idle")]
-OFTEN = pytest.mark.parametrize(
-    "gate", [*SMALL, pytest.param("builtin", id="builtin", marks=pytest.mark.nightly)], indirect=True
-)
-ONCE = pytest.mark.parametrize(
-    "gate", [*SMALL, pytest.param("builtin", id="builtin", marks=pytest.mark.slow)], indirect=True
-)
+
+def systems(builtin):
+    """Return the systems whose promises are judged in other orders; `builtin` marks the dear one."""
+    small = [pytest.param(NUMPY, id="numpy"), pytest.param(IDLE, id="idle")]
+    dear = pytest.param("builtin", id="builtin", marks=builtin)
+    return pytest.mark.parametrize("gate", [*small, dear], indirect=True)
+
+
+ONCE, OFTEN = systems(builtin=pytest.mark.slow), systems(builtin=pytest.mark.nightly)
 """The builtin system takes half a minute for each order."""
 
 
