@@ -16,7 +16,7 @@ from harness.relations import RELATIONS, Outcome
 from harness.relations.base import NotApplicableError
 from harness.supernet.space import SKELETONS, check_crop
 from harness.systems.spec import SystemSpec, target_of
-from harness.whole import write_text
+from harness.whole import remove_old, write_text
 
 __all__ = ["Gate", "Judgement", "option"]
 
@@ -78,7 +78,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(msg)
     config.stash[_JUDGEMENTS] = {}
     if option(config, "gate_file"):  # an old verdict vouches for nothing
-        Path(option(config, "gate_file")).unlink(missing_ok=True)
+        try:
+            remove_old(Path(option(config, "gate_file")))
+        except OSError as error:
+            raise pytest.UsageError(f"--gate-file {error}") from None
     _select_profile(config, tier)
     try:
         config.stash[_CONFIGURED] = _configured(config)
