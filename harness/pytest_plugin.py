@@ -23,7 +23,7 @@ from harness.promises.drawn_cases import select_profile
 from harness.promises.judge import Judgement, is_broken, tally
 from harness.promises.promise import TIERS
 from harness.promises.registry import PROMISES
-from harness.whole import write_text
+from harness.whole import remove_old, write_text
 
 __all__ = ["gate"]
 
@@ -61,7 +61,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(msg)
     config.stash[JUDGEMENTS] = {}
     if option(config, "gate_file"):  # an old verdict vouches for nothing
-        Path(option(config, "gate_file")).unlink(missing_ok=True)
+        try:
+            remove_old(Path(option(config, "gate_file")))
+        except OSError as error:
+            raise pytest.UsageError(f"--gate-file {error}") from None
     if not config.getoption("hypothesis_profile", default=None):
         select_profile(tier)
     try:

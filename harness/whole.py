@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harness.asides import is_aside, new_file, new_folder, sync, sync_tree
+from harness.devices import is_stream, open_stream
 
 __all__ = [
     "NotWrittenError",
     "check_target",
     "list_entries",
+    "remove_old",
     "whole_file",
     "whole_folder",
     "write_bytes",
@@ -30,8 +32,6 @@ __all__ = [
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
-_LINKS = 40
-"""Links that the system follows in a path."""
 
 
 class NotWrittenError(OSError):
@@ -73,8 +73,8 @@ def whole_file(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
     target = _resolved(path)
     with _named(path, target.parent):
         check_target(path, new=new)
-        if _is_stream(path):
-            with _open_stream(path) as stream:
+        if is_stream(path):
+            with open_stream(path) as stream:
                 yield stream
             return
         with new_file(target) as (aside, descriptor):
@@ -148,7 +148,7 @@ def check_target(path: Path, *, new: bool = False) -> None:
         If it is a folder, is in none, or is protected.
     """
     target = _resolved(path)
-    if _is_stream(path):
+    if is_stream(path):
         if new:
             raise _taken(path)
         return
@@ -162,6 +162,19 @@ def check_target(path: Path, *, new: bool = False) -> None:
         raise NotWrittenError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if not new and target.exists() and not os.access(target, os.W_OK):
         raise NotWrittenError(errno.EACCES, "is there and protected against writing", str(path))
+
+
+def remove_old(path: Path) -> None:
+    """Remove a file that no longer holds, before the work whose result replaces it.
+
+    Raises
+    ------
+    NotWrittenError
+        As :func:`check_target`.
+    """
+    check_target(path)
+    if not is_stream(path):
+        _resolved(path).unlink(missing_ok=True)
 
 
 def list_entries(folder: Path) -> list[str]:
@@ -268,34 +281,3 @@ def _make_folders(folder: Path) -> None:
         _make_folders(folder.parent)
         folder.mkdir(exist_ok=True)
         sync(folder.parent)
-
-
-def _is_stream(path: Path) -> bool:
-    if _descriptor(path) is not None:
-        return True
-    try:
-        mode = path.stat().st_mode
-    except OSError:  # there is none, or writing it will say what is wrong
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-def _open_stream(path: Path) -> BinaryIO:
-    descriptor = _descriptor(path)
-    return path.open("wb") if descriptor is None else os.fdopen(descriptor, "wb", closefd=False)
-
-
-def _descriptor(path: Path) -> int | None:
-    """Return the descriptor of ours that a path such as ``/dev/stdout`` stands for.
-
-    It may be a file that others write to, which must be neither replaced nor cut.
-    """
-    for _ in range(_LINKS):
-        folder = _resolved(path.parent)
-        if folder == Path(f"/proc/{os.getpid()}/fd"):
-            return int(path.name) if path.name.isdigit() else None
-        path = folder / path.name
-        if not path.is_symlink():
-            return None
-        path = folder / path.readlink()
-    return None

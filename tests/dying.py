@@ -8,6 +8,7 @@ calls is the last line that is printed.
 import io
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,6 +68,21 @@ def dead_at_name(number: int) -> Any:
         return Killed() if len(named) > number else None
 
     return interfering(decide)
+
+
+def device(folder: Path, name: str) -> Path:
+    """Return a device like ``/dev/null`` or ``/dev/full``.
+
+    The system's own would be lost if what is tested replaced it, as root can.
+    """
+    path = folder / name
+    try:
+        os.mknod(path, 0o666 | stat.S_IFCHR, Path("/dev", name).stat().st_rdev)
+        path.open("rb").close()
+    except PermissionError:
+        path.unlink(missing_ok=True)
+        path.symlink_to(f"/dev/{name}")
+    return path
 
 
 def _concerns(folder: Path, argument: object) -> bool:

@@ -29,7 +29,7 @@ DEAD = {"metric-alive", "training-moves", "seeds-matter"}
 
 
 def systems(builtin):
-    """Return the systems whose promises are judged in other orders; `builtin` marks the dear one."""
+    """Return the systems that are judged in other orders; `builtin` marks the dear one."""
     small = [pytest.param(NUMPY, id="numpy"), pytest.param(IDLE, id="idle")]
     dear = pytest.param("builtin", id="builtin", marks=builtin)
     return pytest.mark.parametrize("gate", [*small, dear], indirect=True)

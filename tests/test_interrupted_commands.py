@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from harness.promises.setting import embedded_config
 from harness.records.ledger import Ledger
 from harness.streams import integer
 from harness.whole import list_entries
-from tests.dying import Killed, dead_at_name
+from tests.dying import Killed, dead_at_name, device
 from tests.synthetic_run import make_records
 
 CLOCK = ("eval_seconds", "bn_recal_seconds")
@@ -309,6 +310,34 @@ def test_a_command_killed_at_random_moments_completes_when_repeated(
         require_old_or_new(folder, name, straight)
         ended(start(given, name, folder), 0)
         assert contents(folder) == straight
+
+
+def gate(*words: str) -> Any:
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "invariants", *words],
+        cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_a_gate_file_that_cannot_be_is_said_before_the_gate_and_no_device_is_removed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "link").symlink_to(device(tmp_path, "null"))
+    assert gate("--collect-only", "--gate-file", str(tmp_path / "link")).returncode == 0
+    assert stat.S_ISCHR((tmp_path / "link").stat().st_mode)
+    done = gate("--gate-file", str(tmp_path / "no" / "gate.json"))
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "no/gate.json: not written: there is no folder" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_gate_file_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(device(tmp_path, "full"))
+    done = gate("-k", "ledger-finite", "--gate-file", str(tmp_path / "link"))
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "link: not written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def limited(size: int) -> Callable[[], None]:

@@ -19,12 +19,13 @@ from harness.whole import (
     NotWrittenError,
     check_target,
     list_entries,
+    remove_old,
     whole_file,
     whole_folder,
     write_bytes,
     write_text,
 )
-from tests.dying import Killed, dying_at, failing_at
+from tests.dying import Killed, device, dying_at, failing_at
 
 OLD, NEW = b"old" * 50, b"new" * 70_000
 TREE = {"a.txt": b"1" * 10, "deep/b.bin": b"2" * 70_000, "deep/er/c.txt": b"3"}
@@ -283,10 +284,11 @@ def test_what_holds_something_else_is_never_replaced_where_that_was_asked(tmp_pa
     write_bytes(tmp_path / "t", OLD)
     with pytest.raises(FileExistsError, match=r"t: exists and holds something else.*name another"):
         write_new(tmp_path / "t")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="pipe: exists"):
+        write_new(tmp_path / "pipe")
     with pytest.raises(FileExistsError, match="t: exists and holds something else"):
         write_tree(tmp_path / "t")
-    with pytest.raises(FileExistsError, match="/dev/null: exists"):
-        write_new(Path("/dev/null"))
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "deep").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="f/deep: exists and holds something else"):
@@ -493,13 +495,26 @@ def test_a_pipe_takes_what_is_written_and_the_null_device_too(tmp_path):
     reader.start()
     write_bytes(tmp_path / "pipe", NEW)
     reader.join()
-    write_bytes(Path("/dev/null"), NEW)
+    (tmp_path / "dev").mkdir()
+    write_bytes(device(tmp_path / "dev", "null"), NEW)
     assert found == [NEW]
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
-    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
-    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
-    with pytest.raises(NotWrittenError, match="/dev/full: not written: No space left on device"):
-        write_bytes(Path("/dev/full"), NEW)
+    assert stat.S_ISCHR((tmp_path / "dev" / "null").stat().st_mode)
+    assert list_entries(tmp_path) == ["dev", "pipe"]
+    with pytest.raises(NotWrittenError, match="dev/full: not written: No space left on device"):
+        write_bytes(device(tmp_path / "dev", "full"), NEW)
+
+
+def test_what_no_longer_holds_is_removed_and_what_is_no_file_stays(tmp_path):
+    (tmp_path / "link").symlink_to("t")
+    (tmp_path / "device").symlink_to(device(tmp_path, "null"))
+    write_bytes(tmp_path / "t", OLD)
+    for name in ("link", "t", "absent", "device", "null"):
+        remove_old(tmp_path / name)
+    assert list_entries(tmp_path) == ["device", "link", "null"]
+    assert stat.S_ISCHR((tmp_path / "device").stat().st_mode)
+    with pytest.raises(NotWrittenError, match="there is no folder"):
+        remove_old(tmp_path / "no" / "t")
 
 
 def test_a_link_that_looks_like_an_aside_leads_nowhere(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import harness
 
 ROOT = Path(harness.__file__).parent
-WRITER = ("whole.py", "asides.py")
+WRITER = ("whole.py", "asides.py", "devices.py")
 ALLOWED = {
     "appended to line by line, and repaired where a kill cut the last one": (
         "records/ledger.py", "training/epochlog.py", "evaluation/journal.py",
