@@ -12,12 +12,12 @@ import pytest
 from harness.config import parse_config
 from harness.evaluation.batches import FixedBatches
 from harness.fc2.batch import join_digests
+from harness.fc2.batch_store import MIB, BatchStore, nbytes
 from harness.fc2.cache import BatchCache, CacheError
 from harness.fc2.errors import SampleError
 from harness.fc2.frozen import FrozenBatches, write_frozen
 from harness.fc2.layout import list_triplets
 from harness.fc2.provider import DataParts, Provider
-from harness.fc2.shelf import MIB, Shelf, nbytes
 from harness.fc2.synthetic import write_dataset
 
 COUNT, CROP = 7, (16, 24)
@@ -86,7 +86,7 @@ def test_batches_are_the_same_wherever_they_lie(root, tmp_path, mib, disk, froze
     for _ in range(2):
         fixed = FixedBatches(cached)
         found = everything(fixed)
-        assert fixed._shelf.resident == (sum(map(nbytes, wanted)) if mib else 0)
+        assert fixed._store.resident == (sum(map(nbytes, wanted)) if mib else 0)
         assert join_digests(found) == join_digests(wanted)
         for one, other in zip(found, wanted, strict=True):
             same(one, other)
@@ -109,17 +109,17 @@ def test_the_number_of_workers_changes_no_fixed_batch(root, workers):
 def test_memory_is_used_up_to_the_budget_and_no_further(root):
     batches = [provider(root).gather([i, i + 1]) for i in range(4)]
     size = nbytes(batches[0])
-    shelf = Shelf(2 * size + size // 2)
-    kept = [shelf.keep(batch) for batch in batches]
+    store = BatchStore(2 * size + size // 2)
+    kept = [store.keep(batch) for batch in batches]
     assert [one is other for one, other in zip(kept, batches, strict=True)] == [
         True, True, False, False
     ]  # fmt: skip
-    assert shelf.resident == 2 * size
+    assert store.resident == 2 * size
     for one, other in zip(kept, batches, strict=True):
         same(one, other)
-    shelf.release(kept[:1])
-    assert shelf.keep(batches[3]) is batches[3]
-    assert shelf.resident == 2 * size
+    store.release(kept[:1])
+    assert store.keep(batches[3]) is batches[3]
+    assert store.resident == 2 * size
 
 
 def test_random_recalibration_gives_back_its_memory_and_writes_no_file(root, tmp_path):
@@ -129,7 +129,7 @@ def test_random_recalibration_gives_back_its_memory_and_writes_no_file(root, tmp
     sizes = []
     for epoch in (1, 2, 3):
         fixed.recal_batches(epoch)
-        sizes.append(fixed._shelf.resident)
+        sizes.append(fixed._store.resident)
     assert len(set(sizes)) == 1
     assert files(tmp_path / "c") == []
 

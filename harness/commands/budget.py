@@ -63,8 +63,8 @@ def run(args: Namespace) -> int:
         advice = advise(budget, tau=args.tau, limit=args.time_limit)
     for line in budget_lines(budget, advice):
         say(line)
-    told = None if advice is None else advice.as_dict()
-    write_json(args.json, {**asdict(budget), "advice": told, "environment": environment.as_dict()})
+    shown = None if advice is None else advice.as_dict()
+    write_json(args.json, {**asdict(budget), "advice": shown, "environment": environment.as_dict()})
     if args.out is not None:
         plot_budget(args.out, budget, advice, title=f"{budget.pool} archs, {budget.weights}")
         say(f"plot: {args.out}")
@@ -134,7 +134,7 @@ def _load_weights(args: Namespace, session: Any) -> str:
 
 def _count_macs(config: Config, protocol: Any) -> dict[str, int]:
     from harness.evaluation.scoring import score_split
-    from harness.fc2.shelf import MIB
+    from harness.fc2.batch_store import MIB
     from harness.supernet.macs import pool_macs
     from harness.supernet.sharing.memory import walk_bytes
 

@@ -115,7 +115,7 @@ def _report(tasks: "Sequence[Task]", *, jobs: int, clean: bool) -> "Report":
         every = [plan_clean(), *tasks] if clean else tasks
         with tqdm(total=len(every), unit="system", disable=None) as bar:
             results = run_matrix(
-                every, config=config, folder=folder, jobs=jobs, told=lambda _: _advance(bar)
+                every, config=config, folder=folder, jobs=jobs, on_result=lambda _: _advance(bar)
             )
     first = 1 if clean else 0
     return Report(tuple(results[first:]), tuple(results[:first]), time.perf_counter() - start)
@@ -133,7 +133,7 @@ def _clean_report(count: int, *, jobs: int) -> "Report":
         tqdm(total=count, unit="system", disable=None) as bar,
     ):
         results = run_clean(
-            count, seed=0, folder=Path(name), jobs=jobs, told=lambda _: _advance(bar)
+            count, seed=0, folder=Path(name), jobs=jobs, on_result=lambda _: _advance(bar)
         )
     return Report((), tuple(results), time.perf_counter() - start)
 

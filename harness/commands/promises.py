@@ -38,8 +38,8 @@ def run(args: Namespace) -> int:
     chosen = [PROMISES[name] for name in args.ids] or list(PROMISES.values())
     faults = _faults() if args.ids or args.write or args.json else None
     for promise in chosen if not args.write else ():
-        told = None if faults is None or not args.ids else faults.get(promise.id, ())
-        for line in promise_lines(promise, told):
+        known = None if faults is None or not args.ids else faults.get(promise.id, ())
+        for line in promise_lines(promise, known):
             say(line)
     if args.write:
         for path, text in written(args.write).items():

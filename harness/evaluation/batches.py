@@ -8,12 +8,12 @@ from harness.config import Config
 from harness.evaluation.evaluator import Protocol
 from harness.evaluation.ranking import build_pool
 from harness.fc2.batch import Batch
+from harness.fc2.batch_store import MIB, BatchStore
 from harness.fc2.cache import BatchCache
 from harness.fc2.frozen import FrozenBatches, read_frozen
 from harness.fc2.layout import Triplet
 from harness.fc2.order import split_batches
 from harness.fc2.provider import DataParts, Provider, open_provider
-from harness.fc2.shelf import MIB, Shelf
 from harness.streams import permutation
 
 __all__ = ["FixedBatches"]
@@ -41,11 +41,11 @@ class FixedBatches:
     ) -> None:  # fmt: skip
         self._config, self._parts, self._draw_pool = config, parts, draw_pool
         self._frozen: FrozenBatches | None = None
-        self._shelf = Shelf(config.runtime.cache_mib * MIB)
+        self._store = BatchStore(config.runtime.cache_mib * MIB)
         folder = config.runtime.cache_dir
         self._cache = BatchCache(Path(folder)) if folder else None
         if config.eval.frozen:
-            self._frozen = read_frozen(Path(config.eval.frozen), keep=self._shelf.keep)
+            self._frozen = read_frozen(Path(config.eval.frozen), keep=self._store.keep)
         self._providers: dict[str, Provider] = {}
         self._eval: tuple[Batch, ...] = ()
         self._recal: dict[int, tuple[Batch, ...]] = {}
@@ -81,7 +81,7 @@ class FixedBatches:
         if key not in self._recal:
             provider = self._provider("train")
             for old in self._recal.values():
-                self._shelf.release(old)
+                self._store.release(old)
             self._recal = {}
             if self._config.eval.recal_mode == "random":
                 self._recal = {key: self._draw(provider, count, epoch)}
@@ -119,7 +119,7 @@ class FixedBatches:
     ) -> tuple[Batch, ...]:  # fmt: skip
         workers = provider.workers
         loaded = provider.parts.ahead(load, chosen, workers=workers, depth=workers)
-        return tuple(self._shelf.keep(batch) for batch in loaded)
+        return tuple(self._store.keep(batch) for batch in loaded)
 
 
 def _first(batches: tuple[Batch, ...], asked: int | str) -> tuple[Batch, ...]:

@@ -92,7 +92,7 @@ def clean_task(index: int, config: Config) -> Task:
 
 def run_clean(
     count: int, *, seed: int, folder: Path, jobs: int = 2,
-    told: Callable[[Result], None] = lambda _: None,
+    on_result: Callable[[Result], None] = lambda _: None,
 ) -> list[Result]:  # fmt: skip
     """Judge `count` clean systems in at least five processes, and return what fired.
 
@@ -110,7 +110,7 @@ def run_clean(
                     index, seed=seed, folder=folder / f"data-{index}", threads=threads
                 )
                 found.append(worker.judge(clean_task(index, config), index))
-                told(found[-1])
+                on_result(found[-1])
         finally:
             worker.close()
         return found

@@ -305,7 +305,7 @@ class JudgeProcess:
 
 def run_matrix(
     tasks: Sequence[Task], *, config: Mapping[str, Any], folder: Path, jobs: int = 2,
-    told: Callable[[Result], None] = lambda _: None,
+    on_result: Callable[[Result], None] = lambda _: None,
 ) -> list[Result]:  # fmt: skip
     """Judge every task and return the results in the order of the tasks.
 
@@ -318,7 +318,7 @@ def run_matrix(
         Existing folder for what the scenarios write.
     jobs : int, default 2
         Worker processes.
-    told : callable
+    on_result : callable
         Called with each result as it comes.
     """
     numbered = sorted(enumerate(tasks), key=lambda pair: not _needs_fresh(pair[1]))
@@ -331,7 +331,7 @@ def run_matrix(
                 # the first worker takes those that need a fresh process, which it keeps
                 number, task = queue.popleft() if position == 0 else queue.pop()
                 found[number] = worker.judge(replace(task, config=config), number)
-                told(found[number])
+                on_result(found[number])
         finally:
             worker.close()
 

@@ -22,11 +22,11 @@ from harness.fc2 import crop as crop_module
 from harness.fc2 import decode as decode_module
 from harness.fc2 import provider as provider_module
 from harness.fc2.batch import Batch, content_digest
+from harness.fc2.batch_store import map_arrays, write_arrays
 from harness.fc2.crop import Window, center_window
 from harness.fc2.decode import decode_triplet
 from harness.fc2.errors import SampleError
 from harness.fc2.provider import Provider
-from harness.fc2.shelf import map_arrays, write_arrays
 from harness.whole import NotWrittenError, whole_file
 
 __all__ = ["BatchCache", "CacheError", "code_digest"]
@@ -152,7 +152,7 @@ def _read(path: Path) -> Batch:
     except FileNotFoundError:
         raise
     except OSError as error:
-        msg = f"{path}: not readable: {error}; mend or name another runtime.cache_dir"
+        msg = f"{path}: not readable: {error}; fix it or name another runtime.cache_dir"
         raise CacheError(msg) from error
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{path}: damaged: {error}; remove it, and it is made anew from its source files"

@@ -82,7 +82,8 @@ def read_frozen(path: Path, *, keep: Callable[[Batch], Batch] = _as_it_is) -> Fr
     Parameters
     ----------
     keep : callable, optional
-        Says where each batch lies as soon as it is read, as :meth:`harness.fc2.shelf.Shelf.keep`.
+        Says where each batch lies as soon as it is read, as
+        :meth:`harness.fc2.batch_store.BatchStore.keep`.
 
     Raises
     ------

@@ -86,8 +86,8 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
                 violations += first_pixel_differences(
                     batch, position, window, evidence.decoded, evidence.flow_clip
                 )
-    told = "epochs and seeds differ" if _tellable(evidence) else "too few to tell epochs apart"
-    figures = f"{len(first)} draws in {len(sizes)} batches; {told}"
+    telling = "epochs and seeds differ" if _tellable(evidence) else "too few to tell epochs apart"
+    figures = f"{len(first)} draws in {len(sizes)} batches; {telling}"
     return outcome(violations[:6], len(first), figures)
 
 

@@ -166,11 +166,11 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
                 Violation(f"micro-batches of {name}", f"3 times the {whole} of A, A, A, A, A",
                           f"{len(run.losses)}")
             )  # fmt: skip
-    told = _distance(evidence.pieces.gradient, evidence.other.gradient)
-    if told < 0.01:
-        violations.append(Violation("samples A and B", "different gradients", f"{told:.1g} apart"))
-    elif told < _APART and not violations:
-        msg = f"the gradients of the first two samples are {told:.2g} apart, {_APART} is needed"
+    apart = _distance(evidence.pieces.gradient, evidence.other.gradient)
+    if apart < 0.01:
+        violations.append(Violation("samples A and B", "different gradients", f"{apart:.1g} apart"))
+    elif apart < _APART and not violations:
+        msg = f"the gradients of the first two samples are {apart:.2g} apart, {_APART} is needed"
         raise NotApplicableError(msg)
     return outcome(violations, len(evidence.whole.gradient), f"two laws, distances {found}")
 

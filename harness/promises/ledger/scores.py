@@ -187,7 +187,7 @@ LEDGER_METRIC_ALIVE = Promise(
     check=metric_is_alive,
     hint=(
         "A metric that does not move when the model moves is dead, one that moves alone is noise: "
-        "mend it before tuning anything."
+        "fix it before tuning anything."
     ),
     explained_by=("metric-alive", "same-scores-again"),
 )

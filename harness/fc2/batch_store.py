@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.errors import InputError
 from harness.fc2.batch import Batch
 
-__all__ = ["MIB", "Shelf", "map_arrays", "nbytes", "write_arrays"]
+__all__ = ["MIB", "BatchStore", "map_arrays", "nbytes", "write_arrays"]
 
 MIB = 2**20
 _ALIGNED = 64
@@ -21,7 +21,7 @@ Layout = list[tuple[str, str, tuple[int, ...]]]
 """Name, dtype and shape of each array, in the order in which they lie."""
 
 
-class Shelf:
+class BatchStore:
     """Keeps fixed batches within a budget of memory.
 
     Batches take memory in the order in which they are kept; one that does not fit any more goes
