@@ -58,11 +58,6 @@ class Checkout:
         self._wrap()
 
     @property
-    def can_recalibrate(self) -> bool:
-        """Whether the trainer's evaluation recalibrates BN."""
-        return hasattr(self.trainer, "run_bn_recalibration_session")
-
-    @property
     def evaluation_parameters(self) -> list[str]:
         """Names of the parameters of ``_run_eval_epoch``."""
         return list(inspect.signature(self.run_eval_epoch).parameters)
