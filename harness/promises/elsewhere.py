@@ -140,9 +140,7 @@ def seeds_matter(evidence: Seeds) -> Outcome:
             Violation("fair cycles with another seed", f"{len(cycles)}", f"{len(others)}")
         )
     codes = [cycle for cycle in cycles if all(arch.isdigit() for arch in cycle)]
-    orders = 6 ** sum(
-        len(cycle[0]) for cycle in codes
-    )  # no fair cycle without codes
+    orders = 6 ** sum(len(cycle[0]) for cycle in codes)  # no fair cycle without codes
     if orders >= COINCIDENCE and cycles == others:
         violations.append(Violation("fair cycles with another seed", "others", "the same"))
     figures = f"{len(evidence.kernels)} kernels and {len(codes)} fair cycles differ"
