@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
+from harness.environment import apply_environment
 from harness.fc2.synthetic import write_dataset
 from harness.promises.bench import Bench
 from harness.promises.judge import judge
@@ -60,6 +61,7 @@ def gate(request, setting, tmp_path_factory):
         second = stack.enter_context(closing(SecondProcess()))
         shared = stack.enter_context(closing(Workers())) if spec.foreign else CompiledCache()
         make = system_factory(spec, shared)
+        apply_environment(setting)  # as the gate does, before anything computes
         config = fit_to_system(setting, make().describe()) if spec.foreign else setting
         tree = config.model_dump(mode="json", by_alias=True)
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.environment import apply_environment
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.judge import judge
@@ -56,6 +57,7 @@ def workers():
 def judged(spec, workers, frames, folder, promises):
     """Return the violations of each promise as text; None where it does not apply."""
     make = system_factory(spec, workers)
+    apply_environment(embedded_config(frames))  # as the gate does, before anything computes
     config = fit_to_system(embedded_config(frames), make().describe())
     tree = config.model_dump(mode="json", by_alias=True)
     bench, found = Bench(make, spec, tree, folder), {}

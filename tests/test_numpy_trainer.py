@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.environment import apply_environment
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.judge import judge
@@ -102,7 +103,9 @@ def test_the_gate_says_what_the_system_runs_on(healthy):
 def broken_promises(name, frames, folder):
     """Check every quick promise on a system in its worker; return those that broke."""
     spec, workers = SystemSpec(f"{HERE / name}"), Workers()
-    tree = embedded_config(frames).model_dump(mode="json", by_alias=True)
+    config = embedded_config(frames)
+    apply_environment(config)  # as the gate does, before anything computes
+    tree = config.model_dump(mode="json", by_alias=True)
     bench = Bench(system_factory(spec, workers), spec, tree, folder, FROM_CHECKPOINTS)
     found = [judge(PROMISES[name], bench) for name in QUICK]
     bench.close()
@@ -174,7 +177,9 @@ def test_four_calls_open_the_first_promises(embedded_frames, tmp_path):
         f"        return dict(super().describe(), can={STAGES!r})\n"
     )
     spec, workers = SystemSpec(f"{tmp_path / 'few.py'}:Few"), Workers()
-    tree = embedded_config(embedded_frames).model_dump(mode="json", by_alias=True)
+    config = embedded_config(embedded_frames)
+    apply_environment(config)
+    tree = config.model_dump(mode="json", by_alias=True)
     bench = Bench(system_factory(spec, workers), spec, tree, tmp_path)
     for promise in (
         "same-scores-again",
