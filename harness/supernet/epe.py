@@ -46,6 +46,8 @@ def sample_epe(
     if not counts.all():
         msg = f"sample {int(np.argmin(counts))} of the batch has no valid pixel"
         raise ValueError(msg)
+    # In place and in float32: in double precision the EPE alone took as long as 12 dense archs
+    # (decision 0011).
     difference = flow - label
     squares = np.square(difference, out=difference)
     distance = squares[..., 0]

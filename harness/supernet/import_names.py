@@ -136,6 +136,7 @@ def fit_checkpoint(shapes: Shapes) -> Fit:
     ValueError
         If it holds nothing of EdgeFlowNAS's first layer, which says the width.
     """
+    # No file says the width. E0 is in every skeleton, and each of its variables ends in C channels.
     widths = {shape[-1] for name, shape in shapes.items() if "/E0_" in name and shape}
     if not widths:
         names = ", ".join(sorted(shapes)[:3]) or "none"
@@ -145,6 +146,7 @@ def fit_checkpoint(shapes: Shapes) -> Fit:
         )
         raise ValueError(msg)
     fits = [_fit(name, width, shapes) for name, width in product(SKELETONS, sorted(widths))]
+    # The nearest one, even where none fits: a message can then say what is wrong with it.
     return min(fits, key=lambda fit: len(fit.problems))
 
 
@@ -156,6 +158,7 @@ def _fit(name: str, width: int, shapes: Shapes) -> Fit:
         found.setdefault(without_numbers(source), []).append(source)
     expected, optional = source_names(skeleton), optimizer_names(skeleton)
     optimizer = not found.keys().isdisjoint(optional.values())
+    # One slot found, all are expected: a checkpoint that lost some must not pass for one without.
     if optimizer:
         expected |= optional
     sizes = state_shapes(skeleton, width)

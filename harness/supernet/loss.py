@@ -17,6 +17,7 @@ __all__ = ["SCALE_WEIGHTS", "accumulate_flow", "multiscale_loss", "running_sums"
 SCALE_WEIGHTS = (0.125, 0.25, 0.5)
 """Loss weight of each scale, coarse to fine (EdgeFlowNAS, ``engine/train_step.py``)."""
 
+# LinearSoftplus has one number in two places: added to logvar, and as the floor of sigma.
 _SIGMA_MIN = 1e-3
 
 Tensor = Any
@@ -48,8 +49,10 @@ def accumulate_flow(outputs: Sequence[Tensor]) -> Tensor:
 
 def _masked_resize(label: Tensor, valid: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """Resize a label so that invalid pixels contribute nothing; return it and its mask."""
+    # Unknown flow is stored as 0, which a plain resize would mix into its neighbours.
     weight = tf.cast(valid, tf.float32)[..., tf.newaxis]
     share = resize_bilinear(weight, size)
+    # 0 / 0 where no neighbour is valid: a NaN would pass the mask, because 0 * NaN is NaN.
     resized = tf.math.divide_no_nan(resize_bilinear(label * weight, size), share)
     return resized, tf.cast(share > 0.0, tf.float32)
 
@@ -59,6 +62,7 @@ def _sample_mean(values: Tensor, mask: Tensor) -> Tensor:
     channels = tf.cast(tf.shape(values)[-1], tf.float32)
     total = tf.reduce_sum(values * mask, axis=[1, 2, 3])
     count = tf.reduce_sum(mask, axis=[1, 2, 3]) * channels
+    # A coarse grid reads few pixels and may miss all the valid ones of a sample.
     return tf.reduce_mean(tf.math.divide_no_nan(total, count))
 
 

@@ -71,6 +71,7 @@ def pool_macs(
     archs = [check_arch(arch) for arch in pool]
     body, heads = _chosen(plan, macs, archs)
     shared_body, shared_heads = _distinct(plan, macs, archs)
+    # Recalibration ends before the heads, which nothing normalises.
     samples = recal_samples + eval_samples
     return PoolMacs(
         dense=len(archs) * sum(macs.values()) * samples,

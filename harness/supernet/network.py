@@ -24,6 +24,7 @@ __all__ = [
     "resize_bilinear",
 ]
 
+# EdgeFlowNAS's, which imported weights and statistics were trained with.
 BN_EPSILON = 1e-5
 BN_MOMENTUM = 0.9
 
@@ -59,12 +60,15 @@ class BatchNorm:
             x=x,
             scale=self._weights[f"{unit}/gamma"],
             offset=self._weights[f"{unit}/beta"],
+            # The op wants these empty where it is to compute both itself.
             mean=tf.constant([], tf.float32),
             variance=tf.constant([], tf.float32),
             epsilon=BN_EPSILON,
             is_training=True,
         )
         old = self.skipped(unit)
+        # Subtracted in double and rounded once, as in TensorFlow 1: float32(1) - float32(0.9) is
+        # another number.
         rate = tf.constant(1.0 - BN_MOMENTUM, tf.float32)
         return y, (old[0] - (old[0] - mean) * rate, old[1] - (old[1] - variance) * rate)
 
@@ -143,6 +147,7 @@ def _squared_difference(x: Tensor, mean: Tensor) -> Tensor:
 
 
 def _normalise(weights: Weights, unit: str, x: Tensor, stats: Stats) -> Tensor:
+    # Without training mode, in which alone the kernel's bits depend on the number of threads.
     y, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x,
         scale=weights[f"{unit}/gamma"],
@@ -162,6 +167,7 @@ def frames_to_input(frames: Tensor) -> Tensor:
 
 def resize_bilinear(x: Tensor, size: Tensor) -> Tensor:
     """Resize (B, H, W, C) to `size` with TensorFlow 1's bilinear sampling grid."""
+    # tf.image.resize has half-pixel centres and no argument against them.
     return tf.raw_ops.ResizeBilinear(
         images=x, size=size, align_corners=False, half_pixel_centers=False
     )
@@ -240,6 +246,7 @@ def _depth_choice(
     stats: dict[str, Stats] = {}
     for option, block in enumerate(depth_chain(plan, stage, 2)):
         run, skip = _either(block, weights, x, norm)
+        # A cond for each block, not a branch for each option: what options share is traced once.
         x, block_stats = run() if option == 0 else tf.cond(code >= option, run, skip)
         stats |= block_stats
     return x, stats
@@ -262,6 +269,7 @@ def _depth_branches(
     def branch(option: int) -> tuple[Tensor, dict[str, Stats]]:
         y = x
         stats: dict[str, Stats] = {}
+        # tf.switch_case wants the same structure from every branch, of units that do not run too.
         for other in (b for o, chain in enumerate(chains) if o != option for b in chain):
             stats |= _skip(other, norm)
         for block in chains[option]:

@@ -76,6 +76,7 @@ class Stage:
 
     def out_channels(self, width: int) -> int:
         """Return the number of output channels at base width `width`."""
+        # At width 1 half a channel would be none.
         return OUTPUT_CHANNELS if self.is_output else max(1, int(self.channels * width))
 
 
@@ -151,6 +152,8 @@ _BILINEAR_HEAD = (
 
 SKELETONS: Mapping[str, Skeleton] = MappingProxyType(
     {
+        # The original's order of kernel sizes, which its commit 902a0e1 turned round; the stem
+        # layers' stride of 2, from then on, raised what must divide a crop from 4 to 16 px.
         "full": Skeleton("full", _backbone(1) + _FULL_HEAD, (7, 5, 3), nested=True, stride=4),
         "bilinear": Skeleton(
             "bilinear", _backbone(2) + _BILINEAR_HEAD, (3, 5, 7), nested=True, stride=16
@@ -211,6 +214,8 @@ def check_crop(skeleton: Skeleton, crop: tuple[int, int]) -> None:
     step = skeleton.stride
     if all(side % step == 0 and side > 0 for side in crop):
         return
+    # EdgeFlowNAS stretches the label to its outputs instead; its own 180 x 240 does not fit its
+    # later skeletons.
     below = tuple(max(step, side // step * step) for side in crop)
     above = tuple(-(-side // step) * step for side in crop)
     msg = (
@@ -223,6 +228,7 @@ def check_crop(skeleton: Skeleton, crop: tuple[int, int]) -> None:
 
 def depth_chain(skeleton: Skeleton, stage: Stage, option: int) -> tuple[str, ...]:
     """Return the residual blocks that a depth option runs, in order."""
+    # The original's names of blocks, which `import_names` puts into its scopes unchanged.
     if skeleton.nested:
         return tuple(f"{stage.name}/deep{i + 1}" for i in range(option + 1))
     return tuple(f"{stage.name}/branch{option + 1}_block{i + 1}" for i in range(option + 1))
@@ -282,8 +288,9 @@ def variable_shapes(skeleton: Skeleton, width: int) -> dict[str, tuple[int, ...]
     Kernels are (kh, kw, in, out). Moving statistics are not weights; their names follow
     from :func:`norm_units`.
     """
+    # The order reaches the bits: the norm of all gradients is summed in it.
     shapes: dict[str, tuple[int, ...]] = {}
-    channels = {"input": 6}
+    channels = {"input": 6}  # two BGR frames
     for stage in skeleton.stages:
         inputs, outputs = channels[stage.source], stage.out_channels(width)
         channels[stage.name] = outputs

@@ -31,6 +31,7 @@ def double(planes: Planes) -> Planes:
     *outer, height, width = planes.shape
     wide = np.empty((*outer, height, 2 * width), np.float32)
     wide[..., ::2] = planes
+    # a + (b - a) / 2, columns before rows, as ResizeBilinear does: (a + b) / 2 rounds otherwise.
     between = planes[..., 1:] - planes[..., :-1]
     between *= np.float32(0.5)
     between += planes[..., :-1]

@@ -26,6 +26,7 @@ HEAD_SIDE = 7
 _COLUMNS = 4
 _UNITS = {"layer": 1, "block": 2, "output": 0}
 _NAMES = ("first", "second")
+# Open shapes: a function is traced once for any kernel, width and crop.
 _ANY = tf.TensorSpec([None, None, None, None], tf.float32)
 _VECTOR = tf.TensorSpec([None], tf.float32)
 
@@ -64,6 +65,7 @@ class Layers:
             Mean and variance of each unit in order, where they are the batch's own; with more
             than one batch (batches, channels) each.
         """
+        # With given statistics no layer asks how samples fall into batches: one function for all.
         key = parts, batches if stats is None else 0
         if key not in self._functions:
             self._functions[key] = _compiled(parts, len(inputs), key[1])
@@ -98,6 +100,7 @@ def _head(x: Tensor, kernel: Tensor) -> Tensor:
         padding=[[0, 0], [margin, margin], [margin, margin + _COLUMNS - 1], [0, 0]],
     )  # fmt: skip
     y = tf.reshape(y, [size[0], size[1], -1, tf.shape(kernel)[3] // _COLUMNS])
+    # Groups of four reach past the end of a row that four does not divide.
     planes = tf.transpose(y[:, :, : size[2]], [3, 0, 1, 2])
     return tf.reshape(planes, tf.concat([[-1, FLOW_CHANNELS], size[:3]], axis=0))
 

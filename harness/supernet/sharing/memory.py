@@ -53,4 +53,5 @@ def walk_bytes(skeleton: str, width: int, size: tuple[int, int], samples: int) -
                 values += [area * channels[stage.name]] * count
                 resized += count * stage.upsample * area * channels[stage.source]
     sums = 6 * pixels["input"] * _FLOW
+    # Flows four times: of this leaf and of the one ahead, each twice while it is laid out.
     return samples * _FLOAT * (sum(values) + resized + 3 * max(values) + 4 * flows + sums)

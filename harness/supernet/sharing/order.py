@@ -44,6 +44,7 @@ def schedule(plan: Plan, pool: Sequence[Arch]) -> Schedule:
             source = plan.source(node, arch)
             key = FRAMES if source is None else source.key(arch)
             score[key] += 1
+            # Nothing normalises a head, so that recalibration never runs one.
             recal[key] += node.kind != "output"
             wanted.add(node.key(arch))
     *coarse, last = plan.outputs
@@ -121,5 +122,6 @@ def distinct(
         rows = rows[np.isin(codes[:, chosen_by[0]], chosen_by[1])]
     places = NUM_OPTIONS ** np.arange(len(positions), dtype=np.int64)
     numbers = codes[np.ix_(rows, np.asarray(positions, np.int64))] @ places
+    # np.unique sorts by value; the walk goes in the order of the archs.
     _, first = np.unique(numbers, return_index=True)
     return [archs[i] for i in rows[np.sort(first)]]

@@ -152,8 +152,11 @@ def _nodes(skeleton: Skeleton, stage: Stage, before: tuple[int, ...]) -> Iterato
     name, source = stage.name, stage.source
     if stage.is_output:
         kernels = tuple(f"{name}/k{k}/kernel" for k in skeleton.kernels)
+        # A head's value does not depend on its own code: it holds all options side by side.
         yield Node(name, "output", stage, source, before, kernels, ())
     elif stage.choice == "depth":
+        # Nor does a block's on its depth code, which says whether it runs and not on what: nested
+        # options of every depth share the first block.
         for chain in map(list, _option_nodes(skeleton, stage)):
             for previous, block in zip([source, *chain], chain, strict=False):
                 units = (f"{block}/conv1", f"{block}/conv2")

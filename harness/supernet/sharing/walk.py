@@ -140,9 +140,11 @@ class Walk:
         Tensors are touched by one thread at a time; that of the caller sums planes meanwhile.
         """
         if self._running is not None:
+            # What the other thread raised is raised here.
             self._running.result()
             self._running = None
         self._heads(arch)
+        # Archs of this leaf have their heads by now; the first that has not is in the next leaf.
         while self._order and not self._missing(self._order[0]):
             self._order.popleft()
         if self._ahead is not None and self._order:
