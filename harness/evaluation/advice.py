@@ -89,6 +89,7 @@ def _for_limit(budget: Budget, limit: float) -> Advice:
         chosen, why = effect.recal, f"R = {effect.recal}, because more does not fit"
         if effect is recal[-1]:
             chosen, why = _recal_for(_at_most(noise, most), recal)
+        # Seconds that a smaller R saves buy batches.
         most = min(cost.most_batches(limit, chosen), whole)
         return Advice(most, chosen, cost.seconds(most, chosen), (_fits(most, whole, limit), why))
     least = cost.seconds(1, recal[0].recal)
@@ -108,6 +109,8 @@ def _at_most(noise: Sequence[Noise], batches: int) -> Noise:
 
 def _enough(noise: Sequence[Noise], tau: float) -> Noise | None:
     found = None
+    # From the whole split down: a K that is high enough by luck, below one that is not, must not
+    # be the answer.
     for entry in reversed(noise):
         if entry.tau_mean is None or entry.tau_mean < tau - _ROUNDING:
             break

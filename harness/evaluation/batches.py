@@ -80,6 +80,7 @@ class FixedBatches:
         key = epoch if self._config.eval.recal_mode == "random" else 0
         if key not in self._recal:
             provider = self._provider("train")
+            # First, so that two sets never count against runtime.cache_mib at once.
             for old in self._recal.values():
                 self._store.release(old)
             self._recal = {}
@@ -118,6 +119,8 @@ class FixedBatches:
         chosen: Sequence[Sequence[int]],
     ) -> tuple[Batch, ...]:  # fmt: skip
         workers = provider.workers
+        # No deeper than there are threads: what is decoded and not yet kept takes memory beyond
+        # runtime.cache_mib.
         loaded = provider.parts.ahead(load, chosen, workers=workers, depth=workers)
         return tuple(self._store.keep(batch) for batch in loaded)
 

@@ -63,6 +63,7 @@ class Cost:
         left = limit - self.fixed - self.per_recal * recal
         if left < 0:
             return 0
+        # Batches that cost nothing fit in any number; the caller ends at the split.
         return int(left / self.per_batch) if self.per_batch > 0 else 10**9
 
 
@@ -153,7 +154,9 @@ def noise_at(sums: Scores, sizes: Sequence[int], batches: int, *, seed: int) -> 
     full = sums.sum(axis=1) / weights.sum()
     means = [sums[:, c].sum(axis=1) / weights[c].sum() for c in chosen]
     taus = [kendall_tau(scores.tolist(), full.tolist()) for scores in means]
+    # With K = N there is one way to choose, and no draw.
     defined = [tau for tau, _ in taus[1:] or taus if tau is not None]
+    # A mean over the defined ones alone would hide that a ranking was constant.
     complete = len(defined) == len(taus[1:] or taus)
     return Noise(
         batches, int(weights[:batches].sum()), float(means[0].mean()),
@@ -171,10 +174,12 @@ def _errors(scores: Scores, batches: int) -> tuple[float | None, float | None]:
         return None, None
     pool = float(scores.mean(axis=0).std(ddof=1)) / math.sqrt(batches)
     some = scores[:: -(-archs // _MOST_PAIRED)]  # pairs of the whole space would fill the memory
+    # Of a single arch np.cov gives a number.
     covariance = np.atleast_2d(np.cov(some))
     variance = np.diag(covariance)
     pairs = variance[:, None] + variance[None, :] - 2 * covariance
     upper = pairs[np.triu_indices(len(some), 1)]
+    # Archs that score alike have a variance of 0, which rounding may put below it.
     pair = math.sqrt(max(0.0, float(np.median(upper))) / batches) if archs > 1 else None
     return pool, pair
 

@@ -94,6 +94,7 @@ class Evaluator:
             unit: (spec(shapes[f"{unit}/gamma"], tf.float32),) * 2
             for unit in norm_units(SKELETONS[skeleton])
         }
+        # An arch is a tensor: as Python values, each would be traced anew, 0.5 s and more.
         arch, frames = spec([9], tf.int32), spec([None, None, None, 6], tf.uint8)
         self._inactive = {
             unit: (np.zeros(pair[0].shape, np.float32), np.ones(pair[0].shape, np.float32))
@@ -162,7 +163,7 @@ class Evaluator:
         if shared is None or not served or code not in shared.walk(batch).waiting:
             shared = self.share(dict(weights), [code])
             shared.give(code, self._complete(stats))
-        return shared.walk(batch).flow(code)[: batch.size]
+        return shared.walk(batch).flow(code)[: batch.size]  # a lone sample is run twice
 
     def outputs(
         self,
@@ -267,6 +268,7 @@ class Evaluator:
                     between()
                     flow = self.predict(shared, arch, stats[arch], batch)
                     found[arch] = self.parts.epe(flow, batch.flow, batch.valid).tolist()
+                    # Before it is kept: the journal would hand it to the next process as finished.
                     _finite(sum(found[arch]), format_arch(arch))
                 journal["score", index, subtree.name] = found
             for subtree in shared.subtrees:
@@ -279,6 +281,7 @@ def _nothing() -> None:
     """Do nothing between two archs."""
 
 
+# What a dead metric stays at: EdgeFlowNAS's did while only its last residual was scored.
 def _zero_flow(parts: EvalParts, batches: Sequence[Batch]) -> list[float]:
     return [
         float(value)

@@ -46,9 +46,11 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
     ) -> None:
         self._entries: dict[Entry, dict[Any, Any]] = {}
         self._path, self._on_entry = path, on_entry or _nothing
+        # Neither cut nor replaced on opening: it may be in use, which the lock tells afterwards.
         self._file = path.open("a+b")
         try:
             self._lock()
+            # As it will be read: JSON has no tuples, and one that became a list would differ.
             self._read(json.loads(json.dumps(dict(header))))
         except BaseException:
             self._file.close()
@@ -94,6 +96,7 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
         lines = whole.splitlines()
         if lines:
             self._require_same(_parsed(self._path, lines[0]), header)
+        # Without a whole line it is ours only if a kill cut our own header short.
         elif not _line(header).startswith(content):
             msg = f"{self._path}: holds something else; move it away to start anew"
             raise InputError(msg)

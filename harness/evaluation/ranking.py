@@ -32,6 +32,7 @@ def build_pool(*, seed: int, size: int) -> tuple[tuple[int, ...], ...]:
     ]
     seen, index = set(pool), 0
     while len(pool) < size:
+        # By a counter, whatever the size: a smaller pool is the beginning of a larger one.
         code = tuple(integer(seed, "eval/pool", 0, index, below=[NUM_OPTIONS] * NUM_BLOCKS))
         index += 1
         if code not in seen:
@@ -65,6 +66,7 @@ def kendall_tau(
     if not all(map(math.isfinite, (*scores, *previous))):
         msg = f"every score must be finite, got {list(scores)} and {list(previous)}"
         raise ValueError(msg)
+    # SciPy answers NaN for these; the log says null, and why.
     for name, values in (("this", scores), ("the previous", previous)):
         if len(set(values)) < 2:
             return None, f"{name} ranking is constant"

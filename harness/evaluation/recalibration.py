@@ -72,6 +72,7 @@ def pool_statistics(batches: Sequence[Statistics], sizes: Sequence[int]) -> Pool
 def stats_digest(stats: Mapping[tuple[int, ...], PooledStatistics]) -> str:
     """Return the digest of all statistics; a mapping that archs share counts once."""
     arrays: dict[str, NDArray[Any]] = {}
+    # Backwards, so that of archs with one mapping the first names it.
     distinct = {id(given): (arch, given) for arch, given in reversed(list(stats.items()))}
     for arch, given in distinct.values():
         for unit, (mean, variance) in given.items():

@@ -22,6 +22,7 @@ def score_split(height: int, width: int) -> int:
 
     Scores do not depend on it: with given statistics no layer mixes samples.
     """
+    # One sample alone takes other kernels, with other bits (decision 0011).
     return max(2, PIXELS // (height * width))
 
 
@@ -31,6 +32,7 @@ def recal_pieces(batches: Sequence[Batch]) -> list[list[int]]:
     Neighbours of equal size, whole, of together at most :data:`PIXELS`. Each keeps its own
     statistics, which do not depend on its neighbours.
     """
+    # Joined, and never cut: a layer's statistics are of the whole batch.
     pieces: list[list[int]] = []
     for index, batch in enumerate(batches):
         first = batches[pieces[-1][0]] if pieces else None
@@ -64,6 +66,7 @@ def score_pieces(batches: Sequence[Batch], size: int | None = None) -> Iterator[
 
 def _joined(places: Sequence[tuple[Batch, int]]) -> Batch:
     parts = []
+    # By identity: two batches that are compared with == compare their arrays, which raises.
     for _, group in itertools.groupby(places, key=lambda place: id(place[0])):
         taken = list(group)
         parts.append((taken[0][0], slice(taken[0][1], taken[-1][1] + 1)))

@@ -62,6 +62,7 @@ class Shared(Mapping[str, Tensor]):
         self._pooled: dict[Key, PooledStatistics] = {}
         self._given: dict[tuple[int, ...], PooledStatistics] = {}
         self._walk: tuple[Batch, Walk] | None = None
+        # One: two that run NumPy wait for each other's lock at every operation and gained nothing.
         self._ahead = ThreadPoolExecutor(1)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -100,6 +101,7 @@ class Shared(Mapping[str, Tensor]):
             What is in it is not computed again, and what is computed is put into it.
         """
         journal = {} if journal is None else journal
+        # Nothing is held until all is gathered: what `between` raises may end this half-way.
         self._batches, self._walk = None, None
         self._pooled.clear()
         self._given.clear()
@@ -126,6 +128,7 @@ class Shared(Mapping[str, Tensor]):
         if not todo:
             return
         archs = [arch for subtree in todo for arch in subtree.archs]
+        # Uses by the archs that are left: a value that waits for finished ones is never freed.
         uses = schedule(self.model.plan, archs) if len(archs) < len(self._pool) else self._schedule
         frames = [batch.frames for batch in batches]
         if sum(map(len, frames)) == 1:  # as in :meth:`start`; the second is not looked at
