@@ -53,5 +53,6 @@ def adam_step(
             epsilon=EPSILON,
             grad=gradient,
         )
+    # After all variables, which step with the powers of this step.
     powers[0].assign(powers[0] * BETA_1)
     powers[1].assign(powers[1] * BETA_2)

@@ -77,6 +77,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with (path / "arrays.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
+    # A damaged archive fails wherever the damage leads: in zipfile, NumPy or zlib.
     except Exception as error:
         msg = f"{path / 'arrays.npz'}: not readable: {error}"
         raise CheckpointError(msg) from error
@@ -85,6 +86,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         odd = sorted(arrays.keys() ^ recorded.keys())
         msg = f"{path}: arrays and manifest disagree on {', '.join(odd[:5])}"
         raise CheckpointError(msg)
+    # One by one, so that the damaged one is named.
     for name, array in arrays.items():
         found = digest_arrays({name: array})
         if found != recorded[name]:
@@ -166,6 +168,7 @@ class CheckpointStore:
             If it cannot be written, for example because the disk is full; what was there
             before is untouched.
         """
+        # First: a counter that is not finite raises here, before anything is written.
         digest = state_digest(arrays, progress)
         manifest: dict[str, Any] = {
             "format": FORMAT,
@@ -177,6 +180,7 @@ class CheckpointStore:
         manifest["rest"] = _rest_digest(manifest)
         try:
             self._write(name, arrays, json.dumps(manifest, allow_nan=False))
+            # `last` comes last: before it is there, no save was completed (`is_empty`).
             for pointer in ("best", "last") if best else ("last",):
                 self._point(pointer, name)
             if not self._keep_all:
@@ -241,6 +245,7 @@ class CheckpointStore:
         if not self._folder.is_dir():
             return []
         children = (child for child in self._folder.iterdir() if _NAME.fullmatch(child.name))
+        # By attempt first: a later one may have gone back to an earlier epoch.
         return sorted((c.name for c in children if c.is_dir()), key=_age, reverse=True)
 
     def is_empty(self) -> bool:

@@ -101,6 +101,7 @@ def _identities(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Di
         for change in sorted(found, key=lambda change: change.key)
         if kinds.get(change.key, "dynamics") == "dynamics"
     ]
+    # Not by digest alone: an imported checkpoint has none, a later version's keys change it.
     if first == second and not changed:
         return
     detail = "; ".join(changed) or "no configuration key of the training dynamics differs"
@@ -147,7 +148,7 @@ def _element_difference(one: Array, other: Array) -> ElementDifference:
     flat = [np.ascontiguousarray(array).reshape(-1) for array in (one, other)]
     bits = [array.view(np.uint8).reshape(array.size, -1) for array in flat]
     places = np.flatnonzero((bits[0] != bits[1]).any(axis=1))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # inf - inf
         apart = np.abs(flat[0][places].astype(np.float64) - flat[1][places].astype(np.float64))
     largest = float(apart.max())
     return ElementDifference(

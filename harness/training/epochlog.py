@@ -163,6 +163,7 @@ class EpochCsv:
             "protocol": record.protocol,
         }  # fmt: skip
         old = rows.get(record.epoch)
+        # A file of an earlier version lacks columns; what it cannot tell is no difference.
         if old is not None and all(old.get(key, value) == value for key, value in written.items()):
             return
         text = io.StringIO()
@@ -171,6 +172,7 @@ class EpochCsv:
             writer.writerow(self._columns)
         values = [getattr(record, name, None) for name in self._columns]
         writer.writerow(["" if value is None else value for value in values])
+        # In one write, so that a crash leaves one torn row at most.
         with self._path.open("a", encoding="utf-8", newline="") as file:
             file.write(text.getvalue())
 

@@ -45,6 +45,7 @@ def _findings(outcome: StepOutcome, model: Supernet) -> list[str]:
         bad = [i for i, value in enumerate(values) if not np.isfinite(value)]
         if bad:
             found.append(f"{what} {bad[0] + 1} of {len(values)} = {values[bad[0]]}")
+    # Only now, because every variable is read; each step looks at one number of all of them.
     if found or not outcome.finite:
         found.append(f"first variable {first_non_finite(model)}")
     return found

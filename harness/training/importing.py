@@ -71,7 +71,7 @@ def read_edgeflownas(prefix: Path) -> Imported:
     found = _read_variables(prefix)
     fit = _require_fit(prefix, found)
     progress = _read_progress(Path(f"{prefix}.meta.json"))
-    model = Supernet(fit.skeleton, fit.width, seed=0)
+    model = Supernet(fit.skeleton, fit.width, seed=0)  # any seed: nothing of it stays
     fresh = {n: a for n, a in model.get_state().items() if n.startswith("adam/")}
     state = ({} if fit.optimizer else fresh) | {n: found[s] for n, s in fit.sources.items()}
     model.set_state(state)  # refuses a state that does not fill every variable of ours
@@ -160,6 +160,7 @@ def _read_progress(path: Path) -> Progress:
         msg = f"{path}: expected an object with epoch, global_step, ..., found {meta!r:.80}"
         raise InputError(msg)
     try:
+        # EdgeFlowNAS keeps one value, the best and what patience is measured by.
         best = _best_metric(meta)
         return Progress(
             epoch=_whole_number(meta, "epoch"), global_step=_whole_number(meta, "global_step"),
@@ -173,6 +174,7 @@ def _read_progress(path: Path) -> Progress:
 
 def _whole_number(mapping: Mapping[str, Any], key: str, *, prefix: str = "") -> int:
     value = mapping.get(key)
+    # True is an instance of int.
     if type(value) is not int or value < 0:
         msg = f"`{prefix}{key}`: expected a whole number from 0, found {value!r:.80}"
         raise ValueError(msg)
@@ -222,6 +224,7 @@ def _require_one_moment(prefix: Path, power: float, global_step: int) -> None:
     if power <= tiny and (global_step + 1) * math.log(BETA_2) <= math.log(tiny):
         return
     steps = math.log(max(power, tiny)) / math.log(BETA_2) - 1
+    # Half a step tells neighbours apart, 1e-4 a step leaves room for the rounding.
     if abs(steps - global_step) > 0.5 + 1e-4 * global_step:
         msg = (
             f"{prefix}.meta.json: `global_step` is {global_step}, but beta2_power "

@@ -55,6 +55,7 @@ def next_rung(threshold: float) -> float:
         if rung > threshold:
             return rung
     decade = 10.0 ** math.floor(math.log10(threshold))
+    # The margin: a rung computed here may lie a bit above the very threshold that it is.
     return next(m * decade for m in (1.0, 2.0, 5.0, 10.0) if m * decade > threshold * (1 + 1e-12))
 
 
@@ -96,6 +97,7 @@ def _choose_threshold(rate: float, p90: float, threshold: float) -> tuple[float,
     rung = next_rung(threshold)
     if p90 < rung:
         rounded = float(f"{p90:.3g}")
+        # Three digits may round down to the threshold itself, which would change nothing.
         if rounded > threshold:
             return rounded, (
                 f"{shown}, so that the threshold sets nearly every step's length; the measured "

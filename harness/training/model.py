@@ -85,6 +85,7 @@ class Supernet:
 
     def get_state(self) -> dict[str, Array]:
         """Return a copy of every variable by name."""
+        # Copied: what .numpy() returns may be the variable's own memory, which training writes to.
         return {name: np.array(_read(value).numpy()) for name, value in self.variables().items()}
 
     def set_state(self, state: Mapping[str, Array]) -> None:

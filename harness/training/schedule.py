@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 __all__ = ["cosine_lr", "expected_clip_checks", "micro_batches"]
 
+# Strict fairness: one arch for each option of a block.
 _ARCHS_PER_STEP = 3
 
 

@@ -92,6 +92,7 @@ def loss_and_gradients(
         )
         kernels = [w for name, w in weights.items() if name.endswith("/kernel")]
         loss = parts.loss(outputs, flow, valid) + weight_decay(kernels, decay)
+    # Of what did not run: None eagerly, zeros from tf.switch_case in a graph; zeros in both.
     gradients = tape.gradient(
         loss, list(weights.values()), unconnected_gradients=tf.UnconnectedGradients.ZERO
     )
@@ -117,6 +118,7 @@ class StepFunctions:
     def __init__(self, model: Supernet, decay: float, parts: TrainParts) -> None:
         self._model, self._decay, self._parts = model, decay, parts
         spec = tf.TensorSpec
+        # Open, or a smaller last micro-batch would be traced anew.
         shape = [None, None, None]
         self.gradient = tf.function(
             self._train_gradient,
@@ -153,6 +155,7 @@ class StepFunctions:
         )  # fmt: skip
         statistics = [value for pair in model.moving.values() for value in pair]
         state = [*model.weights.values(), *statistics]
+        # One number a step: a NaN or Inf anywhere is one in the norm.
         return tf.math.is_finite(tf.linalg.global_norm([v.read_value() for v in state]))
 
 
@@ -186,6 +189,7 @@ class TrainStep:
         """
         parts, train = self._parts, self._config.train
         per_micro_step = train.clip_position == "micro_step"
+        # Tensors, here and below: a function is traced anew for each value of a Python number.
         threshold = tf.constant(train.grad_clip_global_norm, tf.float32)
         total, losses, checks = self._functions.zeros, [], []
         for arch in archs:

@@ -143,6 +143,7 @@ class Trainer:
                         return "interrupted"
             try:
                 self._end_epoch()
+            # After the epoch's last step: the resume makes the evaluation again, and no step.
             except _StopRequestedError:
                 self._save(best=False)
                 return "interrupted"
@@ -170,12 +171,14 @@ class Trainer:
         archs = self._parts.fair_cycle(seed=self.config.runtime.seed, epoch=epoch, step=step)
         lr = self._parts.schedule(self.config.train.lr, planned, self.total_steps)
         outcome = self._step(archs, batch, lr)
+        # Before anything of the step is recorded or saved.
         require_finite_outcome(outcome, self.model, epoch, step + 1)
         self._advance(archs, outcome, lr)
         self._emit(self._step_record(epoch, step + 1, archs, batch.digest, outcome, lr))
         if self._options.probe is not None:
             self._options.probe(epoch, step + 1, outcome)
         every = self.config.checkpoint.every_steps
+        # Not at the epoch's end, where the checkpoint follows the evaluation.
         if every and (step + 1) % every == 0 and step + 1 < self.steps_per_epoch:
             self._save(best=False)
 
@@ -206,6 +209,7 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         epoch = self.progress.epoch + 1
+        # One record an epoch: 96 norms would not fit a step's 300 bytes (decision 0005).
         self._emit(NormsRecord(epoch, self.progress.sums.norms))
         scores = None
         if self._evaluate is not None and epoch % self.config.eval.eval_every_epoch == 0:
@@ -218,6 +222,8 @@ class Trainer:
             protocol=self._options.protocol,
         )  # fmt: skip
         improved = self._finish_epoch(scores, row)
+        # Checkpoint, then row, which carries its digest: after a crash between the two the resume
+        # writes the row from the checkpoint, where `_finish_epoch` has put it.
         digest = self._save(best=improved)
         self._emit(dataclasses.replace(row, checkpoint_digest=digest))
 
