@@ -96,6 +96,7 @@ def map_arrays(file: BinaryIO, layout: Layout, start: int) -> dict[str, NDArray[
     if size != position:
         msg = f"expected {position} bytes, found {size}"
         raise ValueError(msg)
+    # Stays valid when the file is closed, and after a temporary one has lost its name.
     mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return {
         name: np.frombuffer(mapping, dtype, int(np.prod(shape)), offset).reshape(shape)
@@ -107,6 +108,7 @@ def _is_mapped(array: NDArray[Any]) -> bool:
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
+    # Between array and mapping may lie a memoryview, whose `obj` is the mapping.
     return isinstance(base, mmap.mmap) or isinstance(getattr(base, "obj", None), mmap.mmap)
 
 
@@ -124,6 +126,7 @@ def _spilled(batch: Batch) -> Batch:
     try:
         with tempfile.TemporaryFile(prefix="samebits-") as file:
             layout = write_arrays(file, batch)
+            # A mapping does not see what is still in the file's buffer.
             file.flush()
             return _with(batch, map_arrays(file, layout, 0))
     except OSError as error:

@@ -44,6 +44,7 @@ class CacheError(InputError):
 
 def code_digest() -> str:
     """Return the digest of the code that makes a batch of files, OpenCV's version included."""
+    # The provider too: it clips, stacks and digests.
     modules = (batch_module, crop_module, decode_module, provider_module)
     return digest_strings([cv2.__version__, *(inspect.getsource(module) for module in modules)])
 
@@ -81,9 +82,11 @@ class BatchCache:
             return provider.gather(indices)
         contents = [parts.fingerprint(provider.samples[i]) for i in indices]
         path = self.folder / f"{self._key(provider, indices, contents)}.batch"
+        # Tried, not asked for first: somebody may empty the folder in between.
         with contextlib.suppress(FileNotFoundError):
             return _read(path)
         batch = provider.gather(indices)
+        # The key is of the old content; what was decoded since would be served under it for good.
         for i, content in zip(indices, contents, strict=True):
             if parts.fingerprint(provider.samples[i]) != content:
                 raise SampleError(
@@ -98,6 +101,7 @@ class BatchCache:
     def _key(self, provider: Provider, indices: Sequence[int], contents: Sequence[str]) -> str:
         settings = [self.code, repr(provider.crop), repr(provider.flow_clip)]
         ids = [provider.samples[i].id for i in indices]
+        # Their number tells where the ids end and the contents begin.
         return digest_strings([*settings, str(len(ids)), *ids, *contents])
 
 

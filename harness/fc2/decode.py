@@ -79,6 +79,7 @@ def read_image(path: Path, data: bytes | None = None) -> NDArray[np.uint8]:
     image = None
     if content:  # OpenCV asserts on an empty buffer
         try:
+            # Unchanged, or OpenCV makes 8-bit BGR of 16 bits, of grey and of alpha in silence.
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:  # more pixels in the header than OpenCV accepts
             image = None
@@ -114,10 +115,12 @@ def read_flow(path: Path, data: bytes | None = None) -> NDArray[np.float32]:
     length = _HEADER + 8 * width * height
     if len(content) != length:
         raise SampleError(path, f"{length} bytes for {width} x {height}", f"{len(content)} bytes")
+    # OpenCV reads flow from a file alone, and takes no Path.
     flow = cv2.readOpticalFlow(str(path))
     if flow is None or flow.shape != (height, width, 2):
         shape = None if flow is None else flow.shape
         raise SampleError(path, f"flow of shape {(height, width, 2)}", f"{shape} from OpenCV")
+    # NaN is no unknown flow; `decode_triplet` would mask it as such.
     if np.isnan(flow).any():
         row, column = np.argwhere(np.isnan(flow).any(axis=-1))[0]
         raise SampleError(path, "no NaN in the flow", f"NaN at row {row}, column {column}")

@@ -60,6 +60,7 @@ def write_frozen(path: Path, batches: FrozenBatches) -> None:
     arrays["header_digest"] = np.frombuffer(digest_strings([text]).encode(), np.uint8)
     arrays["header"] = np.frombuffer(text.encode(), np.uint8)
     with whole_file(path, new=True) as file:
+        # No time goes into the archive, so that the same batches give the same bytes.
         np.savez(file, **arrays)
 
 

@@ -82,9 +82,12 @@ def _refuse(error: OSError) -> None:
 def _walk(root: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     visited: set[str] = set()
+    # Without `onerror`, os.walk passes over a folder that it cannot read.
     for folder, subfolders, files in os.walk(root, onerror=_refuse, followlinks=True):
+        # The first of two ways to a folder gives its ids: the same one on every file system.
         subfolders.sort()
         real = os.path.realpath(folder)
+        # A loop of links would never end, and samples be served twice.
         if real in visited:
             subfolders.clear()
             continue

@@ -125,6 +125,7 @@ class Provider:
         flow = np.stack([d.flow for d, _ in pieces])
         valid = np.stack([d.valid for d, _ in pieces])
         if self.flow_clip is not None:
+            # Before the digest, which is of what is served.
             flow = np.clip(flow, -self.flow_clip, self.flow_clip)
         if self.role == "eval":
             digest = content_digest(ids, windows, frames, flow, valid)

@@ -32,6 +32,7 @@ _Singles = NDArray[np.float32]
 _Floats = NDArray[np.float64]
 _Real = TypeVar("_Real", float, _Floats)
 
+# Above every training sample's: a number selects what is drawn, and the splits share none.
 _FIRST_VAL = 1_000_000
 _TEXELS_PER_PX = (0.55, 0.85)  # below 1, so that the finest grain survives bilinear warping
 
@@ -302,6 +303,7 @@ def _times(z: complex, x: _Real, y: _Real) -> tuple[_Real, _Real]:
 def _direction(turn: float) -> complex:
     """Return a unit vector; a turn from 0 to 1 goes round, evenly along a diamond."""
     place = 4 * (turn % 1)
+    # Neither sine nor cosine: their last bits vary between processors.
     x, y = abs(place - 2) - 1, 1 - abs((place + 1) % 4 - 2)
     return complex(x, y) / math.sqrt(x * x + y * y)
 
@@ -322,6 +324,7 @@ def _draw_layer(
         reach, boldness = math.sqrt(height * width) * between(0.08, 0.27), between(0, 0.65)
         centre = complex(width * between(0.05, 0.95), height * between(0.05, 0.95))
         corners = _draw_corners(between, reach)
+    # 0.35 of the limit for the stretch and 0.65 for the shift: together nothing moves further.
     stretch = min(between(0, 0.35) * limit / reach, 0.25) * _direction(between(0, 1))
     shift = boldness * limit * _direction(between(0, 1))
     grain = between(*_TEXELS_PER_PX) * _direction(between(0, 1))
@@ -339,6 +342,7 @@ def _draw_corners(between: Callable[[float, float], float], reach: float) -> lis
     elif kind == 1:
         corners = [between(0.4, 1) * _direction(k / count) for k in range(count)]
     elif kind == 2:
+        # 0.7 of (1, 1) is still within the reach, which the stretch is measured by.
         corners = [0.7 * complex(x, y * flat) for x, y in ((1, 1), (-1, 1), (-1, -1), (1, -1))]
     else:
         corners = [complex(z.real, flat * z.imag) for z in (_direction(k / 32) for k in range(32))]
@@ -353,11 +357,14 @@ def _draw_raster(key: tuple[int, int, int], texels: float, rough: float, gain: f
     amplitude, power = 1.0, 0.0
     plane: _Singles = np.zeros((2, 4, 4), np.float32)
     while (cells := plane.shape[1]) < max(texels, 16):
+        # 24 bits, all of which float32 holds.
         noise = raw(key[0], f"synthetic/octave{cells}", *key[1:], size=plane.size) >> 40
         plane += amplitude * (noise.astype(np.float32) * 2.0**-23 - 1).reshape(plane.shape)
+        # A third is the variance of what is uniform in (-1, 1).
         power, amplitude = power + amplitude * amplitude / 3, amplitude * rough
         for axis in (1, 2):  # Chaikin's subdivision, whose limit is a quadratic spline
             fine = np.repeat(plane, 2, axis)
             plane = (np.roll(fine, 1, axis) + 2 * fine + np.roll(fine, -1, axis)) * np.float32(0.25)
     plane *= gain / math.sqrt(power)
+    # Bent to (-1, 1) by a square root, which IEEE 754 defines exactly, as it does not tanh.
     return np.ascontiguousarray((plane / np.sqrt(1 + plane * plane)).transpose(1, 2, 0))
