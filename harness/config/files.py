@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 
+# Of equal keys PyYAML takes the last, in silence.
 class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML in which no key of a mapping occurs twice."""
 
@@ -50,6 +51,7 @@ def parse_config(tree: Mapping[str, Any] | None) -> Config:
     data = dict(tree or {})
     problems = list(_unknown_keys(data, Config, ""))
     try:
+        # Without the unknown keys, which are reported already: wrong values are found in the same go.
         config = Config.model_validate(_known_part(data, Config))
     except ValidationError as error:
         problems += dict.fromkeys(_plain_text(e) for e in error.errors())
@@ -125,6 +127,7 @@ def with_overrides(config: Config, assignments: Iterable[str]) -> Config:
         except yaml.YAMLError as error:
             msg = f"{assignment}: the value is not readable as YAML: {error}"
             raise ConfigError(msg) from None
+    # Validated anew, which pydantic's model_copy would not do.
     return parse_config(tree)
 
 
@@ -201,6 +204,7 @@ def _suggest(prefix: str, key: str, siblings: list[str]) -> str:
 
 
 def _plain_text(error: Any) -> str:
+    # Where a type is a union, pydantic puts the member's name into the place; it is no key.
     parts = [
         str(p) for p in error["loc"] if "constrained" not in str(p) and "literal" not in str(p)
     ]

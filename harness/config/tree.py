@@ -64,6 +64,7 @@ def _fixed(default: Any) -> Any:
 
 
 class _Section(BaseModel):
+    # Not strict: PyYAML reads 1e-4, without a dot, as text.
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=False, allow_inf_nan=False, populate_by_name=True
     )
@@ -72,6 +73,7 @@ class _Section(BaseModel):
     @classmethod
     def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         annotation = cls.model_fields[str(info.field_name)].annotation
+        # YAML's `yes` and `on` are True, which pydantic takes for 1.
         if isinstance(value, bool) and annotation is not bool:
             msg = f"`{info.field_name}` takes no truth value, got {value}"
             raise ValueError(msg)
@@ -189,6 +191,7 @@ class EvalConfig(_Section):
     flow_clip: float | None = _protocol(None, gt=0)
     recal_mode: Literal["fixed", "random"] = _protocol("fixed")
     frozen: str = _protocol("")
+    # Of the dynamics, although scores decide: they end training.
     early_stop_patience: int = _dynamics(15, ge=1)
     early_stop_min_delta: float = _dynamics(0.002, ge=0)
 
