@@ -45,6 +45,8 @@ def random_config(index: int, *, seed: int, folder: Path, threads: int = 2) -> C
 
     skeleton = ("full", "full", "bilinear", "decoupled")[draw("skeleton", 0, 3)]
     step = 4 if skeleton == "full" else 16
+    # 16 px at least, which synthetic frames need, and never as wide as high, so that a mix-up of
+    # the two shows.
     height, width = step * draw("h", 1, 2) + 16 - step, step * draw("w", 3, 4) + 16 - step
     rows, columns = height + draw("rows", 0, 9), width + draw("columns", 1, 11)
     train, val = draw("train", 5, 12), draw("val", 3, 7)

@@ -131,6 +131,7 @@ class AccumulatorKept(Fault):
             step = inner.trainer._step
             functions = step._functions
             kept = overriding(functions)
+            # The wrapper's own attribute is found before that of what it wraps.
             kept.zeros = functions.zeros
 
             def apply(_: Any, total: Any, lr: Any) -> Any:

@@ -225,6 +225,7 @@ class Judge:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         apply_environment(parse_config(config))
+        # Imports TensorFlow, hence after the environment (decision 0001).
         from harness.runs.session import CompiledCache
 
         select_profile("quick")
