@@ -18,6 +18,7 @@ from pathlib import Path
 
 __all__ = ["clear_asides", "is_aside", "new_file", "new_folder", "sync", "sync_tree"]
 
+# DOTALL: a name may hold a line break.
 _ASIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.part", re.DOTALL)
 _LONGEST = 200
 """Bytes of a name that its aside repeats; with what is added it stays below the 255 allowed."""
@@ -129,6 +130,7 @@ def _claimed(place: Path, target: Path, stack: ExitStack, *, is_folder: bool) ->
             _remove(aside)
             raise
         if descriptor is not None:
+            # Called last to first: the aside is removed while its lock is still held.
             stack.callback(os.close, descriptor)
             stack.callback(_remove, aside)
             return aside, descriptor
@@ -143,6 +145,7 @@ def _locked(path: Path) -> int | None:
             raise
         return None  # the folder, which was there, is cleared away
     try:
+        # Between making and locking it, another writer may have locked and removed it.
         if _lock(descriptor) and _is_there(path, descriptor):
             return descriptor
     except BaseException:
@@ -173,6 +176,7 @@ def _is_there(path: Path, descriptor: int) -> bool:
 
 def _remove_if_left(aside: Path) -> None:
     try:
+        # For writing, without which a network file system gives no exclusive lock (flock(2)).
         descriptor = os.open(aside / _LOCK if aside.is_dir() else aside, os.O_RDWR)
     except OSError:
         with suppress(OSError):  # whose lock is not there yet, or no longer, is empty

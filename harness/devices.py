@@ -33,6 +33,7 @@ def _descriptor(path: Path) -> int | None:
 
     It may be a file that others write to, which must be neither replaced nor cut.
     """
+    # Link by link: resolved in one go, /dev/stdout would be the log that a shell has open.
     for _ in range(_LINKS):
         folder = Path(os.path.realpath(path.parent))
         if folder == Path(f"/proc/{os.getpid()}/fd"):

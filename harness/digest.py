@@ -60,6 +60,7 @@ def digest_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
         little = _little_endian(array)
         hasher.add(name.encode())
         hasher.add(little.dtype.str.encode())
+        # Not of `little`: np.ascontiguousarray makes an array of shape (1,) of a scalar.
         hasher.add(repr(array.shape).encode())
         hasher.add(little.reshape(-1).view(np.uint8).data)
     return hasher.hex()

@@ -43,6 +43,7 @@ def raw(
         if value < 0:
             msg = f"`{name}` must be non-negative, got {value}"
             raise ValueError(msg)
+    # Python's hash() of a string is another in each process.
     word = int.from_bytes(hashlib.blake2b(stream.encode(), digest_size=8).digest(), "little")
     sequence = np.random.SeedSequence([seed, word, epoch, index])
     values = np.random.Philox(sequence).random_raw(size)
@@ -69,6 +70,7 @@ def integer(seed: int, stream: str, epoch: int, index: int, *, below: Sequence[i
 
 def permutation(seed: int, stream: str, epoch: int, index: int = 0, *, n: int) -> list[int]:
     """Return a permutation of ``range(n)``: the ranks of n 64-bit draws."""
+    # Stable, so that equal draws have one order whatever algorithm NumPy sorts by.
     order = np.argsort(raw(seed, stream, epoch, index, size=n), kind="stable")
     return [int(i) for i in order]
 

@@ -116,6 +116,7 @@ class Watch:
         if self._history:
             self._seen = _Seen()
             for record in effective([*self._history, border]):
+                # Run for what the watch takes in on the way.
                 for _ in self._findings(record):
                     pass
             self._history = []
@@ -126,9 +127,11 @@ class Watch:
             return
         self._warned.add(kind)
         line = f"watch: {text}; {ADVICE[kind]}"
+        # Before it stops the run, so that the ledger says why it ended.
         for observer in self._observers:
             observer(NoteRecord(epoch, line))
         if mode == "stop":
+            # `watch.finite` is fixed: nothing goes on after a NaN.
             how = "" if kind == "finite" else f" (watch.{kind}=warn goes on)"
             raise WatchError(line + how)
         self._say(f"warning: {line}")
@@ -172,6 +175,7 @@ class Watch:
         if epoch.number != record.epoch:
             epoch = seen.epoch = _Epoch(record.epoch, whole=record.step == 1)
         epoch.steps += 1
+        # Where a ledger lost steps, there is no sum to compare; the run goes on.
         epoch.whole &= record.step == epoch.steps
         epoch.checks += record.checks
         if seen.opening is None:

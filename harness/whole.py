@@ -29,8 +29,11 @@ __all__ = [
     "write_text",
 ]
 
+# EFBIG: a limit on the size of files, which ends a write as a full disk does.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# What link(2) answers where a file system has no hard links, or not one more.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+# What rename(2) answers where a folder of the name holds something, or a file has it.
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 
 
@@ -70,6 +73,7 @@ def whole_file(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
     NotWrittenError
         If the system refuses, for example because the disk is full.
     """
+    # At once: whoever fills it may change the working directory.
     target = _resolved(path)
     with _named(path, target.parent):
         check_target(path, new=new)
@@ -118,6 +122,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if target.exists() and not target.is_dir():
             raise _taken(path)
         _make_folders(target.parent)
+        # Within a folder that is there: it may be a mount, and no rename leaves a file system.
         with new_folder(target if target.is_dir() else target.parent, target) as content:
             yield content
             sync_tree(content)
@@ -215,6 +220,7 @@ def _taken(path: Path) -> FileExistsError:
 @contextmanager
 def _filled(descriptor: int) -> Iterator[BinaryIO]:
     """Yield a file to write to, then flush and sync it, each of which may find the disk full."""
+    # The descriptor stays open, because the lock ends with it.
     file = os.fdopen(descriptor, "wb", closefd=False)
     try:
         yield file
@@ -230,6 +236,7 @@ def _filled(descriptor: int) -> Iterator[BinaryIO]:
 def _link(aside: Path, target: Path, path: Path) -> None:
     """Give a file a name that nothing has; of two processes one succeeds."""
     try:
+        # A rename would replace what another process has just named.
         target.hardlink_to(aside)
     except FileExistsError:
         pass
@@ -245,6 +252,7 @@ def _link(aside: Path, target: Path, path: Path) -> None:
 
 def _renamed(content: Path, target: Path) -> bool:
     """Give a folder its name, unless a folder of that name holds anything already."""
+    # An empty one would be replaced, although it may be a mount, or somebody's current folder.
     if target.is_dir():
         return False
     try:
@@ -257,6 +265,7 @@ def _renamed(content: Path, target: Path) -> bool:
 
 
 def _merge(content: Path, target: Path, path: Path) -> None:
+    # All are compared before the first is named, so that a refusal changes nothing.
     absent = []
     for entry in sorted(content.iterdir()):
         there = target / entry.name
@@ -271,6 +280,7 @@ def _merge(content: Path, target: Path, path: Path) -> None:
 
 def _is_same(one: Path, other: Path) -> bool:
     if not one.is_dir() or not other.is_dir():
+        # A shallow filecmp takes equal size and time for equal content.
         return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
     names = list_entries(one)
     return names == list_entries(other) and all(_is_same(one / n, other / n) for n in names)
