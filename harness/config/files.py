@@ -51,7 +51,7 @@ def parse_config(tree: Mapping[str, Any] | None) -> Config:
     data = dict(tree or {})
     problems = list(_unknown_keys(data, Config, ""))
     try:
-        # Without the unknown keys, which are reported already: wrong values are found in the same go.
+        # Without the unknown keys, so that wrong values are found in the same go.
         config = Config.model_validate(_known_part(data, Config))
     except ValidationError as error:
         problems += dict.fromkeys(_plain_text(e) for e in error.errors())
@@ -145,6 +145,7 @@ def with_fc2_root(config: Config, root: Path | None) -> Config:
         if not (root / split).is_dir():
             msg = f"--fc2-root {root}: expected a folder {split}/ in it"
             raise ConfigError(msg)
+    # Absolute: a relative `base_path` is read from the working directory.
     data = config.data.model_copy(
         update={"base_path": str(root.resolve()), "train_dir": "train", "val_dir": "val"}
     )

@@ -107,6 +107,7 @@ class DistillConfig(_Section):
     """EdgeFlowNAS's distillation block: accepted as it ships, that is switched off."""
 
     enabled: bool = _fixed(False)
+    # `lambda` is no name in Python.
     weight: float = Field(default=1.0, alias="lambda", json_schema_extra={"kind": "fixed"})
     teacher_type: str = _fixed("edgeflownet")
     teacher_ckpt: str = _fixed("../EdgeFlowNet/checkpoints/best.ckpt")
@@ -129,6 +130,8 @@ class TrainConfig(_Section):
     optimizer: str = _fixed("adam")
     lr_schedule: str = _fixed("cosine")
     weight_decay: float = _dynamics(4e-5, ge=0)
+    # EdgeFlowNAS's until its commit 2ef204e, which clips at 200, and once per update. Its YAML
+    # never says the position.
     grad_clip_global_norm: float = _dynamics(5.0, gt=0)
     clip_position: Literal["micro_step", "update"] = _dynamics("micro_step")
     supernet_mode: str = _fixed("strict_fairness")
@@ -164,6 +167,7 @@ class DataConfig(_Section):
     """Where the samples lie, the training crop in px, and the label clip in px."""
 
     dataset: str = _fixed("FC2")
+    # Where files lie is not which samples there are: these are in a run's identity, by their ids.
     base_path: str = _environment(".")
     train_dir: str = _environment("train", min_length=1)
     val_dir: str = _environment("val", min_length=1)
@@ -171,6 +175,7 @@ class DataConfig(_Section):
     input_width: int = _dynamics(240, ge=1)
     flow_channels: int = _fixed(2)
     flow_clip: float | None = _dynamics(50.0, gt=0)
+    # Neither changes a number; `knobs-alive` holds them to that.
     num_workers: int = _observation(2, ge=0)
     prefetch_batches: int = _observation(2, ge=0)
 
@@ -209,6 +214,7 @@ class CheckpointConfig(_Section):
 class ModelConfig(_Section):
     """The supernet: its skeleton and base width C (channels of the first layer)."""
 
+    # EdgeFlowNAS's YAML does not say its skeleton; this is the one up to its commit 2ef204e.
     skeleton: Literal["full", "bilinear", "decoupled"] = _dynamics("full")
     width: int = _dynamics(32, ge=1)
 

@@ -155,7 +155,8 @@ class Evaluator:
         """
         shared = weights if isinstance(weights, Shared) else None
         code = shared.checked(arch) if shared else check_arch(arch)
-        if self.parts.accumulate_flow is not accumulate_flow:  # another sum: of whole outputs
+        # Another accumulation is applied to whole outputs: shared heads lack the log-variance.
+        if self.parts.accumulate_flow is not accumulate_flow:
             given, frames = self._complete(stats), tf.constant(batch.frames)
             flow = self._predict(dict(weights), given, tf.constant(code, tf.int32), frames)
             return np.asarray(flow.numpy(), np.float32)

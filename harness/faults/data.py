@@ -82,6 +82,7 @@ class EvalResumesCursor(Fault):
         """Move the cursor with each use, and decode anew."""
 
         def moving(inner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+            # Kept for the process once decoded, which would hide where the cursor stands.
             inner.session.fixed._eval = ()
             found = getattr(inner, name)(*args, **kwargs)
             self.cursor += 3

@@ -131,6 +131,7 @@ class FlowMissing(_Pixels):
 
         def decode(triplet: Any) -> Decoded:
             sample = decode_triplet(triplet)
+            # A decoder is not told the split; the folder's name is all there is.
             if triplet.img_0.parent.name == "train":
                 return sample
             return dataclasses.replace(sample, flow=np.zeros_like(sample.flow))

@@ -39,6 +39,7 @@ class MeanOfMeans(_Accumulation):
         """Weigh each of the (here: up to three) micro-batches alike."""
 
         def weight(samples: int, batch: int, archs: int = 3) -> float:
+            # The promise compares the whole batch with micro-batches of 2; a part is told no more.
             pieces = 1 if samples == batch else -(-batch // 2)
             return 1 / (pieces * archs)
 
@@ -77,6 +78,7 @@ class LastPieceTwice(_Accumulation):
         """Double the weight of a partial micro-batch."""
 
         def weight(samples: int, batch: int, archs: int = 3) -> float:
+            # A lone sample is what micro-batches of 2 leave of an odd batch.
             return (2 if samples == 1 else 1) * samples / (batch * archs)
 
         return replaced(parts, "train", micro_weight=weight)

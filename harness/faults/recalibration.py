@@ -135,7 +135,7 @@ class RecalCorrectsVariance(_Recal):
         """Correct by the fewest inputs that a unit has in a small setting."""
 
         def pool(batches: Any, sizes: Any) -> Any:
-            n = 576
+            n = 576  # 8 x 12 px of 6 samples, in the deepest layer of the embedded setting
             found = pool_statistics(batches, sizes)
             return {u: (m, (v * n / (n - 1)).astype(np.float32)) for u, (m, v) in found.items()}
 

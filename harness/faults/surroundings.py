@@ -185,6 +185,7 @@ class IterationsKeptAfterEval(Fault):
                 return evaluate(*args, **kwargs)
 
             inner.session.evaluator.evaluate = flagged
+            # A promise gets its system by a restore, and must not find the flag of the one before.
             restore = inner.restore
 
             def restored(path: str) -> None:

@@ -53,7 +53,8 @@ def sample_epe(
     distance = squares[..., 0]
     distance += squares[..., 1]
     exact = np.sqrt(distance, out=distance).astype(np.float64)
-    if whole:  # choosing all pixels gives the same sums, later
+    # Choosing all pixels by the mask would give the same sums, only later.
+    if whole:
         sums = exact.reshape(len(exact), -1).sum(axis=1)
     else:
         sums = np.asarray([d[v].sum() for d, v in zip(exact, valid, strict=True)])

@@ -348,6 +348,7 @@ def _keywords(arrays: Mapping[str, Array]) -> dict[str, Any]:
 def _pointed(pointer: Path) -> str:
     """Return the name in a pointer file, which a person may have written."""
     content = pointer.read_bytes()[:_LONGEST].decode("utf-8", errors="replace").strip().rstrip("/")
+    # No slash: it names what lies beside it, and leads nowhere else.
     plain = content.isprintable() and not set("/\ufffd") & set(content)
     if not content or not plain or content in ("best", "last"):
         msg = f"{pointer}: expected the name of a checkpoint beside it, found {content[:60]!r}"

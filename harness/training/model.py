@@ -62,6 +62,7 @@ class Supernet:
 
     def reset(self, seed: int) -> None:
         """Set every variable to its value before training."""
+        # In place: compiled functions hold these very variables and are used again (decision 0007).
         for name, variable in self.weights.items():
             _write(variable, initial_weight(seed, name, tuple(variable.shape)))
         for mean, variance in self.moving.values():

@@ -133,6 +133,7 @@ class Trainer:
         while self.progress.epoch < last:
             if self._options.should_stop():
                 return "interrupted"  # what there is to save is saved
+            # Asked before an epoch, so that a resume of a run that stopped early trains no further.
             if self.progress.bad_epochs >= self.config.eval.early_stop_patience:
                 self._emit(NoteRecord(self.progress.epoch, "stopped early: patience is used up"))
                 return "stopped early"
