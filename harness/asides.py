@@ -111,6 +111,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def _shortened(name: str) -> str:
+    # The limit counts bytes; a character that it cuts lives on as surrogates.
     return os.fsdecode(os.fsencode(name)[:_LONGEST])
 
 

@@ -24,6 +24,7 @@ def is_stream(path: Path) -> bool:
 
 def open_stream(path: Path) -> BinaryIO:
     """Open a stream for writing; what others have written to it stays."""
+    # Standard output is not ours to close.
     descriptor = _descriptor(path)
     return path.open("wb") if descriptor is None else os.fdopen(descriptor, "wb", closefd=False)
 

@@ -104,6 +104,7 @@ class Watch:
             If it breaks a promise whose mode is ``stop``; the message is one line.
         """
         if self._history and isinstance(record, RunRecord):
+            # The replay at the border starts from nothing, and must meet this opening again.
             self._history.append(record)
         if isinstance(record, ResumeRecord):
             self._replay(record)
