@@ -66,7 +66,7 @@ def score_pieces(batches: Sequence[Batch], size: int | None = None) -> Iterator[
 
 def _joined(places: Sequence[tuple[Batch, int]]) -> Batch:
     parts = []
-    # By identity: two batches that are compared with == compare their arrays, which raises.
+    # By identity: == of two batches may come to compare their arrays, which raises.
     for _, group in itertools.groupby(places, key=lambda place: id(place[0])):
         taken = list(group)
         parts.append((taken[0][0], slice(taken[0][1], taken[-1][1] + 1)))

@@ -136,7 +136,7 @@ def fit_checkpoint(shapes: Shapes) -> Fit:
     ValueError
         If it holds nothing of EdgeFlowNAS's first layer, which says the width.
     """
-    # No file says the width. E0 is in every skeleton, and each of its variables ends in C channels.
+    # A checkpoint does not say its width. Every skeleton has E0, whose variables end in C channels.
     widths = {shape[-1] for name, shape in shapes.items() if "/E0_" in name and shape}
     if not widths:
         names = ", ".join(sorted(shapes)[:3]) or "none"
