@@ -93,6 +93,7 @@ class ConstantRanking:
 @needs("train", "state", "describe")
 def constant_ranking(bench: Bench) -> ConstantRanking:
     """Train two epochs in which no arch's flow differs from zero."""
+    # 0 is no valid rate; at this one the zeroed heads stay far below the rounding of an EPE.
     with bench.open(train={"lr": 1e-30}) as system:
         state, heads = system.state(), system.describe().heads
         names = [name for kernels in heads.values() for name in kernels]

@@ -141,6 +141,8 @@ def _responses(
     state, found = system.state(), {}
     for block, kernels in enumerate(options):
         for option, names in enumerate(kernels):
+            # Depth options may nest: a deeper one's own kernels
+            # are those that no shallower one runs.
             own = tuple(n for n in names if not any(n in k for k in kernels[:option])) or names
             kept = {name: np.array(state[name]) for name in own}
             system.state({name: array * 1.5 for name, array in kept.items()})

@@ -60,6 +60,7 @@ def same_scores(evidence: Repeat) -> Outcome:
             old = old[: len(new)]
         compared += len(new)
         violations += _samples(arch, old, new, evidence.how)
+    # Fewer batches have another hash and another mean: samples alone compare.
     if evidence.prefix:
         if all(len(again.per_sample[a]) == len(first.per_sample.get(a, ())) for a in again.archs):
             violations.append(Violation(evidence.how, "fewer samples than the whole", "as many"))
@@ -167,6 +168,7 @@ def repeat_subset(bench: Bench) -> Repeat:
     _require_several(bench)
     base = base_evaluation(bench)
     with bench.scored() as system:
+        # Not the first arch, to which nothing can have been carried over.
         return Repeat(base, system.evaluate(base.archs[-1:]), "one arch alone")
 
 

@@ -109,6 +109,7 @@ def served_in(
     )  # fmt: skip
 
 
+# Middlebury's convention for .flo files: anything larger is not known.
 _UNKNOWN = 1e9
 
 

@@ -96,6 +96,8 @@ def _can_tell_recal_draws(run: RunEvidence, evals: Sequence[EvalRecord]) -> bool
     size = int(run.config["eval"].get("batch_size") or run.config["train"]["batch_size"])
     drawn = min(record.recal_batches for record in evals) * size
     full = run.config["train"].get("epoch_mode") == "full_pass"
+    # The split's size is known of a full pass alone; else it has at least what the batches needed,
+    # the last of which may be partial.
     samples = max(sum(run.planned_sizes) if full else 0, drawn - size + 1)
     orders = math.lgamma(samples + 1) - math.lgamma(max(samples - drawn, 0) + 1)
     return orders > math.log(len(evals) ** 2 / 2 / NEGLIGIBLE)
@@ -170,6 +172,7 @@ def metric_is_alive(run: RunEvidence) -> Outcome:
         if previous is not None and now.weights_digest == previous.weights_digest:
             violations += _still_weights(run, previous, now)
     if not violations:
+        # For what it raises: one evaluation may show a dead metric, but no living one.
         evaluations(run, least=2)
     last = evals[-PLATEAU:]
     plateau: tuple[str, ...] = ()
