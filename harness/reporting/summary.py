@@ -111,6 +111,7 @@ def _warnings(view: View) -> list[str]:
 
 def _zero_flow_warnings(view: View) -> list[str]:
     evals = [record for attempt in view.metric for record in attempt.of(EvalRecord)]
+    # From the newest back: a plateau that training has left is no warning.
     count = len(list(takewhile(at_zero_flow, reversed(evals))))
     if count:
         last = evals[-1]
