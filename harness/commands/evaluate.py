@@ -41,6 +41,7 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Evaluate as asked and compare with the run's own evaluation where it is the same."""
     config = _run_config(args)
+    # Before the evaluation: what cannot be written is said at once.
     if args.json is not None:
         check_target(args.json)
     pool = asked_pool(args.pool, config)
