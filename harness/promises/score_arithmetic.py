@@ -48,6 +48,8 @@ def samples_weigh_the_same(evidence: Any) -> Outcome:
         # A pixel's distance is float32 (decision 0011).
         close = np.allclose(samples, expected, rtol=1e-6)
         require(f"EPE of {where}", expected, samples.tolist(), holds=close)
+        # Equal and not close, here and below: exact sums
+        # (math.fsum) know no order and no grouping.
         mean = evidence.mean(list(samples))
         require(f"mean EPE of {where}, reversed", mean, evidence.mean(list(reversed(samples))))
         whole = list(evidence.epe(flow, label, valid))

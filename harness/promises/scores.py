@@ -199,6 +199,7 @@ def repeat_alone(bench: Bench) -> Repeat:
     with bench.scored() as system:
         together = system.evaluate(pool)
         alone = [system.evaluate((neighbour,)) for neighbour in pool]
+    # Put together, so that the check for two evaluations compares them.
     merged = dataclasses.replace(
         together,
         per_arch_epe=tuple(score for found in alone for score in found.per_arch_epe),

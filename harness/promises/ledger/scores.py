@@ -137,6 +137,7 @@ def dead_metric(previous: EvalRecord | None, now: EvalRecord) -> list[Violation]
         if same_scores:
             text = f"the same for all {len(now.archs)} archs: a dead metric"
             found.append(Violation(f"{where}, per-arch EPE", f"others {since}", text))
+        # So it was in EdgeFlowNAS, whose update ops never ran.
         if now.stats_digest == previous.stats_digest:
             text = f"the same {now.stats_digest}: recalibration computes nothing"
             found.append(Violation(f"{where}, stats_digest", f"another {since}", text))
@@ -207,6 +208,7 @@ def _still_weights(run: RunEvidence, previous: EvalRecord, now: EvalRecord) -> l
 def tau_follows(run: RunEvidence) -> Outcome:
     """Require Kendall's tau-b as recomputed by counting pairs, and none where undefined."""
     rows, evals = finished_epochs(run), evaluations(run, least=1 if run.before else 2)
+    # A metric series may go on from the segment before.
     chain = evals if run.previous_eval is None else (run.previous_eval, *evals)
     before = {now.epoch: old for old, now in itertools.pairwise(chain)}
     scored = {record.epoch: record for record in evals}
