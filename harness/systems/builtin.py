@@ -200,6 +200,7 @@ class BuiltinSystem:
         if changes:
             # A state that does not fill every variable is refused.
             model.set_state({**model.get_state(), **changes})
+        # The last row of the log holds wall-clock times, in which no two runs agree.
         counters = {k: v for k, v in trainer.progress.get_state().items() if k != "row"}
         texts = {f"progress/{k}": json.dumps(v, sort_keys=True) for k, v in counters.items()}
         progress = {k: np.frombuffer(text.encode(), np.uint8) for k, text in texts.items()}
