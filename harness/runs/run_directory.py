@@ -206,6 +206,7 @@ def _environment_border(history: Sequence[Record], opening: RunRecord) -> list[s
     if not runs:
         return []
     old, new = runs[-1].environment, opening.environment
+    # What only an earlier version recorded is no change.
     changed = [str(change) for change in changes(old, new, absent=None) if change.key in new]
     if not changed:
         return []
