@@ -285,6 +285,7 @@ def _segment(attempts: Sequence[Attempt], before: RunEvidence | None) -> RunEvid
     runs = tuple(attempt.opening for attempt in attempts)
     kept = [record for attempt in attempts for record in attempt.records]
     resumes = _of(kept, ResumeRecord)
+    # Whichever comes first: a segment that has stepped before it is resumed began at step 0.
     border = next((r for r in kept if isinstance(r, (ResumeRecord, *_EVIDENCE))), None)
     start = (border.epoch, border.global_step) if isinstance(border, ResumeRecord) else (0, 0)
     return RunEvidence(
