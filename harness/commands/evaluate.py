@@ -85,6 +85,7 @@ def _run_config(args: Namespace) -> Config:
     if args.frozen is not None:
         changes["frozen"] = str(args.frozen)
     evaluation = {**config.eval.model_dump(), **changes}
+    # Validated anew: model_copy() would take whatever the options say.
     return Config.model_validate({**config.model_dump(by_alias=True), "eval": evaluation})
 
 

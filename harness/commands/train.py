@@ -50,6 +50,7 @@ def run(args: Namespace) -> int:
         config = with_overrides(config, [f"train.num_epochs={args.epochs}"])
     folder = args.run or Path(config.runtime.output_root) / config.runtime.experiment_name
     options = RunOptions(
+        # EdgeFlowNAS resumes by this key.
         resume=args.resume or config.checkpoint.load_checkpoint,
         segment=args.segment,
         # Asked before the run writes anything, with the environment that is really applied.
