@@ -66,7 +66,7 @@ def run(args: Namespace) -> int:
         resume=(args.run / "config.yaml").exists(),
         segment=args.segment,
         until=_last_epoch(start, config, args.epochs),
-        # Called once nothing is left to refuse: a study that was refused leaves no note behind.
+        # Under the run's lock and before the run writes anything: every later kill finds the note.
         check_environment=lambda _: write_text(
             under_way, json.dumps({**_asked(args, config), "start": start})
         ),

@@ -107,7 +107,7 @@ def link_samples(source: Path, ids: Iterable[str], target: Path) -> None:
         for member in MEMBERS:
             link = target / f"{sample}-{member}"
             link.parent.mkdir(parents=True, exist_ok=True)
-            # Resolved, because a link of a link may be relative to another folder.
+            # Resolved: a relative path would be taken from the link's own folder.
             link.symlink_to((source / f"{sample}-{member}").resolve())
 
 

@@ -134,7 +134,7 @@ def _check_name(segment: str | None) -> None:
 
 def _last_attempt(runs: Sequence[RunRecord], checkpoint: Checkpoint | None) -> _LastAttempt:
     if runs:
-        # The ledger and not config.yaml, which anybody may have edited since (decision 0009).
+        # By the ledger and not by config.yaml (decision 0009).
         return _LastAttempt(parse_config(runs[-1].config), runs[-1].data, runs[-1].segment)
     assert checkpoint is not None
     meta = checkpoint.meta

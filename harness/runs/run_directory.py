@@ -148,7 +148,7 @@ def _train(
                 segment=plan.segment, protocol=meta["protocol"], should_stop=stop,
             )
         )  # fmt: skip
-        # Before anything is written, so that a run that is refused stays as it was.
+        # Before anything is recorded, so that a resume that is refused leaves the run as it was.
         if plan.checkpoint is not None and not plan.new_segment:
             _require_same_pixels(session, content, plan)
         write_text(folder / "config.yaml", dump_config(config))
@@ -266,7 +266,7 @@ def _repair_logs(
         return [f"the row of epoch {row['epoch']} lacks {', '.join(absent)}, as earlier versions"]
     logged = {record.epoch for record in known if isinstance(record, EpochRecord)}
     for observer in observers:
-        # The crash may have come between the two logs, after either.
+        # A crash between the two logs leaves the row in the ledger alone.
         if row["epoch"] not in logged or isinstance(observer, EpochCsv):
             observer(EpochRecord(**{**row, "checkpoint_digest": checkpoint.digest}))
     return []

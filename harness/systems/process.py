@@ -252,7 +252,6 @@ def _start(
         try:
             process = subprocess.Popen(
                 [python, "-u", str(_FILE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                # Unbuffered: select() knows nothing of what Python has read ahead.
                 stderr=file, bufsize=0, start_new_session=own_group,
                 env=environment,
             )  # fmt: skip
