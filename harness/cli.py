@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, EnvironmentMismatchError, OSError) as error:  # OSError: a full disk, too
         print(f"harness {args.command}: {error}", file=sys.stderr)
         return EXIT_INPUT
+    # A NaN, or what the watch stopped a run for, is a broken promise and no wrong input.
     except (FloatingPointError, WatchError) as error:
         print(f"harness {args.command}: {error}", file=sys.stderr)
         return EXIT_BROKEN

@@ -110,6 +110,7 @@ class Gate:
         if found.verdict == "n/a":
             pytest.skip(f"{name}: not applicable: {found.text}")
         if found.error is not None:
+            # As it was raised, so that its traceback shows where the system failed.
             raise found.error
         if found.verdict == "BROKEN":
             lines = "\n".join(f"  - {line}" for line in found.violations)
@@ -141,6 +142,7 @@ def gate(
         linked, note = link_gate_frames(chosen, folder / "frames")
         setting = gate_config(linked)
         notes = [note, "shrunk: " + ", ".join(list_changes(linked, setting))]
+    # Before whatever imports TensorFlow, which reads some of it once.
     environment = apply_environment(setting)
     config.stash[ENVIRONMENT] = environment.as_dict()
     config.stash[NOTES] = [environment.line(), *notes]
@@ -150,6 +152,8 @@ def gate(
 
     spec = asked_system(config)
     with _shared(spec, config) as shared:
+        # Without a configuration at first: a foreign system says
+        # what it cannot vary before it has one.
         bench = Bench(system_factory(spec, shared), spec, {}, folder, FROM_CHECKPOINTS)
         if spec.foreign:
             asked, setting = setting, _fitted(setting, _description(bench))

@@ -102,6 +102,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for warning in j.warnings:
             write(f"warning: {j.promise.id}: {warning}", yellow=True)
     due = {r.id for r in PROMISES.values() if _tier_index(r.tier) <= _tier_index(config)}
+    # A gate that ran beside other tests vouches for nothing if one of them failed.
     failed = bool(terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"))
     unchecked = len(due - {j.promise.id for j in judgements})
     verdict, line = _verdict(judgements, unchecked, failed=failed)
@@ -162,6 +163,7 @@ def _write_gate_file(config: pytest.Config, judgements: list[Judgement], verdict
         "configuration": None if chosen is None else gate_values(chosen),
         "environment": config.stash.get(ENVIRONMENT, {}),
         "system_environment": config.stash.get(TESTED, {}),
+        # A promise was called a relation when this format was made, and the format stays.
         "relations": {j.promise.id: {"verdict": j.verdict, "text": j.text} for j in judgements},
     }
     try:

@@ -43,6 +43,7 @@ def run(args: Namespace) -> int:
         if len(evidence) > 1:
             say(f"segment {one.segment}: {_counts_text(one)}")
         _show(judged[one.segment])
+    # A promise holds for a run only if it holds in each segment.
     worst = [max(row, key=gravity) for row in zip(*judged.values(), strict=True)]
     verdict, text = _verdict(worst, history.broken)
     write_json(args.json, _json_result(verdict, worst, history.broken, judged))
@@ -96,6 +97,7 @@ def _show(judgements: list[Judgement]) -> None:
 
 
 def _verdict(judgements: list[Judgement], lines: Sequence[BrokenLine]) -> tuple[str, str]:
+    # A kill leaves such a line at an attempt's end, and no evidence is lost with it.
     lost = sum(not line.tail for line in lines)
     verdict = "broken" if lost or is_broken(judgements) else "clean"
     return verdict, f"AUDIT {verdict.upper()}: {tally(judgements, (lost, 'lines lost'))}"
@@ -107,6 +109,7 @@ def _json_result(
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "verdict": verdict,
+        # A promise was called a relation when this format was made, and the format stays.
         "relations": {j.promise.id: _json_judgement(j) for j in judgements},
         "segments": {
             name: {j.promise.id: _json_judgement(j) for j in found}

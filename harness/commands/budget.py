@@ -51,7 +51,9 @@ def run(args: Namespace) -> int:
     """Measure, fit, and advise; exit code 2 where no setting does what was asked."""
     from harness.reporting.budget import FORMATS, budget_lines, plot_budget
 
+    # Before anything is measured: what cannot be written is said at once.
     _check_options(args, FORMATS)
+    # The whole split is what every K is held against.
     config = with_overrides(configured(args), ["eval.eval_batches_per_arch=full"])
     environment = apply_environment(config)
     say(environment.line())
@@ -169,6 +171,7 @@ def _timed_settings(protocol: Any) -> list[tuple[int, int]]:
             "lower eval.batch_size or raise eval.bn_recal_batches"
         )
         raise InputError(msg)
+    # Three coefficients are fitted: the corners tell K from R, the middle whether a plane fits.
     corners = [(k[0], r[0]), (k[-1], r[0]), (k[0], r[-1]), (k[-1], r[-1]), (k[1], r[1])]
     return [pair for _ in range(_REPEATS) for pair in dict.fromkeys(corners)]
 

@@ -90,6 +90,7 @@ def _fitting_config(
 ) -> tuple[Config, list[str]]:
     """Return the configuration with skeleton, width and a crop that fit, and what to note."""
     held = {"skeleton": imported.fit.skeleton, "width": imported.fit.width}
+    # What the file says itself: a default is no claim about the checkpoint.
     for key in sorted(given.model.model_fields_set):
         if getattr(given.model, key) != held[key]:
             msg = (
@@ -103,6 +104,8 @@ def _fitting_config(
         notes.append("the checkpoint holds nothing of Adam: moments are 0, powers initial")
     step = SKELETONS[imported.fit.skeleton].stride
     height, width = (side // step * step for side in config.train_crop)
+    # The default crop gives way to the skeleton's stride; one
+    # that somebody wrote is refused below.
     if path is None and (height, width) != config.train_crop:
         default = " x ".join(map(str, config.train_crop))
         config = with_overrides(

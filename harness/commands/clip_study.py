@@ -66,6 +66,7 @@ def run(args: Namespace) -> int:
         resume=(args.run / "config.yaml").exists(),
         segment=args.segment,
         until=_last_epoch(start, config, args.epochs),
+        # Under the run's lock and before the run writes anything: every later kill finds the note.
         check_environment=lambda _: write_text(
             under_way, json.dumps({**_asked(args, config), "start": start})
         ),
@@ -87,6 +88,7 @@ def run(args: Namespace) -> int:
         say(line)
     values = {"segment": evidence.segment, "epochs": [_json_row(row) for row in rows]}
     write_json(args.json, {**values, "advice": asdict(advice), "command": command})
+    # Last: killed before this, the same command tells the same result.
     under_way.unlink(missing_ok=True)
     return EXIT_DONE
 
@@ -108,6 +110,8 @@ def _start(args: Namespace, config: Config) -> int:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         msg = f"{path}: expected what study is under way, found something else: {error}; remove it"
         raise InputError(msg) from None
+    # A note of another study, or of a run that has been trained
+    # on since, says nothing of this one.
     same = begun == _asked(args, config) and start <= done <= start + args.epochs
     return start if same else done
 

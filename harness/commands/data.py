@@ -91,8 +91,10 @@ def run_freeze(args: Namespace) -> int:
     from harness.fc2.batch import join_digests
     from harness.fc2.frozen import FrozenBatches, write_frozen
 
+    # Before any file is decoded.
     check_target(args.out, new=True)
     fixed = FixedBatches(config)
+    # Epoch 0 is that of an evaluation outside of training.
     batches = FrozenBatches(fixed.eval_batches(), fixed.recal_batches(0))
     write_frozen(args.out, batches)
     result = {

@@ -87,5 +87,6 @@ def _threads() -> str:
 def _writable(folder: Path) -> str:
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         file.write(b"x")
+        # Checkpoints are synced, so writing alone is not enough.
         os.fsync(file.fileno())
     return f"{folder.resolve()} can be written and synced"

@@ -41,6 +41,7 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Evaluate as asked and compare with the run's own evaluation where it is the same."""
     config = _run_config(args)
+    # Before the evaluation: what cannot be written is said at once.
     if args.json is not None:
         check_target(args.json)
     pool = asked_pool(args.pool, config)
@@ -84,6 +85,7 @@ def _run_config(args: Namespace) -> Config:
     if args.frozen is not None:
         changes["frozen"] = str(args.frozen)
     evaluation = {**config.eval.model_dump(), **changes}
+    # Validated anew: model_copy() would take whatever the options say.
     return Config.model_validate({**config.model_dump(by_alias=True), "eval": evaluation})
 
 

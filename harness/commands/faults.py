@@ -106,6 +106,7 @@ def _report(tasks: "Sequence[Task]", *, jobs: int, clean: bool) -> "Report":
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="samebits-") as name:
         folder = Path(name)
+        # Odd and unequal, so that margins are odd and H cannot pass for W.
         height, width = 29, 43
         write_dataset(
             folder / "frames", train=EMBEDDED_TRAIN, val=EMBEDDED_VAL, height=height, width=width

@@ -85,5 +85,6 @@ def written(checkout: Path) -> dict[Path, str]:
         msg = f"{readme}: expected a README with the lines {_BEGIN.strip()} and {_END}"
         raise InputError(msg)
     table = f"{_BEGIN}{promise_table()}{_END}"
+    # A function, because re.sub would read backslashes in the table as references to groups.
     made = re.sub(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", lambda _: table, text, flags=re.S)
     return {readme: made, checkout / "docs" / "promises.md": promise_page(_faults())}

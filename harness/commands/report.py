@@ -80,6 +80,7 @@ def _check_outputs(ledgers: Sequence[Path], out: Path, machine: Path | None) -> 
         if not file.parent.is_dir():
             msg = f"{option} {file}: there is no directory {file.parent}; make it first"
             raise InputError(msg)
+        # Writing the page over the ledger would destroy the only record of the run.
         if file.resolve() in {ledger.resolve() for ledger in ledgers}:
             msg = f"{option} {file}: is a ledger that is reported on; name another file"
             raise InputError(msg)

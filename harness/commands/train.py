@@ -50,8 +50,10 @@ def run(args: Namespace) -> int:
         config = with_overrides(config, [f"train.num_epochs={args.epochs}"])
     folder = args.run or Path(config.runtime.output_root) / config.runtime.experiment_name
     options = RunOptions(
+        # EdgeFlowNAS resumes by this key.
         resume=args.resume or config.checkpoint.load_checkpoint,
         segment=args.segment,
+        # Asked before the run writes anything, with the environment that is really applied.
         check_environment=lambda found: _require_gate(args.require_gate, config, found),
         observers=run_observers,
     )
@@ -78,6 +80,7 @@ def _require_gate(path: Path | None, config: Config, environment: Environment) -
         msg = f"--require-gate {path}: not a gate file: {error}"
         raise InputError(msg) from None
     wrong = []
+    # A green gate of another system says nothing of this trainer.
     if gate.get("verdict") != "green" or gate.get("system") != "builtin":
         wrong.append(f"verdict {gate.get('verdict')!r} of system {gate.get('system')!r}")
     for name, expected in (

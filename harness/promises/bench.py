@@ -70,10 +70,13 @@ class Bench:
     def _once(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """Return what `make` returned, or raise what it raised, when it was first asked."""
         if name in self._failed:  # every later promise has this same cause
+            # Raised again as it is, an exception would collect the
+            # traceback of every promise that asks.
             raise self._failed[name].with_traceback(None)
         if name not in self._kept:
             try:
                 self._kept[name] = make()
+            # An interrupt is no evidence and is not kept.
             except Exception as error:
                 self._failed[name] = error
                 raise
@@ -183,6 +186,7 @@ class Bench:
         NotApplicableError
             If the system does not offer what is needed to train, cut and resume it.
         """
+        # The early drivers ask for this themselves: without it they would start one another again.
         if "trained" in self._kept:
             found: Trained = self._kept["trained"]
             return found

@@ -83,6 +83,7 @@ def _contents(batches: Sequence[ServedBatch]) -> tuple[str, ...]:
 def _change(folder: Path, batch: ServedBatch) -> None:
     """Add 1 px to a vector in the middle of the first sample's window; size and time stay."""
     path = folder / f"{batch.ids[0]}-flow_01.flo"
+    # The sample is a link to the user's own file: a copy takes its place before it is changed.
     shutil.copy2(path.resolve(), path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)
     kept, content = path.stat(), bytearray(path.read_bytes())
@@ -92,6 +93,7 @@ def _change(folder: Path, batch: ServedBatch) -> None:
     vector = np.frombuffer(content, "<f4", count=2, offset=place) + np.float32(1)
     content[place : place + 8] = vector.tobytes()
     path.write_bytes(content)
+    # A cache that trusts size and time is fooled only if both stay, to the nanosecond.
     os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
 
 
@@ -107,6 +109,7 @@ def cache_is_never_stale(evidence: Cached) -> Outcome:
             for index, (want, found) in enumerate(zip_longest(wanted, served, fillvalue="no batch"))
             if want != found
         ]
+    # Had the change not reached the window, a stale cache would look right.
     if evidence.first and evidence.fresh == evidence.first:
         violations.append(Violation("eval batches of changed files", "another content", "the same"))
     seen = min(map(len, (evidence.first, evidence.again, evidence.changed, evidence.fresh)))
@@ -147,6 +150,8 @@ def frozen(bench: Bench) -> Frozen:
         raise NotApplicableError(msg)
     files = base_evaluation(bench)
     with bench.at(END) as system:
+        # Random recalibration draws a set for each epoch: these
+        # are the set of the evaluation above.
         served = [system.batches("eval", epoch=2), system.batches("recal", epoch=2)]
     groups = [[_batch(batch) for batch in batches] for batches in served]
     path, found = bench.folder / "frozen.npz", []

@@ -48,6 +48,8 @@ def checkpoint_pair(bench: Bench) -> CheckpointPair:
         disturbed = state_digests(system.state(poison))
         system.restore(trained.paths[END])
         restored = digests_of(system)
+    # Held against the state when it was saved, not before the test: the verdict would otherwise
+    # depend on which promises were checked first (decision 0010).
     return CheckpointPair(trained.end_state, disturbed, restored)
 
 

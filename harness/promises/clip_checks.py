@@ -39,6 +39,7 @@ def training_update(bench: Bench) -> Training:
 
 def _other_position(bench: Bench, position: str) -> Training:
     """Train with the other clip position and the other epoch mode, without evaluation."""
+    # Both positions and both modes in two runs; the full tier adds the two pairs left over.
     return _trained_with(bench, position, full=bench.config["train"]["epoch_mode"] != "full_pass")
 
 
@@ -57,6 +58,8 @@ def training_update_other_mode(bench: Bench) -> Training:
 
 
 def _full_pass(training: Training) -> bool:
+    # The gate's batch size is chosen not to divide the samples, so that a full pass, and
+    # it alone, has a smaller last batch.
     return len(set(training.planned_sizes)) > 1
 
 
@@ -64,6 +67,7 @@ def _trained_with(bench: Bench, position: str, *, full: bool) -> Training:
     mode: dict[str, Any] = {"epoch_mode": "full_pass"}
     if not full:
         mode = {"epoch_mode": "fixed_steps", "steps_per_epoch": 3}
+    # None: it follows from the epoch mode, and a value for the other mode is refused.
     asked = {"clip_position": position, "train_sampling_mode": None, **mode}
     with bench.open(train=asked) as system:
         run = system.train(1, evaluate=False)
@@ -201,6 +205,7 @@ def clip_arithmetic_holds(evidence: Training) -> Outcome:
     clipped = sum(check.before > evidence.threshold for check in evidence.checks)
     warning: tuple[str, ...] = ()
     if evidence.checks and clipped == len(evidence.checks):
+        # Only a warning: a threshold below every norm is a poor choice, but no broken promise.
         warning = (f"every one of {clipped} checks clipped: the step length is the threshold's",)
     figures = f"{len(evidence.checks)} norms, {clipped} over {evidence.threshold:g}"
     figures += not_logged_text(evidence, "grad_norm_p50", "grad_norm_p90", "grad_norm_p99")

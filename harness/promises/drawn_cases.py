@@ -69,6 +69,8 @@ def for_all(case: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> l
         Takes one value of each strategy and calls :func:`require`.
     """
     # The test itself is remembered nowhere: what was drawn follows from the profile alone.
+    # With several bugs hypothesis would raise a group, in which
+    # _BrokenCaseError is not caught below.
     cheap = settings(deadline=None, database=None, report_multiple_bugs=False)
 
     def tried(drawn: tuple[Any, ...]) -> None:

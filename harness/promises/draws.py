@@ -51,6 +51,7 @@ def draws(bench: Bench) -> TrainingDraws:
     split = listed_samples(folder)
     full = train.get("epoch_mode") == "full_pass"
     size = train["batch_size"]
+    # Planned here, and not asked of the system: a plan of its own would vouch for itself.
     sizes = [size] * (len(split) // size) + [len(split) % size] * (len(split) % size > 0)
     return TrainingDraws(
         full, train.get("train_crop_mode", "random") == "random",
@@ -139,6 +140,7 @@ def _two_sided(evidence: TrainingDraws) -> list[Violation]:
         crops_tell = places ** len(first) >= COINCIDENCE
         if crops_tell and [w for _, w in _draws(other)] == [w for _, w in first]:
             violations.append(Violation(f"crops of {name}", "others than epoch 1", "the same"))
+    # The first window may lie anywhere; it takes the others to tell that all share it.
     windows = {window for _, window in first}
     if len(windows) == 1 and places ** (len(first) - 1) >= COINCIDENCE:
         violations.append(Violation("random crops", "several windows", f"one: {windows}"))
@@ -155,6 +157,7 @@ def drawn(bench: Bench) -> TwoWays:
     used = {f"batch {i}": step.batch for i, step in enumerate(steps)}
     served = {f"batch {i}": digest for i, digest in enumerate(asked)}
     run = joined(trained.first, trained.second)
+    # The batches are compared above, under names; compared as steps, they would be reported twice.
     return TwoWays(
         "asked for", "trained on", (served, used), (run, dataclasses.replace(run, steps=()))
     )

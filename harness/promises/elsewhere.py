@@ -117,6 +117,7 @@ def seeds(bench: Bench) -> Seeds:
         states.append(system.state())
         run = system.train(1, evaluate=False)
     kernels = [name for name, array in states[0].items() if np.asarray(array).ndim == 4]
+    # Adam's moments have a kernel's shape too, and start at zero whatever the seed.
     moments = [name for name in kernels if not np.asarray(states[0][name]).any()]
     one, again, other = (state_digests(state) for state in states)
     return Seeds(
@@ -140,6 +141,7 @@ def seeds_matter(evidence: Seeds) -> Outcome:
             Violation("fair cycles with another seed", f"{len(cycles)}", f"{len(others)}")
         )
     codes = [cycle for cycle in cycles if all(arch.isdigit() for arch in cycle)]
+    # A fair cycle draws, for each block, one of the 6 orders of its three options.
     orders = 6 ** sum(len(cycle[0]) for cycle in codes)  # no fair cycle without codes
     if orders >= COINCIDENCE and cycles == others:
         violations.append(Violation("fair cycles with another seed", "others", "the same"))

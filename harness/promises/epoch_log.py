@@ -44,6 +44,7 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
         return outcome([], 0, "no epoch was trained and evaluated")
     row, epe = training.epochs[-1], scores.per_arch_epe
     steps = [step for step in training.steps if step.epoch == row.epoch]
+    # Every epoch has the same plan, so the last equal share of the losses is the last epoch's.
     share = len(training.losses) // len(training.epochs)
     expected = {
         "mean_epe_12": math.fsum(epe) / len(epe),

@@ -15,6 +15,8 @@ def resize_legacy_bilinear(x: NDArray[Any], size: tuple[int, int]) -> NDArray[np
     values = np.asarray(x, np.float64)
     for axis, target in ((1, size[0]), (2, size[1])):
         length = values.shape[axis]
+        # Neither aligned corners nor half-pixel centres: so
+        # EdgeFlowNAS resizes labels and outputs.
         position = np.arange(target) * (length / target)
         low = np.floor(position).astype(int)
         high = np.minimum(low + 1, length - 1)
@@ -43,5 +45,6 @@ def independent_epe(
         Added to the squared distance, px^2.
     """
     distance = np.hypot(*np.moveaxis(np.asarray(flow, np.float64) - label, -1, 0))
+    # The root of u^2 + v^2 + epsilon.
     distance = np.hypot(distance, math.sqrt(epsilon))
     return [math.fsum(d[v]) / int(v.sum()) for d, v in zip(distance, valid, strict=True)]

@@ -65,6 +65,7 @@ def killed(bench: Bench) -> KilledRuns:
         folder = bench.folder / f"killed-{len(ends)}"
         folder.mkdir()
         for attempt in itertools.count():
+            # After enough kills the run may end: only one that ends can be compared.
             moment = _moment(bench, len(ends), attempt, longest) if kills < KILLS else None
             begun = time.perf_counter()
             try:
@@ -91,6 +92,7 @@ def _moment(bench: Bench, run: int, attempt: int, longest: float) -> float | Non
 
 def _continued(bench: Bench, folder: Path, moment: float | None) -> Digests | None:
     """Go on from the newest checkpoint in a new process; None if it was killed on the way."""
+    # Leaving the block kills the process in whatever it is doing (decision 0010).
     with closing(Beside(bench.spec, bench.config)) as process:
         pending = process.submit(_saving_often(bench, folder))
         try:
@@ -102,6 +104,7 @@ def _continued(bench: Bench, folder: Path, moment: float | None) -> Digests | No
 def _saving_often(bench: Bench, folder: Path) -> Job[Digests]:
     """Return the job that trains two epochs and saves after each step and each evaluation."""
     steps = len(bench.trained.first.steps)
+    # Whatever a kill left under a final name is restored: it has to be whole.
     done = max((int(path.name) for path in folder.glob("[0-9][0-9][0-9]")), default=0)
 
     def job(make: Callable[[], System]) -> Digests:

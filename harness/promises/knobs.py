@@ -76,6 +76,8 @@ def knobs(bench: Bench) -> list[SweptKnob]:
         "num_epochs": _EPOCHS, "batch_size": 3, "micro_batch_size": 2,
     }, eval={
         "batch_size": 2, "eval_batches_per_arch": 1, "bn_recal_batches": 1, "eval_pool_size": 2,
+        # No epoch improves by as much as early_stop_min_delta, so
+        # that a threshold of 0 has an effect.
         "early_stop_min_delta": 1e6, "early_stop_patience": 15, "eval_every_epoch": 1,
         "recal_mode": "fixed", "frozen": "",
     })  # fmt: skip
@@ -114,6 +116,7 @@ def _another(key: str, value: Any, bench: Bench) -> Any:
         return str(bench.folder / "knob-cache")
     if key == "eval.crop":
         height, width = bench.config["data"]["input_height"], bench.config["data"]["input_width"]
+        # Every skeleton's stride (4, or 16) divides 16.
         return [height, width - 16] if width > 16 else [height + 16, width]
     if key in ("data.input_height", "data.input_width"):
         return value - 16 if value > 16 else value + 4
@@ -153,6 +156,7 @@ def _signature(bench: Bench, tree: Mapping[str, Any]) -> tuple[dict[str, str], b
     steps = [f"{s.archs}{s.batch}{s.lr!r}" for s in run.steps]
     evaluated = [
         repr(scores.archs), scores.eval_batch_hash, scores.bn_recal_batch_hash,
+        # Which epochs were scored is all that eval.eval_every_epoch changes.
         repr(scores.per_arch_epe), repr([row.mean_epe_12 is None for row in run.epochs]),
     ]  # fmt: skip
     epe = [row.mean_epe_12 for row in run.epochs if row.mean_epe_12 is not None]
@@ -207,6 +211,7 @@ def knobs_are_alive(evidence: Sequence[SweptKnob]) -> Outcome:
             violations.append(Violation(where, f"another {effect}", "the same: a dead knob"))
         unwanted = knob.changed - ({effect, "plan"} if effect else set())
         if knob.kind == "dynamics":
+            # Other weights score otherwise.
             unwanted = unwanted - {"evaluation"}
         if unwanted:
             violations.append(

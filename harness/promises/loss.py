@@ -54,6 +54,7 @@ def independent_loss(
         size = (residual.shape[1], residual.shape[2])
         if index:
             running = resize_legacy_bilinear(running, size) + residual
+        # Unknown pixels stay out of the label's resize too: a weighted mean over what is known.
         share = resize_legacy_bilinear(weight, size)
         target = resize_legacy_bilinear(label * weight, size) / np.where(share > 0, share, 1.0)
         difference = np.abs(running[..., :2] - target)
@@ -73,6 +74,8 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
             batch, position, window, evidence.decoded, evidence.flow_clip
         )
     kernels = [w for w in evidence.before.values() if w.ndim == 4]
+    # TensorFlow's l2_loss is half the sum of squares;
+    # EdgeFlowNAS decays all kernels, chosen or not.
     decay = evidence.decay * sum(0.5 * float(np.square(k, dtype=np.float64).sum()) for k in kernels)
     if len(evidence.losses) != len(evidence.archs):
         violations.append(
@@ -82,6 +85,7 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
         expected = independent_loss(evidence.outputs[arch], batch.flow, batch.valid) + decay
         error = abs(found - expected) / max(abs(expected), 1e-300)
         worst = max(worst, error)
+        # Not `>`: a NaN must count as wrong.
         if not error <= LOSS_TOLERANCE:
             violations.append(
                 Violation(f"training loss of arch {arch}", f"{expected:.7g} (weight decay "

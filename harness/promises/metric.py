@@ -54,6 +54,7 @@ def oracle(bench: Bench) -> Oracle:
 
     They have the shapes of what the system predicts, where it can be asked.
     """
+    # Asked for before the system is lent: no other evidence can be made meanwhile.
     archs = base_evaluation(bench).archs if bench.describe().can.issuperset(_PREDICTED) else ()
     with bench.scored() as system:
         return _scored_residuals(system, archs[:1])
@@ -73,6 +74,8 @@ def _scored_residuals(system: System, archs: Sequence[str]) -> Oracle:
         ("ground truth plus (3, 4)", label + constant, 5.0),
         ("ground truth minus (3, 4)", label - constant, 5.0),
     ):
+        # Only constants lie in the coarse scales, which every way of resizing keeps: the answer is
+        # known whichever way the system resizes.
         for split, outputs in _residuals(flow, constant, shapes).items():
             found = system.score(outputs, label, valid)
             name = f"{case}, {split}"
@@ -116,6 +119,7 @@ _SPREAD = "spread over three scales"
 def metric_gives_known_answers(evidence: Oracle) -> Outcome:
     """Require EPE 0 for a perfect prediction and 5 px for ground truth plus (3, 4)."""
     violations, floor = [], math.sqrt(max(evidence.epsilon, 0.0))
+    # Not `>`, here and below: a NaN must count as wrong.
     if not floor <= _FLOOR:
         violations.append(
             Violation("EPE that the metric gives an exact prediction, by its own epsilon",
@@ -148,6 +152,7 @@ def _last_alone(alone: Sequence[float], sample: int, found: float | None) -> str
     """Return whether a score is that of the last residual by itself, in words."""
     if found is None or sample >= len(alone) or not abs(alone[sample] - found) <= 1e-3:
         return ""
+    # EdgeFlowNAS scored that until commit 5f197cd, for hundreds of epochs.
     return " (what the last residual scores alone: the coarser scales are not added)"
 
 

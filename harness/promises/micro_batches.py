@@ -75,9 +75,13 @@ def accumulation(bench: Bench) -> Accumulation:
     copy_samples(source, dict.fromkeys(ids, two), other)
     with bench.open(**one_batch_sections(same, FEW_SAMPLES, micro=2)) as system:
         adam_slots(system)
+        # The order is drawn: whichever sample comes last is
+        # alone in its micro-batch of 2, 2 and 1.
         alone = system.batches("train", epoch=1)[0].ids[-1]
     copy_samples(source, {**dict.fromkeys(ids, one), alone: two}, mix)
     whole = _first_step(bench, same, micro=FEW_SAMPLES)
+    # A threshold of 0 would be refused as a configuration; a
+    # gradient of 0 is for the check to report.
     threshold = gradient_norm(whole.gradient) / 3 or 1.0
     fixed = bench.describe().settings.get("train.clip_position")
     update, micro = (
@@ -224,6 +228,7 @@ def _clipped_update(
 
 def _clipped_micro(micro: StepRun, threshold: float) -> list[Violation]:
     violations = _counted("micro-step", micro, len(micro.losses))
+    # A mean is at most as long as the mean of the lengths; how the directions differ is not known.
     bound = sum(min(c.before, threshold) for c in micro.checks) / max(len(micro.checks), 1)
     found = gradient_norm(micro.gradient)
     if not 0 < found <= bound * (1 + GRADIENT_TOLERANCE):

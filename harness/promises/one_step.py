@@ -113,12 +113,14 @@ def _two_steps(bench: Bench, system: System, folder: Path) -> OneStep:
     second = system.train(2, evaluate=False)
     end = system.state()
     batch = system.batches("train", epoch=2)[0]
+    # The loss was taken with the weights before the step, so the outputs are, too.
     archs = second.steps[0].archs
     system.state(_named(middle, slots))
     outputs = {arch: system.predict(arch, batch) for arch in archs}
     config = bench.config["train"]
     gradient = _second_gradient(middle, end, slots)
     nudged = _nudged(bench, system, _named(middle, slots), gradient, archs)
+    # The statistics that are judged are those of step 1, which ran with the weights before it.
     system.state(start)
     recalibrated = _recalibrated(system, first.steps[0].archs)
     return OneStep(
@@ -127,6 +129,7 @@ def _two_steps(bench: Bench, system: System, folder: Path) -> OneStep:
         decoded={i: decode_independently(folder / "train", i) for i in batch.ids},
         flow_clip=bench.config["data"].get("flow_clip"), losses=second.losses, archs=archs,
         outputs=outputs, norm=second.checks[0].before,
+        # An epoch is one step: step 2 is number 1, counted from 0, of 3.
         lr=config["lr"] * (1 + math.cos(math.pi / 3)) / 2, decay=config["weight_decay"],
         nudged=nudged, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
@@ -152,6 +155,8 @@ def one_batch_sections(
             "train_crop_mode": "center", "batch_size": size, "micro_batch_size": micro,
             "clip_position": position, "grad_clip_global_norm": clip,
         },
+        # One recalibration batch, with the samples and the crop of the training batch: `predict`
+        # then normalises as training does, and its outputs are those of the loss (decision 0006).
         "eval": {
             "bn_recal_batches": 1, "batch_size": size, "crop": None, "recal_mode": "fixed",
             "eval_batches_per_arch": 1,
@@ -216,6 +221,8 @@ def _nudged(
     if again.steps[0].archs != archs:
         return None
     level = float(np.mean(again.losses))
+    # Along the gradient the loss should move by this share of itself. With one length alone some
+    # of fifty random configurations raised a false alarm.
     for share in (2e-4, 5e-5):
         length, losses = share * level / max(norm, 1e-12), []
         for sign in (1.0, -1.0):

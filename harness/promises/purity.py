@@ -40,6 +40,8 @@ def purity(bench: Bench) -> Purity:
     Before any training: what an evaluation leaves behind then is not yet there already.
     """
     with bench.at(START) if bench.trainable else bench.scored() as system:
+        # The draws too: EdgeFlowNAS (8f83824) evaluated with the training provider, whose
+        # generator then stood elsewhere while every variable was the same.
         before, draws_before = digests_of(system), _upcoming_draws(bench, system)
         system.evaluate()
         draws_after = _upcoming_draws(bench, system)

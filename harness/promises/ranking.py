@@ -36,6 +36,7 @@ class Pools:
 def pools(bench: Bench) -> Pools:
     """Evaluate a default pool of nine archs, twice, and with another seed."""
     seed, found = bench.config["runtime"]["seed"], []
+    # Only the archs are looked at: what costs is left out.
     few = {"eval_pool_size": 9, "eval_batches_per_arch": 1, "bn_recal_batches": 1, "batch_size": 2}
     for value in (seed, seed, seed + 1):
         with bench.open_cheaply(few, runtime={"seed": value}) as system:
@@ -93,6 +94,7 @@ class ConstantRanking:
 @needs("train", "state", "describe")
 def constant_ranking(bench: Bench) -> ConstantRanking:
     """Train two epochs in which no arch's flow differs from zero."""
+    # 0 is no valid rate; at this one the zeroed heads stay far below the rounding of an EPE.
     with bench.open(train={"lr": 1e-30}) as system:
         state, heads = system.state(), system.describe().heads
         names = [name for kernels in heads.values() for name in kernels]

@@ -55,6 +55,7 @@ class RecalPair:
 @needs("recalibrate", "state", "evaluate")
 def recal_pair(bench: Bench) -> RecalPair:
     """Recalibrate an arch, disturb every moving statistic, and recalibrate again."""
+    # Asked for before the system is lent: no other evidence can be made meanwhile.
     base = base_evaluation(bench)
     arch = base.archs[-1]
     with bench.scored() as system:
@@ -85,6 +86,7 @@ def recal_statistics_are_exact(evidence: RecalPair) -> Outcome:
     allowed = max(_RELATIVE, _FEW / max(fewest, 1))
     for unit, inputs in recal.inputs.items():
         mean, variance, count = _population(inputs)
+        # A mean may lie near 0, where relative to itself any rounding is large.
         scale = np.sqrt(variance) + np.abs(mean) + np.finfo(np.float32).tiny
         if unit not in recal.stats:
             violations.append(Violation(f"statistics of {unit}", "mean and variance", "none"))
@@ -97,6 +99,7 @@ def recal_statistics_are_exact(evidence: RecalPair) -> Outcome:
             error = np.abs(found - expected) / unit_scale
             channels += error.size
             worst = max(worst, float(error.max()))
+            # Not `>`: a NaN must count as wrong.
             if not (error <= allowed).all():
                 c = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
                 where = f"arch {recal.arch}, {unit}, {name} of channel {c} over N = {count}"
@@ -151,6 +154,7 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
         held = evidence.moving.get(f"{unit}/moving_mean")
         changed += held is not None and not np.array_equal(held, mean)
     whole = []
+    # EdgeFlowNAS ran the forward passes but not the update ops: 0 of 64 statistics changed.
     if changed == 0:
         whole.append(
             Violation(
@@ -171,6 +175,7 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
             )
         )
     figures = f"{changed} of {len(evidence.first.stats)} units updated, none depends on the past"
+    # What concerns all units comes first: a violation for each unit would push it out of sight.
     return outcome((whole + violations)[:6], len(evidence.first.stats), figures)
 
 
@@ -224,6 +229,7 @@ def _hash_with_one_pixel_changed(bench: Bench) -> str:
     image = np.array(cv2.imread(str(target), cv2.IMREAD_UNCHANGED))
     top, left, height, width = first.windows[0]
     image[top + height // 2, left + width // 2, 1] ^= 1
+    # A link to the user's own file, which writing through it would change.
     target.unlink()
     cv2.imwrite(str(target), image)
     arch = base_evaluation(bench).archs[0]

@@ -35,6 +35,7 @@ def recorded(config: Mapping[str, Any], training: Training) -> RunEvidence:
 
 def _opening(config: Mapping[str, Any], run: Training) -> RunRecord:
     """Return the record that opens a ledger, from the plan and not from what ran."""
+    # Written from the plan and not taken from the trainer's code, which it is held against.
     per_update, sizes = run.position == "update", run.planned_sizes
     per_arch = sum(math.ceil(size / run.micro_batch) for size in sizes)
     return RunRecord(

@@ -84,6 +84,7 @@ def bad_files(bench: Bench) -> Refusals:
             link_samples(whole, listed_samples(whole), folder / split)
         path = folder / "val" / f"{sample}-{member}"
         content = path.read_bytes()
+        # A link to the user's own file, which writing through it would change.
         path.unlink()
         spoil(path, content)
         cases.append((name, (path.name,), *_attempt(partial(_serve, bench, folder))))
@@ -104,6 +105,8 @@ def _with_nan(path: Path, content: bytes) -> None:
     path.write_bytes(content[:-4] + np.float32("nan").tobytes())
 
 
+# OpenCV accepts trailing bytes and NaN in a flow, and returns None, with no
+# error, for a flow that is cut short.
 _DEFECTS: dict[str, tuple[str, Callable[[Path, bytes], Any]]] = {
     "flow cut short": ("flow_01.flo", lambda p, content: p.write_bytes(content[:-40])),
     "flow too long": ("flow_01.flo", lambda p, content: p.write_bytes(content + b"12345678")),

@@ -54,6 +54,7 @@ def _declared(module: ModuleType) -> Iterable[Promise]:
 
 _BY_SUBJECT = {
     **{module.__name__.rsplit(".", 1)[-1]: tuple(_declared(module)) for module in _SUBJECTS},
+    # Declared without a driver, because an audit must run without TensorFlow (decision 0013).
     "ledger": tuple(
         dataclasses.replace(promise, evidence=ledger) for promise in LEDGER_PROMISES.values()
     ),

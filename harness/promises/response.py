@@ -54,6 +54,7 @@ def metric_is_alive(evidence: Response) -> Outcome:
     base, violations = evidence.base, []
     if not base.archs:
         return outcome([], 0, "no arch was scored")
+    # EdgeFlowNAS (8f83824) scored the same weights 6.739 px, then 7.063 px: there, all responds.
     if evidence.again is not None and evidence.again.per_sample != base.per_sample:
         violations.append(
             Violation("EPE evaluated again, with nothing changed", "the same EPE",
@@ -71,6 +72,7 @@ def metric_is_alive(evidence: Response) -> Outcome:
             )  # fmt: skip
     by_score: dict[tuple[float, ...], list[str]] = {}
     for arch in base.archs:
+        # By all samples: two archs may agree in the mean.
         by_score.setdefault(base.per_sample[arch], []).append(arch)
     violations += [
         Violation(f"EPE of archs {', '.join(twins)}", "different", "equal sample by sample")
@@ -126,6 +128,7 @@ def arch_response(bench: Bench) -> ArchResponse:
         msg = "the system does not say which kernels an option runs"
         raise NotApplicableError(msg)
     blocks = range(len(options))
+    # A fair cycle: each option of each block is run by one of the three.
     archs = ["".join(str((block + shift) % 3) for block in blocks) for shift in range(3)]
     few = {"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2}
     with bench.open_cheaply(few) as system:
@@ -141,6 +144,8 @@ def _responses(
     state, found = system.state(), {}
     for block, kernels in enumerate(options):
         for option, names in enumerate(kernels):
+            # Depth options may nest: a deeper one's own kernels
+            # are those that no shallower one runs.
             own = tuple(n for n in names if not any(n in k for k in kernels[:option])) or names
             kept = {name: np.array(state[name]) for name in own}
             system.state({name: array * 1.5 for name, array in kept.items()})

@@ -107,6 +107,7 @@ def _cut_everywhere(bench: Bench, system: System) -> Iterator[tuple[Cut, int, in
         how = f"cut after step {step} of epoch {epoch + 1}"
         yield saved_cut(system, bench.trained, f"anywhere-{done}", how), done, epoch
         if step == steps and epoch == 0:  # after the last epoch nothing is left to compare
+            # The evaluation that train(steps=) left due.
             system.train(epoch + 1)
             how = f"cut after epoch {epoch + 1}"
             yield saved_cut(system, bench.trained, f"anywhere-{done}-end", how), done, epoch + 1
@@ -125,6 +126,7 @@ def _held(bench: Bench, run: CutRun, *, done: int, rows: int) -> Resume:
     epochs = (*trained.first.epochs, *trained.second.epochs)[rows:]
     return Resume(
         cut=cut.how,
+        # What was restored is held against what was saved, and not only what came of it.
         straight={**trained.end_state, **_prefixed("cut", cut.state)},
         resumed={**again.at_end, **_prefixed("cut", again.at_cut)},
         straight_steps=tuple(dataclasses.astuple(step) for step in steps),
@@ -153,6 +155,7 @@ def resume_is_exact(evidence: Resume) -> Outcome:
         )  # fmt: skip
     for whole, again in zip(evidence.straight_steps, evidence.resumed_steps, strict=False):
         if whole != again:
+            # The first alone: the steps after it follow from it.
             violations.append(Violation(f"{cut}: step record", str(whole), str(again)))
             break
     if len(evidence.straight_rows) != len(evidence.resumed_rows):

@@ -48,6 +48,7 @@ def decode_independently(
     sample : str
         Path below it, without the member's suffix.
     """
+    # Imported here, because the environment must be applied before TensorFlow starts.
     import tensorflow as tf
 
     images = []
@@ -83,6 +84,7 @@ def odd_samples(bench: Bench, name: str) -> Path:
         source = split_folder(bench, split)
         link_samples(source, listed_samples(source)[:FEW_SAMPLES], folder / split)
         samples = listed_samples(folder / split)
+        # Middlebury's files mark an unknown flow by a value above 1e9; 80 px is large, but known.
         _write_block(folder / split, samples[0], 1e10)
         _write_block(folder / split, samples[-1], 80.0)
     return folder
@@ -94,6 +96,7 @@ def _write_block(folder: Path, sample: str, value: float) -> None:
     flow = np.array(decode_independently(folder, sample)[1])
     row, column = flow.shape[0] // 2, flow.shape[1] // 2
     flow[row - 2 : row + 2, column - 3 : column + 4] = value
+    # A link to the user's own file, which writing through it would change.
     path.unlink()
     cv2.writeOpticalFlow(str(path), flow)
 

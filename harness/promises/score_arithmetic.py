@@ -39,13 +39,17 @@ def samples_weigh_the_same(evidence: Any) -> Outcome:
         rng, where = np.random.default_rng(seed), f"{count} samples in batches of {batch}"
         flow, label = (rng.normal(size=(count, 5, 7, 2)).astype(np.float32) for _ in range(2))
         valid = rng.random((count, 5, 7)) < 0.7
+        # A sample without a valid pixel is an error, which is tried below.
         valid[:, 0, 0] = True
         cut = [slice(i, i + batch) for i in range(0, count, batch)]
         samples = np.concatenate([evidence.epe(flow[p], label[p], valid[p]) for p in cut])
         expected = [np.hypot(*(f - w)[v].astype(np.float64).T).mean()
                     for f, w, v in zip(flow, label, valid, strict=True)]  # fmt: skip
+        # A pixel's distance is float32 (decision 0011).
         close = np.allclose(samples, expected, rtol=1e-6)
         require(f"EPE of {where}", expected, samples.tolist(), holds=close)
+        # Equal and not close, here and below: exact sums
+        # (math.fsum) know no order and no grouping.
         mean = evidence.mean(list(samples))
         require(f"mean EPE of {where}, reversed", mean, evidence.mean(list(reversed(samples))))
         whole = list(evidence.epe(flow, label, valid))

@@ -60,6 +60,7 @@ def same_scores(evidence: Repeat) -> Outcome:
             old = old[: len(new)]
         compared += len(new)
         violations += _samples(arch, old, new, evidence.how)
+    # Fewer batches have another hash and another mean: samples alone compare.
     if evidence.prefix:
         if all(len(again.per_sample[a]) == len(first.per_sample.get(a, ())) for a in again.archs):
             violations.append(Violation(evidence.how, "fewer samples than the whole", "as many"))
@@ -167,6 +168,7 @@ def repeat_subset(bench: Bench) -> Repeat:
     _require_several(bench)
     base = base_evaluation(bench)
     with bench.scored() as system:
+        # Not the first arch, to which nothing can have been carried over.
         return Repeat(base, system.evaluate(base.archs[-1:]), "one arch alone")
 
 
@@ -197,6 +199,7 @@ def repeat_alone(bench: Bench) -> Repeat:
     with bench.scored() as system:
         together = system.evaluate(pool)
         alone = [system.evaluate((neighbour,)) for neighbour in pool]
+    # Put together, so that the check for two evaluations compares them.
     merged = dataclasses.replace(
         together,
         per_arch_epe=tuple(score for found in alone for score in found.per_arch_epe),

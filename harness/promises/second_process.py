@@ -83,6 +83,7 @@ def cut_before_evaluation(bench: Bench) -> CutRun:
     """Cut the run after the last batch of epoch 1, and let it be resumed there."""
     require_cuts_within(bench)
     with bench.at(START) as system:
+        # So many steps end the epoch's batches, and train(steps=) stops before the evaluation.
         system.train(1, steps=len(bench.trained.first.steps))
         how = "cut after the last batch of epoch 1"
         cut = saved_cut(system, bench.trained, "cut-before-evaluation", how)

@@ -104,11 +104,13 @@ def served_in(
         crop=tuple(evaluation.get("crop") or (data["input_height"], data["input_width"])),
         batch_size=evaluation.get("batch_size") or train["batch_size"],
         flow_clip=evaluation.get("flow_clip"),
+        # No split has more batches than samples.
         count=len(split) if asked == "full" else int(asked),
         split=split, batches=batches, again=again, decoded=decoded_samples(folder, batches),
     )  # fmt: skip
 
 
+# Middlebury's convention for .flo files: anything larger is not known.
 _UNKNOWN = 1e9
 
 
@@ -125,6 +127,8 @@ def eval_crop_is_centred(evidence: Served) -> Outcome:
             frames, _ = evidence.decoded[sample]
             height, width = frames.shape[:2]
             rows, columns = height - evidence.crop[0], width - evidence.crop[1]
+            # EdgeFlowNAS's closed form (3261988): an odd margin has its
+            # extra pixel below and to the right.
             centre = (rows // 2, columns // 2, *evidence.crop)
             if batch.windows[position] != centre:
                 violations.append(

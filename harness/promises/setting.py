@@ -68,6 +68,7 @@ def gate_config(config: Config) -> Config:
     train["steps_per_epoch"] = min(config.train.steps_per_epoch, 3)
     samples = len(list_triplets(config.data.split_dir("train")))
     validation = len(list_triplets(config.data.split_dir("val")))
+    # Most real faults hide where batches fill a split, or micro-batches a batch (decision 0004).
     train["batch_size"] = _uneven(config.train.batch_size, samples)
     train["micro_batch_size"] = min(config.train.micro_batch, max(1, train["batch_size"] // 2))
     data["input_height"], data["input_width"] = _crop(config, config.train_crop)
@@ -79,6 +80,7 @@ def gate_config(config: Config) -> Config:
         "bn_recal_batches": 2,
         "eval_batches_per_arch": 3,
         "batch_size": 3 if validation > 3 else max(1, validation - 1),
+        # Both epochs are evidence, whatever the scores do.
         "early_stop_patience": 100,
         "frozen": "",
     }
@@ -105,6 +107,7 @@ def link_samples(source: Path, ids: Iterable[str], target: Path) -> None:
         for member in MEMBERS:
             link = target / f"{sample}-{member}"
             link.parent.mkdir(parents=True, exist_ok=True)
+            # Resolved: a relative path would be taken from the link's own folder.
             link.symlink_to((source / f"{sample}-{member}").resolve())
 
 
@@ -150,6 +153,7 @@ def fit_to_system(config: Config, description: Description) -> Config:
         size = min(train["batch_size"], max(1, validation // 2))
         train["batch_size"] = size
         train["steps_per_epoch"] = min(train["steps_per_epoch"], 3)
+        # A little over half: two micro-batches of unequal size.
         train["micro_batch_size"] = min(train["micro_batch_size"] or size, max(1, size // 2 + 1))
         if "eval.batch_size" not in description.settings:
             evaluation["batch_size"] = size

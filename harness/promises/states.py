@@ -97,6 +97,7 @@ def train_two_epochs(system: System, config: Mapping[str, Any], folder: Path) ->
     system.open(config)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: str(folder / name) for name in (START, CUT, END)}
+    # Each digest is taken before the save that it is held against.
     start_state = digests_of(system)
     system.save(paths[START])
     first = system.train(1)

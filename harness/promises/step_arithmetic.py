@@ -108,6 +108,7 @@ def clipping_keeps_direction(evidence: Any) -> Outcome:
         ):  # fmt: skip
             close = math.isclose(found, expected, rel_tol=1e-5)
             require(f"{where}, norm {name}", expected, found, holds=close)
+        # Nearer to the threshold than rounding, either answer is right.
         if norm < threshold * (1 - 1e-5):
             same = all(map(np.array_equal, gradients, map(np.asarray, clipped)))
             require(f"{where}, norm {norm:.6g}", "the same gradient", "another", holds=same)
@@ -184,12 +185,14 @@ def whole_and_accumulated(bench: Bench) -> tuple[Gradient, Gradient]:
     whole = gradient(slice(0, 10))
     total = [np.zeros_like(g) for g in whole]
     for piece in train.micro_batches(10, 4):
+        # micro_weight shares a step among three archs; here there is one.
         weight = 3 * train.micro_weight(len(frames[piece]), 10)
         total = train.accumulate(total, gradient(piece), np.float32(weight))
     return whole, [np.asarray(g) for g in total]
 
 
 def _fixed_gradient(model: Any, train: Any, batch: list[NDArray[Any]], config: Any) -> Any:
+    # Imported here, because the environment must be applied before TensorFlow starts.
     import tensorflow as tf
 
     from harness.supernet.network import GivenNorm
@@ -198,6 +201,7 @@ def _fixed_gradient(model: Any, train: Any, batch: list[NDArray[Any]], config: A
     return loss_and_gradients(
         model, train, config.train.weight_decay, tf.constant([0, 1, 2, 0, 1, 2, 0, 1, 2]),
         [tf.constant(array) for array in batch],
+        # Normalised by its own statistics, each micro-batch would be another function.
         lambda weights: GivenNorm(weights, model.moving),
     )[1]  # fmt: skip
 

@@ -45,8 +45,11 @@ def update_is_adam(evidence: OneStep) -> Outcome:
             Violation("global norm of step 2", f"{found_norm:.6g}, of the gradient that Adam's "
                       "moments hold", f"{evidence.norm:.6g} reported")
         )  # fmt: skip
+    # Adam's bias correction at its second step.
     correction = math.sqrt(1 - _BETA_2**2) / (1 - BETA_1**2)
     for name, g in gradient.items():
+        # From the moments of step 1 and this gradient: a
+        # trainer's own moments vouch for themselves.
         second = _BETA_2 * np.asarray(evidence.first[1][name], np.float64) + (1 - _BETA_2) * g**2
         violations += _far(f"second moment of {name}", second, evidence.second[1][name], 0.0)
         old = np.asarray(evidence.before[name], np.float64)

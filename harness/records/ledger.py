@@ -35,6 +35,7 @@ class Ledger:
 
     def __init__(self, path: Path, *, attempt: int = 1) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Before the file is opened to append: a record glued to half a line would be lost with it.
         _end_broken_line(path)
         self._attempt = attempt
         self._file: IO[str] = path.open("a", encoding="utf-8")
@@ -44,6 +45,8 @@ class Ledger:
         data = to_json(record, attempt=self._attempt)
         text = json.dumps(data, allow_nan=False, separators=(",", ":"))
         self._file.write(text + "\n")
+        # To the system with each record, to the disk with each epoch: a killed process loses
+        # nothing, a machine without power an epoch at most.
         self._file.flush()
         if isinstance(record, EpochRecord):
             os.fsync(self._file.fileno())
@@ -119,11 +122,13 @@ def read_ledger(path: Path) -> LedgerContent:
     """
     lines: list[Record | str] = []  # a record, or why there is none
     attempts: list[int] = []
+    # "replace": a kill may cut a line within a character, and the rest is still read.
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             data: Any = json.loads(line)
             record = from_json(data)
             # Ledgers of version 0.1 name the attempt where it starts, and nowhere else.
+            # The attempt first: where it is no number, the line is broken and neither list has it.
             attempts.append(int(data.get("attempt", attempts[-1] if attempts else 1)))
             lines.append(record)
         except (ValueError, TypeError, AttributeError) as error:
@@ -151,6 +156,7 @@ def effective(records: Iterable[Record], attempts: Iterable[int] = ()) -> list[R
     kept: list[Record] = []
     newest = 0
     for record, attempt in zip_longest(records, attempts, fillvalue=None):
+        # Written by a process that lived on after another one had taken the run over.
         if attempt is not None and attempt < newest:
             continue
         newest = newest if attempt is None else attempt

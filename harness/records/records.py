@@ -190,6 +190,7 @@ class EpochRecord:
     kendall_tau_prev: float | None
     eval_batch_hash: str | None
     bn_recal_batch_hash: str | None
+    # Fields of later versions come last and have defaults, so that older ledgers can be read.
     eval_pool_size: int | None = None
     zero_flow_epe: float | None = None
     checkpoint_digest: str | None = None
@@ -260,6 +261,8 @@ def to_json(record: Record, *, attempt: int | None = None) -> dict[str, Any]:
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, float) and not math.isfinite(number):
                 msg = f"{type(record).__name__}.{name} is {number}, expected a finite number"
+                # JSON has no NaN, and a reader must not find one: what
+                # has no value is null, with a reason.
                 raise ValueError(msg)
     made = {} if attempt is None else {"attempt": attempt}
     return {"kind": _KINDS[type(record)], **made, **values}

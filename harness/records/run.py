@@ -262,6 +262,7 @@ def _home(record: Record, drafts: Sequence[_Draft]) -> _Draft:
     now = drafts[-1]
     # A range: an epoch that is no number, in a damaged ledger, lies in none.
     if isinstance(record, EpochRecord) and record.epoch in range(now.start + 1):
+        # An attempt that was killed at once in between has nothing to do with the row.
         return next((one for one in reversed(drafts[:-1]) if _any_evidence(one.records)), now)
     return now
 
@@ -271,6 +272,7 @@ def _any_evidence(records: Iterable[Record]) -> bool:
 
 
 def _segments(attempts: Iterable[Attempt]) -> tuple[RunEvidence, ...]:
+    # In a row, and not by name alone: a name that comes again later is another segment.
     parts = [tuple(part) for _, part in groupby(attempts, key=lambda attempt: attempt.segment)]
     alive = [part for part in parts if any(attempt.left_evidence for attempt in part)]
     every: list[RunEvidence] = []
@@ -283,6 +285,7 @@ def _segment(attempts: Sequence[Attempt], before: RunEvidence | None) -> RunEvid
     runs = tuple(attempt.opening for attempt in attempts)
     kept = [record for attempt in attempts for record in attempt.records]
     resumes = _of(kept, ResumeRecord)
+    # Whichever comes first: a segment that has stepped before it is resumed began at step 0.
     border = next((r for r in kept if isinstance(r, (ResumeRecord, *_EVIDENCE))), None)
     start = (border.epoch, border.global_step) if isinstance(border, ResumeRecord) else (0, 0)
     return RunEvidence(

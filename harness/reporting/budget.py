@@ -15,6 +15,8 @@ __all__ = ["FORMATS", "budget_lines", "plot_budget"]
 
 FORMATS = (".png", ".svg", ".html")
 _SETTINGS = {
+    # Ids in an SVG are random without a salt, and it has a date unless told otherwise:
+    # the same numbers give the same bytes.
     "svg.hashsalt": "budget", "font.size": 9.0, "axes.grid": True, "grid.alpha": 0.3,
     "axes.spines.top": False, "axes.spines.right": False,
 }  # fmt: skip

@@ -54,6 +54,7 @@ def _check_row(name: str, row: EpochRecord) -> None:
         elif item.name in _TEXT:
             good = value is None or isinstance(value, str)
         else:
+            # What may be null is read off the record's own types.
             good = (value is None and "None" in str(item.type)) or is_number(value)
         _require(name, row, item.name, good=good)
 

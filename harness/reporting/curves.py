@@ -251,6 +251,7 @@ def _curves(panel: Panel, run: int, shown: View) -> list[Curve]:
         low, high = panel.band
         top = dict(point for points in lines(high) for point in points)
         for points in lines(low):
+            # An upper edge that is missing closes the band there.
             upper = tuple((x, top.get(x, y)) for x, y in points)
             curves.append(Curve(run, f"{low.label} to {high.label}", "band", points, upper))
     for quantity in panel.quantities:

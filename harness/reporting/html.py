@@ -45,6 +45,8 @@ class Page:
     version: str
 
 
+# Names of runs and segments come from a ledger: were one to
+# escape as markup, it could load nothing.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff;
@@ -97,6 +99,7 @@ def page(content: Page) -> str:
 
 def _safe(value: object) -> str:
     """Return a value as harmless text: escaped, and without control characters."""
+    # Control characters could reorder or hide the text around them.
     letters = (
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value)
     )

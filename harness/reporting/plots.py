@@ -26,6 +26,7 @@ _LINES: dict[str, dict[str, Any]] = {
 }
 _BORDERS = {"segment": "solid", "series": "dashed", "environment": "dotted"}
 _SETTINGS = {
+    # Ids in an SVG are random without a salt, and the same numbers must give the same bytes.
     "svg.hashsalt": "report", "svg.fonttype": "none", "font.size": 9.0, "axes.grid": True,
     "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False,
     "axes.formatter.useoffset": False,
@@ -64,6 +65,7 @@ def draw(drawing: Drawing) -> bytes:
         FigureCanvasSVG(figure)
         _draw_panel(figure.add_subplot(), drawing)
         file = io.BytesIO()
+        # No date, for the same reason.
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()
 
@@ -118,6 +120,7 @@ def _draw_borders(axes: Any, drawing: Drawing) -> None:
         axes.annotate(
             _label(border), (border.x, 0.98), xycoords=axes.get_xaxis_transform(),
             xytext=(-4, 0), textcoords="offset points", rotation=90, ha="right", va="top",
+            # parse_math: a segment's name may hold a dollar sign.
             fontsize=7, color=shade, parse_math=False, annotation_clip=False,
             bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
         )  # fmt: skip

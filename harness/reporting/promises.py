@@ -27,6 +27,7 @@ been seen to notice, with the real bug that the fault is modelled on.
 
 def subject_title(subject: str) -> str:
     """Return the one sentence that a subject's module says of itself, without its full stop."""
+    # The registry has imported every subject.
     module = sys.modules[f"harness.promises.{subject}"]
     return (module.__doc__ or subject).splitlines()[0].rstrip(".")
 

@@ -61,6 +61,7 @@ def summary(view: View, first: View | None = None) -> RunSummary:
         view.name, _headline(view), tuple(_warnings(view)), view.left_out, against,
         segments=tuple(_segment_rows(view)),
         borders=tuple(
+            # A border lies half an epoch after the last one before it.
             {"after_epoch": int(b.x - 0.5), "kinds": b.kinds, "label": b.label,
              "changes": b.changes}
             for b in view.borders
@@ -111,6 +112,7 @@ def _warnings(view: View) -> list[str]:
 
 def _zero_flow_warnings(view: View) -> list[str]:
     evals = [record for attempt in view.metric for record in attempt.of(EvalRecord)]
+    # From the newest back: a plateau that training has left is no warning.
     count = len(list(takewhile(at_zero_flow, reversed(evals))))
     if count:
         last = evals[-1]

@@ -73,6 +73,7 @@ def eval_table(record: EvalRecord, *, rows: int = 20) -> list[str]:
     if len(ranked) > rows:
         lines.append(f"      ... and {len(ranked) - rows} more")
     lines += [
+        # All digits, so that two evaluations can be compared to the last bit by eye.
         f"mean {record.mean_epe!r} px, std {record.std_epe!r} px over {len(ranked)} archs",
         f"{record.unknown_pixels} pixels of unknown flow left out",
         f"zero flow scores {record.zero_flow_epe!r} px on the same {record.samples} samples",

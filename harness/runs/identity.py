@@ -61,6 +61,7 @@ def protocol_values(config: Config, data: DataDigests) -> dict[str, Any]:
         "eval.crop": list(config.eval_crop),
         "eval.frozen": data.get("frozen", ""),
         "eval.score_split": score_split(*config.eval_crop),
+        # The seed draws the pool, and random recalibration sets.
         "runtime.seed": config.runtime.seed,
         **_listed_samples(data, "train", "val"),
     }
@@ -129,6 +130,8 @@ def identity_changes(
     What an older run did not record is not compared.
     """
     values = dynamics_values if what == "dynamics" else protocol_values
+    # Key by key and not by digest: a key of a later version has its
+    # default in older records (decision 0009).
     found = changes(values(*old), values(*new))
     return [str(change) for change in found if ABSENT not in (change.old, change.new)]
 

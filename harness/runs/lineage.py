@@ -104,6 +104,7 @@ def plan_resume(
         raise InputError(msg)
     # Where none was ever saved, step 0 is where the run stands. One that has gone is missed.
     none_saved = bool(runs) and not any(isinstance(r, CheckpointRecord) for r in history)
+    # A checkpoint that is named is loaded or refused: no older one is taken in its place.
     checkpoint = None if store.is_empty() and none_saved else store.load("last")
     last = _last_attempt(runs, checkpoint)
     old, new = (last.config, last.data), (config, data)
@@ -133,6 +134,7 @@ def _check_name(segment: str | None) -> None:
 
 def _last_attempt(runs: Sequence[RunRecord], checkpoint: Checkpoint | None) -> _LastAttempt:
     if runs:
+        # By the ledger and not by config.yaml (decision 0009).
         return _LastAttempt(parse_config(runs[-1].config), runs[-1].data, runs[-1].segment)
     assert checkpoint is not None
     meta = checkpoint.meta
@@ -187,6 +189,7 @@ def _with_start(
         return replace(plan, new_segment=plan.segment != current, notes=(_NONE_YET,))
     new = checkpoint.meta.get("segment", FIRST_SEGMENT) != plan.segment
     steps = int(checkpoint.progress["step"])
+    # An epoch of two dynamics has no meaningful row: it would average two experiments.
     if new and steps:
         epoch = int(checkpoint.progress["epoch"])
         notes.append(f"segment {plan.segment} starts after epoch {epoch}: {steps} steps are void")

@@ -114,6 +114,8 @@ def _locked(folder: Path, *, new: bool) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
         try:
+            # A lock ends with its process, however that ends; a
+            # file that says "busy" would outlive it.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             msg = f"{folder}: another process trains there; wait for it or end it first"
@@ -146,6 +148,7 @@ def _train(
                 segment=plan.segment, protocol=meta["protocol"], should_stop=stop,
             )
         )  # fmt: skip
+        # Before anything is recorded, so that a resume that is refused leaves the run as it was.
         if plan.checkpoint is not None and not plan.new_segment:
             _require_same_pixels(session, content, plan)
         write_text(folder / "config.yaml", dump_config(config))
@@ -203,6 +206,7 @@ def _environment_border(history: Sequence[Record], opening: RunRecord) -> list[s
     if not runs:
         return []
     old, new = runs[-1].environment, opening.environment
+    # What only an earlier version recorded is no change.
     changed = [str(change) for change in changes(old, new, absent=None) if change.key in new]
     if not changed:
         return []
@@ -262,6 +266,7 @@ def _repair_logs(
         return [f"the row of epoch {row['epoch']} lacks {', '.join(absent)}, as earlier versions"]
     logged = {record.epoch for record in known if isinstance(record, EpochRecord)}
     for observer in observers:
+        # A crash between the two logs leaves the row in the ledger alone.
         if row["epoch"] not in logged or isinstance(observer, EpochCsv):
             observer(EpochRecord(**{**row, "checkpoint_digest": checkpoint.digest}))
     return []

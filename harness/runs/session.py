@@ -65,6 +65,7 @@ class CompiledCache:
     def acquire(self, config: Config, parts: Parts) -> CompiledSupernet:
         """Return a supernet that nobody else holds, reset to step 0."""
         model, train = config.model, parts.train
+        # Traced into the step's graph. Other parts are called from Python, and may differ.
         inside = (
             train.frames_to_input, train.loss, train.accumulate, train.clip, train.apply,
         )  # fmt: skip
@@ -74,6 +75,7 @@ class CompiledCache:
             # The one that has traced most: another would trace again what this one has.
             idle.sort(key=lambda pair: pair[1].gradient.experimental_get_tracing_count())
             supernet, functions = idle.pop()
+            # Weights and slots of the session before would be trained on.
             supernet.reset(config.runtime.seed)
         else:
             supernet = Supernet(model.skeleton, model.width, config.runtime.seed)
@@ -88,6 +90,7 @@ class CompiledCache:
         )  # fmt: skip
         if traced not in self._evaluators:
             self._evaluators[traced] = Evaluator(model.skeleton, model.width, evaluation)
+        # A shallow copy: compiled functions are shared, parts are each session's own.
         evaluator = copy.copy(self._evaluators[traced])
         evaluator.parts = evaluation
         return evaluator

@@ -142,6 +142,7 @@ def _record(cls: type[Any], value: Any, where: str) -> Any:
     if cls in _KINDS:
         if given.pop("kind", _KINDS[cls]) != _KINDS[cls]:
             raise _wrong(f"{where}.kind", repr(_KINDS[cls]), value["kind"])
+        # These two have an attempt of their own.
         if _KINDS[cls] not in ("run", "resume"):
             given.pop("attempt", None)  # the ledger's, not the record's own
     hints, fields = _hints(cls), dataclasses.fields(cls)

@@ -71,6 +71,7 @@ class SecondProcess:
             If it cannot be started, or this was closed.
         """
         runs = repr((spec.system, spec.root, spec.python, spec.timeout))
+        # Under the lock: a process that starts while this is closed would not be ended.
         with self._lock:
             if self._closed:
                 raise WorkerError(_CLOSED)
@@ -168,6 +169,8 @@ class Beside:
 
     def _run(self, job: Job[T]) -> T:
         worker = self._process.worker(self._spec)
+        # A fault of the builtin system is planted there by
+        # loading it, so it is loaded for each job.
         if self._spec.system == "builtin" or not worker.loaded:
             load(worker, self._spec, self._config)
         make = remote_factory(self._spec, partial(self._lend, worker))
@@ -187,6 +190,7 @@ class Beside:
 
 def _environment() -> dict[str, str]:
     """Return this process's environment variables with another hash seed."""
+    # apply_environment sets the one left out, and keeps quiet only where nobody has set it.
     kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     mine = kept.get("PYTHONHASHSEED", "")
     return {**kept, "PYTHONHASHSEED": str(int(mine) + 1) if mine.isdigit() else "1"}

@@ -198,7 +198,9 @@ class BuiltinSystem:
         """Return every variable, and the counters as bytes of JSON under ``progress/*``."""
         model, trainer = self.session.model, self.trainer
         if changes:
+            # A state that does not fill every variable is refused.
             model.set_state({**model.get_state(), **changes})
+        # The last row of the log holds wall-clock times, in which no two runs agree.
         counters = {k: v for k, v in trainer.progress.get_state().items() if k != "row"}
         texts = {f"progress/{k}": json.dumps(v, sort_keys=True) for k, v in counters.items()}
         progress = {k: np.frombuffer(text.encode(), np.uint8) for k, text in texts.items()}
@@ -207,6 +209,7 @@ class BuiltinSystem:
     def save(self, path: str) -> None:
         """Write a checkpoint."""
         session, folder = self.session, Path(path)
+        # A gate asks for any of its checkpoints again, so none may be removed as old.
         CheckpointStore(folder.parent, keep_all=True).save(
             folder.name, self.parts.train.save(session.model), self.trainer.progress.get_state(),
             session.meta(),

@@ -53,6 +53,7 @@ def system_factory(spec: SystemSpec, shared: Any = None) -> Callable[[], System]
     if spec.foreign:
         workers = shared if isinstance(shared, Workers) else Workers()
         return remote_factory(spec, partial(workers.of, spec))
+    # Imported here: it brings TensorFlow, before which the environment must be applied.
     from harness.systems.builtin import BuiltinSystem
 
     fault = _fault(spec)

@@ -71,8 +71,10 @@ class Worker:
         self._spec, self._group, self._numbers, self._why = spec, own_group, 0, ""
         self._about: dict[str, Any] = {}
         self._asked, self._hung = 0, False
+        # A file and not a pipe: one that nobody reads fills up, and what writes to it hangs.
         self._log = tempfile.NamedTemporaryFile(prefix="system-", suffix=".log")  # noqa: SIM115
         self._process = _start(spec, self._log.name, own_group=own_group, environment=environment)
+        # Ends the process also where nobody calls close().
         self._end = weakref.finalize(self, _end, self._process, self._log, own_group)
 
     @property
@@ -257,6 +259,7 @@ def _start(
             msg = f"--system-python {python}: expected a Python interpreter, found: {error}"
             raise WorkerError(msg) from None
     assert process.stdin is not None
+    # A blocking write of more than a pipe holds would outlast the time limit.
     os.set_blocking(process.stdin.fileno(), False)
     return process
 

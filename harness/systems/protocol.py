@@ -271,5 +271,6 @@ def digests_of(system: System) -> dict[str, str]:
 
     A system of another process may offer ``state_digests()``, which computes them there.
     """
+    # No call of the protocol: a foreign system need not know how the harness makes its digests.
     there = getattr(system, "state_digests", None)
     return state_digests(system.state()) if there is None else dict(there())

@@ -176,6 +176,7 @@ class Remote:
         elif self._made_in is not worker:  # a later process knows nothing of it
             assert self._made_in is not None
             worker = self._made_in
+            # Noted, and sent with the next request: this may run in the middle of another one.
             weakref.finalize(self, worker.dropped.append, self._number)
         request = {
             "call": name, "system": self._number, "args": args, "options": options,
@@ -290,5 +291,6 @@ def _raised(call: str, error: Mapping[str, Any], system: str) -> Exception:
         base = next((_BASES[b] for b in error["bases"] if b in _BASES), Exception)
         bases = (RemoteError,) if base is Exception else (RemoteError, base)
         found = type(name, bases, {"__module__": __name__})(text)
+    # The other process's traceback would else be lost: exceptions do not carry one across.
     found.add_note(f"in {call}() of system {system}, in its own process:\n{trace}")
     return found

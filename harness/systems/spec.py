@@ -68,6 +68,7 @@ def target_of(spec: SystemSpec) -> tuple[str, list[str]]:
         msg = f"--system-root {spec.root}: expected a folder, found none of that name"
         raise ValueError(msg)
     if spec.system == "builtin":
+        # Another interpreter has packages of its own: this one's folders would hide them.
         here = [] if spec.python else sys.path  # a fault is imported as in this process
         return _HOSTED, list(dict.fromkeys([*here, str(Path(__file__).parents[2])]))
     short = spec.system in _FILES

@@ -83,6 +83,7 @@ def encode(value: Any, arrays: list[Any], where: str = "the value", depth: int =
     if isinstance(value, np.generic) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
         return {"$scalar": value.dtype.str, "value": encode(value.item(), arrays, where)}
     if isinstance(value, float):
+        # Not 0 for NaN and the infinities, which strict JSON does not have.
         return value if value - value == 0 else {"$float": repr(float(value))}
     if isinstance(value, np.ndarray) or hasattr(type(value), "__array__"):
         try:
@@ -99,6 +100,7 @@ def encode(value: Any, arrays: list[Any], where: str = "the value", depth: int =
         inner = _encode_dict(fields, arrays, where, depth)
         return {"$object": type(value).__name__, "fields": inner}
     if isinstance(value, (set, frozenset)):
+        # The order of a set may differ from process to process.
         value = sorted(value, key=repr)
     if isinstance(value, (list, tuple, range)) or hasattr(value, "__next__"):
         return [
@@ -120,6 +122,7 @@ def _encode_dict(value: Any, arrays: list[Any], where: str, depth: int) -> Any:
         if not isinstance(key, str):
             raise FrameError("%s: keys must be strings, found %.80r" % (where, key))
         found[key] = encode(item, arrays, "%s.%s" % (where, key), depth + 1)
+    # Such a key would be taken for a mark of this encoding.
     if any(key.startswith("$") for key in found):
         return {"$items": [[key, item] for key, item in found.items()]}
     return found
@@ -255,6 +258,7 @@ def _load(target: str, path: list[str]) -> Any:
         stem = os.path.basename(place)[:-3]
         folder = [os.path.dirname(place)] if stem == "__init__" else None  # then a package
         stem = os.path.basename(folder[0]) if folder else stem
+        # The file may be called like a module that is imported already.
         title = stem if stem not in sys.modules else "system_" + stem
         spec = importlib.util.spec_from_file_location(
             title, place, submodule_search_locations=folder
@@ -324,7 +328,10 @@ class _Host:
             result = getattr(self.systems[number], what)(*request["args"], **request["options"])
             if what == "close":
                 del self.systems[number]
+            # What these return means nothing, and may be something that cannot be sent.
             return {"result": None if what in _SILENT else result}
+        # A system that calls sys.exit() is told of like any other
+        # error, and does not end the worker.
         except (Exception, SystemExit) as error:
             return {"error": _problem(error, stage)}
 

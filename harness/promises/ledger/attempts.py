@@ -16,6 +16,7 @@ def attempts_agree(run: RunEvidence) -> Outcome:
     Ledgers of earlier versions do not name a protocol; what is not there is not compared.
     """
     if not run.resumes:
+        # For what it raises: a run of one attempt without a finished epoch has nothing to compare.
         finished_epochs(run)
     violations = [*_openings(run), *_rows(run), *_resumes(run)]
     figures = (
@@ -68,6 +69,7 @@ def _rows(run: RunEvidence) -> Iterator[Violation]:
 
 
 def _resumes(run: RunEvidence) -> Iterator[Violation]:
+    # Those of earlier segments too: a new one starts from a checkpoint of the one before.
     known = list(_checkpoints(run))
     for resume in run.resumes:
         place = (resume.epoch, resume.step, resume.global_step)

@@ -36,6 +36,7 @@ def fairness_is_kept(run: RunEvidence) -> Outcome:
     ]  # fmt: skip
     blocks = max((len(arch) for step in run.steps for arch in step.archs), default=0)
     draws = {epoch: [step.archs for step in made] for epoch, made in steps.items()}
+    # 6 orders of three options, for each block.
     violations += _repeats(draws, "fair cycles", math.log10(6) * blocks)
     cycles = len({step.archs for step in run.steps})
     figures = f"{len(run.steps)} steps, {cycles} different cycles, gap {_gap(counts)}"
@@ -102,6 +103,7 @@ def draws_are_new(run: RunEvidence) -> Outcome:
     if len(run.steps) > 1 and distinct == 1 and not (full and samples == 1):
         what = f"{run.steps[0].batch} in all {len(run.steps)} steps"
         violations.append(Violation("training batches", "different from step to step", what))
+    # The fewer samples, the likelier an honest shuffle repeats itself.
     elif _rare(pairs, digits):
         violations += _repeats(done, "training batches", digits / max(len(run.planned_sizes), 1))
     if full:

@@ -28,6 +28,8 @@ def scores_add_up(run: RunEvidence) -> Outcome:
     """Require the log's scores as recomputed from the evaluation of the same epoch."""
     rows = finished_epochs(run)
     if not run.evals and not (is_complete(run) and any(r.mean_epe_12 is not None for r in rows)):
+        # For what it raises; a complete ledger without the
+        # evaluations of its scores is judged below.
         evaluations(run)
     scored = {record.epoch: record for record in run.evals}
     violations = [v for record in run.evals for v in _record_adds_up(run, record)]
@@ -88,6 +90,7 @@ def _record_adds_up(run: RunEvidence, record: EvalRecord) -> list[Violation]:
     evaluation, asked = run.config["eval"], record.batches_asked
     size = evaluation.get("batch_size") or run.config["train"]["batch_size"]
     most = record.batches * size
+    # A frozen artifact brings batches of its own size.
     if not evaluation.get("frozen") and not most - size < record.samples <= most:
         text = f"{most - size + 1} to {most} in {record.batches} batches of {size}"
         found.append(Violation(f"{where}, samples", text, str(record.samples)))
@@ -163,6 +166,7 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
         msg = "not enough evidence: no row says what the best EPE was"
         raise NotApplicableError(msg)
     reset = bool(run.config.get("checkpoint", {}).get("reset_early_stop_on_resume"))
+    # The run's first attempt resumes nothing.
     resumes = run.attempts - (1 if run.before is None else 0)
     restarts = resumes if reset else 0
     best = run.best_before

@@ -96,6 +96,8 @@ def _can_tell_recal_draws(run: RunEvidence, evals: Sequence[EvalRecord]) -> bool
     size = int(run.config["eval"].get("batch_size") or run.config["train"]["batch_size"])
     drawn = min(record.recal_batches for record in evals) * size
     full = run.config["train"].get("epoch_mode") == "full_pass"
+    # The split's size is known of a full pass alone; else it has at least what the batches needed,
+    # the last of which may be partial.
     samples = max(sum(run.planned_sizes) if full else 0, drawn - size + 1)
     orders = math.lgamma(samples + 1) - math.lgamma(max(samples - drawn, 0) + 1)
     return orders > math.log(len(evals) ** 2 / 2 / NEGLIGIBLE)
@@ -135,6 +137,7 @@ def dead_metric(previous: EvalRecord | None, now: EvalRecord) -> list[Violation]
         if same_scores:
             text = f"the same for all {len(now.archs)} archs: a dead metric"
             found.append(Violation(f"{where}, per-arch EPE", f"others {since}", text))
+        # So it was in EdgeFlowNAS, whose update ops never ran.
         if now.stats_digest == previous.stats_digest:
             text = f"the same {now.stats_digest}: recalibration computes nothing"
             found.append(Violation(f"{where}, stats_digest", f"another {since}", text))
@@ -170,6 +173,7 @@ def metric_is_alive(run: RunEvidence) -> Outcome:
         if previous is not None and now.weights_digest == previous.weights_digest:
             violations += _still_weights(run, previous, now)
     if not violations:
+        # For what it raises: one evaluation may show a dead metric, but no living one.
         evaluations(run, least=2)
     last = evals[-PLATEAU:]
     plateau: tuple[str, ...] = ()
@@ -204,6 +208,7 @@ def _still_weights(run: RunEvidence, previous: EvalRecord, now: EvalRecord) -> l
 def tau_follows(run: RunEvidence) -> Outcome:
     """Require Kendall's tau-b as recomputed by counting pairs, and none where undefined."""
     rows, evals = finished_epochs(run), evaluations(run, least=1 if run.before else 2)
+    # A metric series may go on from the segment before.
     chain = evals if run.previous_eval is None else (run.previous_eval, *evals)
     before = {now.epoch: old for old, now in itertools.pairwise(chain)}
     scored = {record.epoch: record for record in evals}

@@ -130,6 +130,7 @@ def clip_figures_follow(run: RunEvidence) -> Outcome:
     pooled = np.concatenate(list(norms.values())) if norms else np.zeros(0)
     if len(pooled) >= MOST and len(np.unique(pooled)) == 1:
         what = f"{pooled[0]:g}, {len(pooled)} times"
+        # First: it explains whatever else is wrong with the figures.
         violations.insert(0, Violation("gradient norms", "different values", what))
     over = int((pooled > threshold).sum())
     figures = f"{len(pooled)} norms of {len(rows)} epochs, {over} over {threshold:g}"
@@ -199,6 +200,8 @@ def learning_rate_follows(run: RunEvidence) -> Outcome:
     planned, train = len(run.planned_sizes), run.config["train"]
     total, violations = planned * int(train["num_epochs"]), []
     for step in run.steps:
+        # By place in the plan and not by steps done: a segment with another plan takes its place
+        # in the new cosine (decision 0009).
         done = (step.epoch - 1) * planned + step.step - 1
         lr = float(train["lr"]) * (1 + math.cos(math.pi * done / total)) / 2
         where = f"learning rate of epoch {step.epoch}, step {step.step}"

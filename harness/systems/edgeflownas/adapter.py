@@ -26,6 +26,7 @@ _CALLS = (
     "describe", "open", "batches", "train", "evaluate", "recalibrate", "predict", "score",
     "state", "save", "restore", "close",
 )  # fmt: skip
+# Of the process and not of a system: a gate opens many, and a graph takes ten seconds and more.
 _GRAPHS = Graphs()
 
 
@@ -203,6 +204,8 @@ class EdgeFlowNAS:
         }  # fmt: skip
         if "eval_batches_per_arch" in self.checkout.evaluation_parameters:
             asked = count or evaluation["eval_batches_per_arch"]
+            # EdgeFlowNAS takes numbers alone. Whole batches: its
+            # cursor would go on with the first sample.
             if asked == "full":
                 asked = max(1, len(providers["val"]) // arguments["batch_size"])
             arguments["eval_batches_per_arch"] = int(asked)
@@ -234,6 +237,7 @@ class EdgeFlowNAS:
             "arch": arch,
             "stats": {u: (stats[u + "/moving_mean"], stats[u + "/moving_variance"]) for u in units},
             "inputs": {unit: tuple(values) for unit, values in seen.inputs.items()},
+            # Of this record nothing but the hash is read.
             "batch_hash": evaluator.record({"mean_epe_12": 0.0}, seen, [arch])[
                 "bn_recal_batch_hash"
             ],

@@ -43,9 +43,11 @@ class Checkout:
 
     def __init__(self, folder: str, package: str) -> None:
         self.folder, self.package = folder, package
+        # Read when TensorFlow is imported: tf.compat.v1.layers need the legacy Keras.
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         sys.path.insert(0, folder)
+        # `code` is the standard library's name too, and something may have imported that one.
         sys.modules.pop(package, None)
         self._import("")
         self.tf = _tensorflow()
@@ -109,6 +111,8 @@ class Checkout:
                     "that EdgeFlowNAS had from commit 8f83824 on"
                 )
             setattr(trainer, name, self._dispatch(getattr(trainer, name), method))
+        # The generator of the fair cycles is a local of the training
+        # loop: it is caught where it is made.
         trainer.random = _Generators(trainer.random, self)
         v1.reset_default_graph = self._dispatch(v1.reset_default_graph, "on_reset")
         v1.Session = Sessions(self.tf, v1.Session, self._run)
@@ -131,6 +135,7 @@ class Checkout:
                 f"Python ({sys.executable})"
             )
         self.imread = dataset.cv2.imread
+        # A copy, so that OpenCV stays as it is for whoever else reads with it.
         watched = types.SimpleNamespace(**vars(dataset.cv2))
 
         def imread(path: str, *args: Any) -> Any:

@@ -97,6 +97,7 @@ class FrameFinder:
         members = [self._imread(path[: -len(_SUFFIX)] + name) for name in (_SUFFIX, "-img_1.png")]
         if any(image is None for image in members):
             return None
+        # EdgeFlowNAS accepts a second frame of another size: what both have is searched.
         height, width = (min(image.shape[axis] for image in members) for axis in (0, 1))
         return np.concatenate([image[:height, :width] for image in members], axis=2)
 
@@ -107,6 +108,7 @@ def _place(pair: Any, crop: Any) -> tuple[int, int] | None:
     rows, columns = pair.shape[0] - height + 1, pair.shape[1] - width + 1
     if rows < 1 or columns < 1:
         return None
+    # Three pixels rule out nearly every place at once; whole crops are compared at the rest.
     may = np.ones((rows, columns), bool)
     for y, x in ((0, 0), (height - 1, width - 1), (height // 2, width // 2)):
         may &= (pair[y : y + rows, x : x + columns] == crop[y, x]).all(axis=-1)

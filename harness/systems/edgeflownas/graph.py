@@ -38,6 +38,7 @@ class GraphFacts:
         self.variables = {
             v.op.name: v
             for v in graph.get_collection(tf.compat.v1.GraphKeys.GLOBAL_VARIABLES)
+            # Gradient accumulators are zeroed before every step and carry nothing.
             if not v.op.name.startswith("strict_accum_")
         }
         self.after = clipped_norm(tf, graph)
@@ -79,6 +80,7 @@ def _ancestors(tensor: Any) -> list[Any]:
 
 def clip_position(handles: dict[str, Any]) -> str:
     """Return where gradients are clipped: the norm of an update needs no batch to be fed."""
+    # Until commit 3261988 it is a micro-step's norm, from 2ef204e on that of what was accumulated.
     names = {op.name for op in _ancestors(handles["global_grad_norm"])}
     return "micro_step" if handles["input_ph"].op.name in names else "update"
 
@@ -143,8 +145,10 @@ def epe_epsilon(tf: Any, epe: Any) -> float:
 
 def skeleton(graph: Any, variables: dict[str, Any]) -> str:
     """Return which of the three skeletons a graph is: ``full``, ``bilinear`` or ``decoupled``."""
+    # The depth options of commit 5f197cd and later do not nest: each has a branch of its own.
     if any("/branch1_block1/" in name for name in variables):
         return "decoupled"
+    # E0 has stride 1 in the first skeleton, and 2 from commit 902a0e1 on.
     first = next(op for op in graph.get_operations() if op.type == "Conv2D")
     return "full" if list(first.get_attr("strides"))[1] == 1 else "bilinear"
 

@@ -40,6 +40,7 @@ class WatchedProvider:
         self.listener: Callable[[dict[str, Any]], None] | None = None
 
     def __getattr__(self, name: str) -> Any:
+        # Not self.provider: where there is none yet, this would call itself without end.
         return getattr(self.__dict__["provider"], name)
 
     def __len__(self) -> int:
@@ -47,6 +48,7 @@ class WatchedProvider:
 
     def next_batch(self, batch_size: int) -> Any:
         """Serve a batch, and describe it to the listener."""
+        # In place: the list is the one that the checkout's reads are appended to.
         del self._reads[:]
         served = self.provider.next_batch(batch_size=batch_size)
         if self.listener is not None:
@@ -92,6 +94,7 @@ class WatchedProvider:
             "windows": tuple(windows),
             "frames": frames,
             "flow": label,
+            # EdgeFlowNAS knows no invalid pixels.
             "valid": np.ones(label.shape[:3], bool),
             "flow_clip": FLOW_CLIP,
             "digest": digest_batch(ids, windows, frames, label),

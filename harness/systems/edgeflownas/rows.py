@@ -51,6 +51,7 @@ def epoch_row(row: dict[str, Any]) -> dict[str, Any]:
             reasons[name] = NOT_LOGGED
     seen = row.get("seen")
     if seen is None:
+        # What the row has there stands in for an evaluation that was not made.
         for name in _EVALUATED:
             found[name], reasons[name] = None, "no evaluation after this epoch"
     for name in ("eval_batch_hash", "bn_recal_batch_hash"):

@@ -27,6 +27,7 @@ from .stepping import StepWatcher
 
 __all__ = ["Graphs", "Run"]
 
+# What a graph is fed with, or looped over: runs that differ in it alone share a graph.
 _GRAPH_KEYS_LEFT_OUT = ("lr", "num_epochs", "steps_per_epoch", "epoch_mode", "batch_size",
                         "micro_batch_size", "train_sampling_mode", "train_crop_mode")  # fmt: skip
 
@@ -90,6 +91,7 @@ class Run:
         self.steps = StepWatcher(self)
         self._target, self._ended, self._abandoned = 0, False, False
         self._error: BaseException | None = None
+        # The trainer's thread and the caller's take turns: one of them always waits for the other.
         self._go, self._held = threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._main, name="train_supernet", daemon=True)
 
@@ -203,6 +205,8 @@ class Run:
 
     def on_evaluation(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Evaluate as the trainer does, or not at all if none is wanted."""
+        # Infinity is no improvement, so that an epoch without
+        # an evaluation cannot become the best.
         if not self.evaluate:
             self.evaluation = None
             return {
@@ -210,6 +214,7 @@ class Run:
                 "arch_ranking": [],
             }  # fmt: skip
         assert self.evaluation_seen is not None
+        # What the evaluation runs is no step of training.
         watcher, self._session.watcher = self._session.watcher, None
         returned, self.evaluation = self.evaluation_seen(original, args, kwargs)
         self._session.watcher = watcher
@@ -219,6 +224,7 @@ class Run:
         """Keep what the trainer wants to save; it is written when a checkpoint is asked for."""
         if args:
             raise CheckoutError(f"save_checkpoint was called with {args} plain arguments")
+        # `best` is saved by the same function, and is not where the run stands.
         if "last" in os.path.basename(str(kwargs["path_prefix"])):
             self.saved = dict(kwargs)
 

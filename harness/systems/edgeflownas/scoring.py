@@ -64,6 +64,7 @@ class Evaluator:
         """Return the metric of each sample for given residual outputs, px."""
         handles, found = self._run.facts.handles, []
         with self._run.unwatched() as session:
+            # One at a time: the graph's metric is the mean over what it is fed with.
             for i in range(len(label)):
                 feed = {p: o[i : i + 1] for p, o in zip(handles["preds"], outputs)}
                 feed[handles["label_ph"]] = label[i : i + 1]
@@ -110,6 +111,7 @@ class Evaluator:
             if arch not in seen.archs:
                 seen.archs.append(arch)
             if fetches is handles["epe"]:
+                # Before the arch's first score: these are what its recalibration left.
                 if statistics and arch not in seen.stats:
                     seen.stats[arch] = self._moving(run)
                 if frames is not None and arch not in seen.outputs:

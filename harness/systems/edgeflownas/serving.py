@@ -45,6 +45,7 @@ def _new_provider(checkout: Checkout, run: Run) -> WatchedProvider:
         built: WatchedProvider = checkout.trainer.build_fc2_provider(
             config=run.config, split="train", seed_offset=0, **with_mode
         )
+        # It was noted as the trainer's own while it was built, which it is not.
         run.providers.pop()
     finally:
         checkout.bind(None)

@@ -93,6 +93,8 @@ def _watched_class(base: Any) -> Any:
                     self.first = super().run(dict(facts.variables))
                 return found
             initializers = {name: v.initializer for name, v in facts.variables.items()}
+            # An initializer assigns its second input: fed with a
+            # value, it needs no operation of its own.
             feed = {op.inputs[1]: self.first[name] for name, op in initializers.items()}
             super().run(list(initializers.values()), feed)
             return None

@@ -123,6 +123,7 @@ class StepWatcher:
 
     def _check(self, seen: dict[str, Any]) -> None:
         if "before" in seen:
+            # A micro-step is checked before its update is counted.
             step = self.step if self._run.facts.position == "update" else self.step + 1
             self.checks.append(
                 {
@@ -137,6 +138,7 @@ class StepWatcher:
         threshold = float(self._run.facts.handles.get("clip_norm", float("inf")))
         archs: list[str] = []
         for one in self._open:
+            # The micro-batches of an arch follow one another.
             if not archs or archs[-1] != one["arch"]:
                 archs.append(one["arch"])
         self.steps.append(

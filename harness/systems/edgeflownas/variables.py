@@ -28,6 +28,7 @@ def set_and_get(run: Run, changes: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(changes) - set(variables))
     if unknown:
         raise KeyError(f"no variable {unknown[0]}, expected names of state()")
+    # An initializer assigns its second input: fed with a value, it adds nothing to the graph.
     initializers = {name: variables[name].initializer for name in changes}
     with run.unwatched() as session:
         session.run(

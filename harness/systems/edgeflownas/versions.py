@@ -19,6 +19,7 @@ def probe(checkout: Checkout, graphs: Graphs) -> GraphFacts:
         "runtime": {"seed": 0, "threads": 1},
         "train": {"weight_decay": 4e-5, "grad_clip_global_norm": 5.0},
         "data": {
+            # 16 is the largest stride of a skeleton.
             "input_height": 16, "input_width": 32, "flow_channels": 2, "base_path": "",
             "train_dir": "", "val_dir": "",
         },
@@ -45,8 +46,10 @@ def settings(checkout: Checkout, facts: GraphFacts) -> dict[str, Any]:
         "eval.recal_mode": "fixed",
     }  # fmt: skip
     if "eval_batches_per_arch" not in checkout.evaluation_parameters:
+        # Before commit 3261988 an evaluation takes one batch.
         found["eval.eval_batches_per_arch"] = 1
     if not hasattr(checkout.provider_class(), "start_epoch"):
+        # Full passes without replacement came with commit 902a0e1.
         found["train.epoch_mode"] = "fixed_steps"
         found["train.train_sampling_mode"] = None
         found["train.train_crop_mode"] = "random"
