@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from harness.config import Config
+from harness.environment import apply_environment
 from harness.errors import NotApplicableError
 from harness.promises import checkpoint, clip_checks, response
 from harness.promises.checkpoint import CheckpointPair
@@ -30,6 +32,13 @@ from tests.promise_evidence_resume import RESUMED
 from tests.promise_evidence_scores import BASE, ORACLE, RESPONSE
 from tests.promise_evidence_steps import STEP
 from tests.promise_evidence_training import MICRO, UPDATE
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment():
+    """Apply what the gate applies before anything computes: parts compute with TensorFlow."""
+    apply_environment(Config())
+
 
 FAMILIES = (
     promise_evidence_accumulation,
@@ -115,7 +124,7 @@ def test_no_two_families_judge_one_promise():
     assert len(checks) == len(set(checks))
 
 
-def test_a_promise_has_a_name_a_promise_and_a_hint():
+def test_a_promise_has_a_name_a_sentence_and_a_hint():
     for name, promise in PROMISES.items():
         assert promise.id == name
         assert promise.sentence

@@ -38,3 +38,10 @@ def test_what_is_said_of_promises_is_made_from_their_declarations() -> None:
     for path, text in written(ROOT).items():
         hint = f"{path.name} is not what the declarations say: run `harness promises --write .`"
         assert path.read_text(encoding="utf-8") == text, hint
+
+
+def test_the_page_of_the_epoch_log_has_every_column() -> None:
+    from harness.records.records import EPOCH_FIELDS
+
+    page = (ROOT / "docs" / "epoch-log.md").read_text(encoding="utf-8")
+    assert [name for name in EPOCH_FIELDS if f"`{name}`" not in page] == []

@@ -64,8 +64,8 @@ def run(args: Namespace) -> int:
     every = [name for name in paths if not (quick and FAULTS[name].slow)]
     tasks = [*(plan_fault(paths[name]) for name in (named if args.only else every)), *own]
     if args.cover:
-        dear = [plan_fault(path) for name, path in paths.items() if FAULTS[name].slow]
-        tasks = plan_cover(tasks, dear)
+        slow_tasks = [plan_fault(path) for name, path in paths.items() if FAULTS[name].slow]
+        tasks = plan_cover(tasks, slow_tasks)
     if args.list:
         _list([*(plan_fault(path) for path in paths.values()), *own])
         return EXIT_DONE
@@ -154,10 +154,19 @@ def _print(report: "Report") -> None:
         systems = f"{len(report.clean)} clean system{'s' if len(report.clean) > 1 else ''}"
         parts.insert(0, f"{len(report.false_alarms)} false alarms of {len(checked)} promises on "
                         f"{systems}")  # fmt: skip
+    crashed = sum(map(_by_a_crash, report.faults))
+    if crashed:
+        parts.insert(0, f"{crashed} of them by a crash and not by a violation")
     if report.faults:
         parts.insert(0, f"{report.killed} of {len(report.faults)} faults killed by every promise "
                         "that should")  # fmt: skip
     say("; ".join(parts))
+
+
+def _by_a_crash(result: "Result") -> bool:
+    """Return whether a promise that should break did so by an error of its evidence alone."""
+    found = [result.fired.get(promise, "") for promise in result.task.expected]
+    return any(text.startswith("error:") for text in found)
 
 
 def _print_fault(result: "Result") -> None:

@@ -237,7 +237,7 @@ class Evaluator:
             per_arch_epe=tuple(per_arch),
             mean_epe=parts.mean(per_arch),
             std_epe=statistics.pstdev(per_arch),
-            zero_flow_epe=parts.mean(_zero_flow(parts, batches)),
+            zero_flow_epe=parts.mean(_zero_flow_epe(parts, batches)),
             samples=sum(batch.size for batch in batches),
             batches=len(batches),
             batches_asked=protocol.batches_asked,
@@ -283,7 +283,7 @@ def _nothing() -> None:
 
 
 # What a dead metric stays at: EdgeFlowNAS's did while only its last residual was scored.
-def _zero_flow(parts: EvalParts, batches: Sequence[Batch]) -> list[float]:
+def _zero_flow_epe(parts: EvalParts, batches: Sequence[Batch]) -> list[float]:
     return [
         float(value)
         for batch in batches

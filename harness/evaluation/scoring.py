@@ -48,8 +48,8 @@ def recal_pieces(batches: Sequence[Batch]) -> list[list[int]]:
 def score_pieces(batches: Sequence[Batch], size: int | None = None) -> Iterator[Batch]:
     """Yield the samples of all batches in order, `size` at once, whatever their batches.
 
-    Frames, flow and mask alone are laid out anew, the flow component by component; the rest is
-    that of the first batch.
+    Ids, windows, frames, flow and mask are joined, the flow laid out component by component; clip
+    and digest are those of the first batch.
 
     Parameters
     ----------

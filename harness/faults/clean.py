@@ -13,6 +13,7 @@ from harness.fc2.layout import list_triplets
 from harness.fc2.synthetic import write_dataset
 from harness.promises.setting import link_samples
 from harness.streams import integer, permutation
+from harness.supernet.space import SKELETONS
 
 __all__ = ["clean_task", "random_config", "run_clean"]
 
@@ -43,8 +44,9 @@ def random_config(index: int, *, seed: int, folder: Path, threads: int = 2) -> C
     def draw(name: str, low: int, high: int) -> int:
         return _draw(seed, index, name, low, high)
 
-    skeleton = ("full", "full", "bilinear", "decoupled")[draw("skeleton", 0, 3)]
-    step = 4 if skeleton == "full" else 16
+    skeletons = ("full", *SKELETONS)  # the first one twice as often as the others
+    skeleton = skeletons[draw("skeleton", 0, len(skeletons) - 1)]
+    step = SKELETONS[skeleton].stride
     # 16 px at least, which synthetic frames need, and never as wide as high, so that a mix-up of
     # the two shows.
     height, width = step * draw("h", 1, 2) + 16 - step, step * draw("w", 3, 4) + 16 - step

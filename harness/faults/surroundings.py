@@ -12,6 +12,7 @@ from harness.faults.hooks import after_open
 from harness.fc2.frozen import read_frozen
 from harness.runs.parts import Parts
 from harness.supernet.epe import mean_epe, sample_epe
+from harness.supernet.space import SKELETONS
 from harness.training.fairness import fair_cycle
 from harness.training.finite import NonFiniteError
 
@@ -91,10 +92,10 @@ class InitialWeightsByClock(Fault):
 
 
 class EverySkeletonByClock(InitialWeightsByClock):
-    """The same, seen in each of the three skeletons."""
+    """The same, seen in each skeleton."""
 
     id = "weights-by-clock-everywhere"
-    expected = ("same-scores-full", "same-scores-bilinear", "same-scores-decoupled")
+    expected = tuple(f"same-scores-{skeleton}" for skeleton in SKELETONS)
     touches, slow = (), True
 
 

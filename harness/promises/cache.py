@@ -61,7 +61,7 @@ def cached(bench: Bench) -> Cached:
     cache = str(bench.folder / "cache")
     batches = _serve(bench, folder, cache)
     again = _serve(bench, folder, cache)
-    _change(folder / "val", batches[0])
+    _add_one_px(folder / "val", batches[0])
     changed, fresh = _serve(bench, folder, cache), _serve(bench, folder, "")
     return Cached(_contents(batches), _contents(again), _contents(changed), _contents(fresh))
 
@@ -80,7 +80,7 @@ def _contents(batches: Sequence[ServedBatch]) -> tuple[str, ...]:
     )
 
 
-def _change(folder: Path, batch: ServedBatch) -> None:
+def _add_one_px(folder: Path, batch: ServedBatch) -> None:
     """Add 1 px to a vector in the middle of the first sample's window; size and time stay."""
     path = folder / f"{batch.ids[0]}-flow_01.flo"
     # The sample is a link to the user's own file: a copy takes its place before it is changed.
@@ -156,7 +156,7 @@ def frozen(bench: Bench) -> Frozen:
     groups = [[_batch(batch) for batch in batches] for batches in served]
     path, found = bench.folder / "frozen.npz", []
     for altered in (False, True):
-        eval_batches = [_otherwise(groups[0][0]), *groups[0][1:]] if altered else groups[0]
+        eval_batches = [_altered_batch(groups[0][0]), *groups[0][1:]] if altered else groups[0]
         path.unlink(missing_ok=True)
         write_frozen(path, FrozenBatches(tuple(eval_batches), tuple(groups[1])))
         with bench.open(eval={"frozen": str(path)}) as system:
@@ -172,7 +172,7 @@ def _batch(served: ServedBatch) -> Batch:
     )  # fmt: skip
 
 
-def _otherwise(batch: Batch) -> Batch:
+def _altered_batch(batch: Batch) -> Batch:
     """Return the batch with another first sample: inverted frames, and a flow 1 px longer.
 
     The flow too, because a net of a few channels may be blind to a change of its frames.

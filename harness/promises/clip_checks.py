@@ -82,7 +82,7 @@ def _clipped(run: Training) -> Training:
     return run
 
 
-_RELATIVE = 1e-5
+_NORM_TOLERANCE = 1e-5
 """Tolerance between a float32 norm and its product with a float32 scale."""
 
 
@@ -190,7 +190,7 @@ def clip_arithmetic_holds(evidence: Training) -> Outcome:
     violations: list[Violation] = []
     for check in evidence.checks:
         expected = min(check.before, evidence.threshold)
-        if not math.isclose(check.after, expected, rel_tol=_RELATIVE):
+        if not math.isclose(check.after, expected, rel_tol=_NORM_TOLERANCE):
             where = f"epoch {check.epoch}, step {check.step}, norm after clipping"
             violations.append(
                 Violation(where, f"min({check.before:.7g}, {evidence.threshold:g})",

@@ -80,14 +80,18 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
         )  # fmt: skip
     if set(first) - set(evidence.split):
         violations.append(Violation("training ids", "ids of the split", str(set(first))))
-    violations += _two_sided(evidence)
+    violations += _epoch_and_seed_differences(evidence)
     for batch in (*evidence.first, *evidence.second):
         for position, window in enumerate(batch.windows):
             if batch.ids[position] in evidence.decoded:  # a foreign id is reported above
                 violations += first_pixel_differences(
                     batch, position, window, evidence.decoded, evidence.flow_clip
                 )
-    telling = "epochs and seeds differ" if _tellable(evidence) else "too few to tell epochs apart"
+    telling = (
+        "epochs and seeds differ"
+        if _epochs_can_be_told(evidence)
+        else "too few to tell epochs apart"
+    )
     figures = f"{len(first)} draws in {len(sizes)} batches; {telling}"
     return outcome(violations[:6], len(first), figures)
 
@@ -101,7 +105,7 @@ TRAIN_DRAWS_DECLARED = Promise(
 )
 
 
-def _tellable(evidence: TrainingDraws) -> bool:
+def _epochs_can_be_told(evidence: TrainingDraws) -> bool:
     """Return whether two epochs of one order would be no coincidence."""
     draws, samples = len(_ids(evidence.first)), len(evidence.split)
     orders = math.factorial(draws) if evidence.full_pass else samples**draws
@@ -125,12 +129,12 @@ def _draws(batches: Sequence[ServedBatch]) -> list[tuple[str, tuple[int, ...]]]:
     return [d for batch in batches for d in zip(batch.ids, batch.windows, strict=True)]
 
 
-def _two_sided(evidence: TrainingDraws) -> list[Violation]:
+def _epoch_and_seed_differences(evidence: TrainingDraws) -> list[Violation]:
     first, places = _draws(evidence.first), _places(evidence)
     violations = []
     if _draws(evidence.first_again) != first:
         violations.append(Violation("epoch 1 served again", "the same draws", "others"))
-    orders_tell = _tellable(evidence)
+    orders_tell = _epochs_can_be_told(evidence)
     draws_tell = orders_tell or places ** len(first) >= COINCIDENCE
     for name, other in (("epoch 2", evidence.second), ("another seed", evidence.other_seed)):
         if draws_tell and _draws(other) == first:

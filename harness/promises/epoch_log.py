@@ -44,8 +44,8 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
         return outcome([], 0, "no epoch was trained and evaluated")
     row, epe = training.epochs[-1], scores.per_arch_epe
     steps = [step for step in training.steps if step.epoch == row.epoch]
-    # Every epoch has the same plan, so the last equal share of the losses is the last epoch's.
-    share = len(training.losses) // len(training.epochs)
+    # Every epoch has the same plan, so the last share of the losses is the last epoch's.
+    losses_per_epoch = len(training.losses) // len(training.epochs)
     expected = {
         "mean_epe_12": math.fsum(epe) / len(epe),
         "std_epe_12": statistics.pstdev(epe),
@@ -54,7 +54,7 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
         "per_arch_epe_max": max(epe),
         "zero_flow_epe": scores.zero_flow_epe,
         "lr": steps[-1].lr,
-        "train_loss_epoch_avg": math.fsum(training.losses[-share:]) / share,
+        "train_loss_epoch_avg": math.fsum(training.losses[-losses_per_epoch:]) / losses_per_epoch,
         "global_step": float(len(training.steps)),
     }
     violations = [

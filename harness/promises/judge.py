@@ -18,7 +18,7 @@ __all__ = ["Judgement", "Verdict", "gravity", "is_broken", "judge", "judge_evide
 Verdict = Literal["holds", "BROKEN", "n/a", "error"]
 
 _BY_GRAVITY: tuple[Verdict, ...] = ("n/a", "holds", "error", "BROKEN")
-_TEXT = 500
+_MOST_CHARACTERS = 500
 """Most characters of an error's text: one may quote an array."""
 
 
@@ -66,7 +66,7 @@ def judge_evidence(promise: Promise, make: Callable[[], Any]) -> Judgement:
     except NotApplicableError as error:
         return Judgement(promise, "n/a", str(error))
     except Exception as error:  # noqa: BLE001 -- whatever a system raises is its judgement
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:_TEXT]
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:_MOST_CHARACTERS]
         return Judgement(promise, "error", text, (text,), error=error)
     violations = tuple(str(violation) for violation in found.violations)
     if violations:

@@ -66,7 +66,9 @@ def killed(bench: Bench) -> KilledRuns:
         folder.mkdir()
         for attempt in itertools.count():
             # After enough kills the run may end: only one that ends can be compared.
-            moment = _moment(bench, len(ends), attempt, longest) if kills < KILLS else None
+            moment = (
+                _kill_after_seconds(bench, len(ends), attempt, longest) if kills < KILLS else None
+            )
             begun = time.perf_counter()
             try:
                 end = _continued(bench, folder, moment)
@@ -82,7 +84,7 @@ def killed(bench: Bench) -> KilledRuns:
     return KilledRuns(kills, straight, ends, [])
 
 
-def _moment(bench: Bench, run: int, attempt: int, longest: float) -> float | None:
+def _kill_after_seconds(bench: Bench, run: int, attempt: int, longest: float) -> float | None:
     """Return when to kill a process, s; None for the first run, which tells how long it takes."""
     if not longest:
         return None

@@ -31,7 +31,7 @@ __all__ = [
 _SCALES = (0.125, 0.25, 0.5)
 
 
-_SLOPE = 0.03
+_SLOPE_TOLERANCE = 0.03
 """Relative error of a central difference across ReLU and |.| kinks."""
 
 
@@ -135,7 +135,7 @@ def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     slopes = [((forth - back) / (2 * way), way) for way, forth, back in evidence.nudged]
     slope, length = min(slopes, key=lambda pair: abs(pair[0] - expected))
     violations = []
-    if not math.isclose(slope, expected, rel_tol=_SLOPE):
+    if not math.isclose(slope, expected, rel_tol=_SLOPE_TOLERANCE):
         violations.append(
             Violation("slope of the mean loss along the gradient", f"{expected:.5g}, its norm",
                       f"{slope:.5g} by a central difference over {2 * length:.2g}")

@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-_RELATIVE = 1e-5
+_EPE_TOLERANCE = 1e-5
 """Float32 network outputs, summed over three scales, against float64."""
 
 
@@ -31,7 +31,7 @@ _FLOOR = 0.01
 """px: a larger error of an exact prediction would drown what a trained net still learns."""
 
 
-_ORACLE = 1e-4
+_ORACLE_TOLERANCE = 1e-4
 """px, absolute, for answers of 0 and 5 px."""
 
 
@@ -128,7 +128,7 @@ def metric_gives_known_answers(evidence: Oracle) -> Outcome:
     for case, exact, found in evidence.cases:
         expected = [math.hypot(epe, floor) for epe in exact]
         for sample, (want, got) in enumerate(itertools.zip_longest(expected, found)):
-            if want is None or got is None or not abs(want - got) <= _ORACLE:
+            if want is None or got is None or not abs(want - got) <= _ORACLE_TOLERANCE:
                 why = _last_alone(evidence.alone.get(case, ()), sample, got)
                 where = f"EPE of {case}, sample {sample}"
                 violations.append(Violation(where, _px(want), f"{_px(got)}{why}"))
@@ -226,7 +226,7 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
         for sample, want, got, alone, fed in zip(ids, again, reported, last, own, strict=True):
             error = abs(want - got) / max(want, 1e-12)
             worst = max(worst, error)
-            if not error <= _RELATIVE:
+            if not error <= _EPE_TOLERANCE:
                 what = _why(want, got, alone, fed)
                 violations.append(
                     Violation(f"arch {arch}, sample {sample}: EPE of the accumulated flow",
@@ -234,7 +234,7 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
                 )  # fmt: skip
     for arch, samples in per_arch.items():
         mean, reported_mean = math.fsum(samples) / len(samples), evidence.reported[arch]
-        if not math.isclose(mean, reported_mean, rel_tol=_RELATIVE):
+        if not math.isclose(mean, reported_mean, rel_tol=_EPE_TOLERANCE):
             violations.append(
                 Violation(f"arch {arch}: mean over {len(samples)} samples, each weighing the same",
                           f"{mean:.6f} px", f"{reported_mean:.6f} px")

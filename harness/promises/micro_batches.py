@@ -106,18 +106,18 @@ def _first_step(bench: Bench, folder: Path, *, micro: int, **options: Any) -> St
     return StepRun(tuple(archs), gradient, run.losses, run.checks)
 
 
-_COPIES = 0.05
+_COPIES_TOLERANCE = 0.05
 """The same for micro-batches of other sizes: rounding differs, and one ReLU that flips moved
 the gradient by 1 % (as nudging the weights by a relative 1e-6 did). Faults move it by 20 %."""
 
 
-_MIXED = 0.04
+_MIXED_TOLERANCE = 0.04
 """The same where one of three micro-batches has another size: 2.3 % was the most seen over 50
 random configurations. Weighing three micro-batches alike moves the gradient by 13 % of what sets
 A and B apart."""
 
 
-_APART = 0.6
+_LEAST_DISTANCE = 0.6
 """Relative distance of A's and B's gradients from which on that is twice the allowance."""
 
 
@@ -150,8 +150,8 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
         )
     weighed = _combined([(0.8, evidence.pieces.gradient), (0.2, evidence.other.gradient)])
     cases = (
-        ("A, A | A, A | A", evidence.whole.gradient, evidence.pieces, _COPIES),
-        ("A, A | A, A | B", weighed, evidence.mixed, _MIXED),
+        ("A, A | A, A | A", evidence.whole.gradient, evidence.pieces, _COPIES_TOLERANCE),
+        ("A, A | A, A | B", weighed, evidence.mixed, _MIXED_TOLERANCE),
     )
     found = []
     for name, expected, run, allowed in cases:
@@ -173,8 +173,11 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
     apart = _distance(evidence.pieces.gradient, evidence.other.gradient)
     if apart < 0.01:
         violations.append(Violation("samples A and B", "different gradients", f"{apart:.1g} apart"))
-    elif apart < _APART and not violations:
-        msg = f"the gradients of the first two samples are {apart:.2g} apart, {_APART} is needed"
+    elif apart < _LEAST_DISTANCE and not violations:
+        msg = (
+            f"the gradients of the first two samples are {apart:.2g} apart, {_LEAST_DISTANCE} is "
+            "needed"
+        )
         raise NotApplicableError(msg)
     return outcome(violations, len(evidence.whole.gradient), f"two laws, distances {found}")
 

@@ -23,12 +23,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-_RELATIVE = 1e-5
+_STATISTIC_TOLERANCE = 1e-5
 """Relative tolerance of a float32 statistic against its float64 recomputation: tight
 enough that a variance divided by N - 1 is caught below 100,000 inputs."""
 
 
-_FEW = 3e-3
+_FEW_INPUTS_TOLERANCE = 3e-3
 """Over the smallest N of all units, the tolerance where that is below 300: normalising by few
 inputs amplifies rounding in every unit that follows (over 50 random configurations, 5.3e-5 was
 seen behind a unit of N = 16), while dividing that unit's variance by N - 1 changes it by 300
@@ -83,7 +83,7 @@ def recal_statistics_are_exact(evidence: RecalPair) -> Outcome:
     channels, worst = 0, 0.0
     counts = [sum(x[..., 0].size for x in inputs) for inputs in recal.inputs.values()]
     fewest = min(counts, default=0)
-    allowed = max(_RELATIVE, _FEW / max(fewest, 1))
+    allowed = max(_STATISTIC_TOLERANCE, _FEW_INPUTS_TOLERANCE / max(fewest, 1))
     for unit, inputs in recal.inputs.items():
         mean, variance, count = _population(inputs)
         # A mean may lie near 0, where relative to itself any rounding is large.

@@ -156,7 +156,7 @@ def _responses(
 
 def archs_are_executed(evidence: ArchResponse) -> Outcome:
     """Require an arch's EPE to depend on exactly the kernels of the options it names."""
-    violations = _unasked(evidence)
+    violations = _options_not_tried(evidence)
     for (block, option), (kernels, changed) in evidence.changed.items():
         for arch in evidence.base.archs:
             runs = evidence.options[block][int(arch[block])]
@@ -185,7 +185,7 @@ def archs_are_executed(evidence: ArchResponse) -> Outcome:
     return outcome(violations[:6], seen, figures)
 
 
-def _unasked(evidence: ArchResponse) -> list[Violation]:
+def _options_not_tried(evidence: ArchResponse) -> list[Violation]:
     """Return a violation for each option that was not changed, or that no scored arch runs."""
     if not evidence.changed or not evidence.base.archs:
         return []

@@ -52,21 +52,21 @@ class Resume:
 def resume(bench: Bench) -> Resume:
     """Hold the straight second epoch against one resumed in a fresh process."""
     done = len(bench.trained.first.steps)
-    return _held(bench, bench.evidence(cut_after_epoch), done=done, rows=1)
+    return _beside_straight(bench, bench.evidence(cut_after_epoch), done=done, rows=1)
 
 
 @needs("train", "save", "restore", "state")
 def resume_mid_epoch(bench: Bench) -> Resume:
     """Hold the straight run against one resumed after the first step of epoch 2."""
     done = len(bench.trained.first.steps) + 1
-    return _held(bench, bench.evidence(cut_mid_epoch), done=done, rows=1)
+    return _beside_straight(bench, bench.evidence(cut_mid_epoch), done=done, rows=1)
 
 
 @needs("train", "save", "restore", "state")
 def resume_before_evaluation(bench: Bench) -> Resume:
     """Hold the straight run against one resumed after the last batch, before the evaluation."""
     done = len(bench.trained.first.steps)
-    return _held(bench, bench.evidence(cut_before_evaluation), done=done, rows=0)
+    return _beside_straight(bench, bench.evidence(cut_before_evaluation), done=done, rows=0)
 
 
 @needs("train", "save", "restore", "state")
@@ -79,14 +79,16 @@ def resume_anywhere(bench: Bench) -> list[Resume]:
     for first in range(0, len(cuts), _AT_A_TIME):
         with ExitStack() as processes:
             begun = [
-                (_alone(bench, cut, processes), done, rows)
+                (_resumed_alone(bench, cut, processes), done, rows)
                 for cut, done, rows in cuts[first : first + _AT_A_TIME]
             ]
-            found += [_held(bench, run, done=done, rows=rows) for run, done, rows in begun]
+            found += [
+                _beside_straight(bench, run, done=done, rows=rows) for run, done, rows in begun
+            ]
     return found
 
 
-def _alone(bench: Bench, cut: Cut, processes: ExitStack) -> CutRun:
+def _resumed_alone(bench: Bench, cut: Cut, processes: ExitStack) -> CutRun:
     """Let a run be resumed in a process of its own."""
     process = processes.enter_context(closing(Beside(bench.spec, bench.config)))
     return CutRun(cut, process.submit(resumed_run(bench.config, cut.path)))
@@ -113,7 +115,7 @@ def _cut_everywhere(bench: Bench, system: System) -> Iterator[tuple[Cut, int, in
             yield saved_cut(system, bench.trained, f"anywhere-{done}-end", how), done, epoch + 1
 
 
-def _held(bench: Bench, run: CutRun, *, done: int, rows: int) -> Resume:
+def _beside_straight(bench: Bench, run: CutRun, *, done: int, rows: int) -> Resume:
     """Return the straight run beside a resumed one.
 
     Parameters

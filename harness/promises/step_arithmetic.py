@@ -19,7 +19,7 @@ __all__ = [
     "whole_and_accumulated",
 ]  # fmt: skip
 
-_HELD_FIXED = 1e-5
+_SUM_TOLERANCE = 1e-5
 """Relative distance of two sums of the same float32 gradients in another order."""
 
 _SEEDS = st.integers(0, 2**32 - 1)
@@ -212,10 +212,12 @@ def gradient_accumulates(evidence: tuple[Gradient, Gradient]) -> Outcome:
     size = float(np.linalg.norm(expected))
     distance = float(np.linalg.norm(found - expected)) / max(size, 1e-300)
     violations = []
-    if not (size > 0 and distance < _HELD_FIXED):
+    if not (size > 0 and distance < _SUM_TOLERANCE):
         text = f"relative distance {distance:.1e} of a norm of {size:.3g}"
         violations.append(
-            Violation("gradient of 4 + 4 + 2 samples", f"that of 10, within {_HELD_FIXED:g}", text)
+            Violation(
+                "gradient of 4 + 4 + 2 samples", f"that of 10, within {_SUM_TOLERANCE:g}", text
+            )
         )
     return outcome(violations, len(expected), "BN held fixed")
 

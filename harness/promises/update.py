@@ -27,7 +27,7 @@ __all__ = [
 _BETA_2, _EPSILON = 0.999, 1e-8
 
 
-_STEP = 2e-3
+_STEP_TOLERANCE = 2e-3
 """Relative to the length of a variable's step: moments are stored in float32."""
 
 
@@ -51,7 +51,9 @@ def update_is_adam(evidence: OneStep) -> Outcome:
         # From the moments of step 1 and this gradient: a
         # trainer's own moments vouch for themselves.
         second = _BETA_2 * np.asarray(evidence.first[1][name], np.float64) + (1 - _BETA_2) * g**2
-        violations += _far(f"second moment of {name}", second, evidence.second[1][name], 0.0)
+        violations += _too_far_apart(
+            f"second moment of {name}", second, evidence.second[1][name], 0.0
+        )
         old = np.asarray(evidence.before[name], np.float64)
         step = (
             evidence.lr
@@ -60,15 +62,15 @@ def update_is_adam(evidence: OneStep) -> Outcome:
             / (np.sqrt(np.maximum(np.asarray(evidence.second[1][name], np.float64), 0)) + _EPSILON)
         )
         floor = 4e-7 * float(np.linalg.norm(old))  # float32 rounding of the weight itself
-        violations += _far(f"step of {name}", step, old - evidence.after[name], floor)
+        violations += _too_far_apart(f"step of {name}", step, old - evidence.after[name], floor)
     figures = f"{len(gradient)} weights moved as Adam does, lr {evidence.lr:.4g}"
     return outcome(violations[:6], len(gradient), figures)
 
 
-def _far(where: str, expected: Any, found: Any, floor: float) -> list[Violation]:
+def _too_far_apart(where: str, expected: Any, found: Any, floor: float) -> list[Violation]:
     """Return a violation if two arrays are further apart than rounding explains."""
     size, distance = float(np.linalg.norm(expected)), float(np.linalg.norm(expected - found))
-    if distance <= _STEP * size + floor:
+    if distance <= _STEP_TOLERANCE * size + floor:
         return []
     ratio = float(np.linalg.norm(found)) / size if size else math.inf
     return [Violation(where, f"norm {size:.6g}", f"{ratio:.4g} times that, {distance:.3g} away")]

@@ -237,7 +237,7 @@ def cut_attempts(records: Iterable[Record]) -> tuple[Attempt, ...]:
         elif drafts:
             if isinstance(record, ResumeRecord):
                 drafts[-1].start = record.epoch
-            _home(record, drafts).records.append(record)
+            _attempt_of(record, drafts).records.append(record)
     if not drafts:
         msg = "the ledger holds no run record, expected one before anything else"
         raise ValueError(msg)
@@ -253,7 +253,7 @@ class _Draft:
     records: list[Record] = field(default_factory=list)
 
 
-def _home(record: Record, drafts: Sequence[_Draft]) -> _Draft:
+def _attempt_of(record: Record, drafts: Sequence[_Draft]) -> _Draft:
     """Return the attempt that a record belongs to: the last one, but for one case.
 
     A row that a crash kept from the ledger is written by the next attempt, whose own epochs come
@@ -274,9 +274,9 @@ def _any_evidence(records: Iterable[Record]) -> bool:
 def _segments(attempts: Iterable[Attempt]) -> tuple[RunEvidence, ...]:
     # In a row, and not by name alone: a name that comes again later is another segment.
     parts = [tuple(part) for _, part in groupby(attempts, key=lambda attempt: attempt.segment)]
-    alive = [part for part in parts if any(attempt.left_evidence for attempt in part)]
+    with_evidence = [part for part in parts if any(attempt.left_evidence for attempt in part)]
     every: list[RunEvidence] = []
-    for part in alive or parts[-1:]:
+    for part in with_evidence or parts[-1:]:
         every.append(_segment(part, every[-1] if every else None))
     return tuple(every)
 

@@ -24,8 +24,8 @@ from harness.systems.worker import MAGIC, PREFIX, FrameError, decode, pack, unpa
 __all__ = ["Worker", "WorkerError"]
 
 _FILE = Path(__file__).with_name("worker.py")
-_TAIL = 2000
-_GONE = 5.0
+_TAIL_CHARACTERS = 2000
+_EXIT_SECONDS = 5.0
 """Seconds in which a process that closed its pipe must have ended."""
 
 
@@ -137,7 +137,9 @@ class Worker:
         self._send(what, pack({**request, "number": self._asked}, what), deadline)
         reply = self._receive(what, deadline)
         if reply.get("number") != self._asked:
-            self._garbage(what, f"the reply to request {reply.get('number')}, not {self._asked}")
+            self._fail_no_frame(
+                what, f"the reply to request {reply.get('number')}, not {self._asked}"
+            )
         return reply
 
     def _greet(self) -> None:
@@ -170,19 +172,19 @@ class Worker:
             rest = memoryview(piece)
             while rest:
                 if not select.select([], [pipe], [], max(0.0, deadline - time.monotonic()))[1]:
-                    self._late(what)
+                    self._fail_late(what)
                 try:
                     rest = rest[os.write(pipe, rest[:_CHUNK]) :]
                 except BlockingIOError:
                     continue
                 except OSError:
-                    self._gone(what)
+                    self._fail_ended(what)
 
     def _receive(self, what: str, deadline: float, needs: str = "") -> dict[str, Any]:
         prefix = self._read(PREFIX.size, what, deadline, needs)
         magic, length = PREFIX.unpack(prefix)
         if magic != MAGIC:
-            self._garbage(what, prefix)
+            self._fail_no_frame(what, prefix)
         try:
             body, sizes = unpack_header(self._read(length, what, deadline))
             payloads = [self._read(size, what, deadline) for size in sizes]
@@ -192,7 +194,7 @@ class Worker:
             ]
             found: dict[str, Any] = decode(body, arrays, Fields.named)
         except (FrameError, ValueError) as error:
-            self._garbage(what, error)
+            self._fail_no_frame(what, error)
         return found
 
     def _read(self, size: int, what: str, deadline: float, needs: str = "") -> bytes:
@@ -203,17 +205,17 @@ class Worker:
                 0
             ]:
                 if self._process.poll() is not None:  # a child of its may hold the pipe open
-                    self._gone(what, needs)
+                    self._fail_ended(what, needs)
                 if time.monotonic() >= deadline:
-                    self._late(what)
+                    self._fail_late(what)
                 continue
             piece = os.read(pipe, min(_CHUNK, size - len(found)))
             if not piece:
-                self._gone(what, needs)
+                self._fail_ended(what, needs)
             found += piece
         return bytes(found)
 
-    def _late(self, what: str) -> NoReturn:
+    def _fail_late(self, what: str) -> NoReturn:
         self._hung = True
         self.fail(
             f"{what} of system {self._spec.system!r} took longer than {self._spec.timeout:g} s, "
@@ -221,9 +223,9 @@ class Worker:
             "more with --system-timeout"
         )
 
-    def _gone(self, what: str, needs: str = "") -> NoReturn:
+    def _fail_ended(self, what: str, needs: str = "") -> NoReturn:
         try:
-            code: int | None = self._process.wait(timeout=_GONE)
+            code: int | None = self._process.wait(timeout=_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             code = None
         how = "its process closed the pipe" if code is None else f"its process ended {_how(code)}"
@@ -232,7 +234,7 @@ class Worker:
             f"run it by hand with {self._spec.python or sys.executable}"
         )
 
-    def _garbage(self, what: str, found: object) -> NoReturn:
+    def _fail_no_frame(self, what: str, found: object) -> NoReturn:
         self.fail(
             f"{what} of system {self._spec.system!r}: expected a frame of the worker, found "
             f"{found!r}; something in its process writes to the pipe that belongs to the worker: "
@@ -291,4 +293,4 @@ def _how(code: int) -> str:
 
 
 def _tail(path: str) -> str:
-    return Path(path).read_text(encoding="utf-8", errors="replace")[-_TAIL:]
+    return Path(path).read_text(encoding="utf-8", errors="replace")[-_TAIL_CHARACTERS:]

@@ -25,7 +25,7 @@ class ElementDifference:
     Attributes
     ----------
     number, size : int
-        ElementDifference whose bits differ, and all elements.
+        Elements whose bits differ, and all elements.
     largest : float or None
         Largest absolute difference; None where a differing element is not finite.
     index : tuple of int

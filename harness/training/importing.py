@@ -76,7 +76,7 @@ def read_edgeflownas(prefix: Path) -> Imported:
     state = ({} if fit.optimizer else fresh) | {n: found[s] for n, s in fit.sources.items()}
     model.set_state(state)  # refuses a state that does not fill every variable of ours
     if fit.optimizer:
-        _require_one_moment(prefix, float(state["adam/beta2_power"]), progress.global_step)
+        _require_same_step(prefix, float(state["adam/beta2_power"]), progress.global_step)
     return Imported(fit, model.get_state(), progress, prefix.name, digest_arrays(found))
 
 
@@ -210,7 +210,7 @@ def _with_keys(found: object, keys: list[str], name: str) -> Mapping[str, Any]:
     return found
 
 
-def _require_one_moment(prefix: Path, power: float, global_step: int) -> None:
+def _require_same_step(prefix: Path, power: float, global_step: int) -> None:
     """Require that Adam's second power is that after so many steps.
 
     A meta file of another moment of the run would give these weights a wrong schedule.

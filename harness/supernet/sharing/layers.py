@@ -21,7 +21,7 @@ FLOW_CHANNELS = 2
 """Scoring reads the flow; the log-variance of a head is not computed."""
 
 HEAD_SIDE = 7
-"""Every head's largest kernel, px."""
+"""Largest kernel of a head that this walk can run, px."""
 
 _COLUMNS = 4
 _UNITS = {"layer": 1, "block": 2, "output": 0}
@@ -76,14 +76,24 @@ class Layers:
 def head_kernel(kernels: Sequence[Tensor]) -> Tensor:
     """Lay a head's kernels side by side, and four pixels of a row: (k, k + 3, in, 4 * options * 2).
 
-    Padded to the largest, all options are one convolution; shifted by 0 to 3 columns, it yields
-    four neighbours at once with a stride of four. Convolutions of a few channels are slow, and
-    the log-variances are not scored: 24 channels instead of three times 4.
+    Every option is padded to :data:`HEAD_SIDE`, so that all are one convolution, and laid out
+    four times, shifted by 0 to 3 columns, so that one step with a stride of four gives four
+    neighbours. Convolutions of a few channels are slow, and the log-variances are not scored: 24
+    channels instead of three times 4.
+
+    Raises
+    ------
+    ValueError
+        If a kernel is larger than that.
     """
-    side = max(int(kernel.shape[0]) for kernel in kernels)
+    largest = max(int(kernel.shape[0]) for kernel in kernels)
+    if largest > HEAD_SIDE:
+        msg = f"a head's kernel of {largest} px: expected at most {HEAD_SIDE} px (HEAD_SIDE)"
+        raise ValueError(msg)
     padded = []
     for kernel in kernels:
-        margin = (side - int(kernel.shape[0])) // 2
+        # To the side that `_head` pads the input for: a smaller one would read other pixels.
+        margin = (HEAD_SIDE - int(kernel.shape[0])) // 2
         flow = np.asarray(kernel)[..., :FLOW_CHANNELS]
         padded.append(np.pad(flow, ((margin, margin), (margin, margin), (0, 0), (0, 0))))
     beside = np.concatenate(padded, axis=-1)
