@@ -165,7 +165,8 @@ def check_target(path: Path, *, new: bool = False) -> None:
         raise NotWrittenError(errno.ENOENT, msg, str(path))
     if target.is_symlink():
         raise NotWrittenError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-    if not new and target.exists() and not os.access(target, os.W_OK):
+    # Asked in this order: a file that another process removes between the two is not protected.
+    if not new and not os.access(target, os.W_OK) and target.exists():
         raise NotWrittenError(errno.EACCES, "is there and protected against writing", str(path))
 
 

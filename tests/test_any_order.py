@@ -36,7 +36,7 @@ def systems(builtin):
     return pytest.mark.parametrize("gate", [*small, dear], indirect=True)
 
 
-ONCE, OFTEN = systems(builtin=pytest.mark.slow), systems(builtin=pytest.mark.nightly)
+IN_ANY_ORDER = systems(builtin=pytest.mark.nightly)
 """The builtin system takes half a minute for each order."""
 
 
@@ -88,30 +88,30 @@ def same(found, forwards):
     return {n: (j, forwards[n]) for n, j in found.items() if j != forwards[n]} == {}
 
 
-@ONCE
+@IN_ANY_ORDER
 def test_backwards(gate, forwards):
     assert same(gate(QUICK[::-1]), forwards)
 
 
-@OFTEN
+@IN_ANY_ORDER
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_shuffled(gate, forwards, seed):
     assert same(gate(drawn(seed, len(QUICK))), forwards)
 
 
-@OFTEN
+@IN_ANY_ORDER
 @pytest.mark.parametrize("seed", range(8))
 def test_a_part_of_them(gate, forwards, seed):
     assert same(gate(drawn(seed, 2 + seed)), forwards)
 
 
-@OFTEN
+@IN_ANY_ORDER
 @pytest.mark.parametrize("name", QUICK)
 def test_each_alone(gate, forwards, name):
     assert same(gate([name], early=()), forwards)
 
 
-@ONCE
+@IN_ANY_ORDER
 def test_the_idle_head_is_seen(gate, forwards):
     verdicts = {name: judgement.verdict for name, judgement in forwards.items()}
     broken = {name for name, verdict in verdicts.items() if verdict == "BROKEN"}

@@ -206,6 +206,7 @@ def scored(config, process, fault=""):
     return Beside(spec, config, process).submit(job).result()
 
 
+@pytest.mark.slow
 def test_a_fault_of_builtin_is_planted_there_and_leaves_with_its_jobs(config, builtin):
     before, first = scored(config, builtin)
     broken, second = scored(config, builtin, "harness.faults.metric:EpeBroadcast")

@@ -11,6 +11,7 @@ from harness.faults.clean import random_config
 from harness.fc2.layout import list_triplets
 
 
+@pytest.mark.slow
 def test_random_configurations_vary_in_everything_they_should(tmp_path: Path) -> None:
     configs = [random_config(i, seed=3, folder=tmp_path / str(i)) for i in range(24)]
     for values in (

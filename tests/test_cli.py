@@ -94,6 +94,7 @@ def test_two_processes_evaluate_to_the_last_bit(straight: Path, tmp_path: Path) 
     assert results[0]["mean_epe_12"] == rows(straight)[1].mean_epe_12
 
 
+@pytest.mark.slow
 def test_frozen_batches_score_as_the_data_set_does(
     straight: Path, config_file: Path, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_frozen_batches_score_as_the_data_set_does(
     assert json.loads(found.read_text())["mean_epe_12"] == rows(straight)[1].mean_epe_12
 
 
+@pytest.mark.slow
 def test_the_full_split_scores_every_sample_once(straight: Path, tmp_path: Path) -> None:
     found, pool = tmp_path / "eval.json", tmp_path / "pool.json"
     pool.write_text(json.dumps(["012012012", [2, 1, 0, 2, 1, 0, 2, 1, 0]]))
@@ -128,6 +130,7 @@ def interrupted(config_file: Path, folder: Path, *words: str) -> None:
     assert process.returncode == 75, output.decode()
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_by_a_signal_resumes_to_the_same_end(
     straight: Path, config_file: Path, tmp_path: Path
 ) -> None:

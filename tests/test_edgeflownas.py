@@ -75,7 +75,8 @@ def stand_in(version, folder):
 
 
 @pytest.mark.parametrize(
-    "version", ["early", pytest.param("fixed-eval", marks=pytest.mark.slow), "mended"]
+    "version",
+    ["early", *(pytest.param(v, marks=pytest.mark.slow) for v in ("fixed-eval", "mended"))],
 )
 def test_the_complaints_are_named_until_they_are_mended(
     version, workers, embedded_frames, tmp_path

@@ -37,6 +37,7 @@ def test_a_process_that_ends_is_told_with_its_fault_and_its_log(tmp_path):
             process.judge(ending, 2)
 
 
+@pytest.mark.slow
 def test_a_system_is_judged_and_its_folder_removed(tmp_path):
     broken = task(tmp_path, "harness.faults.metric:EpeBroadcast")
     with closing(JudgeProcess(tmp_path)) as process:

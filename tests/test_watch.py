@@ -298,6 +298,7 @@ def all_zero(self: Any, weights: Any, arch: Any, stats: Any, batch: Any) -> Any:
     return np.zeros_like(batch.flow)
 
 
+@pytest.mark.slow
 def test_a_dead_metric_stops_training_at_the_first_evaluation(
     config_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

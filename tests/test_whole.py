@@ -532,3 +532,15 @@ def test_asides_are_told_from_other_names():
     assert asides.is_aside(f".t.{'0' * 16}.part")
     for name in ("t", ".t.part", f"t.{'0' * 16}.part", f".t.{'0' * 15}.part", f".{'0' * 16}.part"):
         assert not is_aside(name)
+
+
+def test_a_file_that_another_process_removes_meanwhile_is_not_protected(tmp_path, monkeypatch):
+    path, access = tmp_path / "result", os.access
+    path.write_text("old")
+
+    def removed_before(file, mode):
+        path.unlink(missing_ok=True)
+        return access(file, mode)
+
+    monkeypatch.setattr(os, "access", removed_before)
+    check_target(path)

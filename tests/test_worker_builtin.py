@@ -75,6 +75,7 @@ def answers(tmp_path_factory):
     return here, there, about
 
 
+@pytest.mark.slow
 def test_builtin_answers_the_same_in_a_process_of_its_own(answers):
     here, there, _ = answers
     assert here.keys() == there.keys()
@@ -82,6 +83,7 @@ def test_builtin_answers_the_same_in_a_process_of_its_own(answers):
     assert [d for d in wrong if not any(s in d for s in SECONDS)] == []
 
 
+@pytest.mark.slow
 def test_a_difference_of_one_bit_would_be_seen(answers):
     here, there, _ = answers
     name = next(name for name, array in there["start"].items() if array.ndim == 4)
@@ -91,6 +93,7 @@ def test_a_difference_of_one_bit_would_be_seen(answers):
     assert differing(here["start"], changed, "start") == [f"start.{name}"]
 
 
+@pytest.mark.slow
 def test_a_worker_says_what_it_runs_on(answers):
     assert answers[2]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert answers[2]["packages"]["numpy"] == np.__version__
