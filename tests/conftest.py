@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import pytest
 
-MATRICES = {"cover": ("--cover",), "whole": ()}
+MATRICES = {"cover_matrix": ("--cover",), "whole_matrix": ()}
 """Fixture of ``test_kill_matrix.py`` to the options of the matrix that it waits for."""
 
 Started = dict[tuple[str, ...], tuple["subprocess.Popen[str]", IO[str]]]

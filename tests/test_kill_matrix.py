@@ -45,12 +45,12 @@ def harness(*args: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def cover(matrices: Matrices) -> dict[str, Any]:
+def cover_matrix(matrices: Matrices) -> dict[str, Any]:
     return matrices("--cover")
 
 
 @pytest.fixture(scope="module")
-def whole(matrices: Matrices) -> dict[str, Any]:
+def whole_matrix(matrices: Matrices) -> dict[str, Any]:
     return matrices()
 
 
@@ -69,22 +69,22 @@ def assert_killed(matrix: dict[str, Any], *, least: int) -> None:
     assert matrix["exit"] == 0
 
 
-def test_every_quick_promise_is_seen_to_fail(cover: dict[str, Any]) -> None:
-    assert_killed(cover, least=40)
-    fired = {promise for result in cover["results"] for promise in result["fired"]}
+def test_every_quick_promise_is_seen_to_fail(cover_matrix: dict[str, Any]) -> None:
+    assert_killed(cover_matrix, least=40)
+    fired = {promise for result in cover_matrix["results"] for promise in result["fired"]}
     assert {p.id for p in PROMISES.values() if p.tier == "quick"} <= fired
 
 
 @pytest.mark.slow
-def test_every_fault_is_caught_by_the_promises_that_should(whole: dict[str, Any]) -> None:
-    assert_killed(whole, least=160)
+def test_every_fault_is_caught_by_the_promises_that_should(whole_matrix: dict[str, Any]) -> None:
+    assert_killed(whole_matrix, least=160)
 
 
 @pytest.mark.slow
-def test_the_clean_system_raises_no_alarm(whole: dict[str, Any]) -> None:
-    assert whole["false_alarms"] == {}
+def test_the_clean_system_raises_no_alarm(whole_matrix: dict[str, Any]) -> None:
+    assert whole_matrix["false_alarms"] == {}
     quick = {promise.id for promise in PROMISES.values() if promise.tier == "quick"}
-    assert set(whole["relations_on_clean"]) == quick
+    assert set(whole_matrix["relations_on_clean"]) == quick
 
 
 def test_every_family_has_faults_with_citations() -> None:
