@@ -218,6 +218,7 @@ def test_a_fault_of_builtin_is_planted_there_and_leaves_with_its_jobs(config, bu
     assert first == second == third  # what it compiled is still there
 
 
+@pytest.mark.slow
 def test_digests_of_builtin_s_state_are_computed_where_it_lies(config, builtin):
     def job(make):
         system = make()

@@ -228,5 +228,6 @@ def test_training_refuses_a_gate_that_is_not_green_for_it(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_doctor_finds_this_machine_ready(tmp_path: Path) -> None:
     assert "ready" in run("doctor", "--run", tmp_path)

@@ -75,8 +75,7 @@ def stand_in(version, folder):
 
 
 @pytest.mark.parametrize(
-    "version",
-    ["early", *(pytest.param(v, marks=pytest.mark.slow) for v in ("fixed-eval", "mended"))],
+    "version", [pytest.param(v, marks=pytest.mark.slow) for v in ("early", "fixed-eval", "mended")]
 )
 def test_the_complaints_are_named_until_they_are_mended(
     version, workers, embedded_frames, tmp_path
@@ -126,6 +125,7 @@ def test_a_wrong_root_is_told(workers, root, words, tmp_path):
         system_factory(spec, workers)().describe()
 
 
+@pytest.mark.slow
 def test_what_a_version_does_not_have_is_not_applicable(workers, embedded_frames, tmp_path):
     tree = embedded_config(embedded_frames).model_dump(mode="json", by_alias=True)
     system = system_factory(stand_in("early", tmp_path), workers)()

@@ -428,6 +428,7 @@ def files(folder):
     return {name: path.read_bytes() for name, path in found.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
 def test_an_import_that_was_killed_completes_when_repeated(tmp_path, prefix, there):
     words = ["import-checkpoint", str(prefix)]

@@ -27,6 +27,7 @@ def task(folder, fault, **arguments):
     return Task("broken", fault, arguments, ("metric-oracle", "drawn-as-served"), config=config)
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_is_told_with_its_fault_and_its_log(tmp_path):
     ending = task(tmp_path, f"{__name__}:Ending", code=3)
     with closing(JudgeProcess(tmp_path)) as process:

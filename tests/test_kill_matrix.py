@@ -94,6 +94,7 @@ def test_every_family_has_faults_with_citations() -> None:
     assert all(fault.citation for fault in FAULTS.values())
 
 
+@pytest.mark.slow
 def test_a_fault_of_somebody_else_joins_by_its_import_path(tmp_path: Path) -> None:
     (tmp_path / "theirs.py").write_text(FOREIGN)
     path = tmp_path / "out.json"

@@ -125,7 +125,9 @@ def setting(tensorflow):
     return made
 
 
-@pytest.mark.parametrize("skeleton", SKELETONS)
+@pytest.mark.parametrize(
+    "skeleton", [pytest.param(n, marks=[pytest.mark.slow] * (n != "full")) for n in SKELETONS]
+)
 def test_an_arch_among_others_has_the_bits_of_the_arch_alone(setting, skeleton):
     evaluator, weights, protocol = setting(skeleton)
     _, together = evaluator.evaluate(weights, protocol)

@@ -319,6 +319,7 @@ def test_a_dead_metric_stops_training_at_the_first_evaluation(
     assert records[-1].text in line
 
 
+@pytest.mark.slow
 def test_a_recalibration_that_computes_nothing_stops_training_at_the_second(
     config_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
