@@ -49,7 +49,7 @@ class Elsewhere:
     draws_there: Sequence[str]
 
 
-@needs("train", "evaluate", "state")
+@needs("train", "evaluate", "state", "save", "restore")
 def elsewhere(bench: Bench) -> Elsewhere:
     """Train again on a copy of the data elsewhere, under another run name."""
     trained, copy = bench.trained, bench.folder / "else where" / "déjà"
@@ -62,6 +62,11 @@ def elsewhere(bench: Bench) -> Elsewhere:
     ) as system:
         run = system.train(2)
         weights = {n: d for n, d in digests_of(system).items() if "progress/" not in n}
+        # Scored as the bench scores, right after a restore: what an evaluation keeps from the one
+        # before would else make this place look like another.
+        end = str(bench.folder / "trained-elsewhere")
+        system.save(end)
+        system.restore(end)
         scores = system.evaluate()
     here = {n: d for n, d in trained.end_state.items() if "progress/" not in n}
     steps = (*trained.first.steps, *trained.second.steps)
