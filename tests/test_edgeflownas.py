@@ -89,7 +89,7 @@ def test_the_complaints_are_named_until_they_are_mended(
     assert None not in found.values()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_mended_version_breaks_what_nobody_mended_and_nothing_else(
     workers, embedded_frames, tmp_path
 ):

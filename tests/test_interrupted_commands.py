@@ -285,7 +285,7 @@ def ended(process: Any, code: int) -> tuple[str, str]:
 KILLS = {"synth": 8, "subset": 8, "report": 6, "freeze": 4, "eval": 4}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_killed_at_random_moments_completes_when_repeated(
     name: str, given: Given, tmp_path: Path
@@ -344,7 +344,7 @@ def limited(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in QUICK])
 def test_a_full_disk_is_one_line_of_a_command_in_its_own_process(
     name: str, given: Given, tmp_path: Path
@@ -357,7 +357,7 @@ def test_a_full_disk_is_one_line_of_a_command_in_its_own_process(
     ended(start(given, name, folder), 0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_device_without_space_is_one_line(name: str, given: Given, tmp_path: Path) -> None:
     require_given(given, name)

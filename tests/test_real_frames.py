@@ -152,7 +152,7 @@ def test_two_processes_evaluate_the_edgeflownas_crop_to_the_last_bit(
     assert {key: one[key] for key in one.keys() - clock} == {k: two[k] for k in two.keys() - clock}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_gate_is_green_on_genuine_frames(genuine_frames: Path, tmp_path: Path) -> None:
     file = tmp_path / "gate.json"
     command = [sys.executable, "-m", "pytest", "invariants", "-q", "-p", "no:cacheprovider"]

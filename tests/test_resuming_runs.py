@@ -224,7 +224,7 @@ def test_a_clip_study_judges_what_it_trained_and_changes_nothing(
     assert "1 of the 2 planned epochs are done" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("record", [3, 12])
 def test_a_clip_study_that_was_killed_ends_where_it_would_have_ended(
     record: int, config: Config, tmp_path: Path, crashing: Any, monkeypatch: pytest.MonkeyPatch
