@@ -7,7 +7,9 @@ from typing import Any
 from harness.promises.judge import Judgement, is_broken, tally
 from harness.promises.roots import Area, Root, find_roots
 
-__all__ = ["EXCEPT_KNOWN", "GREEN", "GateResult", "gate_result", "parse_known_defects"]
+__all__ = [
+    "EXCEPT_KNOWN", "GREEN", "GateResult", "gate_note", "gate_result", "parse_known_defects",
+]  # fmt: skip
 
 GREEN = "green"
 EXCEPT_KNOWN = "green except known"
@@ -127,3 +129,16 @@ def _complaints(
         elif verdicts.get(name) == "holds":
             found.append(f"known defect {name}: it holds now; take it off the list ({reason})")
     return tuple(found)
+
+
+def gate_note(gate: Mapping[str, Any]) -> str:
+    """Return what a gate file says was gated, in a sentence for a run's ledger and report."""
+    gated = gate.get("gated") or {}
+    code = gated.get("code") or {}
+    state = {"True": "dirty", "False": "clean"}.get(str(code.get("dirty")), "not known to be clean")
+    commit = f"commit {code['commit'][:12]}, {state}" if code.get("commit") else "commit not known"
+    known = "".join(f"; {name}: {why}" for name, why in (gate.get("known_defects") or {}).items())
+    return (
+        f"gated: {gate.get('verdict')}, {gated.get('name', gate.get('system'))} ({commit}), "
+        f"samebits {gate.get('version')}, tier {gate.get('tier')}{known}"
+    )
