@@ -91,6 +91,18 @@ def test_the_complaints_are_named_until_they_are_mended(
     assert None not in found.values()
 
 
+@pytest.mark.slow
+def test_statistics_carried_from_arch_to_arch_are_seen_in_the_evaluation_outside_of_training(
+    workers, embedded_frames, tmp_path
+):
+    root = str(write_checkout("mended", tmp_path / "checkout"))
+    spec = SystemSpec("edgeflownas-standalone", root=root)
+    asked = ("same-scores-again", "same-scores-permuted", "same-scores-subset", "eval-pure")
+    found = judged(spec, workers, embedded_frames, tmp_path, asked)
+    assert {n for n in asked if found[n]} == {"same-scores-permuted", "same-scores-subset"}, found
+    assert None not in found.values()
+
+
 @pytest.mark.nightly
 def test_a_mended_version_breaks_what_nobody_mended_and_nothing_else(
     workers, embedded_frames, tmp_path

@@ -158,6 +158,7 @@ SAME_SCORES_PERMUTED = Promise(
     evidence=repeat_permuted,
     check=same_scores,
     hint=_HINT,
+    explained_by=("recal-effective",),
     blocked_by=("same-scores-again",),
 )
 
@@ -178,6 +179,7 @@ SAME_SCORES_SUBSET = Promise(
     evidence=repeat_subset,
     check=same_scores,
     hint=_HINT,
+    explained_by=("recal-effective",),
     blocked_by=("same-scores-again",),
 )
 
@@ -222,6 +224,7 @@ SAME_SCORES_ALONE = Promise(
         "Archs share a value or a statistic whose inputs differ. Look for a cache whose key leaves"
         " out a code that the value depends on."
     ),
+    explained_by=("recal-effective",),
     blocked_by=("same-scores-again",),
 )
 
