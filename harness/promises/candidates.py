@@ -75,7 +75,8 @@ def order_instead(expected: Sequence[object], found: Sequence[object]) -> str:
     equal = next((i for i, (a, b) in enumerate(zip(want, got, strict=False)) if a != b), count)
     half = count // 2
     if len(got) < count and want[: len(got)] == got:
-        text = f"the last {count - len(got)} are missing"
+        lost = count - len(got)
+        text = "the last is missing" if lost == 1 else f"the last {lost} are missing"
     elif len(got) > count and got[:count] == want:
         text = f"the same, and {len(got) - count} more"
     elif want[1:] == got[: count - 1]:
@@ -91,5 +92,6 @@ def order_instead(expected: Sequence[object], found: Sequence[object]) -> str:
     elif not count % 2 and len(got) == count and got[half:] == want[:half] == got[:half]:
         text = "the first half twice"
     else:
-        text = f"the first {equal} are the same" if equal > 0 else ""
+        first = "the first is" if equal == 1 else f"the first {equal} are"
+        text = f"{first} the same" if equal > 0 else ""
     return f": {text}" if text else ""

@@ -70,9 +70,10 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
     """Require the training loss equal to one recomputed from the outputs by other code."""
     batch, violations, worst = evidence.batch, _nothing_to_tell(evidence), 0.0
     for position, window in enumerate(batch.windows):
-        violations += first_pixel_differences(
-            batch, position, window, evidence.decoded, evidence.flow_clip
-        )
+        if len(violations) < 6:  # all that is shown
+            violations += first_pixel_differences(
+                batch, position, window, evidence.decoded, evidence.flow_clip
+            )
     kernels = [w for w in evidence.before.values() if w.ndim == 4]
     # TensorFlow's l2_loss is half the sum of squares;
     # EdgeFlowNAS decays all kernels, chosen or not.
