@@ -74,8 +74,9 @@ def evaluation_changes_nothing(evidence: Purity) -> Outcome:
     before, after = before or (), after or ()
     for index, (old, new) in enumerate(zip_longest(before, after, fillvalue="no batch")):
         if old != new:
+            what = f"{shortened(new)}: the evaluation moved what training draws from"
             violations.append(
-                Violation(f"next training epoch, batch {index}", shortened(old), shortened(new))
+                Violation(f"next training epoch, batch {index}", shortened(old), what)
             )
     arrays = counted(len(evidence.before), "array")
     figures = f"{arrays} and {counted(len(before), 'upcoming training batch')} unchanged"
