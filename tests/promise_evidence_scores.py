@@ -167,7 +167,8 @@ AGAIN = {
     ),
     "invalid pixels counted": (
         recomputation(lambda r: scored(accumulated(r), np.ones_like(VALID))),
-        r"EPE of the accumulated flow: expected .* \(relative \d\.\de-\d\d\)",
+        r"EPE of the accumulated flow: expected .* \(relative \d\.\de-\d\d; that over all pixels, "
+        r"unknown ones too\)",
     ),
     "pixels with a label left out": (
         recomputation(lambda r: scored(accumulated(r), VALID & (LABEL[..., 0] < 3))),
