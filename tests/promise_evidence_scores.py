@@ -308,6 +308,9 @@ NOTHING_TO_TELL = {
     },
     ledger_scores.tau_of_changed_ranking: {
         "one order in every epoch": (UNMOVED, "no ranking of 4 evaluations differs"),
-        "one evaluation": (replace(SHAKEN, evals=SHAKEN.evals[:1]), "no ranking of 1 evaluations"),
+        "one evaluation": (
+            replace(SHAKEN, evals=SHAKEN.evals[:1]),
+            "no ranking of 1 evaluation",
+        ),
     },
 }

@@ -65,6 +65,8 @@ def weighed_instead(
         difference = {n: np.asarray(found[n], np.float64) - expected[n] for n in expected}
         key = (round(gradient_norm(expected) / length, 9), round(weights[2], 9) * (a is not b))
         apart.setdefault(key, (gradient_norm(difference) / length, []))[1].append(name)
+    if len(apart) < 2:  # no gradient, of which every share is the same
+        return ""
     (nearest, names), (second, _) = sorted(apart.values())[:2]
     if nearest <= allowed and _TOLD_APART * nearest < min(second, distance):
         # Of copies of one sample two ways may give the same.

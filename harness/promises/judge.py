@@ -34,6 +34,8 @@ class Judgement:
     violations : tuple of str
         Every violation, or the error.
     warnings : tuple of str
+    kinds : tuple of str
+        Kinds of its violations, where they have any.
     error : Exception or None
         What kept it from being judged.
     detail : str
@@ -45,6 +47,7 @@ class Judgement:
     text: str
     violations: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     error: Exception | None = field(default=None, repr=False, compare=False)
     detail: str = field(default="", repr=False)
 
@@ -71,9 +74,11 @@ def judge_evidence(promise: Promise, make: Callable[[], Any]) -> Judgement:
         return Judgement(promise, "error", text, (text,), error=error, detail=detail)
     violations = tuple(str(violation) for violation in found.violations)
     if violations:
+        kinds = tuple(sorted({v.kind for v in found.violations if v.kind}))
         return Judgement(
-            promise, "BROKEN", violations[0], violations, found.warnings, detail=found.detail
-        )
+            promise, "BROKEN", violations[0], violations, found.warnings, kinds,
+            detail=found.detail,
+        )  # fmt: skip
     return Judgement(promise, "holds", found.figures, (), found.warnings)
 
 

@@ -117,7 +117,10 @@ def _instead(evidence: OneStep, arch: str, found: float, decay: float) -> str:
 
     def loss(code: str = arch, **options: Any) -> float:
         mask = np.ones_like(valid) if options.pop("unmasked", False) else valid
-        return independent_loss(evidence.outputs[code], label, mask, **options)
+        outputs = evidence.outputs[code]
+        if options.pop("fine", False):
+            outputs = [*(np.zeros_like(output) for output in outputs[:-1]), outputs[-1]]
+        return independent_loss(outputs, label, mask, **options)
 
     own, count = loss(), len(evidence.outputs[arch])
     alone = [*([0.0] * (count - 1)), _SCALES[count - 1]]
@@ -125,6 +128,7 @@ def _instead(evidence: OneStep, arch: str, found: float, decay: float) -> str:
     losses = {
         "the last scale alone": loss(scales=alone),
         "the last residual alone": loss(scales=alone, added_up=False),
+        "the last residual alone, the coarser outputs taken for 0": loss(fine=True),
         "without its last scale": loss(scales=[*_SCALES[: count - 1], 0.0]),
         "scales of one weight, 1": loss(scales=[1.0] * count),
         "scales of one weight, their mean": loss(scales=[1.0 / count] * count),
