@@ -218,8 +218,11 @@ def test_an_epoch_s_mean_of_step_means_is_named(name):
     ("found", "what"),
     [
         ("abcd", ": the last is missing"), ("abc", ": the last 2 are missing"),
-        ("bcdea", ": the same but for the first, which"),
-        ("eabcd", ": the same, one place late"), ("edcba", ": the same in reverse"),
+        ("bcdea", ": the same from number 1 on, then from"),
+        ("bcdex", ": the same, one place early"),
+        ("bcde", ": the same, one place early"),
+        ("eabcd", ": the same from number 4 on"), ("xabcd", ": the same, one place late"),
+        ("edcba", ": the same in reverse"),
         ("cdeab", ": the same from number 2 on, then from the start"),
         ("abdce", ": the same in another order, from number 2 on"),
         ("abcdef", ": the same, and 1 more"), ("abxyz", ": the first 2 are the same"),
@@ -229,6 +232,11 @@ def test_an_epoch_s_mean_of_step_means_is_named(name):
 def test_another_order_is_named(found, what):
     assert order_instead("abcde", found).startswith(what)
     assert bool(order_instead("abcde", found)) == bool(what)
+
+
+def test_one_thing_has_no_order():
+    assert order_instead("a", "x") == ""
+    assert order_instead("ab", "bx") == ""
 
 
 # ---- scores: the outputs of the evidence, of two archs and two samples

@@ -79,14 +79,14 @@ def order_instead(expected: Sequence[object], found: Sequence[object]) -> str:
         text = "the last is missing" if lost == 1 else f"the last {lost} are missing"
     elif len(got) > count and got[:count] == want:
         text = f"the same, and {len(got) - count} more"
-    elif want[1:] == got[: count - 1]:
-        text = "the same but for the first, which is missing"
-    elif want[: count - 1] == got[1:count] and len(got) == count:
-        text = "the same, one place late"
     elif count > 2 and want[::-1] == got:
         text = "the same in reverse"
     elif turned:
         text = f"the same from number {turned} on, then from the start"
+    elif 2 < count <= len(got) + 1 and want[1:] == got[: count - 1]:
+        text = "the same, one place early"
+    elif count > 2 and want[:-1] == got[1:]:
+        text = "the same, one place late"
     elif sorted(map(repr, want)) == sorted(map(repr, got)):
         text = f"the same in another order, from number {equal} on"
     elif not count % 2 and len(got) == count and got[half:] == want[:half] == got[:half]:

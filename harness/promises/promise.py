@@ -171,7 +171,10 @@ def grouped_differences(expected: Digests, found: Digests, *, what: str) -> list
 _KINDS = (
     ("counters and generators", re.compile(r"(^|/)progress/")),
     ("moving statistics", re.compile(r"moving_(mean|variance)|running_(mean|var)")),
-    ("optimizer slots", re.compile(r"(^|[/.])(adam|slot|exp_avg|momentum)", re.IGNORECASE)),
+    (
+        "optimizer slots",
+        re.compile(r"(^|[/.])(adam(_\d+)?|slots?|exp_avg(_sq)?|momentum)([/.:]|$)", re.IGNORECASE),
+    ),
 )
 
 
