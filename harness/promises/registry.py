@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType, ModuleType
 
 from harness.promises import (
+    batch_mates,
     cache,
     checkpoint,
     clip_checks,
@@ -27,6 +28,7 @@ from harness.promises import (
     served,
     step_arithmetic,
     training,
+    unrun_options,
     update,
     windows,
 )
@@ -37,7 +39,7 @@ from harness.promises.recorded_run import ledger
 __all__ = ["PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
-    metric, response, scores, purity, recalibration, served, draws,
+    metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
     loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
     checkpoint, resume, kills, elsewhere, refusals, cache,
     windows, step_arithmetic, score_arithmetic, knobs,

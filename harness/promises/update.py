@@ -169,4 +169,5 @@ MOVING_STATISTICS = Promise(
     evidence=one_step,
     check=moving_statistics_follow,
     hint="An update is missing, made twice, of other batches, or has the momentum's complement.",
+    explained_by=("unrun-statistics-still",),
 )
