@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,8 @@ class Poisoned:
     error: str = ""
 
 
-_VALUES = (7.0, 1e30, math.inf, math.nan)
+_MODERATE = 7.0
+_VALUES = (_MODERATE, 1e30, math.inf, math.nan)
 
 
 @needs("state", "evaluate", "describe")
@@ -154,37 +156,44 @@ def unrun_options_are_unseen(evidence: Sequence[Poisoned]) -> Outcome:
     """Require scores equal to the last bit, whatever options that do not run hold.
 
     A system may refuse weights that are not finite, whoever runs them, if it names one.
+
+    Raises
+    ------
+    NotApplicableError
+        If it refuses all that were tried.
     """
-    violations, refused = list[Violation](), 0
-    for case in evidence:
-        if case.error and any(name in case.error for name in case.arrays):
-            refused += 1
-        elif case.error or case.found != case.base:
-            violations.append(_seen(case))
-    if not violations and refused == len(evidence) > 0:
+    refused = [c for c in evidence if c.error and any(name in c.error for name in c.arrays)]
+    seen = [c for c in evidence if c not in refused and (c.error or c.found != c.base)]
+    if len(refused) == len(evidence) > 0:
         msg = "the system refuses every weight that was changed, whoever runs it"
         raise NotApplicableError(msg)
+    by_cause: dict[tuple[str, bool], list[Poisoned]] = {}
+    for case in seen:
+        by_cause.setdefault((case.arch, case.value == _MODERATE), []).append(case)
+    violations = [_seen(cases) for cases in by_cause.values()]
     archs = {case.arch: len(case.arrays) for case in evidence}
     texts = [f"{count} arrays that arch {arch} does not run" for arch, count in archs.items()]
     figures = f"{' and '.join(texts)} do not reach its score"
-    figures += f"; {refused} cases refused by name" if refused else ""
+    figures += f"; {len(refused)} cases refused by name" if refused else ""
     return outcome(violations[:6], len(evidence), figures)
 
 
-def _seen(case: Poisoned) -> Violation:
-    place = next((i for i, pair in enumerate(zip(case.base, case.found, strict=False))
-                  if pair[0] != pair[1]), 0)  # fmt: skip
-    found = case.error or (f"{case.found[place]} px" if case.found else "no score")
+def _seen(cases: Sequence[Poisoned]) -> Violation:
+    case = cases[0]
+    values = ", ".join(f"{one.value:g}" for one in cases)
+    pairs = enumerate(zip_longest(case.base, case.found))
+    place = next((index for index, (old, new) in pairs if old != new), 0)
+    found = case.error or (f"{case.found[place]} px" if place < len(case.found) else "no score")
     why = (
         "the score depends on options that its code does not name"
-        if math.isfinite(case.value) and abs(case.value) < 1e6
-        else "what is not chosen is multiplied by 0 and not left out, which a number that "
-        "overflows or is none survives"
+        if case.value == _MODERATE
+        else "what is not chosen is multiplied by 0 and not left out, and 0 times what is not "
+        "finite, or overflows on the way, is NaN"
     )
     return Violation(
-        f"EPE of arch {case.arch}, sample {place}, with {case.value:g} in all "
-        f"{len(case.arrays)} arrays of options that it does not run",
-        f"{case.base[place]} px, as before" if case.base else "a score",
+        f"EPE of arch {case.arch}, sample {place}, with {values} in all {len(case.arrays)} arrays "
+        "of options that it does not run",
+        f"{case.base[place]} px, as before" if place < len(case.base) else "no score",
         f"{found}: {why}",
     )
 
@@ -288,7 +297,7 @@ def unrun_statistics_stay(evidence: StatisticsMoved) -> Outcome:
             violations.append(
                 Violation(
                     f"{name} after steps of {most} archs",
-                    f"{expected:g} updates a step, by the archs that run it",
+                    f"{expected:g} update(s) a step, of the archs that run it",
                     f"{float(counts.flat[wrong]):.3g}: it follows archs that do not run it"
                     if counts.flat[wrong] > expected
                     else f"{float(counts.flat[wrong]):.3g}: it does not follow all that do",
@@ -298,7 +307,10 @@ def unrun_statistics_stay(evidence: StatisticsMoved) -> Outcome:
         f"{compared} statistics of options were updated by the archs that run them alone, over "
         f"{len(evidence.steps)} steps"
     )
-    return outcome(violations[:6], compared, figures)
+    if len(violations) > 3:
+        rest = Violation("further statistics of options", "none", f"{len(violations) - 3} of them")
+        violations = [*violations[:3], rest]
+    return outcome(violations, compared, figures)
 
 
 def _runs(evidence: StatisticsMoved, name: str) -> float | None:
