@@ -1,9 +1,9 @@
 """What an arch does not run neither reaches its score nor follows its batches."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.scores import repeat_again
 from harness.promises.states import CUT
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
@@ -78,13 +79,13 @@ def _unrun(options: OptionArrays, arch: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Poisoned:
-    """An arch's scores while options that it does not run hold one value.
+    """An arch's scores while options that it does not run hold other values.
 
     Attributes
     ----------
     arch : str
-    value : float
-        What the arrays of those options hold.
+    values : tuple of float
+        What the arrays of those options hold, one after another.
     arrays : tuple of str
         Those arrays.
     base, found : tuple of float
@@ -94,20 +95,24 @@ class Poisoned:
     """
 
     arch: str
-    value: float
+    values: tuple[float, ...]
     arrays: tuple[str, ...]
     base: tuple[float, ...]
     found: tuple[float, ...]
     error: str = ""
 
 
-_MODERATE = 7.0
-_VALUES = (_MODERATE, 1e30, math.inf, math.nan)
+_MODERATE = (7.0,)
+_WILD = (1e30, math.inf, math.nan)
 
 
 @needs("state", "evaluate", "describe")
 def poisoned_options(bench: Bench) -> Sequence[Poisoned]:
     """Score an arch while all that it does not run holds a wrong, a huge or no number."""
+    twice = bench.evidence(repeat_again)
+    if twice.first.per_sample != twice.again.per_sample:
+        msg = "scores differ when evaluated again: a response cannot be told from noise"
+        raise NotApplicableError(msg)
     with bench.scored() as system:
         state = system.state()
         options = arrays_of_options(system.describe(), list(state))
@@ -115,32 +120,31 @@ def poisoned_options(bench: Bench) -> Sequence[Poisoned]:
         for arch in _archs(options):
             unrun = [name for name in _unrun(options, arch) if state[name].dtype.kind == "f"]
             if unrun:
-                kept = {name: np.array(state[name]) for name in unrun}
-                base = _steady_scores(system, arch)
-                for value in _VALUES:
-                    system.state({n: np.full_like(array, value) for n, array in kept.items()})
-                    scores, error = _attempted_scores(system, arch)
-                    found.append(Poisoned(arch, value, tuple(unrun), base, scores, error))
-                system.state(kept)
+                found += _poisoned(system, arch, {name: np.array(state[name]) for name in unrun})
     if not found:
         msg = "every option runs every array that the system names"
         raise NotApplicableError(msg)
     return found
 
 
-def _steady_scores(system: System, arch: str) -> tuple[float, ...]:
-    """Return an arch's scores on one batch.
-
-    Raises
-    ------
-    NotApplicableError
-        If it scores otherwise when evaluated again: a response cannot be told from noise.
-    """
-    first, again = (system.evaluate([arch], batches_per_arch=1).per_sample[arch] for _ in range(2))
-    if first != again:
-        msg = f"arch {arch} scores otherwise when it is evaluated again, with nothing changed"
+def _poisoned(system: System, arch: str, kept: Arrays) -> list[Poisoned]:
+    """Score an arch with other values in arrays that it does not run; they are set back."""
+    base, error = _attempted_scores(system, arch)
+    if error:
+        msg = f"arch {arch} cannot be scored: {error}"
         raise NotApplicableError(msg)
-    return first
+
+    def case(values: tuple[float, ...]) -> Poisoned:
+        filled = zip(kept.items(), itertools.cycle(values))
+        system.state({name: np.full_like(array, value) for (name, array), value in filled})
+        return Poisoned(arch, values, tuple(kept), base, *_attempted_scores(system, arch))
+
+    cases = [case(_MODERATE), case(_WILD)]
+    if cases[1].error or cases[1].found != base:
+        # All at once is cheaper, one by one says which of them it is.
+        cases = [cases[0], *(case((value,)) for value in _WILD)]
+    system.state(kept)
+    return cases
 
 
 def _attempted_scores(system: System, arch: str) -> tuple[tuple[float, ...], str]:
@@ -169,7 +173,7 @@ def unrun_options_are_unseen(evidence: Sequence[Poisoned]) -> Outcome:
         raise NotApplicableError(msg)
     by_cause: dict[tuple[str, bool], list[Poisoned]] = {}
     for case in seen:
-        by_cause.setdefault((case.arch, case.value == _MODERATE), []).append(case)
+        by_cause.setdefault((case.arch, case.values == _MODERATE), []).append(case)
     violations = [_seen(cases) for cases in by_cause.values()]
     archs = {case.arch: len(case.arrays) for case in evidence}
     texts = [f"{count} arrays that arch {arch} does not run" for arch, count in archs.items()]
@@ -180,13 +184,13 @@ def unrun_options_are_unseen(evidence: Sequence[Poisoned]) -> Outcome:
 
 def _seen(cases: Sequence[Poisoned]) -> Violation:
     case = cases[0]
-    values = ", ".join(f"{one.value:g}" for one in cases)
-    pairs = enumerate(zip_longest(case.base, case.found))
+    values = ", ".join(f"{value:g}" for one in cases for value in one.values)
+    pairs = enumerate(itertools.zip_longest(case.base, case.found))
     place = next((index for index, (old, new) in pairs if old != new), 0)
     found = case.error or (f"{case.found[place]} px" if place < len(case.found) else "no score")
     why = (
         "the score depends on options that its code does not name"
-        if case.value == _MODERATE
+        if case.values == _MODERATE
         else "what is not chosen is multiplied by 0 and not left out, and 0 times what is not "
         "finite, or overflows on the way, is NaN"
     )
