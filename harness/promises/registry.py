@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType, ModuleType
 
 from harness.promises import (
+    batch_mates,
     cache,
     checkpoint,
     clip_checks,
@@ -27,6 +28,7 @@ from harness.promises import (
     served,
     step_arithmetic,
     training,
+    unrun_options,
     update,
     windows,
 )
@@ -39,7 +41,7 @@ from harness.promises.roots import Area
 __all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
-    metric, response, scores, purity, recalibration, served, draws,
+    metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
     loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
     checkpoint, resume, kills, elsewhere, refusals, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
@@ -76,8 +78,8 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
 _MEASUREMENT, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
-        "metric", "response", "scores", "recalibration", "served", "ranking", "cache",
-        "score_arithmetic",
+        "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
+        "ranking", "cache", "score_arithmetic",
     ),
     _TRAINING: (
         "checkpoint", "resume", "kills", "elsewhere", "purity", "draws", "windows", "loss",
@@ -88,6 +90,7 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {
     "fair-archs": _TRAINING,
+    "unrun-statistics-still": _TRAINING,
     "pool-as-declared": _MEASUREMENT,
     "clip-arithmetic-micro-step": _LOG,
     "clip-arithmetic-update": _LOG,
@@ -102,4 +105,4 @@ AREA_OF: Mapping[str, Area] = MappingProxyType(
         for promise in SUBJECTS[subject]
     }
 )
-"""What a breach of each promise makes void."""
+"""What a breach of each promise makes void; of equal roots, the first here comes first."""
