@@ -9,12 +9,12 @@ from pathlib import Path
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.kinds import state_differences
 from harness.promises.promise import (
     Digests,
     Outcome,
     Promise,
     Violation,
-    differences,
     needs,
     outcome,
 )
@@ -134,7 +134,8 @@ def kills_do_no_harm(evidence: KilledRuns) -> Outcome:
         for text in evidence.refused
     ]
     for number, end in enumerate(evidence.ends, start=1):
-        violations += differences(dict(evidence.straight), dict(end), what=f"killed run {number}:")
+        what = f"killed run {number}, at the end,"
+        violations += state_differences(evidence.straight, end, what=what, of="as without a kill")
     if evidence.kills < KILLS:
         violations.append(Violation("kills", f"at least {KILLS}", str(evidence.kills)))
     figures = f"{evidence.kills} kills in {len(evidence.ends)} runs, all end as the straight one"

@@ -1,5 +1,6 @@
 """What a promise is: evidence, how a system is driven to give it, what must hold, why it breaks."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -120,16 +121,31 @@ def outcome(
 def differences(
     expected: Mapping[str, Any], found: Mapping[str, Any], *, what: str, limit: int = 5
 ) -> list[Violation]:
-    """Return a violation for each key that differs, at most `limit` and a count of the rest."""
+    """Return a violation for each key that differs, at most `limit` and a count of the rest.
+
+    Two digests, which tell a person nothing, are not shown.
+    """
     wrong = [
-        Violation(f"{what} {key}", str(expected.get(key, "absent")), str(found.get(key, "absent")))
+        Violation(
+            f"{what} {key}", *_in_words(expected.get(key, "absent"), found.get(key, "absent"))
+        )
         for key in sorted(expected.keys() | found.keys())
         if not _same(expected.get(key, "absent"), found.get(key, "absent"))
     ]
     if len(wrong) > limit:
-        rest = Violation(f"{what}", "no further difference", f"{len(wrong) - limit} more")
+        rest = Violation(what.rstrip(":"), "no further difference", f"{len(wrong) - limit} more")
         return [*wrong[:limit], rest]
     return wrong
+
+
+_DIGEST = re.compile(r"[0-9a-f]{16,}")
+
+
+def _in_words(expected: Any, found: Any) -> tuple[str, str]:
+    """Return two values as text; of two digests, that they differ."""
+    texts = str(expected), str(found)
+    digests = [isinstance(v, str) and _DIGEST.fullmatch(v) for v in (expected, found)]
+    return ("the same value", "another") if all(digests) else texts
 
 
 def _same(expected: Any, found: Any) -> bool:

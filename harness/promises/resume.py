@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from harness.promises.bench import Bench
+from harness.promises.kinds import kinds_of, state_differences
 from harness.promises.promise import (
     Digests,
     Outcome,
@@ -35,17 +37,43 @@ __all__ = [
 ]  # fmt: skip
 
 
+Row = Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Resume:
-    """State and records of a straight run and of one cut, restored in a fresh process."""
+    """A straight run, and one that was cut and restored in a fresh process.
+
+    Attributes
+    ----------
+    cut : str
+        Where.
+    saved, restored : mapping
+        Digests of the state when it was saved at the cut, and right after it was restored.
+    straight, resumed : mapping
+        The same at the end of both runs.
+    straight_steps, resumed_steps, straight_rows, resumed_rows : tuple of mapping
+        Records after the cut, by field.
+    first_epoch : tuple of mapping
+        Steps of epoch 1, which a run that starts its draws anew repeats.
+    kinds : mapping of str to str
+        Kind of each array.
+    known : mapping of str to mapping
+        States of the straight run, by the words that say which.
+    """
 
     cut: str
+    saved: Digests
+    restored: Digests
     straight: Digests
     resumed: Digests
-    straight_steps: tuple[tuple[object, ...], ...]
-    resumed_steps: tuple[tuple[object, ...], ...]
-    straight_rows: tuple[Mapping[str, Any], ...]
-    resumed_rows: tuple[Mapping[str, Any], ...]
+    straight_steps: tuple[Row, ...]
+    resumed_steps: tuple[Row, ...]
+    straight_rows: tuple[Row, ...]
+    resumed_rows: tuple[Row, ...]
+    first_epoch: tuple[Row, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    known: Mapping[str, Digests] = field(default_factory=dict)
 
 
 @needs("train", "save", "restore", "state")
@@ -127,60 +155,104 @@ def _beside_straight(bench: Bench, run: CutRun, *, done: int, rows: int) -> Resu
     steps = (*trained.first.steps, *trained.second.steps)[done:]
     epochs = (*trained.first.epochs, *trained.second.epochs)[rows:]
     return Resume(
-        cut=cut.how,
-        # What was restored is held against what was saved, and not only what came of it.
-        straight={**trained.end_state, **_prefixed("cut", cut.state)},
-        resumed={**again.at_end, **_prefixed("cut", again.at_cut)},
-        straight_steps=tuple(dataclasses.astuple(step) for step in steps),
-        resumed_steps=tuple(dataclasses.astuple(step) for step in again.training.steps),
-        straight_rows=tuple(dataclasses.asdict(row) for row in epochs),
-        resumed_rows=tuple(dataclasses.asdict(row) for row in again.training.epochs),
-    )
+        cut.how, cut.state, again.at_cut, trained.end_state, again.at_end,
+        _as_rows(steps), _as_rows(again.training.steps),
+        _as_rows(epochs), _as_rows(again.training.epochs),
+        first_epoch=_as_rows(trained.first.steps),
+        kinds=kinds_of(trained.end_state, trained.description),
+        known={
+            "as at the start of training": trained.start_state,
+            "as after epoch 1": trained.cut_state,
+        },
+    )  # fmt: skip
 
 
-def _prefixed(prefix: str, state: Digests) -> dict[str, str]:
-    return {f"{prefix}/{name}": digest for name, digest in state.items()}
+def _as_rows(records: Sequence[Any]) -> tuple[Row, ...]:
+    return tuple(dataclasses.asdict(record) for record in records)
 
 
 WALL_CLOCK = ("eval_seconds", "bn_recal_seconds", "checkpoint_digest")
 """Columns left out: two are wall-clock times, the third is absent without checkpoints."""
 
+_DRAWN = {"archs": "archs", "batch": "batches"}
+"""Fields of a step that say what was drawn for it, and what they hold in words."""
+
 
 def resume_is_exact(evidence: Resume) -> Outcome:
     """Require equal state, draws, archs, learning rates and log rows after a resume."""
     cut = evidence.cut
-    violations = differences(dict(evidence.straight), dict(evidence.resumed), what=f"{cut}:")
-    if len(evidence.straight_steps) != len(evidence.resumed_steps):
-        violations.append(
-            Violation(f"{cut}: steps after the cut", str(len(evidence.straight_steps)),
-                      str(len(evidence.resumed_steps)))
-        )  # fmt: skip
-    for whole, again in zip(evidence.straight_steps, evidence.resumed_steps, strict=False):
-        if whole != again:
-            # The first alone: the steps after it follow from it.
-            violations.append(Violation(f"{cut}: step record", str(whole), str(again)))
-            break
-    if len(evidence.straight_rows) != len(evidence.resumed_rows):
-        violations.append(
-            Violation(
-                f"{cut}: epoch rows after the cut",
-                str(len(evidence.straight_rows)),
-                str(len(evidence.resumed_rows)),
-            )
-        )
-    for row, other in zip(evidence.straight_rows, evidence.resumed_rows, strict=False):
-        violations += differences(
-            _without_clock(row), _without_clock(other), what=f"{cut}: epoch {row['epoch']}, column"
-        )
+    unlike = partial(state_differences, kinds=evidence.kinds, known=evidence.known)
+    violations = unlike(evidence.saved, evidence.restored, what=f"{cut}, restored", of="as saved")
+    restored = not violations
+    violations += _step_differences(evidence)
+    if restored:  # else the end and its rows follow from what was not restored
+        end = f"{cut}, at the end,"
+        violations += unlike(evidence.straight, evidence.resumed, what=end, of="as without the cut")
+        violations += _row_differences(evidence)
     figures = (
         f"{cut}: {len(evidence.straight)} arrays and {len(evidence.straight_steps)} steps equal "
         "in a fresh process"
     )
     after_the_cut = len(evidence.straight_steps) + len(evidence.straight_rows)
-    return outcome(violations[:8], after_the_cut, figures)
+    return outcome(violations[:_MOST], after_the_cut, figures)
 
 
-def _without_clock(row: Any) -> dict[str, Any]:
+_MOST = 6
+
+
+def _step_differences(evidence: Resume) -> list[Violation]:
+    """Return how many steps there are, and how the first that differs does."""
+    cut, violations = evidence.cut, []
+    straight, resumed = evidence.straight_steps, evidence.resumed_steps
+    if len(straight) != len(resumed):
+        violations.append(
+            Violation(f"{cut}: steps after the cut", str(len(straight)), str(len(resumed)))
+        )
+    for whole, again in zip(straight, resumed, strict=False):
+        if whole != again:
+            # The first alone: the steps after it follow from it.
+            where = f"{cut}: step {whole['step']} of epoch {whole['epoch']}"
+            found = _repeated(evidence) or _unlike(whole, again)
+            violations.append(Violation(where, "as without the cut", found))
+            break
+    return violations
+
+
+def _repeated(evidence: Resume) -> str:
+    """Return which draws of epoch 1 all steps after the cut have again; empty if none."""
+    steps = list(zip(evidence.first_epoch, evidence.resumed_steps, strict=False))
+    again = [
+        words for name, words in _DRAWN.items()
+        if steps and all(one[name] == other[name] for one, other in steps)
+        and evidence.straight_steps[0][name] != evidence.resumed_steps[0][name]
+    ]  # fmt: skip
+    return f"the {' and '.join(again)} of epoch 1 again" if again else ""
+
+
+def _unlike(whole: Row, again: Row) -> str:
+    """Return in words what differs between two records of a step."""
+    names = [name for name in whole if whole[name] != again.get(name)]
+    drawn = [f"other {words}" for name, words in _DRAWN.items() if name in names]
+    return ", ".join(
+        drawn + [f"{n} {again.get(n)} for {whole[n]}" for n in names if n not in _DRAWN]
+    )
+
+
+def _row_differences(evidence: Resume) -> list[Violation]:
+    """Return how many rows of the log there are, and the columns that differ."""
+    cut, violations = evidence.cut, []
+    straight, resumed = evidence.straight_rows, evidence.resumed_rows
+    if len(straight) != len(resumed):
+        violations.append(
+            Violation(f"{cut}: epoch rows after the cut", str(len(straight)), str(len(resumed)))
+        )
+    for row, other in zip(straight, resumed, strict=False):
+        what = f"{cut}: epoch {row['epoch']}, column"
+        violations += differences(_without_clock(row), _without_clock(other), what=what)
+    return violations
+
+
+def _without_clock(row: Row) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in WALL_CLOCK}
 
 
@@ -224,7 +296,7 @@ def every_resume_is_exact(evidence: Sequence[Resume]) -> Outcome:
     found = [resume_is_exact(one) for one in evidence]
     violations = [violation for one in found for violation in one.violations]
     figures = f"{len(evidence)} cuts, each resumed in a process of its own: all equal"
-    return outcome(violations[:8], len(evidence), figures)
+    return outcome(violations[:_MOST], len(evidence), figures)
 
 
 RESUME_ANYWHERE = Promise(
