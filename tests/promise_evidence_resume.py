@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from harness.promises import checkpoint, kills, resume
+from harness.promises import checkpoint, kills, plans, resume
 from harness.promises.checkpoint import CheckpointPair
 from harness.promises.kills import KilledRuns
+from harness.promises.plans import ChangedKey, ChangedPlan
 from harness.promises.resume import Resume
 from tests.promise_evidence_training import CYCLES, STATE
 
@@ -98,19 +99,36 @@ KILLS = {
     "few kills": (replace(KILLED, kills=3), "kills: expected at least 20, found 3"),
 }
 
+REFUSED = ChangedKey("train.lr", "0.001", "0.0015", True, "ValueError: train.lr: 0.001 -> 0.0015")
+NOTED = ChangedKey("train.num_epochs", "2", "3", True, "num_epochs is 3 from here on")
+PLANS = {
+    "a rate in silence": (
+        ChangedPlan((replace(REFUSED, told=False, found="it went on and said nothing"), NOTED)),
+        "restored under train.lr 0.0015, saved under 0.001: expected an error, or a note that "
+        "restore returns, that names train.lr, found it went on and said nothing",
+    ),
+    "an error that names no key": (
+        ChangedPlan((replace(NOTED, told=False, found="ValueError: shapes differ"),)),
+        "names train.num_epochs, found ValueError: shapes differ",
+    ),
+}
+
 CLEAN = {
+    plans.changed_plan_is_told: [ChangedPlan((REFUSED, NOTED))],
     resume.every_resume_is_exact: [(RESUMED, RESUMED)],
     kills.kills_do_no_harm: [KILLED],
     resume.resume_is_exact: [RESUMED],
     checkpoint.checkpoint_restores_everything: [RESTORED],
 }
 EMPTY = {
+    plans.changed_plan_is_told: ChangedPlan(()),
     resume.every_resume_is_exact: (),
     kills.kills_do_no_harm: KilledRuns(20, {}, (), ()),
     resume.resume_is_exact: Resume("cut", {}, {}, {}, {}, (), (), (), ()),
     checkpoint.checkpoint_restores_everything: CheckpointPair({}, {}, {}),
 }
 CORRUPTED = {
+    plans.changed_plan_is_told: PLANS,
     resume.every_resume_is_exact: {
         name: ((RESUMED, evidence), message) for name, (evidence, message) in CUT.items()
     },

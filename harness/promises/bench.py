@@ -142,7 +142,7 @@ class Bench:
             shared.describe()  # whether it is still there
 
     @contextmanager
-    def _lend(self, bring: Callable[[System], None]) -> Iterator[System]:
+    def _lend(self, bring: Callable[[System], object]) -> Iterator[System]:
         """Lend the shared system once it was brought to a state; to one promise at a time."""
         assert self._shared is not None
         if self._lent:
@@ -158,7 +158,7 @@ class Bench:
         finally:
             self._lent = False
 
-    def _brought(self, shared: System, bring: Callable[[System], None]) -> System:
+    def _brought(self, shared: System, bring: Callable[[System], object]) -> System:
         try:
             bring(shared)
         except WorkerError:  # another promise made its process crash, and is told of it

@@ -71,7 +71,8 @@ def checkpoint_pair(bench: Bench) -> CheckpointPair:
 
 def checkpoint_restores_everything(evidence: CheckpointPair) -> Outcome:
     """Require every array back after the state was poisoned and a checkpoint restored."""
-    known = {"still poisoned": evidence.disturbed, "as at the start of training": evidence.start}
+    # The start first: what was not poisoned (counters) may stand where a restore before left it.
+    known = {"as at the start of training": evidence.start, "still poisoned": evidence.disturbed}
     violations = state_differences(
         evidence.saved, evidence.restored, what="restored", of="as saved", kinds=evidence.kinds,
         known=known,

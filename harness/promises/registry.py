@@ -16,6 +16,7 @@ from harness.promises import (
     loss,
     metric,
     micro_batches,
+    plans,
     purity,
     ranking,
     recalibration,
@@ -39,7 +40,7 @@ __all__ = ["PROMISES", "SUBJECTS"]
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, scores, purity, recalibration, served, draws,
     loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
-    checkpoint, resume, kills, elsewhere, refusals, cache,
+    checkpoint, plans, resume, kills, elsewhere, refusals, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
 """What tells the most comes first."""

@@ -58,6 +58,7 @@ _RETURNED: Mapping[str, Any] = {
     "score": NDArray[np.float64],
     "state": Mapping[str, NDArray[Any]],
     "state_digests": Mapping[str, str],
+    "restore": Sequence[str] | None,
 }
 
 

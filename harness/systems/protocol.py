@@ -259,8 +259,11 @@ class System(Protocol):
     def save(self, path: str) -> None:
         """Write a checkpoint to a folder that does not exist yet."""
 
-    def restore(self, path: str) -> None:
-        """Continue from a checkpoint."""
+    def restore(self, path: str) -> Sequence[str] | None:
+        """Continue from a checkpoint; return what is to be said of it, None if nothing.
+
+        Such as: that the learning rate is another one from here on.
+        """
 
     def close(self) -> None:
         """Release what the system holds."""
