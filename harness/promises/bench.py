@@ -45,6 +45,9 @@ class Bench:
         work beside this one.
     process : SecondProcess, optional
         The second process, where it is kept for other benches. Default: one of its own.
+    asked : mapping or None
+        Configuration tree that was asked for, before anything in it was shrunk for a gate. None:
+        that of the gate.
     """
 
     factory: Callable[[], System]
@@ -53,6 +56,7 @@ class Bench:
     folder: Path
     early: Sequence[Callable[["Bench"], Any]] = ()
     process: SecondProcess | None = None
+    asked: Tree | None = None
     _kept: dict[Hashable, Any] = field(default_factory=dict)
     _failed: dict[Hashable, Exception] = field(default_factory=dict)
     _shared: System | None = None

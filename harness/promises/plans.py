@@ -10,8 +10,8 @@ from harness.errors import NotApplicableError
 from harness.promises.bench import Bench, Tree
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.refusals import attempted, names_word
+from harness.promises.setting import crop_stride
 from harness.promises.states import CUT, Trained
-from harness.supernet.space import SKELETONS
 from harness.systems.protocol import System, Training
 
 __all__ = [
@@ -98,7 +98,7 @@ def _changes(bench: Bench, trained: Trained) -> Iterator[_Change]:
             train, "grad_clip_global_norm", 2 * train["grad_clip_global_norm"], "clip",
             "clip norm", "clip threshold", "grad_clip", "clip_norm",
         ),
-        _crop(bench.config),
+        _crop(bench.config, crop_stride(bench.config, bench.describe())),
     ):  # fmt: skip
         given = {f"{section}.{key}" for section, keys in change.sections.items() for key in keys}
         unknown = change.key == "train.grad_clip_global_norm" and not trained.second.threshold
@@ -116,10 +116,9 @@ def _other_batch(train: Tree) -> int:
     return size - 1 if size - 1 >= micro else size + 1
 
 
-def _crop(config: Tree) -> _Change:
+def _crop(config: Tree, step: int) -> _Change:
     """Return a crop of one stride less in width, or else in height, or else of one more."""
     height, width = config["data"]["input_height"], config["data"]["input_width"]
-    step = SKELETONS[config["model"]["skeleton"]].stride
     if width > step:
         asked = height, width - step
     else:
@@ -180,7 +179,9 @@ def _untold(
         if not error and change.key == "train.num_epochs" and not _another_schedule(rates, scaled):
             continue  # of a constant rate, a longer run is the same run for longer
         if not error and change.key in ("train.lr", "train.num_epochs") and None not in rates:
-            found += ", at learning rate {1} where the saved run goes on at {0}".format(*rates)
+            found += ", at learning rate {1:.6g} where the saved run goes on at {0:.6g}".format(
+                *rates
+            )
         yield ChangedKey(change.key, change.saved, change.asked, told=False, found=found)
 
 

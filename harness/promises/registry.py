@@ -8,6 +8,7 @@ from harness.promises import (
     cache,
     checkpoint,
     clip_checks,
+    configured,
     draws,
     elsewhere,
     epoch_log,
@@ -38,7 +39,7 @@ from harness.promises.recorded_run import ledger
 __all__ = ["PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
-    metric, response, scores, purity, recalibration, served, draws,
+    metric, response, scores, purity, recalibration, served, draws, configured,
     loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
     checkpoint, plans, resume, kills, elsewhere, refusals, cache,
     windows, step_arithmetic, score_arithmetic, knobs,

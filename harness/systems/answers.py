@@ -228,6 +228,8 @@ def _description(found: Description, where: str) -> None:
     if unknown:
         msg = f"{where}.can: unknown call {unknown[0]!r}, expected some of {', '.join(METHODS)}"
         raise AnswerError(msg)
+    if found.stride < 1:
+        raise _wrong(f"{where}.stride", "a number of px, at least 1", found.stride)
     if not 0 <= found.epe_epsilon <= _EPSILON:
         expected = f"0 to {_EPSILON:g} px^2, which gives an exact prediction at most 0.01 px"
         raise _wrong(f"{where}.epe_epsilon", expected, found.epe_epsilon)

@@ -58,6 +58,8 @@ class Description:
     settings : mapping of str to any
         Configuration keys (``section.key``) that the system cannot vary, with the value that
         each has; the gate asks for no other.
+    stride : int
+        What must divide height and width of a crop, px; 1 where any crop will do.
     whole_batches : bool
         Whether a last batch that the split does not fill is filled with samples that were
         served before.
@@ -74,6 +76,7 @@ class Description:
     options: Sequence[Sequence[tuple[str, ...]]] = ()
     supports: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    stride: int = 1
     whole_batches: bool = False
     epe_epsilon: float = 0.0
 
