@@ -46,6 +46,8 @@ def state_differences(
 ) -> list[Violation]:  # fmt: skip
     """Return one violation for each kind of array that differs, with counts and a name.
 
+    A breach of one kind of array is none of another: so it is with the violation's kind.
+
     Parameters
     ----------
     what : str
@@ -68,7 +70,7 @@ def state_differences(
             right = len(names) - len(wrong) or "none"
             whence = "; ".join(_whence(wrong, expected, found, known or {}))
             violations.append(
-                Violation(f"{what} {kind}", f"{len(names)} {of}", f"{right}: {whence}")
+                Violation(f"{what} {kind}", f"{len(names)} {of}", f"{right}: {whence}", kind)
             )
     return violations
 

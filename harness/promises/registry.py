@@ -78,11 +78,11 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
 _MEASUREMENT, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
-        "metric", "response", "scores", "recalibration", "served", "ranking", "cache",
-        "score_arithmetic",
+        "metric", "response", "scores", "recalibration", "served", "configured", "ranking",
+        "cache", "score_arithmetic",
     ),
     _TRAINING: (
-        "checkpoint", "resume", "kills", "elsewhere", "purity", "draws", "windows", "loss",
+        "checkpoint", "plans", "resume", "kills", "elsewhere", "purity", "draws", "windows", "loss",
         "update", "micro_batches", "training", "clip_checks", "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals",),

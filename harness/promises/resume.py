@@ -8,13 +8,12 @@ from functools import partial
 from typing import Any
 
 from harness.promises.bench import Bench
+from harness.promises.continued import WALL_CLOCK, Row, row_differences, step_differences
 from harness.promises.kinds import kinds_of, state_differences
 from harness.promises.promise import (
     Digests,
     Outcome,
     Promise,
-    Violation,
-    differences,
     needs,
     outcome,
 )
@@ -35,9 +34,6 @@ __all__ = [
     "Resume", "every_resume_is_exact", "resume", "resume_anywhere", "resume_before_evaluation",
     "resume_is_exact", "resume_mid_epoch",
 ]  # fmt: skip
-
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -171,24 +167,21 @@ def _as_rows(records: Sequence[Any]) -> tuple[Row, ...]:
     return tuple(dataclasses.asdict(record) for record in records)
 
 
-WALL_CLOCK = ("eval_seconds", "bn_recal_seconds", "checkpoint_digest")
-"""Columns left out: two are wall-clock times, the third is absent without checkpoints."""
-
-_DRAWN = {"archs": "archs", "batch": "batches"}
-"""Fields of a step that say what was drawn for it, and what they hold in words."""
-
-
 def resume_is_exact(evidence: Resume) -> Outcome:
     """Require equal state, draws, archs, learning rates and log rows after a resume."""
     cut = evidence.cut
     unlike = partial(state_differences, kinds=evidence.kinds, known=evidence.known)
     violations = unlike(evidence.saved, evidence.restored, what=f"{cut}, restored", of="as saved")
-    restored = not violations
-    violations += _step_differences(evidence)
-    if restored:  # else the end and its rows follow from what was not restored
+    later = step_differences(
+        evidence.straight_steps, evidence.resumed_steps, evidence.first_epoch, cut=cut
+    )
+    if not violations:  # else the end and its rows follow from what was not restored
         end = f"{cut}, at the end,"
-        violations += unlike(evidence.straight, evidence.resumed, what=end, of="as without the cut")
-        violations += _row_differences(evidence)
+        later += unlike(evidence.straight, evidence.resumed, what=end, of="as without the cut")
+        later += row_differences(evidence.straight_rows, evidence.resumed_rows, cut=cut)
+        # What an incomplete checkpoint does not explain.
+        later = [dataclasses.replace(violation, kind="after the cut") for violation in later]
+    violations += later
     figures = (
         f"{cut}: {len(evidence.straight)} arrays and {len(evidence.straight_steps)} steps equal "
         "in a fresh process"
@@ -198,62 +191,6 @@ def resume_is_exact(evidence: Resume) -> Outcome:
 
 
 _MOST = 6
-
-
-def _step_differences(evidence: Resume) -> list[Violation]:
-    """Return how many steps there are, and how the first that differs does."""
-    cut, violations = evidence.cut, []
-    straight, resumed = evidence.straight_steps, evidence.resumed_steps
-    if len(straight) != len(resumed):
-        violations.append(
-            Violation(f"{cut}: steps after the cut", str(len(straight)), str(len(resumed)))
-        )
-    for whole, again in zip(straight, resumed, strict=False):
-        if whole != again:
-            # The first alone: the steps after it follow from it.
-            where = f"{cut}: step {whole['step']} of epoch {whole['epoch']}"
-            found = _repeated(evidence) or _unlike(whole, again)
-            violations.append(Violation(where, "as without the cut", found))
-            break
-    return violations
-
-
-def _repeated(evidence: Resume) -> str:
-    """Return which draws of epoch 1 all steps after the cut have again; empty if none."""
-    steps = list(zip(evidence.first_epoch, evidence.resumed_steps, strict=False))
-    again = [
-        words for name, words in _DRAWN.items()
-        if steps and all(one[name] == other[name] for one, other in steps)
-        and evidence.straight_steps[0][name] != evidence.resumed_steps[0][name]
-    ]  # fmt: skip
-    return f"the {' and '.join(again)} of epoch 1 again" if again else ""
-
-
-def _unlike(whole: Row, again: Row) -> str:
-    """Return in words what differs between two records of a step."""
-    names = [name for name in whole if whole[name] != again.get(name)]
-    drawn = [f"other {words}" for name, words in _DRAWN.items() if name in names]
-    return ", ".join(
-        drawn + [f"{n} {again.get(n)} for {whole[n]}" for n in names if n not in _DRAWN]
-    )
-
-
-def _row_differences(evidence: Resume) -> list[Violation]:
-    """Return how many rows of the log there are, and the columns that differ."""
-    cut, violations = evidence.cut, []
-    straight, resumed = evidence.straight_rows, evidence.resumed_rows
-    if len(straight) != len(resumed):
-        violations.append(
-            Violation(f"{cut}: epoch rows after the cut", str(len(straight)), str(len(resumed)))
-        )
-    for row, other in zip(straight, resumed, strict=False):
-        what = f"{cut}: epoch {row['epoch']}, column"
-        violations += differences(_without_clock(row), _without_clock(other), what=what)
-    return violations
-
-
-def _without_clock(row: Row) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in WALL_CLOCK}
 
 
 _HINT = (
