@@ -298,7 +298,11 @@ METRIC_RECOMPUTED = Promise(
         "The outputs are residuals: scoring the last one alone leaves the EPE near that of an all-"
         "zero flow. Samples must weigh equally, whatever batch they are in."
     ),
-    explained_by=("metric-oracle", "same-scores-subset"),
+    explained_by=(
+        "metric-oracle",
+        "recal-effective",
+        "same-scores-subset",
+    ),
     blocked_by=("same-scores-again",),
 )
 

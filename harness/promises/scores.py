@@ -211,7 +211,7 @@ SAME_SCORES_SUBSET = Promise(
     evidence=repeat_subset,
     check=same_scores,
     hint=_HINT,
-    explained_by=("recal-effective",),
+    explained_by=("same-scores-permuted", "recal-effective"),
     blocked_by=("same-scores-again",),
 )
 
@@ -256,7 +256,7 @@ SAME_SCORES_ALONE = Promise(
         "Archs share a value or a statistic whose inputs differ. Look for a cache whose key leaves"
         " out a code that the value depends on."
     ),
-    explained_by=("recal-effective",),
+    explained_by=("same-scores-permuted", "same-scores-subset", "recal-effective"),
     blocked_by=("same-scores-again",),
 )
 
@@ -309,4 +309,5 @@ SAME_SCORES_PREFIX = Promise(
     check=same_scores,
     hint=_HINT,
     blocked_by=("same-scores-again",),
+    explained_by=("metric-recomputed",),
 )
