@@ -163,11 +163,11 @@ NOTHING_TO_TELL = {
     LAWS: {
         "A and B are one sample": (
             replace(ACCUMULATED, other=run(ROUNDED), mixed=run(ROUNDED)),
-            "samples A and B: expected different gradients, found 0 apart",
+            "found the gradients of samples A and B are 0 apart: no difference to weigh",
         ),
         "no gradient": (
             replace(ACCUMULATED, whole=STILL, pieces=STILL, other=STILL, mixed=STILL),
-            "samples A and B: expected different gradients, found 0 apart",
+            "found the gradients of samples A and B are 0 apart: no difference to weigh",
         ),
         "no gradient of the whole": (
             replace(ACCUMULATED, whole=STILL),
@@ -185,11 +185,11 @@ NOTHING_TO_TELL = {
     CLIP: {
         "a threshold above the norm": (
             replace(ACCUMULATED, threshold=2 * norm(A), clipped_update=run(A, 1)),
-            r"clip threshold: expected above 0 and below the norm \d+\.\d+, found \d+\.\d+: noth",
+            r"the gradient's norm is \d+\.\d+, which a threshold of \d+\.\d+ does not clip",
         ),
         "no gradient": (
             replace(ACCUMULATED, whole=STILL, clipped_update=STILL, clipped_micro=STILL),
-            r"clip threshold: expected above 0 and below the norm 0, found \d\.\d+: nothing",
+            r"the gradient's norm is 0, which a threshold of \d\.\d+ does not clip",
         ),
         "no check per update": (
             at_update(AT_UPDATE.gradient, checks=()),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import NotApplicableError
-from harness.promises.promise import Promise
+from harness.promises.promise import Outcome, Promise, UnseenError
 
 if TYPE_CHECKING:
     from harness.promises.bench import Bench
@@ -56,19 +56,33 @@ def judge(promise: Promise, bench: "Bench") -> Judgement:
         return Judgement(promise, "n/a", reason)
     assert promise.evidence is not None, f"{promise.id} is judged on a ledger alone"
     driver = promise.evidence
-    return judge_evidence(promise, lambda: bench.evidence(driver))
+    return judge_evidence(promise, lambda: bench.evidence(driver), foreign=bench.spec.foreign)
 
 
-def judge_evidence(promise: Promise, make: Callable[[], Any]) -> Judgement:
-    """Judge a promise on the evidence that a function makes."""
+def judge_evidence(
+    promise: Promise, make: Callable[[], Any], *, foreign: bool = False
+) -> Judgement:
+    """Judge a promise on the evidence that a function makes.
+
+    Parameters
+    ----------
+    foreign : bool, default False
+        Whether it is somebody else's. What theirs does not show is not applicable; a system of
+        ours, or its ledger, that has nothing to show broke its promise.
+    """
     try:
         found = promise.check(make())
+    except UnseenError as error:
+        found = Outcome((), "", unseen=str(error))
     except NotApplicableError as error:
         return Judgement(promise, "n/a", str(error))
     except Exception as error:  # noqa: BLE001 -- whatever a system raises is its judgement
         text = f"{type(error).__name__}: {error}".splitlines()[0][:_MOST_CHARACTERS]
         return Judgement(promise, "error", text, (text,), error=error)
-    violations = tuple(str(violation) for violation in found.violations)
+    accused = found.violations if foreign else found.accused()
+    violations = tuple(str(violation) for violation in accused)
+    if found.unseen and not violations:
+        return Judgement(promise, "n/a", found.unseen, (), found.warnings)
     if violations:
         return Judgement(promise, "BROKEN", violations[0], violations, found.warnings)
     return Judgement(promise, "holds", found.figures, (), found.warnings)

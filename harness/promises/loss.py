@@ -16,7 +16,7 @@ from harness.promises.one_step import (
     one_step,
     second_step_gradient,
 )
-from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.promise import Outcome, Promise, UnseenError, Violation, outcome
 from harness.promises.served import first_pixel_differences
 
 __all__ = [
@@ -29,6 +29,9 @@ __all__ = [
 
 
 _SCALES = (0.125, 0.25, 0.5)
+
+_CHANNELS = 4
+"""Flow and its log-variance, each of two components."""
 
 
 _SLOPE_TOLERANCE = 0.03
@@ -68,6 +71,7 @@ def independent_loss(
 
 def loss_is_recomputed(evidence: OneStep) -> Outcome:
     """Require the training loss equal to one recomputed from the outputs by other code."""
+    _require_known_outputs(evidence)
     batch, violations, worst = evidence.batch, _nothing_to_tell(evidence), 0.0
     for position, window in enumerate(batch.windows):
         violations += first_pixel_differences(
@@ -107,6 +111,24 @@ LOSS_RECOMPUTED = Promise(
 )
 
 
+def _require_known_outputs(evidence: OneStep) -> None:
+    """Require the outputs of which the loss is known: flow and log-variance at three scales.
+
+    Raises
+    ------
+    UnseenError
+        If they are others: another net's loss is its own.
+    """
+    for arch, outputs in evidence.outputs.items():
+        channels = sorted({output.shape[-1] for output in outputs})
+        if len(outputs) != len(_SCALES) or channels != [_CHANNELS]:
+            msg = (
+                f"the loss is known of {len(_SCALES)} outputs of {_CHANNELS} channels; arch {arch} "
+                f"has {len(outputs)} of {', '.join(map(str, channels)) or 'none'}"
+            )
+            raise UnseenError(msg)
+
+
 def _nothing_to_tell(evidence: OneStep) -> list[Violation]:
     """Report a batch or outputs so uniform that a wrong loss could come out the same."""
     violations = [
@@ -123,7 +145,7 @@ def _nothing_to_tell(evidence: OneStep) -> list[Violation]:
 def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     """Require the gradient to be the slope of the reported loss, by a central difference."""
     if evidence.nudged is None:
-        msg = "a restored run trains other archs, so its loss says nothing about the step's"
+        msg = "a restored run trains other archs or has another loss, which tells no slope"
         raise NotApplicableError(msg)
     gradient, length = second_step_gradient(evidence), min(way[0] for way in evidence.nudged)
     expected = gradient_norm(gradient)

@@ -1,5 +1,6 @@
 """The reported number is the EPE of the accumulated full-scale flow."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,14 @@ from numpy.typing import NDArray
 
 from harness.promises.bench import Bench
 from harness.promises.independent_epe import accumulate_residuals, independent_epe
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
 from harness.promises.samples import data_section, odd_files
 from harness.promises.scores import base_evaluation
 from harness.systems.protocol import Evaluation, ServedBatch, System
@@ -64,7 +72,9 @@ _PREDICTED = ("predict", "evaluate")
 
 
 def _scored_residuals(system: System, archs: Sequence[str]) -> Oracle:
-    batch = system.batches("eval")[0]
+    batches = system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
+    batch = batches[0]
     label, valid = batch.flow, batch.valid
     constant = np.broadcast_to(np.asarray([3.0, 4.0], np.float32), label.shape)
     ones, shapes = [1.0] * len(batch.ids), _shapes(system, archs, batch)
@@ -198,13 +208,16 @@ def recomputation(bench: Bench) -> Recomputation:
 def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
     """Collect the outputs of three archs beside what an evaluation reported for them."""
     rows, own, batches = [], [], system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
     about = system.describe()
     for arch in base.archs[:3]:
         position = 0
+        require_seen(base.per_sample.get(arch), f"no score of a sample of arch {arch}")
         for batch in batches:
             reported = base.per_sample[arch][position : position + len(batch.ids)]
             position += len(batch.ids)
             outputs = system.predict(arch, batch)
+            require_seen(outputs, f"no output was predicted for arch {arch}")
             rows.append((arch, batch.ids, outputs, batch.flow, batch.valid, reported))
             if "score" in about.can:
                 own.append(list(map(float, system.score(outputs, batch.flow, batch.valid))))
@@ -288,8 +301,8 @@ def unknown_flow_is_unscored(evidence: Recomputation) -> Outcome:
     """Require the recomputed EPE for samples of which some pixels are not valid."""
     found = metric_is_recomputed(evidence)
     if all(bool(np.all(valid)) for *_, valid, _ in evidence.rows):
-        nothing = Violation("evidence", "a pixel without a label", "none: nothing to leave out")
-        return Outcome((*found.violations, nothing), found.figures)
+        nothing = "no pixel without a label was scored: nothing to leave out"
+        return dataclasses.replace(found, unseen=nothing)
     return found
 
 

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import covers, options_per_block
 from harness.promises.bench import Bench
-from harness.promises.promise import needs
+from harness.promises.promise import needs, require_seen
 from harness.promises.samples import decode_independently, listed_samples, odd_samples
-from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System
+from harness.promises.states import require_named
+from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System, Training
 
 __all__ = [
     "BETA_1", "GRADIENT_TOLERANCE", "LOSS_TOLERANCE", "Gradient", "OneStep", "adam_slots",
@@ -50,8 +52,8 @@ class OneStep:
         Step 2's fair cycle.
     outputs : mapping of str to sequence of numpy.ndarray
         Arch to its three residual outputs on `batch`, with the weights before step 2.
-    norm : float
-        Reported global norm of step 2's update.
+    norm : float or None
+        Reported global norm of step 2's update; None where the system reports none.
     lr, decay : float
         Planned learning rate of step 2; weight decay.
     nudged : sequence of (float, float, float) or None
@@ -61,6 +63,8 @@ class OneStep:
         Moving statistics before and after step 1.
     recalibrated : sequence of Recalibration or None
         For each arch of step 1, in order, the statistics of its only batch, with inputs.
+    fair : bool
+        Whether the archs of step 1 run every option of every block; so do nets that have none.
     """
 
     start: Arrays
@@ -74,16 +78,21 @@ class OneStep:
     losses: tuple[float, ...]
     archs: tuple[str, ...]
     outputs: Mapping[str, Sequence[NDArray[Any]]]
-    norm: float
+    norm: float | None
     lr: float
     decay: float
     nudged: Sequence[tuple[float, float, float]] | None
     moving: Arrays
     moved: Arrays
     recalibrated: Sequence[Recalibration] | None
+    fair: bool = True
 
 
 _NO_CLIP = 1e9
+
+_REPEATED = 1e-6
+"""Relative distance of one step's loss and of its repetition; a nudge moves it by 50 times that
+at the least."""
 
 
 BETA_1 = 0.9
@@ -99,12 +108,16 @@ def one_step(bench: Bench) -> OneStep:
     """Train two steps on one batch that is also the recalibration batch."""
     folder = odd_samples(bench, "one-step")
     count = len(listed_samples(folder / "train"))
-    with bench.open(**one_batch_sections(folder, count, micro=count)) as system:
+    # Nothing is clipped, so that it does not matter where a system would clip.
+    position = bench.describe().settings.get("train.clip_position", "update")
+    sections = one_batch_sections(bench, folder, count, micro=count, position=position)
+    with bench.open(**sections) as system:
         return _two_steps(bench, system, folder)
 
 
 def _two_steps(bench: Bench, system: System, folder: Path) -> OneStep:
     slots = adam_slots(system)
+    require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
     start = _named(system.state(), slots)
     moving = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}
     first = system.train(1, evaluate=False)
@@ -112,14 +125,18 @@ def _two_steps(bench: Bench, system: System, folder: Path) -> OneStep:
     system.save(str(bench.folder / "one-step-middle"))
     second = system.train(2, evaluate=False)
     end = system.state()
-    batch = system.batches("train", epoch=2)[0]
+    served = system.batches("train", epoch=2)
+    require_seen(served, "no training batch was served (batches('train'))")
+    require_seen(first.steps and second.steps, "no training step was recorded (Training.steps)")
+    require_seen(second.losses, "no loss of a micro-batch was recorded (Training.losses)")
+    batch = served[0]
     # The loss was taken with the weights before the step, so the outputs are, too.
     archs = second.steps[0].archs
     system.state(_named(middle, slots))
     outputs = {arch: system.predict(arch, batch) for arch in archs}
     config = bench.config["train"]
     gradient = _second_gradient(middle, end, slots)
-    nudged = _nudged(bench, system, _named(middle, slots), gradient, archs)
+    nudged = _nudged(bench, system, _named(middle, slots), gradient, second)
     # The statistics that are judged are those of step 1, which ran with the weights before it.
     system.state(start)
     recalibrated = _recalibrated(system, first.steps[0].archs)
@@ -128,16 +145,25 @@ def _two_steps(bench: Bench, system: System, folder: Path) -> OneStep:
         first=_moments(middle, slots), second=_moments(end, slots), batch=batch,
         decoded={i: decode_independently(folder / "train", i) for i in batch.ids},
         flow_clip=bench.config["data"].get("flow_clip"), losses=second.losses, archs=archs,
-        outputs=outputs, norm=second.checks[0].before,
+        outputs=outputs, norm=_norm_of_update(bench, second),
         # An epoch is one step: step 2 is number 1, counted from 0, of 3.
         lr=config["lr"] * (1 + math.cos(math.pi / 3)) / 2, decay=config["weight_decay"],
         nudged=nudged, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
+        fair=covers(first.steps[0].archs, options_per_block(system.describe().options)),
     )  # fmt: skip
+
+
+def _norm_of_update(bench: Bench, run: Training) -> float | None:
+    """Return the norm that was reported for a whole update; None where there is none."""
+    fixed = bench.describe().settings.get("train.clip_position", "update")
+    return run.checks[0].before if run.checks and fixed == "update" else None
 
 
 def _recalibrated(system: System, archs: Sequence[str]) -> list[Recalibration] | None:
     """Return each arch's statistics and inputs; None of a system that does not recalibrate."""
+    if "recalibrate" not in system.describe().can:
+        return None
     try:
         return [system.recalibrate(arch, inputs=True) for arch in archs]
     except NotApplicableError:
@@ -145,9 +171,20 @@ def _recalibrated(system: System, archs: Sequence[str]) -> list[Recalibration] |
 
 
 def one_batch_sections(
-    folder: Path, size: int, *, micro: int, position: str = "update", clip: float = _NO_CLIP
-) -> dict[str, Mapping[str, Any]]:
-    """Return the sections of a run whose every step sees the whole split, centre crop."""
+    bench: Bench, folder: Path, size: int, *, micro: int, position: str = "update",
+    clip: float = _NO_CLIP,
+) -> dict[str, Mapping[str, Any]]:  # fmt: skip
+    """Return the sections of a run whose every step sees the whole split, centre crop.
+
+    A key of evaluation that the system cannot vary is left out where nothing depends on it.
+    """
+    # One recalibration batch, with the samples and the crop of the training batch: `predict`
+    # then normalises as training does, and its outputs are those of the loss (decision 0006).
+    evaluation = {
+        "bn_recal_batches": 1, "batch_size": size, "crop": None, "recal_mode": "fixed",
+    }  # fmt: skip
+    if "recalibrate" not in bench.describe().can:
+        evaluation = bench.settable("eval", evaluation)
     return {
         "data": {"base_path": str(folder), "train_dir": "train", "val_dir": "val"},
         "train": {
@@ -155,12 +192,7 @@ def one_batch_sections(
             "train_crop_mode": "center", "batch_size": size, "micro_batch_size": micro,
             "clip_position": position, "grad_clip_global_norm": clip,
         },
-        # One recalibration batch, with the samples and the crop of the training batch: `predict`
-        # then normalises as training does, and its outputs are those of the loss (decision 0006).
-        "eval": {
-            "bn_recal_batches": 1, "batch_size": size, "crop": None, "recal_mode": "fixed",
-            "eval_batches_per_arch": 1,
-        },
+        "eval": {**evaluation, **bench.settable("eval", {"eval_batches_per_arch": 1})},
     }  # fmt: skip
 
 
@@ -208,19 +240,22 @@ def gradient_norm(gradient: Gradient) -> float:
 
 
 def _nudged(
-    bench: Bench, system: System, start: Arrays, gradient: Arrays, archs: Sequence[str]
+    bench: Bench, system: System, start: Arrays, gradient: Arrays, straight: Training
 ) -> tuple[tuple[float, float, float], ...] | None:
     """Return two lengths, each with step 2's mean loss forth and back along the gradient.
 
-    None of a system that, restored, does not train step 2's archs: its losses are of others.
+    None of a system that, restored, does not repeat step 2: its losses are of other archs, or
+    move by themselves.
     """
     norm, found = gradient_norm(gradient), []
     base = str(bench.folder / "one-step-middle")
     system.restore(base)
     again = system.train(2, evaluate=False)
-    if again.steps[0].archs != archs:
+    if not again.steps or again.steps[0].archs != straight.steps[0].archs:
         return None
-    level = float(np.mean(again.losses))
+    level = float(np.mean(again.losses)) if again.losses else math.nan
+    if not math.isclose(level, float(np.mean(straight.losses)), rel_tol=_REPEATED):
+        return None
     # Along the gradient the loss should move by this share of itself. With one length alone some
     # of fifty random configurations raised a false alarm.
     for share in (2e-4, 5e-5):

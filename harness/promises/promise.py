@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from harness.errors import NotApplicableError
+
 if TYPE_CHECKING:
     from harness.promises.bench import Bench
 
 __all__ = [
-    "COINCIDENCE", "TIERS", "Digests", "Driver", "Outcome", "Promise", "Tier", "Violation",
-    "differences", "needs", "outcome",
+    "COINCIDENCE", "TIERS", "Digests", "Driver", "Outcome", "Promise", "Tier", "UnseenError",
+    "Violation", "differences", "needs", "outcome", "require_seen",
 ]  # fmt: skip
 
 Tier = Literal["quick", "full", "nightly"]
@@ -52,11 +54,41 @@ class Outcome:
         The evidence in numbers, for one line.
     warnings : tuple of str
         What a person should know although the promise holds.
+    unseen : str
+        What should have been looked at and could not be seen; empty where enough was seen. It
+        is no accusation of somebody's trainer, and no excuse for a system of ours
+        (:meth:`accused`).
     """
 
     violations: tuple[Violation, ...]
     figures: str
     warnings: tuple[str, ...] = ()
+    unseen: str = ""
+
+    def accused(self) -> tuple[Violation, ...]:
+        """Return the violations of a system that must show everything: one of ours."""
+        if not self.unseen:
+            return self.violations
+        return (*self.violations, Violation("evidence", "something to compare", self.unseen))
+
+
+class UnseenError(NotApplicableError):
+    """A system that can do a call gave nothing to look at; says what could not be seen.
+
+    As :attr:`Outcome.unseen`, from a driver.
+    """
+
+
+def require_seen(seen: Any, what: str) -> None:
+    """Require evidence of something: a list that has elements, a text that is not empty.
+
+    Raises
+    ------
+    UnseenError
+        If there is nothing, saying what was not there.
+    """
+    if not seen:
+        raise UnseenError(what)
 
 
 @dataclass(frozen=True)
@@ -108,13 +140,17 @@ def needs(*calls: str) -> Callable[[_Driver], _Driver]:
 
 
 def outcome(
-    violations: list[Violation], looked_at: int, figures: str, warnings: tuple[str, ...] = ()
-) -> Outcome:
-    """Return the outcome; evidence of which nothing was looked at is a violation itself."""
+    violations: list[Violation], looked_at: int, figures: str, warnings: tuple[str, ...] = (),
+    *, unseen: str = "",
+) -> Outcome:  # fmt: skip
+    """Return the outcome.
+
+    Evidence of which nothing was looked at has not been seen, whatever it is; `unseen` says
+    that of a part.
+    """
     if looked_at == 0 and not violations:
-        empty = Violation("evidence", "something to compare", "nothing: the check saw no data")
-        return Outcome((empty,), figures, warnings)
-    return Outcome(tuple(violations), figures, warnings)
+        unseen = unseen or "nothing: the check saw no data"
+    return Outcome(tuple(violations), figures, warnings, unseen)
 
 
 def differences(

@@ -13,7 +13,14 @@ import numpy as np
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
 from harness.promises.samples import data_section, listed_samples, split_folder
 from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
@@ -23,7 +30,7 @@ from harness.systems.process import WorkerError
 
 __all__ = [
     "BAD_FILES_NAMED", "CHECKPOINT_VERIFIED", "NAN_SCORE_STOPS", "Refusals", "bad_checkpoints",
-    "bad_files", "bad_input_is_refused", "nan_score",
+    "bad_files", "bad_input_is_refused", "names_it", "nan_score",
 ]  # fmt: skip
 
 
@@ -49,9 +56,20 @@ def _attempt(action: Callable[[], Any]) -> tuple[str | None, str]:
     return None, "it went on"
 
 
-def _names(message: str, word: str) -> bool:
-    """Return whether a message has a name in it, and not as part of another word."""
-    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message) is not None
+def names_it(message: str, word: str) -> bool:
+    """Return whether a message has a name in it, and not as part of another word.
+
+    Of a dotted name the last components count too, two at least: a wrapper such as PyTorch's
+    DataParallel puts ``module.`` before names that the trainer knows without it.
+    """
+    if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message):
+        return True
+    parts = word.split(".")
+    if not all(part.isidentifier() or part.isdigit() for part in parts):
+        return False
+    ends = (".".join(parts[start:]) for start in range(1, len(parts) - 1))
+    # Not behind another component: `b.conv.weight` is not `a.conv.weight`.
+    return any(re.search(rf"(?<![\w.]){re.escape(end)}(?!\w)", message) for end in ends)
 
 
 def bad_input_is_refused(evidence: Refusals) -> Outcome:
@@ -62,7 +80,7 @@ def bad_input_is_refused(evidence: Refusals) -> Outcome:
             violations.append(Violation(case, "a name to look for in the message", repr(words)))
         elif error is None:
             violations.append(Violation(case, f"an error that names {words[-1]}", message))
-        elif not any(_names(message, word) for word in words):
+        elif not any(names_it(message, word) for word in words):
             violations.append(
                 Violation(f"the message on {case}", f"the name {words[-1]}", f"{error}: {message}")
             )
@@ -75,6 +93,7 @@ def bad_files(bench: Bench) -> Refusals:
     """Ask for batches of a split of which one file is bad, one defect at a time."""
     with bench.open() as system:
         served = [sample for batch in system.batches("eval") for sample in batch.ids]
+    require_seen(served, "no evaluation batch was served (batches('eval'))")
     sample = served[min(1, len(served) - 1)]  # one that is read, and has one before it
     cases = []
     for name, (member, spoil) in _DEFECTS.items():
@@ -146,7 +165,8 @@ def bad_checkpoints(bench: Bench) -> Refusals:
 
 def _damage(folder: Path, *, cut_short: bool) -> None:
     """Cut the largest file of a checkpoint short, or flip a bit in its middle."""
-    files = (path for path in folder.rglob("*") if path.is_file())
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    require_seen(files, "the checkpoint has no file that could be damaged")
     largest = max(files, key=lambda path: path.stat().st_size)
     content = bytearray(largest.read_bytes())
     content[len(content) // 2] ^= 0x10

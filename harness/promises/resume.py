@@ -224,7 +224,8 @@ def every_resume_is_exact(evidence: Sequence[Resume]) -> Outcome:
     found = [resume_is_exact(one) for one in evidence]
     violations = [violation for one in found for violation in one.violations]
     figures = f"{len(evidence)} cuts, each resumed in a process of its own: all equal"
-    return outcome(violations[:8], len(evidence), figures)
+    unseen = next((one.unseen for one in found if one.unseen), "")
+    return outcome(violations[:8], len(evidence), figures, unseen=unseen)
 
 
 RESUME_ANYWHERE = Promise(

@@ -19,7 +19,7 @@ from harness.systems.protocol import ServedBatch
 
 __all__ = [
     "FEW_SAMPLES", "copy_samples", "data_section", "decode_independently", "decoded_samples",
-    "listed_samples", "odd_files", "odd_samples", "split_folder",
+    "listed_samples", "odd_files", "odd_samples", "same_content", "split_folder",
 ]  # fmt: skip
 
 
@@ -78,7 +78,10 @@ _MEMBERS = ("img_0.png", "img_1.png", "flow_01.flo")
 
 
 def odd_samples(bench: Bench, name: str) -> Path:
-    """Link a few samples; one has unknown flow in its middle, another a flow of 80 px."""
+    """Link a few samples; one has unknown flow in its middle, another a flow of 80 px.
+
+    Where there is one sample alone, it has both.
+    """
     folder = bench.folder / name
     for split in ("train", "val"):
         source = split_folder(bench, split)
@@ -86,15 +89,15 @@ def odd_samples(bench: Bench, name: str) -> Path:
         samples = listed_samples(folder / split)
         # Middlebury's files mark an unknown flow by a value above 1e9; 80 px is large, but known.
         _write_block(folder / split, samples[0], 1e10)
-        _write_block(folder / split, samples[-1], 80.0)
+        _write_block(folder / split, samples[-1], 80.0, above=4)
     return folder
 
 
-def _write_block(folder: Path, sample: str, value: float) -> None:
-    """Overwrite the flow of a few pixels in a sample's middle."""
+def _write_block(folder: Path, sample: str, value: float, *, above: int = 0) -> None:
+    """Overwrite the flow of a few pixels in a sample's middle, or so many rows above it."""
     path = folder / f"{sample}-flow_01.flo"
     flow = np.array(decode_independently(folder, sample)[1])
-    row, column = flow.shape[0] // 2, flow.shape[1] // 2
+    row, column = flow.shape[0] // 2 - above, flow.shape[1] // 2
     flow[row - 2 : row + 2, column - 3 : column + 4] = value
     # A link to the user's own file, which writing through it would change.
     path.unlink()
@@ -109,6 +112,14 @@ def odd_files(bench: Bench) -> Path:
 def data_section(folder: Path) -> dict[str, str]:
     """Return the section of a configuration that reads the splits of a folder."""
     return {"base_path": str(folder), "train_dir": "train", "val_dir": "val"}
+
+
+def same_content(folder: Path, one: str, other: str) -> bool:
+    """Return whether two samples of a folder hold the same frames and flow."""
+    return all(
+        (folder / f"{one}-{member}").read_bytes() == (folder / f"{other}-{member}").read_bytes()
+        for member in _MEMBERS
+    )
 
 
 def copy_samples(source: Path, contents: Mapping[str, str], folder: Path) -> None:

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
 from harness.promises.samples import (
     data_section,
     decoded_samples,
@@ -66,6 +73,7 @@ def served(bench: Bench) -> Served:
     """Ask for the evaluation batches twice and decode the same files independently."""
     with bench.open() as system:
         batches, again = system.batches("eval"), system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
     return _served(bench, "val", batches, again)
 
 
@@ -80,6 +88,7 @@ def served_recal(bench: Bench) -> Served:
     if not batches and "recalibrate" not in bench.describe().can:
         msg = "the system does not recalibrate"
         raise NotApplicableError(msg)
+    require_seen(batches, "no recalibration batch was served (batches('recal'))")
     return _served(bench, "train", batches, again)
 
 
@@ -264,6 +273,7 @@ def odd_served(bench: Bench) -> Served:
     folder = bench.evidence(odd_files)
     with bench.open(data=data_section(folder)) as system:
         batches, again = system.batches("eval"), system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
     return served_in(bench, folder / "val", batches, again)
 
 
@@ -272,10 +282,9 @@ def unknown_flow_is_masked(evidence: Served) -> Outcome:
     found = eval_crop_is_centred(evidence)
     unknown = sum(int(batch.valid.size - batch.valid.sum()) for batch in evidence.batches)
     raw = sum(int((np.abs(flow) > _UNKNOWN).any()) for _, flow in evidence.decoded.values())
-    if raw == 0:
-        nothing = Violation("evidence", "a sample with unknown flow", "none: nothing to mask")
-        return Outcome((*found.violations, nothing), found.figures)
-    return Outcome(found.violations, f"{unknown} unknown pixels masked; {found.figures}")
+    unseen = found.unseen or ("" if raw else "no sample with unknown flow was served")
+    figures = f"{unknown} unknown pixels masked; {found.figures}"
+    return Outcome(found.violations, figures, found.warnings, unseen)
 
 
 UNKNOWN_FLOW_MASKED = Promise(

@@ -16,8 +16,10 @@ from harness.promises.promise import (
     differences,
     needs,
     outcome,
+    require_seen,
 )
 from harness.promises.recorded_run import joined
+from harness.promises.refusals import names_it
 from harness.promises.states import CUT, END, START, a_kernel
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
@@ -67,7 +69,8 @@ def same_training(evidence: TwoWays) -> Outcome:
         violations.append(Violation("training batches", "the same draws", "others"))
     figures = f"{len(one)} arrays bit-identical: {evidence.one} and {evidence.other}"
     steps = sum(len(training.steps) for training in evidence.trainings)
-    return outcome(violations, min(len(one), steps), figures)
+    unseen = "" if one and steps else "no array or no training step (Training.steps) to compare"
+    return outcome(violations, min(len(one), steps), figures, unseen=unseen)
 
 
 TRAIN_UNOBSERVED = Promise(
@@ -136,6 +139,7 @@ def finite(bench: Bench) -> FiniteEvidence:
     run = joined(trained.first, trained.second)
     with bench.at(END) as system:
         scores = system.evaluate()
+        require_seen(scores.archs, "no arch was scored")
         recal, state = _statistics(system, scores.archs[-1]), system.state()
     stats: Arrays = {
         f"{unit}/{name}": values[i]
@@ -224,7 +228,7 @@ def planted_nan_stops(evidence: PlantedNan) -> Outcome:
         violations.append(
             Violation(f"training with NaN in {evidence.variable}", "a stop", "it went on")
         )
-    elif evidence.variable not in evidence.message:
+    elif not names_it(evidence.message, evidence.variable):
         violations.append(
             Violation("the error's message", f"the name {evidence.variable}", evidence.message)
         )

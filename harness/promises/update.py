@@ -16,7 +16,7 @@ from harness.promises.one_step import (
     one_step,
     second_step_gradient,
 )
-from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.promise import Outcome, Promise, UnseenError, Violation, outcome
 
 __all__ = [
     "GRADIENT_EVERYWHERE", "MOVING_STATISTICS", "UPDATE_IS_ADAM", "gradient_reaches_every_option",
@@ -40,10 +40,11 @@ def update_is_adam(evidence: OneStep) -> Outcome:
             Violation("step 2", "a gradient and a learning rate above 0",
                       f"norm {found_norm:.3g}, learning rate {evidence.lr:.3g}")
         )  # fmt: skip
-    if not math.isclose(found_norm, evidence.norm, rel_tol=GRADIENT_TOLERANCE):
+    reported = evidence.norm if evidence.norm is not None else found_norm
+    if not math.isclose(found_norm, reported, rel_tol=GRADIENT_TOLERANCE):
         violations.append(
             Violation("global norm of step 2", f"{found_norm:.6g}, of the gradient that Adam's "
-                      "moments hold", f"{evidence.norm:.6g} reported")
+                      "moments hold", f"{reported:.6g} reported")
         )  # fmt: skip
     # Adam's bias correction at its second step.
     correction = math.sqrt(1 - _BETA_2**2) / (1 - BETA_1**2)
@@ -64,6 +65,7 @@ def update_is_adam(evidence: OneStep) -> Outcome:
         floor = 4e-7 * float(np.linalg.norm(old))  # float32 rounding of the weight itself
         violations += _too_far_apart(f"step of {name}", step, old - evidence.after[name], floor)
     figures = f"{len(gradient)} weights moved as Adam does, lr {evidence.lr:.4g}"
+    figures += "" if evidence.norm is not None else "; no norm reported"
     return outcome(violations[:6], len(gradient), figures)
 
 
@@ -88,8 +90,13 @@ UPDATE_IS_ADAM = Promise(
 )
 
 
+_UNFAIR = "the archs of a step do not run every option of every block"
+
+
 def gradient_reaches_every_option(evidence: OneStep) -> Outcome:
     """Require more than weight decay in the gradient of every kernel after one fair step."""
+    if not evidence.fair:
+        raise NotApplicableError(_UNFAIR)
     violations = []
     for name, moment in evidence.first[0].items():
         start = np.asarray(evidence.start[name], np.float64)
@@ -132,6 +139,10 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
     if evidence.recalibrated is None:
         msg = "the system recalibrates nothing, so the statistics of its batches are not known"
         raise NotApplicableError(msg)
+    if not evidence.fair:
+        raise NotApplicableError(_UNFAIR)
+    if evidence.recalibrated and not any(recal.inputs for recal in evidence.recalibrated):
+        raise UnseenError("no unit's inputs were given (recalibrate(inputs=True))")
     violations, worst, moves = [], 0.0, False
     for name, start in evidence.moving.items():
         unit, kind = name.rsplit("/", 1)

@@ -12,6 +12,7 @@ from harness.promises.ledger.plan import (
     evaluations,
     finished_epochs,
     is_complete,
+    is_logged,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.records.records import EpochRecord, EvalRecord, Record
@@ -40,12 +41,13 @@ def scores_add_up(run: RunEvidence) -> Outcome:
         record = scored.get(row.epoch)
         if record is not None:
             violations += _row_adds_up(row, record)
-        elif row.mean_epe_12 is not None:
+        elif row.mean_epe_12 is not None and run.evals:
             where = f"epoch {row.epoch}, mean_epe_12 in the log"
             what = f"{row.mean_epe_12!r}"
             violations.append(Violation(where, "null: the epoch has no evaluation", what))
     figures = f"{len(scored)} evaluations and {len(rows)} rows recomputed"
-    return outcome(violations[:MOST], len(rows) + len(scored), figures)
+    unseen = "" if run.evals else "no evaluation is recorded, of which the log has scores"
+    return outcome(violations[:MOST], len(rows) + len(scored), figures, unseen=unseen)
 
 
 LEDGER_SCORES_ADD_UP = Promise(
@@ -71,7 +73,7 @@ def _row_adds_up(row: EpochRecord, record: EvalRecord) -> list[Violation]:
     return [
         Violation(f"epoch {row.epoch}, {name} in the log", repr(value), repr(getattr(row, name)))
         for name, value in expected.items()
-        if not _close(getattr(row, name), value)
+        if is_logged(row, name) and not _close(getattr(row, name), value)
     ]
 
 
@@ -134,7 +136,9 @@ def numbers_are_finite(run: RunEvidence) -> Outcome:
     violations += [
         Violation(f"epoch {row.epoch}, checkpoint_digest", "its checkpoint's digest", "null")
         for row in rows
-        if row.epoch in saved and row.checkpoint_digest is None
+        if row.epoch in saved
+        and row.checkpoint_digest is None
+        and is_logged(row, "checkpoint_digest")
     ]
     warning = () if scored or len(rows) < every else ("no evaluation in the whole run",)
     figures = f"{len(records)} records, scores in {len(scored)} of {len(rows)} epochs"
@@ -162,7 +166,8 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
     A resume with ``reset_early_stop_on_resume`` starts it again.
     """
     rows = finished_epochs(run)
-    if rows and all(row.best_epe is None and "best_epe" not in row.reasons for row in rows):
+    silent = [row.best_epe is None and _unsaid(row) for row in rows]
+    if rows and all(silent):
         msg = "not enough evidence: no row says what the best EPE was"
         raise NotApplicableError(msg)
     reset = bool(run.config.get("checkpoint", {}).get("reset_early_stop_on_resume"))
@@ -186,6 +191,11 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
         best = row.best_epe
     figures = f"{len(rows)} rows, best EPE {best if best is None else f'{best:.6g}'} px"
     return outcome(violations[:MOST], len(rows), figures)
+
+
+def _unsaid(row: EpochRecord) -> bool:
+    """Return whether a log does not have the best EPE, that of an earlier version or another's."""
+    return "best_epe" not in row.reasons or not is_logged(row, "best_epe")
 
 
 LEDGER_BEST_TRACKED = Promise(
