@@ -92,9 +92,7 @@ def judged(source, name, folder, *, samples):
 @pytest.mark.parametrize(("name", "samples"), [("Named", 1), ("Silent", 2), ("Logged", 3)])
 def test_nobody_is_accused_of_what_was_not_seen(name, samples, tmp_path):
     found = judged(SYSTEMS[name], name, tmp_path, samples=samples)
-    accused = {
-        n: j.text for n, j in found.items() if j.verdict not in ("holds", "n/a")
-    }
+    accused = {n: j.text for n, j in found.items() if j.verdict not in ("holds", "n/a")}
     assert accused == {}
     assert found["same-scores-again"].verdict == "holds"
     assert all(j.text for j in found.values())
