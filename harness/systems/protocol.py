@@ -64,6 +64,8 @@ class Description:
     epe_epsilon : float
         What the metric adds under its square root, px^2: an exact prediction then scores its
         root.
+    known_defects : mapping of str to str
+        Promises that the system is known to break, with the reason of each.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Description:
     settings: Mapping[str, Any] = field(default_factory=dict)
     whole_batches: bool = False
     epe_epsilon: float = 0.0
+    known_defects: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
