@@ -14,7 +14,12 @@ from harness.promises.ledger.plan import (
     require_fair_space,
 )
 from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
-from harness.promises.recorded_run import beside_plan, both_epochs, with_epoch_log
+from harness.promises.recorded_run import (
+    beside_plan,
+    both_epochs,
+    other_schedule,
+    with_epoch_log,
+)
 from harness.promises.scores import base_evaluation
 from harness.records.records import NOT_LOGGED
 from harness.systems.protocol import Evaluation, Training
@@ -29,7 +34,8 @@ __all__ = [
 class EpochRows:
     """An epoch row beside what it sums up: the training, and the evaluation repeated.
 
-    ``eval_every`` is after how many epochs an evaluation is due.
+    ``eval_every`` is after how many epochs an evaluation is due; ``schedule`` that of the
+    learning rates where it is no cosine, and its rates are not known.
     """
 
     training: Training
@@ -37,16 +43,19 @@ class EpochRows:
     base_lr: float
     total_steps: int
     eval_every: int = 1
+    schedule: str = ""
 
 
 @needs("train", "evaluate", "save", "restore")
 def epoch_rows(bench: Bench) -> EpochRows:
     """Take the training's records and evaluate what they end with once more."""
-    config, train = bench.config, bench.config["train"]
+    config, about = bench.config, bench.trained.description
+    train = {**config["train"], "lr_schedule": about.settings.get("train.lr_schedule")}
     training = with_epoch_log(beside_plan(config, bench.trained.description, both_epochs(bench)))
     steps = len(training.planned_sizes) * train["num_epochs"]
     every = int(config["eval"].get("eval_every_epoch", 1))
-    return EpochRows(training, base_evaluation(bench), train["lr"], steps, every)
+    schedule = other_schedule(train)
+    return EpochRows(training, base_evaluation(bench), train["lr"], steps, every, schedule)
 
 
 def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
@@ -72,14 +81,17 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
         if row.reasons.get(name) != NOT_LOGGED
         and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9, abs_tol=1e-12)
     ]
-    for step in training.steps:
+    for step in training.steps if not evidence.schedule else ():
         lr = planned_rate(
             step, len(training.planned_sizes), base=evidence.base_lr, total=evidence.total_steps
         )
         if lr is not None and not math.isclose(step.lr, lr, rel_tol=1e-9):
             where = f"learning rate of epoch {step.epoch}, step {step.step}"
             violations.append(Violation(where, repr(lr), repr(step.lr)))
-    figures = f"{len(expected)} columns and {len(training.steps)} learning rates recomputed"
+    rates = f"{len(training.steps)} learning rates recomputed"
+    if evidence.schedule:
+        rates = f"no learning rate of schedule {evidence.schedule!r}"
+    figures = f"{len(expected)} columns and {rates}"
     figures += not_logged_text(training, *expected)
     return outcome(violations[:6], len(training.steps), figures)
 

@@ -13,6 +13,7 @@ from harness.errors import NotApplicableError
 from harness.promises.arch_codes import covers, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.promise import needs, require_seen
+from harness.promises.recorded_run import other_schedule
 from harness.promises.samples import decode_independently, listed_samples, odd_samples
 from harness.promises.states import require_named
 from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System, Training
@@ -146,12 +147,20 @@ def _two_steps(bench: Bench, system: System, folder: Path) -> OneStep:
         decoded={i: decode_independently(folder / "train", i) for i in batch.ids},
         flow_clip=bench.config["data"].get("flow_clip"), losses=second.losses, archs=archs,
         outputs=outputs, norm=_norm_of_update(bench, second),
-        # An epoch is one step: step 2 is number 1, counted from 0, of 3.
-        lr=config["lr"] * (1 + math.cos(math.pi / 3)) / 2, decay=config["weight_decay"],
+        lr=_planned_rate(bench, second), decay=config["weight_decay"],
         nudged=nudged, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
         fair=covers(first.steps[0].archs, options_per_block(system.describe().options)),
     )  # fmt: skip
+
+
+def _planned_rate(bench: Bench, second: Training) -> float:
+    """Return step 2's learning rate: as planned on a cosine, else as the system says."""
+    if other_schedule({"lr_schedule": bench.describe().settings.get("train.lr_schedule")}):
+        return second.steps[0].lr
+    # An epoch is one step: step 2 is number 1, counted from 0, of 3.
+    rate: float = bench.config["train"]["lr"] * (1 + math.cos(math.pi / 3)) / 2
+    return rate
 
 
 def _norm_of_update(bench: Bench, run: Training) -> float | None:

@@ -16,8 +16,8 @@ from harness.records.run import RunEvidence, run_evidence
 from harness.systems.protocol import Description, Training
 
 __all__ = [
-    "beside_plan", "both_epochs", "joined", "ledger", "planned_sizes", "recorded",
-    "training_samples", "with_epoch_log",
+    "beside_plan", "both_epochs", "joined", "ledger", "other_schedule", "planned_sizes",
+    "recorded", "training_samples", "with_epoch_log",
 ]  # fmt: skip
 
 
@@ -37,7 +37,8 @@ def recorded(
         msg = "the system keeps no ledger (Training.records)"
         raise NotApplicableError(msg)
     records = run.records or (*run.steps, *run.epochs)
-    found = run_evidence([_opening(config, run), *records])
+    plan = {**config, "train": _train_section(config, description)}
+    found = run_evidence([_opening(plan, run), *records])
     return dataclasses.replace(found, space=options_per_block(description.options))
 
 
@@ -102,6 +103,12 @@ def _train_section(config: Mapping[str, Any], description: Description) -> dict[
         if key.startswith("train.")
     }
     return {**config["train"], **fixed}
+
+
+def other_schedule(train: Mapping[str, Any]) -> str:
+    """Return a learning-rate schedule that is no cosine, of which no rate is known, or nothing."""
+    schedule = str(train.get("lr_schedule") or "cosine")
+    return "" if schedule == "cosine" else schedule
 
 
 def beside_plan(

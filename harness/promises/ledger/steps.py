@@ -209,6 +209,10 @@ def _saturation(rows: Sequence[EpochRecord], threshold: float) -> tuple[str, ...
 def learning_rate_follows(run: RunEvidence) -> Outcome:
     """Require each step's learning rate on half a cosine over the planned steps."""
     planned, train = len(run.planned_sizes), run.config["train"]
+    schedule = train.get("lr_schedule") or "cosine"
+    if schedule != "cosine":
+        msg = f"the rates of schedule {schedule!r} (train.lr_schedule) are not known"
+        raise NotApplicableError(msg)
     total, violations = planned * int(train["num_epochs"]), []
     for step in run.steps:
         done = (step.epoch - 1) * planned + step.step - 1
