@@ -302,9 +302,12 @@ NOTHING_TO_TELL = {
         "no hole": (ALL_VALID, "found no pixel without a label was scored: nothing to leave out"),
     },
     ranking.constant_ranking_has_no_tau: {
-        "one epoch": (replace(EQUAL, taus=(None,)), "nothing: the check saw no data"),
-        "no epoch": (replace(EQUAL, taus=()), "nothing: the check saw no data"),
-        "one arch": (replace(EQUAL, per_arch_epe=(7.5,)), "nothing: the check saw no data"),
+        "one epoch": (replace(EQUAL, taus=(None,)), "something to compare, found nothing: no "),
+        "no epoch": (replace(EQUAL, taus=()), "something to compare, found nothing: no "),
+        "one arch": (
+            replace(EQUAL, per_arch_epe=(7.5,)),
+            "something to compare, found nothing: no ",
+        ),
     },
     ledger_scores.tau_of_changed_ranking: {
         "one order in every epoch": (UNMOVED, "no ranking of 4 evaluations differs"),

@@ -88,7 +88,8 @@ def place_does_not_matter(evidence: Elsewhere) -> Outcome:
         "on a copy in another folder, made in reverse order, under another run name"
     )
     looked_at = min(len(evidence.here), len(evidence.draws_here), len(evidence.scores_here.archs))
-    return outcome(violations[:6], looked_at, figures)
+    nothing = "no array, no training step (Training.steps) or no score to compare"
+    return outcome(violations[:6], looked_at, figures, without=nothing)
 
 
 SAME_RUN_ELSEWHERE = Promise(
@@ -159,7 +160,9 @@ def seeds_matter(evidence: Seeds) -> Outcome:
     if orders >= COINCIDENCE and cycles == others:
         violations.append(Violation("fair cycles with another seed", "others", "the same"))
     figures = f"{len(evidence.kernels)} kernels and {len(codes)} fair cycles differ"
-    return outcome(violations[:6], min(len(evidence.kernels), len(evidence.cycles)), figures)
+    looked_at = min(len(evidence.kernels), len(evidence.cycles))
+    nothing = "no kernel of four axes, or no training step (Training.steps)"
+    return outcome(violations[:6], looked_at, figures, without=nothing)
 
 
 SEEDS_MATTER = Promise(

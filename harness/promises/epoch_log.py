@@ -155,7 +155,8 @@ def archs_are_fair(evidence: Training) -> Outcome:
     if len(cycles) == 1 and orders ** (len(evidence.steps) - 1) >= COINCIDENCE:
         violations.append(Violation("fair cycles", "different from step to step", "all the same"))
     figures = f"{len(evidence.steps)} steps, {len(cycles)} different cycles, gap {gap}"
-    return outcome(violations[:6], len(evidence.steps), figures)
+    nothing = "no training step was recorded (Training.steps)"
+    return outcome(violations[:6], len(evidence.steps), figures, without=nothing)
 
 
 FAIR_ARCHS = Promise(

@@ -154,15 +154,21 @@ def needs(*calls: str) -> Callable[[_Driver], _Driver]:
 
 def outcome(
     violations: list[Violation], looked_at: int, figures: str, warnings: tuple[str, ...] = (),
-    *, unseen: str = "",
+    *, unseen: str = "", without: str = "the check saw no data",
 ) -> Outcome:  # fmt: skip
     """Return the outcome.
 
-    Evidence of which nothing was looked at has not been seen, whatever it is; `unseen` says
-    that of a part.
+    Parameters
+    ----------
+    looked_at : int
+        How much was compared; 0: nothing was seen.
+    unseen : str
+        What could not be seen although something was.
+    without : str
+        What was not there if nothing was looked at.
     """
     if looked_at == 0 and not violations:
-        unseen = unseen or "nothing: the check saw no data"
+        unseen = unseen or f"nothing: {without}"
     return Outcome(tuple(violations), figures, warnings, unseen)
 
 

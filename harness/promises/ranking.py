@@ -119,6 +119,9 @@ def constant_ranking(bench: Bench) -> ConstantRanking:
         system.state({name: np.zeros_like(state[name]) for name in names})
         rows = with_epoch_log(system.train(2)).epochs
         scores = system.evaluate()
+    if len(scores.archs) == 1:
+        msg = "the pool is one arch, which has no order"
+        raise NotApplicableError(msg)
     if any(row.reasons.get("kendall_tau_prev") == NOT_LOGGED for row in rows):
         msg = "the system's log has no kendall_tau_prev"
         raise NotApplicableError(msg)
@@ -138,7 +141,8 @@ def constant_ranking_has_no_tau(evidence: ConstantRanking) -> Outcome:
         )
     figures = f"{len(evidence.per_arch_epe)} equal scores, no tau in {len(evidence.taus)} epochs"
     pairs = min(len(evidence.taus), len(evidence.per_arch_epe)) - 1  # of epochs, and of archs
-    return outcome(violations, max(pairs, 0), figures)
+    nothing = "no two epoch rows (Training.epochs), or no two archs"
+    return outcome(violations, max(pairs, 0), figures, without=nothing)
 
 
 CONSTANT_RANKING = Promise(

@@ -177,7 +177,8 @@ def resume_is_exact(evidence: Resume) -> Outcome:
         "in a fresh process"
     )
     after_the_cut = len(evidence.straight_steps) + len(evidence.straight_rows)
-    return outcome(violations[:8], after_the_cut, figures)
+    nothing = "no training step (Training.steps) and no epoch row after the cut"
+    return outcome(violations[:8], after_the_cut, figures, without=nothing)
 
 
 def _without_clock(row: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def fairness_is_kept(run: RunEvidence) -> Outcome:
     violations += _repeats(draws, "fair cycles", digits)
     cycles = len({step.archs for step in run.steps})
     figures = f"{len(run.steps)} steps, {cycles} different cycles, gap {_gap(counts)}"
-    return outcome(violations[:MOST], len(run.steps), figures)
+    return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
 
 
 LEDGER_FAIRNESS = Promise(
@@ -116,7 +116,7 @@ def draws_are_new(run: RunEvidence) -> Outcome:
         msg = f"not enough evidence: {len(done)} finished epochs of {samples} samples"
         raise NotApplicableError(msg)
     figures = f"{distinct} different batches in {len(run.steps)} steps of {len(batches)} epochs"
-    return outcome(violations[:MOST], len(run.steps), figures)
+    return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
 
 
 LEDGER_DRAWS_NEW = Promise(

@@ -190,7 +190,7 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
                 )
         best = row.best_epe
     figures = f"{len(rows)} rows, best EPE {best if best is None else f'{best:.6g}'} px"
-    return outcome(violations[:MOST], len(rows), figures)
+    return outcome(violations[:MOST], len(rows), figures, without="no epoch was recorded")
 
 
 def _unsaid(row: EpochRecord) -> bool:

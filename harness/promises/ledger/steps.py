@@ -61,7 +61,7 @@ def steps_are_planned(run: RunEvidence) -> Outcome:
         if clips
         else "no clip checks recorded"
     )
-    return outcome(violations[:MOST], len(run.steps), figures)
+    return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
 
 
 LEDGER_STEPS_PLANNED = Promise(
@@ -230,7 +230,7 @@ def learning_rate_follows(run: RunEvidence) -> Outcome:
         if row.epoch in last and row.lr != last[row.epoch] and is_logged(row, "lr")
     ]
     figures = f"{len(run.steps)} learning rates of {total} planned steps recomputed"
-    return outcome(violations[:MOST], len(run.steps), figures)
+    return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
 
 
 LEDGER_LEARNING_RATE = Promise(
@@ -260,8 +260,11 @@ def loss_average_follows(run: RunEvidence) -> Outcome:
     if len(run.steps) > 2 and len(losses) == 1:
         what = f"{run.steps[0].loss!r} in all {len(run.steps)} steps"
         violations.append(Violation("loss", "different from step to step", what))
-    figures = f"{len(rows)} epoch means recomputed from {len(losses)} different losses"
-    return outcome(violations[:MOST], len(rows), figures)
+    logged = sum(is_logged(row, "train_loss_epoch_avg") for row in rows)
+    figures = f"{logged} epoch means recomputed from {len(losses)} different losses"
+    unseen = "the log has no train_loss_epoch_avg" if rows and not logged else ""
+    nothing = "no epoch was recorded"
+    return outcome(violations[:MOST], logged, figures, unseen=unseen, without=nothing)
 
 
 LEDGER_LOSS_AVERAGE = Promise(
