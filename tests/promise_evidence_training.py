@@ -92,6 +92,10 @@ PLANNED = {
         logged(MICRO, clip_checks=16),
         "epoch 2, clip_checks: expected 15, found 16",
     ),
+    "a check that was not made, without rows": (
+        replace(MICRO, epochs=(), checks=MICRO.checks[1:]),
+        "epoch 1, checks observed: expected 15, found 14",
+    ),
     "a check that was not made": (
         replace(MICRO, checks=MICRO.checks[1:]),
         "epoch 1, checks observed: expected 15, found 14",
@@ -134,6 +138,11 @@ ARITHMETIC = {
         ]
     },
 }  # fmt: skip
+# Of two blocks there are 36 fair cycles: one of 36 honest runs repeats one of one-step epochs.
+SHORT = ("01", "12", "20")
+FEW_CYCLES = replace(MICRO, steps=tuple(replace(s, archs=SHORT) for s in (
+    MICRO.steps[0], MICRO.steps[2],
+)))  # fmt: skip
 FAIR = {
     "an option twice": (
         cycled(MICRO, "000000000", "111111111", "122222222"),
@@ -254,9 +263,15 @@ CLEAN = {
     training.training_moves_everything: [MOVED],
     epoch_log.epoch_rows_add_up: [ROWS, NOT_DUE],
     training.same_training: [WAYS, DRAWN],
-    clip_checks.clip_checks_are_planned: [MICRO, UPDATE, UNLOGGED],
-    clip_checks.clip_arithmetic_holds: [MICRO, UPDATE, UNLOGGED],
-    epoch_log.archs_are_fair: [MICRO],
+    clip_checks.clip_checks_are_planned: [
+        MICRO,
+        UPDATE,
+        UNLOGGED,
+        replace(MICRO, epochs=()),
+        replace(MICRO, epochs=(), steps=()),
+    ],
+    clip_checks.clip_arithmetic_holds: [MICRO, UPDATE, UNLOGGED, replace(MICRO, epochs=())],
+    epoch_log.archs_are_fair: [MICRO, unlogged(MICRO, "fairness_gap"), FEW_CYCLES],
     training.everything_is_finite: [NUMBERS],
     training.planted_nan_stops: [STOPPED],
 }

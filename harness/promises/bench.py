@@ -91,7 +91,7 @@ class Bench:
         NotApplicableError
             If it is asked for another value of a key than the only one that it has.
         """
-        require_settable(self.config, self.describe().settings, sections)
+        require_settable(self.config, self.describe().settings, self._changes(sections))
         system = self.factory()
         system.open(changed(self.config, **sections))
         loan = Loan(system)
@@ -100,6 +100,13 @@ class Bench:
         finally:
             loan.end()
             system.close()
+
+    def _changes(self, sections: Mapping[str, Tree]) -> dict[str, Tree]:
+        """Return of sections what is not configured so already."""
+        return {
+            name: {k: v for k, v in values.items() if self.config.get(name, {}).get(k, ...) != v}
+            for name, values in sections.items()
+        }
 
     def open_cheaply(self, evaluation: Tree, **sections: Tree) -> AbstractContextManager[System]:
         """Open with fewer evaluation batches, as far as the system can vary them."""

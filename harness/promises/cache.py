@@ -23,7 +23,7 @@ from harness.promises.promise import (
     outcome,
     require_seen,
 )
-from harness.promises.samples import listed_samples, split_folder
+from harness.promises.samples import listed_samples, require_files, split_folder
 from harness.promises.scores import base_evaluation, pool_differences
 from harness.promises.setting import link_samples
 from harness.promises.states import END
@@ -69,6 +69,7 @@ def cached(bench: Bench) -> Cached:
     batches = _serve(bench, folder, cache)
     again = _serve(bench, folder, cache)
     require_seen(batches and batches[0].ids, "no evaluation batch was served (batches('eval'))")
+    require_files(split_folder(bench, "val"), batches[0].ids[0])
     _add_one_px(folder / "val", batches[0])
     changed, fresh = _serve(bench, folder, cache), _serve(bench, folder, "")
     return Cached(_contents(batches), _contents(again), _contents(changed), _contents(fresh))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.independent_epe import accumulate_residuals, independent_epe
 from harness.promises.promise import (
@@ -231,6 +232,14 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
     worst = 0.0
     per_arch: dict[str, list[float]] = {}
     for row, (arch, ids, outputs, label, valid, reported) in enumerate(evidence.rows):
+        if len(reported) != len(ids):
+            where = f"arch {arch}, scores of samples {', '.join(ids)}"
+            violations.append(Violation(where, str(len(ids)), str(len(reported))))
+            continue
+        unlabelled = [i for i, v in zip(ids, valid, strict=True) if not np.any(v)]
+        if unlabelled:
+            msg = f"sample {unlabelled[0]} has no pixel with a label in its window: it has no EPE"
+            raise NotApplicableError(msg)
         given = {"epsilon": evidence.epsilon}
         again = independent_epe(accumulate_residuals(outputs), label, valid, **given)
         last = independent_epe(outputs[-1][..., :2], label, valid, **given)

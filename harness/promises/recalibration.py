@@ -16,7 +16,7 @@ from harness.promises.promise import (
     outcome,
     require_seen,
 )
-from harness.promises.samples import split_folder
+from harness.promises.samples import require_files, split_folder
 from harness.promises.scores import base_evaluation, is_noisy, repeat_again
 from harness.promises.second_process import evaluation_of_end
 from harness.promises.setting import link_samples
@@ -241,6 +241,7 @@ def _hash_with_one_pixel_changed(bench: Bench) -> str:
         chosen = {"train": batches, "val": system.batches("eval")[:1]}
     require_seen(batches, "no recalibration batch was served (batches('recal'))")
     first = batches[0]
+    require_files(split_folder(bench, "train"), first.ids[0])
     for split, served_batches in chosen.items():
         ids = [sample for batch in served_batches for sample in batch.ids]
         link_samples(split_folder(bench, split), dict.fromkeys(ids), copy / split)

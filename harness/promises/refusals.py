@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import is_code, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.promise import (
     Outcome,
@@ -21,7 +22,12 @@ from harness.promises.promise import (
     outcome,
     require_seen,
 )
-from harness.promises.samples import data_section, listed_samples, split_folder
+from harness.promises.samples import (
+    data_section,
+    listed_samples,
+    require_files,
+    split_folder,
+)
 from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
 from harness.promises.states import END, a_kernel
@@ -95,6 +101,7 @@ def bad_files(bench: Bench) -> Refusals:
         served = [sample for batch in system.batches("eval") for sample in batch.ids]
     require_seen(served, "no evaluation batch was served (batches('eval'))")
     sample = served[min(1, len(served) - 1)]  # one that is read, and has one before it
+    require_files(split_folder(bench, "val"), sample)
     cases = []
     for name, (member, spoil) in _DEFECTS.items():
         folder = bench.folder / f"bad-{name.replace(' ', '-')}"
@@ -185,7 +192,9 @@ CHECKPOINT_VERIFIED = Promise(
 @needs("state", "evaluate")
 def nan_score(bench: Bench) -> Refusals:
     """Evaluate with a NaN in a weight that every arch runs."""
-    archs = base_evaluation(bench).archs
+    space = options_per_block(bench.describe().options)
+    # A number that is no code is in many a message that names nothing.
+    archs = [a for a in base_evaluation(bench).archs if not a.isdigit() or is_code(a, space)]
     with bench.scored() as system:
         state = system.state()
         name = a_kernel(state)

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.promises.bench import Bench
+from harness.promises.promise import UnseenError
 from harness.promises.setting import link_samples
 from harness.systems.protocol import ServedBatch
 
 __all__ = [
     "FEW_SAMPLES", "copy_samples", "data_section", "decode_independently", "decoded_samples",
-    "listed_samples", "odd_files", "odd_samples", "same_content", "split_folder",
+    "listed_samples", "odd_files", "odd_samples", "require_files", "same_content",
+    "split_folder",
 ]  # fmt: skip
 
 
@@ -28,6 +30,19 @@ def listed_samples(folder: Path) -> tuple[str, ...]:
     suffix = "-img_0.png"
     found = (path.relative_to(folder).as_posix() for path in folder.rglob(f"*{suffix}"))
     return tuple(sorted(name.removesuffix(suffix) for name in found))
+
+
+def require_files(folder: Path, sample: str) -> None:
+    """Require a served sample to be one of a split, whose files can be changed.
+
+    Raises
+    ------
+    UnseenError
+        If it is none.
+    """
+    if sample not in listed_samples(folder):
+        msg = f"sample {sample!r} was served, which names no files of {folder}"
+        raise UnseenError(msg)
 
 
 def split_folder(bench: Bench, split: str) -> Path:

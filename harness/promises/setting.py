@@ -153,8 +153,10 @@ def fit_to_system(config: Config, description: Description) -> Config:
             tree[section][name] = value
     if description.whole_batches:
         train, evaluation = tree["train"], tree["eval"]
-        validation = len(list_triplets(config.data.split_dir("val")))
-        size = min(train["batch_size"], max(1, validation // 2))
+        training, validation = (
+            len(list_triplets(config.data.split_dir(split))) for split in ("train", "val")
+        )
+        size = max(1, min(train["batch_size"], validation // 2, training))
         size = fixed.get("train.batch_size", size)
         # A little over half: two micro-batches of unequal size.
         micro = min(train["micro_batch_size"] or size, max(1, size // 2 + 1))
@@ -167,6 +169,9 @@ def fit_to_system(config: Config, description: Description) -> Config:
             evaluation["batch_size"] = size
         if "eval.eval_batches_per_arch" not in description.settings:
             evaluation["eval_batches_per_arch"] = min(3, max(1, validation // size))
+        if "eval.bn_recal_batches" not in description.settings:
+            most = max(1, training // size)
+            evaluation["bn_recal_batches"] = min(evaluation["bn_recal_batches"], most)
     train_crop = tree["data"]["input_height"], tree["data"]["input_width"]
     step = SKELETONS[tree["model"]["skeleton"]].stride
     for name, side in zip(("input_height", "input_width"), train_crop, strict=True):
