@@ -5,11 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.gradient_candidates import combined, gradient_distance, weighed_instead
 from harness.promises.one_step import (
     Gradient,
     adam_slots,
@@ -28,7 +26,7 @@ from harness.promises.samples import (
 from harness.promises.states import require_named
 from harness.systems.protocol import Arrays, Check, System, Training
 
-__all__ = ["Accumulation", "StepRun", "accumulation", "broken_laws", "distance", "distances"]
+__all__ = ["Accumulation", "StepRun", "accumulation", "broken_laws", "distances"]
 
 
 @dataclass(frozen=True)
@@ -161,57 +159,65 @@ random configurations. Weighing three micro-batches alike moves the gradient by 
 A and B apart."""
 
 
-def distance(one: Gradient, other: Gradient) -> float:
-    """Return the distance of two gradients, relative to the first one's norm."""
-    difference = {n: np.asarray(one[n], np.float64) - other[n] for n in one}
-    return gradient_norm(difference) / max(gradient_norm(one), 1e-300)
+@dataclass(frozen=True)
+class _Law:
+    """What a run's gradient must be, how near, and the gradients of A and of the last sample."""
+
+    name: str
+    expected: Gradient
+    run: StepRun
+    allowed: float
+    pair: tuple[Gradient, Gradient]
+
+    @property
+    def distance(self) -> float:
+        return gradient_distance(self.expected, self.run.gradient)
 
 
-def _combined(terms: Sequence[tuple[float, Gradient]]) -> dict[str, NDArray[np.float64]]:
-    return {n: np.asarray(sum(w * g[n] for w, g in terms), np.float64) for n in terms[0][1]}
-
-
-def _cases(evidence: Accumulation) -> list[tuple[str, Gradient, StepRun, float]]:
-    """Return each law's name, expected gradient, run and tolerance."""
+def _laws(evidence: Accumulation) -> list[_Law]:
     assert evidence.pieces is not None
     whole, pieces = evidence.whole.gradient, evidence.pieces
-    cases = [("A, A | A, A | A", whole, pieces, _COPIES_TOLERANCE)]
+    laws = [_Law("A, A | A, A | A", whole, pieces, _COPIES_TOLERANCE, (whole, whole))]
     if evidence.other is not None and evidence.mixed is not None:
-        weighed = _combined([(0.8, pieces.gradient), (0.2, evidence.other.gradient)])
-        cases.append(("A, A | A, A | B", weighed, evidence.mixed, _MIXED_TOLERANCE))
-    return cases
+        pair = (pieces.gradient, evidence.other.gradient)
+        weighed = combined([(0.8, pair[0]), (0.2, pair[1])])
+        laws.append(_Law("A, A | A, A | B", weighed, evidence.mixed, _MIXED_TOLERANCE, pair))
+    return laws
 
 
 def distances(evidence: Accumulation) -> list[str]:
     """Return how far each law's gradient is from what it should be, relative."""
-    return [f"{distance(expected, run.gradient):.1e}" for _, expected, run, _ in _cases(evidence)]
+    return [f"{law.distance:.1e}" for law in _laws(evidence)]
 
 
 def broken_laws(evidence: Accumulation) -> list[Violation]:
     """Return where accumulated gradients, or the micro-batches behind them, are not as planned."""
-    cases = _cases(evidence)
-    others = [run for run in (evidence.other,) if run is not None]
-    same_archs = {run.archs for run in (evidence.whole, *(c[2] for c in cases), *others)}
-    violations = []
+    laws, violations = _laws(evidence), list[Violation]()
+    runs = [evidence.whole, *(law.run for law in laws)]
+    others = [evidence.other] if evidence.other is not None else []
+    same_archs = {run.archs for run in (*runs, *others)}
     if len(same_archs) != 1:
         violations.append(
             Violation("archs of the first step", "the same in each run", str(same_archs))
         )
-    for name, expected, run, allowed in cases:
-        apart = distance(expected, run.gradient)
-        if not apart <= allowed:
-            ratio = gradient_norm(run.gradient) / max(gradient_norm(expected), 1e-300)
-            violations.append(
-                Violation(f"gradient of {name}", f"norm {gradient_norm(expected):.6g}",
-                          f"{ratio:.4g} times that, relative distance {apart:.2g}")
-            )  # fmt: skip
+    violations += [_broken_law(law) for law in laws if not law.distance <= law.allowed]
     whole = len(evidence.whole.losses)
     # A system may record no losses at all; the gradients tell then.
-    recorded = any(run.losses for run in (evidence.whole, *(case[2] for case in cases)))
-    for name, _, run, _ in cases if recorded else ():
-        if not len(run.losses) == 3 * whole > 0:
-            violations.append(
-                Violation(f"micro-batches of {name}", f"3 times the {whole} of A, A, A, A, A",
-                          f"{len(run.losses)}")
-            )  # fmt: skip
+    recorded = any(run.losses for run in runs)
+    violations += [
+        Violation(f"micro-batches of {law.name}", f"3 times the {whole} of A, A, A, A, A",
+                  f"{len(law.run.losses)}")
+        for law in laws
+        if recorded and not len(law.run.losses) == 3 * whole > 0
+    ]  # fmt: skip
     return violations
+
+
+def _broken_law(law: _Law) -> Violation:
+    expected, found = gradient_norm(law.expected), law.run.gradient
+    ratio = gradient_norm(found) / max(expected, 1e-300)
+    what = weighed_instead(*law.pair, found, law.distance, law.allowed)
+    return Violation(
+        f"gradient of {law.name}", f"norm {expected:.6g}",
+        f"{ratio:.4g} times that, relative distance {law.distance:.2g}{what}",
+    )  # fmt: skip

@@ -6,9 +6,9 @@ from harness.promises.first_steps import (
     StepRun,
     accumulation,
     broken_laws,
-    distance,
     distances,
 )
+from harness.promises.gradient_candidates import clipped_instead, gradient_distance
 from harness.promises.one_step import GRADIENT_TOLERANCE, gradient_norm
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 
@@ -39,7 +39,7 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
     repeated = evidence.repeated
     if repeated is not None and (
         repeated.archs != evidence.whole.archs
-        or not distance(evidence.whole.gradient, repeated.gradient) <= GRADIENT_TOLERANCE
+        or not gradient_distance(evidence.whole.gradient, repeated.gradient) <= GRADIENT_TOLERANCE
     ):
         msg = "a first step that is repeated has another gradient: micro-batches cannot be told"
         raise NotApplicableError(f"{msg} from noise")
@@ -48,7 +48,7 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
         if not violations:
             raise NotApplicableError(evidence.absent)
         return outcome(violations, len(evidence.whole.gradient), figures)
-    apart, unseen = distance(evidence.pieces.gradient, evidence.other.gradient), ""
+    apart, unseen = gradient_distance(evidence.pieces.gradient, evidence.other.gradient), ""
     if apart < 0.01:
         unseen = f"the gradients of samples A and B are {apart:.1g} apart: no difference to weigh"
     elif apart < _LEAST_DISTANCE and not violations:
@@ -87,7 +87,7 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
         violations += _clipped_update(free, update, threshold, length)
         violations += _counted("update", update, 1) if recorded else []
     if micro is not None and recorded:
-        violations += _clipped_micro(micro, threshold)
+        violations += _clipped_micro(free, micro, threshold)
     one = "" if len(runs) == 2 else f" per {'update' if micro is None else 'micro-step'} alone"
     figures = f"threshold {threshold:.4g} of {length:.4g}, applied as reported{one}"
     unseen = "" if recorded else "no clip check was recorded (Training.checks)"
@@ -99,18 +99,19 @@ def _clipped_update(
 ) -> list[Violation]:
     violations = []
     expected = {n: g * threshold / length for n, g in free.gradient.items()}
-    apart = distance(expected, update.gradient)
-    if not apart <= GRADIENT_TOLERANCE:
+    distance = gradient_distance(expected, update.gradient)
+    if not distance <= GRADIENT_TOLERANCE:
         violations.append(
             Violation(
                 "gradient clipped per update", f"norm {threshold:.6g}, same direction",
-                f"norm {gradient_norm(update.gradient):.6g}, relative distance {apart:.2g}",
+                f"norm {gradient_norm(update.gradient):.6g}, relative distance {distance:.2g}"
+                f"{clipped_instead(free.gradient, update.gradient, threshold)}",
             )
         )  # fmt: skip
     return violations + _reported("update", update, threshold)
 
 
-def _clipped_micro(micro: StepRun, threshold: float) -> list[Violation]:
+def _clipped_micro(free: StepRun, micro: StepRun, threshold: float) -> list[Violation]:
     violations = _counted("micro-step", micro, len(micro.losses) or len(micro.archs))
     # A mean is at most as long as the mean of the lengths; how the directions differ is not known.
     bound = sum(min(c.before, threshold) for c in micro.checks) / max(len(micro.checks), 1)
@@ -118,7 +119,8 @@ def _clipped_micro(micro: StepRun, threshold: float) -> list[Violation]:
     if not 0 < found <= bound * (1 + GRADIENT_TOLERANCE):
         violations.append(
             Violation("gradient clipped per micro-step", f"norm at most {bound:.6g}, the mean "
-                      "of what the checks leave", f"norm {found:.6g}")
+                      "of what the checks leave", f"norm {found:.6g}"
+                      f"{clipped_instead(free.gradient, micro.gradient, threshold)}")
         )  # fmt: skip
     return violations + _reported("micro-step", micro, threshold)
 

@@ -15,6 +15,7 @@ from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.scores import base_evaluation, repeat_again
 from harness.promises.states import END, other_kernel, require_named
 from harness.systems.protocol import Evaluation, System
+from harness.wording import counted
 
 __all__ = [
     "ARCH_EXECUTED", "METRIC_ALIVE", "ArchResponse", "Response", "arch_response",
@@ -75,8 +76,8 @@ def metric_is_alive(evidence: Response) -> Outcome:
         if still:
             violations.append(
                 Violation(f"EPE after changing the kernels of {head}", "another EPE",
-                          f"the same for {len(still)} of {len(base.archs)} archs: the metric "
-                          "does not see this scale")
+                          f"the same for {len(still)} of {counted(len(base.archs), 'arch')}: the "
+                          "metric does not see this scale")
             )  # fmt: skip
     by_score: dict[tuple[tuple[float, ...], ...], list[str]] = {}
     for arch in base.archs:
@@ -98,7 +99,8 @@ def metric_is_alive(evidence: Response) -> Outcome:
             "an all-zero flow scores (expected of an untrained net, not of a trained one)",
         )
     figures = (
-        f"{len(evidence.changed)} heads move the EPE; {len(by_score)} of {len(base.archs)} archs "
+        f"{counted(len(evidence.changed), 'head moves', 'heads move')} the EPE; {len(by_score)} of "
+        f"{counted(len(base.archs), 'arch')} "
         f"distinct, spread {spread:.4f} px"
     )
     return outcome(violations, min(len(evidence.changed), len(base.archs)), figures, warning)
@@ -110,7 +112,8 @@ METRIC_ALIVE = Promise(
     evidence=response,
     check=metric_is_alive,
     hint="A metric that does not move when the model moves is dead: fix it before tuning anything.",
-    explained_by=("same-scores-again", "metric-oracle"),
+    explained_by=("metric-oracle",),
+    blocked_by=("same-scores-again",),
 )
 
 
@@ -213,7 +216,8 @@ def archs_are_executed(evidence: ArchResponse) -> Outcome:
                     )
                 )
     seen = len(evidence.changed) * len(evidence.base.archs)
-    figures = f"{len(evidence.changed)} options, {seen} responses as the codes say"
+    responses = counted(seen, "response")
+    figures = f"{counted(len(evidence.changed), 'option')}, {responses} as the codes say"
     return outcome(violations[:6], seen, figures)
 
 
@@ -241,5 +245,6 @@ ARCH_EXECUTED = Promise(
     evidence=arch_response,
     check=archs_are_executed,
     hint="The subnet that runs is not the subnet that was asked for.",
-    explained_by=("same-scores-again", "metric-alive"),
+    explained_by=("metric-alive",),
+    blocked_by=("same-scores-again",),
 )

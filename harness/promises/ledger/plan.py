@@ -13,12 +13,13 @@ from harness.promises.arch_codes import require_codes
 from harness.promises.promise import Violation
 from harness.records.records import NOT_LOGGED, EpochRecord, EvalRecord, RunRecord, StepRecord
 from harness.records.run import RunEvidence
+from harness.wording import counted
 
 __all__ = [
     "ARCHS_PER_STEP", "MOST", "NEGLIGIBLE", "clip_text", "epoch_loss", "evaluations",
     "finished_epochs", "is_complete", "is_logged", "micro_batch_counts", "no_clip_checks",
     "planned_checks", "planned_rate", "position", "require_fair_space", "run_sizes",
-    "steps_by_epoch", "unfair_blocks",
+    "steps_by_epoch", "unfair_blocks", "weighed_losses",
 ]  # fmt: skip
 
 ARCHS_PER_STEP = 3
@@ -81,12 +82,19 @@ def epoch_loss(steps: Iterable[StepRecord], sizes: Sequence[int], micro_batch: i
     A step's loss is a mean over archs and micro-batches, so that a step weighs by its number
     of them.
     """
-    made = [step for step in steps if 0 < step.step <= len(sizes)]
-    weights = [math.ceil(sizes[step.step - 1] / micro_batch) for step in made]
-    if not made:
+    losses, weights = weighed_losses(steps, sizes, micro_batch)
+    if not losses:
         return None
-    weighted = (step.loss * weight for step, weight in zip(made, weights, strict=True))
+    weighted = (loss * weight for loss, weight in zip(losses, weights, strict=True))
     return math.fsum(weighted) / sum(weights)
+
+
+def weighed_losses(
+    steps: Iterable[StepRecord], sizes: Sequence[int], micro_batch: int
+) -> tuple[list[float], list[int]]:
+    """Return the losses of an epoch's planned steps, and an arch's micro-batches of each."""
+    made = [step for step in steps if 0 < step.step <= len(sizes)]
+    return [s.loss for s in made], [math.ceil(sizes[s.step - 1] / micro_batch) for s in made]
 
 
 def run_sizes(record: RunRecord) -> tuple[int, ...]:
@@ -126,7 +134,7 @@ def finished_epochs(run: RunEvidence) -> tuple[EpochRecord, ...]:
         If steps ran but no epoch has ended yet.
     """
     if run.steps and not run.epochs:
-        msg = f"not enough evidence: no epoch is finished after {len(run.steps)} steps"
+        msg = f"not enough evidence: no epoch is finished after {counted(len(run.steps), 'step')}"
         raise NotApplicableError(msg)
     return run.epochs
 
@@ -160,7 +168,9 @@ def evaluations(run: RunEvidence, *, least: int = 1) -> tuple[EvalRecord, ...]:
         If there are fewer than `least`.
     """
     if len(run.evals) < least:
-        msg = f"not enough evidence: {len(run.evals)} evaluations, at least {least} are needed"
+        found = counted(len(run.evals), "evaluation")
+        needed = counted(least, "is needed", "are needed")
+        msg = f"not enough evidence: {found}, at least {needed}"
         raise NotApplicableError(msg)
     return run.evals
 
