@@ -14,7 +14,7 @@ from harness.promises.bench import Bench, changed, require_settable
 from harness.promises.judge import judge, judge_evidence
 from harness.promises.promise import Outcome, Promise, UnseenError, Violation
 from harness.promises.recorded_run import beside_plan, planned_sizes, recorded
-from harness.promises.refusals import names_it
+from harness.promises.refusals import names_word
 from harness.promises.registry import PROMISES
 from harness.promises.second_process import FROM_CHECKPOINTS
 from harness.promises.setting import embedded_config, fit_to_system
@@ -209,7 +209,7 @@ def test_archs_cover_a_space_or_have_none():
     ],
 )
 def test_a_wrapped_name_is_named_by_its_last_components(message, word, found):
-    assert names_it(message, word) is found
+    assert names_word(message, word) is found
 
 
 def plan(folder, samples, **train):

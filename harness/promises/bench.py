@@ -20,7 +20,7 @@ from harness.systems.process import WorkerError
 from harness.systems.protocol import Description, System
 from harness.systems.spec import SystemSpec
 
-__all__ = ["Bench", "Tree", "changed", "require_settable"]
+__all__ = ["Bench", "Tree", "changed", "require_settable", "stands_for"]
 
 Tree = Mapping[str, Any]
 _Evidence = TypeVar("_Evidence")
@@ -45,6 +45,9 @@ class Bench:
         work beside this one.
     process : SecondProcess, optional
         The second process, where it is kept for other benches. Default: one of its own.
+    asked : mapping or None
+        Configuration tree that was asked for, before anything in it was shrunk for a gate. None:
+        that of the gate.
     """
 
     factory: Callable[[], System]
@@ -53,6 +56,7 @@ class Bench:
     folder: Path
     early: Sequence[Callable[["Bench"], Any]] = ()
     process: SecondProcess | None = None
+    asked: Tree | None = None
     _kept: dict[Hashable, Any] = field(default_factory=dict)
     _failed: dict[Hashable, Exception] = field(default_factory=dict)
     _shared: System | None = None
@@ -163,7 +167,7 @@ class Bench:
             shared.describe()  # whether it is still there
 
     @contextmanager
-    def _lend(self, bring: Callable[[System], None]) -> Iterator[System]:
+    def _lend(self, bring: Callable[[System], object]) -> Iterator[System]:
         """Lend the shared system once it was brought to a state; to one promise at a time."""
         assert self._shared is not None
         if self._lent:
@@ -179,7 +183,7 @@ class Bench:
         finally:
             self._lent = False
 
-    def _brought(self, shared: System, bring: Callable[[System], None]) -> System:
+    def _brought(self, shared: System, bring: Callable[[System], object]) -> System:
         try:
             bring(shared)
         except WorkerError:  # another promise made its process crash, and is told of it
@@ -277,20 +281,20 @@ def require_settable(config: Tree, settings: Tree, sections: Mapping[str, Tree])
             name = f"{section}.{key}"
             if name not in settings:
                 continue
-            if _meant(tree, name, value) != _meant(tree, name, settings[name]):
+            if stands_for(tree, name, value) != stands_for(tree, name, settings[name]):
                 msg = f"the system has {name} {settings[name]!r} alone, {value!r} is needed"
                 raise NotApplicableError(msg)
 
 
-def _meant(tree: Tree, name: str, value: Any) -> Any:
+def stands_for(tree: Tree, name: str, value: Any) -> Any:
     """Return a setting's value, or what one that is left out stands for."""
     train, data = tree.get("train", {}), tree.get("data", {})
     full_pass = train.get("epoch_mode") == "full_pass"
-    stands_for = {
+    left_out = {
         "eval.batch_size": train.get("batch_size"),
         "eval.crop": [data.get("input_height"), data.get("input_width")],
         "train.micro_batch_size": train.get("batch_size"),
         "train.train_sampling_mode": "shuffle_no_replacement" if full_pass else "random",
     }
-    found = stands_for.get(name) if value is None else value
+    found = left_out.get(name) if value is None else value
     return list(found) if isinstance(found, (list, tuple)) else found

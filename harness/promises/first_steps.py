@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.gradient_candidates import combined, gradient_distance, weighed_instead
 from harness.promises.one_step import (
     Gradient,
     adam_slots,
+    crop_of_random_draws,
     first_step_gradient,
     gradient_norm,
     one_batch_sections,
@@ -24,7 +27,7 @@ from harness.promises.samples import (
     split_folder,
 )
 from harness.promises.states import require_named
-from harness.systems.protocol import Arrays, Check, System, Training
+from harness.systems.protocol import Arrays, Check, ServedBatch, System, Training
 
 __all__ = ["Accumulation", "StepRun", "accumulation", "broken_laws", "distances"]
 
@@ -77,10 +80,11 @@ class Accumulation:
 @needs("train", "state", "batches", "describe")
 def accumulation(bench: Bench) -> Accumulation:
     """Train first steps on copies of two samples, in one and in uneven micro-batches."""
-    source, ids = split_folder(bench, "train"), [f"{i:07d}" for i in range(FEW_SAMPLES)]
-    samples = listed_samples(source)
-    same = bench.folder / "copies-a"
-    copy_samples(source, dict.fromkeys(ids, samples[0]), same)
+    source, crop = split_folder(bench, "train"), crop_of_random_draws(bench)
+    # Of many copies, a draw with replacement hardly takes one twice.
+    ids = [f"{i:07d}" for i in range(FEW_SAMPLES if crop is None else _MANY_COPIES)]
+    samples, same = listed_samples(source), bench.folder / "copies-a"
+    copy_samples(source, dict.fromkeys(ids, samples[0]), same, crop=crop)
     whole = _first_step(bench, same, micro=FEW_SAMPLES)
     # A threshold of 0 would be refused as a configuration; a
     # gradient of 0 is for the check to report.
@@ -103,7 +107,12 @@ def accumulation(bench: Bench) -> Accumulation:
     if second is None:
         absent = f"{len(samples)} training samples, all alike; another one is needed"
     else:
-        other, mixed = _of_another(bench, ids, (samples[0], second))
+        try:
+            other, mixed = _of_another(bench, ids, (samples[0], second))
+        except UnseenError:
+            raise
+        except NotApplicableError as error:
+            absent = str(error)
     found = Accumulation(whole, pieces, other, mixed, threshold, update, micro, absent)
     if not broken_laws(found):
         return found
@@ -113,9 +122,9 @@ def accumulation(bench: Bench) -> Accumulation:
 
 def _of_another(bench: Bench, ids: Sequence[str], pair: tuple[str, str]) -> tuple[StepRun, StepRun]:
     """Return first steps on copies of sample B, and on copies of A with one B among them."""
-    source = split_folder(bench, "train")
+    source, crop = split_folder(bench, "train"), crop_of_random_draws(bench)
     other, mix = bench.folder / "copies-b", bench.folder / "copies-mixed"
-    copy_samples(source, dict.fromkeys(ids, pair[1]), other)
+    copy_samples(source, dict.fromkeys(ids, pair[1]), other, crop=crop)
     with bench.open(**_sections(bench, other, micro=2)) as system:
         served = system.batches("train", epoch=1)
         require_seen(served, "no training batch was served (batches('train'))")
@@ -123,14 +132,32 @@ def _of_another(bench: Bench, ids: Sequence[str], pair: tuple[str, str]) -> tupl
         # alone in its micro-batch of 2, 2 and 1.
         alone = served[0].ids[-1]
         of_b = _trained(system)
-    copy_samples(source, {**dict.fromkeys(ids, pair[0]), alone: pair[1]}, mix)
-    return of_b, _first_step(bench, mix, micro=2)
+    copy_samples(source, {**dict.fromkeys(ids, pair[0]), alone: pair[1]}, mix, crop=crop)
+    with bench.open(**_sections(bench, mix, micro=2)) as system:
+        _require_last_alone(system.batches("train", epoch=1)[0])
+        return of_b, _trained(system)
+
+
+_MANY_COPIES = 64
+
+
+def _require_last_alone(batch: ServedBatch) -> None:
+    """Require a batch whose last sample, and it alone, is another.
+
+    Raises
+    ------
+    NotApplicableError
+        If that sample was drawn twice, or not drawn again at all.
+    """
+    first = [np.array_equal(frames, batch.frames[0]) for frames in batch.frames]
+    if first != [True] * (len(first) - 1) + [False]:
+        msg = "training draws with replacement, and drew the sample of the last micro-batch twice"
+        raise NotApplicableError(msg)
 
 
 def _sections(bench: Bench, folder: Path, **options: Any) -> dict[str, Any]:
     """Return the sections of a run of one batch; it clips nothing unless that is asked for."""
-    fixed = bench.describe().settings.get("train.clip_position", "update")
-    return one_batch_sections(bench, folder, FEW_SAMPLES, **{"position": fixed, **options})
+    return one_batch_sections(bench, folder, FEW_SAMPLES, **options)
 
 
 def _first_step(bench: Bench, folder: Path, **options: Any) -> StepRun:

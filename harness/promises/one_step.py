@@ -11,17 +11,22 @@ from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import covers, options_per_block
-from harness.promises.bench import Bench
+from harness.promises.bench import Bench, Tree, changed, stands_for
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import other_schedule
-from harness.promises.samples import decode_independently, listed_samples, odd_samples
+from harness.promises.samples import (
+    copy_samples,
+    decode_independently,
+    listed_samples,
+    odd_samples,
+)
 from harness.promises.states import require_named
 from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System, Training
 
 __all__ = [
     "BETA_1", "GRADIENT_TOLERANCE", "LOSS_TOLERANCE", "Gradient", "OneStep", "adam_slots",
-    "first_step_gradient", "gradient_norm", "one_batch_sections", "one_step",
-    "second_step_gradient",
+    "crop_of_random_draws", "first_step_gradient", "gradient_norm", "one_batch_sections",
+    "one_step", "second_step_gradient",
 ]  # fmt: skip
 
 
@@ -51,10 +56,11 @@ class OneStep:
         Step 2's mean loss per arch, in the order of `archs`.
     archs : tuple of str
         Step 2's fair cycle.
-    outputs : mapping of str to sequence of numpy.ndarray
-        Arch to its three residual outputs on `batch`, with the weights before step 2.
+    outputs : mapping of str to sequence of numpy.ndarray, or None
+        Arch to its three residual outputs on `batch`, with the weights before step 2,
+        normalised by the batch as training is; None of a system that cannot be made to.
     norm : float or None
-        Reported global norm of step 2's update; None where the system reports none.
+        Reported global norm of step 2's update; None where no check reports it.
     lr, decay : float
         Planned learning rate of step 2; weight decay.
     nudged : sequence of (float, float, float) or None
@@ -78,7 +84,7 @@ class OneStep:
     flow_clip: float | None
     losses: tuple[float, ...]
     archs: tuple[str, ...]
-    outputs: Mapping[str, Sequence[NDArray[Any]]]
+    outputs: Mapping[str, Sequence[NDArray[Any]]] | None
     norm: float | None
     lr: float
     decay: float
@@ -108,15 +114,19 @@ GRADIENT_TOLERANCE = 1e-3
 def one_step(bench: Bench) -> OneStep:
     """Train two steps on one batch that is also the recalibration batch."""
     folder = odd_samples(bench, "one-step")
+    crop = crop_of_random_draws(bench)
+    if crop is not None:
+        # Of one sample alone: whichever is drawn, it is the same batch.
+        samples = listed_samples(folder / "train")
+        source, folder = folder / "train", bench.folder / "one-step-copies"
+        copy_samples(source, dict.fromkeys(samples, samples[0]), folder, crop=crop)
     count = len(listed_samples(folder / "train"))
-    # Nothing is clipped, so that it does not matter where a system would clip.
-    position = bench.describe().settings.get("train.clip_position", "update")
-    sections = one_batch_sections(bench, folder, count, micro=count, position=position)
+    sections = one_batch_sections(bench, folder, count, micro=count)
     with bench.open(**sections) as system:
-        return _two_steps(bench, system, folder)
+        return _two_steps(bench, system, folder, sections["train"]["clip_position"])
 
 
-def _two_steps(bench: Bench, system: System, folder: Path) -> OneStep:
+def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> OneStep:
     slots = adam_slots(system)
     require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
     start = _named(system.state(), slots)
@@ -129,24 +139,25 @@ def _two_steps(bench: Bench, system: System, folder: Path) -> OneStep:
     served = system.batches("train", epoch=2)
     require_seen(served, "no training batch was served (batches('train'))")
     require_seen(first.steps and second.steps, "no training step was recorded (Training.steps)")
-    require_seen(second.losses, "no loss of a micro-batch was recorded (Training.losses)")
     batch = served[0]
     # The loss was taken with the weights before the step, so the outputs are, too.
     archs = second.steps[0].archs
     system.state(_named(middle, slots))
-    outputs = {arch: system.predict(arch, batch) for arch in archs}
+    outputs = _outputs_of_training(system, archs, batch)
     config = bench.config["train"]
     gradient = _second_gradient(middle, end, slots)
     nudged = _nudged(bench, system, _named(middle, slots), gradient, second)
     # The statistics that are judged are those of step 1, which ran with the weights before it.
     system.state(start)
     recalibrated = _recalibrated(system, first.steps[0].archs)
+    # Per micro-step, a check is of one arch alone.
+    reported = second.checks[0].before if second.checks and position == "update" else None
     return OneStep(
         start=start, before=_named(middle, slots), after=_named(end, slots),
         first=_moments(middle, slots), second=_moments(end, slots), batch=batch,
         decoded={i: decode_independently(folder / "train", i) for i in batch.ids},
         flow_clip=bench.config["data"].get("flow_clip"), losses=second.losses, archs=archs,
-        outputs=outputs, norm=_norm_of_update(bench, second),
+        outputs=outputs, norm=reported,
         lr=_planned_rate(bench, second), decay=config["weight_decay"],
         nudged=nudged, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
@@ -163,10 +174,47 @@ def _planned_rate(bench: Bench, second: Training) -> float:
     return rate
 
 
-def _norm_of_update(bench: Bench, run: Training) -> float | None:
-    """Return the norm that was reported for a whole update; None where there is none."""
-    fixed = bench.describe().settings.get("train.clip_position", "update")
-    return run.checks[0].before if run.checks and fixed == "update" else None
+def _outputs_of_training(
+    system: System, archs: Sequence[str], batch: ServedBatch
+) -> dict[str, Sequence[NDArray[Any]]] | None:
+    """Return each arch's outputs on a batch, normalised by the batch as training is.
+
+    A system that recalibrates predicts so, because the batch is its recalibration batch
+    (decision 0006). One whose recalibration has no effect predicts with the moving statistics;
+    it is given the batch's. None if there is nothing to take those from.
+    """
+    moving = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}
+    if not _by_moving_statistics(system, archs[0], batch, moving):
+        return {arch: system.predict(arch, batch) for arch in archs}
+    recalibrated, outputs = _recalibrated(system, archs), {}
+    if recalibrated is None:
+        return None
+    for arch, recalibration in zip(archs, recalibrated, strict=True):
+        system.state({**moving, **_batch_statistics(recalibration, moving)})
+        outputs[arch] = system.predict(arch, batch)
+    system.state(moving)
+    return outputs
+
+
+def _by_moving_statistics(system: System, arch: str, batch: ServedBatch, moving: Arrays) -> bool:
+    """Return whether a system's predictions change with its moving statistics."""
+    if not moving:
+        return False
+    before = system.predict(arch, batch)
+    system.state({name: array + np.float32(0.7) for name, array in moving.items()})
+    after = system.predict(arch, batch)
+    system.state(moving)
+    return not all(map(np.array_equal, before, after))
+
+
+def _batch_statistics(recalibration: Recalibration, moving: Arrays) -> dict[str, NDArray[Any]]:
+    """Return mean and variance, divided by N, of each unit's input, as moving statistics."""
+    found = {}
+    for unit, (inputs, *_) in recalibration.inputs.items():
+        values = np.asarray(inputs, np.float64).reshape(-1, inputs.shape[-1])
+        found[f"{unit}/moving_mean"] = values.mean(axis=0).astype(np.float32)
+        found[f"{unit}/moving_variance"] = values.var(axis=0).astype(np.float32)
+    return {name: array for name, array in found.items() if name in moving}
 
 
 def _recalibrated(system: System, archs: Sequence[str]) -> list[Recalibration] | None:
@@ -179,30 +227,77 @@ def _recalibrated(system: System, archs: Sequence[str]) -> list[Recalibration] |
         return None
 
 
-def one_batch_sections(
-    bench: Bench, folder: Path, size: int, *, micro: int, position: str = "update",
-    clip: float = _NO_CLIP,
-) -> dict[str, Mapping[str, Any]]:  # fmt: skip
-    """Return the sections of a run whose every step sees the whole split, centre crop.
+def crop_of_random_draws(bench: Bench) -> tuple[int, int] | None:
+    """Return the training crop of a system that cannot but draw at random; None of another.
 
-    A key of evaluation that the system cannot vary is left out where nothing depends on it.
+    On copies of one sample, no larger than the crop, every draw of it is the same.
     """
+    fixed, data = bench.describe().settings, bench.config["data"]
+    draws = fixed.get("train.epoch_mode") == "fixed_steps"
+    if draws or fixed.get("train.train_crop_mode") == "random":
+        return data["input_height"], data["input_width"]
+    return None
+
+
+def one_batch_sections(
+    bench: Bench, folder: Path, size: int, *, micro: int, position: str = "", clip: float = _NO_CLIP
+) -> dict[str, dict[str, Any]]:
+    """Return the sections of a run whose every step sees one batch of the split, centre crop.
+
+    Where a system has a mode that it cannot vary, the run is asked for in that one.
+
+    Parameters
+    ----------
+    position : str, optional
+        Where to clip. Default: once per update, or where the system clips.
+
+    Raises
+    ------
+    NotApplicableError
+        If the system cannot be asked for such a batch.
+    """
+    train = {
+        "num_epochs": 3, "epoch_mode": "full_pass", "train_sampling_mode": None,
+        "train_crop_mode": "center", "batch_size": size, "micro_batch_size": micro,
+        "clip_position": position or "update", "grad_clip_global_norm": clip,
+    }  # fmt: skip
     # One recalibration batch, with the samples and the crop of the training batch: `predict`
     # then normalises as training does, and its outputs are those of the loss (decision 0006).
     evaluation = {
         "bn_recal_batches": 1, "batch_size": size, "crop": None, "recal_mode": "fixed",
+        "eval_batches_per_arch": 1,
     }  # fmt: skip
-    if "recalibrate" not in bench.describe().can:
-        evaluation = bench.settable("eval", evaluation)
-    return {
+    sections: dict[str, dict[str, Any]] = {
         "data": {"base_path": str(folder), "train_dir": "train", "val_dir": "val"},
-        "train": {
-            "num_epochs": 3, "epoch_mode": "full_pass", "train_sampling_mode": None,
-            "train_crop_mode": "center", "batch_size": size, "micro_batch_size": micro,
-            "clip_position": position, "grad_clip_global_norm": clip,
-        },
-        "eval": {**evaluation, **bench.settable("eval", {"eval_batches_per_arch": 1})},
+        "train": train, "eval": evaluation,
     }  # fmt: skip
+    for key, only in bench.describe().settings.items():
+        section, name = key.split(".")
+        if name not in sections.get(section, {}):
+            continue
+        if key in _NEEDED or (position and key == "train.clip_position"):
+            _require_setting(bench, sections, key, only)
+        sections[section][name] = only
+    if train["epoch_mode"] == "fixed_steps":
+        train["steps_per_epoch"] = 1
+    return sections
+
+
+_NEEDED = (
+    "data.base_path", "data.train_dir", "data.val_dir", "train.num_epochs", "train.batch_size",
+    "train.micro_batch_size", "train.grad_clip_global_norm", "eval.bn_recal_batches",
+)  # fmt: skip
+"""Keys of which one value alone makes a step that can be recomputed."""
+
+
+def _require_setting(bench: Bench, sections: Tree, key: str, only: Any) -> None:
+    section, name = key.split(".")
+    if key == "eval.bn_recal_batches" and "recalibrate" not in bench.describe().can:
+        return  # nothing depends on it
+    asked, tree = sections[section][name], changed(bench.config, **sections)
+    if stands_for(tree, key, asked) != stands_for(tree, key, only):
+        msg = f"{key} must be {asked!r} to recompute a step, and the system has {only!r} alone"
+        raise NotApplicableError(msg)
 
 
 def adam_slots(system: System) -> Mapping[str, tuple[str, str]]:
@@ -254,15 +349,16 @@ def _nudged(
     """Return two lengths, each with step 2's mean loss forth and back along the gradient.
 
     None of a system that, restored, does not repeat step 2: its losses are of other archs, or
-    move by themselves.
+    move by themselves. None, too, of one that records no losses.
     """
     norm, found = gradient_norm(gradient), []
     base = str(bench.folder / "one-step-middle")
     system.restore(base)
     again = system.train(2, evaluate=False)
-    if not again.steps or again.steps[0].archs != straight.steps[0].archs:
+    same = bool(again.steps) and again.steps[0].archs == straight.steps[0].archs
+    if not same or not again.losses or not straight.losses:
         return None
-    level = float(np.mean(again.losses)) if again.losses else math.nan
+    level = float(np.mean(again.losses))
     if not math.isclose(level, float(np.mean(straight.losses)), rel_tol=_REPEATED):
         return None
     # Along the gradient the loss should move by this share of itself. With one length alone some

@@ -22,7 +22,7 @@ from harness.promises.promise import (
     require_seen,
 )
 from harness.promises.recorded_run import joined
-from harness.promises.refusals import names_it
+from harness.promises.refusals import names_word
 from harness.promises.states import CUT, END, START, a_kernel
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
@@ -244,7 +244,7 @@ def planted_nan_stops(evidence: PlantedNan) -> Outcome:
         violations.append(
             Violation(f"training with NaN in {evidence.variable}", "a stop", "it went on")
         )
-    elif not names_it(evidence.message, evidence.variable):
+    elif not names_word(evidence.message, evidence.variable):
         violations.append(
             Violation("the error's message", f"the name {evidence.variable}",
                       plain_line(evidence.message))
