@@ -205,7 +205,6 @@ RESUME_EXACT = Promise(
     evidence=resume,
     check=resume_is_exact,
     hint=_HINT,
-    explained_by=("checkpoint-complete",),
 )
 
 
@@ -215,7 +214,10 @@ RESUME_MID_EPOCH = Promise(
     evidence=resume_mid_epoch,
     check=resume_is_exact,
     hint=_HINT,
-    explained_by=("checkpoint-complete", "resume-exact"),
+    explained_by=(
+        "resume-exact",
+        "checkpoint-complete",
+    ),
 )
 
 
@@ -225,7 +227,11 @@ RESUME_BEFORE_EVALUATION = Promise(
     evidence=resume_before_evaluation,
     check=resume_is_exact,
     hint=_HINT,
-    explained_by=("checkpoint-complete", "resume-exact"),
+    explained_by=(
+        "resume-exact",
+        "checkpoint-complete",
+        "resume-mid-epoch",
+    ),
 )
 
 

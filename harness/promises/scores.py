@@ -210,6 +210,7 @@ SAME_SCORES_PERMUTED = Promise(
     check=same_scores,
     hint=_HINT,
     blocked_by=("same-scores-again",),
+    explained_by=("recal-effective",),
 )
 
 
@@ -230,6 +231,7 @@ SAME_SCORES_SUBSET = Promise(
     check=same_scores,
     hint=_HINT,
     blocked_by=("same-scores-again",),
+    explained_by=("same-scores-permuted",),
 )
 
 
@@ -274,6 +276,10 @@ SAME_SCORES_ALONE = Promise(
         " out a code that the value depends on."
     ),
     blocked_by=("same-scores-again",),
+    explained_by=(
+        "same-scores-permuted",
+        "same-scores-subset",
+    ),
 )
 
 
@@ -329,4 +335,5 @@ SAME_SCORES_PREFIX = Promise(
     check=same_scores,
     hint=_HINT,
     blocked_by=("same-scores-again",),
+    explained_by=("metric-recomputed",),
 )
