@@ -73,6 +73,10 @@ def draws(bench: Bench) -> TrainingDraws:
     )  # fmt: skip
 
 
+_COVERAGE = "coverage"
+"""Kind of breach that no draw explains: which samples an epoch has, whatever their order."""
+
+
 def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
     """Require declared training draws: a permutation per epoch, new each epoch, per seed."""
     first = _ids(evidence.first)
@@ -80,7 +84,9 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
     sizes = [len(batch.ids) for batch in evidence.first]
     if sizes != list(evidence.planned_sizes):
         violations.append(
-            Violation("training batch sizes", str(list(evidence.planned_sizes)), str(sizes))
+            Violation(
+                "training batch sizes", str(list(evidence.planned_sizes)), str(sizes), _COVERAGE
+            )
         )
     if evidence.full_pass and sorted(first) != sorted(evidence.split):
         missing = sorted(set(evidence.split) - set(first))
@@ -89,6 +95,7 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
                 "full pass", f"each of {len(evidence.split)} samples once",
                 f"{counted(len(first), 'draw')} of {counted(len(set(first)), 'sample')}, missing "
                 f"{missing[:3]}",
+                _COVERAGE,
             )
         )  # fmt: skip
     if set(first) - set(evidence.split):

@@ -187,6 +187,10 @@ RECAL_STATISTICS_EXACT = Promise(
 )
 
 
+_BATCHES, _NO_EFFECT = "batches", "no effect"
+"""Kinds of breach: other statistics, as other batches give them too; and none at all."""
+
+
 def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
     """Require recalibration to depend on weights and batches, not on moving statistics."""
     violations, changed, known = [], 0, 0
@@ -195,7 +199,7 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
         if again is None or not all(map(np.array_equal, (mean, variance), again)):
             violations.append(
                 Violation(f"{unit} after disturbing the moving statistics", "the same statistics",
-                          "others: recalibration blends in what was there before")
+                          "others: recalibration blends in what was there before", _BATCHES)
             )  # fmt: skip
         if not mean.any() and (variance == 1).all():
             violations.append(
@@ -203,6 +207,7 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
                     f"{unit} after recalibration",
                     "statistics of the batches",
                     "the initial values, mean 0 and variance 1: never updated",
+                    _NO_EFFECT,
                 )
             )
         held = evidence.moving.get(f"{unit}/moving_mean")
@@ -217,6 +222,7 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
                 "different from the moving ones",
                 f"0 of {counted(len(evidence.first.stats), 'unit')} changed: recalibration had no "
                 "effect",
+                _NO_EFFECT,
             )
         )
     unseen = "" if known else "state() has no moving statistics of the recalibrated units"
@@ -229,6 +235,7 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
                 "the same EPE",
                 "another: evaluation normalises with the moving statistics, "
                 "not with the recalibrated ones",
+                _NO_EFFECT,
             )
         )
     units = counted(len(evidence.first.stats), "unit")
@@ -313,14 +320,14 @@ def recal_batches_are_fixed(evidence: RecalHashes) -> Outcome:
     if evidence.fixed:
         violations += [
             Violation(f"hash of the recalibration batches, {where}", shortened(reference),
-                      f"{shortened(found)}: other batches")
+                      f"{shortened(found)}: other batches", _BATCHES)
             for where, found in hashes.items()
             if found != reference
         ]  # fmt: skip
     if evidence.one_pixel_changed == reference:
         violations.append(
             Violation("hash after changing one pixel of one frame", "another hash",
-                      f"{shortened(reference)}: the same, it is not of the pixels")
+                      f"{shortened(reference)}: the same, it is not of the pixels", _BATCHES)
         )  # fmt: skip
     mode = "fixed" if evidence.fixed else "random mode: equality over epochs does not apply"
     figures = f"{counted(len(hashes), 'hash')} ({', '.join(hashes)}), {mode}; one pixel changes it"

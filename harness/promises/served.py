@@ -163,7 +163,7 @@ def _differences_in_windows(evidence: Served, *, centred: bool) -> tuple[list[Vi
                 centre = (rows // 2, columns // 2, *evidence.crop)
                 if window != centre:
                     where = f"eval sample {sample}, window (top, left, height, width)"
-                    violations.append(Violation(where, str(centre), str(window)))
+                    violations.append(Violation(where, str(centre), str(window), "window"))
                 window = centre
             if len(violations) < _MOST:
                 violations += first_pixel_differences(
@@ -212,12 +212,15 @@ def first_pixel_differences(
         "valid": (known, batch.valid[position]),
     }
     instead = partial(_instead, sample, window, decoded, flow_clip)
-    return [
-        replace(violation, kind="label" if name in ("flow", "valid") else "frames")
+    wrong = {
+        name: violation
         for name, (expected, found) in served.items()
         if (violation := _first_difference(f"sample {sample}, {name}", expected, found,
                                            partial(instead, name)))
-    ]  # fmt: skip
+    }  # fmt: skip
+    # Where the frames are others, the labels are those of another window, too.
+    kind = "label" if wrong.keys() <= {"flow", "valid"} else "window"
+    return [replace(violation, kind=kind) for violation in wrong.values()]
 
 
 def _instead(
@@ -263,7 +266,7 @@ def eval_order_is_fixed(evidence: Served) -> Outcome:
     expected = list(evidence.split[: evidence.count * evidence.batch_size])
     order = _order_instead(expected, served, evidence.split)
     violations = [
-        Violation(f"eval position {i}", str(want), f"{got}{order}")
+        Violation(f"eval position {i}", str(want), f"{got}{order}", "order")
         for i, (want, got) in enumerate(zip_longest(expected, served, fillvalue="no sample"))
         if want != got
     ][:3]
