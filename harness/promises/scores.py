@@ -171,7 +171,7 @@ SAME_SCORES_FRESH = Promise(
     evidence=repeat_fresh,
     check=same_scores,
     hint=_HINT,
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )
 
 
@@ -190,7 +190,7 @@ SAME_SCORES_PERMUTED = Promise(
     evidence=repeat_permuted,
     check=same_scores,
     hint=_HINT,
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )
 
 
@@ -210,7 +210,7 @@ SAME_SCORES_SUBSET = Promise(
     evidence=repeat_subset,
     check=same_scores,
     hint=_HINT,
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )
 
 
@@ -254,7 +254,7 @@ SAME_SCORES_ALONE = Promise(
         "Archs share a value or a statistic whose inputs differ. Look for a cache whose key leaves"
         " out a code that the value depends on."
     ),
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )
 
 
@@ -280,7 +280,7 @@ SAME_SCORES_SKELETONS = tuple(
         check=same_scores,
         hint=_HINT,
         tier="full",
-        explained_by=("same-scores-again",),
+        blocked_by=("same-scores-again",),
     )
     for skeleton in SKELETONS
 )
@@ -305,5 +305,5 @@ SAME_SCORES_PREFIX = Promise(
     evidence=repeat_prefix,
     check=same_scores,
     hint=_HINT,
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )
