@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import NotApplicableError
@@ -10,15 +11,17 @@ from harness.promises.candidates import instead, scores_instead
 from harness.promises.clip_checks import not_logged_text
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import both_epochs, with_epoch_log
-from harness.promises.scores import repeat_again
+from harness.promises.samples import listed_samples, split_folder
+from harness.promises.scores import base_evaluation, repeat_again
 from harness.promises.step_candidates import by_step, mean_instead, schedule_instead
-from harness.records.records import NOT_LOGGED
-from harness.systems.protocol import Evaluation, Training
+from harness.records.records import NOT_LOGGED, EpochRecord
+from harness.systems.protocol import Evaluation, ServedBatch, System, Training
 from harness.wording import counted
 
 __all__ = [
-    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "EpochRows", "archs_are_fair", "epoch_rows",
-    "epoch_rows_add_up", "whole_run",
+    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "LOGGED_SETTINGS_USED", "EpochRows", "LoggedSettings",
+    "archs_are_fair", "epoch_rows", "epoch_rows_add_up", "logged_settings",
+    "logged_settings_are_used", "whole_run",
 ]  # fmt: skip
 
 
@@ -89,6 +92,19 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
     return outcome(violations[:6], len(training.steps), figures)
 
 
+def _scores(found: Evaluation) -> dict[str, float]:
+    """Return the log's columns that follow from an evaluation."""
+    epe = found.per_arch_epe
+    return {
+        "mean_epe_12": math.fsum(epe) / len(epe),
+        "std_epe_12": statistics.pstdev(epe),
+        "per_arch_epe_min": min(epe),
+        "per_arch_epe_median": statistics.median(epe),
+        "per_arch_epe_max": max(epe),
+        "zero_flow_epe": found.zero_flow_epe,
+    }
+
+
 def _instead(evidence: EpochRows, name: str, found: float | None) -> str:
     """Return what a column of the last row is instead, if that can be told."""
     training, epe = evidence.training, evidence.evaluation.per_arch_epe
@@ -123,25 +139,135 @@ def _schedule_instead(evidence: EpochRows) -> str:
     return schedule_instead(rates, evidence.base_lr, planned, evidence.total_steps)
 
 
-def _scores(found: Evaluation) -> dict[str, float]:
-    """Return the log's columns that follow from an evaluation."""
-    epe = found.per_arch_epe
-    return {
-        "mean_epe_12": math.fsum(epe) / len(epe),
-        "std_epe_12": statistics.pstdev(epe),
-        "per_arch_epe_min": min(epe),
-        "per_arch_epe_median": statistics.median(epe),
-        "per_arch_epe_max": max(epe),
-        "zero_flow_epe": found.zero_flow_epe,
-    }
-
-
 EPOCH_ROWS_ADD_UP = Promise(
     id="epoch-rows-add-up",
     sentence="the epoch log follows from the steps and from the evaluation repeated",
     evidence=epoch_rows,
     check=epoch_rows_add_up,
     hint="A column of the log is stale, fabricated, or of another evaluation.",
+)
+
+
+@dataclass(frozen=True)
+class LoggedSettings:
+    """The settings that epoch rows log, beside what an evaluation was seen to use.
+
+    Attributes
+    ----------
+    rows : sequence of EpochRecord
+    recal_batches : int or None
+        Batches that recalibration used; None where the system does not tell.
+    eval_batches : int or None
+        Batches that each arch was scored on; None where the system does not tell.
+    whole_split : bool
+        Whether every validation sample was scored: a larger number than used is then no more
+        than what was asked for.
+    pool : int
+        Archs scored.
+    """
+
+    rows: Sequence[EpochRecord]
+    recal_batches: int | None
+    eval_batches: int | None
+    whole_split: bool
+    pool: int
+
+
+@needs("train", "evaluate", "batches", "save", "restore")
+def logged_settings(bench: Bench) -> LoggedSettings:
+    """Count the batches that an evaluation recalibrates and scores on."""
+    rows, base = with_epoch_log(both_epochs(bench)).epochs, base_evaluation(bench)
+    with bench.scored() as system:
+        scored = _batches_of(len(base.per_sample[base.archs[0]]), system.batches("eval"))
+        recalibrated = _recalibrated_on(system, base)
+    samples = sum(len(found) for found in base.per_sample.values()) // len(base.archs)
+    return LoggedSettings(
+        rows, recalibrated, scored, samples >= len(listed_samples(split_folder(bench, "val"))),
+        len(base.archs),
+    )  # fmt: skip
+
+
+def _batches_of(samples: int, batches: Sequence[ServedBatch]) -> int | None:
+    """Return how many of the first batches hold so many samples; None if they end elsewhere."""
+    sizes = [len(batch.ids) for batch in batches]
+    found = [count for count in range(len(sizes) + 1) if sum(sizes[:count]) == samples]
+    return found[0] if found else None
+
+
+def _recalibrated_on(system: System, evaluation: Evaluation) -> int | None:
+    """Return how many batches an evaluation recalibrated on; None if there is no telling.
+
+    None, too, where one answer says that nothing is recalibrated, and another that something is.
+    """
+    try:
+        batches = system.batches("recal")
+    except NotApplicableError:
+        batches = ()
+    if bool(batches) != bool(evaluation.bn_recal_batch_hash):
+        return None
+    return len(batches) if batches or not _recalibrates(system, evaluation.archs[0]) else None
+
+
+def _recalibrates(system: System, arch: str) -> bool:
+    if "recalibrate" not in system.describe().can:
+        return False
+    try:
+        return bool(system.recalibrate(arch).stats)
+    except NotApplicableError:
+        return False
+
+
+def logged_settings_are_used(evidence: LoggedSettings) -> Outcome:
+    """Require the logged numbers of batches and archs to be those that an evaluation uses.
+
+    Raises
+    ------
+    NotApplicableError
+        If no row has such a number, or the system does not tell what it uses.
+    """
+    violations, seen = list[Violation](), set[str]()
+    for row in evidence.rows:
+        for name, used, told in _settings(evidence):
+            logged = getattr(row, name)
+            if logged is None or used is None:
+                continue
+            seen.add(name)
+            # The last batch of a split may end it: more were then asked for than there are.
+            asked_for_more = name == "eval_batches_per_arch" and evidence.whole_split
+            if logged != used and not (asked_for_more and logged > used):
+                violations.append(
+                    Violation(f"epoch {row.epoch}, {name}", f"{used}: {told}", str(logged))
+                )
+    if evidence.rows and not seen:
+        msg = "no setting is both logged and seen to be used"
+        raise NotApplicableError(msg)
+    figures = f"{', '.join(sorted(seen))} as used, in {len(evidence.rows)} rows"
+    return outcome(violations[:6], len(evidence.rows), figures)
+
+
+def _settings(evidence: LoggedSettings) -> tuple[tuple[str, int | None, str], ...]:
+    """Return column, number used and what that means."""
+    recal, scored = evidence.recal_batches, evidence.eval_batches
+    recalibrated = f"the evaluation recalibrated on {recal}" if recal else _NO_RECALIBRATION
+    return (
+        ("bn_recal_batches", recal, recalibrated),
+        ("eval_batches_per_arch", scored, f"each arch was scored on {scored} batches"),
+        ("eval_pool_size", evidence.pool, f"{evidence.pool} archs were scored"),
+    )
+
+
+_NO_RECALIBRATION = "the evaluation recalibrated nothing"
+
+
+LOGGED_SETTINGS_USED = Promise(
+    id="logged-settings-used",
+    sentence="the settings that the epoch log names were used",
+    evidence=logged_settings,
+    check=logged_settings_are_used,
+    hint=(
+        "A setting is read and logged, and nothing uses it: whoever tunes it tunes nothing, and "
+        "scores of runs that differ in it compare though the log says that they do not."
+    ),
 )
 
 

@@ -1,7 +1,7 @@
 """The training loss is that of the outputs, and its slope is the gradient."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,13 +81,16 @@ def independent_loss(
 
 
 def loss_is_recomputed(evidence: OneStep) -> Outcome:
-    """Require the training loss equal to one recomputed from the outputs by other code."""
-    batch, violations, worst = evidence.batch, _nothing_to_tell(evidence), 0.0
-    for position, window in enumerate(batch.windows):
-        if len(violations) < 6:  # all that is shown
-            violations += first_pixel_differences(
-                batch, position, window, evidence.decoded, evidence.flow_clip
-            )
+    """Require the training loss equal to one recomputed from the outputs by other code.
+
+    Raises
+    ------
+    NotApplicableError
+        If the system records no losses, or cannot be asked for training's outputs.
+    """
+    outputs = _outputs(evidence)
+    batch, violations, worst = evidence.batch, _nothing_to_tell(evidence, outputs), 0.0
+    violations += _other_pixels(evidence)
     kernels = [w for w in evidence.before.values() if w.ndim == 4]
     # TensorFlow's l2_loss is half the sum of squares;
     # EdgeFlowNAS decays all kernels, chosen or not.
@@ -97,7 +100,7 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
             Violation("losses of the step", f"{len(evidence.archs)}", f"{len(evidence.losses)}")
         )
     for arch, found in zip(evidence.archs, evidence.losses, strict=False):
-        expected = independent_loss(evidence.outputs[arch], batch.flow, batch.valid) + decay
+        expected = independent_loss(outputs[arch], batch.flow, batch.valid) + decay
         error = abs(found - expected) / max(abs(expected), 1e-300)
         worst = max(worst, error)
         # Not `>`: a NaN must count as wrong.
@@ -105,24 +108,27 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
             violations.append(
                 Violation(f"training loss of arch {arch}", f"{expected:.7g} (weight decay "
                           f"{decay:.3g} included)", f"{found:.7g} (relative {error:.1e})"
-                          f"{_instead(evidence, arch, found, decay)}")
+                          f"{_instead(evidence, outputs, arch, found, decay)}")
             )  # fmt: skip
     figures = f"{counted(len(evidence.losses), 'loss')}, worst relative error {worst:.1e}"
     return outcome(violations[:6], len(evidence.losses), figures)
 
 
-def _instead(evidence: OneStep, arch: str, found: float, decay: float) -> str:
+def _instead(
+    evidence: OneStep, outputs_of: Mapping[str, Sequence[NDArray[Any]]], arch: str, found: float,
+    decay: float,
+) -> str:  # fmt: skip
     """Return what an arch's loss is instead, in words."""
     label, valid = evidence.batch.flow, evidence.batch.valid
 
     def loss(code: str = arch, **options: Any) -> float:
         mask = np.ones_like(valid) if options.pop("unmasked", False) else valid
-        outputs = evidence.outputs[code]
+        outputs = outputs_of[code]
         if options.pop("fine", False):
             outputs = [*(np.zeros_like(output) for output in outputs[:-1]), outputs[-1]]
         return independent_loss(outputs, label, mask, **options)
 
-    own, count = loss(), len(evidence.outputs[arch])
+    own, count = loss(), len(outputs_of[arch])
     alone = [*([0.0] * (count - 1)), _SCALES[count - 1]]
     all_archs = [loss(code) for code in evidence.archs]
     losses = {
@@ -153,6 +159,33 @@ def _instead(evidence: OneStep, arch: str, found: float, decay: float) -> str:
     return instead(found, candidates, rel_tol=LOSS_TOLERANCE)
 
 
+def _outputs(evidence: OneStep) -> Mapping[str, Sequence[NDArray[Any]]]:
+    """Return the outputs that the losses are of."""
+    if evidence.archs and not evidence.losses:
+        msg = "the system records no losses (Training.losses)"
+        raise NotApplicableError(msg)
+    if evidence.outputs is None:
+        msg = (
+            "the system predicts with the statistics that it holds and recalibrates nothing, so "
+            "that its outputs are not those of training"
+        )
+        raise NotApplicableError(msg)
+    return evidence.outputs
+
+
+def _other_pixels(evidence: OneStep) -> list[Violation]:
+    """Return how the first wrong sample of the batch differs from the files."""
+    batch = evidence.batch
+    for position, window in enumerate(batch.windows):
+        found = first_pixel_differences(
+            batch, position, window, evidence.decoded, evidence.flow_clip
+        )
+        # Of one sample alone: those of a whole batch would push the losses out of sight.
+        if found:
+            return found
+    return []
+
+
 LOSS_RECOMPUTED = Promise(
     id="loss-recomputed",
     sentence="the training loss is that of the outputs, the labels and the decay",
@@ -167,12 +200,14 @@ LOSS_RECOMPUTED = Promise(
 )
 
 
-def _nothing_to_tell(evidence: OneStep) -> list[Violation]:
+def _nothing_to_tell(
+    evidence: OneStep, outputs: Mapping[str, Sequence[NDArray[Any]]]
+) -> list[Violation]:
     """Report a batch or outputs so uniform that a wrong loss could come out the same."""
     violations = [
         Violation(f"output {scale} of arch {arch}", "different values", "one value everywhere")
-        for arch, outputs in evidence.outputs.items()
-        for scale, output in enumerate(outputs)
+        for arch, scales in outputs.items()
+        for scale, output in enumerate(scales)
         if np.ptp(output) == 0
     ]
     if not evidence.batch.valid.any():
@@ -183,7 +218,10 @@ def _nothing_to_tell(evidence: OneStep) -> list[Violation]:
 def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     """Require the gradient to be the slope of the reported loss, by a central difference."""
     if evidence.nudged is None:
-        msg = "a restored run trains other archs, so its loss says nothing about the step's"
+        msg = (
+            "a restored run trains other archs or records no loss, so that it says nothing about "
+            "the step's"
+        )
         raise NotApplicableError(msg)
     gradient, length = second_step_gradient(evidence), min(way[0] for way in evidence.nudged)
     expected = gradient_norm(gradient)

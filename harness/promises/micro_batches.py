@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.gradient_candidates import (
@@ -16,13 +18,14 @@ from harness.promises.gradient_candidates import (
 from harness.promises.one_step import (
     GRADIENT_TOLERANCE,
     adam_slots,
+    crop_of_random_draws,
     first_step_gradient,
     gradient_norm,
     one_batch_sections,
 )
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import FEW_SAMPLES, copy_samples, listed_samples, split_folder
-from harness.systems.protocol import Arrays, Check, Training
+from harness.systems.protocol import Arrays, Check, ServedBatch, Training
 
 __all__ = [
     "CLIP_APPLIED", "MICRO_BATCHES_WEIGHED", "Accumulation", "StepRun", "accumulation",
@@ -69,18 +72,19 @@ class Accumulation:
 @needs("train", "state", "batches", "describe")
 def accumulation(bench: Bench) -> Accumulation:
     """Train first steps on copies of two samples, in one and in uneven micro-batches."""
-    source = split_folder(bench, "train")
+    source, crop = split_folder(bench, "train"), crop_of_random_draws(bench)
     one, two = listed_samples(source)[:2]
-    ids = [f"{i:07d}" for i in range(FEW_SAMPLES)]
+    # Of many copies, a draw with replacement hardly takes one twice.
+    ids = [f"{i:07d}" for i in range(FEW_SAMPLES if crop is None else _MANY_COPIES)]
     same, other, mix = (bench.folder / f"copies-{name}" for name in ("a", "b", "mixed"))
-    copy_samples(source, dict.fromkeys(ids, one), same)
-    copy_samples(source, dict.fromkeys(ids, two), other)
-    with bench.open(**one_batch_sections(same, FEW_SAMPLES, micro=2)) as system:
+    copy_samples(source, dict.fromkeys(ids, one), same, crop=crop)
+    copy_samples(source, dict.fromkeys(ids, two), other, crop=crop)
+    with bench.open(**one_batch_sections(bench, same, FEW_SAMPLES, micro=2)) as system:
         adam_slots(system)
         # The order is drawn: whichever sample comes last is
         # alone in its micro-batch of 2, 2 and 1.
         alone = system.batches("train", epoch=1)[0].ids[-1]
-    copy_samples(source, {**dict.fromkeys(ids, one), alone: two}, mix)
+    copy_samples(source, {**dict.fromkeys(ids, one), alone: two}, mix, crop=crop)
     whole = _first_step(bench, same, micro=FEW_SAMPLES)
     # A threshold of 0 would be refused as a configuration; a
     # gradient of 0 is for the check to report.
@@ -94,18 +98,41 @@ def accumulation(bench: Bench) -> Accumulation:
     )
     return Accumulation(
         whole=whole, pieces=_first_step(bench, same, micro=2),
-        other=_first_step(bench, other, micro=2), mixed=_first_step(bench, mix, micro=2),
+        other=_first_step(bench, other, micro=2),
+        mixed=_first_step(bench, mix, micro=2, mixed=True),
         threshold=threshold, clipped_update=update, clipped_micro=micro,
     )  # fmt: skip
 
 
-def _first_step(bench: Bench, folder: Path, *, micro: int, **options: Any) -> StepRun:
-    with bench.open(**one_batch_sections(folder, FEW_SAMPLES, micro=micro, **options)) as system:
+_MANY_COPIES = 64
+
+
+def _first_step(
+    bench: Bench, folder: Path, *, micro: int, mixed: bool = False, **options: Any
+) -> StepRun:
+    sections = one_batch_sections(bench, folder, FEW_SAMPLES, micro=micro, **options)
+    with bench.open(**sections) as system:
         slots = adam_slots(system)
+        if mixed:
+            _require_last_alone(system.batches("train", epoch=1)[0])
         run: Training = system.train(1, evaluate=False)
         gradient = first_step_gradient(system.state(), slots)
     archs: Sequence[str] = run.steps[0].archs
     return StepRun(tuple(archs), gradient, run.losses, run.checks)
+
+
+def _require_last_alone(batch: ServedBatch) -> None:
+    """Require a batch whose last sample, and it alone, is another.
+
+    Raises
+    ------
+    NotApplicableError
+        If that sample was drawn twice, or not drawn again at all.
+    """
+    first = [np.array_equal(frames, batch.frames[0]) for frames in batch.frames]
+    if first != [True] * (len(first) - 1) + [False]:
+        msg = "training draws with replacement, and drew the sample of the last micro-batch twice"
+        raise NotApplicableError(msg)
 
 
 _COPIES_TOLERANCE = 0.05

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType, ModuleType
 
 from harness.promises import (
+    batch_mates,
     cache,
     checkpoint,
     clip_checks,
+    configured,
     draws,
     elsewhere,
     epoch_log,
@@ -16,6 +18,7 @@ from harness.promises import (
     loss,
     metric,
     micro_batches,
+    plans,
     purity,
     ranking,
     recalibration,
@@ -27,6 +30,7 @@ from harness.promises import (
     served,
     step_arithmetic,
     training,
+    unrun_options,
     update,
     windows,
 )
@@ -39,9 +43,10 @@ from harness.promises.roots import Area
 __all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
-    metric, response, scores, purity, recalibration, served, draws,
+    metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
+    configured,
     loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
-    checkpoint, resume, kills, elsewhere, refusals, cache,
+    checkpoint, plans, resume, kills, elsewhere, refusals, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
 """What tells the most comes first."""
@@ -76,11 +81,11 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
 _MEASUREMENT, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
-        "metric", "response", "scores", "recalibration", "served", "ranking", "cache",
-        "score_arithmetic",
+        "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
+        "configured", "ranking", "cache", "score_arithmetic",
     ),
     _TRAINING: (
-        "checkpoint", "resume", "kills", "elsewhere", "purity", "draws", "windows", "loss",
+        "checkpoint", "plans", "resume", "kills", "elsewhere", "purity", "draws", "windows", "loss",
         "update", "micro_batches", "training", "clip_checks", "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals",),
@@ -88,6 +93,7 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {
     "fair-archs": _TRAINING,
+    "unrun-statistics-still": _TRAINING,
     "pool-as-declared": _MEASUREMENT,
     "clip-arithmetic-micro-step": _LOG,
     "clip-arithmetic-update": _LOG,
@@ -102,4 +108,4 @@ AREA_OF: Mapping[str, Area] = MappingProxyType(
         for promise in SUBJECTS[subject]
     }
 )
-"""What a breach of each promise makes void."""
+"""What a breach of each promise makes void; of equal roots, the first here comes first."""

@@ -340,11 +340,8 @@ def unknown_flow_is_masked(evidence: Served) -> Outcome:
     if raw == 0:
         nothing = Violation("evidence", "a sample with unknown flow", "none: nothing to mask")
         return Outcome((*violations[:_MOST], nothing), "nothing to mask")
-    samples = counted(seen, "sample")
-    figures = (
-        f"{counted(unknown, 'unknown pixel')} masked; {samples} equal to an independent decode"
-    )
-    return outcome(violations[:_MOST], seen, figures)
+    figures = f"{counted(unknown, 'unknown pixel')} masked; {counted(seen, 'sample')} equal to an"
+    return outcome(violations[:_MOST], seen, f"{figures} independent decode")
 
 
 UNKNOWN_FLOW_MASKED = Promise(

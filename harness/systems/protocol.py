@@ -51,6 +51,10 @@ class Description:
         none to be seen.
     options : sequence of sequence of tuple of str
         For each block and each of its options, the kernels that the option runs.
+    option_arrays : sequence of sequence of tuple of str
+        For each block and each of its options, further arrays of ``state()`` that belong to what
+        the option runs: scales, offsets, moving statistics. Empty: those whose names begin with
+        what stands before ``/kernel`` in the name of a kernel of the option.
     supports : frozenset of str
         Optional features: ``frozen`` (evaluation from a frozen artifact), ``steps``
         (``train(steps=N)``, so that a run can be cut within an epoch), ``skeletons`` (every
@@ -58,6 +62,8 @@ class Description:
     settings : mapping of str to any
         Configuration keys (``section.key``) that the system cannot vary, with the value that
         each has; the gate asks for no other.
+    stride : int
+        What must divide height and width of a crop, px; 1 where any crop will do.
     whole_batches : bool
         Whether a last batch that the split does not fill is filled with samples that were
         served before.
@@ -76,9 +82,11 @@ class Description:
     options: Sequence[Sequence[tuple[str, ...]]] = ()
     supports: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    stride: int = 1
     whole_batches: bool = False
     epe_epsilon: float = 0.0
     known_defects: Mapping[str, str] = field(default_factory=dict)
+    option_arrays: Sequence[Sequence[tuple[str, ...]]] = ()
 
 
 @dataclass(frozen=True)
@@ -262,8 +270,11 @@ class System(Protocol):
     def save(self, path: str) -> None:
         """Write a checkpoint to a folder that does not exist yet."""
 
-    def restore(self, path: str) -> None:
-        """Continue from a checkpoint."""
+    def restore(self, path: str) -> Sequence[str] | None:
+        """Continue from a checkpoint; return what is to be said of it, None if nothing.
+
+        Such as: that the learning rate is another one from here on.
+        """
 
     def close(self) -> None:
         """Release what the system holds."""
