@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from harness.promises.judge import Judgement, judge
 from harness.promises.promise import TIERS
 from harness.promises.registry import PROMISES
 from harness.supernet.space import SKELETONS, check_crop
+from harness.systems.code import code_place, code_state
 from harness.systems.spec import SystemSpec, target_of
 
 __all__ = [
-    "CONFIGURED", "ENVIRONMENT", "JUDGEMENTS", "NOTES", "TESTED", "Gate", "asked_configuration",
-    "asked_system", "gate", "option",
+    "CONFIGURED", "ENVIRONMENT", "FAILURES", "GATED", "JUDGEMENTS", "KNOWN_DEFECTS", "NOTES",
+    "TESTED", "Gate", "asked_configuration", "asked_system", "gate", "option",
 ]  # fmt: skip
 
 JUDGEMENTS = pytest.StashKey[dict[str, Judgement]]()
@@ -26,6 +27,9 @@ ENVIRONMENT = pytest.StashKey[dict[str, Any]]()
 TESTED = pytest.StashKey[dict[str, Any]]()
 NOTES = pytest.StashKey[list[str]]()
 CONFIGURED = pytest.StashKey["Config | None"]()
+KNOWN_DEFECTS = pytest.StashKey[dict[str, str]]()
+GATED = pytest.StashKey[dict[str, Any]]()
+FAILURES = pytest.StashKey[list[BaseException]]()
 
 
 def option(config: pytest.Config, name: str) -> str:
@@ -90,16 +94,23 @@ class Gate:
         By promise id, shown after the tests.
     tier : str
         How much is checked.
+    known_defects : mapping of str to str
+        Promises that may be broken, with the reason.
+    failures : list of BaseException
+        What its tests failed with.
     """
 
     bench: Any
     judgements: dict[str, Judgement] = field(repr=False)
     tier: str = "quick"
+    known_defects: Mapping[str, str] = field(default_factory=dict)
+    failures: list[BaseException] = field(default_factory=list, repr=False)
 
     def check(self, name: str) -> None:
         """Require that a promise holds.
 
-        Skips, by name, where the system cannot give the evidence.
+        Skips, by name, where the system cannot give the evidence; a known defect is an expected
+        failure, and fails once it is mended.
         """
         __tracebackhide__ = True
         promise = PROMISES[name]
@@ -110,15 +121,26 @@ class Gate:
         if found.verdict == "n/a":
             pytest.skip(f"{name}: not applicable: {found.text}")
         if found.error is not None:
+            self.failures.append(found.error)
             # As it was raised, so that its traceback shows where the system failed.
             raise found.error
+        reason = self.known_defects.get(name, "")
+        if found.verdict == "BROKEN" and reason:
+            pytest.xfail(f"known: {reason}")
         if found.verdict == "BROKEN":
             lines = "\n".join(f"  - {line}" for line in found.violations)
-            pytest.fail(
+            self._fail(
                 f"Broken promise: {promise.sentence} [{name}]\n{lines}\n"
-                f"What it usually means: {promise.hint}",
-                pytrace=False,
+                f"What it usually means: {promise.hint}"
             )
+        elif name in self.known_defects:
+            self._fail(f"{name} holds, and is on the list of known defects: take it off")
+
+    def _fail(self, text: str) -> None:
+        __tracebackhide__ = True
+        failure = pytest.fail.Exception(text, pytrace=False)
+        self.failures.append(failure)
+        raise failure
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +182,14 @@ def gate(
             changes = list_changes(asked, setting)
             config.stash[NOTES] += [f"as the system has it: {', '.join(changes)}"] * bool(changes)
         bench.config = setting.model_dump(mode="json", by_alias=True)
-        yield Gate(bench, config.stash[JUDGEMENTS], option(config, "tier"))
+        known = config.stash[KNOWN_DEFECTS]
+        if spec.foreign:
+            description = _description(bench)
+            known |= {k: v for k, v in description.known_defects.items() if k not in known}
+            config.stash[GATED] |= _declared(description)
+        yield Gate(
+            bench, config.stash[JUDGEMENTS], option(config, "tier"), known, config.stash[FAILURES]
+        )
         bench.close()
 
 
@@ -176,6 +205,13 @@ def _fitted(setting: Config, description: Any) -> Config:
             f"values that they take, found {dict(description.settings)}: {error}",
             returncode=pytest.ExitCode.USAGE_ERROR,
         )
+
+
+def _declared(description: Any) -> dict[str, Any]:
+    """Return what a system says of itself, as the gate file keeps it."""
+    found = asdict(description)
+    found |= {name: sorted(found[name]) for name in ("can", "supports")}
+    return {"name": description.name, "version": description.version, "declaration": found}
 
 
 def _description(bench: Any) -> Any:
@@ -200,9 +236,11 @@ def _shared(spec: SystemSpec, config: pytest.Config) -> Iterator[Any]:
 
     workers = Workers()
     try:
-        about = workers.of(spec).about
-        config.stash[TESTED] = about
-        config.stash[NOTES].append(_tested(about))
+        worker = workers.of(spec)
+        config.stash[TESTED] = worker.about
+        code = code_state(code_place(spec, worker.source))
+        config.stash[GATED]["code"] = code.as_dict()
+        config.stash[NOTES].append(f"{_tested(worker.about)}, {code}")
         yield workers
     except WorkerError as error:  # every promise would only say the same
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)

@@ -123,6 +123,7 @@ CENTRE = {
         r"sample a/0, flow: expected shape \(4, 6, 2\), found shape \(4, 5, 2\)",
     ),
 }
+WINDOWS = {name: row for name, row in CENTRE.items() if name != "another window"}
 SHIFTED = serve_all((1, 2, 3, 4, 0), [(1, 2)] * 5, "other")
 ORDER = {
     "another start": (
@@ -203,7 +204,8 @@ SHORTER = replace(SERVED, split=(*IDS, "d/5"), count=2, batches=EVALUATED[:2], a
 CLEAN = {
     served.recal_batches_are_the_first: [SERVED],
     served.eval_crop_is_centred: [SERVED],
-    served.unknown_flow_is_masked: [SERVED],
+    # The windows are another promise's matter.
+    served.unknown_flow_is_masked: [SERVED, CENTRE["another window"][0]],
     served.eval_order_is_fixed: [SERVED, SHORTER],
     draws.training_draws_are_declared: [DRAWS],
 }
@@ -219,7 +221,7 @@ EMPTY = {
 CORRUPTED = {
     served.recal_batches_are_the_first: FIRST_BATCHES,
     served.eval_crop_is_centred: CENTRE,
-    served.unknown_flow_is_masked: CENTRE,
+    served.unknown_flow_is_masked: WINDOWS,
     served.eval_order_is_fixed: ORDER,
     draws.training_draws_are_declared: DRAWN,
 }

@@ -13,7 +13,7 @@ from harness.config import dump_config, load_config
 from harness.environment import apply_environment
 from harness.promises.setting import embedded_config
 from harness.records.ledger import effective, read_ledger
-from harness.records.records import EPOCH_FIELDS, EpochRecord, StepRecord
+from harness.records.records import EPOCH_FIELDS, EpochRecord, NoteRecord, StepRecord
 from harness.runs.identity import gate_values
 
 HARNESS = [sys.executable, "-m", "harness"]
@@ -37,8 +37,37 @@ def config_file(embedded_frames: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def straight(config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "straight"
-    run("train", "--config", config_file, "--run", folder)
+    file = folder.with_name("gate.json")
+    gate = green_gate(config_file) | {
+        "verdict": "green except known", "known_defects": {"nan-stops": "no check yet"},
+        "gated": {"name": "builtin", "code": {"commit": "0123456789abcdef", "dirty": False}},
+    }  # fmt: skip
+    file.write_text(json.dumps(gate))
+    gated = ("--require-gate", file, "--accept-known-defects")
+    run("train", "--config", config_file, "--run", folder, *gated)
     return folder
+
+
+def green_gate(config_file: Path) -> dict[str, Any]:
+    """Return a gate file that is green for a configuration."""
+    config = load_config(config_file)
+    return {
+        "verdict": "green", "system": "builtin", "version": "0.1", "tier": "quick",
+        "configuration": gate_values(config), "environment": apply_environment(config).as_dict(),
+    }  # fmt: skip
+
+
+def test_what_was_gated_stands_in_the_ledger_and_in_the_report(
+    straight: Path, tmp_path: Path
+) -> None:
+    gated = (
+        "gated: green except known, builtin (commit 0123456789ab, clean), samebits 0.1, "
+        "tier quick; nan-stops: no check yet"
+    )
+    records = read_ledger(straight / "ledger.jsonl").records
+    assert [r.text for r in records if isinstance(r, NoteRecord)] == [gated]
+    assert main(["report", str(straight), "--out", str(tmp_path / "report.html")]) == 0
+    assert gated in (tmp_path / "report.html").read_text()
 
 
 def rows(folder: Path) -> list[EpochRecord]:
@@ -203,6 +232,7 @@ def test_a_run_is_not_overwritten(
     ("changes", "message"),
     [
         ({"verdict": "red"}, "verdict 'red' of system 'builtin'"),
+        ({"verdict": "green except known"}, "--accept-known-defects accepts it"),
         ({"configuration": {"train.lr": 1.0}}, "train.lr: gated 1.0, asked 0.001"),
         ({"configuration": {"eval.recal_mode": "random"}}, "eval.recal_mode: gated 'random'"),
         ({"environment": {"intra_op_threads": 3}}, "intra_op_threads: gated 3, asked 2"),
@@ -212,13 +242,7 @@ def test_training_refuses_a_gate_that_is_not_green_for_it(
     changes: dict[str, Any], message: str, config_file: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    config = load_config(config_file)
-    green = {
-        "verdict": "green",
-        "system": "builtin",
-        "configuration": gate_values(config),
-        "environment": apply_environment(config).as_dict(),
-    }
+    green = green_gate(config_file)
     found = {k: v | changes.get(k, {}) if isinstance(v, dict) else changes.get(k, v)
              for k, v in green.items()}  # fmt: skip
     file = tmp_path / "gate.json"

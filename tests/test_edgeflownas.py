@@ -2,6 +2,7 @@
 
 import ast
 import os
+import random
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from harness.promises.judge import judge
 from harness.promises.registry import PROMISES
 from harness.promises.setting import embedded_config, fit_to_system
 from harness.systems.edgeflownas.frames import FrameFinder, read_order
+from harness.systems.edgeflownas.providers import WatchedProvider
 from harness.systems.edgeflownas.rows import epoch_row
 from harness.systems.edgeflownas.stepping import StepWatcher
 from harness.systems.opening import system_factory
@@ -43,9 +45,11 @@ LATER = ("same-scores-again", "eval-crop-centred", "eval-pure")
 """Those that commit 3261988 mended."""
 
 QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
-NEVER_MENDED = {"bad-files-named", "checkpoint-verified", "nan-score-stops", "nan-stops",
-                "unknown-flow-masked", "unknown-flow-unscored", "loss-recomputed", "micro-batches-weighed",
-                "unrun-options-unseen", "unrun-statistics-still"}  # fmt: skip
+NEVER_MENDED = {
+    "bad-files-named", "checkpoint-verified", "nan-score-stops", "nan-stops",
+    "unknown-flow-masked", "unknown-flow-unscored", "loss-recomputed", "micro-batches-weighed",
+    "unrun-options-unseen", "unrun-statistics-still",
+}  # fmt: skip
 LATER_COMPLAINTS = {
     "batch-mates-unseen": "evaluation normalises by the batch",
     "logged-settings-used": "bn_recal_batches: expected 0: the evaluation recalibrated nothing",
@@ -233,6 +237,21 @@ def test_files_are_looked_at_in_the_order_of_reading():
     reads = ["b-img_0.png", "b-img_1.png", "elsewhere/a-img_0.png", "a-img_0.png"]
     samples = ["a-img_0.png", "b-img_0.png", "c-img_0.png"]
     assert read_order(reads, samples) == ["b-img_0.png", "a-img_0.png", "c-img_0.png"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "over", "left"),
+    [
+        ("shuffle_no_replacement", False, {"cursor", "order", "rng"}),
+        ("shuffle_no_replacement", True, {"rng"}),
+        ("sequential", True, {"cursor", "order", "rng"}),
+    ],
+)
+def test_an_order_that_nothing_is_drawn_from_is_no_state(mode, over, left):
+    provider = SimpleNamespace(
+        sampling_mode=mode, _cursor=3, _order=[2, 0, 1], rng=random.Random(5)
+    )
+    assert set(WatchedProvider(provider, "", None, []).counters(over=over)) == left
 
 
 def test_a_column_that_is_not_logged_has_a_reason_and_no_value():

@@ -101,6 +101,38 @@ def test_the_gate_says_what_the_system_runs_on(healthy):
     assert f"system under test: python {about['python']}, numpy " in text
 
 
+def test_the_gate_says_what_was_gated(healthy):
+    _, text, file = healthy
+    assert file["gated"]["name"] == "numpy"
+    assert file["gated"]["declaration"]["can"] == sorted(file["gated"]["declaration"]["can"])
+    # In a clone it has a commit; in an installed copy the reason is said.
+    code = file["gated"]["code"]
+    assert re.fullmatch("[0-9a-f]{40}", code["commit"]) or code["reason"]
+    assert file["system"] == "adapter.py:NumpySystem"
+    assert str(ROOT) not in json.dumps(file["gated"])
+    assert (code["commit"][:12] or code["reason"]) in text
+
+
+BROKEN_AND_KNOWN = (
+    "samebits_known_defects=metric-alive: the metric is stubbed\n metric-oracle: fed by hand"
+)
+
+
+def test_a_known_defect_is_accepted_until_it_is_mended(tmp_path):
+    options = ("-k", "metric-alive or metric-oracle or metric-recomputed", "-o", BROKEN_AND_KNOWN)
+    code, text, file = gate("broken.py:DeadMetric", tmp_path, *options)
+    assert code == 1
+    assert file["known_defects"] == {"metric-alive": "the metric is stubbed"}
+    assert [root["id"] for root in file["roots"]] == ["metric-recomputed"]
+    *_, complaint, root, _, last = text.strip().splitlines()
+    assert complaint.startswith("known defect metric-oracle: it holds now; take it off the list")
+    assert root.startswith("1. metric-recomputed: ")
+    assert last.startswith("GATE RED: 1 promises hold, 1 broken, 1 not applicable, 1 known")
+    # Each stands once: no traceback, no list of failures besides.
+    assert text.count("metric-recomputed") == 1
+    assert "FAILURES" not in text
+
+
 def broken_promises(name, frames, folder):
     """Check every quick promise on a system in its worker; return those that broke."""
     spec, workers = SystemSpec(f"{HERE / name}"), Workers()

@@ -141,7 +141,7 @@ ARITHMETIC = {n for s in ("windows", "step_arithmetic", "score_arithmetic") for 
 def test_what_explains_a_promise_is_another_and_never_itself_in_the_end():
     def roots(name, seen):
         assert name not in seen, f"{name} explains itself: {seen}"
-        for cause in PROMISES[name].explained_by:
+        for cause in (*PROMISES[name].explained_by, *PROMISES[name].blocked_by):
             roots(cause, (*seen, name))
 
     for name in PROMISES:

@@ -20,6 +20,7 @@ from harness.commands.common import (
 )
 from harness.commands.observers import run_observers
 from harness.config import Config
+from harness.environment import Environment
 from harness.errors import InputError
 from harness.records.ledger import read_ledger
 from harness.records.records import EpochRecord
@@ -62,14 +63,17 @@ def run(args: Namespace) -> int:
     """Train for some epochs under the configuration as it is, then report and advise."""
     config = configured(args)
     start, under_way = _start(args, config), args.run / _UNDER_WAY
+
+    def note_start(_: Environment) -> str:
+        write_text(under_way, json.dumps({**_asked(args, config), "start": start}))
+        return ""
+
     options = RunOptions(
         resume=(args.run / "config.yaml").exists(),
         segment=args.segment,
         until=_last_epoch(start, config, args.epochs),
         # Under the run's lock and before the run writes anything: every later kill finds the note.
-        check_environment=lambda _: write_text(
-            under_way, json.dumps({**_asked(args, config), "start": start})
-        ),
+        check_environment=note_start,
         observers=run_observers,
     )
     result = train_run(config, args.run, options)

@@ -64,7 +64,8 @@ def _faults() -> Any:
 def _as_dict(promise: Any, faults: Any) -> dict[str, Any]:
     return {
         "sentence": promise.sentence, "tier": promise.tier, "hint": promise.hint,
-        "explained_by": list(promise.explained_by), "needs": list(promise.calls),
+        "explained_by": list(promise.explained_by), "blocked_by": list(promise.blocked_by),
+        "needs": list(promise.calls),
         "faults": {fault.id: fault.citation for fault in faults},
     }  # fmt: skip
 

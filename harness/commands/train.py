@@ -3,6 +3,7 @@
 import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any
 
 from harness.commands.common import (
     EXIT_DONE,
@@ -19,6 +20,7 @@ from harness.environment import Environment
 from harness.errors import InputError
 from harness.runs.identity import gate_values
 from harness.runs.run_directory import RunOptions, train_run
+from harness.verdict import EXCEPT_KNOWN, GREEN, gate_note
 
 __all__ = ["add_parser", "run"]
 
@@ -41,6 +43,10 @@ def add_parser(parser: ArgumentParser) -> None:
         "--require-gate", type=Path, metavar="FILE",
         help="refuse to start unless FILE is a green --gate-file for this configuration",
     )  # fmt: skip
+    parser.add_argument(
+        "--accept-known-defects", action="store_true",
+        help="let --require-gate accept a gate that is green except for known defects",
+    )  # fmt: skip
 
 
 def run(args: Namespace) -> int:
@@ -54,7 +60,7 @@ def run(args: Namespace) -> int:
         resume=args.resume or config.checkpoint.load_checkpoint,
         segment=args.segment,
         # Asked before the run writes anything, with the environment that is really applied.
-        check_environment=lambda found: _require_gate(args.require_gate, config, found),
+        check_environment=lambda found: _require_gate(args, config, found),
         observers=run_observers,
     )
     result = train_run(config, folder, options)
@@ -67,22 +73,22 @@ def run(args: Namespace) -> int:
     return EXIT_INTERRUPTED if result.status == "interrupted" else EXIT_DONE
 
 
-def _require_gate(path: Path | None, config: Config, environment: Environment) -> None:
-    """Refuse unless the gate was green for this configuration, data and environment."""
+def _require_gate(args: Namespace, config: Config, environment: Environment) -> str:
+    """Return what was gated; refuse unless that is this configuration, data and environment.
+
+    It was green, or green except for known defects where that is accepted.
+    """
+    path: Path | None = args.require_gate
     if path is None:
-        return
-    try:
-        gate = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        msg = f"--require-gate {path}: no such file; `pytest invariants/ --gate-file` writes it"
-        raise InputError(msg) from None
-    except (OSError, ValueError) as error:
-        msg = f"--require-gate {path}: not a gate file: {error}"
-        raise InputError(msg) from None
+        return ""
+    gate = _read_gate(path)
     wrong = []
+    accepted = (GREEN, EXCEPT_KNOWN) if args.accept_known_defects else (GREEN,)
     # A green gate of another system says nothing of this trainer.
-    if gate.get("verdict") != "green" or gate.get("system") != "builtin":
+    if gate.get("verdict") not in accepted or gate.get("system") != "builtin":
         wrong.append(f"verdict {gate.get('verdict')!r} of system {gate.get('system')!r}")
+    if gate.get("verdict") == EXCEPT_KNOWN not in accepted:
+        wrong.append("--accept-known-defects accepts it")
     for name, expected in (
         ("configuration", gate_values(config)),
         ("environment", environment.as_dict()),
@@ -96,4 +102,17 @@ def _require_gate(path: Path | None, config: Config, environment: Environment) -
         shown = "; ".join(wrong[:6]) + ("; ..." if len(wrong) > 6 else "")
         msg = f"--require-gate {path}: {shown}. Gate what you want to train, then train it."
         raise InputError(msg)
-    say(f"gate: green ({path})")
+    say(f"gate: {gate['verdict']} ({path})")
+    return gate_note(gate)
+
+
+def _read_gate(path: Path) -> dict[str, Any]:
+    try:
+        gate = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"--require-gate {path}: no such file; `pytest invariants/ --gate-file` writes it"
+        raise InputError(msg) from None
+    except (OSError, ValueError) as error:
+        msg = f"--require-gate {path}: not a gate file: {error}"
+        raise InputError(msg) from None
+    return dict(gate)

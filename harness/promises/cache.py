@@ -208,5 +208,5 @@ FROZEN_SAME = Promise(
     evidence=frozen,
     check=frozen_scores_are_the_files,
     hint="The artifact is not what is scored: it is stale, cached or only part of it is used.",
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )

@@ -173,5 +173,5 @@ DRAWN_AS_SERVED = Promise(
     evidence=drawn,
     check=same_training,
     hint="Workers, prefetching or a resumed loader hand out other batches than declared.",
-    explained_by=("train-draws-declared",),
+    explained_by=("train-draws-declared", "eval-pure"),
 )

@@ -95,7 +95,7 @@ SAME_RUN_ELSEWHERE = Promise(
     evidence=elsewhere,
     check=place_does_not_matter,
     hint="Something sorts by path or listing order, or reads the run's name.",
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )
 
 

@@ -36,6 +36,8 @@ class Judgement:
     violations : tuple of str
         Every violation, or the error.
     warnings : tuple of str
+    kinds : tuple of str
+        Kinds of its violations, where they have any.
     error : Exception or None
         What kept it from being judged.
     """
@@ -45,6 +47,7 @@ class Judgement:
     text: str
     violations: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     error: Exception | None = field(default=None, repr=False, compare=False)
 
 
@@ -70,7 +73,8 @@ def judge_evidence(promise: Promise, make: Callable[[], Any]) -> Judgement:
         return Judgement(promise, "error", text, (text,), error=error)
     violations = tuple(str(violation) for violation in found.violations)
     if violations:
-        return Judgement(promise, "BROKEN", violations[0], violations, found.warnings)
+        kinds = tuple(sorted({v.kind for v in found.violations if v.kind}))
+        return Judgement(promise, "BROKEN", violations[0], violations, found.warnings, kinds)
     return Judgement(promise, "holds", found.figures, (), found.warnings)
 
 

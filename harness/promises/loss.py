@@ -135,7 +135,8 @@ LOSS_RECOMPUTED = Promise(
         "Training sees other inputs or labels than evaluation, or its loss lacks a scale, the "
         "uncertainty, the mask or the weight decay."
     ),
-    explained_by=("unknown-flow-masked",),
+    # Outputs are predicted with the statistics that recalibration gives; labels are as served.
+    explained_by=("recal-effective", "unknown-flow-masked"),
 )
 
 

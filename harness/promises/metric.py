@@ -274,6 +274,7 @@ METRIC_RECOMPUTED = Promise(
         "zero flow. Samples must weigh equally, whatever batch they are in."
     ),
     explained_by=("metric-oracle",),
+    blocked_by=("same-scores-again",),
 )
 
 

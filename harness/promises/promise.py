@@ -30,11 +30,21 @@ _Driver = TypeVar("_Driver", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Violation:
-    """The first place where a promise broke, with both values."""
+    """The first place where a promise broke, with both values.
+
+    Attributes
+    ----------
+    where, expected, found : str
+        The place and both values.
+    kind : str
+        What kind of breach it is, where a promise can break in several ways: a cause explains
+        breaches of its own kinds alone. Empty: it is of no particular kind.
+    """
 
     where: str
     expected: str
     found: str
+    kind: str = ""
 
     def __str__(self) -> str:
         return f"{self.where}: expected {self.expected}, found {self.found}"
@@ -81,6 +91,8 @@ class Promise:
         From which tier on it is checked.
     explained_by : tuple of str
         Promises whose breach explains a breach of this one.
+    blocked_by : tuple of str
+        Promises whose breach leaves this one undecidable: what it compares moves by itself.
     """
 
     id: str
@@ -90,6 +102,7 @@ class Promise:
     evidence: Driver | None = None
     tier: Tier = "quick"
     explained_by: tuple[str, ...] = ()
+    blocked_by: tuple[str, ...] = ()
 
     @property
     def calls(self) -> tuple[str, ...]:

@@ -35,8 +35,10 @@ from harness.promises import (
 from harness.promises.ledger.registry import LEDGER_PROMISES
 from harness.promises.promise import Promise
 from harness.promises.recorded_run import ledger
+from harness.promises.roots import AREAS as _AREAS
+from harness.promises.roots import Area
 
-__all__ = ["PROMISES", "SUBJECTS"]
+__all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
@@ -71,3 +73,36 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
     {promise.id: promise for found in _BY_SUBJECT.values() for promise in found}
 )
 """By id."""
+
+
+_MEASUREMENT, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
+_BY_AREA: Mapping[Area, tuple[str, ...]] = {
+    _MEASUREMENT: (
+        "metric", "response", "unrun_options", "scores", "batch_mates", "recalibration", "served",
+        "ranking", "cache", "score_arithmetic",
+    ),
+    _TRAINING: (
+        "checkpoint", "resume", "kills", "elsewhere", "purity", "draws", "windows", "loss",
+        "update", "micro_batches", "training", "clip_checks", "step_arithmetic", "knobs",
+    ),
+    _ROBUSTNESS: ("refusals",),
+    _LOG: ("epoch_log", "ledger"),
+}  # fmt: skip
+_OF_ANOTHER_AREA: Mapping[str, Area] = {
+    "fair-archs": _TRAINING,
+    "unrun-statistics-still": _TRAINING,
+    "pool-as-declared": _MEASUREMENT,
+    "clip-arithmetic-micro-step": _LOG,
+    "clip-arithmetic-update": _LOG,
+}
+"""Promises that make void something else than the others of their subject."""
+
+AREA_OF: Mapping[str, Area] = MappingProxyType(
+    {
+        promise: _OF_ANOTHER_AREA.get(promise, area)
+        for area, subjects in _BY_AREA.items()
+        for subject in subjects
+        for promise in SUBJECTS[subject]
+    }
+)
+"""What a breach of each promise makes void."""

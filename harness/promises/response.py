@@ -99,7 +99,8 @@ METRIC_ALIVE = Promise(
     evidence=response,
     check=metric_is_alive,
     hint="A metric that does not move when the model moves is dead: fix it before tuning anything.",
-    explained_by=("same-scores-again", "metric-oracle"),
+    explained_by=("metric-oracle",),
+    blocked_by=("same-scores-again",),
 )
 
 
@@ -208,5 +209,6 @@ ARCH_EXECUTED = Promise(
     evidence=arch_response,
     check=archs_are_executed,
     hint="The subnet that runs is not the subnet that was asked for.",
-    explained_by=("same-scores-again", "metric-alive"),
+    explained_by=("metric-alive",),
+    blocked_by=("same-scores-again",),
 )

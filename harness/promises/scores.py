@@ -139,7 +139,7 @@ SAME_SCORES_FRESH = Promise(
     evidence=repeat_fresh,
     check=same_scores,
     hint=_HINT,
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )
 
 
@@ -158,7 +158,7 @@ SAME_SCORES_PERMUTED = Promise(
     evidence=repeat_permuted,
     check=same_scores,
     hint=_HINT,
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )
 
 
@@ -178,7 +178,7 @@ SAME_SCORES_SUBSET = Promise(
     evidence=repeat_subset,
     check=same_scores,
     hint=_HINT,
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )
 
 
@@ -222,7 +222,7 @@ SAME_SCORES_ALONE = Promise(
         "Archs share a value or a statistic whose inputs differ. Look for a cache whose key leaves"
         " out a code that the value depends on."
     ),
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )
 
 
@@ -248,7 +248,7 @@ SAME_SCORES_SKELETONS = tuple(
         check=same_scores,
         hint=_HINT,
         tier="full",
-        explained_by=("same-scores-again",),
+        blocked_by=("same-scores-again",),
     )
     for skeleton in SKELETONS
 )
@@ -273,5 +273,5 @@ SAME_SCORES_PREFIX = Promise(
     evidence=repeat_prefix,
     check=same_scores,
     hint=_HINT,
-    explained_by=("same-scores-again",),
+    blocked_by=("same-scores-again",),
 )

@@ -69,6 +69,9 @@ def _section(promise: Promise, faults: Sequence[type["Fault"]]) -> str:
     if promise.explained_by:
         causes = ", ".join(f"`{name}`" for name in promise.explained_by)
         lines.append(f"Explained by a breach of {causes}.\n")
+    if promise.blocked_by:
+        causes = ", ".join(f"`{name}`" for name in promise.blocked_by)
+        lines.append(f"Cannot be decided before {causes} holds.\n")
     lines += [f"- `{fault.id}`: {_story(fault)} [{fault.citation}]" for fault in faults]
     return "\n".join(lines) + "\n"
 
@@ -89,10 +92,12 @@ def promise_lines(
     if faults is None:
         return (head,)
     causes = ", ".join(promise.explained_by) or "none: it is a root"
+    blocked = (f"    cannot be decided before: {', '.join(promise.blocked_by)}",)
     return (
         head,
         f"    a breach usually means: {promise.hint}",
         f"    explained by: {causes}",
+        *(blocked if promise.blocked_by else ()),
         f"    needs: {', '.join(promise.calls) or 'the parts of the builtin system'}",
         *(f"    seen to notice {fault.id}: {_story(fault)} [{fault.citation}]" for fault in faults),
     )

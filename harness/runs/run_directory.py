@@ -6,7 +6,7 @@ TensorFlow is imported once nothing is left to refuse without it.
 import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,8 @@ class RunOptions:
     until : int or None
         Epochs to complete; None: as configured.
     check_environment : callable
-        Called with the environment before anything is written; may refuse.
+        Called with the environment before anything is written; may refuse. What it returns is
+        noted in the ledger, unless it is empty.
     observers : MakeObservers
         Opens what receives every record after the logs: a progress line, the watch. Default:
         the logs alone.
@@ -72,7 +73,7 @@ class RunOptions:
     resume: bool = False
     segment: str | None = None
     until: int | None = None
-    check_environment: Callable[[Environment], None] = lambda _: None
+    check_environment: Callable[[Environment], str] = lambda _: ""
     observers: MakeObservers = _no_observers
     cache: "CompiledCache | None" = None
 
@@ -101,7 +102,9 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
         plan = _plan(folder, content.records, config, options)
         environment = apply_environment(config)
         say(environment.line())
-        options.check_environment(environment)
+        note = options.check_environment(environment)
+        if note:
+            plan = replace(plan, notes=(note, *plan.notes))
         return _train(config, folder, plan, content, options, stop)
 
 

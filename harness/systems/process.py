@@ -54,6 +54,8 @@ class Worker:
         Name of the system, for messages.
     loaded : bool
         Whether the system's class is loaded.
+    source : str
+        File that it was loaded from, as the process says.
     dropped : deque of int
         Numbers of systems that nobody holds any longer.
 
@@ -70,6 +72,7 @@ class Worker:
         self.system, self.loaded, self.dropped = spec.system, False, deque[int]()
         self._spec, self._group, self._numbers, self._why = spec, own_group, 0, ""
         self._about: dict[str, Any] = {}
+        self.source = ""
         self._asked, self._hung = 0, False
         # A file and not a pipe: one that nobody reads fills up, and what writes to it hangs.
         self._log = tempfile.NamedTemporaryFile(prefix="system-", suffix=".log")  # noqa: SIM115

@@ -68,6 +68,8 @@ class Description:
     epe_epsilon : float
         What the metric adds under its square root, px^2: an exact prediction then scores its
         root.
+    known_defects : mapping of str to str
+        Promises that the system is known to break, with the reason of each.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Description:
     whole_batches: bool = False
     epe_epsilon: float = 0.0
     option_arrays: Sequence[Sequence[tuple[str, ...]]] = ()
+    known_defects: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

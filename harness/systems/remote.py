@@ -143,6 +143,7 @@ def load_target(
             f"{about['python']}): {error['name']}: {error['text']}; {advice}"
         )
         worker.fail(msg, error["trace"])
+    worker.source = str(reply["result"] or "")
     worker.loaded = True
 
 

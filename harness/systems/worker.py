@@ -314,10 +314,12 @@ class _Host:
         try:
             if what == "load":
                 made = _load(request["target"], request["path"])
+                module = sys.modules.get(str(getattr(made, "__module__", "")))
+                source = getattr(module, "__file__", None)
                 if request["once"] is not None:  # then it returns what makes systems
                     made = made(**request["once"])
                 self.make = functools.partial(made, **request["each"])
-                return {"result": None}
+                return {"result": source}
             self.forget(request["drop"])
             stage, number = "make", request["system"]
             if number not in self.systems:

@@ -104,10 +104,18 @@ class WatchedProvider:
         """Return a provider that serves what this one would, and leaves this one alone."""
         return WatchedProvider(copy.deepcopy(self.provider), self._split, self._finder, self._reads)
 
-    def counters(self) -> dict[str, str]:
-        """Return what determines the next draws, as text by name."""
+    def counters(self, *, over: bool = False) -> dict[str, str]:
+        """Return what determines the next draws, as text by name.
+
+        Parameters
+        ----------
+        over : bool, default False
+            Whether the run is over: where each epoch shuffles anew, nothing is drawn any more
+            from the last one's order, which a restored run does not have.
+        """
         found: dict[str, str] = {}
-        for name in ("_cursor", "_order"):
+        shuffles = getattr(self.provider, "sampling_mode", "") == "shuffle_no_replacement"
+        for name in () if over and shuffles else ("_cursor", "_order"):
             if hasattr(self.provider, name):
                 found[name.lstrip("_")] = repr(getattr(self.provider, name))
         if hasattr(self.provider, "rng"):

@@ -152,6 +152,11 @@ class Run:
             raise CheckoutError("the run is over and its session is closed")
         return self._session
 
+    @property
+    def over(self) -> bool:
+        """Whether every epoch is completed."""
+        return self.finished >= int(self.config["train"]["num_epochs"])
+
     def abandon(self) -> None:
         """End the thread wherever it is held, close the session and remove what was written."""
         self._abandoned = True

@@ -19,7 +19,7 @@ def training_batches(checkout: Checkout, run: Run, epoch: int) -> list[dict[str,
     ahead = epoch - run.finished
     if ahead >= 1:
         provider = run.training_provider().copy()
-        started = run.finished < int(run.config["train"]["num_epochs"])  # its order is drawn
+        started = not run.over  # its order is drawn
     else:
         provider, started, ahead = _new_provider(checkout, run), False, epoch
     served: list[dict[str, Any]] = []

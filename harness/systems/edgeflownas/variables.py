@@ -48,7 +48,7 @@ def progress(run: Run) -> dict[str, Any]:
         "fairness_counts": json.dumps(run.saved.get("fairness_counts"), sort_keys=True),
         "fair_cycle_generator": repr(run.sampler.getstate() if run.sampler else None),
     }
-    for name, text in run.training_provider().counters().items():
+    for name, text in run.training_provider().counters(over=run.over).items():
         texts["train_provider_" + name] = text
     return {
         "progress/" + name: np.frombuffer(text.encode("utf-8"), np.uint8)

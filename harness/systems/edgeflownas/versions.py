@@ -59,10 +59,23 @@ def settings(checkout: Checkout, facts: GraphFacts) -> dict[str, Any]:
 def version(folder: str) -> str:
     """Return the commit that a checkout is at, if its git folder tells, else nothing."""
     git = os.path.join(folder, os.pardir, ".git")
+    if os.path.isfile(git):  # a worktree, whose folder lies in the repository that it is of
+        git = os.path.join(folder, os.pardir, _line(git)[len("gitdir: ") :])
     text = _line(os.path.join(git, "HEAD"))
     if text.startswith("ref: "):
-        text = _line(os.path.join(git, *text[5:].split("/")))
+        common = os.path.join(git, _line(os.path.join(git, "commondir")) or os.curdir)
+        text = _line(os.path.join(common, *text[5:].split("/"))) or _packed(common, text[5:])
     return text[:12]
+
+
+def _packed(git: str, reference: str) -> str:
+    """Return the commit of a reference that git has packed away."""
+    path = os.path.join(git, "packed-refs")
+    if not os.path.isfile(path):
+        return ""
+    with open(path, encoding="utf-8") as file:
+        found = [line.split()[0] for line in file if line.rstrip().endswith(" " + reference)]
+    return found[0] if found else ""
 
 
 def _line(path: str) -> str:

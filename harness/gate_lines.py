@@ -1,0 +1,94 @@
+"""The lines with which a gate ends: causes first, on one screen."""
+
+from collections.abc import Iterator, Sequence
+
+from harness.promises.judge import Judgement
+from harness.promises.roots import Root
+from harness.verdict import GateResult
+
+__all__ = ["SCREEN_ROWS", "result_lines", "table_lines"]
+
+SCREEN_ROWS = 24
+"""Rows of the screen on which the roots must fit, whatever its real height."""
+
+_MOST_ROWS = 3
+"""Rows of a root's text, where there is room."""
+
+
+def table_lines(result: GateResult) -> Iterator[tuple[str, str]]:
+    """Yield a line and its colour for each promise that is not among the roots or below them."""
+    shown = [j for j in result.judgements if j.verdict in ("holds", "n/a")]
+    width = max((len(j.promise.id) for j in result.judgements), default=0)
+    for j in shown:
+        yield f"{j.verdict:6} {j.promise.id:{width}}  {j.text}", _colour(j)
+    for name, reason in result.known.items():
+        yield f"{'known':6} {name:{width}}  {reason}", "yellow"
+    for j in result.judgements:
+        for warning in j.warnings:
+            yield f"warning: {j.promise.id}: {warning}", "yellow"
+
+
+def _colour(judgement: Judgement) -> str:
+    return {"holds": "green", "n/a": "yellow"}.get(judgement.verdict, "red")
+
+
+def result_lines(
+    result: GateResult, heading: str, *, width: int, whole: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield the roots, each in a line and ranked, and last the verdict; each with its colour.
+
+    Parameters
+    ----------
+    result : GateResult
+    heading : str
+        What was gated.
+    width : int
+        Columns of the screen.
+    whole : bool
+        Whether everything is shown: each violation, what it means, and what follows from it.
+    """
+    if result.roots or result.complaints:
+        yield heading, ""
+    for complaint in result.complaints:
+        yield complaint, "red"
+    if whole:
+        yield from _whole(result.roots)
+    elif result.roots:
+        yield from _short(result.roots, width, SCREEN_ROWS - 3 - len(result.complaints))
+    shade = {"green": "green", "green except known": "green", "incomplete": "yellow"}
+    yield result.line, shade.get(result.verdict, "red")
+
+
+def _short(roots: Sequence[Root], width: int, rows: int) -> Iterator[tuple[str, str]]:
+    """Yield a line for each root, cut so that all of them fit on the screen."""
+    each = min(_MOST_ROWS, max(1, rows // len(roots)))
+    for number, root in enumerate(roots, start=1):
+        judgement = root.judgement
+        start, end = f"{number}. {judgement.promise.id}: ", _followers(root)
+        room = max(each * width - len(start) - len(end), 0)
+        text = judgement.text if len(judgement.text) <= room else judgement.text[: room - 3] + "..."
+        yield f"{start}{text}{end}", "red"
+    yield "-v, or the gate file, shows each in full, with what follows from it", ""
+
+
+def _followers(root: Root) -> str:
+    """Return how many promises are broken, or cannot be decided, because of a root."""
+    found = [f"and {len(root.consequences)} that follow from it"] * bool(root.consequences)
+    found += [f"{len(root.blocked)} blocked by it"] * bool(root.blocked)
+    return f" ({'; '.join(found)})" if found else ""
+
+
+def _whole(roots: Sequence[Root]) -> Iterator[tuple[str, str]]:
+    area = ""
+    for number, root in enumerate(roots, start=1):
+        if root.area != area:
+            area = root.area
+            yield f"{area}:", ""
+        judgement = root.judgement
+        what = "Could not be checked" if judgement.error is not None else "Broken promise"
+        yield f"{number}. {what}: {judgement.promise.sentence} [{judgement.promise.id}]", "red"
+        yield from ((f"     - {line}", "red") for line in judgement.violations)
+        yield f"     What it usually means: {judgement.promise.hint}", ""
+        for how, judgements in (("follows", root.consequences), ("blocked", root.blocked)):
+            for one in judgements:
+                yield f"     {how}: {one.promise.id}: {one.text}", "yellow"

@@ -1,0 +1,98 @@
+"""Causes come before consequences, and no broken promise is lost between them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.promises.judge import Judgement
+from harness.promises.promise import Outcome, Promise
+from harness.promises.registry import AREA_OF, PROMISES
+from harness.promises.roots import AREAS, find_roots
+
+NAMES = tuple("abcdefgh")
+
+
+def judged(name, verdict="BROKEN", *, by=(), blocked=(), kinds=(), error=None):
+    promise = Promise(
+        name, name, lambda _: Outcome((), ""), "", explained_by=by, blocked_by=blocked
+    )
+    return Judgement(promise, verdict, f"text of {error or name}", kinds=kinds, error=error)
+
+
+def shown(*judgements, areas=None):
+    """Return each root with what is folded below it."""
+    found = find_roots(judgements, areas or dict.fromkeys(NAMES, AREAS[0]))
+    return {
+        root.judgement.promise.id: [j.promise.id for j in (*root.consequences, *root.blocked)]
+        for root in found
+    }
+
+
+def test_a_consequence_is_folded_below_its_cause_and_so_is_what_follows_from_it():
+    assert shown(judged("c", by=("b",)), judged("b", by=("a",)), judged("a")) == {"a": ["c", "b"]}
+
+
+def test_nothing_is_folded_below_a_promise_that_holds():
+    assert shown(judged("b", by=("a",)), judged("a", "holds")) == {"b": []}
+    assert shown(judged("b", by=("a",)), judged("a", "n/a")) == {"b": []}
+    # Nor by way of one: that c breaks cannot come from a, if b between them holds.
+    chain = judged("c", by=("b",)), judged("b", "holds", by=("a",)), judged("a")
+    assert shown(*chain) == {"c": [], "a": []}
+
+
+def test_a_cause_explains_breaches_of_its_own_kinds_alone():
+    crop = judged("a", kinds=("window",))
+    assert shown(judged("b", by=("a",), kinds=("window",)), crop) == {"a": ["b"]}
+    assert shown(judged("b", by=("a",), kinds=("order", "window")), crop) == {"b": [], "a": []}
+    assert shown(judged("b", by=("a",), kinds=("order",)), judged("a")) == {"a": ["b"]}
+    both = judged("c", kinds=("order",)), judged("b", by=("a", "c"), kinds=("order", "window"))
+    assert shown(crop, *both) == {"a": ["b"], "c": []}
+
+
+def test_the_measurement_comes_first_and_then_what_most_follows_from():
+    areas = dict(zip("abcd", (AREAS[3], AREAS[1], AREAS[0], AREAS[0]), strict=True))
+    everything = [judged(name) for name in "abcd"]
+    assert list(shown(*everything, areas=areas)) == ["c", "d", "b", "a"]
+    more = [*everything, judged("e", by=("d",))]
+    assert list(shown(*more, areas={**areas, "e": AREAS[3]})) == ["d", "c", "b", "a"]
+
+
+def test_what_noise_makes_undecidable_is_blocked():
+    found = find_roots([judged("b", blocked=("a",)), judged("a")], {"a": AREAS[0], "b": AREAS[0]})
+    assert [[j.promise.id for j in root.blocked] for root in found] == [["b"]]
+    assert [root.consequences for root in found] == [()]
+
+
+def test_one_failure_that_many_promises_met_is_one_root():
+    error = RuntimeError("crash")
+    many = [judged(name, "error", error=error, by=("a",)) for name in NAMES[::-1]]
+    assert shown(*many) == {"h": list("gfedcba")}
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), st.sets(st.sampled_from(NAMES)), min_size=1),
+    st.sets(st.sampled_from(NAMES)),
+)
+def test_every_broken_promise_is_shown_once_whatever_explains_what(explained, holding):
+    everything = [
+        judged(name, "holds" if name in holding else "BROKEN", by=tuple(sorted(by)))
+        for name, by in explained.items()
+    ]
+    found = shown(*everything)
+    places = [name for root, below in found.items() for name in (root, *below)]
+    assert sorted(places) == sorted(set(explained) - holding)
+
+
+def test_each_promise_says_what_its_breach_makes_void():
+    assert AREA_OF.keys() == PROMISES.keys()
+
+
+def test_what_explains_a_promise_exists_and_explanations_do_not_go_in_a_ring():
+    def above(name, path=()):
+        assert name in PROMISES, f"{path[-1]} is explained by {name}, which is no promise"
+        assert name not in path, f"a ring: {path}"
+        promise = PROMISES[name]
+        for cause in (*promise.explained_by, *promise.blocked_by):
+            above(cause, (*path, name))
+
+    for promise in PROMISES:
+        above(promise)
