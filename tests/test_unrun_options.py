@@ -89,6 +89,8 @@ def test_a_step_is_asked_for_in_the_modes_that_a_system_has(embedded_frames, tmp
     }  # fmt: skip
     assert sections["eval"]["batch_size"] is None
     assert crop_of_random_draws(fixed) == (32, 48)
+    for alone in ({"train__epoch_mode": "fixed_steps"}, {"train__train_crop_mode": "random"}):
+        assert crop_of_random_draws(bench_with(embedded_frames, tmp_path, **alone)) == (32, 48)
 
 
 @pytest.mark.parametrize(
