@@ -216,7 +216,8 @@ FOLLOWED = {
     "momentum 0.99": (following(momentum=0.99), "trunk/moving_mean after a step"),
     "variance over N": (
         following(ddof=0),
-        r"trunk/moving_variance after a step of three archs: expected .*, found .*e-0[23]$",
+        r"trunk/moving_variance after a step of three archs: expected .*, found .*e-0[23]: the "
+        "variance over N, not N - 1$",
     ),
     "archs in another order": (following(archs=ARCHS[::-1]), "trunk/moving_mean after a step"),
     "an update by an arch that does not run it": (

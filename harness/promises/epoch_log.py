@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.candidates import instead, scores_instead
 from harness.promises.clip_checks import not_logged_text
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import both_epochs, with_epoch_log
 from harness.promises.samples import listed_samples, split_folder
 from harness.promises.scores import base_evaluation, repeat_again
+from harness.promises.step_candidates import by_step, mean_instead, schedule_instead
 from harness.records.records import NOT_LOGGED, EpochRecord
 from harness.systems.protocol import Evaluation, ServedBatch, System, Training
+from harness.wording import counted
 
 __all__ = [
     "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "LOGGED_SETTINGS_USED", "EpochRows", "LoggedSettings",
@@ -65,17 +68,25 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
         "global_step": float(len(training.steps)),
     }
     violations = [
-        Violation(f"epoch {row.epoch}, {name}", repr(value), repr(getattr(row, name)))
+        Violation(f"epoch {row.epoch}, {name}", repr(value),
+                  f"{getattr(row, name)!r}{_instead(evidence, name, getattr(row, name))}")
         for name, value in expected.items()
         if row.reasons.get(name) != NOT_LOGGED
         and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9)
-    ]
+    ]  # fmt: skip
+    wrong = []
     for index, step in enumerate(training.steps):
         lr = evidence.base_lr * (1 + math.cos(math.pi * index / evidence.total_steps)) / 2
         if not math.isclose(step.lr, lr, rel_tol=1e-9):
-            where = f"learning rate of epoch {step.epoch}, step {step.step}"
-            violations.append(Violation(where, repr(lr), repr(step.lr)))
-    figures = f"{len(expected)} columns and {len(training.steps)} learning rates recomputed"
+            wrong.append((step, lr))
+    what = _schedule_instead(evidence) if wrong else ""
+    violations += [
+        Violation(f"learning rate of epoch {step.epoch}, step {step.step}", repr(lr),
+                  f"{step.lr!r}{what}")
+        for step, lr in wrong
+    ]  # fmt: skip
+    rates = counted(len(training.steps), "learning rate")
+    figures = f"{len(expected)} columns and {rates} recomputed"
     figures += not_logged_text(training, *expected)
     figures += "" if repeats else "; no scores, which differ when evaluated again"
     return outcome(violations[:6], len(training.steps), figures)
@@ -92,6 +103,40 @@ def _scores(found: Evaluation) -> dict[str, float]:
         "per_arch_epe_max": max(epe),
         "zero_flow_epe": found.zero_flow_epe,
     }
+
+
+def _instead(evidence: EpochRows, name: str, found: float | None) -> str:
+    """Return what a column of the last row is instead, if that can be told."""
+    training, epe = evidence.training, evidence.evaluation.per_arch_epe
+    row, rows = training.epochs[-1], training.epochs
+    before = getattr(rows[-2], name) if rows[1:] else None
+    made = [step for step in training.steps if step.epoch == row.epoch]
+    if name == "train_loss_epoch_avg":
+        micro, archs = max(training.micro_batch, 1), len(made[0].archs)
+        counts = [archs * math.ceil(size / micro) for size in training.planned_sizes]
+        epochs = by_step(training.losses, counts * len(rows))
+        now, earlier = epochs[-len(counts) :], epochs[-2 * len(counts) : -len(counts)]
+        return mean_instead(found, now, earlier, archs=archs)
+    if name == "lr":
+        return instead(found, {"its first step's": made[0].lr, "the base rate": evidence.base_lr})
+    if name == "global_step":
+        archs = len(made) * len(made[0].archs)
+        return instead(
+            found,
+            {"the steps of this epoch alone": len(made), "each arch of this epoch counted": archs,
+             "each arch of each step counted": archs * len(rows),
+             "every micro-batch counted": len(training.losses)},
+        )  # fmt: skip
+    if name == "zero_flow_epe":
+        return instead(found, {"that of the epoch before": before})
+    return instead(found, scores_instead(name, epe, before))
+
+
+def _schedule_instead(evidence: EpochRows) -> str:
+    training = evidence.training
+    rates = [(step.epoch, step.step, step.lr) for step in training.steps]
+    planned = len(training.planned_sizes)
+    return schedule_instead(rates, evidence.base_lr, planned, evidence.total_steps)
 
 
 EPOCH_ROWS_ADD_UP = Promise(
@@ -267,7 +312,8 @@ def archs_are_fair(evidence: Training) -> Outcome:
     cycles = {step.archs for step in evidence.steps}
     if len(evidence.steps) > 2 and len(cycles) == 1:
         violations.append(Violation("fair cycles", "different from step to step", "all the same"))
-    figures = f"{len(evidence.steps)} steps, {len(cycles)} different cycles, gap {gap}"
+    different = counted(len(cycles), "different cycle")
+    figures = f"{counted(len(evidence.steps), 'step')}, {different}, gap {gap}"
     return outcome(violations[:6], len(evidence.steps), figures)
 
 

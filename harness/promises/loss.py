@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
+from harness.promises.candidates import instead
 from harness.promises.independent_epe import resize_legacy_bilinear
 from harness.promises.one_step import (
     LOSS_TOLERANCE,
@@ -18,6 +19,7 @@ from harness.promises.one_step import (
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.promises.served import first_pixel_differences
+from harness.wording import counted
 
 __all__ = [
     "GRADIENT_OF_LOSS",
@@ -40,29 +42,41 @@ def _softplus(x: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def independent_loss(
-    outputs: Sequence[NDArray[Any]], label: NDArray[Any], valid: NDArray[Any]
-) -> float:
+    outputs: Sequence[NDArray[Any]], label: NDArray[Any], valid: NDArray[Any], *,
+    scales: Sequence[float] = _SCALES, uncertain: bool = True, added_up: bool = True,
+) -> float:  # fmt: skip
     """Return EdgeFlowNAS's multi-scale uncertainty loss without weight decay, in float64.
 
     Per scale: mean |flow - label| + mean(|flow - label| / sigma) + mean(softplus(logvar)),
     sigma = max(softplus(logvar + 1e-3), 1e-3), over valid pixels, with accumulated flow and
     logvar; scales weigh 0.125, 0.25, 0.5.
+
+    Parameters
+    ----------
+    scales : sequence of float
+        Other weights of the scales, to name a loss that has them.
+    uncertain, added_up : bool
+        Without the terms of the uncertainty, and without adding residuals up, for the same.
     """
     weight = valid.astype(np.float64)[..., np.newaxis]
     total, running = 0.0, np.asarray(outputs[0], np.float64)
     for index, residual in enumerate(outputs):
         size = (residual.shape[1], residual.shape[2])
-        if index:
+        if not added_up:
+            running = np.asarray(residual, np.float64)
+        elif index:
             running = resize_legacy_bilinear(running, size) + residual
         # Unknown pixels stay out of the label's resize too: a weighted mean over what is known.
         share = resize_legacy_bilinear(weight, size)
         target = resize_legacy_bilinear(label * weight, size) / np.where(share > 0, share, 1.0)
         difference = np.abs(running[..., :2] - target)
         sigma = np.maximum(_softplus(running[..., 2:] + 1e-3), 1e-3)
-        terms = difference + difference / sigma + _softplus(running[..., 2:])
+        terms = difference
+        if uncertain:
+            terms = terms + difference / sigma + _softplus(running[..., 2:])
         known = np.broadcast_to(share > 0, terms.shape)
         means = (terms * known).sum((1, 2, 3)) / np.maximum(known.sum((1, 2, 3)), 1)
-        total += _SCALES[index] * float(means.mean())
+        total += scales[index] * float(means.mean())
     return total
 
 
@@ -93,10 +107,56 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
         if not error <= LOSS_TOLERANCE:
             violations.append(
                 Violation(f"training loss of arch {arch}", f"{expected:.7g} (weight decay "
-                          f"{decay:.3g} included)", f"{found:.7g} (relative {error:.1e})")
+                          f"{decay:.3g} included)", f"{found:.7g} (relative {error:.1e})"
+                          f"{_instead(evidence, outputs, arch, found, decay)}")
             )  # fmt: skip
-    figures = f"{len(evidence.losses)} losses, worst relative error {worst:.1e}"
+    figures = f"{counted(len(evidence.losses), 'loss')}, worst relative error {worst:.1e}"
     return outcome(violations[:6], len(evidence.losses), figures)
+
+
+def _instead(
+    evidence: OneStep, outputs_of: Mapping[str, Sequence[NDArray[Any]]], arch: str, found: float,
+    decay: float,
+) -> str:  # fmt: skip
+    """Return what an arch's loss is instead, in words."""
+    label, valid = evidence.batch.flow, evidence.batch.valid
+
+    def loss(code: str = arch, **options: Any) -> float:
+        mask = np.ones_like(valid) if options.pop("unmasked", False) else valid
+        outputs = outputs_of[code]
+        if options.pop("fine", False):
+            outputs = [*(np.zeros_like(output) for output in outputs[:-1]), outputs[-1]]
+        return independent_loss(outputs, label, mask, **options)
+
+    own, count = loss(), len(outputs_of[arch])
+    alone = [*([0.0] * (count - 1)), _SCALES[count - 1]]
+    all_archs = [loss(code) for code in evidence.archs]
+    losses = {
+        "the last scale alone": loss(scales=alone),
+        "the last residual alone": loss(scales=alone, added_up=False),
+        "the last residual alone, the coarser outputs taken for 0": loss(fine=True),
+        "without its last scale": loss(scales=[*_SCALES[: count - 1], 0.0]),
+        "scales of one weight, 1": loss(scales=[1.0] * count),
+        "scales of one weight, their mean": loss(scales=[1.0 / count] * count),
+        "fine and coarse scales exchanged": loss(scales=_SCALES[:count][::-1]),
+        "residuals not added up": loss(added_up=False),
+        "without the terms of the uncertainty": loss(uncertain=False),
+        "unknown pixels counted, with a flow of 0": loss(unmasked=True),
+        "the mean over the step's archs": sum(all_archs) / len(all_archs),
+        "the sum over the step's archs": sum(all_archs),
+        "the sum over the batch, not its mean": own * len(label),
+        "half of it": own / 2,
+        "twice that": own * 2,
+    }
+    # Named before those above without decay, which are two faults and not one.
+    candidates = {
+        "without the weight decay": own,
+        "the weight decay counts twice, as squares that are not halved": own + 2 * decay,
+        **{f"that of arch {code}": loss(code) + decay for code in evidence.archs if code != arch},
+        **{name: value + decay for name, value in losses.items()},
+        **{f"{name}, and without the weight decay": value for name, value in losses.items()},
+    }
+    return instead(found, candidates, rel_tol=LOSS_TOLERANCE)
 
 
 def _outputs(evidence: OneStep) -> Mapping[str, Sequence[NDArray[Any]]]:
@@ -176,10 +236,18 @@ def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     if not math.isclose(slope, expected, rel_tol=_SLOPE_TOLERANCE):
         violations.append(
             Violation("slope of the mean loss along the gradient", f"{expected:.5g}, its norm",
-                      f"{slope:.5g} by a central difference over {2 * length:.2g}")
+                      f"{slope:.5g} by a central difference over {2 * length:.2g}"
+                      f"{instead(slope / expected, _RATIOS, rel_tol=_SLOPE_TOLERANCE)}")
         )  # fmt: skip
     figures = f"slope {slope:.5g} by differences, norm {expected:.5g}"
     return outcome(violations, len(gradient), figures)
+
+
+_RATIOS = {
+    "three times that, as the sum over a step's archs": 3.0,
+    "a third of that, as a gradient that is summed over a step's archs": 1 / 3,
+    "the step goes uphill": -1.0,
+}
 
 
 GRADIENT_OF_LOSS = Promise(

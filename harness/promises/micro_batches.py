@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.gradient_candidates import (
+    clipped_instead,
+    combined,
+    gradient_distance,
+    weighed_instead,
+)
 from harness.promises.one_step import (
     GRADIENT_TOLERANCE,
-    Gradient,
     adam_slots,
     crop_of_random_draws,
     first_step_gradient,
@@ -146,15 +150,6 @@ _LEAST_DISTANCE = 0.6
 """Relative distance of A's and B's gradients from which on that is twice the allowance."""
 
 
-def _distance(one: Gradient, other: Gradient) -> float:
-    difference = {n: np.asarray(one[n], np.float64) - other[n] for n in one}
-    return gradient_norm(difference) / max(gradient_norm(one), 1e-300)
-
-
-def _combined(terms: Sequence[tuple[float, Gradient]]) -> dict[str, NDArray[np.float64]]:
-    return {n: np.asarray(sum(w * g[n] for w, g in terms), np.float64) for n in terms[0][1]}
-
-
 def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
     """Require accumulated gradients to weigh every sample alike.
 
@@ -173,20 +168,23 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
         violations.append(
             Violation("archs of the first step", "the same in each run", str(same_archs))
         )
-    weighed = _combined([(0.8, evidence.pieces.gradient), (0.2, evidence.other.gradient)])
+    weighed = combined([(0.8, evidence.pieces.gradient), (0.2, evidence.other.gradient)])
+    a, b = evidence.pieces.gradient, evidence.other.gradient
     cases = (
-        ("A, A | A, A | A", evidence.whole.gradient, evidence.pieces, _COPIES_TOLERANCE),
-        ("A, A | A, A | B", weighed, evidence.mixed, _MIXED_TOLERANCE),
-    )
+        ("A, A | A, A | A", evidence.whole.gradient, evidence.pieces, _COPIES_TOLERANCE,
+         (evidence.whole.gradient, evidence.whole.gradient)),
+        ("A, A | A, A | B", weighed, evidence.mixed, _MIXED_TOLERANCE, (a, b)),
+    )  # fmt: skip
     found = []
-    for name, expected, run, allowed in cases:
-        distance = _distance(expected, run.gradient)
+    for name, expected, run, allowed, pair in cases:
+        distance = gradient_distance(expected, run.gradient)
         found.append(f"{distance:.1e}")
         if not distance <= allowed:
             ratio = gradient_norm(run.gradient) / max(gradient_norm(expected), 1e-300)
             violations.append(
                 Violation(f"gradient of {name}", f"norm {gradient_norm(expected):.6g}",
-                          f"{ratio:.4g} times that, relative distance {distance:.2g}")
+                          f"{ratio:.4g} times that, relative distance {distance:.2g}"
+                          f"{weighed_instead(*pair, run.gradient, distance, allowed)}")
             )  # fmt: skip
     whole = len(evidence.whole.losses)
     for name, run in (("A, A | A, A | A", evidence.pieces), ("A, A | A, A | B", evidence.mixed)):
@@ -195,7 +193,7 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
                 Violation(f"micro-batches of {name}", f"3 times the {whole} of A, A, A, A, A",
                           f"{len(run.losses)}")
             )  # fmt: skip
-    apart = _distance(evidence.pieces.gradient, evidence.other.gradient)
+    apart = gradient_distance(evidence.pieces.gradient, evidence.other.gradient)
     if apart < 0.01:
         violations.append(Violation("samples A and B", "different gradients", f"{apart:.1g} apart"))
     elif apart < _LEAST_DISTANCE and not violations:
@@ -231,7 +229,7 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
     if update is not None:
         violations += _clipped_update(free, update, threshold, length)
     if micro is not None:
-        violations += _clipped_micro(micro, threshold)
+        violations += _clipped_micro(free, micro, threshold)
     runs = [run for run in (update, micro) if run is not None]
     one = "" if len(runs) == 2 else f" per {'update' if micro is None else 'micro-step'} alone"
     figures = f"threshold {threshold:.4g} of {length:.4g}, applied as reported{one}"
@@ -243,18 +241,19 @@ def _clipped_update(
 ) -> list[Violation]:
     violations = _counted("update", update, 1)
     expected = {n: g * threshold / length for n, g in free.gradient.items()}
-    distance = _distance(expected, update.gradient)
+    distance = gradient_distance(expected, update.gradient)
     if not distance <= GRADIENT_TOLERANCE:
         violations.append(
             Violation(
                 "gradient clipped per update", f"norm {threshold:.6g}, same direction",
-                f"norm {gradient_norm(update.gradient):.6g}, relative distance {distance:.2g}",
+                f"norm {gradient_norm(update.gradient):.6g}, relative distance {distance:.2g}"
+                f"{clipped_instead(free.gradient, update.gradient, threshold)}",
             )
         )  # fmt: skip
     return violations + _reported("update", update, threshold)
 
 
-def _clipped_micro(micro: StepRun, threshold: float) -> list[Violation]:
+def _clipped_micro(free: StepRun, micro: StepRun, threshold: float) -> list[Violation]:
     violations = _counted("micro-step", micro, len(micro.losses))
     # A mean is at most as long as the mean of the lengths; how the directions differ is not known.
     bound = sum(min(c.before, threshold) for c in micro.checks) / max(len(micro.checks), 1)
@@ -262,7 +261,8 @@ def _clipped_micro(micro: StepRun, threshold: float) -> list[Violation]:
     if not 0 < found <= bound * (1 + GRADIENT_TOLERANCE):
         violations.append(
             Violation("gradient clipped per micro-step", f"norm at most {bound:.6g}, the mean "
-                      "of what the checks leave", f"norm {found:.6g}")
+                      "of what the checks leave", f"norm {found:.6g}"
+                      f"{clipped_instead(free.gradient, micro.gradient, threshold)}")
         )  # fmt: skip
     return violations + _reported("micro-step", micro, threshold)
 

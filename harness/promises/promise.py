@@ -1,15 +1,18 @@
 """What a promise is: evidence, how a system is driven to give it, what must hold, why it breaks."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from harness.wording import shortened
 
 if TYPE_CHECKING:
     from harness.promises.bench import Bench
 
 __all__ = [
     "COINCIDENCE", "TIERS", "Digests", "Driver", "Outcome", "Promise", "Tier", "Violation",
-    "differences", "needs", "outcome",
+    "differences", "grouped_differences", "kind_of_array", "needs", "outcome",
 ]  # fmt: skip
 
 Tier = Literal["quick", "full", "nightly"]
@@ -62,11 +65,14 @@ class Outcome:
         The evidence in numbers, for one line.
     warnings : tuple of str
         What a person should know although the promise holds.
+    detail : str
+        What is too long for a list of violations: the whole text of an error.
     """
 
     violations: tuple[Violation, ...]
     figures: str
     warnings: tuple[str, ...] = ()
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,15 +140,62 @@ def differences(
     expected: Mapping[str, Any], found: Mapping[str, Any], *, what: str, limit: int = 5
 ) -> list[Violation]:
     """Return a violation for each key that differs, at most `limit` and a count of the rest."""
-    wrong = [
-        Violation(f"{what} {key}", str(expected.get(key, "absent")), str(found.get(key, "absent")))
-        for key in sorted(expected.keys() | found.keys())
-        if not _same(expected.get(key, "absent"), found.get(key, "absent"))
-    ]
+    wrong = [_difference(what, key, expected, found) for key in _different(expected, found)]
     if len(wrong) > limit:
         rest = Violation(f"{what}", "no further difference", f"{len(wrong) - limit} more")
         return [*wrong[:limit], rest]
     return wrong
+
+
+def grouped_differences(expected: Digests, found: Digests, *, what: str) -> list[Violation]:
+    """Return a violation for each kind of array that differs, with how many do.
+
+    One array alone is shown with both digests, which say nothing of several.
+    """
+    different: dict[str, list[str]] = {}
+    for name in _different(expected, found):
+        different.setdefault(kind_of_array(name), []).append(name)
+    violations = []
+    for kind, names in different.items():
+        if len(names) == 1:
+            violations.append(_difference(what, names[0], expected, found))
+            continue
+        total = sum(kind_of_array(name) == kind for name in expected.keys() | found.keys())
+        absent = [name for name in names if name not in expected or name not in found]
+        shown = f"others, e.g. {names[0]}" + f"; {len(absent)} on one side alone" * bool(absent)
+        where = f"{what} {len(names)} of {total} {kind}"
+        violations.append(Violation(where, "the same", shown))
+    return violations
+
+
+_KINDS = (
+    ("counters and generators", re.compile(r"(^|/)progress/")),
+    ("moving statistics", re.compile(r"moving_(mean|variance)|running_(mean|var)")),
+    (
+        "optimizer slots",
+        re.compile(r"(^|[/.])(adam(_\d+)?|slots?|exp_avg(_sq)?|momentum)([/.:]|$)", re.IGNORECASE),
+    ),
+)
+
+
+def kind_of_array(name: str) -> str:
+    """Return what an array of a state is, by its name; ``weights`` where nothing says otherwise."""
+    return next((kind for kind, pattern in _KINDS if pattern.search(name)), "weights")
+
+
+def _different(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    return [
+        key
+        for key in sorted(expected.keys() | found.keys())
+        if not _same(expected.get(key, "absent"), found.get(key, "absent"))
+    ]
+
+
+def _difference(
+    what: str, key: str, expected: Mapping[str, Any], found: Mapping[str, Any]
+) -> Violation:
+    old, new = (shortened(side.get(key, "absent")) for side in (expected, found))
+    return Violation(f"{what} {key}", old, new)
 
 
 def _same(expected: Any, found: Any) -> bool:

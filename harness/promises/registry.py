@@ -78,7 +78,7 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
 _MEASUREMENT, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
-        "metric", "response", "unrun_options", "scores", "batch_mates", "recalibration", "served",
+        "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
         "ranking", "cache", "score_arithmetic",
     ),
     _TRAINING: (
@@ -105,4 +105,4 @@ AREA_OF: Mapping[str, Area] = MappingProxyType(
         for promise in SUBJECTS[subject]
     }
 )
-"""What a breach of each promise makes void."""
+"""What a breach of each promise makes void; of equal roots, the first here comes first."""

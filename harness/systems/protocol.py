@@ -82,8 +82,8 @@ class Description:
     settings: Mapping[str, Any] = field(default_factory=dict)
     whole_batches: bool = False
     epe_epsilon: float = 0.0
-    option_arrays: Sequence[Sequence[tuple[str, ...]]] = ()
     known_defects: Mapping[str, str] = field(default_factory=dict)
+    option_arrays: Sequence[Sequence[tuple[str, ...]]] = ()
 
 
 @dataclass(frozen=True)
