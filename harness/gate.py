@@ -74,7 +74,9 @@ def asked_configuration(config: pytest.Config) -> Config | None:
         msg = f"--config {path}: no folder {folder}; name the data with --fc2-root DIR"
         raise ConfigError(msg)
     base = load_config(Path(path)) if path else Config()
-    for crop in (base.train_crop, base.eval_crop):
+    # A foreign system's skeleton is its own: what does not fit it is a broken promise.
+    own = option(config, "system") == "builtin"
+    for crop in (base.train_crop, base.eval_crop) if own else ():
         try:
             check_crop(SKELETONS[base.model.skeleton], crop)
         except ValueError as error:
@@ -177,6 +179,8 @@ def gate(
         # Without a configuration at first: a foreign system says
         # what it cannot vary before it has one.
         bench = Bench(system_factory(spec, shared), spec, {}, folder, FROM_CHECKPOINTS)
+        if chosen is not None:
+            bench.asked = chosen.model_dump(mode="json", by_alias=True)
         if spec.foreign:
             asked, setting = setting, _fitted(setting, _description(bench))
             changes = list_changes(asked, setting)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.promises import draws, served
+from harness.promises import configured, draws, served
+from harness.promises.configured import OwnSetting
 from harness.promises.draws import TrainingDraws
 from harness.promises.served import Served
 from harness.systems.protocol import ServedBatch
@@ -201,7 +202,27 @@ FIRST_BATCHES = {
     "another window": (CENTRE["another window"][0], "eval sample c/4, window"),
 }
 SHORTER = replace(SERVED, split=(*IDS, "d/5"), count=2, batches=EVALUATED[:2], again=EVALUATED[:2])
+OWN = OwnSetting(
+    {"training": (16, 48), "evaluation": (32, 48)}, 16,
+    {"training": {"a/0": (16, 75)}, "evaluation": {"a/1": (53, 75), "b/2": (40, 90)}},
+)  # fmt: skip
+OWN_CROPS = {
+    "EdgeFlowNAS's default on strides of 16": (
+        replace(OWN, crops={"training": (180, 240)}, frames={}),
+        "training crop: expected multiples of 16 px, such as 176 x 240 or 192 x 240, found 180 x "
+        "240",
+    ),
+    "a crop below one stride": (
+        replace(OWN, crops={"evaluation": (8, 48)}),
+        "evaluation crop: expected multiples of 16 px, such as 16 x 48 or 16 x 48, found 8 x 48",
+    ),
+    "a frame that the crop does not fit in": (
+        replace(OWN, crops={"training": (16, 48), "evaluation": (48, 64)}),
+        "evaluation crop: expected at most 40 x 90 px, the size of sample b/2, found 48 x 64",
+    ),
+}
 CLEAN = {
+    configured.own_crop_fits: [OWN],
     served.recal_batches_are_the_first: [SERVED],
     served.eval_crop_is_centred: [SERVED],
     # The windows are another promise's matter.
@@ -210,6 +231,7 @@ CLEAN = {
     draws.training_draws_are_declared: [DRAWS],
 }
 EMPTY = {
+    configured.own_crop_fits: OwnSetting({}, 1, {}),
     served.recal_batches_are_the_first: replace(SERVED, batches=(), again=(), split=()),
     served.eval_crop_is_centred: replace(SERVED, batches=(), again=()),
     served.unknown_flow_is_masked: replace(SERVED, batches=(), again=()),
@@ -219,6 +241,7 @@ EMPTY = {
     ),
 }
 CORRUPTED = {
+    configured.own_crop_fits: OWN_CROPS,
     served.recal_batches_are_the_first: FIRST_BATCHES,
     served.eval_crop_is_centred: CENTRE,
     served.unknown_flow_is_masked: WINDOWS,

@@ -13,7 +13,7 @@ from harness.runs.identity import (
     protocol_identity,
     run_identity,
 )
-from harness.runs.lineage import plan_first, plan_resume
+from harness.runs.lineage import plan_first, plan_resume, refuse_another_plan
 from harness.training.checkpoint import CheckpointError, CheckpointStore
 from harness.training.progress import Progress
 
@@ -212,6 +212,34 @@ def test_an_imported_checkpoint_needs_a_segment(tmp_path):
     assert (plan.attempt, plan.segment, plan.checkpoint.progress["epoch"]) == (1, "ours", 2)
     assert plan.new_series
     assert "the imported best metric is forgotten" in plan.notes[0]
+
+
+def loaded(folder):
+    return CheckpointStore(folder / "checkpoints").load("last")
+
+
+@pytest.mark.parametrize("key", [*OTHERS, "data.input_height", "model.skeleton"])
+def test_a_checkpoint_alone_is_not_gone_on_with_under_other_dynamics(folder, key):
+    value = {"data.input_height": 64, "model.skeleton": "bilinear"}.get(key, OTHERS.get(key))
+    message = f"step-00002-attempt-1: cannot go on with .*{key}: .* -> .*--segment NAME"
+    with pytest.raises(InputError, match=message):
+        refuse_another_plan(loaded(folder), keyed(key, value), DATA)
+    refuse_another_plan(loaded(folder), CONFIG, DATA)
+
+
+@pytest.mark.parametrize("key", PROTOCOL)
+def test_a_checkpoint_is_scored_under_any_protocol(folder, key):
+    refuse_another_plan(loaded(folder), keyed(key, PROTOCOL[key]), DATA)
+
+
+def test_an_imported_checkpoint_has_no_plan_to_compare(tmp_path):
+    saved(tmp_path, 2, meta={"imported_from": {"prefix": "supernet_last.ckpt"}})
+    refuse_another_plan(loaded(tmp_path), keyed("train.lr", 0.5), DATA)
+
+
+def test_a_checkpoint_of_before_samples_were_digested_is_read(tmp_path):
+    saved(tmp_path, 2, meta={"data": {}})
+    refuse_another_plan(loaded(tmp_path), CONFIG, DATA)
 
 
 def test_a_run_is_not_begun_twice(folder, tmp_path):

@@ -11,6 +11,7 @@ from harness.environment import apply_environment
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.judge import judge
+from harness.promises.plans import changed_plan
 from harness.promises.registry import PROMISES
 from harness.promises.second_process import FROM_CHECKPOINTS
 from harness.promises.setting import embedded_config
@@ -23,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "numpy_trainer"
 QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
 SCORES = {"again", "fresh", "permuted", "subset", "prefix"}
-ALIKE = ("EvalMovesTheStream", "DeadMetric", "CentredOverBatch")  # judged in the slow tier
+# Judged in the slow tier.
+ALIKE = ("EvalMovesTheStream", "DeadMetric", "CentredOverBatch", "ResumesUnderAnyPlan")
 FAULTS = {
     "RandomEvalCrops": {
         *(f"same-scores-{how}" for how in SCORES),
@@ -38,6 +40,7 @@ FAULTS = {
         "resume-exact", "resume-mid-epoch", "resume-before-evaluation", "checkpoint-complete",
         "train-unobserved",
     },
+    "ResumesUnderAnyPlan": {"changed-plan-told"},
 }  # fmt: skip
 
 
@@ -91,6 +94,7 @@ def test_what_it_cannot_show_is_named(healthy):
     assert reasons["fair-archs"].endswith("no arch codes of options, but full, half")
     assert reasons["recal-effective"] == "the system does not offer recalibrate"
     assert reasons["ledger-tau"] == "the system keeps no ledger (Training.records)"
+    assert reasons["checkpoint-of-one-save"].startswith("a checkpoint is one file")
     assert all(reason and "numpy" not in reason.lower() for reason in reasons.values())
 
 
@@ -153,6 +157,67 @@ def broken_promises(name, frames, folder):
 )
 def test_a_fault_breaks_exactly_its_promises(fault, embedded_frames, tmp_path):
     assert broken_promises(f"broken.py:{fault}", embedded_frames, tmp_path) == FAULTS[fault]
+
+
+@pytest.mark.parametrize(
+    ("name", "untold"),
+    [
+        ("adapter.py:NumpySystem", []),
+        ("broken.py:SaysSoAndGoesOn", []),
+        (
+            "broken.py:ResumesUnderAnyPlan",
+            ["train.lr", "train.batch_size", "data.input_height, data.input_width"],
+        ),
+    ],
+)
+def test_another_plan_is_refused_or_told(name, untold, embedded_frames, tmp_path):
+    """Its rate is constant and it clips nothing: of epochs and clip there is nothing to tell."""
+    spec, workers = SystemSpec(f"{HERE / name}"), Workers()
+    config = embedded_config(embedded_frames)
+    apply_environment(config)
+    tree = config.model_dump(mode="json", by_alias=True)
+    bench = Bench(system_factory(spec, workers), spec, tree, tmp_path)
+    keys = bench.evidence(changed_plan).keys
+    bench.close()
+    workers.close()
+    assert [key.key for key in keys if not key.told] == untold
+    assert {key.key for key in keys} == {
+        "train.lr", "train.batch_size", "data.input_height, data.input_width",
+    }  # fmt: skip
+    went_on = "it went on and said nothing"
+    rates = ", at learning rate 0.0015 where the saved run goes on at 0.001"
+    assert [key.found for key in keys if not key.told] == [
+        went_on + rates * (key == "train.lr") for key in untold
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "text"),
+    [
+        ("adapter.py:NumpySystem", "n/a", "a checkpoint is one file: it cannot be of two saves"),
+        (
+            "broken.py:WritesALog", "n/a",
+            "each file of a checkpoint holds the whole state or none of it",
+        ),
+        (
+            "broken.py:StepsInAnotherFile", "BROKEN",
+            "a checkpoint after epoch 2 with log.txt as it was saved after epoch 1: expected an "
+            "error that names of-two-saves-0, found it went on",
+        ),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_of_two_saves_is_one_of_which_both_files_are_read(
+    name, verdict, text, embedded_frames, tmp_path
+):
+    spec, workers = SystemSpec(f"{HERE / name}"), Workers()
+    config = embedded_config(embedded_frames)
+    apply_environment(config)
+    tree = config.model_dump(mode="json", by_alias=True)
+    bench = Bench(system_factory(spec, workers), spec, tree, tmp_path)
+    found = judge(PROMISES["checkpoint-of-one-save"], bench)
+    bench.close()
+    workers.close()
+    assert (found.verdict, found.text) == (verdict, text)
 
 
 @pytest.mark.nightly

@@ -9,9 +9,10 @@ import pytest
 from harness.config import Config
 from harness.environment import apply_environment
 from harness.errors import NotApplicableError
-from harness.promises import checkpoint, clip_checks, response
+from harness.promises import checkpoint, clip_checks, response, resume
 from harness.promises.checkpoint import CheckpointPair
 from harness.promises.ledger.registry import LEDGER_PROMISES
+from harness.promises.promise import differences
 from harness.promises.registry import PROMISES, SUBJECTS
 from tests import (
     promise_evidence_accumulation,
@@ -164,11 +165,38 @@ def test_a_metric_above_the_zero_flow_is_a_warning_and_not_a_violation():
 
 
 def test_many_differences_are_cut_short_with_their_count():
-    many = {f"w{i}": "1" for i in range(9)}
-    pair = CheckpointPair(many, dict.fromkeys(many, "3"), dict.fromkeys(many, "2"))
-    violations = checkpoint.checkpoint_restores_everything(pair).violations
-    assert len(violations) == 6
-    assert violations[-1].found == "4 more"
+    many = {f"w{i}": i for i in range(9)}
+    found = differences(many, dict.fromkeys(many, 10), what="state:")
+    assert len(found) == 6
+    assert str(found[-1]) == "state: expected no further difference, found 4 more"
+
+
+def test_what_is_not_restored_is_told_by_kind_and_not_by_array():
+    weights = {f"w{i}": "1" for i in range(9)}
+    slots = {f"adam/m/w{i}": "2" for i in range(9)}
+    kinds = {**dict.fromkeys(weights, "weights"), **dict.fromkeys(slots, "optimizer slots")}
+    start = dict.fromkeys({**weights, **slots}, "0")
+    poisoned = dict.fromkeys(weights | slots, "7")
+    pair = CheckpointPair(
+        weights | slots, poisoned, weights | dict.fromkeys(slots, "7"), start, kinds
+    )
+    (found,) = checkpoint.checkpoint_restores_everything(pair).violations
+    assert str(found) == (
+        "restored optimizer slots: expected 9 as saved, found none: 9 still poisoned (such as "
+        "adam/m/w0)"
+    )
+
+
+def test_what_follows_from_what_was_not_restored_is_left_out():
+    lost = replace(
+        RESUMED, restored=RESUMED.restored | {"progress/generator": "0"},
+        resumed={"w": "8", "adam/m/w": "9"}, resumed_steps=RESUMED.first_epoch, resumed_rows=(),
+    )  # fmt: skip
+    places = [violation.where for violation in resume.resume_is_exact(lost).violations]
+    assert places == [
+        "cut after epoch 1, restored counters and generators",
+        "cut after epoch 1: step 1 of epoch 2",
+    ]
 
 
 def test_promises_load_neither_tensorflow_nor_scipy_nor_opencv():

@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import NotApplicableError
 from harness.systems import worker as worker_file
-from harness.systems.answers import AnswerError
+from harness.systems.answers import AnswerError, answer
 from harness.systems.opening import system_factory
 from harness.systems.process import WorkerError
 from harness.systems.remote import Workers
@@ -248,6 +248,18 @@ def test_what_cannot_be_made_an_array_is_told_and_ends_nothing(odd):
     with pytest.raises(WorkerError, match=r"cannot be made an array: requires grad"):
         system.recalibrate("unconvertible")
     assert pid_of(system)
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        (None, None), ("lr is 0.2", ["lr is 0.2"]), (["a", "b"], ["a", "b"]), (("a",), ["a"]),
+        ([], []), (object(), None), ([1], None), ({"a": 1}, None), (3, None),
+    ],
+)  # fmt: skip
+def test_of_what_a_restore_returns_texts_alone_are_told(returned, told):
+    assert worker_file._notes(returned) == told
+    assert answer("restore", told) == told
 
 
 def test_an_error_without_a_text_is_an_error(odd):

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from harness.faults.base import Fault, replaced
+from harness.faults.base import Fault, overriding, replaced
 from harness.fc2.crop import Window, center_window
 from harness.fc2.decode import Decoded, decode_triplet
 from harness.runs.parts import Parts
 from harness.supernet.network import frames_to_input
 
 __all__ = [
-    "CentreRoundsUp", "EvalFlips", "EvalInputUnnormalised", "EvalLabelsClipped", "FlowMissing",
-    "FlowNegated", "FlowNotResized", "FlowNotShifted", "FlowUnitsDivided", "FlowUpsideDown",
-    "FramesFlippedAlone", "FramesOrderSwapped", "FramesResized", "HalfPixelCentres",
-    "HeightForWidth", "RgbForBgr", "TrainInputSwapsColours", "UForV",
+    "CentreRoundsUp", "CropOfAnotherStride", "EvalFlips", "EvalInputUnnormalised",
+    "EvalLabelsClipped", "FlowMissing", "FlowNegated", "FlowNotResized", "FlowNotShifted",
+    "FlowUnitsDivided", "FlowUpsideDown", "FramesFlippedAlone", "FramesOrderSwapped",
+    "FramesResized", "HalfPixelCentres", "HeightForWidth", "RgbForBgr", "TrainInputSwapsColours",
+    "UForV",
 ]  # fmt: skip
 
 
@@ -304,3 +305,21 @@ class HalfPixelCentres(Fault):
     def apply(self, parts: Parts) -> Parts:
         """Resize with half-pixel centres."""
         return replaced(parts, "evaluation", accumulate_flow=_half_pixel)
+
+
+class CropOfAnotherStride(Fault):
+    """The network halves its input once more often than the configured crop divides."""
+
+    id, family = "crop-of-another-stride", "GEOM"
+    citation = (
+        "linenmin/MCUFlowNet commit 902a0e1 (180 x 240 on strides of 16: labels are stretched to "
+        "the outputs)"
+    )
+    expected = ("own-crop-fits",)
+    touches = ()
+
+    def wrap(self, system: Any) -> Any:
+        """Need multiples of 12 px, which the crop of no gate is."""
+        return overriding(
+            system, describe=lambda inner: dataclasses.replace(inner.describe(), stride=12)
+        )

@@ -1,6 +1,7 @@
 """Faults of checkpoints and of what follows a resume."""
 
 import dataclasses
+import json
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -12,13 +13,15 @@ import numpy as np
 from harness.faults.base import Fault, overriding, replaced
 from harness.fc2.order import train_order
 from harness.runs.parts import Parts
+from harness.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from harness.training.fairness import no_counts
 from harness.training.model import Supernet
 from harness.training.progress import EpochSums, Progress
 
 __all__ = [
-    "AggregatesForgotten", "BestForgotten", "BetaPowersForgotten", "CheckpointIsRounded",
-    "CheckpointNotVerified", "CheckpointOfAverages", "CountsForgotten", "DrawsRestart",
+    "AggregatesForgotten", "AnotherPlanInSilence", "BestForgotten", "BetaPowersForgotten",
+    "CheckpointIsRounded", "CheckpointNotVerified", "CheckpointOfAverages",
+    "CheckpointOfTwoSaves", "CountsForgotten", "DrawsRestart",
     "DueEvaluationSkipped", "EpochRepeated", "FallsBack", "MovingForgotten", "PatienceForgotten",
     "PermutationForgotten", "PositionForgotten", "PositionForgottenAnywhere",
     "PreviousForgotten", "SavedBeforeUpdate", "SavedInPlace", "SchedulerRestarts",
@@ -404,5 +407,50 @@ class FallsBack(Fault):
                 if not good:
                     raise
                 inner.restore(good[-1])
+
+        return overriding(system, restore=restore)
+
+
+class AnotherPlanInSilence(Fault):
+    """A changed plan is gone on with from a checkpoint, and nothing is said."""
+
+    id, family = "another-plan-in-silence", "RESUME"
+    citation = (
+        "linenmin/MCUFlowNet commit 2ef204e: resumed with another num_epochs, the rate jumps from "
+        "0.0005 to 0.00099"
+    )
+    expected = ("changed-plan-told",)
+    touches = ("checkpoint",)
+
+    def wrap(self, system: Any) -> Any:
+        """Hold nothing against the configuration."""
+
+        def restore(inner: Any, path: str) -> None:
+            inner.continue_from(load_checkpoint(Path(path)))
+
+        return overriding(system, restore=restore)
+
+
+class CheckpointOfTwoSaves(Fault):
+    """Weights and counters lie in two files that know nothing of each other."""
+
+    id, family = "checkpoint-of-two-saves", "RESUME"
+    citation = "linenmin/MCUFlowNet (`Saver` files and meta.json are written one after the other)"
+    expected = ("checkpoint-of-one-save",)
+    touches = ("checkpoint",)
+
+    def wrap(self, system: Any) -> Any:
+        """Take the arrays as they are, and the counters beside them."""
+
+        def restore(inner: Any, path: str) -> None:
+            try:
+                inner.restore(path)
+            except CheckpointError:
+                folder = Path(path)
+                manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+                with np.load(folder / "arrays.npz") as archive:
+                    arrays = {name: archive[name] for name in archive.files}
+                counters = manifest["progress"]
+                inner.continue_from(Checkpoint(folder, arrays, counters, manifest["meta"], ""))
 
         return overriding(system, restore=restore)

@@ -25,7 +25,7 @@ from harness.fc2.layout import MEMBERS, member_name
 from harness.streams import integer, raw
 from harness.whole import list_entries, whole_folder
 
-__all__ = ["LOOKS", "Look", "Sample", "make_sample", "write_dataset", "write_sample"]
+__all__ = ["LOOKS", "SMALLEST", "Look", "Sample", "make_sample", "write_dataset", "write_sample"]
 
 _Bytes = NDArray[np.uint8]
 _Singles = NDArray[np.float32]
@@ -34,6 +34,9 @@ _Real = TypeVar("_Real", float, _Floats)
 
 # Above every training sample's: a number selects what is drawn, and the splits share none.
 _FIRST_VAL = 1_000_000
+SMALLEST = 16
+"""Height and width of the smallest frame that can be made, px."""
+
 _TEXELS_PER_PX = (0.55, 0.85)  # below 1, so that the finest grain survives bilinear warping
 
 
@@ -160,7 +163,7 @@ def make_sample(
         If a size is below 16, a counter negative, or `max_motion` negative or not finite.
     """
     for name, value in (("height", height), ("width", width)):
-        _require(value >= 16, f"`{name}` must be at least 16 px, got {value}")
+        _require(value >= SMALLEST, f"`{name}` must be at least {SMALLEST} px, got {value}")
     limit = 0.125 * math.sqrt(height * width) if max_motion is None else max_motion
     _require(0 <= limit < math.inf, f"`max_motion` must be finite and at least 0, got {limit}")
     count = 6 + integer(seed, "synthetic/count", 0, index, below=[5])[0]

@@ -45,6 +45,9 @@ class Bench:
         work beside this one.
     process : SecondProcess, optional
         The second process, where it is kept for other benches. Default: one of its own.
+    asked : mapping or None
+        Configuration tree that was asked for, before anything in it was shrunk for a gate. None:
+        that of the gate.
     """
 
     factory: Callable[[], System]
@@ -53,6 +56,7 @@ class Bench:
     folder: Path
     early: Sequence[Callable[["Bench"], Any]] = ()
     process: SecondProcess | None = None
+    asked: Tree | None = None
     _kept: dict[Hashable, Any] = field(default_factory=dict)
     _failed: dict[Hashable, Exception] = field(default_factory=dict)
     _shared: System | None = None
@@ -142,7 +146,7 @@ class Bench:
             shared.describe()  # whether it is still there
 
     @contextmanager
-    def _lend(self, bring: Callable[[System], None]) -> Iterator[System]:
+    def _lend(self, bring: Callable[[System], object]) -> Iterator[System]:
         """Lend the shared system once it was brought to a state; to one promise at a time."""
         assert self._shared is not None
         if self._lent:
@@ -158,7 +162,7 @@ class Bench:
         finally:
             self._lent = False
 
-    def _brought(self, shared: System, bring: Callable[[System], None]) -> System:
+    def _brought(self, shared: System, bring: Callable[[System], object]) -> System:
         try:
             bring(shared)
         except WorkerError:  # another promise made its process crash, and is told of it

@@ -4,17 +4,17 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.kinds import state_differences
 from harness.promises.promise import (
     Digests,
     Outcome,
     Promise,
     Violation,
-    differences,
     needs,
     outcome,
 )
@@ -135,7 +135,10 @@ def kills_do_no_harm(evidence: KilledRuns) -> Outcome:
         for text in evidence.refused
     ]
     for number, end in enumerate(evidence.ends, start=1):
-        violations += differences(dict(evidence.straight), dict(end), what=f"killed run {number}:")
+        what = f"killed run {number}, at the end,"
+        unlike = state_differences(evidence.straight, end, what=what, of="as without a kill")
+        # Of no kind: at the end all arrays differ, whichever was not restored.
+        violations += [replace(violation, kind="") for violation in unlike]
     if evidence.kills < KILLS:
         violations.append(Violation("kills", f"at least {KILLS}", str(evidence.kills)))
     runs = counted(len(evidence.ends), "run")

@@ -139,10 +139,13 @@ def outcome(
 def differences(
     expected: Mapping[str, Any], found: Mapping[str, Any], *, what: str, limit: int = 5
 ) -> list[Violation]:
-    """Return a violation for each key that differs, at most `limit` and a count of the rest."""
+    """Return a violation for each key that differs, at most `limit` and a count of the rest.
+
+    Two digests, which tell a person nothing, are not shown.
+    """
     wrong = [_difference(what, key, expected, found) for key in _different(expected, found)]
     if len(wrong) > limit:
-        rest = Violation(f"{what}", "no further difference", f"{len(wrong) - limit} more")
+        rest = Violation(what.rstrip(":"), "no further difference", f"{len(wrong) - limit} more")
         return [*wrong[:limit], rest]
     return wrong
 
@@ -150,7 +153,7 @@ def differences(
 def grouped_differences(expected: Digests, found: Digests, *, what: str) -> list[Violation]:
     """Return a violation for each kind of array that differs, with how many do.
 
-    One array alone is shown with both digests, which say nothing of several.
+    One array alone is named.
     """
     different: dict[str, list[str]] = {}
     for name in _different(expected, found):
@@ -194,8 +197,20 @@ def _different(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[st
 def _difference(
     what: str, key: str, expected: Mapping[str, Any], found: Mapping[str, Any]
 ) -> Violation:
-    old, new = (shortened(side.get(key, "absent")) for side in (expected, found))
-    return Violation(f"{what} {key}", old, new)
+    return Violation(
+        f"{what} {key}", *_in_words(expected.get(key, "absent"), found.get(key, "absent"))
+    )
+
+
+_DIGEST = re.compile(r"[0-9a-f]{16,}")
+
+
+def _in_words(expected: Any, found: Any) -> tuple[str, str]:
+    """Return two values as text; of two digests, that they differ."""
+    digests = [isinstance(v, str) and _DIGEST.fullmatch(v) for v in (expected, found)]
+    if all(digests):
+        return "the same value", "another"
+    return shortened(expected), shortened(found)
 
 
 def _same(expected: Any, found: Any) -> bool:

@@ -18,13 +18,15 @@ from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import data_section, listed_samples, split_folder
 from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
-from harness.promises.states import END, a_kernel
+from harness.promises.states import CUT, END, START, a_kernel
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
+from harness.systems.protocol import digests_of
 
 __all__ = [
-    "BAD_FILES_NAMED", "CHECKPOINT_VERIFIED", "NAN_SCORE_STOPS", "Refusals", "bad_checkpoints",
-    "bad_files", "bad_input_is_refused", "nan_score",
+    "BAD_FILES_NAMED", "CHECKPOINT_OF_ONE_SAVE", "CHECKPOINT_VERIFIED", "NAN_SCORE_STOPS",
+    "Refusals", "attempted", "bad_checkpoints", "bad_files", "bad_input_is_refused",
+    "mixed_checkpoints", "names_word", "nan_score",
 ]  # fmt: skip
 
 
@@ -39,7 +41,7 @@ class Refusals:
     cases: Sequence[tuple[str, tuple[str, ...], str | None, str]]
 
 
-def _attempt(action: Callable[[], Any]) -> tuple[str | None, str]:
+def attempted(action: Callable[[], Any]) -> tuple[str | None, str]:
     """Return the type of the error that an action raises (None: it raised none) and its text."""
     try:
         action()
@@ -50,7 +52,7 @@ def _attempt(action: Callable[[], Any]) -> tuple[str | None, str]:
     return None, "it went on"
 
 
-def _names(message: str, word: str) -> bool:
+def names_word(message: str, word: str) -> bool:
     """Return whether a message has a name in it, and not as part of another word."""
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message) is not None
 
@@ -63,7 +65,7 @@ def bad_input_is_refused(evidence: Refusals) -> Outcome:
             violations.append(Violation(case, "a name to look for in the message", repr(words)))
         elif error is None:
             violations.append(Violation(case, f"an error that names {words[-1]}", message))
-        elif not any(_names(message, word) for word in words):
+        elif not any(names_word(message, word) for word in words):
             violations.append(
                 Violation(f"the message on {case}", f"the name {words[-1]}",
                           f"{error}: {plain_line(message)}")
@@ -91,7 +93,7 @@ def bad_files(bench: Bench) -> Refusals:
         # A link to the user's own file, which writing through it would change.
         path.unlink()
         spoil(path, content)
-        cases.append((name, (path.name,), *_attempt(partial(_serve, bench, folder))))
+        cases.append((name, (path.name,), *attempted(partial(_serve, bench, folder))))
     return Refusals(cases)
 
 
@@ -141,10 +143,10 @@ def bad_checkpoints(bench: Bench) -> Refusals:
             folder = bench.folder / name.replace(" ", "-")
             shutil.copytree(end, folder)
             _damage(folder, cut_short=name == "cut short")
-            found = _attempt(partial(system.restore, str(folder)))
+            found = attempted(partial(system.restore, str(folder)))
             cases.append((f"a checkpoint, {name}", (folder.name,), *found))
         absent = str(bench.folder / "no-such-checkpoint")
-        cases.append(("no checkpoint", (absent,), *_attempt(partial(system.restore, absent))))
+        cases.append(("no checkpoint", (absent,), *attempted(partial(system.restore, absent))))
     return Refusals(cases)
 
 
@@ -166,6 +168,73 @@ CHECKPOINT_VERIFIED = Promise(
 )
 
 
+@needs("save", "restore", "train", "state")
+def mixed_checkpoints(bench: Bench) -> Refusals:
+    """Restore checkpoints of which one file is that of an earlier save of the same run."""
+    trained, cases = bench.trained, []
+    cut, end = (Path(trained.paths[state]) for state in (CUT, END))
+    names = _files_of_both(cut, end)
+    if not names or len([path for path in end.rglob("*") if path.is_file()]) < 2:
+        msg = "a checkpoint is one file: it cannot be of two saves"
+        raise NotApplicableError(msg)
+    with bench.at(CUT) as system:
+        # What restoring brings back, which need not be all that was saved.
+        whole = [digests_of(system)]
+        system.restore(str(end))
+        whole.append(digests_of(system))
+        went_on = True
+        for number, name in enumerate(names):
+            folder = bench.folder / f"of-two-saves-{number}"
+            shutil.copytree(end, folder)
+            shutil.copyfile(cut / name, folder / name)
+            if went_on:  # else what is left in place, in silence, would look like a whole one
+                system.restore(trained.paths[START])
+            error, message = attempted(partial(system.restore, str(folder)))
+            went_on = error is None
+            # A file that restoring does not read mixes nothing, and one that holds everything is
+            # a whole checkpoint.
+            if went_on and digests_of(system) in whole:
+                continue
+            case = f"a checkpoint after epoch 2 with {name} as it was saved after epoch 1"
+            cases.append((case, (folder.name,), error, message))
+    if not cases:
+        msg = "each file of a checkpoint holds the whole state or none of it"
+        raise NotApplicableError(msg)
+    return Refusals(cases)
+
+
+_MOST_FILES = 6
+"""Files of a checkpoint that are exchanged, one at a time."""
+
+
+def _files_of_both(cut: Path, end: Path) -> list[str]:
+    """Return the names of files that two checkpoints have with different content.
+
+    Of many the largest and the smallest: arrays, and what is counted or listed beside them.
+    """
+    files = [path for path in end.rglob("*") if path.is_file()]
+    found = [
+        (path.stat().st_size, name)
+        for path, name in ((path, path.relative_to(end).as_posix()) for path in files)
+        if (cut / name).is_file() and (cut / name).read_bytes() != path.read_bytes()
+    ]
+    names = [name for _, name in sorted(found)]
+    half = _MOST_FILES // 2
+    return names if len(names) <= _MOST_FILES else [*names[:half], *names[-half:]]
+
+
+CHECKPOINT_OF_ONE_SAVE = Promise(
+    id="checkpoint-of-one-save",
+    sentence="a checkpoint whose files come from two saves is refused by name",
+    evidence=mixed_checkpoints,
+    check=bad_input_is_refused,
+    hint=(
+        "A crash between two writes, or a copy while a run saves, leaves weights of one epoch "
+        "beside the counters of another. Let one file hold the digests of all."
+    ),
+)
+
+
 @needs("state", "evaluate")
 def nan_score(bench: Bench) -> Refusals:
     """Evaluate with a NaN in a weight that every arch runs."""
@@ -176,7 +245,7 @@ def nan_score(bench: Bench) -> Refusals:
         poisoned = np.array(state[name])
         poisoned.flat[0] = np.nan
         system.state({name: poisoned})
-        found = _attempt(system.evaluate)
+        found = attempted(system.evaluate)
     return Refusals([(f"a NaN in {name}", (*archs, name), *found)])
 
 

@@ -9,6 +9,7 @@ from harness.promises import (
     cache,
     checkpoint,
     clip_checks,
+    configured,
     draws,
     elsewhere,
     epoch_log,
@@ -17,6 +18,7 @@ from harness.promises import (
     loss,
     metric,
     micro_batches,
+    plans,
     purity,
     ranking,
     recalibration,
@@ -42,8 +44,9 @@ __all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
+    configured,
     loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
-    checkpoint, resume, kills, elsewhere, refusals, cache,
+    checkpoint, plans, resume, kills, elsewhere, refusals, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
 """What tells the most comes first."""
@@ -79,10 +82,10 @@ _MEASUREMENT, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
         "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
-        "ranking", "cache", "score_arithmetic",
+        "configured", "ranking", "cache", "score_arithmetic",
     ),
     _TRAINING: (
-        "checkpoint", "resume", "kills", "elsewhere", "purity", "draws", "windows", "loss",
+        "checkpoint", "plans", "resume", "kills", "elsewhere", "purity", "draws", "windows", "loss",
         "update", "micro_batches", "training", "clip_checks", "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals",),

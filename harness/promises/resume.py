@@ -3,16 +3,17 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from harness.promises.bench import Bench
+from harness.promises.continued import WALL_CLOCK, Row, row_differences, step_differences
+from harness.promises.kinds import kinds_of, state_differences
 from harness.promises.promise import (
     Digests,
     Outcome,
     Promise,
-    Violation,
-    differences,
     needs,
     outcome,
 )
@@ -37,15 +38,38 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Resume:
-    """State and records of a straight run and of one cut, restored in a fresh process."""
+    """A straight run, and one that was cut and restored in a fresh process.
+
+    Attributes
+    ----------
+    cut : str
+        Where.
+    saved, restored : mapping
+        Digests of the state when it was saved at the cut, and right after it was restored.
+    straight, resumed : mapping
+        The same at the end of both runs.
+    straight_steps, resumed_steps, straight_rows, resumed_rows : tuple of mapping
+        Records after the cut, by field.
+    first_epoch : tuple of mapping
+        Steps of epoch 1, which a run that starts its draws anew repeats.
+    kinds : mapping of str to str
+        Kind of each array.
+    known : mapping of str to mapping
+        States of the straight run, by the words that say which.
+    """
 
     cut: str
+    saved: Digests
+    restored: Digests
     straight: Digests
     resumed: Digests
-    straight_steps: tuple[tuple[object, ...], ...]
-    resumed_steps: tuple[tuple[object, ...], ...]
-    straight_rows: tuple[Mapping[str, Any], ...]
-    resumed_rows: tuple[Mapping[str, Any], ...]
+    straight_steps: tuple[Row, ...]
+    resumed_steps: tuple[Row, ...]
+    straight_rows: tuple[Row, ...]
+    resumed_rows: tuple[Row, ...]
+    first_epoch: tuple[Row, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    known: Mapping[str, Digests] = field(default_factory=dict)
 
 
 @needs("train", "save", "restore", "state")
@@ -127,61 +151,46 @@ def _beside_straight(bench: Bench, run: CutRun, *, done: int, rows: int) -> Resu
     steps = (*trained.first.steps, *trained.second.steps)[done:]
     epochs = (*trained.first.epochs, *trained.second.epochs)[rows:]
     return Resume(
-        cut=cut.how,
-        # What was restored is held against what was saved, and not only what came of it.
-        straight={**trained.end_state, **_prefixed("cut", cut.state)},
-        resumed={**again.at_end, **_prefixed("cut", again.at_cut)},
-        straight_steps=tuple(dataclasses.astuple(step) for step in steps),
-        resumed_steps=tuple(dataclasses.astuple(step) for step in again.training.steps),
-        straight_rows=tuple(dataclasses.asdict(row) for row in epochs),
-        resumed_rows=tuple(dataclasses.asdict(row) for row in again.training.epochs),
-    )
+        cut.how, cut.state, again.at_cut, trained.end_state, again.at_end,
+        _as_rows(steps), _as_rows(again.training.steps),
+        _as_rows(epochs), _as_rows(again.training.epochs),
+        first_epoch=_as_rows(trained.first.steps),
+        kinds=kinds_of(trained.end_state, trained.description),
+        known={
+            "as at the start of training": trained.start_state,
+            "as after epoch 1": trained.cut_state,
+        },
+    )  # fmt: skip
 
 
-def _prefixed(prefix: str, state: Digests) -> dict[str, str]:
-    return {f"{prefix}/{name}": digest for name, digest in state.items()}
-
-
-WALL_CLOCK = ("eval_seconds", "bn_recal_seconds", "checkpoint_digest")
-"""Columns left out: two are wall-clock times, the third is absent without checkpoints."""
+def _as_rows(records: Sequence[Any]) -> tuple[Row, ...]:
+    return tuple(dataclasses.asdict(record) for record in records)
 
 
 def resume_is_exact(evidence: Resume) -> Outcome:
     """Require equal state, draws, archs, learning rates and log rows after a resume."""
     cut = evidence.cut
-    violations = differences(dict(evidence.straight), dict(evidence.resumed), what=f"{cut}:")
-    if len(evidence.straight_steps) != len(evidence.resumed_steps):
-        violations.append(
-            Violation(f"{cut}: steps after the cut", str(len(evidence.straight_steps)),
-                      str(len(evidence.resumed_steps)))
-        )  # fmt: skip
-    for whole, again in zip(evidence.straight_steps, evidence.resumed_steps, strict=False):
-        if whole != again:
-            # The first alone: the steps after it follow from it.
-            violations.append(Violation(f"{cut}: step record", str(whole), str(again)))
-            break
-    if len(evidence.straight_rows) != len(evidence.resumed_rows):
-        violations.append(
-            Violation(
-                f"{cut}: epoch rows after the cut",
-                str(len(evidence.straight_rows)),
-                str(len(evidence.resumed_rows)),
-            )
-        )
-    for row, other in zip(evidence.straight_rows, evidence.resumed_rows, strict=False):
-        violations += differences(
-            _without_clock(row), _without_clock(other), what=f"{cut}: epoch {row['epoch']}, column"
-        )
+    unlike = partial(state_differences, kinds=evidence.kinds, known=evidence.known)
+    violations = unlike(evidence.saved, evidence.restored, what=f"{cut}, restored", of="as saved")
+    later = step_differences(
+        evidence.straight_steps, evidence.resumed_steps, evidence.first_epoch, cut=cut
+    )
+    if not violations:  # else the end and its rows follow from what was not restored
+        end = f"{cut}, at the end,"
+        later += unlike(evidence.straight, evidence.resumed, what=end, of="as without the cut")
+        later += row_differences(evidence.straight_rows, evidence.resumed_rows, cut=cut)
+        # What an incomplete checkpoint does not explain.
+        later = [dataclasses.replace(violation, kind="after the cut") for violation in later]
+    violations += later
     figures = (
         f"{cut}: {len(evidence.straight)} arrays and {len(evidence.straight_steps)} steps equal "
         "in a fresh process"
     )
     after_the_cut = len(evidence.straight_steps) + len(evidence.straight_rows)
-    return outcome(violations[:8], after_the_cut, figures)
+    return outcome(violations[:_MOST], after_the_cut, figures)
 
 
-def _without_clock(row: Any) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in WALL_CLOCK}
+_MOST = 6
 
 
 _HINT = (
@@ -224,7 +233,7 @@ def every_resume_is_exact(evidence: Sequence[Resume]) -> Outcome:
     found = [resume_is_exact(one) for one in evidence]
     violations = [violation for one in found for violation in one.violations]
     figures = f"{len(evidence)} cuts, each resumed in a process of its own: all equal"
-    return outcome(violations[:8], len(evidence), figures)
+    return outcome(violations[:_MOST], len(evidence), figures)
 
 
 RESUME_ANYWHERE = Promise(

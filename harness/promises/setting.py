@@ -5,20 +5,26 @@ settings, modes and seed, and shrinks what only costs: width, epochs, steps, bat
 and, on large frames, the crop. What it changed is printed in the header.
 """
 
-from collections.abc import Iterable
+import itertools
+import math
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.comparing import changes
 from harness.config import Config, parse_config
-from harness.fc2.layout import MEMBERS, list_triplets
+from harness.fc2.layout import MEMBERS, Triplet, list_triplets, member_name
 from harness.fc2.subset import choose
+from harness.fc2.synthetic import SMALLEST, make_sample, write_sample
 from harness.supernet.space import SKELETONS
 from harness.systems.protocol import Description
 
 __all__ = [
-    "EMBEDDED_SIZE", "EMBEDDED_TRAIN", "EMBEDDED_VAL", "embedded_config", "fit_to_system",
-    "gate_config", "link_gate_frames", "link_samples", "list_changes", "matrix_config",
+    "EMBEDDED_SIZE", "EMBEDDED_TRAIN", "EMBEDDED_VAL", "crop_stride", "embedded_config",
+    "fit_to_system", "frame_size", "gate_config", "link_gate_frames", "link_samples",
+    "list_changes", "matrix_config",
 ]  # fmt: skip
 
 EMBEDDED_TRAIN, EMBEDDED_VAL = 11, 7
@@ -114,7 +120,9 @@ def link_samples(source: Path, ids: Iterable[str], target: Path) -> None:
 def link_gate_frames(config: Config, folder: Path) -> tuple[Config, str]:
     """Return the configuration on a few samples of its own data, and a line that says which.
 
-    The gate serves whole epochs several times, which 22,000 samples would not allow.
+    The gate serves whole epochs several times, which 22,000 samples would not allow. A split of
+    few samples is filled up with synthetic ones: with batches of one, a last batch that is
+    wrapped around or dropped would go unseen.
     """
     notes = []
     for split, most in (("train", EMBEDDED_TRAIN), ("val", EMBEDDED_VAL)):
@@ -125,10 +133,50 @@ def link_gate_frames(config: Config, folder: Path) -> tuple[Config, str]:
         chosen = choose(samples, count, seed=config.runtime.seed, split=name)
         link_samples(source, [triplet.id for triplet in chosen], folder / split)
         notes.append(f"{count} of {len(samples)} {split} samples of {source}")
+        if count < most:
+            notes[-1] += _fill_up(chosen, most - count, folder / split, config.runtime.seed)
     data = config.data.model_copy(
         update={"base_path": str(folder), "train_dir": "train", "val_dir": "val"}
     )
     return config.model_copy(update={"data": data}), "frames: " + ", ".join(notes)
+
+
+def _fill_up(own: Sequence[Triplet], count: int, folder: Path, seed: int) -> str:
+    """Write synthetic samples behind a split's own, of their frame size; return what to say.
+
+    Nothing is written where a header cannot be read: whoever decodes the file names it.
+    """
+    sizes = [size for triplet in own if (size := frame_size(triplet.img_0)) is not None]
+    if len(sizes) < len(own):
+        return ""
+    # The smallest, so that every crop that fits the split's own frames fits these.
+    height, width = (max(SMALLEST, min(sides)) for sides in zip(*sizes, strict=True))
+    last = max(triplet.id for triplet in own)
+    place = folder / last.rpartition("/")[0]  # behind it, the split's own are served first
+    free = (n for n in range(_SYNTHETIC[folder.name], 10**7)
+            if not (place / member_name(n, MEMBERS[0])).exists())  # fmt: skip
+
+    def write(number: int) -> None:
+        sample = make_sample(height=height, width=width, seed=seed, index=number)
+        write_sample(place, number, sample)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, itertools.islice(free, count)))
+    return f" and {count} synthetic ones of {height} x {width} px"
+
+
+_SYNTHETIC = {"train": 9_999_800, "val": 9_999_900}
+"""Number of the first synthetic sample of a split: larger than those of a real data set."""
+
+
+def frame_size(path: Path) -> tuple[int, int] | None:
+    """Return (height, width) in px from a PNG's header; None if it is none."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n":
+        return None
+    width, height = struct.unpack(">II", head[16:])
+    return height, width
 
 
 def list_changes(before: Config, after: Config) -> list[str]:
@@ -160,7 +208,12 @@ def fit_to_system(config: Config, description: Description) -> Config:
         if "eval.eval_batches_per_arch" not in description.settings:
             evaluation["eval_batches_per_arch"] = min(3, max(1, validation // size))
     train_crop = tree["data"]["input_height"], tree["data"]["input_width"]
-    step = SKELETONS[tree["model"]["skeleton"]].stride
+    step = crop_stride(tree, description)
     height, width = (max(step, side // step * step) for side in train_crop)
     tree["data"] |= {"input_height": height, "input_width": width}
     return parse_config(tree)
+
+
+def crop_stride(config: Mapping[str, Any], description: Description) -> int:
+    """Return what must divide both sides of a crop, px: by skeleton, and by the system's word."""
+    return math.lcm(SKELETONS[config["model"]["skeleton"]].stride, description.stride)

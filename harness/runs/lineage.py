@@ -14,7 +14,7 @@ from harness.records.records import FIRST_SEGMENT, CheckpointRecord, Record, Run
 from harness.runs.identity import DataDigests, identity_changes
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 
-__all__ = ["Continuation", "plan_first", "plan_resume"]
+__all__ = ["Continuation", "plan_first", "plan_resume", "refuse_another_plan"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,29 @@ def plan_resume(
     attempt = 1 + max((record.attempt for record in runs), default=0)
     plan = Continuation(attempt, name)
     return _with_start(store, checkpoint, plan, new, last.segment, begun=bool(runs))
+
+
+def refuse_another_plan(checkpoint: Checkpoint, config: Config, data: DataDigests) -> None:
+    """Refuse to go on from a checkpoint in silence under other training dynamics.
+
+    Raises
+    ------
+    InputError
+        Naming the checkpoint, each key and both values. An imported checkpoint, and what an
+        older one does not record, cannot be compared and are not refused.
+    """
+    meta = checkpoint.meta
+    if "imported_from" in meta:
+        return
+    old = parse_config(meta["config"]), meta.get("data", {})
+    found = identity_changes("dynamics", old, (config, data))
+    if found:
+        msg = (
+            f"{checkpoint.path}: cannot go on with changed training dynamics: {'; '.join(found)}. "
+            "Open the system with the values that the checkpoint was saved under, or let a new "
+            "segment of a run start from it (harness train --resume --segment NAME)."
+        )
+        raise InputError(msg)
 
 
 _NONE_YET = "there is no checkpoint yet: the run starts again at step 0"

@@ -58,6 +58,7 @@ _RETURNED: Mapping[str, Any] = {
     "score": NDArray[np.float64],
     "state": Mapping[str, NDArray[Any]],
     "state_digests": Mapping[str, str],
+    "restore": Sequence[str] | None,
 }
 
 
@@ -232,6 +233,8 @@ def _description(found: Description, where: str) -> None:
         expected = f"a list for each option that options names, {shape} of each block"
         counts = [len(options) for options in found.option_arrays]
         raise _wrong(f"{where}.option_arrays", expected, counts)
+    if found.stride < 1:
+        raise _wrong(f"{where}.stride", "a number of px, at least 1", found.stride)
     if not 0 <= found.epe_epsilon <= _EPSILON:
         expected = f"0 to {_EPSILON:g} px^2, which gives an exact prediction at most 0.01 px"
         raise _wrong(f"{where}.epe_epsilon", expected, found.epe_epsilon)

@@ -17,6 +17,7 @@ from harness.evaluation.evaluator import Evaluator
 from harness.fc2.batch import Batch, join_digests
 from harness.fc2.crop import Window
 from harness.records.records import EpochRecord, Record, StepRecord
+from harness.runs.lineage import refuse_another_plan
 from harness.runs.parts import Parts
 from harness.runs.session import CompiledCache, Session, open_session
 from harness.supernet.network import RecalNorm, forward
@@ -32,7 +33,7 @@ from harness.systems.protocol import (
     ServedBatch,
     Training,
 )
-from harness.training.checkpoint import CheckpointStore
+from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.training.progress import Progress
 from harness.training.trainer import Trainer, TrainerOptions
 
@@ -216,9 +217,20 @@ class BuiltinSystem:
         )  # fmt: skip
 
     def restore(self, path: str) -> None:
-        """Continue from a checkpoint."""
-        folder = Path(path)
+        """Continue from a checkpoint, under the training dynamics that it was saved under.
+
+        Raises
+        ------
+        harness.errors.InputError
+            If it is damaged or absent, or the configuration has changed.
+        """
+        folder, session = Path(path), self.session
         checkpoint = CheckpointStore(folder.parent).load(str(folder))
+        refuse_another_plan(checkpoint, session.config, session.data)
+        self.continue_from(checkpoint)
+
+    def continue_from(self, checkpoint: Checkpoint) -> None:
+        """Set variables and counters to those of a loaded checkpoint, whatever its plan was."""
         self.parts.train.restore(self.session.model, checkpoint.arrays)
         self.trainer.progress = Progress.from_state(checkpoint.progress)[0]
 

@@ -62,6 +62,8 @@ class Description:
     settings : mapping of str to any
         Configuration keys (``section.key``) that the system cannot vary, with the value that
         each has; the gate asks for no other.
+    stride : int
+        What must divide height and width of a crop, px; 1 where any crop will do.
     whole_batches : bool
         Whether a last batch that the split does not fill is filled with samples that were
         served before.
@@ -80,6 +82,7 @@ class Description:
     options: Sequence[Sequence[tuple[str, ...]]] = ()
     supports: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    stride: int = 1
     whole_batches: bool = False
     epe_epsilon: float = 0.0
     known_defects: Mapping[str, str] = field(default_factory=dict)
@@ -267,8 +270,11 @@ class System(Protocol):
     def save(self, path: str) -> None:
         """Write a checkpoint to a folder that does not exist yet."""
 
-    def restore(self, path: str) -> None:
-        """Continue from a checkpoint."""
+    def restore(self, path: str) -> Sequence[str] | None:
+        """Continue from a checkpoint; return what is to be said of it, None if nothing.
+
+        Such as: that the learning rate is another one from here on.
+        """
 
     def close(self) -> None:
         """Release what the system holds."""

@@ -258,9 +258,9 @@ class RemoteSystem(Remote):
         """Write a checkpoint."""
         self._call("save", path)
 
-    def restore(self, path: str) -> None:
-        """Continue from a checkpoint."""
-        self._call("restore", path)
+    def restore(self, path: str) -> Sequence[str] | None:
+        """Continue from a checkpoint and return what the system says of it."""
+        return self._call("restore", path)  # type: ignore[no-any-return]
 
 
 class HostedSystem(RemoteSystem):

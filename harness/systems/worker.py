@@ -60,7 +60,7 @@ PREFIX = struct.Struct(">4sI")
 """What a frame begins with: the magic bytes and the length of its header in bytes."""
 
 _DEPTH = 40
-_SILENT = ("open", "save", "restore", "close")
+_SILENT = ("open", "save", "close")
 _PACKAGES = ("numpy", "tensorflow", "torch", "tf_keras", "jax")
 
 
@@ -301,6 +301,14 @@ def _problem(error: BaseException, stage: str) -> dict[str, Any]:
     }
 
 
+def _notes(returned: Any) -> Any:
+    """Return the texts that a restore returned; None where it returned anything else."""
+    texts = [returned] if isinstance(returned, str) else returned
+    if isinstance(texts, (list, tuple)) and all(isinstance(text, str) for text in texts):
+        return list(texts)
+    return None  # what a trainer's own function happens to return, such as itself
+
+
 class _Host:
     """The systems of this process, by number."""
 
@@ -331,7 +339,9 @@ class _Host:
             if what == "close":
                 del self.systems[number]
             # What these return means nothing, and may be something that cannot be sent.
-            return {"result": None if what in _SILENT else result}
+            if what in _SILENT:
+                return {"result": None}
+            return {"result": _notes(result) if what == "restore" else result}
         # A system that calls sys.exit() is told of like any other
         # error, and does not end the worker.
         except (Exception, SystemExit) as error:

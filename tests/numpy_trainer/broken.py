@@ -58,6 +58,40 @@ class ResumeRestartsGenerator(NumpySystem):
         self.trainer.rng = np.random.default_rng(self.trainer.seed)
 
 
+class ResumesUnderAnyPlan(NumpySystem):
+    """A changed crop, batch size or learning rate is gone on with, and nothing is said."""
+
+    def restore(self, path):
+        self.trainer.require_plan = lambda folder, saved: None
+        super().restore(path)
+
+
+class SaysSoAndGoesOn(ResumesUnderAnyPlan):
+    """The same, but each restore says what the plan is from here on."""
+
+    def restore(self, path):
+        super().restore(path)
+        return "from here on: " + repr(self.trainer.plan_values())
+
+
+class WritesALog(NumpySystem):
+    """Beside each checkpoint lies a file that no restore reads."""
+
+    def save(self, path):
+        super().save(path)
+        with open(path + "/log.txt", "w") as file:
+            file.write("epoch %d" % self.trainer.epoch)
+
+
+class StepsInAnotherFile(WritesALog):
+    """The counters lie in a file of their own, which nothing binds to the arrays."""
+
+    def restore(self, path):
+        super().restore(path)
+        with open(path + "/log.txt") as file:
+            self.trainer.epoch = int(file.read().split()[1])
+
+
 class NotApplicableError(Exception):
     """Says, by its name, what cannot be asked of a system."""
 

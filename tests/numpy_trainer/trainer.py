@@ -217,10 +217,20 @@ class Trainer:
         distance = np.sqrt(((flow - label) ** 2).sum(axis=-1))
         return [float(d[k].mean()) for d, k in zip(distance, known)]
 
+    def plan_values(self):
+        return {"crop": list(self.crop), "batch_size": self.batch, "lr": self.lr}
+
+    def require_plan(self, folder, saved):
+        """Refuse to go on under another plan: the curve would have a border that nobody sees."""
+        for name, value in self.plan_values().items():
+            if saved[name] != value:
+                told = (folder, name, saved[name], value)
+                raise ValueError("%s: saved under %s %s, and opened under %s" % told)
+
     def save(self, folder):
         """Write a checkpoint: a checksum, the counters as JSON, the arrays."""
         arrays = [g[name] for g in (self.weights, self.momentum) for name in sorted(g)]
-        state = [self.epoch, self.step, self.rng.bit_generator.state]
+        state = [self.epoch, self.step, self.rng.bit_generator.state, self.plan_values()]
         body = json.dumps(state).encode() + b"\n" + b"".join(a.tobytes() for a in arrays)
         os.makedirs(folder + ".part")
         with open(os.path.join(folder + ".part", "run.ckpt"), "wb") as file:
@@ -228,13 +238,15 @@ class Trainer:
         os.rename(folder + ".part", folder)
 
     def restore(self, folder):
-        """Continue from a checkpoint; a damaged one is refused by name."""
+        """Continue from a checkpoint; a damaged one, or one of another plan, is refused."""
         with open(os.path.join(folder, "run.ckpt"), "rb") as file:
             content = file.read()
         if content[:8] != b"%08x" % zlib.crc32(content[8:]):
             raise ValueError("%s: the checkpoint is damaged" % folder)
         text, _, data = content[8:].partition(b"\n")
-        self.epoch, self.step, self.rng.bit_generator.state = json.loads(text.decode())
+        epoch, step, rng, saved = json.loads(text.decode())
+        self.require_plan(folder, saved)
+        self.epoch, self.step, self.rng.bit_generator.state = epoch, step, rng
         values, at = np.frombuffer(data), 0
         for group in (self.weights, self.momentum):
             for name in sorted(group):
