@@ -43,6 +43,7 @@ class StatisticsOfFirstArch(_Sharing):
 
     id, family = "statistics-of-first-arch", "BN"
     citation = "open-mmlab/mmrazor#298 (a subnet scored with statistics of another)"
+    expected = ("same-scores-alone", "same-scores-permuted")
 
     def wrap(self, system: Any) -> Any:
         """Keep statistics by the layer's name alone."""

@@ -136,6 +136,10 @@ CACHE_NEVER_STALE = Promise(
         "Cached batches are found by name, size or time. Their key must follow from the files' "
         "content, and from everything else that shapes a batch."
     ),
+    explained_by=(
+        "eval-order-fixed",
+        "same-scores-again",
+    ),
 )
 
 
@@ -221,4 +225,5 @@ FROZEN_SAME = Promise(
     check=frozen_scores_are_the_files,
     hint="The artifact is not what is scored: it is stale, cached or only part of it is used.",
     blocked_by=("same-scores-again",),
+    explained_by=("recal-batches-fixed",),
 )

@@ -154,6 +154,7 @@ CLIP_CHECKS_PLANNED_MICRO_STEP = Promise(
     evidence=training_micro_step,
     check=clip_checks_are_planned,
     hint=_PLAN_HINT,
+    explained_by=("micro-batches-weighed",),
 )
 
 
@@ -163,6 +164,10 @@ CLIP_CHECKS_PLANNED_UPDATE = Promise(
     evidence=training_update,
     check=clip_checks_are_planned,
     hint=_PLAN_HINT,
+    explained_by=(
+        "clip-checks-planned-micro-step",
+        "micro-batches-weighed",
+    ),
 )
 
 
@@ -260,6 +265,7 @@ CLIP_ARITHMETIC_MICRO_STEP = Promise(
     evidence=training_micro_step,
     check=clip_arithmetic_holds,
     hint=_FIGURES_HINT,
+    explained_by=("clip-applied",),
 )
 
 
@@ -269,4 +275,5 @@ CLIP_ARITHMETIC_UPDATE = Promise(
     evidence=training_update,
     check=clip_arithmetic_holds,
     hint=_FIGURES_HINT,
+    explained_by=("clip-applied",),
 )

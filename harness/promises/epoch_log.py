@@ -145,6 +145,7 @@ EPOCH_ROWS_ADD_UP = Promise(
     evidence=epoch_rows,
     check=epoch_rows_add_up,
     hint="A column of the log is stale, fabricated, or of another evaluation.",
+    explained_by=("update-is-adam",),
 )
 
 

@@ -196,7 +196,12 @@ LOSS_RECOMPUTED = Promise(
         "uncertainty, the mask or the weight decay."
     ),
     # Outputs are predicted with the statistics that recalibration gives; labels are as served.
-    explained_by=("recal-effective", "unknown-flow-masked"),
+    explained_by=(
+        "recal-effective",
+        "unknown-flow-masked",
+        "train-draws-declared",
+        "eval-crop-centred",
+    ),
 )
 
 
@@ -256,5 +261,8 @@ GRADIENT_OF_LOSS = Promise(
     evidence=one_step,
     check=gradient_is_the_losses,
     hint="The loss that is logged is not the one that is minimised, or part of it is detached.",
-    explained_by=("loss-recomputed",),
+    explained_by=(
+        "loss-recomputed",
+        "update-is-adam",
+    ),
 )

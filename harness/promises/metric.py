@@ -298,7 +298,10 @@ METRIC_RECOMPUTED = Promise(
         "The outputs are residuals: scoring the last one alone leaves the EPE near that of an all-"
         "zero flow. Samples must weigh equally, whatever batch they are in."
     ),
-    explained_by=("metric-oracle",),
+    explained_by=(
+        "metric-oracle",
+        "recal-effective",
+    ),
     blocked_by=("same-scores-again",),
 )
 

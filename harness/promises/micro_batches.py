@@ -214,6 +214,10 @@ MICRO_BATCHES_WEIGHED = Promise(
         "Means of unequal micro-batches are averaged, summed, divided by a constant, or one of "
         "them is lost or counted twice."
     ),
+    explained_by=(
+        "update-is-adam",
+        "gradient-of-loss",
+    ),
 )
 
 
@@ -291,5 +295,9 @@ CLIP_APPLIED = Promise(
     hint=(
         "The clip is reported but not applied, applied to each variable alone, or at another place"
         " than configured."
+    ),
+    explained_by=(
+        "update-is-adam",
+        "gradient-of-loss",
     ),
 )

@@ -134,6 +134,7 @@ CONSTANT_RANKING = Promise(
     evidence=constant_ranking,
     check=constant_ranking_has_no_tau,
     hint="A constant ranking has no order to agree with; 1.0 would read as perfect agreement.",
+    explained_by=("tau-of-changed-ranking",),
 )
 
 

@@ -171,7 +171,7 @@ RECAL_STATISTICS_EXACT = Promise(
     evidence=recal_pair,
     check=recal_statistics_are_exact,
     hint=_HINT,
-    explained_by=("recal-effective", "recal-batches-first"),
+    explained_by=("recal-effective",),
 )
 
 
@@ -229,6 +229,7 @@ RECAL_EFFECTIVE = Promise(
     evidence=recal_pair,
     check=recal_ignores_the_past,
     hint=_HINT,
+    explained_by=("recal-batches-fixed",),
 )
 
 
@@ -310,5 +311,8 @@ RECAL_BATCHES_FIXED = Promise(
     evidence=recal_hashes,
     check=recal_batches_are_fixed,
     hint="The batches behind the BN statistics move, and the EPE moves with them.",
-    explained_by=("recal-batches-first",),
+    explained_by=(
+        "recal-batches-first",
+        "cache-never-stale",
+    ),
 )

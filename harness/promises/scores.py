@@ -191,6 +191,7 @@ SAME_SCORES_PERMUTED = Promise(
     check=same_scores,
     hint=_HINT,
     blocked_by=("same-scores-again",),
+    explained_by=("recal-effective",),
 )
 
 
@@ -211,6 +212,7 @@ SAME_SCORES_SUBSET = Promise(
     check=same_scores,
     hint=_HINT,
     blocked_by=("same-scores-again",),
+    explained_by=("same-scores-permuted",),
 )
 
 
@@ -255,6 +257,10 @@ SAME_SCORES_ALONE = Promise(
         " out a code that the value depends on."
     ),
     blocked_by=("same-scores-again",),
+    explained_by=(
+        "same-scores-permuted",
+        "same-scores-subset",
+    ),
 )
 
 
@@ -306,4 +312,5 @@ SAME_SCORES_PREFIX = Promise(
     check=same_scores,
     hint=_HINT,
     blocked_by=("same-scores-again",),
+    explained_by=("metric-recomputed",),
 )

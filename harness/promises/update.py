@@ -145,7 +145,12 @@ GRADIENT_EVERYWHERE = Promise(
     evidence=one_step,
     check=gradient_reaches_every_option,
     hint="The three archs of a step do not run the options that their codes name.",
-    explained_by=("fair-archs",),
+    explained_by=(
+        "fair-archs",
+        "loss-recomputed",
+        "update-is-adam",
+        "gradient-of-loss",
+    ),
 )
 
 
@@ -187,5 +192,8 @@ MOVING_STATISTICS = Promise(
     evidence=one_step,
     check=moving_statistics_follow,
     hint="An update is missing, made twice, of other batches, or has the momentum's complement.",
-    explained_by=("unrun-statistics-still",),
+    explained_by=(
+        "unrun-statistics-still",
+        "loss-recomputed",
+    ),
 )

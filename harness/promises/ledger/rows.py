@@ -163,7 +163,10 @@ LEDGER_FINITE = Promise(
     sentence="all numbers are finite, due scores are there, and gaps have reasons",
     check=numbers_are_finite,
     hint="Find the first record with the value: whatever came after it is void.",
-    explained_by=("all-finite",),
+    explained_by=(
+        "all-finite",
+        "epoch-rows-add-up",
+    ),
 )
 
 
@@ -210,4 +213,5 @@ LEDGER_BEST_TRACKED = Promise(
     sentence="the best EPE is the lowest so far",
     check=best_is_tracked,
     hint="The best checkpoint, and early stopping, follow another number than the log's.",
+    explained_by=("epoch-rows-add-up",),
 )

@@ -208,7 +208,11 @@ LEDGER_METRIC_ALIVE = Promise(
         "A metric that does not move when the model moves is dead, one that moves alone is noise: "
         "fix it before tuning anything."
     ),
-    explained_by=("metric-alive", "same-scores-again"),
+    explained_by=(
+        "metric-alive",
+        "same-scores-again",
+        "recal-effective",
+    ),
 )
 
 
