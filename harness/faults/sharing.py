@@ -13,7 +13,7 @@ __all__ = ["SharedByShortKey", "StatisticsOfFirstArch"]
 
 class _Sharing(Fault):
     touches = ("scores",)
-    expected = ("same-scores-alone",)
+    expected: tuple[str, ...] = ("same-scores-alone",)
 
 
 def _shortened(skeleton: str) -> Plan:
