@@ -78,7 +78,8 @@ WEIGHED = {
     ),
     "a sum of means": (
         of_copies(3),
-        COPIES + r"expected norm \d\.\d+, found 3 times that, relative distance 2$",
+        COPIES + r"expected norm \d\.\d+, found 3 times that, relative distance 2: the sum over "
+        "micro-batches, not the mean, or three times that, as the sum over archs$",
     ),
     "divided by the micro-batch size": (of_copies(1.25), COPIES + "expected .*, found 1.25 times"),
     "the last one lost": (of_copies(0.8), COPIES + r"expected .*, found 0\.8 times that"),

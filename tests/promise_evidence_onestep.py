@@ -67,6 +67,13 @@ LOSS = {
         replace(STEP, losses=STEP.losses[:2]),
         "losses of the step: expected 3, found 2",
     ),
+    "a wrong loss of a batch whose every sample is wrong": (
+        replace(
+            reported(weights=(0, 0, 0.5)),
+            batch=replace(BATCH, frames=np.roll(BATCH.frames, 1, axis=2)),
+        ),
+        OF_ARCH_0,
+    ),
     "NaN": (replace(STEP, losses=(np.nan,) * 3), OF_ARCH_0 + r", found nan \(relative nan\)"),
     "labels clipped elsewhere than declared": (
         replace(STEP, flow_clip=6.0),
@@ -209,7 +216,8 @@ FOLLOWED = {
     "momentum 0.99": (following(momentum=0.99), "trunk/moving_mean after a step"),
     "variance over N": (
         following(ddof=0),
-        r"trunk/moving_variance after a step of three archs: expected .*, found .*e-0[23]$",
+        r"trunk/moving_variance after a step of three archs: expected .*, found .*e-0[23]: the "
+        "variance over N, not N - 1$",
     ),
     "archs in another order": (following(archs=ARCHS[::-1]), "trunk/moving_mean after a step"),
     "an update by an arch that does not run it": (
@@ -250,6 +258,14 @@ NOTHING_TO_TELL = {
             "batch of step 2: expected valid pixels, found none",
         ),
         "no loss": (replace(STEP, losses=(), archs=()), "nothing: the check saw no data"),
+        "losses that are not recorded": (
+            replace(STEP, losses=()),
+            "not applicable: expected evidence, found the system records no losses",
+        ),
+        "outputs by other statistics than training's": (
+            replace(STEP, outputs=None),
+            "not applicable: .*, found the system predicts with the statistics that it holds",
+        ),
     },
     update.update_is_adam: {
         "no gradient": (
@@ -300,5 +316,6 @@ NOTHING_TO_TELL = {
     },
 }  # fmt: skip
 CLEAN = {check: [STEP] for check in ALL}
+CLEAN[update.update_is_adam].append(replace(STEP, norm=None))
 EMPTY = dict.fromkeys(ALL, NO_WEIGHTS)
 CORRUPTED = dict(zip(ALL, (LOSS, ADAM, SLOPE, EVERYWHERE, FOLLOWED), strict=True))

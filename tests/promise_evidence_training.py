@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.promises import clip_checks, epoch_log, training
-from harness.promises.epoch_log import EpochRows
+from harness.promises.epoch_log import EpochRows, LoggedSettings
 from harness.promises.training import FiniteEvidence, Moves, PlantedNan, TwoWays
 from harness.records.records import NOT_LOGGED, EpochRecord, StepRecord
 from harness.systems.protocol import Check, Training
@@ -250,7 +250,41 @@ FABRICATED = {
     ),
 }
 
+USED = replace(LOGGED, bn_recal_batches=2, eval_batches_per_arch=3, eval_pool_size=5)
+SETTINGS = LoggedSettings((USED, replace(USED, epoch=3)), 2, 3, False, 5)
+MISLOGGED = {
+    "recalibration that was not made": (
+        replace(SETTINGS, recal_batches=0),
+        "epoch 2, bn_recal_batches: expected 0: the evaluation recalibrated nothing, found 2",
+    ),
+    "recalibration on fewer": (
+        replace(SETTINGS, recal_batches=1),
+        "epoch 3, bn_recal_batches: expected 1: the evaluation recalibrated on 1, found 2",
+    ),
+    "scores of fewer batches": (
+        replace(SETTINGS, eval_batches=1),
+        "epoch 2, eval_batches_per_arch: expected 1: each arch was scored on 1 batches, found 3",
+    ),
+    "more scored than logged, of the whole split": (
+        replace(SETTINGS, eval_batches=4, whole_split=True),
+        "epoch 2, eval_batches_per_arch: expected 4: .*, found 3",
+    ),
+    "another pool": (
+        replace(SETTINGS, pool=4),
+        "epoch 2, eval_pool_size: expected 4: 4 archs were scored, found 5",
+    ),
+}
+UNTOLD = replace(
+    SETTINGS, rows=tuple(replace(row, eval_pool_size=None) for row in SETTINGS.rows),
+    recal_batches=None, eval_batches=None,
+)  # fmt: skip
+
 CLEAN = {
+    epoch_log.logged_settings_are_used: [
+        SETTINGS,
+        replace(SETTINGS, recal_batches=None),
+        replace(SETTINGS, eval_batches=2, whole_split=True),
+    ],
     training.training_moves_everything: [MOVED],
     epoch_log.epoch_rows_add_up: [
         ROWS,
@@ -265,6 +299,7 @@ CLEAN = {
     training.planted_nan_stops: [STOPPED],
 }
 EMPTY = {
+    epoch_log.logged_settings_are_used: replace(SETTINGS, rows=()),
     training.training_moves_everything: Moves({}, {}),
     epoch_log.epoch_rows_add_up: replace(ROWS, training=NO_TRAINING),
     training.same_training: TwoWays("one", "other", ({}, {}), (NO_TRAINING, NO_TRAINING)),
@@ -274,7 +309,15 @@ EMPTY = {
     training.everything_is_finite: FiniteEvidence({"weights": {}}),
     training.planted_nan_stops: PlantedNan("w", None, ""),
 }
+NOTHING_TO_TELL = {
+    epoch_log.logged_settings_are_used: {
+        "nothing told": (
+            UNTOLD, "not applicable: expected evidence, found no setting is both logged and seen",
+        ),
+    },
+}  # fmt: skip
 CORRUPTED = {
+    epoch_log.logged_settings_are_used: MISLOGGED,
     training.training_moves_everything: STILL,
     epoch_log.epoch_rows_add_up: FABRICATED,
     training.same_training: TWO_WAYS,

@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "numpy_trainer"
 QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
 SCORES = {"again", "fresh", "permuted", "subset", "prefix"}
-ALIKE = ("EvalMovesTheStream", "DeadMetric", "ResumesUnderAnyPlan")  # judged in the slow tier
+# Judged in the slow tier.
+ALIKE = ("EvalMovesTheStream", "DeadMetric", "CentredOverBatch", "ResumesUnderAnyPlan")
 FAULTS = {
     "RandomEvalCrops": {
         *(f"same-scores-{how}" for how in SCORES),
@@ -33,6 +34,7 @@ FAULTS = {
     },
     "EvalMovesTheStream": {"eval-pure", "train-unobserved"},
     "DeadMetric": {"metric-alive", "metric-recomputed", "unknown-flow-unscored"},
+    "CentredOverBatch": {"batch-mates-unseen"},
     # Training without evaluation starts from a restored checkpoint.
     "ResumeRestartsGenerator": {
         "resume-exact", "resume-mid-epoch", "resume-before-evaluation", "checkpoint-complete",

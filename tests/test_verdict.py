@@ -25,17 +25,17 @@ A, B = judged("a"), judged("b", "BROKEN")
 @pytest.mark.parametrize(
     ("judgements", "options", "verdict", "line"),
     [
-        ((A,), {}, "green", "GATE GREEN: 1 promises hold"),
-        ((A,), {"unchecked": 3}, "incomplete", "GATE INCOMPLETE: 1 promises hold, 3 not run"),
-        ((A,), {"failed": True}, "red", "GATE RED: 1 promises hold, but other tests failed"),
+        ((A,), {}, "green", "GATE GREEN: 1 promise holds"),
+        ((A,), {"unchecked": 3}, "incomplete", "GATE INCOMPLETE: 1 promise holds, 3 not run"),
+        ((A,), {"failed": True}, "red", "GATE RED: 1 promise holds, but other tests failed"),
         ((judged("a", "n/a"),), {}, "empty",
          "GATE EMPTY: nothing was found to hold; 1 not applicable"),
-        ((A, B), {}, "red", "GATE RED: 1 promises hold, 1 broken"),
-        ((A, judged("b", "error")), {}, "red", "GATE RED: 1 promises hold, 1 could not be checked"),
+        ((A, B), {}, "red", "GATE RED: 1 promise holds, 1 broken"),
+        ((A, judged("b", "error")), {}, "red", "GATE RED: 1 promise holds, 1 could not be checked"),
         ((A, B), {"known": {"b": "since March"}}, "green except known",
-         "GATE GREEN except 1 known: 1 promises hold, 1 known"),
+         "GATE GREEN except 1 known: 1 promise holds, 1 known"),
         ((A, B), {"known": {"b": "since March"}, "unchecked": 1}, "incomplete",
-         "GATE INCOMPLETE: 1 promises hold, 1 known, 1 not run"),
+         "GATE INCOMPLETE: 1 promise holds, 1 known, 1 not run"),
     ],
 )  # fmt: skip
 def test_a_gate_ends_in_a_verdict(judgements, options, verdict, line):

@@ -12,6 +12,7 @@ from harness.faults import (
     metric,
     recalibration,
     resuming,
+    scoring,
     searching,
     sharing,
     surroundings,
@@ -21,8 +22,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, geometry, recalibration, gradients, loading, metric, resuming, searching,
-    sharing, surroundings,
+    arithmetic, data, geometry, recalibration, gradients, loading, metric, resuming, scoring,
+    searching, sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

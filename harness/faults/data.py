@@ -322,7 +322,7 @@ class ValidationIsTraining(Fault):
 
     id, family = "validation-is-training", "DATA"
     citation = "JackieHanLab/TOSICA#11"
-    expected = ("eval-crop-centred",)
+    expected = ("eval-crop-centred", "eval-order-fixed")
     touches = ("served", "draws")
 
     def apply(self, parts: Parts) -> Parts:
@@ -404,7 +404,7 @@ class DecodeCachedByName(Fault):
 
     id, family = "cache-by-name", "CACHE"
     citation = "deepset-ai/FARM#222; IBM/unitxt#7"
-    expected = ("recal-batches-fixed", "unknown-flow-masked")
+    expected = ("recal-batches-fixed", "unknown-flow-masked", "cache-never-stale")
     touches = ("cache",)
 
     def apply(self, parts: Parts) -> Parts:

@@ -337,7 +337,11 @@ class ExtraStep(Fault):
 
     id, family = "extra-step", "CONFIG"
     citation = "PaddlePaddle/PaddleNLP#144 (max_steps ignored)"
-    expected = ("clip-checks-planned-update", "ledger-steps-planned")
+    expected = (
+        "clip-checks-planned-update",
+        "ledger-steps-planned",
+        "clip-checks-planned-micro-step",
+    )
     touches = ("clip_checks",)
 
     def wrap(self, system: Any) -> Any:
@@ -459,7 +463,7 @@ class ScheduleByMicroSteps(Fault):
 
     id, family = "schedule-by-micro-steps", "GRAD"
     citation = "starVLA/starVLA#210; hmorimitsu/ptlflow commit 25295e8"
-    expected = ("epoch-rows-add-up", "ledger-learning-rate")
+    expected = ("epoch-rows-add-up", "ledger-learning-rate", "update-is-adam")
     touches = ("update",)
 
     def apply(self, parts: Parts) -> Parts:
@@ -475,7 +479,7 @@ class ScheduleNeverEnds(Fault):
 
     id, family = "schedule-too-long", "CONFIG"
     citation = "LAION-AI/Open-Assistant#1991; hmorimitsu/ptlflow commit 25295e8"
-    expected = ("epoch-rows-add-up", "ledger-learning-rate")
+    expected = ("epoch-rows-add-up", "ledger-learning-rate", "update-is-adam")
     touches = ("update",)
 
     def apply(self, parts: Parts) -> Parts:

@@ -120,7 +120,7 @@ class EpeHalfPrecision(_Metric):
 
     id = "epe-half-precision"
     citation = "hmorimitsu/ptlflow commit 83f20e9"
-    expected = ("metric-recomputed",)
+    expected = ("metric-recomputed", "metric-oracle")
 
     def apply(self, parts: Parts) -> Parts:
         """Round the flow to float16."""

@@ -75,7 +75,12 @@ class RecalCarriesOver(_Recal):
 
     id = "recal-carries-over"
     citation = "open-mmlab/mmrazor#298; CanyonWind/Single-Path-One-Shot-NAS-MXNet#4"
-    expected = ("same-scores-permuted", "same-scores-subset", "recal-statistics-exact")
+    expected = (
+        "same-scores-permuted",
+        "same-scores-subset",
+        "recal-statistics-exact",
+        "recal-effective",
+    )
 
     def apply(self, parts: Parts) -> Parts:
         """Keep a share of what was pooled last."""

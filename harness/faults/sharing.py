@@ -13,7 +13,7 @@ __all__ = ["SharedByShortKey", "StatisticsOfFirstArch"]
 
 class _Sharing(Fault):
     touches = ("scores",)
-    expected = ("same-scores-alone",)
+    expected: tuple[str, ...] = ("same-scores-alone",)
 
 
 def _shortened(skeleton: str) -> Plan:
@@ -43,6 +43,7 @@ class StatisticsOfFirstArch(_Sharing):
 
     id, family = "statistics-of-first-arch", "BN"
     citation = "open-mmlab/mmrazor#298 (a subnet scored with statistics of another)"
+    expected = ("same-scores-alone", "same-scores-permuted")
 
     def wrap(self, system: Any) -> Any:
         """Keep statistics by the layer's name alone."""

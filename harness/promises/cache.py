@@ -21,6 +21,7 @@ from harness.promises.scores import base_evaluation, pool_differences
 from harness.promises.setting import link_samples
 from harness.promises.states import END
 from harness.systems.protocol import Evaluation, ServedBatch
+from harness.wording import counted, shortened
 
 __all__ = [
     "CACHE_NEVER_STALE", "FROZEN_SAME", "Cached", "Frozen", "cache_is_never_stale", "cached",
@@ -105,16 +106,25 @@ def cache_is_never_stale(evidence: Cached) -> Outcome:
         ("served from the cache after a change", evidence.fresh, evidence.changed),
     ):
         violations += [
-            Violation(f"eval batch {index} {what}", str(want), str(found))
+            Violation(f"eval batch {index} {what}", shortened(want),
+                      f"{shortened(found)}{_content(evidence, index, found)}")
             for index, (want, found) in enumerate(zip_longest(wanted, served, fillvalue="no batch"))
             if want != found
-        ]
+        ]  # fmt: skip
     # Had the change not reached the window, a stale cache would look right.
     if evidence.first and evidence.fresh == evidence.first:
         violations.append(Violation("eval batches of changed files", "another content", "the same"))
     seen = min(map(len, (evidence.first, evidence.again, evidence.changed, evidence.fresh)))
-    figures = f"{seen} batches, one of them changed under the same name, size and time"
+    figures = f"{counted(seen, 'batch')}, one of them changed under the same name, size and time"
     return outcome(violations[:6], seen, figures)
+
+
+def _content(evidence: Cached, index: int, found: str) -> str:
+    """Return which content a batch has that is not its own, in words."""
+    if evidence.fresh[index : index + 1] != evidence.first[index : index + 1] == (found,):
+        return ": what the files held before the change"
+    others = {digest: i for i, digest in enumerate(evidence.first)}
+    return f": the content of batch {others[found]}" if found in others else ""
 
 
 CACHE_NEVER_STALE = Promise(
@@ -125,6 +135,10 @@ CACHE_NEVER_STALE = Promise(
     hint=(
         "Cached batches are found by name, size or time. Their key must follow from the files' "
         "content, and from everything else that shapes a batch."
+    ),
+    explained_by=(
+        "eval-order-fixed",
+        "same-scores-again",
     ),
 )
 
@@ -199,7 +213,9 @@ def frozen_scores_are_the_files(evidence: Frozen) -> Outcome:
                           "others", "the same: a stale artifact was scored")
             )  # fmt: skip
     seen = len(evidence.frozen.archs)
-    return outcome(violations[:6], seen, f"{seen} archs equal from files and from the artifact")
+    return outcome(
+        violations[:6], seen, f"{counted(seen, 'arch')} equal from files and from the artifact"
+    )
 
 
 FROZEN_SAME = Promise(
@@ -209,4 +225,5 @@ FROZEN_SAME = Promise(
     check=frozen_scores_are_the_files,
     hint="The artifact is not what is scored: it is stale, cached or only part of it is used.",
     blocked_by=("same-scores-again",),
+    explained_by=("recal-batches-fixed",),
 )

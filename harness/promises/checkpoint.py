@@ -94,4 +94,5 @@ CHECKPOINT_COMPLETE = Promise(
     evidence=checkpoint_pair,
     check=checkpoint_restores_everything,
     hint="An array that keeps its poisoned value is missing from the checkpoint.",
+    explained_by=("resume-exact",),
 )

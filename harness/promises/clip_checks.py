@@ -7,10 +7,13 @@ import numpy as np
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench, changed
+from harness.promises.candidates import instead
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import beside_plan, both_epochs
+from harness.promises.step_candidates import clip_column_instead
 from harness.records.records import NOT_LOGGED, EpochRecord
-from harness.systems.protocol import Training
+from harness.systems.protocol import Check, Training
+from harness.wording import counted
 
 __all__ = [
     "CLIP_ARITHMETIC_MICRO_STEP", "CLIP_ARITHMETIC_UPDATE", "CLIP_CHECKS_PLANNED_MICRO_STEP",
@@ -112,7 +115,7 @@ def clip_checks_are_planned(evidence: Training) -> Outcome:
         if stepped != steps:
             violations.append(Violation(f"epoch {row.epoch}, steps", str(steps), str(stepped)))
     figures = (
-        f"{expected} checks an epoch for batches {_sizes(evidence)}, micro-batch "
+        f"{counted(expected, 'check')} an epoch for batches {_sizes(evidence)}, micro-batch "
         f"{evidence.micro_batch}, clip per {evidence.position}"
         + not_logged_text(evidence, "clip_checks", "expected_clip_checks")
     )
@@ -151,6 +154,7 @@ CLIP_CHECKS_PLANNED_MICRO_STEP = Promise(
     evidence=training_micro_step,
     check=clip_checks_are_planned,
     hint=_PLAN_HINT,
+    explained_by=("micro-batches-weighed",),
 )
 
 
@@ -160,6 +164,10 @@ CLIP_CHECKS_PLANNED_UPDATE = Promise(
     evidence=training_update,
     check=clip_checks_are_planned,
     hint=_PLAN_HINT,
+    explained_by=(
+        "clip-checks-planned-micro-step",
+        "micro-batches-weighed",
+    ),
 )
 
 
@@ -194,26 +202,26 @@ def clip_arithmetic_holds(evidence: Training) -> Outcome:
             where = f"epoch {check.epoch}, step {check.step}, norm after clipping"
             violations.append(
                 Violation(where, f"min({check.before:.7g}, {evidence.threshold:g})",
-                          f"{check.after:.7g}")
+                          f"{check.after:.7g}{_after_instead(check, evidence.threshold)}")
             )  # fmt: skip
     for row in evidence.epochs:
         norms = np.asarray([c.before for c in evidence.checks if c.epoch == row.epoch])
         if norms.size == 0:
             violations.append(Violation(f"epoch {row.epoch}, norms", "at least one", "none"))
         else:
-            violations += _row_arithmetic(row, norms, evidence.threshold)
+            violations += _row_arithmetic(row, norms, evidence)
     clipped = sum(check.before > evidence.threshold for check in evidence.checks)
     warning: tuple[str, ...] = ()
     if evidence.checks and clipped == len(evidence.checks):
         # Only a warning: a threshold below every norm is a poor choice, but no broken promise.
         warning = (f"every one of {clipped} checks clipped: the step length is the threshold's",)
-    figures = f"{len(evidence.checks)} norms, {clipped} over {evidence.threshold:g}"
+    figures = f"{counted(len(evidence.checks), 'norm')}, {clipped} over {evidence.threshold:g}"
     figures += not_logged_text(evidence, "grad_norm_p50", "grad_norm_p90", "grad_norm_p99")
     return outcome(violations[:6], len(evidence.checks), figures, warning)
 
 
-def _row_arithmetic(row: EpochRecord, norms: np.ndarray, threshold: float) -> list[Violation]:
-    count = int((norms > threshold).sum())
+def _row_arithmetic(row: EpochRecord, norms: np.ndarray, training: Training) -> list[Violation]:
+    count = int((norms > training.threshold).sum())
     expected = {
         "clip_count": count,
         "clip_rate": count / len(norms),
@@ -223,11 +231,29 @@ def _row_arithmetic(row: EpochRecord, norms: np.ndarray, threshold: float) -> li
         "grad_norm_p99": float(np.quantile(norms, 0.99)),
     }
     return [
-        Violation(f"epoch {row.epoch}, {name}", repr(value), repr(getattr(row, name)))
+        Violation(f"epoch {row.epoch}, {name}", repr(value),
+                  f"{getattr(row, name)!r}{_column_instead(training, row, name)}")
         for name, value in expected.items()
         if row.reasons.get(name) != NOT_LOGGED
         and not math.isclose(getattr(row, name), value, rel_tol=1e-12)
-    ]
+    ]  # fmt: skip
+
+
+def _column_instead(training: Training, row: EpochRecord, name: str) -> str:
+    """Return what a clip figure of the log is instead, if that can be told."""
+    found: dict[int, dict[int, list[float]]] = {}
+    for check in training.checks:
+        found.setdefault(check.epoch, {}).setdefault(check.step, []).append(check.before)
+    now, before = (list(found.get(epoch, {}).values()) for epoch in (row.epoch, row.epoch - 1))
+    return clip_column_instead(name, getattr(row, name), now, before, training.threshold)
+
+
+def _after_instead(check: Check, threshold: float) -> str:
+    return instead(
+        check.after,
+        {"not clipped": check.before, "scaled up to the threshold": threshold},
+        rel_tol=_NORM_TOLERANCE,
+    )
 
 
 _FIGURES_HINT = "The log's clip figures do not follow from the norms that were checked."
@@ -239,6 +265,7 @@ CLIP_ARITHMETIC_MICRO_STEP = Promise(
     evidence=training_micro_step,
     check=clip_arithmetic_holds,
     hint=_FIGURES_HINT,
+    explained_by=("clip-applied",),
 )
 
 
@@ -248,4 +275,5 @@ CLIP_ARITHMETIC_UPDATE = Promise(
     evidence=training_update,
     check=clip_arithmetic_holds,
     hint=_FIGURES_HINT,
+    explained_by=("clip-applied",),
 )

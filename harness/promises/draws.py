@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.promises.bench import Bench
+from harness.promises.candidates import order_instead
 from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import joined
 from harness.promises.samples import decoded_samples, listed_samples, split_folder
@@ -16,6 +17,7 @@ from harness.promises.served import first_pixel_differences
 from harness.promises.states import END
 from harness.promises.training import TwoWays, same_training
 from harness.systems.protocol import ServedBatch
+from harness.wording import counted
 
 __all__ = [
     "DRAWN_AS_SERVED", "TRAIN_DRAWS_DECLARED", "TrainingDraws", "drawn", "draws",
@@ -75,7 +77,8 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
         violations.append(
             Violation(
                 "full pass", f"each of {len(evidence.split)} samples once",
-                f"{len(first)} draws of {len(set(first))} samples, missing {missing[:3]}",
+                f"{counted(len(first), 'draw')} of {counted(len(set(first)), 'sample')}, missing "
+                f"{missing[:3]}",
             )
         )  # fmt: skip
     if set(first) - set(evidence.split):
@@ -83,7 +86,8 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
     violations += _epoch_and_seed_differences(evidence)
     for batch in (*evidence.first, *evidence.second):
         for position, window in enumerate(batch.windows):
-            if batch.ids[position] in evidence.decoded:  # a foreign id is reported above
+            # A foreign id is reported above, and six violations are all that is shown.
+            if batch.ids[position] in evidence.decoded and len(violations) < 6:
                 violations += first_pixel_differences(
                     batch, position, window, evidence.decoded, evidence.flow_clip
                 )
@@ -92,7 +96,8 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
         if _epochs_can_be_told(evidence)
         else "too few to tell epochs apart"
     )
-    figures = f"{len(first)} draws in {len(sizes)} batches; {telling}"
+    batches = counted(len(sizes), "batch")
+    figures = f"{counted(len(first), 'draw')} in {batches}; {telling}"
     return outcome(violations[:6], len(first), figures)
 
 
@@ -102,6 +107,10 @@ TRAIN_DRAWS_DECLARED = Promise(
     evidence=draws,
     check=training_draws_are_declared,
     hint="Epochs that repeat one order or one set of crops train on less data than they seem to.",
+    explained_by=(
+        "eval-crop-centred",
+        "resume-exact",
+    ),
 )
 
 
@@ -133,7 +142,8 @@ def _epoch_and_seed_differences(evidence: TrainingDraws) -> list[Violation]:
     first, places = _draws(evidence.first), _places(evidence)
     violations = []
     if _draws(evidence.first_again) != first:
-        violations.append(Violation("epoch 1 served again", "the same draws", "others"))
+        order = order_instead(first, _draws(evidence.first_again))
+        violations.append(Violation("epoch 1 served again", "the same draws", f"others{order}"))
     orders_tell = _epochs_can_be_told(evidence)
     draws_tell = orders_tell or places ** len(first) >= COINCIDENCE
     for name, other in (("epoch 2", evidence.second), ("another seed", evidence.other_seed)):

@@ -7,13 +7,14 @@ import numpy as np
 
 from harness.digest import state_digests
 from harness.promises.bench import Bench
+from harness.promises.candidates import order_instead
 from harness.promises.promise import (
     COINCIDENCE,
     Digests,
     Outcome,
     Promise,
     Violation,
-    differences,
+    grouped_differences,
     needs,
     outcome,
 )
@@ -21,6 +22,7 @@ from harness.promises.samples import listed_samples, split_folder
 from harness.promises.scores import base_evaluation, pool_differences
 from harness.promises.setting import link_samples
 from harness.systems.protocol import Evaluation, digests_of
+from harness.wording import counted
 
 __all__ = [
     "SAME_RUN_ELSEWHERE", "SEEDS_MATTER", "Elsewhere", "Seeds", "elsewhere",
@@ -78,12 +80,15 @@ def elsewhere(bench: Bench) -> Elsewhere:
 
 def place_does_not_matter(evidence: Elsewhere) -> Outcome:
     """Require the same weights, draws and scores from a copy of the data elsewhere."""
-    violations = differences(dict(evidence.here), dict(evidence.there), what="trained elsewhere:")
+    violations = grouped_differences(evidence.here, evidence.there, what="trained elsewhere:")
     if list(evidence.draws_here) != list(evidence.draws_there):
-        violations.append(Violation("training batches elsewhere", "the same", "others"))
+        what = f"others{order_instead(evidence.draws_here, evidence.draws_there)}"
+        # First: from other batches other weights follow.
+        violations.insert(0, Violation("training batches elsewhere", "the same", what))
     violations += pool_differences(evidence.scores_here, evidence.scores_there, "trained elsewhere")
     figures = (
-        f"{len(evidence.here)} arrays, {len(evidence.draws_here)} batches and the scores equal "
+        f"{counted(len(evidence.here), 'array')}, "
+        f"{counted(len(evidence.draws_here), 'batch')} and the scores equal "
         "on a copy in another folder, made in reverse order, under another run name"
     )
     return outcome(violations[:6], min(len(evidence.here), len(evidence.draws_here)), figures)
@@ -96,6 +101,10 @@ SAME_RUN_ELSEWHERE = Promise(
     check=place_does_not_matter,
     hint="Something sorts by path or listing order, or reads the run's name.",
     blocked_by=("same-scores-again",),
+    explained_by=(
+        "seeds-matter",
+        "train-draws-declared",
+    ),
 )
 
 
@@ -133,7 +142,7 @@ def seeds(bench: Bench) -> Seeds:
 
 def seeds_matter(evidence: Seeds) -> Outcome:
     """Require one seed to give one start, and another seed another."""
-    violations = differences(dict(evidence.one), dict(evidence.again), what="opened again:")
+    violations = grouped_differences(evidence.one, evidence.again, what="opened again:")
     violations += [
         Violation(f"{name} with another seed", "another initial value",
                   "the same" if name in evidence.other else "absent")
@@ -150,7 +159,8 @@ def seeds_matter(evidence: Seeds) -> Outcome:
     orders = 6 ** sum(len(cycle[0]) for cycle in codes)  # no fair cycle without codes
     if orders >= COINCIDENCE and cycles == others:
         violations.append(Violation("fair cycles with another seed", "others", "the same"))
-    figures = f"{len(evidence.kernels)} kernels and {len(codes)} fair cycles differ"
+    kernels = counted(len(evidence.kernels), "kernel")
+    figures = f"{kernels} and {counted(len(codes), 'fair cycle')} differ"
     return outcome(violations[:6], min(len(evidence.kernels), len(evidence.cycles)), figures)
 
 

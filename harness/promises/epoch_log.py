@@ -2,20 +2,26 @@
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.candidates import instead, scores_instead
 from harness.promises.clip_checks import not_logged_text
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import both_epochs, with_epoch_log
-from harness.promises.scores import repeat_again
-from harness.records.records import NOT_LOGGED
-from harness.systems.protocol import Evaluation, Training
+from harness.promises.samples import listed_samples, split_folder
+from harness.promises.scores import base_evaluation, repeat_again
+from harness.promises.step_candidates import by_step, mean_instead, schedule_instead
+from harness.records.records import NOT_LOGGED, EpochRecord
+from harness.systems.protocol import Evaluation, ServedBatch, System, Training
+from harness.wording import counted
 
 __all__ = [
-    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "EpochRows", "archs_are_fair", "epoch_rows",
-    "epoch_rows_add_up", "whole_run",
+    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "LOGGED_SETTINGS_USED", "EpochRows", "LoggedSettings",
+    "archs_are_fair", "epoch_rows", "epoch_rows_add_up", "logged_settings",
+    "logged_settings_are_used", "whole_run",
 ]  # fmt: skip
 
 
@@ -62,17 +68,25 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
         "global_step": float(len(training.steps)),
     }
     violations = [
-        Violation(f"epoch {row.epoch}, {name}", repr(value), repr(getattr(row, name)))
+        Violation(f"epoch {row.epoch}, {name}", repr(value),
+                  f"{getattr(row, name)!r}{_instead(evidence, name, getattr(row, name))}")
         for name, value in expected.items()
         if row.reasons.get(name) != NOT_LOGGED
         and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9)
-    ]
+    ]  # fmt: skip
+    wrong = []
     for index, step in enumerate(training.steps):
         lr = evidence.base_lr * (1 + math.cos(math.pi * index / evidence.total_steps)) / 2
         if not math.isclose(step.lr, lr, rel_tol=1e-9):
-            where = f"learning rate of epoch {step.epoch}, step {step.step}"
-            violations.append(Violation(where, repr(lr), repr(step.lr)))
-    figures = f"{len(expected)} columns and {len(training.steps)} learning rates recomputed"
+            wrong.append((step, lr))
+    what = _schedule_instead(evidence) if wrong else ""
+    violations += [
+        Violation(f"learning rate of epoch {step.epoch}, step {step.step}", repr(lr),
+                  f"{step.lr!r}{what}")
+        for step, lr in wrong
+    ]  # fmt: skip
+    rates = counted(len(training.steps), "learning rate")
+    figures = f"{len(expected)} columns and {rates} recomputed"
     figures += not_logged_text(training, *expected)
     figures += "" if repeats else "; no scores, which differ when evaluated again"
     return outcome(violations[:6], len(training.steps), figures)
@@ -91,12 +105,170 @@ def _scores(found: Evaluation) -> dict[str, float]:
     }
 
 
+def _instead(evidence: EpochRows, name: str, found: float | None) -> str:
+    """Return what a column of the last row is instead, if that can be told."""
+    training, epe = evidence.training, evidence.evaluation.per_arch_epe
+    row, rows = training.epochs[-1], training.epochs
+    before = getattr(rows[-2], name) if rows[1:] else None
+    made = [step for step in training.steps if step.epoch == row.epoch]
+    if name == "train_loss_epoch_avg":
+        micro, archs = max(training.micro_batch, 1), len(made[0].archs)
+        counts = [archs * math.ceil(size / micro) for size in training.planned_sizes]
+        epochs = by_step(training.losses, counts * len(rows))
+        now, earlier = epochs[-len(counts) :], epochs[-2 * len(counts) : -len(counts)]
+        return mean_instead(found, now, earlier, archs=archs)
+    if name == "lr":
+        return instead(found, {"its first step's": made[0].lr, "the base rate": evidence.base_lr})
+    if name == "global_step":
+        archs = len(made) * len(made[0].archs)
+        return instead(
+            found,
+            {"the steps of this epoch alone": len(made), "each arch of this epoch counted": archs,
+             "each arch of each step counted": archs * len(rows),
+             "every micro-batch counted": len(training.losses)},
+        )  # fmt: skip
+    if name == "zero_flow_epe":
+        return instead(found, {"that of the epoch before": before})
+    return instead(found, scores_instead(name, epe, before))
+
+
+def _schedule_instead(evidence: EpochRows) -> str:
+    training = evidence.training
+    rates = [(step.epoch, step.step, step.lr) for step in training.steps]
+    planned = len(training.planned_sizes)
+    return schedule_instead(rates, evidence.base_lr, planned, evidence.total_steps)
+
+
 EPOCH_ROWS_ADD_UP = Promise(
     id="epoch-rows-add-up",
     sentence="the epoch log follows from the steps and from the evaluation repeated",
     evidence=epoch_rows,
     check=epoch_rows_add_up,
     hint="A column of the log is stale, fabricated, or of another evaluation.",
+    explained_by=("update-is-adam",),
+)
+
+
+@dataclass(frozen=True)
+class LoggedSettings:
+    """The settings that epoch rows log, beside what an evaluation was seen to use.
+
+    Attributes
+    ----------
+    rows : sequence of EpochRecord
+    recal_batches : int or None
+        Batches that recalibration used; None where the system does not tell.
+    eval_batches : int or None
+        Batches that each arch was scored on; None where the system does not tell.
+    whole_split : bool
+        Whether every validation sample was scored: a larger number than used is then no more
+        than what was asked for.
+    pool : int
+        Archs scored.
+    """
+
+    rows: Sequence[EpochRecord]
+    recal_batches: int | None
+    eval_batches: int | None
+    whole_split: bool
+    pool: int
+
+
+@needs("train", "evaluate", "batches", "save", "restore")
+def logged_settings(bench: Bench) -> LoggedSettings:
+    """Count the batches that an evaluation recalibrates and scores on."""
+    rows, base = with_epoch_log(both_epochs(bench)).epochs, base_evaluation(bench)
+    with bench.scored() as system:
+        scored = _batches_of(len(base.per_sample[base.archs[0]]), system.batches("eval"))
+        recalibrated = _recalibrated_on(system, base)
+    samples = sum(len(found) for found in base.per_sample.values()) // len(base.archs)
+    return LoggedSettings(
+        rows, recalibrated, scored, samples >= len(listed_samples(split_folder(bench, "val"))),
+        len(base.archs),
+    )  # fmt: skip
+
+
+def _batches_of(samples: int, batches: Sequence[ServedBatch]) -> int | None:
+    """Return how many of the first batches hold so many samples; None if they end elsewhere."""
+    sizes = [len(batch.ids) for batch in batches]
+    found = [count for count in range(len(sizes) + 1) if sum(sizes[:count]) == samples]
+    return found[0] if found else None
+
+
+def _recalibrated_on(system: System, evaluation: Evaluation) -> int | None:
+    """Return how many batches an evaluation recalibrated on; None if there is no telling.
+
+    None, too, where one answer says that nothing is recalibrated, and another that something is.
+    """
+    try:
+        batches = system.batches("recal")
+    except NotApplicableError:
+        batches = ()
+    if bool(batches) != bool(evaluation.bn_recal_batch_hash):
+        return None
+    return len(batches) if batches or not _recalibrates(system, evaluation.archs[0]) else None
+
+
+def _recalibrates(system: System, arch: str) -> bool:
+    if "recalibrate" not in system.describe().can:
+        return False
+    try:
+        return bool(system.recalibrate(arch).stats)
+    except NotApplicableError:
+        return False
+
+
+def logged_settings_are_used(evidence: LoggedSettings) -> Outcome:
+    """Require the logged numbers of batches and archs to be those that an evaluation uses.
+
+    Raises
+    ------
+    NotApplicableError
+        If no row has such a number, or the system does not tell what it uses.
+    """
+    violations, seen = list[Violation](), set[str]()
+    for row in evidence.rows:
+        for name, used, told in _settings(evidence):
+            logged = getattr(row, name)
+            if logged is None or used is None:
+                continue
+            seen.add(name)
+            # The last batch of a split may end it: more were then asked for than there are.
+            asked_for_more = name == "eval_batches_per_arch" and evidence.whole_split
+            if logged != used and not (asked_for_more and logged > used):
+                violations.append(
+                    Violation(f"epoch {row.epoch}, {name}", f"{used}: {told}", str(logged))
+                )
+    if evidence.rows and not seen:
+        msg = "no setting is both logged and seen to be used"
+        raise NotApplicableError(msg)
+    figures = f"{', '.join(sorted(seen))} as used, in {len(evidence.rows)} rows"
+    return outcome(violations[:6], len(evidence.rows), figures)
+
+
+def _settings(evidence: LoggedSettings) -> tuple[tuple[str, int | None, str], ...]:
+    """Return column, number used and what that means."""
+    recal, scored = evidence.recal_batches, evidence.eval_batches
+    recalibrated = f"the evaluation recalibrated on {recal}" if recal else _NO_RECALIBRATION
+    return (
+        ("bn_recal_batches", recal, recalibrated),
+        ("eval_batches_per_arch", scored, f"each arch was scored on {scored} batches"),
+        ("eval_pool_size", evidence.pool, f"{evidence.pool} archs were scored"),
+    )
+
+
+_NO_RECALIBRATION = "the evaluation recalibrated nothing"
+
+
+LOGGED_SETTINGS_USED = Promise(
+    id="logged-settings-used",
+    sentence="the settings that the epoch log names were used",
+    evidence=logged_settings,
+    check=logged_settings_are_used,
+    hint=(
+        "A setting is read and logged, and nothing uses it: whoever tunes it tunes nothing, and "
+        "scores of runs that differ in it compare though the log says that they do not."
+    ),
 )
 
 
@@ -141,7 +313,8 @@ def archs_are_fair(evidence: Training) -> Outcome:
     cycles = {step.archs for step in evidence.steps}
     if len(evidence.steps) > 2 and len(cycles) == 1:
         violations.append(Violation("fair cycles", "different from step to step", "all the same"))
-    figures = f"{len(evidence.steps)} steps, {len(cycles)} different cycles, gap {gap}"
+    different = counted(len(cycles), "different cycle")
+    figures = f"{counted(len(evidence.steps), 'step')}, {different}, gap {gap}"
     return outcome(violations[:6], len(evidence.steps), figures)
 
 

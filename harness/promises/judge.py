@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, full_text, one_line, plain_line
 from harness.promises.promise import Promise
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ __all__ = ["Judgement", "Verdict", "gravity", "is_broken", "judge", "judge_evide
 Verdict = Literal["holds", "BROKEN", "n/a", "error"]
 
 _BY_GRAVITY: tuple[Verdict, ...] = ("n/a", "holds", "error", "BROKEN")
-_MOST_CHARACTERS = 500
-"""Most characters of an error's text: one may quote an array."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,8 @@ class Judgement:
         Kinds of its violations, where they have any.
     error : Exception or None
         What kept it from being judged.
+    detail : str
+        What is too long for a list: the whole text of an error, with a foreign traceback.
     """
 
     promise: Promise
@@ -49,6 +49,7 @@ class Judgement:
     warnings: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     error: Exception | None = field(default=None, repr=False, compare=False)
+    detail: str = field(default="", repr=False)
 
 
 def judge(promise: Promise, bench: "Bench") -> Judgement:
@@ -67,14 +68,17 @@ def judge_evidence(promise: Promise, make: Callable[[], Any]) -> Judgement:
     try:
         found = promise.check(make())
     except NotApplicableError as error:
-        return Judgement(promise, "n/a", str(error))
+        return Judgement(promise, "n/a", plain_line(str(error), most=500), detail=str(error))
     except Exception as error:  # noqa: BLE001 -- whatever a system raises is its judgement
-        text = f"{type(error).__name__}: {error}".splitlines()[0][:_MOST_CHARACTERS]
-        return Judgement(promise, "error", text, (text,), error=error)
+        text, detail = one_line(error), full_text(error)
+        return Judgement(promise, "error", text, (text,), error=error, detail=detail)
     violations = tuple(str(violation) for violation in found.violations)
     if violations:
         kinds = tuple(sorted({v.kind for v in found.violations if v.kind}))
-        return Judgement(promise, "BROKEN", violations[0], violations, found.warnings, kinds)
+        return Judgement(
+            promise, "BROKEN", violations[0], violations, found.warnings, kinds,
+            detail=found.detail,
+        )  # fmt: skip
     return Judgement(promise, "holds", found.figures, (), found.warnings)
 
 
@@ -92,7 +96,7 @@ def tally(judgements: Sequence[Judgement], *more: tuple[int, str]) -> str:
     """Return how many judgements have which verdict, in words, with further counts."""
     found = [judgement.verdict for judgement in judgements]
     counts = (
-        (found.count("holds"), "promises hold"),
+        (found.count("holds"), "promise holds" if found.count("holds") == 1 else "promises hold"),
         (found.count("BROKEN"), "broken"),
         (found.count("error"), "could not be checked"),
         (found.count("n/a"), "not applicable"),

@@ -25,6 +25,7 @@ from harness.streams import integer
 from harness.systems.answers import AnswerError
 from harness.systems.beside import Beside, Job
 from harness.systems.protocol import System, digests_of
+from harness.wording import counted
 
 __all__ = ["KILLS", "RESUME_AFTER_KILL", "KilledRuns", "killed", "kills_do_no_harm"]
 
@@ -140,7 +141,8 @@ def kills_do_no_harm(evidence: KilledRuns) -> Outcome:
         violations += [replace(violation, kind="") for violation in unlike]
     if evidence.kills < KILLS:
         violations.append(Violation("kills", f"at least {KILLS}", str(evidence.kills)))
-    figures = f"{evidence.kills} kills in {len(evidence.ends)} runs, all end as the straight one"
+    runs = counted(len(evidence.ends), "run")
+    figures = f"{counted(evidence.kills, 'kill')} in {runs}, all end as the straight one"
     looked_at = min(len(evidence.ends), len(evidence.straight))
     return outcome(violations[:8], looked_at, figures)
 

@@ -1,13 +1,14 @@
 """The training loss is that of the outputs, and its slope is the gradient."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
+from harness.promises.candidates import instead
 from harness.promises.independent_epe import resize_legacy_bilinear
 from harness.promises.one_step import (
     LOSS_TOLERANCE,
@@ -18,6 +19,7 @@ from harness.promises.one_step import (
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.promises.served import first_pixel_differences
+from harness.wording import counted
 
 __all__ = [
     "GRADIENT_OF_LOSS",
@@ -40,39 +42,55 @@ def _softplus(x: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def independent_loss(
-    outputs: Sequence[NDArray[Any]], label: NDArray[Any], valid: NDArray[Any]
-) -> float:
+    outputs: Sequence[NDArray[Any]], label: NDArray[Any], valid: NDArray[Any], *,
+    scales: Sequence[float] = _SCALES, uncertain: bool = True, added_up: bool = True,
+) -> float:  # fmt: skip
     """Return EdgeFlowNAS's multi-scale uncertainty loss without weight decay, in float64.
 
     Per scale: mean |flow - label| + mean(|flow - label| / sigma) + mean(softplus(logvar)),
     sigma = max(softplus(logvar + 1e-3), 1e-3), over valid pixels, with accumulated flow and
     logvar; scales weigh 0.125, 0.25, 0.5.
+
+    Parameters
+    ----------
+    scales : sequence of float
+        Other weights of the scales, to name a loss that has them.
+    uncertain, added_up : bool
+        Without the terms of the uncertainty, and without adding residuals up, for the same.
     """
     weight = valid.astype(np.float64)[..., np.newaxis]
     total, running = 0.0, np.asarray(outputs[0], np.float64)
     for index, residual in enumerate(outputs):
         size = (residual.shape[1], residual.shape[2])
-        if index:
+        if not added_up:
+            running = np.asarray(residual, np.float64)
+        elif index:
             running = resize_legacy_bilinear(running, size) + residual
         # Unknown pixels stay out of the label's resize too: a weighted mean over what is known.
         share = resize_legacy_bilinear(weight, size)
         target = resize_legacy_bilinear(label * weight, size) / np.where(share > 0, share, 1.0)
         difference = np.abs(running[..., :2] - target)
         sigma = np.maximum(_softplus(running[..., 2:] + 1e-3), 1e-3)
-        terms = difference + difference / sigma + _softplus(running[..., 2:])
+        terms = difference
+        if uncertain:
+            terms = terms + difference / sigma + _softplus(running[..., 2:])
         known = np.broadcast_to(share > 0, terms.shape)
         means = (terms * known).sum((1, 2, 3)) / np.maximum(known.sum((1, 2, 3)), 1)
-        total += _SCALES[index] * float(means.mean())
+        total += scales[index] * float(means.mean())
     return total
 
 
 def loss_is_recomputed(evidence: OneStep) -> Outcome:
-    """Require the training loss equal to one recomputed from the outputs by other code."""
-    batch, violations, worst = evidence.batch, _nothing_to_tell(evidence), 0.0
-    for position, window in enumerate(batch.windows):
-        violations += first_pixel_differences(
-            batch, position, window, evidence.decoded, evidence.flow_clip
-        )
+    """Require the training loss equal to one recomputed from the outputs by other code.
+
+    Raises
+    ------
+    NotApplicableError
+        If the system records no losses, or cannot be asked for training's outputs.
+    """
+    outputs = _outputs(evidence)
+    batch, violations, worst = evidence.batch, _nothing_to_tell(evidence, outputs), 0.0
+    violations += _other_pixels(evidence)
     kernels = [w for w in evidence.before.values() if w.ndim == 4]
     # TensorFlow's l2_loss is half the sum of squares;
     # EdgeFlowNAS decays all kernels, chosen or not.
@@ -82,17 +100,90 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
             Violation("losses of the step", f"{len(evidence.archs)}", f"{len(evidence.losses)}")
         )
     for arch, found in zip(evidence.archs, evidence.losses, strict=False):
-        expected = independent_loss(evidence.outputs[arch], batch.flow, batch.valid) + decay
+        expected = independent_loss(outputs[arch], batch.flow, batch.valid) + decay
         error = abs(found - expected) / max(abs(expected), 1e-300)
         worst = max(worst, error)
         # Not `>`: a NaN must count as wrong.
         if not error <= LOSS_TOLERANCE:
             violations.append(
                 Violation(f"training loss of arch {arch}", f"{expected:.7g} (weight decay "
-                          f"{decay:.3g} included)", f"{found:.7g} (relative {error:.1e})")
+                          f"{decay:.3g} included)", f"{found:.7g} (relative {error:.1e})"
+                          f"{_instead(evidence, outputs, arch, found, decay)}")
             )  # fmt: skip
-    figures = f"{len(evidence.losses)} losses, worst relative error {worst:.1e}"
+    figures = f"{counted(len(evidence.losses), 'loss')}, worst relative error {worst:.1e}"
     return outcome(violations[:6], len(evidence.losses), figures)
+
+
+def _instead(
+    evidence: OneStep, outputs_of: Mapping[str, Sequence[NDArray[Any]]], arch: str, found: float,
+    decay: float,
+) -> str:  # fmt: skip
+    """Return what an arch's loss is instead, in words."""
+    label, valid = evidence.batch.flow, evidence.batch.valid
+
+    def loss(code: str = arch, **options: Any) -> float:
+        mask = np.ones_like(valid) if options.pop("unmasked", False) else valid
+        outputs = outputs_of[code]
+        if options.pop("fine", False):
+            outputs = [*(np.zeros_like(output) for output in outputs[:-1]), outputs[-1]]
+        return independent_loss(outputs, label, mask, **options)
+
+    own, count = loss(), len(outputs_of[arch])
+    alone = [*([0.0] * (count - 1)), _SCALES[count - 1]]
+    all_archs = [loss(code) for code in evidence.archs]
+    losses = {
+        "the last scale alone": loss(scales=alone),
+        "the last residual alone": loss(scales=alone, added_up=False),
+        "the last residual alone, the coarser outputs taken for 0": loss(fine=True),
+        "without its last scale": loss(scales=[*_SCALES[: count - 1], 0.0]),
+        "scales of one weight, 1": loss(scales=[1.0] * count),
+        "scales of one weight, their mean": loss(scales=[1.0 / count] * count),
+        "fine and coarse scales exchanged": loss(scales=_SCALES[:count][::-1]),
+        "residuals not added up": loss(added_up=False),
+        "without the terms of the uncertainty": loss(uncertain=False),
+        "unknown pixels counted, with a flow of 0": loss(unmasked=True),
+        "the mean over the step's archs": sum(all_archs) / len(all_archs),
+        "the sum over the step's archs": sum(all_archs),
+        "the sum over the batch, not its mean": own * len(label),
+        "half of it": own / 2,
+        "twice that": own * 2,
+    }
+    # Named before those above without decay, which are two faults and not one.
+    candidates = {
+        "without the weight decay": own,
+        "the weight decay counts twice, as squares that are not halved": own + 2 * decay,
+        **{f"that of arch {code}": loss(code) + decay for code in evidence.archs if code != arch},
+        **{name: value + decay for name, value in losses.items()},
+        **{f"{name}, and without the weight decay": value for name, value in losses.items()},
+    }
+    return instead(found, candidates, rel_tol=LOSS_TOLERANCE)
+
+
+def _outputs(evidence: OneStep) -> Mapping[str, Sequence[NDArray[Any]]]:
+    """Return the outputs that the losses are of."""
+    if evidence.archs and not evidence.losses:
+        msg = "the system records no losses (Training.losses)"
+        raise NotApplicableError(msg)
+    if evidence.outputs is None:
+        msg = (
+            "the system predicts with the statistics that it holds and recalibrates nothing, so "
+            "that its outputs are not those of training"
+        )
+        raise NotApplicableError(msg)
+    return evidence.outputs
+
+
+def _other_pixels(evidence: OneStep) -> list[Violation]:
+    """Return how the first wrong sample of the batch differs from the files."""
+    batch = evidence.batch
+    for position, window in enumerate(batch.windows):
+        found = first_pixel_differences(
+            batch, position, window, evidence.decoded, evidence.flow_clip
+        )
+        # Of one sample alone: those of a whole batch would push the losses out of sight.
+        if found:
+            return found
+    return []
 
 
 LOSS_RECOMPUTED = Promise(
@@ -105,16 +196,23 @@ LOSS_RECOMPUTED = Promise(
         "uncertainty, the mask or the weight decay."
     ),
     # Outputs are predicted with the statistics that recalibration gives; labels are as served.
-    explained_by=("recal-effective", "unknown-flow-masked"),
+    explained_by=(
+        "recal-effective",
+        "unknown-flow-masked",
+        "train-draws-declared",
+        "eval-crop-centred",
+    ),
 )
 
 
-def _nothing_to_tell(evidence: OneStep) -> list[Violation]:
+def _nothing_to_tell(
+    evidence: OneStep, outputs: Mapping[str, Sequence[NDArray[Any]]]
+) -> list[Violation]:
     """Report a batch or outputs so uniform that a wrong loss could come out the same."""
     violations = [
         Violation(f"output {scale} of arch {arch}", "different values", "one value everywhere")
-        for arch, outputs in evidence.outputs.items()
-        for scale, output in enumerate(outputs)
+        for arch, scales in outputs.items()
+        for scale, output in enumerate(scales)
         if np.ptp(output) == 0
     ]
     if not evidence.batch.valid.any():
@@ -125,7 +223,10 @@ def _nothing_to_tell(evidence: OneStep) -> list[Violation]:
 def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     """Require the gradient to be the slope of the reported loss, by a central difference."""
     if evidence.nudged is None:
-        msg = "a restored run trains other archs, so its loss says nothing about the step's"
+        msg = (
+            "a restored run trains other archs or records no loss, so that it says nothing about "
+            "the step's"
+        )
         raise NotApplicableError(msg)
     gradient, length = second_step_gradient(evidence), min(way[0] for way in evidence.nudged)
     expected = gradient_norm(gradient)
@@ -140,10 +241,18 @@ def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     if not math.isclose(slope, expected, rel_tol=_SLOPE_TOLERANCE):
         violations.append(
             Violation("slope of the mean loss along the gradient", f"{expected:.5g}, its norm",
-                      f"{slope:.5g} by a central difference over {2 * length:.2g}")
+                      f"{slope:.5g} by a central difference over {2 * length:.2g}"
+                      f"{instead(slope / expected, _RATIOS, rel_tol=_SLOPE_TOLERANCE)}")
         )  # fmt: skip
     figures = f"slope {slope:.5g} by differences, norm {expected:.5g}"
     return outcome(violations, len(gradient), figures)
+
+
+_RATIOS = {
+    "three times that, as the sum over a step's archs": 3.0,
+    "a third of that, as a gradient that is summed over a step's archs": 1 / 3,
+    "the step goes uphill": -1.0,
+}
 
 
 GRADIENT_OF_LOSS = Promise(
@@ -152,5 +261,8 @@ GRADIENT_OF_LOSS = Promise(
     evidence=one_step,
     check=gradient_is_the_losses,
     hint="The loss that is logged is not the one that is minimised, or part of it is detached.",
-    explained_by=("loss-recomputed",),
+    explained_by=(
+        "loss-recomputed",
+        "update-is-adam",
+    ),
 )

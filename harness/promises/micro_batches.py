@@ -6,21 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.gradient_candidates import (
+    clipped_instead,
+    combined,
+    gradient_distance,
+    weighed_instead,
+)
 from harness.promises.one_step import (
     GRADIENT_TOLERANCE,
-    Gradient,
     adam_slots,
+    crop_of_random_draws,
     first_step_gradient,
     gradient_norm,
     one_batch_sections,
 )
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import FEW_SAMPLES, copy_samples, listed_samples, split_folder
-from harness.systems.protocol import Arrays, Check, Training
+from harness.systems.protocol import Arrays, Check, ServedBatch, Training
 
 __all__ = [
     "CLIP_APPLIED", "MICRO_BATCHES_WEIGHED", "Accumulation", "StepRun", "accumulation",
@@ -67,18 +72,19 @@ class Accumulation:
 @needs("train", "state", "batches", "describe")
 def accumulation(bench: Bench) -> Accumulation:
     """Train first steps on copies of two samples, in one and in uneven micro-batches."""
-    source = split_folder(bench, "train")
+    source, crop = split_folder(bench, "train"), crop_of_random_draws(bench)
     one, two = listed_samples(source)[:2]
-    ids = [f"{i:07d}" for i in range(FEW_SAMPLES)]
+    # Of many copies, a draw with replacement hardly takes one twice.
+    ids = [f"{i:07d}" for i in range(FEW_SAMPLES if crop is None else _MANY_COPIES)]
     same, other, mix = (bench.folder / f"copies-{name}" for name in ("a", "b", "mixed"))
-    copy_samples(source, dict.fromkeys(ids, one), same)
-    copy_samples(source, dict.fromkeys(ids, two), other)
-    with bench.open(**one_batch_sections(same, FEW_SAMPLES, micro=2)) as system:
+    copy_samples(source, dict.fromkeys(ids, one), same, crop=crop)
+    copy_samples(source, dict.fromkeys(ids, two), other, crop=crop)
+    with bench.open(**one_batch_sections(bench, same, FEW_SAMPLES, micro=2)) as system:
         adam_slots(system)
         # The order is drawn: whichever sample comes last is
         # alone in its micro-batch of 2, 2 and 1.
         alone = system.batches("train", epoch=1)[0].ids[-1]
-    copy_samples(source, {**dict.fromkeys(ids, one), alone: two}, mix)
+    copy_samples(source, {**dict.fromkeys(ids, one), alone: two}, mix, crop=crop)
     whole = _first_step(bench, same, micro=FEW_SAMPLES)
     # A threshold of 0 would be refused as a configuration; a
     # gradient of 0 is for the check to report.
@@ -92,18 +98,41 @@ def accumulation(bench: Bench) -> Accumulation:
     )
     return Accumulation(
         whole=whole, pieces=_first_step(bench, same, micro=2),
-        other=_first_step(bench, other, micro=2), mixed=_first_step(bench, mix, micro=2),
+        other=_first_step(bench, other, micro=2),
+        mixed=_first_step(bench, mix, micro=2, mixed=True),
         threshold=threshold, clipped_update=update, clipped_micro=micro,
     )  # fmt: skip
 
 
-def _first_step(bench: Bench, folder: Path, *, micro: int, **options: Any) -> StepRun:
-    with bench.open(**one_batch_sections(folder, FEW_SAMPLES, micro=micro, **options)) as system:
+_MANY_COPIES = 64
+
+
+def _first_step(
+    bench: Bench, folder: Path, *, micro: int, mixed: bool = False, **options: Any
+) -> StepRun:
+    sections = one_batch_sections(bench, folder, FEW_SAMPLES, micro=micro, **options)
+    with bench.open(**sections) as system:
         slots = adam_slots(system)
+        if mixed:
+            _require_last_alone(system.batches("train", epoch=1)[0])
         run: Training = system.train(1, evaluate=False)
         gradient = first_step_gradient(system.state(), slots)
     archs: Sequence[str] = run.steps[0].archs
     return StepRun(tuple(archs), gradient, run.losses, run.checks)
+
+
+def _require_last_alone(batch: ServedBatch) -> None:
+    """Require a batch whose last sample, and it alone, is another.
+
+    Raises
+    ------
+    NotApplicableError
+        If that sample was drawn twice, or not drawn again at all.
+    """
+    first = [np.array_equal(frames, batch.frames[0]) for frames in batch.frames]
+    if first != [True] * (len(first) - 1) + [False]:
+        msg = "training draws with replacement, and drew the sample of the last micro-batch twice"
+        raise NotApplicableError(msg)
 
 
 _COPIES_TOLERANCE = 0.05
@@ -119,15 +148,6 @@ A and B apart."""
 
 _LEAST_DISTANCE = 0.6
 """Relative distance of A's and B's gradients from which on that is twice the allowance."""
-
-
-def _distance(one: Gradient, other: Gradient) -> float:
-    difference = {n: np.asarray(one[n], np.float64) - other[n] for n in one}
-    return gradient_norm(difference) / max(gradient_norm(one), 1e-300)
-
-
-def _combined(terms: Sequence[tuple[float, Gradient]]) -> dict[str, NDArray[np.float64]]:
-    return {n: np.asarray(sum(w * g[n] for w, g in terms), np.float64) for n in terms[0][1]}
 
 
 def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
@@ -148,20 +168,23 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
         violations.append(
             Violation("archs of the first step", "the same in each run", str(same_archs))
         )
-    weighed = _combined([(0.8, evidence.pieces.gradient), (0.2, evidence.other.gradient)])
+    weighed = combined([(0.8, evidence.pieces.gradient), (0.2, evidence.other.gradient)])
+    a, b = evidence.pieces.gradient, evidence.other.gradient
     cases = (
-        ("A, A | A, A | A", evidence.whole.gradient, evidence.pieces, _COPIES_TOLERANCE),
-        ("A, A | A, A | B", weighed, evidence.mixed, _MIXED_TOLERANCE),
-    )
+        ("A, A | A, A | A", evidence.whole.gradient, evidence.pieces, _COPIES_TOLERANCE,
+         (evidence.whole.gradient, evidence.whole.gradient)),
+        ("A, A | A, A | B", weighed, evidence.mixed, _MIXED_TOLERANCE, (a, b)),
+    )  # fmt: skip
     found = []
-    for name, expected, run, allowed in cases:
-        distance = _distance(expected, run.gradient)
+    for name, expected, run, allowed, pair in cases:
+        distance = gradient_distance(expected, run.gradient)
         found.append(f"{distance:.1e}")
         if not distance <= allowed:
             ratio = gradient_norm(run.gradient) / max(gradient_norm(expected), 1e-300)
             violations.append(
                 Violation(f"gradient of {name}", f"norm {gradient_norm(expected):.6g}",
-                          f"{ratio:.4g} times that, relative distance {distance:.2g}")
+                          f"{ratio:.4g} times that, relative distance {distance:.2g}"
+                          f"{weighed_instead(*pair, run.gradient, distance, allowed)}")
             )  # fmt: skip
     whole = len(evidence.whole.losses)
     for name, run in (("A, A | A, A | A", evidence.pieces), ("A, A | A, A | B", evidence.mixed)):
@@ -170,7 +193,7 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
                 Violation(f"micro-batches of {name}", f"3 times the {whole} of A, A, A, A, A",
                           f"{len(run.losses)}")
             )  # fmt: skip
-    apart = _distance(evidence.pieces.gradient, evidence.other.gradient)
+    apart = gradient_distance(evidence.pieces.gradient, evidence.other.gradient)
     if apart < 0.01:
         violations.append(Violation("samples A and B", "different gradients", f"{apart:.1g} apart"))
     elif apart < _LEAST_DISTANCE and not violations:
@@ -191,6 +214,10 @@ MICRO_BATCHES_WEIGHED = Promise(
         "Means of unequal micro-batches are averaged, summed, divided by a constant, or one of "
         "them is lost or counted twice."
     ),
+    explained_by=(
+        "update-is-adam",
+        "gradient-of-loss",
+    ),
 )
 
 
@@ -206,7 +233,7 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
     if update is not None:
         violations += _clipped_update(free, update, threshold, length)
     if micro is not None:
-        violations += _clipped_micro(micro, threshold)
+        violations += _clipped_micro(free, micro, threshold)
     runs = [run for run in (update, micro) if run is not None]
     one = "" if len(runs) == 2 else f" per {'update' if micro is None else 'micro-step'} alone"
     figures = f"threshold {threshold:.4g} of {length:.4g}, applied as reported{one}"
@@ -218,18 +245,19 @@ def _clipped_update(
 ) -> list[Violation]:
     violations = _counted("update", update, 1)
     expected = {n: g * threshold / length for n, g in free.gradient.items()}
-    distance = _distance(expected, update.gradient)
+    distance = gradient_distance(expected, update.gradient)
     if not distance <= GRADIENT_TOLERANCE:
         violations.append(
             Violation(
                 "gradient clipped per update", f"norm {threshold:.6g}, same direction",
-                f"norm {gradient_norm(update.gradient):.6g}, relative distance {distance:.2g}",
+                f"norm {gradient_norm(update.gradient):.6g}, relative distance {distance:.2g}"
+                f"{clipped_instead(free.gradient, update.gradient, threshold)}",
             )
         )  # fmt: skip
     return violations + _reported("update", update, threshold)
 
 
-def _clipped_micro(micro: StepRun, threshold: float) -> list[Violation]:
+def _clipped_micro(free: StepRun, micro: StepRun, threshold: float) -> list[Violation]:
     violations = _counted("micro-step", micro, len(micro.losses))
     # A mean is at most as long as the mean of the lengths; how the directions differ is not known.
     bound = sum(min(c.before, threshold) for c in micro.checks) / max(len(micro.checks), 1)
@@ -237,7 +265,8 @@ def _clipped_micro(micro: StepRun, threshold: float) -> list[Violation]:
     if not 0 < found <= bound * (1 + GRADIENT_TOLERANCE):
         violations.append(
             Violation("gradient clipped per micro-step", f"norm at most {bound:.6g}, the mean "
-                      "of what the checks leave", f"norm {found:.6g}")
+                      "of what the checks leave", f"norm {found:.6g}"
+                      f"{clipped_instead(free.gradient, micro.gradient, threshold)}")
         )  # fmt: skip
     return violations + _reported("micro-step", micro, threshold)
 
@@ -266,5 +295,9 @@ CLIP_APPLIED = Promise(
     hint=(
         "The clip is reported but not applied, applied to each variable alone, or at another place"
         " than configured."
+    ),
+    explained_by=(
+        "update-is-adam",
+        "gradient-of-loss",
     ),
 )

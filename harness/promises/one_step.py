@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.promise import needs
-from harness.promises.samples import decode_independently, listed_samples, odd_samples
+from harness.promises.samples import (
+    copy_samples,
+    decode_independently,
+    listed_samples,
+    odd_samples,
+)
 from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System
 
 __all__ = [
     "BETA_1", "GRADIENT_TOLERANCE", "LOSS_TOLERANCE", "Gradient", "OneStep", "adam_slots",
-    "first_step_gradient", "gradient_norm", "one_batch_sections", "one_step",
-    "second_step_gradient",
+    "crop_of_random_draws", "first_step_gradient", "gradient_norm", "one_batch_sections",
+    "one_step", "second_step_gradient",
 ]  # fmt: skip
 
 
@@ -48,10 +53,11 @@ class OneStep:
         Step 2's mean loss per arch, in the order of `archs`.
     archs : tuple of str
         Step 2's fair cycle.
-    outputs : mapping of str to sequence of numpy.ndarray
-        Arch to its three residual outputs on `batch`, with the weights before step 2.
-    norm : float
-        Reported global norm of step 2's update.
+    outputs : mapping of str to sequence of numpy.ndarray, or None
+        Arch to its three residual outputs on `batch`, with the weights before step 2,
+        normalised by the batch as training is; None of a system that cannot be made to.
+    norm : float or None
+        Reported global norm of step 2's update; None where no check reports it.
     lr, decay : float
         Planned learning rate of step 2; weight decay.
     nudged : sequence of (float, float, float) or None
@@ -73,8 +79,8 @@ class OneStep:
     flow_clip: float | None
     losses: tuple[float, ...]
     archs: tuple[str, ...]
-    outputs: Mapping[str, Sequence[NDArray[Any]]]
-    norm: float
+    outputs: Mapping[str, Sequence[NDArray[Any]]] | None
+    norm: float | None
     lr: float
     decay: float
     nudged: Sequence[tuple[float, float, float]] | None
@@ -98,12 +104,19 @@ GRADIENT_TOLERANCE = 1e-3
 def one_step(bench: Bench) -> OneStep:
     """Train two steps on one batch that is also the recalibration batch."""
     folder = odd_samples(bench, "one-step")
+    crop = crop_of_random_draws(bench)
+    if crop is not None:
+        # Of one sample alone: whichever is drawn, it is the same batch.
+        samples = listed_samples(folder / "train")
+        source, folder = folder / "train", bench.folder / "one-step-copies"
+        copy_samples(source, dict.fromkeys(samples, samples[0]), folder, crop=crop)
     count = len(listed_samples(folder / "train"))
-    with bench.open(**one_batch_sections(folder, count, micro=count)) as system:
-        return _two_steps(bench, system, folder)
+    sections = one_batch_sections(bench, folder, count, micro=count)
+    with bench.open(**sections) as system:
+        return _two_steps(bench, system, folder, sections["train"]["clip_position"])
 
 
-def _two_steps(bench: Bench, system: System, folder: Path) -> OneStep:
+def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> OneStep:
     slots = adam_slots(system)
     start = _named(system.state(), slots)
     moving = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}
@@ -116,24 +129,69 @@ def _two_steps(bench: Bench, system: System, folder: Path) -> OneStep:
     # The loss was taken with the weights before the step, so the outputs are, too.
     archs = second.steps[0].archs
     system.state(_named(middle, slots))
-    outputs = {arch: system.predict(arch, batch) for arch in archs}
+    outputs = _outputs_of_training(system, archs, batch)
     config = bench.config["train"]
     gradient = _second_gradient(middle, end, slots)
     nudged = _nudged(bench, system, _named(middle, slots), gradient, archs)
     # The statistics that are judged are those of step 1, which ran with the weights before it.
     system.state(start)
     recalibrated = _recalibrated(system, first.steps[0].archs)
+    # Per micro-step, a check is of one arch alone.
+    reported = second.checks[0].before if second.checks and position == "update" else None
     return OneStep(
         start=start, before=_named(middle, slots), after=_named(end, slots),
         first=_moments(middle, slots), second=_moments(end, slots), batch=batch,
         decoded={i: decode_independently(folder / "train", i) for i in batch.ids},
         flow_clip=bench.config["data"].get("flow_clip"), losses=second.losses, archs=archs,
-        outputs=outputs, norm=second.checks[0].before,
+        outputs=outputs, norm=reported,
         # An epoch is one step: step 2 is number 1, counted from 0, of 3.
         lr=config["lr"] * (1 + math.cos(math.pi / 3)) / 2, decay=config["weight_decay"],
         nudged=nudged, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
     )  # fmt: skip
+
+
+def _outputs_of_training(
+    system: System, archs: Sequence[str], batch: ServedBatch
+) -> dict[str, Sequence[NDArray[Any]]] | None:
+    """Return each arch's outputs on a batch, normalised by the batch as training is.
+
+    A system that recalibrates predicts so, because the batch is its recalibration batch
+    (decision 0006). One whose recalibration has no effect predicts with the moving statistics;
+    it is given the batch's. None if there is nothing to take those from.
+    """
+    moving = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}
+    if not _by_moving_statistics(system, archs[0], batch, moving):
+        return {arch: system.predict(arch, batch) for arch in archs}
+    recalibrated, outputs = _recalibrated(system, archs), {}
+    if recalibrated is None:
+        return None
+    for arch, recalibration in zip(archs, recalibrated, strict=True):
+        system.state({**moving, **_batch_statistics(recalibration, moving)})
+        outputs[arch] = system.predict(arch, batch)
+    system.state(moving)
+    return outputs
+
+
+def _by_moving_statistics(system: System, arch: str, batch: ServedBatch, moving: Arrays) -> bool:
+    """Return whether a system's predictions change with its moving statistics."""
+    if not moving:
+        return False
+    before = system.predict(arch, batch)
+    system.state({name: array + np.float32(0.7) for name, array in moving.items()})
+    after = system.predict(arch, batch)
+    system.state(moving)
+    return not all(map(np.array_equal, before, after))
+
+
+def _batch_statistics(recalibration: Recalibration, moving: Arrays) -> dict[str, NDArray[Any]]:
+    """Return mean and variance, divided by N, of each unit's input, as moving statistics."""
+    found = {}
+    for unit, (inputs, *_) in recalibration.inputs.items():
+        values = np.asarray(inputs, np.float64).reshape(-1, inputs.shape[-1])
+        found[f"{unit}/moving_mean"] = values.mean(axis=0).astype(np.float32)
+        found[f"{unit}/moving_variance"] = values.var(axis=0).astype(np.float32)
+    return {name: array for name, array in found.items() if name in moving}
 
 
 def _recalibrated(system: System, archs: Sequence[str]) -> list[Recalibration] | None:
@@ -144,24 +202,73 @@ def _recalibrated(system: System, archs: Sequence[str]) -> list[Recalibration] |
         return None
 
 
+def crop_of_random_draws(bench: Bench) -> tuple[int, int] | None:
+    """Return the training crop of a system that cannot but draw at random; None of another.
+
+    On copies of one sample, no larger than the crop, every draw of it is the same.
+    """
+    fixed, data = bench.describe().settings, bench.config["data"]
+    draws = fixed.get("train.epoch_mode") == "fixed_steps"
+    if draws or fixed.get("train.train_crop_mode") == "random":
+        return data["input_height"], data["input_width"]
+    return None
+
+
 def one_batch_sections(
-    folder: Path, size: int, *, micro: int, position: str = "update", clip: float = _NO_CLIP
-) -> dict[str, Mapping[str, Any]]:
-    """Return the sections of a run whose every step sees the whole split, centre crop."""
-    return {
-        "data": {"base_path": str(folder), "train_dir": "train", "val_dir": "val"},
-        "train": {
-            "num_epochs": 3, "epoch_mode": "full_pass", "train_sampling_mode": None,
-            "train_crop_mode": "center", "batch_size": size, "micro_batch_size": micro,
-            "clip_position": position, "grad_clip_global_norm": clip,
-        },
-        # One recalibration batch, with the samples and the crop of the training batch: `predict`
-        # then normalises as training does, and its outputs are those of the loss (decision 0006).
-        "eval": {
-            "bn_recal_batches": 1, "batch_size": size, "crop": None, "recal_mode": "fixed",
-            "eval_batches_per_arch": 1,
-        },
+    bench: Bench, folder: Path, size: int, *, micro: int, position: str = "", clip: float = _NO_CLIP
+) -> dict[str, dict[str, Any]]:
+    """Return the sections of a run whose every step sees one batch of the split, centre crop.
+
+    Where a system has a mode that it cannot vary, the run is asked for in that one.
+
+    Parameters
+    ----------
+    position : str, optional
+        Where to clip. Default: once per update, or where the system clips.
+
+    Raises
+    ------
+    NotApplicableError
+        If the system cannot be asked for such a batch.
+    """
+    train = {
+        "num_epochs": 3, "epoch_mode": "full_pass", "train_sampling_mode": None,
+        "train_crop_mode": "center", "batch_size": size, "micro_batch_size": micro,
+        "clip_position": position or "update", "grad_clip_global_norm": clip,
     }  # fmt: skip
+    # One recalibration batch, with the samples and the crop of the training batch: `predict`
+    # then normalises as training does, and its outputs are those of the loss (decision 0006).
+    evaluation = {
+        "bn_recal_batches": 1, "batch_size": size, "crop": None, "recal_mode": "fixed",
+        "eval_batches_per_arch": 1,
+    }  # fmt: skip
+    sections: dict[str, dict[str, Any]] = {
+        "data": {"base_path": str(folder), "train_dir": "train", "val_dir": "val"},
+        "train": train, "eval": evaluation,
+    }  # fmt: skip
+    for key, only in bench.describe().settings.items():
+        section, name = key.split(".")
+        if name not in sections.get(section, {}):
+            continue
+        if key in _NEEDED or (position and key == "train.clip_position"):
+            _require_setting(key, sections[section][name], only)
+        sections[section][name] = only
+    if train["epoch_mode"] == "fixed_steps":
+        train["steps_per_epoch"] = 1
+    return sections
+
+
+_NEEDED = (
+    "data.base_path", "data.train_dir", "data.val_dir", "train.num_epochs", "train.batch_size",
+    "train.micro_batch_size", "train.grad_clip_global_norm", "eval.bn_recal_batches",
+)  # fmt: skip
+"""Keys of which one value alone makes a step that can be recomputed."""
+
+
+def _require_setting(key: str, asked: Any, only: Any) -> None:
+    if asked != only:
+        msg = f"{key} must be {asked!r} to recompute a step, and the system has {only!r} alone"
+        raise NotApplicableError(msg)
 
 
 def adam_slots(system: System) -> Mapping[str, tuple[str, str]]:
@@ -213,12 +320,13 @@ def _nudged(
     """Return two lengths, each with step 2's mean loss forth and back along the gradient.
 
     None of a system that, restored, does not train step 2's archs: its losses are of others.
+    None, too, of one that records no losses.
     """
     norm, found = gradient_norm(gradient), []
     base = str(bench.folder / "one-step-middle")
     system.restore(base)
     again = system.train(2, evaluate=False)
-    if again.steps[0].archs != archs:
+    if again.steps[0].archs != archs or not again.losses:
         return None
     level = float(np.mean(again.losses))
     # Along the gradient the loss should move by this share of itself. With one length alone some

@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from harness.wording import shortened
+
 if TYPE_CHECKING:
     from harness.promises.bench import Bench
 
 __all__ = [
     "COINCIDENCE", "TIERS", "Digests", "Driver", "Outcome", "Promise", "Tier", "Violation",
-    "differences", "needs", "outcome",
+    "differences", "grouped_differences", "kind_of_array", "needs", "outcome",
 ]  # fmt: skip
 
 Tier = Literal["quick", "full", "nightly"]
@@ -63,11 +65,14 @@ class Outcome:
         The evidence in numbers, for one line.
     warnings : tuple of str
         What a person should know although the promise holds.
+    detail : str
+        What is too long for a list of violations: the whole text of an error.
     """
 
     violations: tuple[Violation, ...]
     figures: str
     warnings: tuple[str, ...] = ()
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,17 +143,63 @@ def differences(
 
     Two digests, which tell a person nothing, are not shown.
     """
-    wrong = [
-        Violation(
-            f"{what} {key}", *_in_words(expected.get(key, "absent"), found.get(key, "absent"))
-        )
-        for key in sorted(expected.keys() | found.keys())
-        if not _same(expected.get(key, "absent"), found.get(key, "absent"))
-    ]
+    wrong = [_difference(what, key, expected, found) for key in _different(expected, found)]
     if len(wrong) > limit:
         rest = Violation(what.rstrip(":"), "no further difference", f"{len(wrong) - limit} more")
         return [*wrong[:limit], rest]
     return wrong
+
+
+def grouped_differences(expected: Digests, found: Digests, *, what: str) -> list[Violation]:
+    """Return a violation for each kind of array that differs, with how many do.
+
+    One array alone is named.
+    """
+    different: dict[str, list[str]] = {}
+    for name in _different(expected, found):
+        different.setdefault(kind_of_array(name), []).append(name)
+    violations = []
+    for kind, names in different.items():
+        if len(names) == 1:
+            violations.append(_difference(what, names[0], expected, found))
+            continue
+        total = sum(kind_of_array(name) == kind for name in expected.keys() | found.keys())
+        absent = [name for name in names if name not in expected or name not in found]
+        shown = f"others, e.g. {names[0]}" + f"; {len(absent)} on one side alone" * bool(absent)
+        where = f"{what} {len(names)} of {total} {kind}"
+        violations.append(Violation(where, "the same", shown))
+    return violations
+
+
+_KINDS = (
+    ("counters and generators", re.compile(r"(^|/)progress/")),
+    ("moving statistics", re.compile(r"moving_(mean|variance)|running_(mean|var)")),
+    (
+        "optimizer slots",
+        re.compile(r"(^|[/.])(adam(_\d+)?|slots?|exp_avg(_sq)?|momentum)([/.:]|$)", re.IGNORECASE),
+    ),
+)
+
+
+def kind_of_array(name: str) -> str:
+    """Return what an array of a state is, by its name; ``weights`` where nothing says otherwise."""
+    return next((kind for kind, pattern in _KINDS if pattern.search(name)), "weights")
+
+
+def _different(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    return [
+        key
+        for key in sorted(expected.keys() | found.keys())
+        if not _same(expected.get(key, "absent"), found.get(key, "absent"))
+    ]
+
+
+def _difference(
+    what: str, key: str, expected: Mapping[str, Any], found: Mapping[str, Any]
+) -> Violation:
+    return Violation(
+        f"{what} {key}", *_in_words(expected.get(key, "absent"), found.get(key, "absent"))
+    )
 
 
 _DIGEST = re.compile(r"[0-9a-f]{16,}")
@@ -156,9 +207,10 @@ _DIGEST = re.compile(r"[0-9a-f]{16,}")
 
 def _in_words(expected: Any, found: Any) -> tuple[str, str]:
     """Return two values as text; of two digests, that they differ."""
-    texts = str(expected), str(found)
     digests = [isinstance(v, str) and _DIGEST.fullmatch(v) for v in (expected, found)]
-    return ("the same value", "another") if all(digests) else texts
+    if all(digests):
+        return "the same value", "another"
+    return shortened(expected), shortened(found)
 
 
 def _same(expected: Any, found: Any) -> bool:

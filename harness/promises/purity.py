@@ -1,5 +1,7 @@
 """An evaluation changes nothing."""
 
+import dataclasses
+import re
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -10,12 +12,13 @@ from harness.promises.promise import (
     Outcome,
     Promise,
     Violation,
-    differences,
+    grouped_differences,
     needs,
     outcome,
 )
 from harness.promises.states import START
 from harness.systems.protocol import System, digests_of
+from harness.wording import counted, shortened
 
 __all__ = ["EVAL_PURE", "Purity", "evaluation_changes_nothing", "purity"]
 
@@ -61,17 +64,37 @@ def _upcoming_draws(bench: Bench, system: System) -> tuple[str, ...] | None:
 
 def evaluation_changes_nothing(evidence: Purity) -> Outcome:
     """Require the complete state and the next training draws unchanged by an evaluation."""
-    violations = differences(dict(evidence.before), dict(evidence.after), what="state after eval")
+    violations = grouped_differences(evidence.before, evidence.after, what="state after eval")
+    violations = [dataclasses.replace(v, found=f"{v.found}{_why(evidence)}") for v in violations]
     before, after = evidence.draws_before, evidence.draws_after
     if before is None and after is None:
-        figures = f"{len(evidence.before)} arrays unchanged; training draws cannot be asked for"
+        arrays = counted(len(evidence.before), "array")
+        figures = f"{arrays} unchanged; training draws cannot be asked for"
         return outcome(violations, len(evidence.before), figures)
     before, after = before or (), after or ()
     for index, (old, new) in enumerate(zip_longest(before, after, fillvalue="no batch")):
         if old != new:
-            violations.append(Violation(f"next training epoch, batch {index}", old, new))
-    figures = f"{len(evidence.before)} arrays and {len(before)} upcoming training batches unchanged"
+            what = f"{shortened(new)}: the evaluation moved what training draws from"
+            violations.append(
+                Violation(f"next training epoch, batch {index}", shortened(old), what)
+            )
+    arrays = counted(len(evidence.before), "array")
+    figures = f"{arrays} and {counted(len(before), 'upcoming training batch')} unchanged"
     return outcome(violations, min(len(evidence.before), len(before)), figures)
+
+
+_DRAWING = re.compile(r"rng|random|generator|cursor|provider", re.IGNORECASE)
+
+
+def _why(evidence: Purity) -> str:
+    """Return what moved, if it was nothing but what training draws from."""
+    before, after = evidence.before, evidence.after
+    moved = [n for n in before.keys() | after.keys() if before.get(n) != after.get(n)]
+    if all(n.startswith("progress/") and _DRAWING.search(n) for n in moved):
+        return ": what training draws from has moved, and no weight or statistic"
+    if all(n.startswith("progress/") for n in moved):
+        return ": counters alone have moved, and no weight or statistic"
+    return ""
 
 
 EVAL_PURE = Promise(
@@ -80,4 +103,5 @@ EVAL_PURE = Promise(
     evidence=purity,
     check=evaluation_changes_nothing,
     hint="Evaluation shares something with training: a provider, a generator, or BN statistics.",
+    explained_by=("same-scores-again",),
 )

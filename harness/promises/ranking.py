@@ -13,6 +13,7 @@ from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import recorded, with_epoch_log
 from harness.records.records import NOT_LOGGED
 from harness.records.run import RunEvidence
+from harness.wording import counted
 
 __all__ = [
     "CONSTANT_RANKING", "POOL_AS_DECLARED", "TAU_OF_CHANGED_RANKING", "ConstantRanking", "Pools",
@@ -70,7 +71,7 @@ def pool_is_declared(evidence: Pools) -> Outcome:
     drawn, other = list(evidence.one)[6:], list(evidence.other)[6:]
     if drawn == other:
         violations.append(Violation("drawn archs with another seed", f"not {drawn}", str(other)))
-    figures = f"6 declared and {len(drawn)} drawn archs, others with another seed"
+    figures = f"6 declared and {counted(len(drawn), 'drawn arch')}, others with another seed"
     return outcome(violations[:6], len(evidence.one), figures)
 
 
@@ -121,7 +122,8 @@ def constant_ranking_has_no_tau(evidence: ConstantRanking) -> Outcome:
         violations.append(
             Violation("EPE of archs that predict zero flow", "equal", str(evidence.per_arch_epe))
         )
-    figures = f"{len(evidence.per_arch_epe)} equal scores, no tau in {len(evidence.taus)} epochs"
+    epochs = counted(len(evidence.taus), "epoch")
+    figures = f"{counted(len(evidence.per_arch_epe), 'equal score')}, no tau in {epochs}"
     pairs = min(len(evidence.taus), len(evidence.per_arch_epe)) - 1  # of epochs, and of archs
     return outcome(violations, max(pairs, 0), figures)
 
@@ -132,6 +134,7 @@ CONSTANT_RANKING = Promise(
     evidence=constant_ranking,
     check=constant_ranking_has_no_tau,
     hint="A constant ranking has no order to agree with; 1.0 would read as perfect agreement.",
+    explained_by=("tau-of-changed-ranking",),
 )
 
 

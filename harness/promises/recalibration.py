@@ -15,6 +15,7 @@ from harness.promises.second_process import evaluation_of_end
 from harness.promises.setting import link_samples
 from harness.promises.states import END
 from harness.systems.protocol import Arrays, Recalibration
+from harness.wording import counted, shortened
 
 __all__ = [
     "RECAL_BATCHES_FIXED", "RECAL_EFFECTIVE", "RECAL_STATISTICS_EXACT", "RecalHashes", "RecalPair",
@@ -105,16 +106,57 @@ def recal_statistics_are_exact(evidence: RecalPair) -> Outcome:
                 where = f"arch {recal.arch}, {unit}, {name} of channel {c} over N = {count}"
                 violations.append(
                     Violation(where, f"{expected[c]:.9g}", f"{found[c]:.9g} "
-                              f"(relative {error[c]:.1e}, allowed {allowed:g})")
+                              f"(relative {error[c]:.1e}, allowed {allowed:g})"
+                              f"{_statistic_instead(evidence, unit, name, allowed)}")
                 )  # fmt: skip
     missing = sorted(recal.stats.keys() - recal.inputs.keys())
     if missing:
         violations.append(Violation("inputs", "one per unit", f"none for {missing[:3]}"))
     figures = (
-        f"{len(recal.inputs)} units, {channels} statistics, worst relative error {worst:.1e}, "
-        f"N from {fewest}"
+        f"{counted(len(recal.inputs), 'unit')}, {counted(channels, 'statistic')}, worst relative "
+        f"error {worst:.1e}, N from {fewest}"
     )
     return outcome(violations[:6], channels, figures)
+
+
+def _statistic_instead(evidence: RecalPair, unit: str, name: str, allowed: float) -> str:
+    """Return what the statistics of all channels of a unit are instead, in words."""
+    inputs, held = evidence.first.inputs[unit], evidence.moving.get(f"{unit}/moving_{name}")
+    found = evidence.first.stats[unit][0 if name == "mean" else 1]
+    parts = [_population((x,)) for x in inputs]
+    means, variances = (np.stack([part[i] for part in parts]) for i in (0, 1))
+    mean, variance, count = _population(inputs)
+    each = means if name == "mean" else variances
+    whole = mean if name == "mean" else variance
+    candidates = {
+        "the variance over N - 1": variance * count / max(count - 1, 1),
+        "the mean of the batches' variances": variances.mean(axis=0),
+        "the deviation, not the variance": np.sqrt(variance),
+        "the mean of the squares, from which the mean's was not taken": variance + mean**2,
+    } if name == "variance" else {
+        "the mean of the batches' means, each weighing the same": means.mean(axis=0),
+    }  # fmt: skip
+    candidates |= {
+        "of the last batch alone": each[-1], "of the first batch alone": each[0],
+        "the initial value, never updated": np.full_like(whole, 0.0 if name == "mean" else 1.0),
+    }  # fmt: skip
+    if len(parts) > 1:
+        candidates["of all batches but the last"] = _population(inputs[:-1])[name == "variance"]
+    if held is not None:
+        moved = np.asarray(held, np.float64)
+        for batch in each:
+            moved = 0.9 * moved + 0.1 * batch
+        candidates |= {
+            "the moving statistic that the model held, never updated": np.asarray(held, np.float64),
+            "the moving statistic, updated with momentum 0.9 by each batch": moved,
+            "a tenth of the batches and nine of what was held": 0.9 * held + 0.1 * whole,
+        }
+    # A mean may lie near 0: rounding is relative to the deviation too, as in the check.
+    scale = np.sqrt(variance) + np.abs(mean) if name == "mean" else 0.0
+    for words, value in candidates.items():
+        if (np.abs(found - value) <= allowed * (scale + np.abs(value))).all():
+            return f": {words}"
+    return ""
 
 
 _HINT = (
@@ -129,7 +171,7 @@ RECAL_STATISTICS_EXACT = Promise(
     evidence=recal_pair,
     check=recal_statistics_are_exact,
     hint=_HINT,
-    explained_by=("recal-effective", "recal-batches-first"),
+    explained_by=("recal-effective",),
 )
 
 
@@ -160,7 +202,8 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
             Violation(
                 "recalibrated statistics",
                 "different from the moving ones",
-                f"0 of {len(evidence.first.stats)} units changed: recalibration had no effect",
+                f"0 of {counted(len(evidence.first.stats), 'unit')} changed: recalibration had no "
+                "effect",
             )
         )
     if evidence.disturbed == 0:
@@ -174,7 +217,8 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
                 "not with the recalibrated ones",
             )
         )
-    figures = f"{changed} of {len(evidence.first.stats)} units updated, none depends on the past"
+    units = counted(len(evidence.first.stats), "unit")
+    figures = f"{changed} of {units} updated, none depends on the past"
     # What concerns all units comes first: a violation for each unit would push it out of sight.
     return outcome((whole + violations)[:6], len(evidence.first.stats), figures)
 
@@ -185,6 +229,7 @@ RECAL_EFFECTIVE = Promise(
     evidence=recal_pair,
     check=recal_ignores_the_past,
     hint=_HINT,
+    explained_by=("recal-batches-fixed",),
 )
 
 
@@ -245,16 +290,18 @@ def recal_batches_are_fixed(evidence: RecalHashes) -> Outcome:
     violations = []
     if evidence.fixed:
         violations += [
-            Violation(f"hash of the recalibration batches, {where}", reference, found)
+            Violation(f"hash of the recalibration batches, {where}", shortened(reference),
+                      f"{shortened(found)}: other batches")
             for where, found in hashes.items()
             if found != reference
-        ]
+        ]  # fmt: skip
     if evidence.one_pixel_changed == reference:
         violations.append(
-            Violation("hash after changing one pixel of one frame", "another hash", reference)
-        )
+            Violation("hash after changing one pixel of one frame", "another hash",
+                      f"{shortened(reference)}: the same, it is not of the pixels")
+        )  # fmt: skip
     mode = "fixed" if evidence.fixed else "random mode: equality over epochs does not apply"
-    figures = f"{len(hashes)} hashes ({', '.join(hashes)}), {mode}; one pixel changes it"
+    figures = f"{counted(len(hashes), 'hash')} ({', '.join(hashes)}), {mode}; one pixel changes it"
     return outcome(violations, sum(map(bool, hashes.values())), figures)
 
 
@@ -264,5 +311,8 @@ RECAL_BATCHES_FIXED = Promise(
     evidence=recal_hashes,
     check=recal_batches_are_fixed,
     hint="The batches behind the BN statistics move, and the EPE moves with them.",
-    explained_by=("recal-batches-first",),
+    explained_by=(
+        "recal-batches-first",
+        "cache-never-stale",
+    ),
 )

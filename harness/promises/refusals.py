@@ -1,5 +1,6 @@
 """Bad files, damaged checkpoints and NaN are refused by name."""
 
+import dataclasses
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, plain_line
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import data_section, listed_samples, split_folder
@@ -58,7 +59,7 @@ def names_word(message: str, word: str) -> bool:
 
 def bad_input_is_refused(evidence: Refusals) -> Outcome:
     """Require each bad input to stop the system, and the message to name it."""
-    violations = []
+    violations, whole = [], []
     for case, words, error, message in evidence.cases:
         if not all(words) or not words:
             violations.append(Violation(case, "a name to look for in the message", repr(words)))
@@ -66,10 +67,13 @@ def bad_input_is_refused(evidence: Refusals) -> Outcome:
             violations.append(Violation(case, f"an error that names {words[-1]}", message))
         elif not any(names_word(message, word) for word in words):
             violations.append(
-                Violation(f"the message on {case}", f"the name {words[-1]}", f"{error}: {message}")
-            )
+                Violation(f"the message on {case}", f"the name {words[-1]}",
+                          f"{error}: {plain_line(message)}")
+            )  # fmt: skip
+            whole.append(f"{case}: {error}: {message}")
     names = ", ".join(case for case, *_ in evidence.cases)
-    return outcome(violations[:6], len(evidence.cases), f"refused by name: {names}")
+    found = outcome(violations[:6], len(evidence.cases), f"refused by name: {names}")
+    return dataclasses.replace(found, detail="\n\n".join(whole))
 
 
 @needs("batches")
@@ -252,5 +256,8 @@ NAN_SCORE_STOPS = Promise(
     check=bad_input_is_refused,
     hint="A NaN score compares as neither better nor worse, so the best checkpoint freezes.",
     # In a run, a NaN reaches the evaluation where training has let it pass.
-    explained_by=("nan-stops",),
+    explained_by=(
+        "nan-stops",
+        "recal-effective",
+    ),
 )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType, ModuleType
 
 from harness.promises import (
+    batch_mates,
     cache,
     checkpoint,
     clip_checks,
@@ -29,6 +30,7 @@ from harness.promises import (
     served,
     step_arithmetic,
     training,
+    unrun_options,
     update,
     windows,
 )
@@ -41,7 +43,8 @@ from harness.promises.roots import Area
 __all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
-    metric, response, scores, purity, recalibration, served, draws, configured,
+    metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
+    configured,
     loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
     checkpoint, plans, resume, kills, elsewhere, refusals, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
@@ -78,8 +81,8 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
 _MEASUREMENT, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
-        "metric", "response", "scores", "recalibration", "served", "configured", "ranking",
-        "cache", "score_arithmetic",
+        "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
+        "configured", "ranking", "cache", "score_arithmetic",
     ),
     _TRAINING: (
         "checkpoint", "plans", "resume", "kills", "elsewhere", "purity", "draws", "windows", "loss",
@@ -90,6 +93,7 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {
     "fair-archs": _TRAINING,
+    "unrun-statistics-still": _TRAINING,
     "pool-as-declared": _MEASUREMENT,
     "clip-arithmetic-micro-step": _LOG,
     "clip-arithmetic-update": _LOG,
@@ -104,4 +108,4 @@ AREA_OF: Mapping[str, Area] = MappingProxyType(
         for promise in SUBJECTS[subject]
     }
 )
-"""What a breach of each promise makes void."""
+"""What a breach of each promise makes void; of equal roots, the first here comes first."""

@@ -12,6 +12,7 @@ from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.scores import repeat_again
 from harness.promises.states import END
 from harness.systems.protocol import Evaluation, System
+from harness.wording import counted
 
 __all__ = [
     "ARCH_EXECUTED", "METRIC_ALIVE", "ArchResponse", "Response", "arch_response",
@@ -67,8 +68,8 @@ def metric_is_alive(evidence: Response) -> Outcome:
         if still:
             violations.append(
                 Violation(f"EPE after changing the kernels of {head}", "another EPE",
-                          f"the same for {len(still)} of {len(base.archs)} archs: the metric "
-                          "does not see this scale")
+                          f"the same for {len(still)} of {counted(len(base.archs), 'arch')}: the "
+                          "metric does not see this scale")
             )  # fmt: skip
     by_score: dict[tuple[float, ...], list[str]] = {}
     for arch in base.archs:
@@ -87,7 +88,8 @@ def metric_is_alive(evidence: Response) -> Outcome:
             "an all-zero flow scores (expected of an untrained net, not of a trained one)",
         )
     figures = (
-        f"{len(evidence.changed)} heads move the EPE; {len(by_score)} of {len(base.archs)} archs "
+        f"{counted(len(evidence.changed), 'head moves', 'heads move')} the EPE; {len(by_score)} of "
+        f"{counted(len(base.archs), 'arch')} "
         f"distinct, spread {spread:.4f} px"
     )
     return outcome(violations, min(len(evidence.changed), len(base.archs)), figures, warning)
@@ -182,7 +184,8 @@ def archs_are_executed(evidence: ArchResponse) -> Outcome:
                     )
                 )
     seen = len(evidence.changed) * len(evidence.base.archs)
-    figures = f"{len(evidence.changed)} options, {seen} responses as the codes say"
+    responses = counted(seen, "response")
+    figures = f"{counted(len(evidence.changed), 'option')}, {responses} as the codes say"
     return outcome(violations[:6], seen, figures)
 
 

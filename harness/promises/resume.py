@@ -204,7 +204,6 @@ RESUME_EXACT = Promise(
     evidence=resume,
     check=resume_is_exact,
     hint=_HINT,
-    explained_by=("checkpoint-complete",),
 )
 
 
@@ -214,7 +213,10 @@ RESUME_MID_EPOCH = Promise(
     evidence=resume_mid_epoch,
     check=resume_is_exact,
     hint=_HINT,
-    explained_by=("checkpoint-complete", "resume-exact"),
+    explained_by=(
+        "resume-exact",
+        "checkpoint-complete",
+    ),
 )
 
 
@@ -224,7 +226,11 @@ RESUME_BEFORE_EVALUATION = Promise(
     evidence=resume_before_evaluation,
     check=resume_is_exact,
     hint=_HINT,
-    explained_by=("checkpoint-complete", "resume-exact"),
+    explained_by=(
+        "resume-exact",
+        "checkpoint-complete",
+        "resume-mid-epoch",
+    ),
 )
 
 

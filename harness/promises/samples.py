@@ -4,7 +4,6 @@ Found and decoded in another way than the provider does it, so that a fault of t
 by the other.
 """
 
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -113,12 +112,46 @@ def data_section(folder: Path) -> dict[str, str]:
     return {"base_path": str(folder), "train_dir": "train", "val_dir": "val"}
 
 
-def copy_samples(source: Path, contents: Mapping[str, str], folder: Path) -> None:
-    """Make a split whose samples have the named contents; validation is a copy of it."""
+def copy_samples(
+    source: Path,
+    contents: Mapping[str, str],
+    folder: Path,
+    *,
+    crop: tuple[int, int] | None = None,
+) -> None:
+    """Make a split whose samples have the named contents; validation is a copy of it.
+
+    Parameters
+    ----------
+    crop : (height, width), optional
+        The contents are cut to their centre window of this size, px. Default: left whole.
+    """
+    members = {
+        content: _centre_members(source, content, crop) if crop else _members(source, content)
+        for content in set(contents.values())
+    }
     for split in ("train", "val"):
         (folder / split).mkdir(parents=True)
         for sample, content in contents.items():
-            for member in _MEMBERS:
-                shutil.copyfile(
-                    source / f"{content}-{member}", folder / split / f"{sample}-{member}"
-                )
+            for member, data in members[content].items():
+                (folder / split / f"{sample}-{member}").write_bytes(data)
+
+
+def _members(source: Path, sample: str) -> dict[str, bytes]:
+    return {member: (source / f"{sample}-{member}").read_bytes() for member in _MEMBERS}
+
+
+def _centre_members(source: Path, sample: str, crop: tuple[int, int]) -> dict[str, bytes]:
+    """Return a sample's files, cut to the centre window; an odd margin's extra pixel is below."""
+    frames, flow = decode_independently(source, sample)
+    window = tuple(
+        slice((side - length) // 2, (side - length) // 2 + length)
+        for side, length in zip(flow.shape[:2], crop, strict=True)
+    )
+    images = {
+        member: cv2.imencode(".png", np.ascontiguousarray(part))[1].tobytes()
+        for member, part in zip(_MEMBERS, (frames[window][..., :3], frames[window][..., 3:]),
+                                strict=False)
+    }  # fmt: skip
+    head = b"PIEH" + np.asarray(crop[::-1], "<i4").tobytes()
+    return {**images, _MEMBERS[2]: head + flow[window].astype("<f4").tobytes()}

@@ -79,6 +79,10 @@ SAMPLE_WEIGHTS = Promise(
     evidence=evaluation_parts,
     check=samples_weigh_the_same,
     hint="Batches are averaged instead of samples, or pixels without a label count.",
+    explained_by=(
+        "metric-oracle",
+        "metric-recomputed",
+    ),
 )
 
 
@@ -115,6 +119,10 @@ RECAL_POOLING = Promise(
     check=statistics_pool_any_partition,
     hint="Statistics are averaged over batches, leave out the variance between batches, or "
     "divide by N - 1.",
+    explained_by=(
+        "recal-statistics-exact",
+        "recal-effective",
+    ),
 )
 
 
@@ -156,6 +164,10 @@ KENDALL_TAU = Promise(
     evidence=all_parts,
     check=rank_counts_pairs,
     hint="Ties count as agreement, or a ranking in which nothing differs is called stable.",
+    explained_by=(
+        "tau-of-changed-ranking",
+        "constant-ranking",
+    ),
 )
 
 
@@ -186,4 +198,5 @@ POOL_SIZE = Promise(
     evidence=all_parts,
     check=pools_are_distinct,
     hint="An arch is scored twice, so that the pool is smaller than it says.",
+    explained_by=("pool-as-declared",),
 )

@@ -1,15 +1,18 @@
 """A metric change means a model change: the same checkpoint scores the same."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.candidates import order_instead
 from harness.promises.promise import Outcome, Promise, Violation, differences, needs, outcome
 from harness.promises.second_process import evaluation_of_end
 from harness.supernet.space import SKELETONS
 from harness.systems.protocol import Evaluation
+from harness.wording import counted, shortened
 
 __all__ = [
     "SAME_SCORES_AGAIN",
@@ -59,7 +62,7 @@ def same_scores(evidence: Repeat) -> Outcome:
         if evidence.prefix:
             old = old[: len(new)]
         compared += len(new)
-        violations += _samples(arch, old, new, evidence.how)
+        violations += _samples(arch, old, new, evidence)
     # Fewer batches have another hash and another mean: samples alone compare.
     if evidence.prefix:
         if all(len(again.per_sample[a]) == len(first.per_sample.get(a, ())) for a in again.archs):
@@ -67,34 +70,63 @@ def same_scores(evidence: Repeat) -> Outcome:
     else:
         violations += _reported(evidence)
     figures = (
-        f"{len(again.archs)} archs, {compared} sample scores equal to the last bit; "
-        f"EPE {first.mean_epe:.4f} px"
+        f"{counted(len(again.archs), 'arch')}, {counted(compared, 'sample score')} equal to the "
+        f"last bit; EPE {first.mean_epe:.4f} px"
     )
     return outcome(violations[:6], compared, figures)
 
 
 def _samples(
-    arch: str, old: tuple[float, ...], new: tuple[float, ...], how: str
+    arch: str, old: tuple[float, ...], new: tuple[float, ...], evidence: Repeat
 ) -> list[Violation]:
+    how, several = evidence.how, [counted(len(scores), "sample") for scores in (old, new)]
     if len(old) != len(new):
-        return [Violation(f"{how}, arch {arch}", f"{len(old)} samples", f"{len(new)} samples")]
+        return [Violation(f"{how}, arch {arch}", several[0], several[1])]
     for index, (a, b) in enumerate(zip(old, new, strict=True)):
         if a != b:
-            return [Violation(f"{how}, arch {arch}, sample {index}", f"{a!r} px", f"{b!r} px")]
+            what = f"{b!r} px{_of_another(arch, old, new, evidence.first)}"
+            return [Violation(f"{how}, arch {arch}, sample {index}", f"{a!r} px", what)]
     return []
+
+
+def _of_another(
+    arch: str, old: tuple[float, ...], new: tuple[float, ...], first: Evaluation
+) -> str:  # fmt: skip
+    """Return whose scores were found for an arch: another's, or those of other samples."""
+    for other, scores in first.per_sample.items():
+        if other != arch and len(new) > 1 and scores[: len(new)] == new:
+            return f": the scores of arch {other}"
+    return order_instead(old, new) if sorted(old) == sorted(new) else ""
+
+
+_HASHES = {
+    "eval_batch_hash": "other evaluation batches were scored",
+    "bn_recal_batch_hash": "other batches were recalibrated on",
+}
 
 
 def _reported(evidence: Repeat) -> list[Violation]:
     first = dict(zip(evidence.first.archs, evidence.first.per_arch_epe, strict=True))
     again = dict(zip(evidence.again.archs, evidence.again.per_arch_epe, strict=True))
     asked_twice = {arch: first[arch] for arch in again if arch in first}
-    reported = differences(asked_twice, again, what=f"{evidence.how}, reported EPE of arch")
-    hashes = [
-        Violation(f"{evidence.how}, {name}", getattr(evidence.first, name), found)
-        for name in ("eval_batch_hash", "bn_recal_batch_hash")
-        if (found := getattr(evidence.again, name)) != getattr(evidence.first, name)
+    what = f"{evidence.how}, reported EPE of arch"
+    reported = [
+        dataclasses.replace(violation, found=f"{violation.found}{_score_of(violation, first)}")
+        for violation in differences(asked_twice, again, what=what)
     ]
+    hashes = [
+        Violation(f"{evidence.how}, {name}", shortened(getattr(evidence.first, name)),
+                  f"{shortened(found)}: {what}")
+        for name, what in _HASHES.items()
+        if (found := getattr(evidence.again, name)) != getattr(evidence.first, name)
+    ]  # fmt: skip
     return reported + hashes
+
+
+def _score_of(violation: Violation, first: Mapping[str, float]) -> str:
+    """Return which arch had the score that was found, in words."""
+    owners = [arch for arch, epe in first.items() if str(epe) == violation.found]
+    return f": that of arch {owners[0]}" if len(owners) == 1 else ""
 
 
 def pool_differences(first: Evaluation, again: Evaluation, how: str) -> list[Violation]:
@@ -159,6 +191,7 @@ SAME_SCORES_PERMUTED = Promise(
     check=same_scores,
     hint=_HINT,
     blocked_by=("same-scores-again",),
+    explained_by=("recal-effective",),
 )
 
 
@@ -179,6 +212,7 @@ SAME_SCORES_SUBSET = Promise(
     check=same_scores,
     hint=_HINT,
     blocked_by=("same-scores-again",),
+    explained_by=("same-scores-permuted",),
 )
 
 
@@ -223,6 +257,10 @@ SAME_SCORES_ALONE = Promise(
         " out a code that the value depends on."
     ),
     blocked_by=("same-scores-again",),
+    explained_by=(
+        "same-scores-permuted",
+        "same-scores-subset",
+    ),
 )
 
 
@@ -274,4 +312,5 @@ SAME_SCORES_PREFIX = Promise(
     check=same_scores,
     hint=_HINT,
     blocked_by=("same-scores-again",),
+    explained_by=("metric-recomputed",),
 )

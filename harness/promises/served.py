@@ -1,7 +1,8 @@
 """What is served for evaluation is what lies on disk, in the declared order and window."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.candidates import order_instead
+from harness.promises.pixels import Expected, flow_instead, frames_instead, valid_instead
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import (
     data_section,
@@ -20,6 +23,7 @@ from harness.promises.samples import (
     split_folder,
 )
 from harness.systems.protocol import ServedBatch
+from harness.wording import counted, shortened
 
 __all__ = [
     "EVAL_CROP_CENTRED", "EVAL_ORDER_FIXED", "RECAL_BATCHES_FIRST", "UNKNOWN_FLOW_MASKED",
@@ -110,6 +114,9 @@ def served_in(
     )  # fmt: skip
 
 
+_MOST = 6
+"""Violations that one promise shows; what others would be instead is not looked for."""
+
 # Middlebury's convention for .flo files: anything larger is not known.
 _UNKNOWN = 1e9
 
@@ -118,8 +125,8 @@ def eval_crop_is_centred(evidence: Served) -> Outcome:
     """Require the centre window, the same for both frames and the flow, pixel by pixel."""
     violations, seen = _differences_in_windows(evidence, centred=True)
     crop = f"{evidence.crop[0]}x{evidence.crop[1]}"
-    figures = f"{seen} samples, crop {crop}, equal to an independent decode"
-    return outcome(violations[:6], seen, figures)
+    figures = f"{counted(seen, 'sample')}, crop {crop}, equal to an independent decode"
+    return outcome(violations[:_MOST], seen, figures)
 
 
 def _differences_in_windows(evidence: Served, *, centred: bool) -> tuple[list[Violation], int]:
@@ -149,9 +156,10 @@ def _differences_in_windows(evidence: Served, *, centred: bool) -> tuple[list[Vi
                     where = f"eval sample {sample}, window (top, left, height, width)"
                     violations.append(Violation(where, str(centre), str(window)))
                 window = centre
-            violations += first_pixel_differences(
-                batch, position, window, evidence.decoded, evidence.flow_clip
-            )
+            if len(violations) < _MOST:
+                violations += first_pixel_differences(
+                    batch, position, window, evidence.decoded, evidence.flow_clip
+                )
     return violations, seen
 
 
@@ -163,6 +171,10 @@ EVAL_CROP_CENTRED = Promise(
     hint=(
         "The pixels served are not the centre window of the files. Check H against W, BGR against "
         "RGB, u against v, and that the flow is cropped with the frames."
+    ),
+    explained_by=(
+        "same-scores-again",
+        "eval-order-fixed",
     ),
 )
 
@@ -190,32 +202,59 @@ def first_pixel_differences(
         "flow": (flow, batch.flow[position]),
         "valid": (known, batch.valid[position]),
     }
+    instead = partial(_instead, sample, window, decoded, flow_clip)
     return [
         violation
         for name, (expected, found) in served.items()
-        if (violation := _first_difference(f"sample {sample}, {name}", expected, found))
-    ]
+        if (violation := _first_difference(f"sample {sample}, {name}", expected, found,
+                                           partial(instead, name)))
+    ]  # fmt: skip
 
 
-def _first_difference(where: str, expected: Any, found: Any) -> Violation | None:
+def _instead(
+    sample: str, window: tuple[int, ...], decoded: Decoded, flow_clip: float | None, name: str,
+    found: Any,
+) -> str:  # fmt: skip
+    """Return what a served array is instead, in words."""
+    if name.startswith("img"):
+        frames = {key: value[0] for key, value in decoded.items()}
+        return frames_instead(
+            Expected(sample, window, frames), found, second=name.startswith("img_1")
+        )
+    known = {k: np.asarray((np.abs(f) <= _UNKNOWN).all(-1)) for k, (_, f) in decoded.items()}
+    if name == "valid":
+        return valid_instead(Expected(sample, window, known), found)
+    limit = np.inf if flow_clip is None else flow_clip
+    flows = {
+        key: np.clip(np.where(known[key][..., np.newaxis], flow, np.float32(0)), -limit, limit)
+        for key, (_, flow) in decoded.items()
+    }
+    raw = Expected(sample, window, {sample: decoded[sample][1]}).cut
+    return flow_instead(Expected(sample, window, flows), found, raw)
+
+
+def _first_difference(
+    where: str, expected: Any, found: Any, instead: Callable[[Any], str]
+) -> Violation | None:
     if expected.shape != found.shape:
-        return Violation(where, f"shape {expected.shape}", f"shape {found.shape}")
+        what = f"shape {found.shape}{instead(found)}"
+        return Violation(where, f"shape {expected.shape}", what)
     if np.array_equal(expected, found):
         return None
     different = expected != found
     place = tuple(int(i) for i in np.argwhere(different)[0])
     share = 100.0 * float(different.mean())
-    return Violation(
-        f"{where}, at {place}", str(expected[place]), f"{found[place]} ({share:.1f} % differ)"
-    )
+    what = f"{found[place]} ({share:.1f} % differ){instead(found)}"
+    return Violation(f"{where}, at {place}", str(expected[place]), what)
 
 
 def eval_order_is_fixed(evidence: Served) -> Outcome:
     """Require the split's first samples in sorted order, each once, equal when asked again."""
     served = [sample for batch in evidence.batches for sample in batch.ids]
     expected = list(evidence.split[: evidence.count * evidence.batch_size])
+    order = _order_instead(expected, served, evidence.split)
     violations = [
-        Violation(f"eval position {i}", str(want), str(got))
+        Violation(f"eval position {i}", str(want), f"{got}{order}")
         for i, (want, got) in enumerate(zip_longest(expected, served, fillvalue="no sample"))
         if want != got
     ][:3]
@@ -223,7 +262,9 @@ def eval_order_is_fixed(evidence: Served) -> Outcome:
     again = [batch.digest for batch in evidence.again]
     for index, (one, other) in enumerate(zip_longest(first, again, fillvalue="no batch")):
         if one != other:
-            violations.append(Violation(f"eval batch {index} served again", one, other))
+            same = f": what was batch {first.index(other)}" if other in first else ""
+            where, what = f"eval batch {index} served again", f"{shortened(other)}{same}"
+            violations.append(Violation(where, shortened(one), what))
     if len(set(first)) != len(first):
         violations.append(Violation("eval batch digests", "all distinct", "a batch is repeated"))
     partial = [len(b.ids) for b in evidence.batches[:-1] if len(b.ids) != evidence.batch_size]
@@ -231,8 +272,20 @@ def eval_order_is_fixed(evidence: Served) -> Outcome:
         violations.append(
             Violation("eval batch sizes", f"{evidence.batch_size} but for the last", str(partial))
         )
-    figures = f"{len(first)} batches, {len(served)} of {len(evidence.split)} samples, in order"
-    return outcome(violations, len(served), figures)
+    samples = f"{len(served)} of {counted(len(evidence.split), 'sample')}"
+    return outcome(violations, len(served), f"{counted(len(first), 'batch')}, {samples}, in order")
+
+
+def _order_instead(expected: Sequence[str], served: Sequence[str], split: Sequence[str]) -> str:
+    """Return in which order samples were served instead, or that they are of another split."""
+    if list(served) == list(expected):
+        return ""
+    if not set(served) & set(split):
+        return ": no sample of this split" if served else ""
+    start, count = split.index(served[0]) if served[0] in split else 0, len(served)
+    if start and list(served) == list(split[start : start + count]):
+        return f": the split from its sample {start} on"
+    return order_instead(expected, served)
 
 
 EVAL_ORDER_FIXED = Promise(
@@ -241,6 +294,7 @@ EVAL_ORDER_FIXED = Promise(
     evidence=served,
     check=eval_order_is_fixed,
     hint="Evaluation must start from the first sample each time, never where it stopped before.",
+    explained_by=("same-scores-again",),
 )
 
 
@@ -248,15 +302,19 @@ def recal_batches_are_the_first(evidence: Served) -> Outcome:
     """Require the first R batches of the training split, in order, cropped at the centre."""
     served = [sample for batch in evidence.batches for sample in batch.ids]
     expected = list(evidence.split[: evidence.count * evidence.batch_size])
+    order = _order_instead(expected, served, evidence.split)
     violations = [
-        Violation(f"recalibration sample {i}", str(want), str(got))
+        Violation(f"recalibration sample {i}", str(want), f"{got}{order}")
         for i, (want, got) in enumerate(zip_longest(expected, served, fillvalue="none"))
         if want != got
     ]
     if not violations:
         violations = list(eval_crop_is_centred(evidence).violations)
-    figures = f"{len(evidence.batches)} batches, {len(served)} samples from the start of train"
-    return outcome(violations[:6], len(served), figures)
+    batches, samples = (
+        counted(len(evidence.batches), "batch"), counted(len(served), "sample"),
+    )  # fmt: skip
+    figures = f"{batches}, {samples} from the start of train"
+    return outcome(violations[:_MOST], len(served), figures)
 
 
 RECAL_BATCHES_FIRST = Promise(
@@ -265,6 +323,11 @@ RECAL_BATCHES_FIRST = Promise(
     evidence=served_recal,
     check=recal_batches_are_the_first,
     hint="Recalibration must see training frames, all R batches of them, from the start.",
+    explained_by=(
+        "same-scores-again",
+        "eval-order-fixed",
+        "eval-crop-centred",
+    ),
 )
 
 
@@ -286,9 +349,9 @@ def unknown_flow_is_masked(evidence: Served) -> Outcome:
     raw = sum(int((np.abs(flow) > _UNKNOWN).any()) for _, flow in evidence.decoded.values())
     if raw == 0:
         nothing = Violation("evidence", "a sample with unknown flow", "none: nothing to mask")
-        return Outcome((*violations[:6], nothing), "nothing to mask")
-    figures = f"{unknown} unknown pixels masked; {seen} samples equal to an independent decode"
-    return outcome(violations[:6], seen, figures)
+        return Outcome((*violations[:_MOST], nothing), "nothing to mask")
+    figures = f"{counted(unknown, 'unknown pixel')} masked; {counted(seen, 'sample')} equal to an"
+    return outcome(violations[:_MOST], seen, f"{figures} independent decode")
 
 
 UNKNOWN_FLOW_MASKED = Promise(
@@ -297,4 +360,9 @@ UNKNOWN_FLOW_MASKED = Promise(
     evidence=odd_served,
     check=unknown_flow_is_masked,
     hint="Middlebury's unknown flow (over 1e9) must be masked; large flow must not.",
+    explained_by=(
+        "eval-crop-centred",
+        "eval-order-fixed",
+        "cache-never-stale",
+    ),
 )

@@ -63,6 +63,10 @@ CLIP_PLAN = Promise(
     evidence=train_parts,
     check=planned_checks_match_a_walk,
     hint="The plan counts a partial batch as a whole one, or rounds its micro-batches down.",
+    explained_by=(
+        "clip-checks-planned-micro-step",
+        "clip-checks-planned-update",
+    ),
 )
 
 
@@ -92,6 +96,7 @@ ACCUMULATION = Promise(
     evidence=train_parts,
     check=micro_batches_give_the_mean,
     hint="Means of unequal micro-batches are averaged as if they were equal, or summed.",
+    explained_by=("micro-batches-weighed",),
 )
 
 
@@ -129,6 +134,7 @@ CLIPPING = Promise(
     evidence=train_parts,
     check=clipping_keeps_direction,
     hint="Each variable is clipped by itself, by value, or below the threshold too.",
+    explained_by=("clip-applied",),
 )
 
 
@@ -162,6 +168,10 @@ LEARNING_RATE = Promise(
     evidence=train_parts,
     check=learning_rate_follows_the_plan,
     hint="The schedule is off by a step, ends early, or goes on beyond the plan.",
+    explained_by=(
+        "update-is-adam",
+        "epoch-rows-add-up",
+    ),
 )
 
 
@@ -228,5 +238,8 @@ ACCUMULATED_GRADIENT = Promise(
     evidence=whole_and_accumulated,
     check=gradient_accumulates,
     hint="A micro-batch is lost, counted twice, or weighed by something else than its samples.",
-    explained_by=("accumulation",),
+    explained_by=(
+        "accumulation",
+        "micro-batches-weighed",
+    ),
 )

@@ -1,19 +1,22 @@
 """Training moves everything, stays finite, stops at a NaN, and does not notice being watched."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, plain_line
 from harness.promises.bench import Bench
+from harness.promises.candidates import order_instead
 from harness.promises.promise import (
     Digests,
     Outcome,
     Promise,
     Violation,
     differences,
+    grouped_differences,
     needs,
     outcome,
 )
@@ -22,6 +25,7 @@ from harness.promises.states import CUT, END, START, a_kernel
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
 from harness.systems.protocol import Arrays, System, Training, digests_of
+from harness.wording import counted
 
 __all__ = [
     "ALL_FINITE", "NAN_STOPS", "TRAINING_MOVES", "TRAIN_UNOBSERVED", "FiniteEvidence", "Moves",
@@ -61,13 +65,23 @@ def _weights(state: Mapping[str, str]) -> dict[str, str]:
 def same_training(evidence: TwoWays) -> Outcome:
     """Require equal weights and draws from two ways of training that must not differ."""
     one, other = (dict(state) for state in evidence.states)
-    violations = differences(one, other, what=f"{evidence.one} against {evidence.other}:")
+    violations = _digest_differences(one, other, f"{evidence.one} against {evidence.other}:")
     drawn = [tuple(s.batch for s in t.steps) for t in evidence.trainings if t.steps]
     if len(drawn) == 2 and drawn[0] != drawn[1]:
-        violations.append(Violation("training batches", "the same draws", "others"))
-    figures = f"{len(one)} arrays bit-identical: {evidence.one} and {evidence.other}"
+        what = f"others{order_instead(*drawn)}"
+        violations.append(Violation("training batches", "the same draws", what))
+    figures = f"{counted(len(one), 'array')} bit-identical: {evidence.one} and {evidence.other}"
     steps = sum(len(training.steps) for training in evidence.trainings)
     return outcome(violations, min(len(one), steps), figures)
+
+
+def _digest_differences(one: Digests, other: Digests, what: str) -> list[Violation]:
+    """Return how batches or arrays differ: batches have an order, arrays have a kind."""
+    if not all(name.startswith("batch ") for name in one):
+        return grouped_differences(one, other, what=what)
+    found = differences(one, other, what=what)
+    order = order_instead([*one.values()], [*other.values()])
+    return [dataclasses.replace(v, found=f"{v.found}{order}") for v in found[:1]] + found[1:]
 
 
 TRAIN_UNOBSERVED = Promise(
@@ -76,7 +90,10 @@ TRAIN_UNOBSERVED = Promise(
     evidence=with_and_without,
     check=same_training,
     hint="Training with evaluation and logging ends elsewhere than without: they interfere.",
-    explained_by=("eval-pure",),
+    explained_by=(
+        "eval-pure",
+        "checkpoint-complete",
+    ),
 )
 
 
@@ -106,7 +123,9 @@ def training_moves_everything(evidence: Moves) -> Outcome:
         Violation(f"{name} after training", "another value", "unchanged") for name in still
     ]
     moved = len(evidence.before) - len(still)
-    return outcome(violations[:6], moved, f"{moved} of {len(evidence.before)} arrays moved")
+    return outcome(
+        violations[:6], moved, f"{moved} of {counted(len(evidence.before), 'array')} moved"
+    )
 
 
 TRAINING_MOVES = Promise(
@@ -118,7 +137,11 @@ TRAINING_MOVES = Promise(
         "What does not move is not trained: an update that is not applied, or an option that is "
         "never chosen."
     ),
-    explained_by=("gradient-everywhere", "update-is-adam"),
+    explained_by=(
+        "gradient-everywhere",
+        "update-is-adam",
+        "moving-statistics",
+    ),
 )
 
 
@@ -177,7 +200,7 @@ def everything_is_finite(evidence: FiniteEvidence) -> Outcome:
                 place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
                 where = f"{group} {name}, at {place}"
                 violations.append(Violation(where, "a finite number", str(values[place])))
-    figures = f"{seen} numbers in {', '.join(evidence.groups)}"
+    figures = f"{counted(seen, 'number')} in {', '.join(evidence.groups)}"
     return outcome(violations[:6], seen, figures)
 
 
@@ -226,9 +249,11 @@ def planted_nan_stops(evidence: PlantedNan) -> Outcome:
         )
     elif evidence.variable not in evidence.message:
         violations.append(
-            Violation("the error's message", f"the name {evidence.variable}", evidence.message)
-        )
-    return outcome(violations, 1, f"NaN in {evidence.variable}: {evidence.error}")
+            Violation("the error's message", f"the name {evidence.variable}",
+                      plain_line(evidence.message))
+        )  # fmt: skip
+    found = outcome(violations, 1, f"NaN in {evidence.variable}: {evidence.error}")
+    return dataclasses.replace(found, detail=evidence.message if violations else "")
 
 
 NAN_STOPS = Promise(

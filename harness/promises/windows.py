@@ -75,6 +75,7 @@ CENTRE_WINDOW = Promise(
     evidence=data_parts,
     check=centre_windows,
     hint="The crop is off by a pixel where a margin is odd, or leaves the frame.",
+    explained_by=("eval-crop-centred",),
 )
 
 
@@ -111,6 +112,7 @@ RANDOM_WINDOW = Promise(
     evidence=data_parts,
     check=random_windows,
     hint="Rows or columns at the border are never trained on, or a crop ignores seed or epoch.",
+    explained_by=("train-draws-declared",),
 )
 
 
@@ -143,4 +145,8 @@ ORDERS = Promise(
     evidence=data_parts,
     check=orders,
     hint="A pass leaves samples out or serves some twice, or every epoch has one order.",
+    explained_by=(
+        "train-draws-declared",
+        "eval-order-fixed",
+    ),
 )

@@ -228,6 +228,11 @@ def _description(found: Description, where: str) -> None:
     if unknown:
         msg = f"{where}.can: unknown call {unknown[0]!r}, expected some of {', '.join(METHODS)}"
         raise AnswerError(msg)
+    shape = [len(options) for options in found.options]
+    if found.option_arrays and [len(options) for options in found.option_arrays] != shape:
+        expected = f"a list for each option that options names, {shape} of each block"
+        counts = [len(options) for options in found.option_arrays]
+        raise _wrong(f"{where}.option_arrays", expected, counts)
     if found.stride < 1:
         raise _wrong(f"{where}.stride", "a number of px, at least 1", found.stride)
     if not 0 <= found.epe_epsilon <= _EPSILON:

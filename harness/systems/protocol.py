@@ -51,6 +51,10 @@ class Description:
         none to be seen.
     options : sequence of sequence of tuple of str
         For each block and each of its options, the kernels that the option runs.
+    option_arrays : sequence of sequence of tuple of str
+        For each block and each of its options, further arrays of ``state()`` that belong to what
+        the option runs: scales, offsets, moving statistics. Empty: those whose names begin with
+        what stands before ``/kernel`` in the name of a kernel of the option.
     supports : frozenset of str
         Optional features: ``frozen`` (evaluation from a frozen artifact), ``steps``
         (``train(steps=N)``, so that a run can be cut within an epoch), ``skeletons`` (every
@@ -82,6 +86,7 @@ class Description:
     whole_batches: bool = False
     epe_epsilon: float = 0.0
     known_defects: Mapping[str, str] = field(default_factory=dict)
+    option_arrays: Sequence[Sequence[tuple[str, ...]]] = ()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, plain_line
 from harness.systems.answers import answer
 from harness.systems.process import Worker, WorkerError
 from harness.systems.protocol import (
@@ -140,7 +140,7 @@ def load_target(
         advice = next((_ADVICE[base] for base in error["bases"] if base in _ADVICE), "fix it")
         msg = (
             f"system {worker.system!r} cannot be loaded by {about['executable']} (Python "
-            f"{about['python']}): {error['name']}: {error['text']}; {advice}"
+            f"{about['python']}): {error['name']}: {plain_line(error['text'])}; {advice}"
         )
         worker.fail(msg, error["trace"])
     worker.source = str(reply["result"] or "")

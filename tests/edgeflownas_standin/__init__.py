@@ -17,8 +17,14 @@ VERSIONS = {
         "EVAL_FIXED", "METRIC_ACCUMULATED", "RECAL_UPDATES", "GENERATORS_KEPT", "CLIP_PER_UPDATE",
         "FULL_PASS",
     ),
+    "by-batch": (
+        "EVAL_FIXED", "METRIC_ACCUMULATED", "EVAL_BY_BATCH", "CLIP_PER_UPDATE", "FULL_PASS",
+    ),
 }  # fmt: skip
-"""Name to the mended faults; ``early`` is like commit 8f83824, ``fixed-eval`` like 3261988."""
+"""Name to the mended faults; ``early`` is like commit 8f83824, ``fixed-eval`` like 3261988.
+
+``by-batch`` is like 5f197cd: it evaluates by batch statistics, and logs a recalibration.
+"""
 
 _FLAGS = sorted({flag for flags in VERSIONS.values() for flag in flags})
 

@@ -36,6 +36,20 @@ class DeadMetric(NumpySystem):
             self.trainer.predict = predict
 
 
+class CentredOverBatch(NumpySystem):
+    """Subtracts a share of the batch's mean flow: a sample's score depends on its batch mates."""
+
+    def open(self, config):
+        super().open(config)
+        predict = self.trainer.predict
+
+        def centred(frames, width):
+            flow = predict(frames, width)
+            return flow - 0.05 * flow.mean(axis=0, keepdims=True)
+
+        self.trainer.predict = centred
+
+
 class ResumeRestartsGenerator(NumpySystem):
     """The checkpoint lacks the generator's state: a resume starts it anew from the seed."""
 

@@ -6,6 +6,7 @@ from harness.promises.ledger.plan import MOST, finished_epochs
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.records.records import CheckpointRecord, ResumeRecord
 from harness.records.run import RunEvidence
+from harness.wording import counted
 
 __all__ = ["attempts_agree"]
 
@@ -20,8 +21,8 @@ def attempts_agree(run: RunEvidence) -> Outcome:
         finished_epochs(run)
     violations = [*_openings(run), *_rows(run), *_resumes(run)]
     figures = (
-        f"{len(run.openings)} attempts, {len(run.epochs)} rows and {len(run.checkpoints)} "
-        f"checkpoints of segment {run.segment} agree"
+        f"{counted(len(run.openings), 'attempt')}, {counted(len(run.epochs), 'row')} and "
+        f"{counted(len(run.checkpoints), 'checkpoint')} of segment {run.segment} agree"
     )
     return outcome(violations[:MOST], len(run.resumes) + len(run.epochs), figures)
 

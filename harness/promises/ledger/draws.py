@@ -14,6 +14,7 @@ from harness.promises.ledger.plan import (
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.records.run import RunEvidence
+from harness.wording import counted, shortened
 
 __all__ = ["draws_are_new", "fairness_is_kept"]
 
@@ -39,7 +40,10 @@ def fairness_is_kept(run: RunEvidence) -> Outcome:
     # 6 orders of three options, for each block.
     violations += _repeats(draws, "fair cycles", math.log10(6) * blocks)
     cycles = len({step.archs for step in run.steps})
-    figures = f"{len(run.steps)} steps, {cycles} different cycles, gap {_gap(counts)}"
+    figures = (
+        f"{counted(len(run.steps), 'step')}, {counted(cycles, 'different cycle')}, "
+        f"gap {_gap(counts)}"
+    )
     return outcome(violations[:MOST], len(run.steps), figures)
 
 
@@ -101,7 +105,7 @@ def draws_are_new(run: RunEvidence) -> Outcome:
     done = {row.epoch: batches.get(row.epoch, []) for row in rows}
     violations: list[Violation] = []
     if len(run.steps) > 1 and distinct == 1 and not (full and samples == 1):
-        what = f"{run.steps[0].batch} in all {len(run.steps)} steps"
+        what = f"{shortened(run.steps[0].batch)} in all {len(run.steps)} steps"
         violations.append(Violation("training batches", "different from step to step", what))
     # The fewer samples, the likelier an honest shuffle repeats itself.
     elif _rare(pairs, digits):
@@ -109,9 +113,13 @@ def draws_are_new(run: RunEvidence) -> Outcome:
     if full:
         violations += _twice_in_a_pass(batches)
     if not violations and (len(done) < 2 or not _rare(pairs, digits)):
-        msg = f"not enough evidence: {len(done)} finished epochs of {samples} samples"
+        epochs = counted(len(done), "finished epoch")
+        msg = f"not enough evidence: {epochs} of {counted(samples, 'sample')}"
         raise NotApplicableError(msg)
-    figures = f"{distinct} different batches in {len(run.steps)} steps of {len(batches)} epochs"
+    figures = (
+        f"{counted(distinct, 'different batch')} in {counted(len(run.steps), 'step')} of "
+        f"{counted(len(batches), 'epoch')}"
+    )
     return outcome(violations[:MOST], len(run.steps), figures)
 
 
@@ -133,6 +141,6 @@ def _twice_in_a_pass(batches: Mapping[int, Sequence[str]]) -> list[Violation]:
         counts = Counter(digests)
         digest, times = counts.most_common(1)[0]
         if times > 1:
-            where = f"epoch {epoch}, training batch {digest}"
+            where = f"epoch {epoch}, training batch {shortened(digest)}"
             found.append(Violation(where, "once in a full pass", f"{times} times"))
     return found

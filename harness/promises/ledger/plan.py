@@ -12,6 +12,7 @@ from harness.errors import NotApplicableError
 from harness.promises.promise import Violation
 from harness.records.records import EpochRecord, EvalRecord, RunRecord, StepRecord
 from harness.records.run import RunEvidence
+from harness.wording import counted
 
 __all__ = [
     "ARCHS_PER_STEP", "MOST", "NEGLIGIBLE", "clip_text", "evaluations", "finished_epochs",
@@ -83,7 +84,7 @@ def finished_epochs(run: RunEvidence) -> tuple[EpochRecord, ...]:
         If steps ran but no epoch has ended yet.
     """
     if run.steps and not run.epochs:
-        msg = f"not enough evidence: no epoch is finished after {len(run.steps)} steps"
+        msg = f"not enough evidence: no epoch is finished after {counted(len(run.steps), 'step')}"
         raise NotApplicableError(msg)
     return run.epochs
 
@@ -105,7 +106,9 @@ def evaluations(run: RunEvidence, *, least: int = 1) -> tuple[EvalRecord, ...]:
         If there are fewer than `least`.
     """
     if len(run.evals) < least:
-        msg = f"not enough evidence: {len(run.evals)} evaluations, at least {least} are needed"
+        found = counted(len(run.evals), "evaluation")
+        needed = counted(least, "is needed", "are needed")
+        msg = f"not enough evidence: {found}, at least {needed}"
         raise NotApplicableError(msg)
     return run.evals
 

@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from harness.errors import NotApplicableError
+from harness.promises.candidates import instead, scores_instead
 from harness.promises.ledger.plan import (
     MOST,
     evaluations,
@@ -16,6 +17,7 @@ from harness.promises.ledger.plan import (
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.records.records import EpochRecord, EvalRecord, Record
 from harness.records.run import RunEvidence
+from harness.wording import counted
 
 __all__ = ["best_is_tracked", "not_finite", "numbers_are_finite", "scores_add_up"]
 
@@ -34,17 +36,18 @@ def scores_add_up(run: RunEvidence) -> Outcome:
     scored = {record.epoch: record for record in run.evals}
     violations = [v for record in run.evals for v in _record_adds_up(run, record)]
     if len(scored) != len(run.evals):
-        text = f"{len(run.evals)} records for {len(scored)} epochs"
+        text = f"{counted(len(run.evals), 'record')} for {counted(len(scored), 'epoch')}"
         violations.append(Violation("evaluations", "one an epoch", text))
     for row in rows:
         record = scored.get(row.epoch)
         if record is not None:
-            violations += _row_adds_up(row, record)
+            violations += _row_adds_up(run, row, record)
         elif row.mean_epe_12 is not None:
             where = f"epoch {row.epoch}, mean_epe_12 in the log"
             what = f"{row.mean_epe_12!r}"
             violations.append(Violation(where, "null: the epoch has no evaluation", what))
-    figures = f"{len(scored)} evaluations and {len(rows)} rows recomputed"
+    evaluated = counted(len(scored), "evaluation")
+    figures = f"{evaluated} and {counted(len(rows), 'row')} recomputed"
     return outcome(violations[:MOST], len(rows) + len(scored), figures)
 
 
@@ -57,7 +60,7 @@ LEDGER_SCORES_ADD_UP = Promise(
 )
 
 
-def _row_adds_up(row: EpochRecord, record: EvalRecord) -> list[Violation]:
+def _row_adds_up(run: RunEvidence, row: EpochRecord, record: EvalRecord) -> list[Violation]:
     epe = record.per_arch_epe
     expected = {
         "mean_epe_12": math.fsum(epe) / len(epe), "std_epe_12": statistics.pstdev(epe),
@@ -69,19 +72,32 @@ def _row_adds_up(row: EpochRecord, record: EvalRecord) -> list[Violation]:
     if row.eval_pool_size is not None:
         expected["eval_pool_size"] = len(epe)
     return [
-        Violation(f"epoch {row.epoch}, {name} in the log", repr(value), repr(getattr(row, name)))
+        Violation(f"epoch {row.epoch}, {name} in the log", repr(value),
+                  f"{getattr(row, name)!r}{_instead(run, row, record, name)}")
         for name, value in expected.items()
         if not _close(getattr(row, name), value)
-    ]
+    ]  # fmt: skip
+
+
+def _instead(run: RunEvidence, row: EpochRecord, record: EvalRecord, name: str) -> str:
+    """Return what a score of the log is instead, in words."""
+    found = getattr(row, name)
+    if "epe" not in name or not record.per_arch_epe:
+        return ""
+    earlier = [one for one in run.epochs if one.epoch < row.epoch]
+    before = getattr(earlier[-1], name) if earlier else None
+    best = {"the best so far": row.best_epe} if name == "mean_epe_12" else {}
+    return instead(found, {**scores_instead(name, record.per_arch_epe, before), **best})
 
 
 def _record_adds_up(run: RunEvidence, record: EvalRecord) -> list[Violation]:
     epe, where = record.per_arch_epe, f"evaluation of epoch {record.epoch}"
     if len(epe) != len(record.archs) or not epe:
-        text = f"{len(epe)} for {len(record.archs)} archs"
+        text = f"{len(epe)} for {counted(len(record.archs), 'arch')}"
         return [Violation(f"{where}, scores", "one an arch", text)]
     found = [
-        Violation(f"{where}, {name}", repr(value), repr(getattr(record, name)))
+        Violation(f"{where}, {name}", repr(value), f"{getattr(record, name)!r}"
+                  f"{instead(getattr(record, name), scores_instead(name, epe))}")
         for name, value in (
             ("mean_epe", math.fsum(epe) / len(epe)), ("std_epe", statistics.pstdev(epe))
         )
@@ -92,7 +108,7 @@ def _record_adds_up(run: RunEvidence, record: EvalRecord) -> list[Violation]:
     most = record.batches * size
     # A frozen artifact brings batches of its own size.
     if not evaluation.get("frozen") and not most - size < record.samples <= most:
-        text = f"{most - size + 1} to {most} in {record.batches} batches of {size}"
+        text = f"{most - size + 1} to {most} in {counted(record.batches, 'batch')} of {size}"
         found.append(Violation(f"{where}, samples", text, str(record.samples)))
     if not isinstance(asked, str) and record.batches > asked:
         found.append(Violation(f"{where}, batches", f"at most {asked}", str(record.batches)))
@@ -137,7 +153,8 @@ def numbers_are_finite(run: RunEvidence) -> Outcome:
         if row.epoch in saved and row.checkpoint_digest is None
     ]
     warning = () if scored or len(rows) < every else ("no evaluation in the whole run",)
-    figures = f"{len(records)} records, scores in {len(scored)} of {len(rows)} epochs"
+    epochs = counted(len(rows), "epoch")
+    figures = f"{counted(len(records), 'record')}, scores in {len(scored)} of {epochs}"
     return outcome(violations[:MOST], len(records), figures, warning)
 
 
@@ -146,7 +163,10 @@ LEDGER_FINITE = Promise(
     sentence="all numbers are finite, due scores are there, and gaps have reasons",
     check=numbers_are_finite,
     hint="Find the first record with the value: whatever came after it is void.",
-    explained_by=("all-finite",),
+    explained_by=(
+        "all-finite",
+        "epoch-rows-add-up",
+    ),
 )
 
 
@@ -184,7 +204,7 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
                     Violation(f"epoch {row.epoch}, best_epe", text, repr(row.best_epe))
                 )
         best = row.best_epe
-    figures = f"{len(rows)} rows, best EPE {best if best is None else f'{best:.6g}'} px"
+    figures = f"{counted(len(rows), 'row')}, best EPE {best if best is None else f'{best:.6g}'} px"
     return outcome(violations[:MOST], len(rows), figures)
 
 
@@ -193,4 +213,5 @@ LEDGER_BEST_TRACKED = Promise(
     sentence="the best EPE is the lowest so far",
     check=best_is_tracked,
     hint="The best checkpoint, and early stopping, follow another number than the log's.",
+    explained_by=("epoch-rows-add-up",),
 )

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.errors import NotApplicableError
+from harness.promises.candidates import Named, instead
 from harness.promises.ledger.plan import MOST, NEGLIGIBLE, evaluations, finished_epochs
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.records.records import EpochRecord, EvalRecord
 from harness.records.run import RunEvidence
+from harness.wording import counted
 
 __all__ = [
     "PLATEAU", "at_zero_flow", "changed_batches", "dead_metric", "eval_batches_are_fixed",
@@ -46,11 +48,20 @@ def changed_batches(first: EvalRecord, now: EvalRecord, *, recal: bool) -> list[
     return [
         Violation(
             f"epoch {now.epoch}, {name}",
-            f"{getattr(first, name)!r} as in epoch {first.epoch}", repr(getattr(now, name)),
+            f"{getattr(first, name)!r} as in epoch {first.epoch}",
+            f"{getattr(now, name)!r}{_CHANGED.get(name, '')}",
         )
         for name in names
         if getattr(first, name) != getattr(now, name)
     ]  # fmt: skip
+
+
+_CHANGED = {
+    "archs": ": another pool was scored",
+    "eval_batch_hash": ": other batches were scored",
+    "zero_flow_epe": ": other labels were scored",
+    "bn_recal_batch_hash": ": other batches were recalibrated on",
+}
 
 
 def eval_batches_are_fixed(run: RunEvidence) -> Outcome:
@@ -75,7 +86,9 @@ def eval_batches_are_fixed(run: RunEvidence) -> Outcome:
             if record is not None and found is not None and found != getattr(record, name):
                 where = f"epoch {row.epoch}, {name} in the log"
                 violations.append(Violation(where, repr(getattr(record, name)), repr(found)))
-    figures = f"{len(evals)} evaluations on {evals[0].eval_batch_hash}, recalibration {mode}"
+    figures = (
+        f"{counted(len(evals), 'evaluation')} on {evals[0].eval_batch_hash}, recalibration {mode}"
+    )
     return outcome(violations[:MOST], len(evals), figures)
 
 
@@ -181,7 +194,9 @@ def metric_is_alive(run: RunEvidence) -> Outcome:
         plateau = (plateau_text(last[-1], PLATEAU),)
     moved = len({record.weights_digest for record in evals})
     spread = max(record.std_epe for record in evals)
-    figures = f"{len(evals)} evaluations of {moved} weights, spread up to {spread:.4g} px"
+    figures = (
+        f"{counted(len(evals), 'evaluation')} of {moved} weights, spread up to {spread:.4g} px"
+    )
     return outcome(violations[:MOST], len(evals), figures, plateau)
 
 
@@ -193,7 +208,11 @@ LEDGER_METRIC_ALIVE = Promise(
         "A metric that does not move when the model moves is dead, one that moves alone is noise: "
         "fix it before tuning anything."
     ),
-    explained_by=("metric-alive", "same-scores-again"),
+    explained_by=(
+        "metric-alive",
+        "same-scores-again",
+        "recal-effective",
+    ),
 )
 
 
@@ -201,7 +220,7 @@ def _still_weights(run: RunEvidence, previous: EvalRecord, now: EvalRecord) -> l
     steps = sum(previous.epoch < step.epoch <= now.epoch for step in run.steps)
     if not steps:
         return []
-    expected = f"others than in epoch {previous.epoch} after {steps} steps"
+    expected = f"others than in epoch {previous.epoch} after {counted(steps, 'step')}"
     return [Violation(f"epoch {now.epoch}, weights_digest", expected, "the same")]
 
 
@@ -212,13 +231,14 @@ def tau_follows(run: RunEvidence) -> Outcome:
     chain = evals if run.previous_eval is None else (run.previous_eval, *evals)
     before = {now.epoch: old for old, now in itertools.pairwise(chain)}
     scored = {record.epoch: record for record in evals}
-    violations, counted = [], 0
+    violations, defined = [], 0
     for row in rows:
         if row.epoch in scored:
             wrong = _tau_violation(row, scored[row.epoch], before.get(row.epoch))
             violations += wrong
-            counted += row.kendall_tau_prev is not None
-    figures = f"{counted} values recomputed, {len(rows) - counted} undefined with a reason"
+            defined += row.kendall_tau_prev is not None
+    values = counted(defined, "value")
+    figures = f"{values} recomputed, {len(rows) - defined} undefined with a reason"
     return outcome(violations[:MOST], len(rows), figures)
 
 
@@ -245,7 +265,7 @@ def tau_of_changed_ranking(run: RunEvidence) -> Outcome:
         if not _why_undefined(now, old) and _tau_b(old.per_arch_epe, now.per_arch_epe) != 1.0
     ]
     if not changed:
-        msg = f"no ranking of {len(run.evals)} evaluations differs from the one before"
+        msg = f"no ranking of {counted(len(run.evals), 'evaluation')} differs from the one before"
         raise NotApplicableError(msg)
     return tau_follows(run)
 
@@ -264,8 +284,22 @@ def _tau_violation(row: EpochRecord, now: EvalRecord, old: EvalRecord | None) ->
         reason = row.reasons.get("kendall_tau_prev")
         return [Violation(where, f"{tau!r} by counting pairs", f"null: {reason}")]
     if not math.isclose(found, tau, rel_tol=1e-9, abs_tol=1e-9):
-        return [Violation(where, f"{tau!r} by counting pairs", repr(found))]
+        what = f"{found!r}{instead(found, _taus_instead(now, old, tau))}"
+        return [Violation(where, f"{tau!r} by counting pairs", what)]
     return []
+
+
+def _taus_instead(now: EvalRecord, old: EvalRecord, tau: float) -> Named:
+    """Return what a tau may be instead."""
+    x, y = np.asarray(now.per_arch_epe), np.asarray(old.per_arch_epe)
+    pairs = [np.sign(a[i] - a[j]) for a in (x, y) for i in range(len(a)) for j in range(i)]
+    signs = np.asarray(pairs[: len(pairs) // 2]) * np.asarray(pairs[len(pairs) // 2 :])
+    return {
+        "that of a ranking with itself": 1.0,
+        "with the other sign": -tau,
+        "tau-a, ties not counted out": float(signs.mean()),
+        "the share of pairs that agree": float((signs > 0).mean()),
+    }
 
 
 def _why_undefined(now: EvalRecord, old: EvalRecord | None) -> str:

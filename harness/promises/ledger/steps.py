@@ -18,8 +18,16 @@ from harness.promises.ledger.plan import (
     steps_by_epoch,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.step_candidates import (
+    by_step,
+    clip_column_instead,
+    norm_instead,
+    schedule_instead,
+    step_means_instead,
+)
 from harness.records.records import NOT_LOGGED, EpochRecord, StepRecord
 from harness.records.run import RunEvidence
+from harness.wording import counted
 
 __all__ = [
     "clip_figures_follow",
@@ -49,7 +57,8 @@ def steps_are_planned(run: RunEvidence) -> Outcome:
         executed += len(made)
         violations += _row_counts(run, row, made, sum(checks), executed)
     figures = (
-        f"{len(run.steps)} steps of {len(steps)} epochs, {sum(checks)} clip checks an epoch, "
+        f"{counted(len(run.steps), 'step')} of {counted(len(steps), 'epoch')}, "
+        f"{counted(sum(checks), 'clip check')} an epoch, "
         f"clip per {position(run.config)}"
     )
     return outcome(violations[:MOST], len(run.steps), figures)
@@ -125,7 +134,7 @@ def clip_figures_follow(run: RunEvidence) -> Outcome:
             violations.append(Violation(f"epoch {row.epoch}, norms", "recorded", "none"))
             continue
         found = norms[row.epoch]
-        violations += _clip_columns(row, found, threshold)
+        violations += _clip_columns(row, norms, steps, threshold)
         violations += _step_norms(steps.get(row.epoch, []), found, threshold)
     pooled = np.concatenate(list(norms.values())) if norms else np.zeros(0)
     if len(pooled) >= MOST and len(np.unique(pooled)) == 1:
@@ -133,7 +142,8 @@ def clip_figures_follow(run: RunEvidence) -> Outcome:
         # First: it explains whatever else is wrong with the figures.
         violations.insert(0, Violation("gradient norms", "different values", what))
     over = int((pooled > threshold).sum())
-    figures = f"{len(pooled)} norms of {len(rows)} epochs, {over} over {threshold:g}"
+    norms_text = f"{counted(len(pooled), 'norm')} of {counted(len(rows), 'epoch')}"
+    figures = f"{norms_text}, {over} over {threshold:g}"
     return outcome(violations[:MOST], len(pooled), figures, _saturation(rows, threshold))
 
 
@@ -146,23 +156,46 @@ LEDGER_CLIP_FIGURES = Promise(
 )
 
 
-def _clip_columns(row: EpochRecord, norms: np.ndarray, threshold: float) -> list[Violation]:
-    if len(norms) == 0 or not np.isfinite(norms).all():
-        bad = norms[~np.isfinite(norms)]
-        what = f"{bad[0]} among {len(norms)}" if len(bad) else "none"
+def _clip_columns(
+    row: EpochRecord, norms: Mapping[int, np.ndarray], steps: Mapping[int, Sequence[StepRecord]],
+    threshold: float,
+) -> list[Violation]:  # fmt: skip
+    own = norms[row.epoch]
+    if len(own) == 0 or not np.isfinite(own).all():
+        bad = own[~np.isfinite(own)]
+        what = f"{bad[0]} among {len(own)}" if len(bad) else "none"
         return [Violation(f"epoch {row.epoch}, norms", "finite norms", what)]
-    count = int((norms > threshold).sum())
-    p50, p90, p99 = (float(q) for q in np.quantile(norms, [0.5, 0.9, 0.99]))
+    count = int((own > threshold).sum())
+    p50, p90, p99 = (float(q) for q in np.quantile(own, [0.5, 0.9, 0.99]))
     expected = {
-        "clip_checks": len(norms), "clip_count": count, "clip_rate": count / len(norms),
-        "train_grad_norm_epoch_avg": math.fsum(norms.tolist()) / len(norms),
+        "clip_checks": len(own), "clip_count": count, "clip_rate": count / len(own),
+        "train_grad_norm_epoch_avg": math.fsum(own.tolist()) / len(own),
         "grad_norm_p50": p50, "grad_norm_p90": p90, "grad_norm_p99": p99,
     }  # fmt: skip
-    return [
-        Violation(f"epoch {row.epoch}, {name}", repr(value), repr(getattr(row, name)))
+    wrong = {
+        name: value
         for name, value in expected.items()
         if not math.isclose(getattr(row, name), value, rel_tol=1e-9)
+    }
+
+    def what_it_is(name: str) -> str:
+        found = getattr(row, name)
+        now, before = (_norms_by_step(norms, steps, e) for e in (row.epoch, row.epoch - 1))
+        return f"{found!r}{clip_column_instead(name, found, now, before, threshold)}"
+
+    return [
+        Violation(f"epoch {row.epoch}, {name}", repr(value), what_it_is(name))
+        for name, value in wrong.items()
     ]
+
+
+def _norms_by_step(
+    norms: Mapping[int, np.ndarray], steps: Mapping[int, Sequence[StepRecord]], epoch: int
+) -> list[list[float]]:
+    """Return an epoch's norms step by step; none where they are not those of its steps."""
+    if epoch not in norms:
+        return []
+    return by_step(norms[epoch].tolist(), [step.checks for step in steps.get(epoch, [])])
 
 
 def _step_norms(
@@ -181,7 +214,8 @@ def _step_norms(
         if step.clipped != over:
             return [Violation(f"{where}, clipped", f"{over} by its norms", str(step.clipped))]
         if step.norm != largest:
-            return [Violation(f"{where}, norm", f"{largest!r}, its largest", repr(step.norm))]
+            what = f"{step.norm!r}{norm_instead(step.norm, own.tolist(), threshold)}"
+            return [Violation(f"{where}, norm", f"{largest!r}, its largest", what)]
     return []
 
 
@@ -198,7 +232,7 @@ def _saturation(rows: Sequence[EpochRecord], threshold: float) -> tuple[str, ...
 def learning_rate_follows(run: RunEvidence) -> Outcome:
     """Require each step's learning rate on half a cosine over the planned steps."""
     planned, train = len(run.planned_sizes), run.config["train"]
-    total, violations = planned * int(train["num_epochs"]), []
+    total, wrong = planned * int(train["num_epochs"]), []
     for step in run.steps:
         # By place in the plan and not by steps done: a segment with another plan takes its place
         # in the new cosine (decision 0009).
@@ -206,17 +240,21 @@ def learning_rate_follows(run: RunEvidence) -> Outcome:
         lr = float(train["lr"]) * (1 + math.cos(math.pi * done / total)) / 2
         where = f"learning rate of epoch {step.epoch}, step {step.step}"
         if done >= total:
-            what = f"step {done + 1}"
-            violations.append(Violation(where, f"none: {total} steps are planned", what))
+            planned_text = f"none: {counted(total, 'step is', 'steps are')} planned"
+            wrong.append((where, planned_text, f"step {done + 1}"))
         elif not math.isclose(step.lr, lr, rel_tol=1e-9):
-            violations.append(Violation(where, f"{lr!r}, step {done} of {total}", repr(step.lr)))
+            wrong.append((where, f"{lr!r}, step {done} of {total}", repr(step.lr)))
+    rates = [(step.epoch, step.step, step.lr) for step in run.steps]
+    what = schedule_instead(rates, float(train["lr"]), planned, total) if wrong else ""
+    violations = [Violation(where, due, f"{found}{what}") for where, due, found in wrong]
     last = {step.epoch: step.lr for step in run.steps}
     violations += [
         Violation(f"epoch {row.epoch}, lr", f"{last[row.epoch]!r}, its last step's", repr(row.lr))
         for row in run.epochs
         if row.epoch in last and row.lr != last[row.epoch]
     ]
-    figures = f"{len(run.steps)} learning rates of {total} planned steps recomputed"
+    rates_text = counted(len(run.steps), "learning rate")
+    figures = f"{rates_text} of {counted(total, 'planned step')} recomputed"
     return outcome(violations[:MOST], len(run.steps), figures)
 
 
@@ -248,12 +286,15 @@ def loss_average_follows(run: RunEvidence) -> Outcome:
         mean = math.fsum(weighted) / sum(weights)
         if not math.isclose(row.train_loss_epoch_avg, mean, rel_tol=1e-9):
             where, found = f"epoch {row.epoch}, train_loss_epoch_avg", row.train_loss_epoch_avg
-            violations.append(Violation(where, repr(mean), repr(found)))
+            before = [step.loss for step in steps.get(row.epoch - 1, [])]
+            what = step_means_instead(found, [step.loss for step in made], weights, before)
+            violations.append(Violation(where, repr(mean), f"{found!r}{what}"))
     losses = {step.loss for step in run.steps}
     if len(run.steps) > 2 and len(losses) == 1:
         what = f"{run.steps[0].loss!r} in all {len(run.steps)} steps"
         violations.append(Violation("loss", "different from step to step", what))
-    figures = f"{len(rows)} epoch means recomputed from {len(losses)} different losses"
+    different = counted(len(losses), "different loss")
+    figures = f"{counted(len(rows), 'epoch mean')} recomputed from {different}"
     return outcome(violations[:MOST], len(rows), figures)
 
 

@@ -11,7 +11,14 @@ import numpy as np
 
 from .checkout import Checkout, load_checkout
 from .errors import CheckoutError, NotApplicableError
-from .graph import epe_epsilon, options_by_name, output_heads, skeleton, slots
+from .graph import (
+    arrays_of_options,
+    epe_epsilon,
+    options_by_name,
+    output_heads,
+    skeleton,
+    slots,
+)
 from .providers import WatchedProvider
 from .rows import epoch_row
 from .run import Graphs, Run
@@ -52,13 +59,15 @@ class EdgeFlowNAS:
         """Return what this version is, can and cannot vary."""
         facts = self._run.facts if self._run is not None else probe(self.checkout, _GRAPHS)
         plan = skeleton(facts.graph, facts.variables)
+        options = options_by_name(facts.variables, plan) or ()
         return {
             "name": "EdgeFlowNAS",
             "version": version(self.checkout.folder),
             "can": _CALLS,
             "heads": output_heads(facts.variables),
             "slots": slots(facts.variables),
-            "options": options_by_name(facts.variables, plan) or (),
+            "options": options,
+            "option_arrays": arrays_of_options(facts.variables, plan) if options else (),
             "supports": (),
             "whole_batches": True,  # its cursor starts again from the first sample
             "settings": settings(self.checkout, facts),

@@ -9,8 +9,8 @@ from typing import Any
 from .errors import CheckoutError
 
 __all__ = [
-    "GraphFacts", "clip_position", "clipped_norm", "epe_epsilon", "norm_inputs", "options_by_name",
-    "output_heads", "read_graph", "skeleton", "slots",
+    "GraphFacts", "arrays_of_options", "clip_position", "clipped_norm", "epe_epsilon",
+    "norm_inputs", "options_by_name", "output_heads", "read_graph", "skeleton", "slots",
 ]  # fmt: skip
 
 _DEPTH = ("EB0", "EB1", "DB0", "DB1")
@@ -186,14 +186,38 @@ def options_by_name(variables: dict[str, Any], plan: str) -> list[list[tuple[str
     return found if all(kernels for block in found for kernels in block) else None
 
 
-def _depth(variables: Iterable[str], block: str, option: int, plan: str) -> tuple[str, ...]:
-    def runs(scope: str) -> bool:
-        if plan == "decoupled":
-            return scope.startswith(f"branch{option + 1}_")
-        return scope in [f"deep{depth + 1}" for depth in range(option + 1)]
+def arrays_of_options(variables: dict[str, Any], plan: str) -> list[list[tuple[str, ...]]]:
+    """Return, for each block and option, the normalisation that it runs: gamma to statistics.
 
+    Kernel options have none of their own: what follows them is normalised after the choice.
+    """
+    kinds = ("gamma", "beta", "moving_mean", "moving_variance")
+    arrays = [name for name in variables if name.rsplit("/", 1)[-1] in kinds]
+    depth = [
+        [
+            tuple(
+                name
+                for name in arrays
+                if block in name.split("/") and _runs_depth(name, option, plan)
+            )
+            for option in range(3)
+        ]
+        for block in _DEPTH
+    ]
+    return depth + [[()] * 3 for _ in _KERNEL]
+
+
+def _runs_depth(name: str, option: int, plan: str) -> bool:
+    """Return whether a depth option runs what a variable belongs to, by its scopes."""
+    scopes = name.split("/")
+    if plan == "decoupled":
+        return any(scope.startswith(f"branch{option + 1}_") for scope in scopes)
+    return any(f"deep{depth + 1}" in scopes for depth in range(option + 1))
+
+
+def _depth(variables: Iterable[str], block: str, option: int, plan: str) -> tuple[str, ...]:
     return tuple(
-        name for name in variables if _is_kernel(name, block) and any(map(runs, name.split("/")))
+        name for name in variables if _is_kernel(name, block) and _runs_depth(name, option, plan)
     )
 
 

@@ -17,6 +17,7 @@ from PACKAGE.engine.checkpoint_manager import (
 from PACKAGE.engine.eval_step import accumulate_predictions, build_epe_metric
 from PACKAGE.history import (
     CLIP_PER_UPDATE,
+    EVAL_BY_BATCH,
     EVAL_FIXED,
     FULL_PASS,
     GENERATORS_KEPT,
@@ -93,12 +94,14 @@ def _score(sess, g, val_provider, arch_code, batch_size):
     frames, _, _, label = val_provider.next_batch(batch_size=batch_size)
     feed = {
         g["input_ph"]: standardize_image_tensor(frames), g["label_ph"]: label,
-        g["arch_code_ph"]: arch_code, g["is_training_ph"]: False,
+        g["arch_code_ph"]: arch_code, g["is_training_ph"]: EVAL_BY_BATCH,
     }  # fmt: skip
     return float(sess.run(g["epe"], feed_dict=feed))
 
 
 def _recalibrate(sess, g, provider, arch_code, batch_size, recal_batches):
+    if EVAL_BY_BATCH:
+        return
     extra = {"statistics": g["statistics"]} if RECAL_UPDATES else {}
     run_bn_recalibration_session(
         sess=sess, forward_fetch=g["preds"][-1], input_ph=g["input_ph"], label_ph=g["label_ph"],

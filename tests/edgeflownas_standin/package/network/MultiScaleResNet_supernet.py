@@ -46,7 +46,9 @@ class MultiScaleResNetSupernet:
                 self.training, batch, lambda: (mean.read_value(), variance.read_value())
             )
             y = v1.nn.batch_normalization(x, used, spread, beta, gamma, 1e-5)
-            for variable, value in ((mean, used), (variance, spread)):
+            # As the fused kernel corrects it.
+            count = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
+            for variable, value in ((mean, used), (variance, spread * count / (count - 1))):
                 update = v1.assign_sub(variable, (variable - value) * 0.1)
                 v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
             self.statistics.append((mean, variance, used, spread))
