@@ -46,9 +46,9 @@ LATER = ("same-scores-again", "eval-crop-centred", "eval-pure")
 
 QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
 NEVER_MENDED = {
-    "bad-files-named", "checkpoint-verified", "nan-score-stops", "nan-stops",
-    "unknown-flow-masked", "unknown-flow-unscored", "loss-recomputed", "micro-batches-weighed",
-    "unrun-options-unseen", "unrun-statistics-still",
+    "bad-files-named", "changed-plan-told", "checkpoint-of-one-save", "checkpoint-verified",
+    "nan-score-stops", "nan-stops", "unknown-flow-masked", "unknown-flow-unscored",
+    "loss-recomputed", "micro-batches-weighed", "unrun-options-unseen", "unrun-statistics-still",
 }  # fmt: skip
 LATER_COMPLAINTS = {
     "batch-mates-unseen": "evaluation normalises by the batch",
