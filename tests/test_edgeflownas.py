@@ -105,6 +105,18 @@ def test_the_complaints_are_named_until_they_are_mended(
 
 
 @pytest.mark.slow
+def test_statistics_carried_from_arch_to_arch_are_seen_in_the_evaluation_outside_of_training(
+    workers, embedded_frames, tmp_path
+):
+    root = str(write_checkout("mended", tmp_path / "checkout"))
+    spec = SystemSpec("edgeflownas-standalone", root=root)
+    asked = ("same-scores-again", "same-scores-permuted", "same-scores-subset", "eval-pure")
+    found = judged(spec, workers, embedded_frames, tmp_path, asked)
+    assert {n for n in asked if found[n]} == {"same-scores-permuted", "same-scores-subset"}, found
+    assert None not in found.values()
+
+
+@pytest.mark.slow
 def test_what_a_later_version_does_in_its_evaluation_is_named(workers, embedded_frames, tmp_path):
     spec = stand_in("by-batch", tmp_path)
     found = judged(spec, workers, embedded_frames, tmp_path, LATER_COMPLAINTS)
