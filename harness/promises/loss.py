@@ -14,8 +14,8 @@ from harness.promises.one_step import (
     LOSS_TOLERANCE,
     OneStep,
     gradient_norm,
+    nudged_gradient,
     one_step,
-    second_step_gradient,
 )
 from harness.promises.promise import Outcome, Promise, UnseenError, Violation, outcome
 from harness.promises.served import first_pixel_differences
@@ -247,7 +247,7 @@ def gradient_is_the_losses(evidence: OneStep) -> Outcome:
             "nothing about the step's"
         )
         raise NotApplicableError(msg)
-    gradient, length = second_step_gradient(evidence), min(way[0] for way in evidence.nudged)
+    gradient, length = nudged_gradient(evidence), min(way[0] for way in evidence.nudged)
     expected = gradient_norm(gradient)
     if not (expected > 0 and length > 0):
         nothing = Violation("weights moved along the gradient", "a gradient and a way above 0",
