@@ -46,7 +46,7 @@ def batch_mates(bench: Bench) -> BatchMates:
     archs = dict.fromkeys((pool[0], pool[-1])) if pool else {}
     with bench.scored() as system:
         batch = _mixed_batch(system.batches("eval"))
-        places = (0, len(batch.ids) - 1)
+        places = [p for p in (0, len(batch.ids) - 1) if batch.valid[p].any()]
         copies = [_copies(batch, place) for place in places]
         together = {arch: _epe(system, arch, batch, places) for arch in archs}
         alone = {
@@ -57,6 +57,9 @@ def batch_mates(bench: Bench) -> BatchMates:
             arch: scores if scores == alone[arch] else _epe(system, arch, batch, places)
             for arch, scores in together.items()
         }
+    if not places:
+        msg = f"neither sample {batch.ids[0]} nor {batch.ids[-1]} has a pixel with a label"
+        raise NotApplicableError(msg)
     ids = tuple(batch.ids[place] for place in places)
     return BatchMates(len(batch.ids), ids, together, again, alone)
 
@@ -131,6 +134,8 @@ def scores_ignore_batch_mates(evidence: BatchMates) -> Outcome:
                         f"{alone:.4g} px, as beside copies of itself",
                         f"{mixed:.4g} px ({100 * error:.2g} % off): evaluation normalises by the "
                         "batch, or mixes its samples",
+                        # What it normalises by is then not what was recalibrated.
+                        "bn_recal_batches",
                     )
                 )  # fmt: skip
     figures = (

@@ -1,7 +1,7 @@
 """What is served for evaluation is what lies on disk, in the declared order and window."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +14,14 @@ from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
 from harness.promises.pixels import Expected, flow_instead, frames_instead, valid_instead
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
 from harness.promises.samples import (
     data_section,
     decoded_samples,
@@ -70,6 +77,7 @@ def served(bench: Bench) -> Served:
     """Ask for the evaluation batches twice and decode the same files independently."""
     with bench.open() as system:
         batches, again = system.batches("eval"), system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
     return _served(bench, "val", batches, again)
 
 
@@ -84,6 +92,7 @@ def served_recal(bench: Bench) -> Served:
     if not batches and "recalibrate" not in bench.describe().can:
         msg = "the system does not recalibrate"
         raise NotApplicableError(msg)
+    require_seen(batches, "no recalibration batch was served (batches('recal'))")
     return _served(bench, "train", batches, again)
 
 
@@ -204,7 +213,7 @@ def first_pixel_differences(
     }
     instead = partial(_instead, sample, window, decoded, flow_clip)
     return [
-        violation
+        replace(violation, kind="label" if name in ("flow", "valid") else "frames")
         for name, (expected, found) in served.items()
         if (violation := _first_difference(f"sample {sample}, {name}", expected, found,
                                            partial(instead, name)))
@@ -337,6 +346,7 @@ def odd_served(bench: Bench) -> Served:
     folder = bench.evidence(odd_files)
     with bench.open(data=data_section(folder)) as system:
         batches, again = system.batches("eval"), system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
     return served_in(bench, folder / "val", batches, again)
 
 
@@ -347,11 +357,10 @@ def unknown_flow_is_masked(evidence: Served) -> Outcome:
     violations, seen = _differences_in_windows(evidence, centred=False)
     unknown = sum(int(batch.valid.size - batch.valid.sum()) for batch in evidence.batches)
     raw = sum(int((np.abs(flow) > _UNKNOWN).any()) for _, flow in evidence.decoded.values())
-    if raw == 0:
-        nothing = Violation("evidence", "a sample with unknown flow", "none: nothing to mask")
-        return Outcome((*violations[:_MOST], nothing), "nothing to mask")
+    unseen = "" if raw else "no sample with unknown flow was served"
     figures = f"{counted(unknown, 'unknown pixel')} masked; {counted(seen, 'sample')} equal to an"
-    return outcome(violations[:_MOST], seen, f"{figures} independent decode")
+    figures += " independent decode"
+    return outcome(violations[:_MOST], seen, figures, unseen=unseen)
 
 
 UNKNOWN_FLOW_MASKED = Promise(
