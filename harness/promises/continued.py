@@ -38,8 +38,9 @@ def step_differences(
         if whole != again:
             # The first alone: the steps after it follow from it.
             where = f"{cut}: step {whole['step']} of epoch {whole['epoch']}"
-            found = _repeated(straight, resumed, first_epoch) or _unlike(whole, again)
-            violations.append(Violation(where, "as without the cut", found))
+            repeated = _repeated(straight, resumed, first_epoch)
+            found, kind = repeated or _unlike(whole, again), "draws" if repeated else ""
+            violations.append(Violation(where, "as without the cut", found, kind))
             break
     return violations
 
