@@ -157,18 +157,38 @@ STILL = replace(run(mixed((0.0, A))), checks=checks([A], THRESHOLD))
 NOTHING = Accumulation(NONE, NONE, NONE, NONE, 1.0, NONE, NONE)
 LAWS = micro_batches.micro_batches_weigh_by_samples
 CLIP = micro_batches.clip_is_applied
-CLEAN = {LAWS: [ACCUMULATED], CLIP: [ACCUMULATED]}
+ONE_SAMPLE = replace(ACCUMULATED, other=None, mixed=None, absent="one sample alone")
+ONE_SIZE = replace(ONE_SAMPLE, pieces=None, absent="micro-batches of one size")
+UNRECORDED = [replace(r, losses=(), checks=()) for r in (AT_UPDATE, AT_MICRO)]
+UNCHECKED = replace(ACCUMULATED, clipped_update=UNRECORDED[0], clipped_micro=UNRECORDED[1])
+NOISY = replace(of_copies(1.25), repeated=run(mixed((1.1, A)), 1))
+CLEAN = {LAWS: [ACCUMULATED], CLIP: [ACCUMULATED, ONE_SAMPLE, ONE_SIZE]}
 EMPTY = {LAWS: NOTHING, CLIP: NOTHING}
 CORRUPTED = {LAWS: WEIGHED, CLIP: CLIPPED}
+WEIGHED["the last one lost, of one sample"] = (
+    replace(of_copies(0.8), other=None, mixed=None),
+    COPIES + r"expected .*, found 0\.8 times that",
+)
+WEIGHED["a step that repeats itself"] = (
+    replace(of_copies(0.8), repeated=ACCUMULATED.whole),
+    COPIES + r"expected .*, found 0\.8 times that",
+)
+CLIPPED["not applied, and no check recorded"] = (
+    replace(UNCHECKED, clipped_update=replace(UNRECORDED[0], gradient=A)),
+    UPDATED + " 2",
+)
 NOTHING_TO_TELL = {
     LAWS: {
+        "one sample": (ONE_SAMPLE, "expected evidence, found one sample alone"),
+        "one size": (ONE_SIZE, "expected evidence, found micro-batches of one size"),
+        "a step that is never the same": (NOISY, "micro-batches cannot be told from noise"),
         "A and B are one sample": (
             replace(ACCUMULATED, other=run(ROUNDED), mixed=run(ROUNDED)),
-            "samples A and B: expected different gradients, found 0 apart",
+            "found the gradients of samples A and B are 0 apart: no difference to weigh",
         ),
         "no gradient": (
             replace(ACCUMULATED, whole=STILL, pieces=STILL, other=STILL, mixed=STILL),
-            "samples A and B: expected different gradients, found 0 apart",
+            "found the gradients of samples A and B are 0 apart: no difference to weigh",
         ),
         "no gradient of the whole": (
             replace(ACCUMULATED, whole=STILL),
@@ -186,12 +206,13 @@ NOTHING_TO_TELL = {
     CLIP: {
         "a threshold above the norm": (
             replace(ACCUMULATED, threshold=2 * norm(A), clipped_update=run(A, 1)),
-            r"clip threshold: expected above 0 and below the norm \d+\.\d+, found \d+\.\d+: noth",
+            r"the gradient's norm is \d+\.\d+, which a threshold of \d+\.\d+ does not clip",
         ),
         "no gradient": (
             replace(ACCUMULATED, whole=STILL, clipped_update=STILL, clipped_micro=STILL),
-            r"clip threshold: expected above 0 and below the norm 0, found \d\.\d+: nothing",
+            r"the gradient's norm is 0, which a threshold of \d\.\d+ does not clip",
         ),
+        "no check at all": (UNCHECKED, "found no clip check was recorded"),
         "no check per update": (
             at_update(AT_UPDATE.gradient, checks=()),
             "checks of a step clipped per update: expected 1, found 0",

@@ -194,14 +194,14 @@ NOTHING_TO_TELL = {
         ),
     },
     elsewhere.place_does_not_matter: {
-        "no array": (replace(PLACE, here={}, there={}), "nothing: the check saw no data"),
+        "no array": (replace(PLACE, here={}, there={}), "something to compare, found nothing: no "),
         "no batch": (
             replace(PLACE, draws_here=(), draws_there=()),
-            "nothing: the check saw no data",
+            "something to compare, found nothing: no ",
         ),
         "no score": (
             replace(PLACE, scores_here=NO_SCORES, scores_there=NO_SCORES),
-            "nothing: the check saw no data",
+            "something to compare, found nothing: no ",
         ),
         "no score elsewhere": (
             replace(PLACE, scores_there=NO_SCORES),
@@ -209,8 +209,11 @@ NOTHING_TO_TELL = {
         ),
     },
     elsewhere.seeds_matter: {
-        "no kernel": (replace(SEEDS, kernels=()), "nothing: the check saw no data"),
-        "no cycle": (replace(SEEDS, cycles=(), other_cycles=()), "nothing: the check saw no data"),
+        "no kernel": (replace(SEEDS, kernels=()), "something to compare, found nothing: no "),
+        "no cycle": (
+            replace(SEEDS, cycles=(), other_cycles=()),
+            "something to compare, found nothing: no ",
+        ),
         "no cycle of the other seed": (
             replace(SEEDS, other_cycles=()),
             "fair cycles with another seed: expected 2, found 0",

@@ -251,6 +251,9 @@ CORRUPTED = {
 KNOWN = {sample: (frames, np.clip(flow, -50, 50)) for sample, (frames, flow) in DECODED.items()}
 NOTHING_TO_TELL = {
     served.unknown_flow_is_masked: {
-        "no unknown flow": (replace(SERVED, decoded=KNOWN), "found none: nothing to mask"),
+        "no unknown flow": (
+            replace(SERVED, decoded=KNOWN),
+            "found no sample with unknown flow was served",
+        ),
     },
 }

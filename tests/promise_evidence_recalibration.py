@@ -67,10 +67,6 @@ PAST = {
         replace(PAIR, second=replace(RECAL, stats={"E0": STATS["E0"]})),
         "EB0/deep1/conv1 after disturbing the moving statistics: expected the same",
     ),
-    "nothing was disturbed": (
-        replace(PAIR, disturbed=0),
-        "moving statistics: expected disturbed before, found none was",
-    ),
     "no effect": (
         replace(PAIR, moving={f"{unit}/moving_mean": mean for unit, (mean, _) in STATS.items()}),
         "expected different from the moving ones, found 0 of 2 units changed: recalibration had no",
@@ -90,7 +86,9 @@ FIXED = {
 
 CLEAN = {
     recalibration.recal_statistics_are_exact: [PAIR],
-    recalibration.recal_ignores_the_past: [PAIR],
+    recalibration.recal_ignores_the_past: [
+        PAIR, replace(PAIR, scores_disturbed=(1.0, 2.5), noisy=True),
+    ],
     recalibration.recal_batches_are_fixed: [
         HASHES, replace(HASHES, fixed=False, hashes={"epoch 1": "r1", "epoch 2": "r2"}),
     ],
@@ -105,4 +103,20 @@ CORRUPTED = {
     recalibration.recal_statistics_are_exact: EXACT,
     recalibration.recal_ignores_the_past: PAST,
     recalibration.recal_batches_are_fixed: FIXED,
+}
+NO_INPUTS = replace(PAIR, first=replace(RECAL, inputs={}))
+NOTHING_TO_TELL = {
+    recalibration.recal_statistics_are_exact: {
+        "no inputs": (NO_INPUTS, "found no unit's inputs were given"),
+    },
+    recalibration.recal_ignores_the_past: {
+        "nothing was disturbed": (
+            replace(PAIR, disturbed=0),
+            "found no moving statistic was disturbed before",
+        ),
+        "statistics of other names": (
+            replace(PAIR, moving={"elsewhere/moving_mean": MOVING}),
+            "found state.. has no moving statistics of the recalibrated units",
+        ),
+    },
 }

@@ -217,6 +217,10 @@ NOTHING_TO_TELL = {
             replace(RESPONSES, changed={p: (k, SCORED) for p, (k, _) in RESPONSES.changed.items()}),
             "EPE of arch 01 after changing option 0 of block 0: expected another, found the same",
         ),
+        "scores that move by themselves": (
+            replace(RESPONSES, again=nudged(SCORED, "12", 1)),
+            "what an option changes cannot be told from noise",
+        ),
         "no kernel changed": (
             responding((1, 1), ((), SCORED)),
             "option 1 of block 1: expected changed, and run by an arch, found no kernel changed",

@@ -195,6 +195,7 @@ MOVED = replace(BASE, per_sample={a: tuple(s + 1 for s in v) for a, v in PER_SAM
 RESPONSE = Response(BASE, {"H0Out": MOVED, "H1Out": MOVED, "H2Out": MOVED})
 DEAF = replace(MOVED, per_sample=MOVED.per_sample | {ARCHS[1]: PER_SAMPLE[ARCHS[1]]})
 TWINS = replace(BASE, per_sample=PER_SAMPLE | {ARCHS[2]: PER_SAMPLE[ARCHS[0]]})
+MOVED_TWINS = replace(MOVED, per_sample=MOVED.per_sample | {ARCHS[2]: MOVED.per_sample[ARCHS[0]]})
 ALIVE = {
     "a head without effect": (
         replace(RESPONSE, changed=RESPONSE.changed | {"H0Out": BASE}),
@@ -210,7 +211,7 @@ ALIVE = {
         "EPE evaluated again, with nothing changed: expected the same EPE, found another",
     ),
     "two archs with one score": (
-        replace(RESPONSE, base=TWINS),
+        replace(RESPONSE, base=TWINS, changed=dict.fromkeys(RESPONSE.changed, MOVED_TWINS)),
         "EPE of archs 000000000, 012012012: expected different, found equal sample by sample",
     ),
 }
@@ -299,12 +300,15 @@ CORRUPTED = {
 ALL_VALID = replace(HONEST, rows=[(*row[:4], np.ones_like(VALID), row[5]) for row in HONEST.rows])
 NOTHING_TO_TELL = {
     metric.unknown_flow_is_unscored: {
-        "no hole": (ALL_VALID, "found none: nothing to leave out"),
+        "no hole": (ALL_VALID, "found no pixel without a label was scored: nothing to leave out"),
     },
     ranking.constant_ranking_has_no_tau: {
-        "one epoch": (replace(EQUAL, taus=(None,)), "nothing: the check saw no data"),
-        "no epoch": (replace(EQUAL, taus=()), "nothing: the check saw no data"),
-        "one arch": (replace(EQUAL, per_arch_epe=(7.5,)), "nothing: the check saw no data"),
+        "one epoch": (replace(EQUAL, taus=(None,)), "something to compare, found nothing: no "),
+        "no epoch": (replace(EQUAL, taus=()), "something to compare, found nothing: no "),
+        "one arch": (
+            replace(EQUAL, per_arch_epe=(7.5,)),
+            "something to compare, found nothing: no ",
+        ),
     },
     ledger_scores.tau_of_changed_ranking: {
         "one order in every epoch": (UNMOVED, "no ranking of 4 evaluations differs"),

@@ -92,6 +92,10 @@ PLANNED = {
         logged(MICRO, clip_checks=16),
         "epoch 2, clip_checks: expected 15, found 16",
     ),
+    "a check that was not made, without rows": (
+        replace(MICRO, epochs=(), checks=MICRO.checks[1:]),
+        "epoch 1, checks observed: expected 15, found 14",
+    ),
     "a check that was not made": (
         replace(MICRO, checks=MICRO.checks[1:]),
         "epoch 1, checks observed: expected 15, found 14",
@@ -134,6 +138,11 @@ ARITHMETIC = {
         ]
     },
 }  # fmt: skip
+# Of two blocks there are 36 fair cycles: one of 36 honest runs repeats one of one-step epochs.
+SHORT = ("01", "12", "20")
+FEW_CYCLES = replace(MICRO, steps=tuple(replace(s, archs=SHORT) for s in (
+    MICRO.steps[0], MICRO.steps[2],
+)))  # fmt: skip
 FAIR = {
     "an option twice": (
         cycled(MICRO, "000000000", "111111111", "122222222"),
@@ -215,16 +224,26 @@ NAN = {
 }
 
 MOVED = Moves({"w": "1", "adam/m/w": "2", "progress/step": "3"}, {"w": "4", "adam/m/w": "5"})
+RATES = (0.5, (1 + math.cos(0.75 * math.pi)) / 2)
+"""Of steps 3 and 4 of 4, from 1.0 on."""
 LOGGED = replace(
     MICRO.epochs[-1], mean_epe_12=2.0, std_epe_12=1.0, per_arch_epe_min=1.0,
-    per_arch_epe_median=2.0, per_arch_epe_max=3.0, zero_flow_epe=4.0, lr=0.5,
+    per_arch_epe_median=2.0, per_arch_epe_max=3.0, zero_flow_epe=4.0, lr=RATES[1],
     train_loss_epoch_avg=3.5, global_step=2,
 )  # fmt: skip
+# Batches of 5 and 4 in micro-batches of 2: their losses weigh 3 and 2.
 STEPPED = tuple(
-    replace(MICRO.steps[0], epoch=LOGGED.epoch, step=i + 1, lr=lr) for i, lr in enumerate((1, 0.5))
+    replace(MICRO.steps[0], epoch=LOGGED.epoch, step=i + 1, lr=RATES[i], loss=loss)
+    for i, loss in enumerate((3.0, 4.25))
 )
 SCORED = replace(BASE, per_arch_epe=(1.0, 3.0), zero_flow_epe=4.0)
-ROWS = EpochRows(replace(MICRO, steps=STEPPED, epochs=(LOGGED,), losses=(3.0, 4.0)), SCORED, 1.0, 2)
+ROWS = EpochRows(replace(MICRO, steps=STEPPED, epochs=(LOGGED,)), SCORED, 1.0, 4)
+NOT_DUE = replace(
+    ROWS, eval_every=3, training=replace(ROWS.training, epochs=(replace(
+        LOGGED, mean_epe_12=None, std_epe_12=None, per_arch_epe_min=None, per_arch_epe_median=None,
+        per_arch_epe_max=None, zero_flow_epe=None,
+    ),)),
+)  # fmt: skip
 
 
 def retold(**changes):
@@ -288,13 +307,20 @@ CLEAN = {
     training.training_moves_everything: [MOVED],
     epoch_log.epoch_rows_add_up: [
         ROWS,
+        NOT_DUE,
         replace(ROWS, again=SCORED),
         unsteady(retold(mean_epe_12=1.9)),
     ],
     training.same_training: [WAYS, DRAWN],
-    clip_checks.clip_checks_are_planned: [MICRO, UPDATE, UNLOGGED],
-    clip_checks.clip_arithmetic_holds: [MICRO, UPDATE, UNLOGGED],
-    epoch_log.archs_are_fair: [MICRO],
+    clip_checks.clip_checks_are_planned: [
+        MICRO,
+        UPDATE,
+        UNLOGGED,
+        replace(MICRO, epochs=()),
+        replace(MICRO, epochs=(), steps=()),
+    ],
+    clip_checks.clip_arithmetic_holds: [MICRO, UPDATE, UNLOGGED, replace(MICRO, epochs=())],
+    epoch_log.archs_are_fair: [MICRO, unlogged(MICRO, "fairness_gap"), FEW_CYCLES],
     training.everything_is_finite: [NUMBERS],
     training.planted_nan_stops: [STOPPED],
 }

@@ -45,11 +45,10 @@ LATER = ("same-scores-again", "eval-crop-centred", "eval-pure")
 """Those that commit 3261988 mended."""
 
 QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
-NEVER_MENDED = {
-    "bad-files-named", "checkpoint-verified", "nan-score-stops", "nan-stops",
-    "unknown-flow-masked", "unknown-flow-unscored", "loss-recomputed", "micro-batches-weighed",
-    "unrun-options-unseen", "unrun-statistics-still",
-}  # fmt: skip
+NEVER_MENDED = {"bad-files-named", "checkpoint-verified", "nan-score-stops", "nan-stops",
+                "unknown-flow-masked", "unknown-flow-unscored", "loss-recomputed",
+                "micro-batches-weighed", "unrun-options-unseen",
+                "unrun-statistics-still"}  # fmt: skip
 LATER_COMPLAINTS = {
     "batch-mates-unseen": "evaluation normalises by the batch",
     "logged-settings-used": "bn_recal_batches: expected 0: the evaluation recalibrated nothing",

@@ -9,9 +9,11 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import NotApplicableError
+from harness.promises.judge import judge_evidence
 from harness.promises.ledger.registry import LEDGER_PROMISES
+from harness.promises.promise import UnseenError
 from harness.records.ledger import effective
-from harness.records.records import CheckpointRecord, NormsRecord, ResumeRecord
+from harness.records.records import NOT_LOGGED, CheckpointRecord, NormsRecord, ResumeRecord
 from harness.records.run import RunEvidence, run_evidence
 from tests.synthetic_run import POOL, ZERO_FLOW, digest, make_records, opening, tree
 
@@ -24,7 +26,7 @@ RESETTING = run_evidence(make_records(checkpoint={"reset_early_stop_on_resume": 
 def judged(promise, run):
     """Return a promise's violations as text; None where it does not apply."""
     try:
-        return [str(violation) for violation in OFFLINE[promise].check(run).violations]
+        return [str(violation) for violation in OFFLINE[promise].check(run).accused()]
     except NotApplicableError:
         return None
 
@@ -381,7 +383,10 @@ PLANTED = {
             without("evals", 2),
             "epoch 3, .*null: the epoch has no evaluation",
         ),
-        "no evaluation at all": (replace(RUN, evals=()), "epoch 1, .*the epoch has no evaluation"),
+        "no evaluation at all": (
+            replace(RUN, evals=()),
+            "found no evaluation is recorded, of which the log has scores",
+        ),
         "two evaluations": (
             replace(RUN, evals=(*RUN.evals, RUN.evals[-1])),
             "evaluations: expected one an epoch",
@@ -520,6 +525,70 @@ def test_equal_draws_of_very_few_samples_are_no_violation():
     assert judged("ledger-draws-new", run) is None
 
 
+@pytest.mark.parametrize(
+    ("samples", "batch", "steps", "told"),
+    [(1, 2, 3, False), (2, 1, 2, False), (3, 1, 2, False), (3, 1, 5, True), (9, 3, 2, True)],
+)
+def test_one_batch_in_all_steps_is_told_where_it_is_no_coincidence(samples, batch, steps, told):
+    # Of 3 samples, 4 draws of one are alike in one of 27 honest runs; 10 in one of 19,683.
+    records = make_records(sizes=(batch,) * steps, train={"epoch_mode": "fixed_steps"}, epochs=2)
+    records = [replace(records[0], train_samples=samples), *records[1:]]
+    found = judged("ledger-draws-new", each("steps", run_evidence(records), batch="b"))
+    assert bool(found) is told
+    assert told or found is None
+
+
+@pytest.mark.parametrize(("samples", "told"), [(2, False), (7, True)])
+def test_one_order_in_every_pass_is_told_where_it_is_no_coincidence(samples, told):
+    records = make_records(sizes=(samples,), epochs=2)
+    found = judged("ledger-draws-new", each("steps", run_evidence(records), batch="b"))
+    assert bool(found) is told
+
+
+UNNAMED = each(
+    "steps", archs=lambda s: ("0", "1"), run=each("epochs", fairness_gap=None,
+    reasons={"fairness_gap": NOT_LOGGED}),
+)  # fmt: skip
+
+
+def test_nets_by_name_have_no_fair_cycles():
+    with pytest.raises(UnseenError, match="no codes of options of 9 blocks, but 0, 1"):
+        OFFLINE["ledger-fairness"].check(UNNAMED)
+
+
+SILENT = dict.fromkeys(("clip_checks", "expected_clip_checks", "clip_count", "clip_rate",
+                        "lr", "train_loss_epoch_avg", "kendall_tau_prev", "best_epe",
+                        "train_grad_norm_epoch_avg", "grad_norm_p50", "grad_norm_p90",
+                        "grad_norm_p99", "fairness_gap", "eval_seconds"), NOT_LOGGED)  # fmt: skip
+
+
+@pytest.mark.parametrize("promise", OFFLINE)
+def test_a_column_that_a_log_does_not_have_is_no_breach(promise):
+    run = each("epochs", reasons=SILENT, **dict.fromkeys(SILENT))
+    found = judge_evidence(OFFLINE[promise], lambda: run, foreign=True)
+    assert found.verdict in ("holds", "n/a"), found.text
+
+
+def test_evaluations_without_digests_of_weights_and_statistics_are_not_called_dead():
+    run = each("evals", stats_digest="", weights_digest="", bn_recal_batch_hash="",
+               recal_batches=0)  # fmt: skip
+    run = each("epochs", run, bn_recal_batch_hash=None)
+    still = each("evals", run, per_arch_epe=RUN.evals[0].per_arch_epe)
+    for promise in ("ledger-metric-alive", "ledger-eval-batches-fixed"):
+        assert OFFLINE[promise].check(run).violations == ()
+    assert OFFLINE["ledger-metric-alive"].check(still).violations == ()
+
+
+def test_a_step_of_two_nets_checks_each_of_their_micro_batches():
+    def checks(step):
+        return 2 * math.ceil(RUN.planned_sizes[step.step - 1] / 2)
+
+    run = each("steps", archs=("half", "full"), checks=checks)
+    run = each("epochs", run, clip_checks=16, expected_clip_checks=16)
+    run = replace(run, expected_clip_checks=16)
+    assert judged("ledger-steps-planned", run) == []
+
+
 def test_evidence_is_of_the_type_that_the_audit_hands_over():
     assert isinstance(RUN, RunEvidence)
     assert {f.name for f in dataclasses.fields(RUN)} >= {"steps", "norms", "evals", "epochs"}
@@ -538,5 +607,6 @@ def test_offline_promises_load_evidence_and_numpy_alone():
     assert others == "[]"
     subjects = set(ast.literal_eval(modules)) - {"harness.promises.ledger"}
     assert subjects == {
-        f"harness.promises.{name}" for name in ("promise", "candidates", "step_candidates")
+        f"harness.promises.{name}"
+        for name in ("promise", "arch_codes", "candidates", "step_candidates")
     }

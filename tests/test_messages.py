@@ -169,9 +169,13 @@ def test_batches_in_another_order_are_named():
 
 RNG = np.random.default_rng(4)
 LOSSES = RNG.random(30).tolist()
+# Micro-batches of three archs: 9 in the first step, 6 in the second.
+STEP_LOSSES = math.fsum(LOSSES[15:24]) / 9, math.fsum(LOSSES[24:]) / 6
 BOTH = replace(
-    ROWS.training, losses=tuple(LOSSES), epochs=(replace(MICRO.epochs[0]), *ROWS.training.epochs)
-)
+    ROWS.training, losses=tuple(LOSSES), epochs=(replace(MICRO.epochs[0]), *ROWS.training.epochs),
+    steps=tuple(replace(step, loss=loss)
+                for step, loss in zip(ROWS.training.steps, STEP_LOSSES, strict=True)),
+)  # fmt: skip
 
 
 def logged(**changes):
@@ -181,13 +185,12 @@ def logged(**changes):
 
 
 ROW = {
-    # Micro-batches of three archs: 9 in the first step, 6 in the second.
     "the mean over each step's last micro-batch alone": (
         "train_loss_epoch_avg", (LOSSES[23] + LOSSES[29]) / 2,
     ),
     "that of the epoch before": ("train_loss_epoch_avg", math.fsum(LOSSES[:15]) / 15),
     "the sum, not the mean": ("train_loss_epoch_avg", math.fsum(LOSSES[15:])),
-    "its first step's": ("lr", 1.0),
+    "its first step's": ("lr", 0.5),
     "each arch of this epoch counted": ("global_step", 6),
     "the largest of the archs'": ("mean_epe_12", 3.0),
 }  # fmt: skip

@@ -71,9 +71,9 @@ def rows(table):
 
 
 def found_in(check, evidence):
-    """Return the violations as text; evidence that a promise cannot judge has a reason."""
+    """Return what a system of ours is told; evidence that a promise cannot judge has a reason."""
     try:
-        return [str(violation) for violation in check(evidence).violations]
+        return [str(violation) for violation in check(evidence).accused()]
     except NotApplicableError as reason:
         return [f"not applicable: expected evidence, found {reason}"]
 
@@ -86,7 +86,7 @@ OF_A_SYSTEM = [name for name in PROMISES if name not in LEDGER_PROMISES]
 def test_a_promise_holds_on_sound_evidence(promise):
     for evidence in CLEAN[PROMISES[promise].check]:
         found = PROMISES[promise].check(evidence)
-        assert [str(violation) for violation in found.violations] == []
+        assert [str(violation) for violation in found.accused()] == []
         assert found.figures
 
 

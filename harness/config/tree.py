@@ -188,7 +188,7 @@ class EvalConfig(_Section):
     """What an evaluation measures and how often."""
 
     eval_every_epoch: int = _protocol(1, ge=1)
-    eval_pool_size: int = _protocol(12, ge=2, le=3**9)
+    eval_pool_size: int = _protocol(12, ge=1, le=3**9)
     bn_recal_batches: int = _protocol(8, ge=1)
     eval_batches_per_arch: Annotated[int, Field(ge=1)] | Literal["full"] = _protocol(4)
     batch_size: int | None = _protocol(None, ge=1)

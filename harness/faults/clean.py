@@ -20,6 +20,16 @@ __all__ = ["clean_task", "random_config", "run_clean"]
 _GROUPS = 5
 """Processes, each with a thread count and a hash seed of its own."""
 
+_SAMPLES = (1, 2, 3, 5, 7, 11)
+"""Samples of a split, from everybody's first sanity check on; by turns, so that few
+configurations have them all."""
+
+_POOLS = {2: 1, 5: 2, 8: 20}
+"""Pool sizes at the edges, by the last digit of the configuration's number."""
+
+_ONE_BATCH = (1, 4)
+"""Of seven configurations, those whose epochs are one batch."""
+
 
 def _draw(seed: int, index: int, name: str, low: int, high: int) -> int:
     """Return an integer in [low, high], a function of (seed, index, name)."""
@@ -30,8 +40,9 @@ def random_config(index: int, *, seed: int, folder: Path, threads: int = 2) -> C
     """Write a random small data set and return a random configuration of it.
 
     Frame sizes, counts, batch, micro-batch, K, recal batches, pool, clip position and
-    threshold, epoch mode, crop mode, skeleton, the order in which files are made, nesting of
-    folders and the run's name are drawn from (seed, index).
+    threshold, crop mode, the order in which files are made, nesting of folders and the run's
+    name are drawn from (seed, index). What few draws would miss goes by turns with the index:
+    skeleton, epoch mode, sample counts, pools of 1, 2 and 20, and epochs of one batch.
 
     Parameters
     ----------
@@ -44,14 +55,13 @@ def random_config(index: int, *, seed: int, folder: Path, threads: int = 2) -> C
     def draw(name: str, low: int, high: int) -> int:
         return _draw(seed, index, name, low, high)
 
-    skeletons = ("full", *SKELETONS)  # the first one twice as often as the others
-    skeleton = skeletons[draw("skeleton", 0, len(skeletons) - 1)]
+    skeleton = tuple(SKELETONS)[index % len(SKELETONS)]
     step = SKELETONS[skeleton].stride
     # 16 px at least, which synthetic frames need, and never as wide as high, so that a mix-up of
     # the two shows.
     height, width = step * draw("h", 1, 2) + 16 - step, step * draw("w", 3, 4) + 16 - step
     rows, columns = height + draw("rows", 0, 9), width + draw("columns", 1, 11)
-    train, val = draw("train", 5, 12), draw("val", 3, 7)
+    train, val = _SAMPLES[index % len(_SAMPLES)], _SAMPLES[(index // 2 + 3) % len(_SAMPLES)]
     write_dataset(
         folder / "made", train=train, val=val, height=max(rows, 16), width=columns, seed=index
     )
@@ -61,7 +71,9 @@ def random_config(index: int, *, seed: int, folder: Path, threads: int = 2) -> C
         samples = [t.id for t in list_triplets(folder / "made" / split)]
         order = permutation(seed, f"clean/{split}", 0, index, n=len(samples))
         link_samples(folder / "made" / split, [samples[i] for i in order], root / split)
-    batch = draw("batch", 2, 5)
+    one_batch, full = index % 7 in _ONE_BATCH, (index // 3) % 2 == 0
+    # A whole split in a batch, and fewer samples than a batch has room for.
+    batch = max(train, 2) if one_batch and full else draw("batch", 1, 5)
     return parse_config(
         {
             "runtime": {
@@ -70,17 +82,18 @@ def random_config(index: int, *, seed: int, folder: Path, threads: int = 2) -> C
             "model": {"skeleton": skeleton, "width": 2},
             "data": {"base_path": str(root), "input_height": height, "input_width": width},
             "train": {
-                "num_epochs": 2, "batch_size": min(batch, train),
-                "steps_per_epoch": draw("steps", 2, 3),
-                "micro_batch_size": draw("micro", 1, min(batch, train)),
-                "epoch_mode": ("full_pass", "fixed_steps")[draw("mode", 0, 1)],
+                "num_epochs": 2, "batch_size": batch,
+                "steps_per_epoch": 1 if one_batch else draw("steps", 2, 3),
+                "micro_batch_size": draw("micro", 1, batch),
+                "epoch_mode": "full_pass" if full else "fixed_steps",
                 "clip_position": ("micro_step", "update")[draw("position", 0, 1)],
                 "grad_clip_global_norm": (0.5, 20.0, 60.0, 1e4)[draw("clip", 0, 3)],
                 "train_crop_mode": ("random", "random", "center")[draw("crop", 0, 2)],
                 "lr": (1e-4, 1e-3, 3e-3)[draw("lr", 0, 2)],
             },
             "eval": {
-                "eval_pool_size": draw("pool", 3, 7), "bn_recal_batches": draw("recal", 1, 3),
+                "eval_pool_size": _POOLS.get(index % 10) or draw("pool", 3, 7),
+                "bn_recal_batches": draw("recal", 1, 3),
                 "eval_batches_per_arch": draw("k", 1, 3), "batch_size": draw("eval-batch", 1, 4),
                 "recal_mode": ("fixed", "fixed", "fixed", "random")[draw("recal-mode", 0, 3)],
             },

@@ -46,7 +46,7 @@ def batch_mates(bench: Bench) -> BatchMates:
     archs = dict.fromkeys((pool[0], pool[-1])) if pool else {}
     with bench.scored() as system:
         batch = _mixed_batch(system.batches("eval"))
-        places = (0, len(batch.ids) - 1)
+        places = [p for p in (0, len(batch.ids) - 1) if batch.valid[p].any()]
         copies = [_copies(batch, place) for place in places]
         together = {arch: _epe(system, arch, batch, places) for arch in archs}
         alone = {
@@ -57,6 +57,9 @@ def batch_mates(bench: Bench) -> BatchMates:
             arch: scores if scores == alone[arch] else _epe(system, arch, batch, places)
             for arch, scores in together.items()
         }
+    if not places:
+        msg = f"neither sample {batch.ids[0]} nor {batch.ids[-1]} has a pixel with a label"
+        raise NotApplicableError(msg)
     ids = tuple(batch.ids[place] for place in places)
     return BatchMates(len(batch.ids), ids, together, again, alone)
 

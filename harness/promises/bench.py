@@ -20,7 +20,7 @@ from harness.systems.process import WorkerError
 from harness.systems.protocol import Description, System
 from harness.systems.spec import SystemSpec
 
-__all__ = ["Bench", "Tree", "changed"]
+__all__ = ["Bench", "Tree", "changed", "require_settable", "stands_for"]
 
 Tree = Mapping[str, Any]
 _Evidence = TypeVar("_Evidence")
@@ -88,7 +88,14 @@ class Bench:
 
     @contextmanager
     def open(self, **sections: Tree) -> Iterator[System]:
-        """Lend a new system, opened on the gate's configuration with changed keys."""
+        """Lend a new system, opened on the gate's configuration with changed keys.
+
+        Raises
+        ------
+        NotApplicableError
+            If it is asked for another value of a key than the only one that it has.
+        """
+        require_settable(self.config, self.describe().settings, self._changes(sections))
         system = self.factory()
         system.open(changed(self.config, **sections))
         loan = Loan(system)
@@ -98,11 +105,25 @@ class Bench:
             loan.end()
             system.close()
 
+    def _changes(self, sections: Mapping[str, Tree]) -> dict[str, Tree]:
+        """Return of sections what is not configured so already."""
+        return {
+            name: {k: v for k, v in values.items() if self.config.get(name, {}).get(k, ...) != v}
+            for name, values in sections.items()
+        }
+
     def open_cheaply(self, evaluation: Tree, **sections: Tree) -> AbstractContextManager[System]:
         """Open with fewer evaluation batches, as far as the system can vary them."""
+        asked = self.settable("eval", evaluation)
+        return self.open(**{**sections, "eval": {**asked, **sections.get("eval", {})}})
+
+    def settable(self, section: str, values: Tree) -> dict[str, Any]:
+        """Return of wanted values of a section those that the system can vary.
+
+        For keys that may as well stay as the system has them.
+        """
         fixed = self.describe().settings
-        asked = {k: v for k, v in evaluation.items() if f"eval.{k}" not in fixed}
-        return self.open(eval=asked, **sections)
+        return {key: value for key, value in values.items() if f"{section}.{key}" not in fixed}
 
     @contextmanager
     def at(self, state: State) -> Iterator[System]:
@@ -237,3 +258,43 @@ def changed(config: Tree, **sections: Tree) -> dict[str, Any]:
     for section, values in sections.items():
         tree[section] = {**tree.get(section, {}), **values}
     return tree
+
+
+def require_settable(config: Tree, settings: Tree, sections: Mapping[str, Tree]) -> None:
+    """Require that a system can have every value that sections ask for.
+
+    Parameters
+    ----------
+    config : mapping
+        Configuration tree that the sections change.
+    settings : mapping of str to any
+        ``section.key`` to the only value that the system has of it.
+
+    Raises
+    ------
+    NotApplicableError
+        If another one is asked for, naming the key and both values.
+    """
+    tree = changed(config, **sections)
+    for section, values in sections.items():
+        for key, value in values.items():
+            name = f"{section}.{key}"
+            if name not in settings:
+                continue
+            if stands_for(tree, name, value) != stands_for(tree, name, settings[name]):
+                msg = f"the system has {name} {settings[name]!r} alone, {value!r} is needed"
+                raise NotApplicableError(msg)
+
+
+def stands_for(tree: Tree, name: str, value: Any) -> Any:
+    """Return a setting's value, or what one that is left out stands for."""
+    train, data = tree.get("train", {}), tree.get("data", {})
+    full_pass = train.get("epoch_mode") == "full_pass"
+    left_out = {
+        "eval.batch_size": train.get("batch_size"),
+        "eval.crop": [data.get("input_height"), data.get("input_width")],
+        "train.micro_batch_size": train.get("batch_size"),
+        "train.train_sampling_mode": "shuffle_no_replacement" if full_pass else "random",
+    }
+    found = left_out.get(name) if value is None else value
+    return list(found) if isinstance(found, (list, tuple)) else found

@@ -15,8 +15,15 @@ from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
 from harness.promises.bench import Bench
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
-from harness.promises.samples import listed_samples, split_folder
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
+from harness.promises.samples import listed_samples, require_files, split_folder
 from harness.promises.scores import base_evaluation, pool_differences
 from harness.promises.setting import link_samples
 from harness.promises.states import END
@@ -62,6 +69,8 @@ def cached(bench: Bench) -> Cached:
     cache = str(bench.folder / "cache")
     batches = _serve(bench, folder, cache)
     again = _serve(bench, folder, cache)
+    require_seen(batches and batches[0].ids, "no evaluation batch was served (batches('eval'))")
+    require_files(split_folder(bench, "val"), batches[0].ids[0])
     _add_one_px(folder / "val", batches[0])
     changed, fresh = _serve(bench, folder, cache), _serve(bench, folder, "")
     return Cached(_contents(batches), _contents(again), _contents(changed), _contents(fresh))
@@ -167,6 +176,7 @@ def frozen(bench: Bench) -> Frozen:
         # Random recalibration draws a set for each epoch: these
         # are the set of the evaluation above.
         served = [system.batches("eval", epoch=2), system.batches("recal", epoch=2)]
+    require_seen(served[0], "no evaluation batch was served (batches('eval'))")
     groups = [[_batch(batch) for batch in batches] for batches in served]
     path, found = bench.folder / "frozen.npz", []
     for altered in (False, True):

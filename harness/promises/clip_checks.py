@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from harness.errors import NotApplicableError
-from harness.promises.bench import Bench, changed
+from harness.promises.arch_codes import archs_per_step
+from harness.promises.bench import Bench, changed, require_settable
 from harness.promises.candidates import instead
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import beside_plan, both_epochs
@@ -28,7 +29,7 @@ __all__ = [
 def training_micro_step(bench: Bench) -> Training:
     """Return both epochs of the trained system, which clips as configured or per micro-step."""
     if bench.config["train"].get("clip_position", "micro_step") == "micro_step":
-        return _clipped(beside_plan(bench.config, both_epochs(bench)))
+        return _as_configured(bench)
     return _other_position(bench, "micro_step")
 
 
@@ -36,50 +37,60 @@ def training_micro_step(bench: Bench) -> Training:
 def training_update(bench: Bench) -> Training:
     """Return an epoch that clips once per update."""
     if bench.config["train"].get("clip_position", "micro_step") == "update":
-        return _clipped(beside_plan(bench.config, both_epochs(bench)))
+        return _as_configured(bench)
     return _other_position(bench, "update")
+
+
+def _as_configured(bench: Bench) -> Training:
+    about = bench.describe()
+    # A position that it is not opened with must be the one that it has.
+    asked = {"clip_position": bench.config["train"].get("clip_position", "micro_step")}
+    require_settable(bench.config, about.settings, {"train": asked})
+    return _clipped(beside_plan(bench.config, about, both_epochs(bench)))
 
 
 def _other_position(bench: Bench, position: str) -> Training:
     """Train with the other clip position and the other epoch mode, without evaluation."""
     # Both positions and both modes in two runs; the full tier adds the two pairs left over.
-    return _trained_with(bench, position, full=bench.config["train"]["epoch_mode"] != "full_pass")
+    full = bench.config["train"]["epoch_mode"] == "full_pass"
+    one_mode = "train.epoch_mode" in bench.describe().settings
+    return _trained_with(bench, position, full=full if one_mode else not full)
 
 
 @needs("train")
 def training_micro_step_other_mode(bench: Bench) -> Training:
     """Return an epoch of the other epoch mode that clips per micro-step."""
-    return _trained_with(
-        bench, "micro_step", full=not _full_pass(bench.evidence(training_micro_step))
-    )
+    return _trained_with(bench, "micro_step", full=not _full_pass(bench, "micro_step"))
 
 
 @needs("train")
 def training_update_other_mode(bench: Bench) -> Training:
     """Return an epoch of the other epoch mode that clips once per update."""
-    return _trained_with(bench, "update", full=not _full_pass(bench.evidence(training_update)))
+    return _trained_with(bench, "update", full=not _full_pass(bench, "update"))
 
 
-def _full_pass(training: Training) -> bool:
-    # The gate's batch size is chosen not to divide the samples, so that a full pass, and
-    # it alone, has a smaller last batch.
-    return len(set(training.planned_sizes)) > 1
+def _full_pass(bench: Bench, position: str) -> bool:
+    """Return whether the run with a clip position of the quick tier is one of full passes."""
+    full = bool(bench.config["train"]["epoch_mode"] == "full_pass")
+    configured = bench.config["train"].get("clip_position", "micro_step") == position
+    return full if configured or "train.epoch_mode" in bench.describe().settings else not full
 
 
 def _trained_with(bench: Bench, position: str, *, full: bool) -> Training:
     mode: dict[str, Any] = {"epoch_mode": "full_pass"}
     if not full:
-        mode = {"epoch_mode": "fixed_steps", "steps_per_epoch": 3}
+        mode = {"epoch_mode": "fixed_steps", **bench.settable("train", {"steps_per_epoch": 3})}
     # None: it follows from the epoch mode, and a value for the other mode is refused.
     asked = {"clip_position": position, "train_sampling_mode": None, **mode}
     with bench.open(train=asked) as system:
         run = system.train(1, evaluate=False)
-    return _clipped(beside_plan(changed(bench.config, train=asked), run))
+    return _clipped(beside_plan(changed(bench.config, train=asked), bench.describe(), run))
 
 
 def _clipped(run: Training) -> Training:
     """Return a run that says what it clipped."""
-    if not run.checks and not run.epochs:
+    silent = all(row.reasons.get("clip_checks") == NOT_LOGGED for row in run.epochs)
+    if not run.checks and silent:
         msg = "the system records no clip checks (Training.checks)"
         raise NotApplicableError(msg)
     return run
@@ -94,39 +105,59 @@ def _planned_checks(training: Training) -> int:
     if training.position == "update":
         return len(training.planned_sizes)
     per_arch = sum(math.ceil(size / training.micro_batch) for size in training.planned_sizes)
-    return 3 * per_arch
+    return archs_per_step(training.steps) * per_arch
 
 
 def clip_checks_are_planned(evidence: Training) -> Outcome:
     """Require ``clip_checks == expected_clip_checks``, and both equal to the formula."""
     expected, violations = _planned_checks(evidence), list[Violation]()
-    steps = len(evidence.planned_sizes)
-    for row in evidence.epochs:
-        made = sum(1 for check in evidence.checks if check.epoch == row.epoch)
-        stepped = sum(1 for step in evidence.steps if step.epoch == row.epoch)
-        for name, found in (
-            ("expected_clip_checks", row.expected_clip_checks),
-            ("clip_checks", row.clip_checks),
-            ("checks observed", made),
-        ):
-            if found != expected and row.reasons.get(name) != NOT_LOGGED:
-                where = f"epoch {row.epoch}, {name}"
-                violations.append(Violation(where, f"{expected}", _implied(evidence, found)))
-        if stepped != steps:
-            violations.append(Violation(f"epoch {row.epoch}, steps", str(steps), str(stepped)))
+    for epoch, counts in _counts_by_epoch(evidence).items():
+        violations += [
+            Violation(f"epoch {epoch}, {name}", f"{expected}", _implied(evidence, found))
+            for name, found in counts.items()
+            if found != expected
+        ]
+        steps = sum(1 for step in evidence.steps if step.epoch == epoch)
+        if steps != len(evidence.planned_sizes) and evidence.steps:
+            planned = str(len(evidence.planned_sizes))
+            violations.append(Violation(f"epoch {epoch}, steps", planned, str(steps)))
     figures = (
         f"{counted(expected, 'check')} an epoch for batches {_sizes(evidence)}, micro-batch "
         f"{evidence.micro_batch}, clip per {evidence.position}"
         + not_logged_text(evidence, "clip_checks", "expected_clip_checks")
     )
-    return outcome(violations, len(evidence.epochs), figures)
+    return outcome(violations, len(evidence.checks), figures, unseen=_unseen_checks(evidence))
+
+
+def _counts_by_epoch(evidence: Training) -> dict[int, dict[str, int | None]]:
+    """Return every count of an epoch's clip checks: those of its row, and those made."""
+    found: dict[int, dict[str, int | None]] = {}
+    for row in evidence.epochs:
+        found[row.epoch] = {
+            name: getattr(row, name)
+            for name in ("expected_clip_checks", "clip_checks")
+            if row.reasons.get(name) != NOT_LOGGED
+        }
+    if evidence.checks:
+        # A log has a row for each epoch; without one, the epochs are those of steps or checks.
+        epochs = list(found) or [step.epoch for step in evidence.steps]
+        epochs = epochs or [check.epoch for check in evidence.checks]
+        for epoch in dict.fromkeys(epochs):
+            made = sum(1 for check in evidence.checks if check.epoch == epoch)
+            found.setdefault(epoch, {})["checks observed"] = made
+    return found
+
+
+def _unseen_checks(evidence: Training) -> str:
+    """Return that no clip check was observed, where it was not."""
+    return "" if evidence.checks else "no clip check was recorded (Training.checks)"
 
 
 def _implied(training: Training, checks: int | None) -> str:
     """Return a count of clip checks and the micro-batches that it implies."""
     if checks is None:
         return "none"
-    implied = checks / (3 * len(training.planned_sizes))
+    implied = checks / (archs_per_step(training.steps) * max(len(training.planned_sizes), 1))
     return (
         f"{checks}, which implies ceil(batch / micro-batch) = {implied:.2f} "
         f"for batch {training.batch_size}, micro-batch {training.micro_batch}"
@@ -142,6 +173,8 @@ def not_logged_text(training: Training, *columns: str) -> str:
 
 def _sizes(training: Training) -> str:
     sizes = training.planned_sizes
+    if not sizes:
+        return "none"
     return f"{sizes[0]} x {len(sizes)}" if len(set(sizes)) == 1 else "+".join(map(str, sizes))
 
 
@@ -206,6 +239,8 @@ def clip_arithmetic_holds(evidence: Training) -> Outcome:
             )  # fmt: skip
     for row in evidence.epochs:
         norms = np.asarray([c.before for c in evidence.checks if c.epoch == row.epoch])
+        if not evidence.checks:
+            continue  # what was not observed is said below, once
         if norms.size == 0:
             violations.append(Violation(f"epoch {row.epoch}, norms", "at least one", "none"))
         else:
@@ -217,7 +252,9 @@ def clip_arithmetic_holds(evidence: Training) -> Outcome:
         warning = (f"every one of {clipped} checks clipped: the step length is the threshold's",)
     figures = f"{counted(len(evidence.checks), 'norm')}, {clipped} over {evidence.threshold:g}"
     figures += not_logged_text(evidence, "grad_norm_p50", "grad_norm_p90", "grad_norm_p99")
-    return outcome(violations[:6], len(evidence.checks), figures, warning)
+    return outcome(
+        violations[:6], len(evidence.checks), figures, warning, unseen=_unseen_checks(evidence)
+    )
 
 
 def _row_arithmetic(row: EpochRecord, norms: np.ndarray, training: Training) -> list[Violation]:
@@ -234,8 +271,7 @@ def _row_arithmetic(row: EpochRecord, norms: np.ndarray, training: Training) -> 
         Violation(f"epoch {row.epoch}, {name}", repr(value),
                   f"{getattr(row, name)!r}{_column_instead(training, row, name)}")
         for name, value in expected.items()
-        if row.reasons.get(name) != NOT_LOGGED
-        and not math.isclose(getattr(row, name), value, rel_tol=1e-12)
+        if row.reasons.get(name) != NOT_LOGGED and not _close(getattr(row, name), value)
     ]  # fmt: skip
 
 
@@ -254,6 +290,10 @@ def _after_instead(check: Check, threshold: float) -> str:
         {"not clipped": check.before, "scaled up to the threshold": threshold},
         rel_tol=_NORM_TOLERANCE,
     )
+
+
+def _close(found: float | None, expected: float) -> bool:
+    return found is not None and math.isclose(found, expected, rel_tol=1e-12)
 
 
 _FIGURES_HINT = "The log's clip figures do not follow from the norms that were checked."

@@ -10,8 +10,16 @@ from numpy.typing import NDArray
 
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
-from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
-from harness.promises.recorded_run import joined
+from harness.promises.promise import (
+    COINCIDENCE,
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
+from harness.promises.recorded_run import joined, planned_sizes
 from harness.promises.samples import decoded_samples, listed_samples, split_folder
 from harness.promises.served import first_pixel_differences
 from harness.promises.states import END
@@ -27,7 +35,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TrainingDraws:
-    """Training batches of two epochs, the first one served twice, and another seed's."""
+    """Training batches of two epochs, the first one served twice, and another seed's.
+
+    ``other_seed`` is None of a system that has one seed alone.
+    """
 
     full_pass: bool
     random_crop: bool
@@ -37,7 +48,7 @@ class TrainingDraws:
     first: Sequence[ServedBatch]
     first_again: Sequence[ServedBatch]
     second: Sequence[ServedBatch]
-    other_seed: Sequence[ServedBatch]
+    other_seed: Sequence[ServedBatch] | None
     decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
 
 
@@ -47,18 +58,17 @@ def draws(bench: Bench) -> TrainingDraws:
     with bench.open() as system:
         first, again = system.batches("train", epoch=1), system.batches("train", epoch=1)
         second = system.batches("train", epoch=2)
-    with bench.open(runtime={"seed": bench.config["runtime"]["seed"] + 1}) as other:
-        other_seed = other.batches("train", epoch=1)
+    require_seen(first and second, "no training batch was served (batches('train'))")
+    other_seed: Sequence[ServedBatch] | None = None
+    if "runtime.seed" not in bench.describe().settings:
+        with bench.open(runtime={"seed": bench.config["runtime"]["seed"] + 1}) as other:
+            other_seed = other.batches("train", epoch=1)
     train, folder = bench.config["train"], split_folder(bench, "train")
-    split = listed_samples(folder)
-    full = train.get("epoch_mode") == "full_pass"
-    size = train["batch_size"]
-    # Planned here, and not asked of the system: a plan of its own would vouch for itself.
-    sizes = [size] * (len(split) // size) + [len(split) % size] * (len(split) % size > 0)
     return TrainingDraws(
-        full, train.get("train_crop_mode", "random") == "random",
-        bench.config["data"].get("flow_clip"), split,
-        tuple(sizes if full else [size] * train["steps_per_epoch"]), first, again, second,
+        train.get("epoch_mode") == "full_pass",
+        train.get("train_crop_mode", "random") == "random",
+        bench.config["data"].get("flow_clip"), listed_samples(folder),
+        planned_sizes(bench.config, bench.describe()), first, again, second,
         other_seed, decoded_samples(folder, [*first, *second]),
     )  # fmt: skip
 
@@ -91,11 +101,10 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
                 violations += first_pixel_differences(
                     batch, position, window, evidence.decoded, evidence.flow_clip
                 )
-    telling = (
-        "epochs and seeds differ"
-        if _epochs_can_be_told(evidence)
-        else "too few to tell epochs apart"
-    )
+    telling = "too few to tell epochs apart"
+    if _epochs_can_be_told(evidence):
+        one_seed = evidence.other_seed is None
+        telling = "epochs differ, one seed alone" if one_seed else "epochs and seeds differ"
     batches = counted(len(sizes), "batch")
     figures = f"{counted(len(first), 'draw')} in {batches}; {telling}"
     return outcome(violations[:6], len(first), figures)
@@ -117,7 +126,9 @@ TRAIN_DRAWS_DECLARED = Promise(
 def _epochs_can_be_told(evidence: TrainingDraws) -> bool:
     """Return whether two epochs of one order would be no coincidence."""
     draws, samples = len(_ids(evidence.first)), len(evidence.split)
-    orders = math.factorial(draws) if evidence.full_pass else samples**draws
+    # A last batch that is filled draws more than there are samples to order.
+    full = math.factorial(min(draws, samples))
+    orders = full if evidence.full_pass else samples**draws
     return orders >= COINCIDENCE
 
 
@@ -147,6 +158,8 @@ def _epoch_and_seed_differences(evidence: TrainingDraws) -> list[Violation]:
     orders_tell = _epochs_can_be_told(evidence)
     draws_tell = orders_tell or places ** len(first) >= COINCIDENCE
     for name, other in (("epoch 2", evidence.second), ("another seed", evidence.other_seed)):
+        if other is None:
+            continue
         if draws_tell and _draws(other) == first:
             violations.append(Violation(f"draws of {name}", "others than epoch 1", "the same"))
         if orders_tell and _ids(other) == _ids(evidence.first):
@@ -166,8 +179,10 @@ def drawn(bench: Bench) -> TwoWays:
     """Hold the batches that training drew against those that are served when asked for."""
     trained = bench.trained
     steps = (*trained.first.steps, *trained.second.steps)
+    require_seen(steps, "no training step was recorded (Training.steps)")
     with bench.at(END) as system:
         asked = [b.digest for epoch in (1, 2) for b in system.batches("train", epoch=epoch)]
+    require_seen(asked, "no training batch was served (batches('train'))")
     used = {f"batch {i}": step.batch for i, step in enumerate(steps)}
     served = {f"batch {i}": digest for i, digest in enumerate(asked)}
     run = joined(trained.first, trained.second)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.digest import state_digests
+from harness.promises.arch_codes import NINE_BLOCKS, cycle_orders, is_code, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
 from harness.promises.promise import (
@@ -91,7 +92,9 @@ def place_does_not_matter(evidence: Elsewhere) -> Outcome:
         f"{counted(len(evidence.draws_here), 'batch')} and the scores equal "
         "on a copy in another folder, made in reverse order, under another run name"
     )
-    return outcome(violations[:6], min(len(evidence.here), len(evidence.draws_here)), figures)
+    looked_at = min(len(evidence.here), len(evidence.draws_here), len(evidence.scores_here.archs))
+    nothing = "no array, no training step (Training.steps) or no score to compare"
+    return outcome(violations[:6], looked_at, figures, without=nothing)
 
 
 SAME_RUN_ELSEWHERE = Promise(
@@ -110,7 +113,10 @@ SAME_RUN_ELSEWHERE = Promise(
 
 @dataclass(frozen=True)
 class Seeds:
-    """Initial state and fair cycles of one seed twice, and of another seed."""
+    """Initial state and fair cycles of one seed twice, and of another seed.
+
+    ``space`` has the number of options of each block of the arch codes.
+    """
 
     one: Digests
     again: Digests
@@ -118,6 +124,7 @@ class Seeds:
     kernels: Sequence[str]
     cycles: Sequence[tuple[str, ...]]
     other_cycles: Sequence[tuple[str, ...]]
+    space: Sequence[int] = NINE_BLOCKS
 
 
 @needs("train", "state")
@@ -137,6 +144,7 @@ def seeds(bench: Bench) -> Seeds:
     return Seeds(
         one, again, other, [name for name in kernels if name not in moments],
         [s.archs for s in bench.trained.first.steps], [s.archs for s in run.steps],
+        options_per_block(bench.trained.description.options),
     )  # fmt: skip
 
 
@@ -154,14 +162,17 @@ def seeds_matter(evidence: Seeds) -> Outcome:
         violations.append(
             Violation("fair cycles with another seed", f"{len(cycles)}", f"{len(others)}")
         )
-    codes = [cycle for cycle in cycles if all(arch.isdigit() for arch in cycle)]
-    # A fair cycle draws, for each block, one of the 6 orders of its three options.
-    orders = 6 ** sum(len(cycle[0]) for cycle in codes)  # no fair cycle without codes
+    space = evidence.space
+    codes = [cycle for cycle in cycles if cycle and all(is_code(arch, space) for arch in cycle)]
+    # A fair cycle draws, for each block, an order of its options; none is drawn of nets by name.
+    orders = cycle_orders(space) ** len(codes)
     if orders >= COINCIDENCE and cycles == others:
         violations.append(Violation("fair cycles with another seed", "others", "the same"))
     kernels = counted(len(evidence.kernels), "kernel")
     figures = f"{kernels} and {counted(len(codes), 'fair cycle')} differ"
-    return outcome(violations[:6], min(len(evidence.kernels), len(evidence.cycles)), figures)
+    looked_at = min(len(evidence.kernels), len(evidence.cycles))
+    nothing = "no kernel of four axes, or no training step (Training.steps)"
+    return outcome(violations[:6], looked_at, figures, without=nothing)
 
 
 SEEDS_MATTER = Promise(

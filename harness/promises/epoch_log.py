@@ -6,11 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import cycle_orders, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.candidates import instead, scores_instead
 from harness.promises.clip_checks import not_logged_text
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
-from harness.promises.recorded_run import both_epochs, with_epoch_log
+from harness.promises.ledger.plan import (
+    epoch_loss,
+    is_logged,
+    planned_rate,
+    require_fair_space,
+)
+from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
+from harness.promises.recorded_run import (
+    beside_plan,
+    both_epochs,
+    other_schedule,
+    with_epoch_log,
+)
 from harness.promises.samples import listed_samples, split_folder
 from harness.promises.scores import base_evaluation, repeat_again
 from harness.promises.step_candidates import by_step, mean_instead, schedule_instead
@@ -30,7 +42,8 @@ class EpochRows:
     """An epoch row beside what it sums up: the training, and the evaluation repeated.
 
     ``again`` is that evaluation once more: where the two differ, the log's scores cannot be
-    told from others.
+    told from others. ``eval_every`` is after how many epochs an evaluation is due; ``schedule``
+    that of the learning rates where it is no cosine, and its rates are not known.
     """
 
     training: Training
@@ -38,46 +51,55 @@ class EpochRows:
     base_lr: float
     total_steps: int
     again: Evaluation | None = None
+    eval_every: int = 1
+    schedule: str = ""
 
 
 @needs("train", "evaluate", "save", "restore")
 def epoch_rows(bench: Bench) -> EpochRows:
     """Take the training's records and evaluate what they end with once more."""
-    training, train = with_epoch_log(both_epochs(bench)), bench.config["train"]
+    config, about = bench.config, bench.trained.description
+    train = {**config["train"], "lr_schedule": about.settings.get("train.lr_schedule")}
+    training = with_epoch_log(beside_plan(config, bench.trained.description, both_epochs(bench)))
     steps = len(training.planned_sizes) * train["num_epochs"]
-    twice = bench.evidence(repeat_again)
-    return EpochRows(training, twice.first, train["lr"], steps, twice.again)
+    every, twice = int(config["eval"].get("eval_every_epoch", 1)), bench.evidence(repeat_again)
+    return EpochRows(
+        training, twice.first, train["lr"], steps, twice.again, every, other_schedule(train)
+    )
 
 
 def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
     """Require the last epoch row to follow from the steps and from the evaluation repeated."""
     training, scores = evidence.training, evidence.evaluation
-    if not training.epochs or not training.steps or not scores.per_arch_epe:
-        return outcome([], 0, "no epoch was trained and evaluated")
-    row = training.epochs[-1]
-    steps = [step for step in training.steps if step.epoch == row.epoch]
-    # Every epoch has the same plan, so the last share of the losses is the last epoch's.
-    losses_per_epoch = len(training.losses) // len(training.epochs)
+    row = training.epochs[-1] if training.epochs else None
+    steps = [step for step in training.steps if row is not None and step.epoch == row.epoch]
+    if row is None or not steps or not scores.per_arch_epe:
+        return outcome([], 0, "", unseen="no epoch with its steps, its row and its scores")
     # EdgeFlowNAS (8f83824) scored other samples each time: a finding of its own, beside which the
     # log's rate and loss are judged all the same.
     repeats = evidence.again is None or evidence.again.per_sample == scores.per_sample
+    due = row.epoch % evidence.eval_every == 0
     expected = {
-        **(_scores(scores) if repeats else {}),
+        **(_scores(scores) if repeats and due else {}),
         "lr": steps[-1].lr,
-        "train_loss_epoch_avg": math.fsum(training.losses[-losses_per_epoch:]) / losses_per_epoch,
         "global_step": float(len(training.steps)),
     }
+    loss = epoch_loss(steps, training.planned_sizes, training.micro_batch)
+    if loss is not None:
+        expected["train_loss_epoch_avg"] = loss
     violations = [
         Violation(f"epoch {row.epoch}, {name}", repr(value),
                   f"{getattr(row, name)!r}{_instead(evidence, name, getattr(row, name))}")
         for name, value in expected.items()
         if row.reasons.get(name) != NOT_LOGGED
-        and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9)
+        and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9, abs_tol=1e-12)
     ]  # fmt: skip
     wrong = []
-    for index, step in enumerate(training.steps):
-        lr = evidence.base_lr * (1 + math.cos(math.pi * index / evidence.total_steps)) / 2
-        if not math.isclose(step.lr, lr, rel_tol=1e-9):
+    for step in training.steps if not evidence.schedule else ():
+        lr = planned_rate(
+            step, len(training.planned_sizes), base=evidence.base_lr, total=evidence.total_steps
+        )
+        if lr is not None and not math.isclose(step.lr, lr, rel_tol=1e-9):
             wrong.append((step, lr))
     what = _schedule_instead(evidence) if wrong else ""
     violations += [
@@ -85,8 +107,10 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
                   f"{step.lr!r}{what}")
         for step, lr in wrong
     ]  # fmt: skip
-    rates = counted(len(training.steps), "learning rate")
-    figures = f"{len(expected)} columns and {rates} recomputed"
+    rates = f"{counted(len(training.steps), 'learning rate')} recomputed"
+    if evidence.schedule:
+        rates = f"no learning rate of schedule {evidence.schedule!r}"
+    figures = f"{counted(len(expected), 'column')} and {rates}"
     figures += not_logged_text(training, *expected)
     figures += "" if repeats else "; no scores, which differ when evaluated again"
     return outcome(violations[:6], len(training.steps), figures)
@@ -276,10 +300,8 @@ LOGGED_SETTINGS_USED = Promise(
 def whole_run(bench: Bench) -> Training:
     """Return both epochs of the trained system, whose archs are codes of options."""
     run = both_epochs(bench)
-    archs = [arch for step in run.steps for arch in step.archs]
-    if archs and not any(arch.isdigit() for arch in archs):
-        msg = f"the system trains no arch codes of options, but {', '.join(sorted(set(archs)))}"
-        raise NotApplicableError(msg)
+    space = options_per_block(bench.trained.description.options)
+    require_fair_space(space, (arch for step in run.steps for arch in step.archs))
     return run
 
 
@@ -288,6 +310,10 @@ def archs_are_fair(evidence: Training) -> Outcome:
     violations: list[Violation] = []
     counts: dict[tuple[int, str], int] = {}
     for step in evidence.steps:
+        if len({len(arch) for arch in step.archs}) > 1:
+            where = f"epoch {step.epoch}, step {step.step}, archs"
+            violations.append(Violation(where, "codes of one length", str(step.archs)))
+            continue
         for block, options in enumerate(zip(*step.archs, strict=True)):
             if sorted(options) != ["0", "1", "2"]:
                 where = f"epoch {step.epoch}, step {step.step}, block {block}"
@@ -300,22 +326,28 @@ def archs_are_fair(evidence: Training) -> Outcome:
             f"epoch {row.epoch}, fairness_gap", "0", f"{row.fairness_gap} reported, {gap} counted"
         )
         for row in evidence.epochs
-        if row.fairness_gap != 0 or gap != 0
+        if (row.fairness_gap != 0 and is_logged(row, "fairness_gap")) or gap != 0
     ]
     by_epoch: dict[int, list[tuple[str, ...]]] = {}
     for step in evidence.steps:
         by_epoch.setdefault(step.epoch, []).append(step.archs)
-    repeated = [e for e in by_epoch if e - 1 in by_epoch and by_epoch[e] == by_epoch[e - 1]]
+    blocks = max((block for block, _ in counts), default=-1) + 1
+    orders = cycle_orders((3,) * blocks)
+    repeated = [
+        e for e in by_epoch
+        if by_epoch.get(e - 1) == by_epoch[e] and orders ** len(by_epoch[e]) >= COINCIDENCE
+    ]  # fmt: skip
     violations += [
         Violation(f"fair cycles of epoch {e}", f"others than in epoch {e - 1}", "the same")
         for e in repeated
     ]
     cycles = {step.archs for step in evidence.steps}
-    if len(evidence.steps) > 2 and len(cycles) == 1:
+    if len(cycles) == 1 and orders ** (len(evidence.steps) - 1) >= COINCIDENCE:
         violations.append(Violation("fair cycles", "different from step to step", "all the same"))
     different = counted(len(cycles), "different cycle")
     figures = f"{counted(len(evidence.steps), 'step')}, {different}, gap {gap}"
-    return outcome(violations[:6], len(evidence.steps), figures)
+    nothing = "no training step was recorded (Training.steps)"
+    return outcome(violations[:6], len(evidence.steps), figures, without=nothing)
 
 
 FAIR_ARCHS = Promise(

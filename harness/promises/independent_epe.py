@@ -39,6 +39,8 @@ def independent_epe(
 ) -> list[float]:
     """Return each sample's mean Euclidean distance over its valid pixels, px, in float64.
 
+    NaN where a sample has none.
+
     Parameters
     ----------
     epsilon : float, default 0.0
@@ -47,4 +49,5 @@ def independent_epe(
     distance = np.hypot(*np.moveaxis(np.asarray(flow, np.float64) - label, -1, 0))
     # The root of u^2 + v^2 + epsilon.
     distance = np.hypot(distance, math.sqrt(epsilon))
-    return [math.fsum(d[v]) / int(v.sum()) for d, v in zip(distance, valid, strict=True)]
+    pairs = zip(distance, valid, strict=True)
+    return [math.fsum(d[v]) / int(v.sum()) if v.any() else math.nan for d, v in pairs]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import NotApplicableError, full_text, one_line, plain_line
-from harness.promises.promise import Promise
+from harness.promises.promise import Outcome, Promise, UnseenError
 
 if TYPE_CHECKING:
     from harness.promises.bench import Bench
@@ -60,19 +60,34 @@ def judge(promise: Promise, bench: "Bench") -> Judgement:
         return Judgement(promise, "n/a", reason)
     assert promise.evidence is not None, f"{promise.id} is judged on a ledger alone"
     driver = promise.evidence
-    return judge_evidence(promise, lambda: bench.evidence(driver))
+    return judge_evidence(promise, lambda: bench.evidence(driver), foreign=bench.spec.foreign)
 
 
-def judge_evidence(promise: Promise, make: Callable[[], Any]) -> Judgement:
-    """Judge a promise on the evidence that a function makes."""
+def judge_evidence(
+    promise: Promise, make: Callable[[], Any], *, foreign: bool = False
+) -> Judgement:
+    """Judge a promise on the evidence that a function makes.
+
+    Parameters
+    ----------
+    foreign : bool, default False
+        Whether it is somebody else's. What theirs does not show is not applicable; a system of
+        ours, or its ledger, that has nothing to show broke its promise.
+    """
     try:
         found = promise.check(make())
+    except UnseenError as error:
+        found = Outcome((), "", unseen=str(error))
     except NotApplicableError as error:
         return Judgement(promise, "n/a", plain_line(str(error), most=500), detail=str(error))
     except Exception as error:  # noqa: BLE001 -- whatever a system raises is its judgement
         text, detail = one_line(error), full_text(error)
         return Judgement(promise, "error", text, (text,), error=error, detail=detail)
-    violations = tuple(str(violation) for violation in found.violations)
+    accused = found.violations if foreign else found.accused()
+    violations = tuple(str(violation) for violation in accused)
+    if found.unseen and not violations:
+        text = plain_line(found.unseen, most=500)
+        return Judgement(promise, "n/a", text, (), found.warnings, detail=found.unseen)
     if violations:
         kinds = tuple(sorted({v.kind for v in found.violations if v.kind}))
         return Judgement(

@@ -11,8 +11,15 @@ from harness.errors import NotApplicableError
 from harness.fc2.batch import Batch
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
-from harness.promises.bench import Bench, changed
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.bench import Bench, Tree, changed
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
 from harness.promises.samples import odd_samples
 from harness.promises.states import END
 from harness.systems.protocol import digests_of
@@ -68,20 +75,26 @@ def knobs(bench: Bench) -> list[SweptKnob]:
     if "knobs" not in bench.describe().supports:
         msg = "the system does not say that it honours every key (supports: knobs)"
         raise NotApplicableError(msg)
-    folder = odd_samples(bench, "knobs")
-    base = changed(bench.config, data={
-        "base_path": str(folder), "train_dir": "train", "val_dir": "val", "flow_clip": 50.0,
-    }, train={
+    sections: dict[str, Tree] = {"data": {
+        "base_path": str(odd_samples(bench, "knobs")), "train_dir": "train", "val_dir": "val",
+        "flow_clip": 50.0,
+    }, "train": {
         "epoch_mode": "fixed_steps", "steps_per_epoch": 1, "train_sampling_mode": None,
         "num_epochs": _EPOCHS, "batch_size": 3, "micro_batch_size": 2,
-    }, eval={
+    }, "eval": {
         "batch_size": 2, "eval_batches_per_arch": 1, "bn_recal_batches": 1, "eval_pool_size": 2,
         # No epoch improves by as much as early_stop_min_delta, so
         # that a threshold of 0 has an effect.
         "early_stop_min_delta": 1e6, "early_stop_patience": 15, "eval_every_epoch": 1,
         "recal_mode": "fixed", "frozen": "",
-    })  # fmt: skip
+    }}  # fmt: skip
+    # What the system has one value of stays as it is, and is not swept either.
+    vary = {section: bench.settable(section, values) for section, values in sections.items()}
+    base = changed(bench.config, **vary)
     signature, improved = _signature(bench, base)
+    if _signature(bench, base)[0] != signature:
+        msg = "two runs of one configuration differ: what a key changes cannot be told from noise"
+        raise NotApplicableError(msg)
     swept = _alternatives(bench, base)
     if not improved:  # no threshold can then tell an improvement from none
         swept = [knob for knob in swept if knob[0] != "eval.early_stop_min_delta"]
@@ -92,7 +105,8 @@ def _alternatives(bench: Bench, base: Mapping[str, Any]) -> list[tuple[str, str,
     """Return (key, kind, another value) for every key that is swept."""
     found: list[tuple[str, str, Any]] = []
     for key, kind in field_kinds().items():
-        if kind not in ("fixed", "environment") and key not in SKIPPED:
+        only = key in bench.describe().settings
+        if kind not in ("fixed", "environment") and key not in SKIPPED and not only:
             section, name = key.split(".", 1)
             found.append((key, kind, _another(key, base[section].get(name), bench)))
     return found
@@ -132,6 +146,7 @@ def _artifact(bench: Bench) -> Path:
     if not path.exists():
         with bench.at(END) as system:
             served = [system.batches("eval"), system.batches("recal")]
+        require_seen(served[0], "no evaluation batch was served (batches('eval'))")
         groups = [
             tuple(
                 Batch(b.ids, tuple(Window(*w) for w in b.windows), b.frames, b.flow, b.valid,
@@ -164,7 +179,7 @@ def _signature(bench: Bench, tree: Mapping[str, Any]) -> tuple[dict[str, str], b
         "training": digest_strings([*weights, *steps]),
         "evaluation": digest_strings(evaluated),
         "plan": digest_strings([repr(len(run.steps)), *stopping]),
-    }, min(epe[1:], default=epe[0]) < epe[0]
+    }, len(epe) > 1 and min(epe[1:]) < epe[0]
 
 
 _STOPPING = ("progress/bad_epochs", "progress/patience_metric")

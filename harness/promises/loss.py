@@ -17,7 +17,7 @@ from harness.promises.one_step import (
     nudged_gradient,
     one_step,
 )
-from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.promise import Outcome, Promise, UnseenError, Violation, outcome
 from harness.promises.served import first_pixel_differences
 from harness.wording import counted
 
@@ -31,6 +31,9 @@ __all__ = [
 
 
 _SCALES = (0.125, 0.25, 0.5)
+
+_CHANNELS = 4
+"""Flow and its log-variance, each of two components."""
 
 
 _SLOPE_TOLERANCE = 0.03
@@ -170,6 +173,14 @@ def _outputs(evidence: OneStep) -> Mapping[str, Sequence[NDArray[Any]]]:
             "that its outputs are not those of training"
         )
         raise NotApplicableError(msg)
+    for arch, outputs in evidence.outputs.items():
+        channels = sorted({output.shape[-1] for output in outputs})
+        if len(outputs) != len(_SCALES) or channels != [_CHANNELS]:
+            msg = (
+                f"the loss is known of {len(_SCALES)} outputs of {_CHANNELS} channels; arch {arch} "
+                f"has {len(outputs)} of {', '.join(map(str, channels)) or 'none'}"
+            )
+            raise UnseenError(msg)  # another net's loss is its own
     return evidence.outputs
 
 
@@ -224,8 +235,8 @@ def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     """Require the gradient to be the slope of the reported loss, by a central difference."""
     if evidence.nudged is None:
         msg = (
-            "a restored run trains other archs or records no loss, so that it says nothing about "
-            "the step's"
+            "a restored run trains other archs, has another loss or records none, so that it says "
+            "nothing about the step's"
         )
         raise NotApplicableError(msg)
     gradient, length = nudged_gradient(evidence), min(way[0] for way in evidence.nudged)

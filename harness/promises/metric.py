@@ -1,5 +1,6 @@
 """The reported number is the EPE of the accumulated full-scale flow."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.candidates import instead
 from harness.promises.independent_epe import accumulate_residuals, independent_epe
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
 from harness.promises.samples import data_section, odd_files
 from harness.promises.score_candidates import (
     OF_3_4,
@@ -71,7 +80,9 @@ _PREDICTED = ("predict", "evaluate")
 
 
 def _scored_residuals(system: System, archs: Sequence[str]) -> Oracle:
-    batch = system.batches("eval")[0]
+    batches = system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
+    batch = batches[0]
     label, valid = batch.flow, batch.valid
     constant = np.broadcast_to(np.asarray([3.0, 4.0], np.float32), label.shape)
     ones, shapes = [1.0] * len(batch.ids), _shapes(system, archs, batch)
@@ -208,13 +219,16 @@ def recomputation(bench: Bench) -> Recomputation:
 def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
     """Collect the outputs of three archs beside what an evaluation reported for them."""
     rows, own, batches = [], [], system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
     about = system.describe()
     for arch in base.archs[:3]:
         position = 0
+        require_seen(base.per_sample.get(arch), f"no score of a sample of arch {arch}")
         for batch in batches:
             reported = base.per_sample[arch][position : position + len(batch.ids)]
             position += len(batch.ids)
             outputs = system.predict(arch, batch)
+            require_seen(outputs, f"no output was predicted for arch {arch}")
             rows.append((arch, batch.ids, outputs, batch.flow, batch.valid, reported))
             if "score" in about.can:
                 own.append(list(map(float, system.score(outputs, batch.flow, batch.valid))))
@@ -229,6 +243,14 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
     per_arch: dict[str, list[list[float]]] = {}
     known: dict[str, list[list[int]]] = {}
     for row, (arch, ids, outputs, label, valid, reported) in enumerate(evidence.rows):
+        if len(reported) != len(ids):
+            where = f"arch {arch}, scores of samples {', '.join(ids)}"
+            violations.append(Violation(where, str(len(ids)), str(len(reported))))
+            continue
+        unlabelled = [i for i, v in zip(ids, valid, strict=True) if not np.any(v)]
+        if unlabelled:
+            msg = f"sample {unlabelled[0]} has no pixel with a label in its window: it has no EPE"
+            raise NotApplicableError(msg)
         given = {"epsilon": evidence.epsilon}
         again = independent_epe(accumulate_residuals(outputs), label, valid, **given)
         last = independent_epe(outputs[-1][..., :2], label, valid, **given)
@@ -317,8 +339,8 @@ def unknown_flow_is_unscored(evidence: Recomputation) -> Outcome:
     """Require the recomputed EPE for samples of which some pixels are not valid."""
     found = metric_is_recomputed(evidence)
     if all(bool(np.all(valid)) for *_, valid, _ in evidence.rows):
-        nothing = Violation("evidence", "a pixel without a label", "none: nothing to leave out")
-        return Outcome((*found.violations, nothing), found.figures)
+        nothing = "no pixel without a label was scored: nothing to leave out"
+        return dataclasses.replace(found, unseen=nothing)
     return found
 
 

@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
-from harness.promises.bench import Bench
-from harness.promises.promise import needs
+from harness.promises.arch_codes import covers, options_per_block
+from harness.promises.bench import Bench, Tree, changed, stands_for
+from harness.promises.promise import needs, require_seen
+from harness.promises.recorded_run import other_schedule
 from harness.promises.samples import (
     copy_samples,
     decode_independently,
     listed_samples,
     odd_samples,
 )
-from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System
+from harness.promises.states import require_named
+from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System, Training
 
 __all__ = [
     "BETA_1", "GRADIENT_TOLERANCE", "LOSS_TOLERANCE", "Gradient", "OneStep", "adam_slots",
@@ -69,6 +72,8 @@ class OneStep:
         Moving statistics before and after step 1.
     recalibrated : sequence of Recalibration or None
         For each arch of step 1, in order, the statistics of its only batch, with inputs.
+    fair : bool
+        Whether the archs of step 1 run every option of every block; so do nets that have none.
     """
 
     start: Arrays
@@ -89,10 +94,15 @@ class OneStep:
     moving: Arrays
     moved: Arrays
     recalibrated: Sequence[Recalibration] | None
+    fair: bool = True
     nudged_step: int = 2
 
 
 _NO_CLIP = 1e9
+
+_REPEATED = 1e-6
+"""Relative distance of one step's loss and of its repetition; a nudge moves it by 50 times that
+at the least."""
 
 
 BETA_1 = 0.9
@@ -121,6 +131,7 @@ def one_step(bench: Bench) -> OneStep:
 
 def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> OneStep:
     slots = adam_slots(system)
+    require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
     start = _named(system.state(), slots)
     moving = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}
     system.save(str(bench.folder / "one-step-start"))
@@ -129,20 +140,23 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
     system.save(str(bench.folder / "one-step-middle"))
     second = system.train(2, evaluate=False)
     end = system.state()
-    batch = system.batches("train", epoch=2)[0]
+    served = system.batches("train", epoch=2)
+    require_seen(served, "no training batch was served (batches('train'))")
+    require_seen(first.steps and second.steps, "no training step was recorded (Training.steps)")
+    batch = served[0]
     # The loss was taken with the weights before the step, so the outputs are, too.
     archs = second.steps[0].archs
     system.state(_named(middle, slots))
     outputs = _outputs_of_training(system, archs, batch)
     config = bench.config["train"]
     nudged, nudged_step = _nudged(
-        _Nudge(str(bench.folder / "one-step-middle"), 2, archs, _named(middle, slots),
+        _Nudge(str(bench.folder / "one-step-middle"), 2, second, _named(middle, slots),
                _second_gradient(middle, end, slots)), system,
     ), 2  # fmt: skip
     if nudged is None:
         # EdgeFlowNAS restarts its generators when it resumes: it then repeats its first step alone.
         nudged, nudged_step = _nudged(
-            _Nudge(str(bench.folder / "one-step-start"), 1, first.steps[0].archs, start,
+            _Nudge(str(bench.folder / "one-step-start"), 1, first, start,
                    first_step_gradient(middle, slots)), system,
         ), 1  # fmt: skip
     # The statistics that are judged are those of step 1, which ran with the weights before it.
@@ -156,11 +170,20 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         decoded={i: decode_independently(folder / "train", i) for i in batch.ids},
         flow_clip=bench.config["data"].get("flow_clip"), losses=second.losses, archs=archs,
         outputs=outputs, norm=reported,
-        # An epoch is one step: step 2 is number 1, counted from 0, of 3.
-        lr=config["lr"] * (1 + math.cos(math.pi / 3)) / 2, decay=config["weight_decay"],
+        lr=_planned_rate(bench, second), decay=config["weight_decay"],
         nudged=nudged, nudged_step=nudged_step, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
+        fair=covers(first.steps[0].archs, options_per_block(system.describe().options)),
     )  # fmt: skip
+
+
+def _planned_rate(bench: Bench, second: Training) -> float:
+    """Return step 2's learning rate: as planned on a cosine, else as the system says."""
+    if other_schedule({"lr_schedule": bench.describe().settings.get("train.lr_schedule")}):
+        return second.steps[0].lr
+    # An epoch is one step: step 2 is number 1, counted from 0, of 3.
+    rate: float = bench.config["train"]["lr"] * (1 + math.cos(math.pi / 3)) / 2
+    return rate
 
 
 def _outputs_of_training(
@@ -208,6 +231,8 @@ def _batch_statistics(recalibration: Recalibration, moving: Arrays) -> dict[str,
 
 def _recalibrated(system: System, archs: Sequence[str]) -> list[Recalibration] | None:
     """Return each arch's statistics and inputs; None of a system that does not recalibrate."""
+    if "recalibrate" not in system.describe().can:
+        return None
     try:
         return [system.recalibrate(arch, inputs=True) for arch in archs]
     except NotApplicableError:
@@ -263,7 +288,7 @@ def one_batch_sections(
         if name not in sections.get(section, {}):
             continue
         if key in _NEEDED or (position and key == "train.clip_position"):
-            _require_setting(key, sections[section][name], only)
+            _require_setting(bench, sections, key, only)
         sections[section][name] = only
     if train["epoch_mode"] == "fixed_steps":
         train["steps_per_epoch"] = 1
@@ -277,8 +302,12 @@ _NEEDED = (
 """Keys of which one value alone makes a step that can be recomputed."""
 
 
-def _require_setting(key: str, asked: Any, only: Any) -> None:
-    if asked != only:
+def _require_setting(bench: Bench, sections: Tree, key: str, only: Any) -> None:
+    section, name = key.split(".")
+    if key == "eval.bn_recal_batches" and "recalibrate" not in bench.describe().can:
+        return  # nothing depends on it
+    asked, tree = sections[section][name], changed(bench.config, **sections)
+    if stands_for(tree, key, asked) != stands_for(tree, key, only):
         msg = f"{key} must be {asked!r} to recompute a step, and the system has {only!r} alone"
         raise NotApplicableError(msg)
 
@@ -332,7 +361,7 @@ class _Nudge:
 
     checkpoint: str
     step: int
-    archs: Sequence[str]
+    straight: Training
     weights: Arrays
     gradient: Gradient
 
@@ -340,15 +369,18 @@ class _Nudge:
 def _nudged(nudge: _Nudge, system: System) -> tuple[tuple[float, float, float], ...] | None:
     """Return two lengths, each with a step's mean loss forth and back along the gradient.
 
-    None of a system that, restored, does not train the step's archs: its losses are of others.
-    None, too, of one that records no losses.
+    None of a system that, restored, does not repeat the step: its losses are of other archs, or
+    move by themselves. None, too, of one that records no losses.
     """
-    norm, found = gradient_norm(nudge.gradient), []
+    norm, found, straight = gradient_norm(nudge.gradient), [], nudge.straight
     system.restore(nudge.checkpoint)
     again = system.train(nudge.step, evaluate=False)
-    if again.steps[0].archs != nudge.archs or not again.losses:
+    same = bool(again.steps) and again.steps[0].archs == straight.steps[0].archs
+    if not same or not again.losses or not straight.losses:
         return None
     level = float(np.mean(again.losses))
+    if not math.isclose(level, float(np.mean(straight.losses)), rel_tol=_REPEATED):
+        return None
     # Along the gradient the loss should move by this share of itself. With one length alone some
     # of fifty random configurations raised a false alarm.
     for share in (2e-4, 5e-5):

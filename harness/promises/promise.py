@@ -5,14 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from harness.errors import NotApplicableError
 from harness.wording import shortened
 
 if TYPE_CHECKING:
     from harness.promises.bench import Bench
 
 __all__ = [
-    "COINCIDENCE", "TIERS", "Digests", "Driver", "Outcome", "Promise", "Tier", "Violation",
-    "differences", "grouped_differences", "kind_of_array", "needs", "outcome",
+    "COINCIDENCE", "TIERS", "Digests", "Driver", "Outcome", "Promise", "Tier", "UnseenError",
+    "Violation", "differences", "grouped_differences", "kind_of_array", "needs", "outcome",
+    "require_seen",
 ]  # fmt: skip
 
 Tier = Literal["quick", "full", "nightly"]
@@ -65,6 +67,10 @@ class Outcome:
         The evidence in numbers, for one line.
     warnings : tuple of str
         What a person should know although the promise holds.
+    unseen : str
+        What should have been looked at and could not be seen; empty where enough was seen. It
+        is no accusation of somebody's trainer, and no excuse for a system of ours
+        (:meth:`accused`).
     detail : str
         What is too long for a list of violations: the whole text of an error.
     """
@@ -72,7 +78,33 @@ class Outcome:
     violations: tuple[Violation, ...]
     figures: str
     warnings: tuple[str, ...] = ()
+    unseen: str = ""
     detail: str = ""
+
+    def accused(self) -> tuple[Violation, ...]:
+        """Return the violations of a system that must show everything: one of ours."""
+        if not self.unseen:
+            return self.violations
+        return (*self.violations, Violation("evidence", "something to compare", self.unseen))
+
+
+class UnseenError(NotApplicableError):
+    """A system that can do a call gave nothing to look at; says what could not be seen.
+
+    As :attr:`Outcome.unseen`, from a driver.
+    """
+
+
+def require_seen(seen: Any, what: str) -> None:
+    """Require evidence of something: a list that has elements, a text that is not empty.
+
+    Raises
+    ------
+    UnseenError
+        If there is nothing, saying what was not there.
+    """
+    if not seen:
+        raise UnseenError(what)
 
 
 @dataclass(frozen=True)
@@ -127,13 +159,23 @@ def needs(*calls: str) -> Callable[[_Driver], _Driver]:
 
 
 def outcome(
-    violations: list[Violation], looked_at: int, figures: str, warnings: tuple[str, ...] = ()
-) -> Outcome:
-    """Return the outcome; evidence of which nothing was looked at is a violation itself."""
+    violations: list[Violation], looked_at: int, figures: str, warnings: tuple[str, ...] = (),
+    *, unseen: str = "", without: str = "the check saw no data",
+) -> Outcome:  # fmt: skip
+    """Return the outcome.
+
+    Parameters
+    ----------
+    looked_at : int
+        How much was compared; 0: nothing was seen.
+    unseen : str
+        What could not be seen although something was.
+    without : str
+        What was not there if nothing was looked at.
+    """
     if looked_at == 0 and not violations:
-        empty = Violation("evidence", "something to compare", "nothing: the check saw no data")
-        return Outcome((empty,), figures, warnings)
-    return Outcome(tuple(violations), figures, warnings)
+        unseen = unseen or f"nothing: {without}"
+    return Outcome(tuple(violations), figures, warnings, unseen)
 
 
 def differences(

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import NINE_BLOCKS, options_per_block, require_codes
 from harness.promises.bench import Bench, changed
 from harness.promises.ledger.scores import tau_of_changed_ranking
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import recorded, with_epoch_log
+from harness.promises.scores import base_evaluation, is_noisy, repeat_again
+from harness.promises.states import require_named
 from harness.records.records import NOT_LOGGED
 from harness.records.run import RunEvidence
 from harness.wording import counted
@@ -36,16 +39,24 @@ class Pools:
 @needs("evaluate")
 def pools(bench: Bench) -> Pools:
     """Evaluate a default pool of nine archs, twice, and with another seed."""
+    _require_declared_space(bench)
     seed, found = bench.config["runtime"]["seed"], []
     # Only the archs are looked at: what costs is left out.
-    few = {"eval_pool_size": 9, "eval_batches_per_arch": 1, "bn_recal_batches": 1, "batch_size": 2}
+    few = {"eval_batches_per_arch": 1, "bn_recal_batches": 1, "batch_size": 2}
+    nine = {"eval_pool_size": 9}
     for value in (seed, seed, seed + 1):
-        with bench.open_cheaply(few, runtime={"seed": value}) as system:
+        with bench.open_cheaply(few, runtime={"seed": value}, eval=nine) as system:
             found.append(system.evaluate().archs)
-    if found[0] and not any(arch.isdigit() for arch in found[0]):
-        msg = f"the system's archs are no codes of options, but {', '.join(found[0])}"
-        raise NotApplicableError(msg)
     return Pools(*found)
+
+
+def _require_declared_space(bench: Bench) -> None:
+    """Require a system that scores codes of the space of which the pool is declared."""
+    space = options_per_block(bench.describe().options)
+    require_codes(base_evaluation(bench).archs, space, what="the system scores")
+    if space != NINE_BLOCKS:
+        msg = f"the pool is declared for nine blocks of three options, the system has {space}"
+        raise NotApplicableError(msg)
 
 
 def pool_is_declared(evidence: Pools) -> Outcome:
@@ -92,9 +103,12 @@ class ConstantRanking:
     taus: tuple[float | None, ...]
 
 
-@needs("train", "state", "describe")
+@needs("train", "state", "describe", "evaluate")
 def constant_ranking(bench: Bench) -> ConstantRanking:
     """Train two epochs in which no arch's flow differs from zero."""
+    if is_noisy(bench.evidence(repeat_again)):
+        msg = "the same weights score otherwise when evaluated again: equal archs cannot be told"
+        raise NotApplicableError(f"{msg} from noise")
     # 0 is no valid rate; at this one the zeroed heads stay far below the rounding of an EPE.
     with bench.open(train={"lr": 1e-30}) as system:
         state, heads = system.state(), system.describe().heads
@@ -102,9 +116,13 @@ def constant_ranking(bench: Bench) -> ConstantRanking:
         if not names:
             msg = "the system names no output head (describe().heads)"
             raise NotApplicableError(msg)
+        require_named(state, names, "describe().heads")
         system.state({name: np.zeros_like(state[name]) for name in names})
         rows = with_epoch_log(system.train(2)).epochs
         scores = system.evaluate()
+    if len(scores.archs) == 1:
+        msg = "the pool is one arch, which has no order"
+        raise NotApplicableError(msg)
     if any(row.reasons.get("kendall_tau_prev") == NOT_LOGGED for row in rows):
         msg = "the system's log has no kendall_tau_prev"
         raise NotApplicableError(msg)
@@ -125,7 +143,8 @@ def constant_ranking_has_no_tau(evidence: ConstantRanking) -> Outcome:
     epochs = counted(len(evidence.taus), "epoch")
     figures = f"{counted(len(evidence.per_arch_epe), 'equal score')}, no tau in {epochs}"
     pairs = min(len(evidence.taus), len(evidence.per_arch_epe)) - 1  # of epochs, and of archs
-    return outcome(violations, max(pairs, 0), figures)
+    nothing = "no two epoch rows (Training.epochs), or no two archs"
+    return outcome(violations, max(pairs, 0), figures, without=nothing)
 
 
 CONSTANT_RANKING = Promise(
@@ -143,11 +162,11 @@ def shaken(bench: Bench) -> RunEvidence:
     """Train so fast that the ranking of a larger pool turns over from epoch to epoch."""
     changes: dict[str, dict[str, Any]] = {
         "train": {"lr": 0.03},
-        "eval": {"eval_pool_size": 9, "eval_every_epoch": 1},
+        "eval": {"eval_every_epoch": 1, **bench.settable("eval", {"eval_pool_size": 9})},
     }
     with bench.open(**changes) as system:
         run = system.train(2)
-    return recorded(changed(bench.config, **changes), run)
+    return recorded(changed(bench.config, **changes), bench.describe(), run)
 
 
 TAU_OF_CHANGED_RANKING = Promise(

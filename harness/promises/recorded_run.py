@@ -7,30 +7,39 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import archs_per_step, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.promise import needs
 from harness.promises.samples import listed_samples
 from harness.records.records import RunRecord
 from harness.records.run import RunEvidence, run_evidence
-from harness.systems.protocol import Training
+from harness.systems.protocol import Description, Training
 
-__all__ = ["beside_plan", "both_epochs", "joined", "ledger", "recorded", "with_epoch_log"]
+__all__ = [
+    "beside_plan", "both_epochs", "joined", "ledger", "other_schedule", "planned_sizes",
+    "recorded", "training_samples", "with_epoch_log",
+]  # fmt: skip
 
 
 @needs("train")
 def ledger(bench: Bench) -> RunEvidence:
     """Sort what the trained system recorded, as a ledger would hold it."""
-    return recorded(bench.config, joined(bench.trained.first, bench.trained.second))
+    about = bench.trained.description
+    return recorded(bench.config, about, joined(bench.trained.first, bench.trained.second))
 
 
-def recorded(config: Mapping[str, Any], training: Training) -> RunEvidence:
+def recorded(
+    config: Mapping[str, Any], description: Description, training: Training
+) -> RunEvidence:
     """Sort what a system recorded by kind, behind a first record that says what was planned."""
-    run = beside_plan(config, training)
+    run = beside_plan(config, description, training)
     if run.steps and not run.records and not run.epochs:
         msg = "the system keeps no ledger (Training.records)"
         raise NotApplicableError(msg)
     records = run.records or (*run.steps, *run.epochs)
-    return run_evidence([_opening(config, run), *records])
+    plan = {**config, "train": _train_section(config, description)}
+    found = run_evidence([_opening(plan, run), *records])
+    return dataclasses.replace(found, space=options_per_block(description.options))
 
 
 def _opening(config: Mapping[str, Any], run: Training) -> RunRecord:
@@ -39,10 +48,12 @@ def _opening(config: Mapping[str, Any], run: Training) -> RunRecord:
     per_update, sizes = run.position == "update", run.planned_sizes
     per_arch = sum(math.ceil(size / run.micro_batch) for size in sizes)
     return RunRecord(
-        attempt=1, config=dict(config), environment={}, train_samples=sum(sizes), val_samples=0,
+        attempt=1, config=dict(config), environment={},
+        train_samples=training_samples(config), val_samples=0,
         batch_size=run.batch_size, micro_batch_size=run.micro_batch,
         planned_sizes=tuple((size, 1) for size in sizes),
-        expected_clip_checks=len(sizes) if per_update else 3 * per_arch, identity="",
+        expected_clip_checks=len(sizes) if per_update else archs_per_step(run.steps) * per_arch,
+        identity="",
     )  # fmt: skip
 
 
@@ -63,19 +74,56 @@ def joined(first: Training, second: Training) -> Training:
     )
 
 
-def beside_plan(config: Mapping[str, Any], training: Training) -> Training:
+def training_samples(config: Mapping[str, Any]) -> int:
+    """Return how many samples the training split of a configuration has."""
+    data = config["data"]
+    return len(listed_samples(Path(data["base_path"], data["train_dir"])))
+
+
+def planned_sizes(config: Mapping[str, Any], description: Description) -> tuple[int, ...]:
+    """Return the batch sizes of one epoch that follow from the plan and the data alone.
+
+    Every promise expects these, and none asks the system for them: a plan of its own would
+    vouch for itself. Of the description counts how a last batch that the split does not fill is
+    served, and what the system cannot vary.
+    """
+    train = _train_section(config, description)
+    size = int(train["batch_size"])
+    if train.get("epoch_mode") != "full_pass":
+        return (size,) * int(train["steps_per_epoch"])
+    whole, rest = divmod(training_samples(config), size)
+    last = (size if description.whole_batches else rest,) * (rest > 0)
+    return (size,) * whole + last
+
+
+def _train_section(config: Mapping[str, Any], description: Description) -> dict[str, Any]:
+    fixed = {
+        key.split(".", 1)[1]: value
+        for key, value in description.settings.items()
+        if key.startswith("train.")
+    }
+    return {**config["train"], **fixed}
+
+
+def other_schedule(train: Mapping[str, Any]) -> str:
+    """Return a learning-rate schedule that is no cosine, of which no rate is known, or nothing."""
+    schedule = str(train.get("lr_schedule") or "cosine")
+    return "" if schedule == "cosine" else schedule
+
+
+def beside_plan(
+    config: Mapping[str, Any], description: Description, training: Training
+) -> Training:
     """Return the training beside the plan that was asked for, whatever the system says."""
-    train = config["train"]
-    size, full = train["batch_size"], train.get("epoch_mode") == "full_pass"
-    count = len(listed_samples(Path(config["data"]["base_path"], config["data"]["train_dir"])))
-    sizes = [size] * (count // size) + [count % size] * (count % size > 0)
+    train = _train_section(config, description)
     return dataclasses.replace(
         training,
-        planned_sizes=tuple(sizes if full else [size] * train["steps_per_epoch"]),
-        batch_size=size, micro_batch=train.get("micro_batch_size") or size,
+        planned_sizes=planned_sizes(config, description),
+        batch_size=train["batch_size"],
+        micro_batch=train.get("micro_batch_size") or train["batch_size"],
         position=train.get("clip_position", "micro_step"),
         threshold=train["grad_clip_global_norm"],
-    )  # fmt: skip
+    )
 
 
 def with_epoch_log(run: Training) -> Training:

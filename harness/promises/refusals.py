@@ -13,9 +13,22 @@ import cv2
 import numpy as np
 
 from harness.errors import NotApplicableError, plain_line
+from harness.promises.arch_codes import is_code, options_per_block
 from harness.promises.bench import Bench
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
-from harness.promises.samples import data_section, listed_samples, split_folder
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
+from harness.promises.samples import (
+    data_section,
+    listed_samples,
+    require_files,
+    split_folder,
+)
 from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
 from harness.promises.states import CUT, END, START, a_kernel
@@ -53,8 +66,19 @@ def attempted(action: Callable[[], Any]) -> tuple[str | None, str]:
 
 
 def names_word(message: str, word: str) -> bool:
-    """Return whether a message has a name in it, and not as part of another word."""
-    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message) is not None
+    """Return whether a message has a name in it, and not as part of another word.
+
+    Of a dotted name the last components count too, two at least: a wrapper such as PyTorch's
+    DataParallel puts ``module.`` before names that the trainer knows without it.
+    """
+    if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message):
+        return True
+    parts = word.split(".")
+    if not all(part.isidentifier() or part.isdigit() for part in parts):
+        return False
+    ends = (".".join(parts[start:]) for start in range(1, len(parts) - 1))
+    # Not behind another component: `b.conv.weight` is not `a.conv.weight`.
+    return any(re.search(rf"(?<![\w.]){re.escape(end)}(?!\w)", message) for end in ends)
 
 
 def bad_input_is_refused(evidence: Refusals) -> Outcome:
@@ -81,7 +105,9 @@ def bad_files(bench: Bench) -> Refusals:
     """Ask for batches of a split of which one file is bad, one defect at a time."""
     with bench.open() as system:
         served = [sample for batch in system.batches("eval") for sample in batch.ids]
+    require_seen(served, "no evaluation batch was served (batches('eval'))")
     sample = served[min(1, len(served) - 1)]  # one that is read, and has one before it
+    require_files(split_folder(bench, "val"), sample)
     cases = []
     for name, (member, spoil) in _DEFECTS.items():
         folder = bench.folder / f"bad-{name.replace(' ', '-')}"
@@ -152,7 +178,8 @@ def bad_checkpoints(bench: Bench) -> Refusals:
 
 def _damage(folder: Path, *, cut_short: bool) -> None:
     """Cut the largest file of a checkpoint short, or flip a bit in its middle."""
-    files = (path for path in folder.rglob("*") if path.is_file())
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    require_seen(files, "the checkpoint has no file that could be damaged")
     largest = max(files, key=lambda path: path.stat().st_size)
     content = bytearray(largest.read_bytes())
     content[len(content) // 2] ^= 0x10
@@ -238,7 +265,9 @@ CHECKPOINT_OF_ONE_SAVE = Promise(
 @needs("state", "evaluate")
 def nan_score(bench: Bench) -> Refusals:
     """Evaluate with a NaN in a weight that every arch runs."""
-    archs = base_evaluation(bench).archs
+    space = options_per_block(bench.describe().options)
+    # A number that is no code is in many a message that names nothing.
+    archs = [a for a in base_evaluation(bench).archs if not a.isdigit() or is_code(a, space)]
     with bench.scored() as system:
         state = system.state()
         name = a_kernel(state)

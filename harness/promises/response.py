@@ -3,14 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import options_per_block, require_codes
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
-from harness.promises.scores import repeat_again
-from harness.promises.states import END
+from harness.promises.scores import base_evaluation, repeat_again
+from harness.promises.states import END, other_kernel, require_named
 from harness.systems.protocol import Evaluation, System
 from harness.wording import counted
 
@@ -31,7 +34,7 @@ class Response:
 
 @needs("evaluate", "state", "describe")
 def response(bench: Bench) -> Response:
-    """Scale the kernels of one output head at a time and evaluate."""
+    """Change the kernels of one output head at a time and evaluate."""
     twice = bench.evidence(repeat_again)
     with bench.scored() as system:
         state, found, heads = system.state(), {}, system.describe().heads
@@ -39,11 +42,16 @@ def response(bench: Bench) -> Response:
             msg = "the system names no output head (describe().heads)"
             raise NotApplicableError(msg)
         for head, names in heads.items():
+            require_named(state, names, "describe().heads")
             kept = {name: np.array(state[name]) for name in names}
-            system.state({name: array * 1.5 for name, array in kept.items()})
+            system.state(_others(kept))
             found[head] = system.evaluate()
             system.state(kept)
     return Response(twice.first, found, twice.again)
+
+
+def _others(kernels: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {n: other_kernel(array, place) for place, (n, array) in enumerate(kernels.items())}
 
 
 def metric_is_alive(evidence: Response) -> Outcome:
@@ -71,10 +79,13 @@ def metric_is_alive(evidence: Response) -> Outcome:
                           f"the same for {len(still)} of {counted(len(base.archs), 'arch')}: the "
                           "metric does not see this scale")
             )  # fmt: skip
-    by_score: dict[tuple[float, ...], list[str]] = {}
+    by_score: dict[tuple[tuple[float, ...], ...], list[str]] = {}
     for arch in base.archs:
-        # By all samples: two archs may agree in the mean.
-        by_score.setdefault(base.per_sample[arch], []).append(arch)
+        # By all samples: two archs may agree in the mean. And with every head changed: those that
+        # predict zero flow, because a head starts at zero, score alike and are no twins.
+        every = (base, *evidence.changed.values())
+        scores = tuple(one.per_sample.get(arch, ()) for one in every)
+        by_score.setdefault(scores, []).append(arch)
     violations += [
         Violation(f"EPE of archs {', '.join(twins)}", "different", "equal sample by sample")
         for twins in by_score.values()
@@ -112,7 +123,8 @@ class ArchResponse:
 
     Attributes
     ----------
-    base : Evaluation
+    base, again : Evaluation
+        Twice, with nothing changed in between.
     changed : mapping of (block, option) to (kernels, Evaluation)
     options : sequence of sequence of tuple of str
         For each block and option, the kernels that it runs.
@@ -121,6 +133,7 @@ class ArchResponse:
     base: Evaluation
     changed: Mapping[tuple[int, int], tuple[tuple[str, ...], Evaluation]]
     options: Sequence[Sequence[tuple[str, ...]]]
+    again: Evaluation | None = None
 
 
 @needs("state", "evaluate", "describe", "train", "save")
@@ -130,14 +143,21 @@ def arch_response(bench: Bench) -> ArchResponse:
     if not options:
         msg = "the system does not say which kernels an option runs"
         raise NotApplicableError(msg)
-    blocks = range(len(options))
-    # A fair cycle: each option of each block is run by one of the three.
-    archs = ["".join(str((block + shift) % 3) for block in blocks) for shift in range(3)]
+    space = options_per_block(options)
+    require_codes(base_evaluation(bench).archs, space, what="the system scores")
+    # A fair cycle: each option of each block is run by one of them, which are three mostly.
+    archs = [
+        "".join(str((block + shift) % count) for block, count in enumerate(space))
+        for shift in range(max(space))
+    ]
     few = {"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2}
     with bench.open_cheaply(few) as system:
         system.restore(end)
-        base, changed = system.evaluate(archs), _responses(system, options, archs)
-    return ArchResponse(base, changed, options)
+        base, again = system.evaluate(archs), system.evaluate(archs)
+        if again.per_sample != base.per_sample:  # nothing more need be asked
+            return ArchResponse(base, {}, options, again)
+        changed = _responses(system, options, archs)
+    return ArchResponse(base, changed, options, again)
 
 
 def _responses(
@@ -150,22 +170,34 @@ def _responses(
             # Depth options may nest: a deeper one's own kernels
             # are those that no shallower one runs.
             own = tuple(n for n in names if not any(n in k for k in kernels[:option])) or names
+            if not own:  # an option may run none: the identity
+                continue
+            require_named(state, own, "describe().options")
             kept = {name: np.array(state[name]) for name in own}
-            system.state({name: array * 1.5 for name, array in kept.items()})
+            system.state(_others(kept))
             found[block, option] = own, system.evaluate(archs)
             system.state(kept)
     return found
 
 
 def archs_are_executed(evidence: ArchResponse) -> Outcome:
-    """Require an arch's EPE to depend on exactly the kernels of the options it names."""
+    """Require an arch's EPE to depend on exactly the kernels of the options it names.
+
+    Raises
+    ------
+    NotApplicableError
+        If it moves without a change.
+    """
+    if evidence.again is not None and evidence.again.per_sample != evidence.base.per_sample:
+        msg = "the same weights score otherwise when evaluated again"
+        raise NotApplicableError(f"{msg}: what an option changes cannot be told from noise")
     violations = _options_not_tried(evidence)
     for (block, option), (kernels, changed) in evidence.changed.items():
         for arch in evidence.base.archs:
             runs = evidence.options[block][int(arch[block])]
             expected = any(kernel in runs for kernel in kernels)
             scores = changed.per_sample.get(arch, ())
-            moved = scores != evidence.base.per_sample[arch]
+            moved = scores != evidence.base.per_sample.get(arch, ())
             if not (scores and all(math.isfinite(score) for score in scores)):
                 violations.append(
                     Violation(
@@ -198,10 +230,11 @@ def _options_not_tried(evidence: ArchResponse) -> list[Violation]:
         run = {arch[block] for arch in evidence.base.archs}
         for option in range(len(options)):
             kernels = evidence.changed.get((block, option), ((), None))[0]
-            if not kernels or str(option) not in run:
+            named = evidence.options[block][option]
+            if (named and not kernels) or str(option) not in run:
                 violations.append(
                     Violation(f"option {option} of block {block}", "changed, and run by an arch",
-                              "no kernel changed" if not kernels else f"archs run {sorted(run)}")
+                              f"archs run {sorted(run)}" if kernels else "no kernel changed")
                 )  # fmt: skip
     return violations
 

@@ -187,7 +187,8 @@ def resume_is_exact(evidence: Resume) -> Outcome:
         "in a fresh process"
     )
     after_the_cut = len(evidence.straight_steps) + len(evidence.straight_rows)
-    return outcome(violations[:_MOST], after_the_cut, figures)
+    nothing = "no training step (Training.steps) and no epoch row after the cut"
+    return outcome(violations[:_MOST], after_the_cut, figures, without=nothing)
 
 
 _MOST = 6
@@ -239,7 +240,8 @@ def every_resume_is_exact(evidence: Sequence[Resume]) -> Outcome:
     found = [resume_is_exact(one) for one in evidence]
     violations = [violation for one in found for violation in one.violations]
     figures = f"{len(evidence)} cuts, each resumed in a process of its own: all equal"
-    return outcome(violations[:_MOST], len(evidence), figures)
+    unseen = next((one.unseen for one in found if one.unseen), "")
+    return outcome(violations[:_MOST], len(evidence), figures, unseen=unseen)
 
 
 RESUME_ANYWHERE = Promise(

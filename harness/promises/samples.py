@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.promises.bench import Bench
+from harness.promises.promise import UnseenError
 from harness.promises.setting import link_samples
 from harness.systems.protocol import ServedBatch
 
 __all__ = [
     "FEW_SAMPLES", "copy_samples", "data_section", "decode_independently", "decoded_samples",
-    "listed_samples", "odd_files", "odd_samples", "split_folder",
+    "listed_samples", "odd_files", "odd_samples", "require_files", "same_content",
+    "split_folder",
 ]  # fmt: skip
 
 
@@ -27,6 +29,19 @@ def listed_samples(folder: Path) -> tuple[str, ...]:
     suffix = "-img_0.png"
     found = (path.relative_to(folder).as_posix() for path in folder.rglob(f"*{suffix}"))
     return tuple(sorted(name.removesuffix(suffix) for name in found))
+
+
+def require_files(folder: Path, sample: str) -> None:
+    """Require a served sample to be one of a split, whose files can be changed.
+
+    Raises
+    ------
+    UnseenError
+        If it is none.
+    """
+    if sample not in listed_samples(folder):
+        msg = f"sample {sample!r} was served, which names no files of {folder}"
+        raise UnseenError(msg)
 
 
 def split_folder(bench: Bench, split: str) -> Path:
@@ -77,7 +92,10 @@ _MEMBERS = ("img_0.png", "img_1.png", "flow_01.flo")
 
 
 def odd_samples(bench: Bench, name: str) -> Path:
-    """Link a few samples; some have unknown flow in their middle, another a flow of 80 px."""
+    """Link a few samples; some have unknown flow in their middle, another a flow of 80 px.
+
+    Where there is one sample alone, it has both.
+    """
     folder = bench.folder / name
     for split in ("train", "val"):
         source = split_folder(bench, split)
@@ -85,17 +103,17 @@ def odd_samples(bench: Bench, name: str) -> Path:
         samples = listed_samples(folder / split)
         # Middlebury's files mark an unknown flow by a value above 1e9; 80 px is large, but known.
         # Every second sample: of one alone, a system that draws at random may serve nothing.
-        for sample in samples[:-1:2]:
+        for sample in samples[:-1:2] or samples:
             _write_block(folder / split, sample, 1e10)
-        _write_block(folder / split, samples[-1], 80.0)
+        _write_block(folder / split, samples[-1], 80.0, above=4)
     return folder
 
 
-def _write_block(folder: Path, sample: str, value: float) -> None:
-    """Overwrite the flow of a few pixels in a sample's middle."""
+def _write_block(folder: Path, sample: str, value: float, *, above: int = 0) -> None:
+    """Overwrite the flow of a few pixels in a sample's middle, or so many rows above it."""
     path = folder / f"{sample}-flow_01.flo"
     flow = np.array(decode_independently(folder, sample)[1])
-    row, column = flow.shape[0] // 2, flow.shape[1] // 2
+    row, column = flow.shape[0] // 2 - above, flow.shape[1] // 2
     flow[row - 2 : row + 2, column - 3 : column + 4] = value
     # A link to the user's own file, which writing through it would change.
     path.unlink()
@@ -110,6 +128,14 @@ def odd_files(bench: Bench) -> Path:
 def data_section(folder: Path) -> dict[str, str]:
     """Return the section of a configuration that reads the splits of a folder."""
     return {"base_path": str(folder), "train_dir": "train", "val_dir": "val"}
+
+
+def same_content(folder: Path, one: str, other: str) -> bool:
+    """Return whether two samples of a folder hold the same frames and flow."""
+    return all(
+        (folder / f"{one}-{member}").read_bytes() == (folder / f"{other}-{member}").read_bytes()
+        for member in _MEMBERS
+    )
 
 
 def copy_samples(

@@ -1,14 +1,23 @@
 """A metric change means a model change: the same checkpoint scores the same."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import is_code, options_per_block, require_codes
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
-from harness.promises.promise import Outcome, Promise, Violation, differences, needs, outcome
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    differences,
+    needs,
+    outcome,
+    require_seen,
+)
 from harness.promises.second_process import evaluation_of_end
 from harness.supernet.space import SKELETONS
 from harness.systems.protocol import Evaluation
@@ -24,6 +33,7 @@ __all__ = [
     "SAME_SCORES_SUBSET",
     "Repeat",
     "base_evaluation",
+    "is_noisy",
     "pool_differences",
     "repeat_again",
     "repeat_alone",
@@ -155,7 +165,16 @@ SAME_SCORES_AGAIN = Promise(
 
 def base_evaluation(bench: Bench) -> Evaluation:
     """Return the evaluation that others are held against."""
-    return bench.evidence(repeat_again).first
+    first = bench.evidence(repeat_again).first
+    require_seen(first.archs, "no arch was scored")
+    for arch in first.archs:
+        require_seen(first.per_sample.get(arch), f"no score of a sample of arch {arch}")
+    return first
+
+
+def is_noisy(twice: Repeat) -> bool:
+    """Return whether nothing that moves the scores can be told from noise."""
+    return twice.first.per_sample != twice.again.per_sample
 
 
 @needs("evaluate", "train", "state", "save", "restore")
@@ -225,11 +244,11 @@ def _require_several(bench: Bench) -> None:
 @needs("evaluate")
 def repeat_alone(bench: Bench) -> Repeat:
     """Evaluate neighbours together, which share the most, and each of them alone."""
-    arch = base_evaluation(bench).archs[-1]
-    if not arch.isdigit():
-        msg = f"the system's archs are no codes of options, but {arch}"
-        raise NotApplicableError(msg)
-    pool = (arch, *(_changed(arch, place) for place in range(len(arch))))
+    space, base = options_per_block(bench.describe().options), base_evaluation(bench)
+    require_codes(base.archs, space, what="the system scores")
+    arch = next(arch for arch in reversed(base.archs) if is_code(arch, space))
+    pool = (arch, *(_changed(arch, place, space) for place in range(len(arch))))
+    pool = tuple(dict.fromkeys(pool))  # a block of one option changes nothing
     with bench.scored() as system:
         together = system.evaluate(pool)
         alone = [system.evaluate((neighbour,)) for neighbour in pool]
@@ -242,9 +261,9 @@ def repeat_alone(bench: Bench) -> Repeat:
     return Repeat(together, merged, "each arch alone")
 
 
-def _changed(arch: str, place: int) -> str:
+def _changed(arch: str, place: int, space: Sequence[int]) -> str:
     """Return the arch with another option at one place."""
-    return arch[:place] + str((int(arch[place]) + 1) % 3) + arch[place + 1 :]
+    return arch[:place] + str((int(arch[place]) + 1) % space[place]) + arch[place + 1 :]
 
 
 SAME_SCORES_ALONE = Promise(
@@ -295,7 +314,11 @@ SAME_SCORES_SKELETONS = tuple(
 @needs("evaluate", "batches")
 def repeat_prefix(bench: Bench) -> Repeat:
     """Evaluate on fewer batches per arch."""
-    base = base_evaluation(bench)
+    base, fixed = base_evaluation(bench), bench.describe().settings
+    if "eval.eval_batches_per_arch" in fixed:
+        only = fixed["eval.eval_batches_per_arch"]
+        msg = f"the system has eval.eval_batches_per_arch {only!r} alone, fewer are needed"
+        raise NotApplicableError(msg)
     with bench.scored() as system:
         fewer = len(system.batches("eval")) - 1
         if fewer < 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench, Tree
-from harness.promises.promise import Digests
+from harness.promises.promise import Digests, require_seen
 from harness.promises.states import CUT, END, START, Cut, saved_cut
 from harness.systems.beside import Job
 from harness.systems.protocol import Evaluation, System, Training, digests_of
@@ -82,6 +82,7 @@ def cut_mid_epoch(bench: Bench) -> CutRun:
 def cut_before_evaluation(bench: Bench) -> CutRun:
     """Cut the run after the last batch of epoch 1, and let it be resumed there."""
     require_cuts_within(bench)
+    require_seen(bench.trained.first.steps, "no training step was recorded (Training.steps)")
     with bench.at(START) as system:
         # So many steps end the epoch's batches, and train(steps=) stops before the evaluation.
         system.train(1, steps=len(bench.trained.first.steps))

@@ -14,7 +14,14 @@ from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
 from harness.promises.pixels import Expected, flow_instead, frames_instead, valid_instead
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
 from harness.promises.samples import (
     data_section,
     decoded_samples,
@@ -70,6 +77,7 @@ def served(bench: Bench) -> Served:
     """Ask for the evaluation batches twice and decode the same files independently."""
     with bench.open() as system:
         batches, again = system.batches("eval"), system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
     return _served(bench, "val", batches, again)
 
 
@@ -84,6 +92,7 @@ def served_recal(bench: Bench) -> Served:
     if not batches and "recalibrate" not in bench.describe().can:
         msg = "the system does not recalibrate"
         raise NotApplicableError(msg)
+    require_seen(batches, "no recalibration batch was served (batches('recal'))")
     return _served(bench, "train", batches, again)
 
 
@@ -337,6 +346,7 @@ def odd_served(bench: Bench) -> Served:
     folder = bench.evidence(odd_files)
     with bench.open(data=data_section(folder)) as system:
         batches, again = system.batches("eval"), system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
     return served_in(bench, folder / "val", batches, again)
 
 
@@ -347,11 +357,10 @@ def unknown_flow_is_masked(evidence: Served) -> Outcome:
     violations, seen = _differences_in_windows(evidence, centred=False)
     unknown = sum(int(batch.valid.size - batch.valid.sum()) for batch in evidence.batches)
     raw = sum(int((np.abs(flow) > _UNKNOWN).any()) for _, flow in evidence.decoded.values())
-    if raw == 0:
-        nothing = Violation("evidence", "a sample with unknown flow", "none: nothing to mask")
-        return Outcome((*violations[:_MOST], nothing), "nothing to mask")
+    unseen = "" if raw else "no sample with unknown flow was served"
     figures = f"{counted(unknown, 'unknown pixel')} masked; {counted(seen, 'sample')} equal to an"
-    return outcome(violations[:_MOST], seen, f"{figures} independent decode")
+    figures += " independent decode"
+    return outcome(violations[:_MOST], seen, figures, unseen=unseen)
 
 
 UNKNOWN_FLOW_MASKED = Promise(

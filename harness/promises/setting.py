@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.comparing import changes
-from harness.config import Config, parse_config
+from harness.config import Config, field_kinds, parse_config
 from harness.fc2.layout import MEMBERS, Triplet, list_triplets, member_name
 from harness.fc2.subset import choose
 from harness.fc2.synthetic import SMALLEST, make_sample, write_sample
@@ -191,26 +191,40 @@ def fit_to_system(config: Config, description: Description) -> Config:
     A system that fills its last batch with samples it has served before is asked for counts
     that need no filling, but where a split is passed over.
     """
-    tree = config.model_dump(mode="json", by_alias=True)
-    for key, value in description.settings.items():
+    tree, kinds = config.model_dump(mode="json", by_alias=True), field_kinds()
+    fixed = description.settings
+    for key, value in fixed.items():
         section, name = key.split(".")
-        tree[section][name] = value
+        # Of a key that has one value here no configuration can say another: promises read it
+        # from the description.
+        if kinds.get(key) != "fixed":
+            tree[section][name] = value
     if description.whole_batches:
         train, evaluation = tree["train"], tree["eval"]
-        validation = len(list_triplets(config.data.split_dir("val")))
-        size = min(train["batch_size"], max(1, validation // 2))
-        train["batch_size"] = size
-        train["steps_per_epoch"] = min(train["steps_per_epoch"], 3)
+        training, validation = (
+            len(list_triplets(config.data.split_dir(split))) for split in ("train", "val")
+        )
+        size = max(1, min(train["batch_size"], validation // 2, training))
+        size = fixed.get("train.batch_size", size)
         # A little over half: two micro-batches of unequal size.
-        train["micro_batch_size"] = min(train["micro_batch_size"] or size, max(1, size // 2 + 1))
+        micro = min(train["micro_batch_size"] or size, max(1, size // 2 + 1))
+        wanted = {
+            "batch_size": size, "micro_batch_size": micro,
+            "steps_per_epoch": min(train["steps_per_epoch"], 3),
+        }  # fmt: skip
+        train |= {name: v for name, v in wanted.items() if f"train.{name}" not in fixed}
         if "eval.batch_size" not in description.settings:
             evaluation["batch_size"] = size
         if "eval.eval_batches_per_arch" not in description.settings:
             evaluation["eval_batches_per_arch"] = min(3, max(1, validation // size))
+        if "eval.bn_recal_batches" not in description.settings:
+            most = max(1, training // size)
+            evaluation["bn_recal_batches"] = min(evaluation["bn_recal_batches"], most)
     train_crop = tree["data"]["input_height"], tree["data"]["input_width"]
     step = crop_stride(tree, description)
-    height, width = (max(step, side // step * step) for side in train_crop)
-    tree["data"] |= {"input_height": height, "input_width": width}
+    for name, side in zip(("input_height", "input_width"), train_crop, strict=True):
+        if f"data.{name}" not in fixed:
+            tree["data"][name] = max(step, side // step * step)
     return parse_config(tree)
 
 

@@ -1,18 +1,20 @@
 """The states of a trained system that a promise can ask for by name, and how they are made."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
+from harness.promises.promise import UnseenError
 from harness.systems.protocol import Arrays, Description, System, Training, digests_of
 
 __all__ = [
-    "CUT", "END", "START", "Cut", "Loan", "State", "Trained", "a_kernel", "saved_cut",
-    "train_two_epochs",
+    "CUT", "END", "START", "Cut", "Loan", "State", "Trained", "a_kernel", "other_kernel",
+    "require_named", "saved_cut", "train_two_epochs",
 ]  # fmt: skip
 
 State = Literal["start", "cut", "end"]
@@ -90,6 +92,45 @@ def a_kernel(state: Arrays) -> str:
             return name
     msg = "the system's state has no kernel, an array of four axes"
     raise NotApplicableError(msg)
+
+
+def other_kernel(kernel: NDArray[Any], place: int = 0) -> NDArray[Any]:
+    """Return a kernel whose output differs, whatever follows it.
+
+    Batch normalisation divides out a factor above 0, so that a kernel is negated; a second
+    minus right behind the first would undo it, so that the n-th kernel of a chain has its
+    output channels turned by n places besides.
+
+    Parameters
+    ----------
+    kernel : numpy.ndarray
+        Output channels on the last axis. One of zeros, which no factor moves, becomes a
+        constant.
+    place : int, default 0
+        Of the kernel in its chain.
+    """
+    array = np.array(kernel)
+    if not array.any():
+        return np.full_like(array, _FOR_ZEROS)
+    return -np.roll(array, place, axis=-1)
+
+
+_FOR_ZEROS = 0.1
+"""A usual size of a weight."""
+
+
+def require_named(state: Arrays, names: Iterable[str], where: str) -> None:
+    """Require arrays in a state that a description names.
+
+    Raises
+    ------
+    UnseenError
+        If one is not there.
+    """
+    absent = [name for name in names if name not in state]
+    if absent:
+        msg = f"state() has no {absent[0]}, which {where} names"
+        raise UnseenError(msg)
 
 
 def train_two_epochs(system: System, config: Mapping[str, Any], folder: Path) -> Trained:

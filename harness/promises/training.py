@@ -19,8 +19,10 @@ from harness.promises.promise import (
     grouped_differences,
     needs,
     outcome,
+    require_seen,
 )
 from harness.promises.recorded_run import joined
+from harness.promises.refusals import names_word
 from harness.promises.states import CUT, END, START, a_kernel
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
@@ -72,7 +74,8 @@ def same_training(evidence: TwoWays) -> Outcome:
         violations.append(Violation("training batches", "the same draws", what))
     figures = f"{counted(len(one), 'array')} bit-identical: {evidence.one} and {evidence.other}"
     steps = sum(len(training.steps) for training in evidence.trainings)
-    return outcome(violations, min(len(one), steps), figures)
+    unseen = "" if one and steps else "no array or no training step (Training.steps) to compare"
+    return outcome(violations, min(len(one), steps), figures, unseen=unseen)
 
 
 def _digest_differences(one: Digests, other: Digests, what: str) -> list[Violation]:
@@ -159,6 +162,7 @@ def finite(bench: Bench) -> FiniteEvidence:
     run = joined(trained.first, trained.second)
     with bench.at(END) as system:
         scores = system.evaluate()
+        require_seen(scores.archs, "no arch was scored")
         recal, state = _statistics(system, scores.archs[-1]), system.state()
     stats: Arrays = {
         f"{unit}/{name}": values[i]
@@ -247,7 +251,7 @@ def planted_nan_stops(evidence: PlantedNan) -> Outcome:
         violations.append(
             Violation(f"training with NaN in {evidence.variable}", "a stop", "it went on")
         )
-    elif evidence.variable not in evidence.message:
+    elif not names_word(evidence.message, evidence.variable):
         violations.append(
             Violation("the error's message", f"the name {evidence.variable}",
                       plain_line(evidence.message))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import is_code, options_per_block, require_codes
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.scores import repeat_again
@@ -109,7 +110,9 @@ _WILD = (1e30, math.inf, math.nan)
 @needs("state", "evaluate", "describe")
 def poisoned_options(bench: Bench) -> Sequence[Poisoned]:
     """Score an arch while all that it does not run holds a wrong, a huge or no number."""
-    twice = bench.evidence(repeat_again)
+    twice, declared = bench.evidence(repeat_again), bench.describe().options
+    if declared:
+        require_codes(twice.first.archs, options_per_block(declared), what="the system scores")
     if twice.first.per_sample != twice.again.per_sample:
         msg = "scores differ when evaluated again: a response cannot be told from noise"
         raise NotApplicableError(msg)
@@ -263,7 +266,8 @@ def statistics_moved(bench: Bench) -> StatisticsMoved:
         moved = {name: np.array(after[name]) for name in names}
     steps = [step.archs for step in run.steps]
     codes = [arch for archs in steps for arch in archs]
-    if not codes or any(len(arch) != len(options) or not arch.isdigit() for arch in codes):
+    space = options_per_block(about.options)
+    if not codes or not all(is_code(arch, space) for arch in codes):
         msg = "the system does not say which options its steps train (Training.steps, archs)"
         raise NotApplicableError(msg)
     return StatisticsMoved(_HUGE, steps, options, moved)

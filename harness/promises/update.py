@@ -19,7 +19,7 @@ from harness.promises.one_step import (
     one_step,
     second_step_gradient,
 )
-from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.promise import Outcome, Promise, UnseenError, Violation, outcome
 from harness.promises.update_candidates import (
     adam_step,
     norm_of_gradient_instead,
@@ -121,8 +121,13 @@ UPDATE_IS_ADAM = Promise(
 )
 
 
+_UNFAIR = "the archs of a step do not run every option of every block"
+
+
 def gradient_reaches_every_option(evidence: OneStep) -> Outcome:
     """Require more than weight decay in the gradient of every kernel after one fair step."""
+    if not evidence.fair:
+        raise NotApplicableError(_UNFAIR)
     violations = []
     for name, moment in evidence.first[0].items():
         start = np.asarray(evidence.start[name], np.float64)
@@ -163,6 +168,10 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
     if evidence.recalibrated is None:
         msg = "the system recalibrates nothing, so the statistics of its batches are not known"
         raise NotApplicableError(msg)
+    if not evidence.fair:
+        raise NotApplicableError(_UNFAIR)
+    if evidence.recalibrated and not any(recal.inputs for recal in evidence.recalibrated):
+        raise UnseenError("no unit's inputs were given (recalibrate(inputs=True))")
     violations, worst, moves = [], 0.0, False
     for name, start in evidence.moving.items():
         unit, _ = name.rsplit("/", 1)

@@ -114,6 +114,8 @@ class RunEvidence:
         The segment before it.
     openings, resumes : tuple of record
         The first record of each attempt, and where those restart that continue.
+    space : tuple of int
+        Options of each block that an arch code has a digit for.
     """
 
     config: Mapping[str, Any]
@@ -132,6 +134,12 @@ class RunEvidence:
     before: "RunEvidence | None" = None
     openings: tuple[RunRecord, ...] = ()
     resumes: tuple[ResumeRecord, ...] = ()
+    space: tuple[int, ...] = (3,) * 9
+
+    @property
+    def train_samples(self) -> int:
+        """Samples of the training split, by the run's first lines; 0 where they do not say."""
+        return self.openings[0].train_samples if self.openings else 0
 
     @property
     def previous_eval(self) -> EvalRecord | None:

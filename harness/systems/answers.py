@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records.records import NOT_LOGGED, RECORDS
+from harness.records.records import NOT_LOGGED, RECORDS, EpochRecord
 from harness.systems.protocol import (
     METHODS,
     Description,
@@ -159,7 +159,22 @@ def _record(cls: type[Any], value: Any, where: str) -> Any:
     if absent:
         msg = f"{where}: no field {absent[0]!r}, expected {', '.join(needed)}"
         raise AnswerError(msg)
-    return cls(**{k: _convert(hints[k], v, f"{where}.{k}") for k, v in given.items()})
+    # A log may lack any column, one of numbers alone too.
+    silent = _not_logged(given) if cls is EpochRecord else set()
+    return cls(
+        **{
+            name: None if value is None and name in silent
+            else _convert(hints[name], value, f"{where}.{name}")
+            for name, value in given.items()
+        }
+    )  # fmt: skip
+
+
+def _not_logged(row: Mapping[str, Any]) -> set[str]:
+    """Return the columns that a row says not to have."""
+    reasons = row.get("reasons")
+    said = reasons.items() if isinstance(reasons, Mapping) else ()
+    return {name for name, reason in said if reason == NOT_LOGGED} - {"epoch"}
 
 
 def _hints(cls: type[Any]) -> dict[str, Any]:

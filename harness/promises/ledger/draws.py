@@ -5,10 +5,13 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import cycle_orders
 from harness.promises.ledger.plan import (
     MOST,
     NEGLIGIBLE,
     finished_epochs,
+    is_logged,
+    require_fair_space,
     steps_by_epoch,
     unfair_blocks,
 )
@@ -22,6 +25,7 @@ __all__ = ["draws_are_new", "fairness_is_kept"]
 def fairness_is_kept(run: RunEvidence) -> Outcome:
     """Require each option of each block once in every step, and cycles that differ."""
     steps = steps_by_epoch(run)
+    require_fair_space(run.space, (arch for step in run.steps for arch in step.archs))
     violations = [v for step in run.steps for v in unfair_blocks(step)][:MOST]
     counts: Counter[tuple[int, str]] = Counter()
     gaps: dict[int, int] = {}
@@ -33,18 +37,19 @@ def fairness_is_kept(run: RunEvidence) -> Outcome:
         Violation(f"epoch {row.epoch}, fairness_gap", f"{gaps[row.epoch]} as counted, 0 if fair",
                   str(row.fairness_gap))
         for row in run.epochs
-        if row.epoch in gaps and (row.fairness_gap != gaps[row.epoch] or gaps[row.epoch])
+        if row.epoch in gaps
+        and (gaps[row.epoch] or (row.fairness_gap != 0 and is_logged(row, "fairness_gap")))
     ]  # fmt: skip
     blocks = max((len(arch) for step in run.steps for arch in step.archs), default=0)
     draws = {epoch: [step.archs for step in made] for epoch, made in steps.items()}
-    # 6 orders of three options, for each block.
-    violations += _repeats(draws, "fair cycles", math.log10(6) * blocks)
+    digits = math.log10(cycle_orders((3,) * blocks))
+    violations += _repeats(draws, "fair cycles", digits)
     cycles = len({step.archs for step in run.steps})
     figures = (
         f"{counted(len(run.steps), 'step')}, {counted(cycles, 'different cycle')}, "
         f"gap {_gap(counts)}"
     )
-    return outcome(violations[:MOST], len(run.steps), figures)
+    return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
 
 
 LEDGER_FAIRNESS = Promise(
@@ -97,19 +102,18 @@ def draws_are_new(run: RunEvidence) -> Outcome:
     rows, steps = finished_epochs(run), steps_by_epoch(run)
     batches = {epoch: [step.batch for step in made] for epoch, made in steps.items()}
     full = run.config["train"].get("epoch_mode") == "full_pass"
-    samples, distinct = sum(run.planned_sizes), len({step.batch for step in run.steps})
-    # A full pass is one of samples! orders. Draws with replacement have at least two values per
-    # sample, in a set of two or more.
-    digits = math.lgamma(samples + 1) / math.log(10) if full else samples * math.log10(2)
+    distinct, per_epoch = len({step.batch for step in run.steps}), max(len(run.planned_sizes), 1)
+    samples, digits = _samples(run, full=full), _order_digits(run, full=full)
     pairs = max(1, len(batches) ** 2 / 2)
     done = {row.epoch: batches.get(row.epoch, []) for row in rows}
     violations: list[Violation] = []
-    if len(run.steps) > 1 and distinct == 1 and not (full and samples == 1):
+    # One step may draw anything; it takes the others to tell that all draw the same.
+    if distinct == 1 and _rare(1, digits * (len(run.steps) - 1) / per_epoch):
         what = f"{shortened(run.steps[0].batch)} in all {len(run.steps)} steps"
         violations.append(Violation("training batches", "different from step to step", what))
     # The fewer samples, the likelier an honest shuffle repeats itself.
     elif _rare(pairs, digits):
-        violations += _repeats(done, "training batches", digits / max(len(run.planned_sizes), 1))
+        violations += _repeats(done, "training batches", digits / per_epoch)
     if full:
         violations += _twice_in_a_pass(batches)
     if not violations and (len(done) < 2 or not _rare(pairs, digits)):
@@ -120,7 +124,7 @@ def draws_are_new(run: RunEvidence) -> Outcome:
         f"{counted(distinct, 'different batch')} in {counted(len(run.steps), 'step')} of "
         f"{counted(len(batches), 'epoch')}"
     )
-    return outcome(violations[:MOST], len(run.steps), figures)
+    return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
 
 
 LEDGER_DRAWS_NEW = Promise(
@@ -133,6 +137,27 @@ LEDGER_DRAWS_NEW = Promise(
     ),
     explained_by=("train-draws-declared",),
 )
+
+
+def _samples(run: RunEvidence, *, full: bool) -> int:
+    """Return how many samples were drawn from, at least."""
+    planned = sum(run.planned_sizes)
+    if run.train_samples:
+        # A last batch that is filled serves more than there are.
+        return min(run.train_samples, planned) if full else run.train_samples
+    return planned if full else 2
+
+
+def _order_digits(run: RunEvidence, *, full: bool) -> float:
+    """Return the decimal logarithm of how many orders of samples an epoch may have.
+
+    A full pass is one of samples! orders; draws with replacement have as many values each as
+    there are samples.
+    """
+    samples = _samples(run, full=full)
+    if full:
+        return math.lgamma(samples + 1) / math.log(10)
+    return sum(run.planned_sizes) * math.log10(max(samples, 1))
 
 
 def _twice_in_a_pass(batches: Mapping[int, Sequence[str]]) -> list[Violation]:

@@ -5,19 +5,21 @@ evaluate every n-th epoch, or never.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import require_codes
 from harness.promises.promise import Violation
-from harness.records.records import EpochRecord, EvalRecord, RunRecord, StepRecord
+from harness.records.records import NOT_LOGGED, EpochRecord, EvalRecord, RunRecord, StepRecord
 from harness.records.run import RunEvidence
 from harness.wording import counted
 
 __all__ = [
-    "ARCHS_PER_STEP", "MOST", "NEGLIGIBLE", "clip_text", "evaluations", "finished_epochs",
-    "is_complete", "micro_batch_counts", "planned_checks", "position", "run_sizes",
-    "steps_by_epoch", "unfair_blocks",
+    "ARCHS_PER_STEP", "MOST", "NEGLIGIBLE", "clip_text", "epoch_loss", "evaluations",
+    "finished_epochs", "is_complete", "is_logged", "micro_batch_counts", "no_clip_checks",
+    "planned_checks", "planned_rate", "position", "require_fair_space", "run_sizes",
+    "steps_by_epoch", "unfair_blocks", "weighed_losses",
 ]  # fmt: skip
 
 ARCHS_PER_STEP = 3
@@ -40,11 +42,59 @@ def micro_batch_counts(config: Any, sizes: Iterable[int]) -> tuple[int, ...]:
     return tuple(math.ceil(size / micro) for size in sizes)
 
 
-def planned_checks(config: Any, sizes: Iterable[int]) -> tuple[int, ...]:
-    """Return the planned clip checks of each step of an epoch, from the plan alone."""
+def planned_checks(
+    config: Any, sizes: Iterable[int], *, archs: int = ARCHS_PER_STEP
+) -> tuple[int, ...]:
+    """Return the planned clip checks of each step of an epoch, from the plan alone.
+
+    Parameters
+    ----------
+    archs : int, default 3
+        How many a step trains.
+    """
     counts = micro_batch_counts(config, sizes)
     per_update = position(config) == "update"
-    return tuple(1 if per_update else ARCHS_PER_STEP * count for count in counts)
+    return tuple(1 if per_update else archs * count for count in counts)
+
+
+def planned_rate(step: StepRecord, planned: int, *, base: float, total: int) -> float | None:
+    """Return the learning rate of a step on half a cosine; None beyond the planned steps.
+
+    By place in the plan and not by steps done: a segment with another plan takes its place in
+    the new cosine (decision 0009).
+
+    Parameters
+    ----------
+    planned, total : int
+        Steps of an epoch, and of the whole run.
+    base : float
+        Learning rate of the first step.
+    """
+    done = (step.epoch - 1) * planned + step.step - 1
+    if done >= total:
+        return None
+    return base * (1 + math.cos(math.pi * done / total)) / 2
+
+
+def epoch_loss(steps: Iterable[StepRecord], sizes: Sequence[int], micro_batch: int) -> float | None:
+    """Return the mean loss over all micro-batches of an epoch's steps; None without a step.
+
+    A step's loss is a mean over archs and micro-batches, so that a step weighs by its number
+    of them.
+    """
+    losses, weights = weighed_losses(steps, sizes, micro_batch)
+    if not losses:
+        return None
+    weighted = (loss * weight for loss, weight in zip(losses, weights, strict=True))
+    return math.fsum(weighted) / sum(weights)
+
+
+def weighed_losses(
+    steps: Iterable[StepRecord], sizes: Sequence[int], micro_batch: int
+) -> tuple[list[float], list[int]]:
+    """Return the losses of an epoch's planned steps, and an arch's micro-batches of each."""
+    made = [step for step in steps if 0 < step.step <= len(sizes)]
+    return [s.loss for s in made], [math.ceil(sizes[s.step - 1] / micro_batch) for s in made]
 
 
 def run_sizes(record: RunRecord) -> tuple[int, ...]:
@@ -97,6 +147,18 @@ def is_complete(run: RunEvidence) -> bool:
     return bool(run.norms or run.evals or run.checkpoints)
 
 
+def is_logged(row: EpochRecord, name: str) -> bool:
+    """Return whether a log has a column; a foreign system's may lack some."""
+    return row.reasons.get(name) != NOT_LOGGED
+
+
+def no_clip_checks(run: RunEvidence) -> bool:
+    """Return whether a foreign system shows none of its clip checks, if it makes any."""
+    silent = [not is_logged(row, "clip_checks") for row in run.epochs]
+    made = any(step.checks for step in run.steps) or bool(run.norms)
+    return bool(silent) and all(silent) and not made
+
+
 def evaluations(run: RunEvidence, *, least: int = 1) -> tuple[EvalRecord, ...]:
     """Return the run's evaluations.
 
@@ -123,3 +185,17 @@ def unfair_blocks(step: StepRecord) -> list[Violation]:
         for block, options in enumerate(zip(*step.archs, strict=True))
         if sorted(options) != ["0", "1", "2"]
     ]
+
+
+def require_fair_space(space: Sequence[int], archs: Iterable[str]) -> None:
+    """Require archs that are codes of blocks of three options: a step trains three archs.
+
+    Raises
+    ------
+    NotApplicableError
+        If they are named otherwise, or if a block has more options or fewer.
+    """
+    require_codes(archs, space, what="the system trains")
+    if set(space) != {ARCHS_PER_STEP}:
+        msg = f"the system's blocks have {sorted(set(space))} options; fair is told of 3 each"
+        raise NotApplicableError(msg)

@@ -13,6 +13,7 @@ from harness.promises.ledger.plan import (
     evaluations,
     finished_epochs,
     is_complete,
+    is_logged,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.records.records import EpochRecord, EvalRecord, Record
@@ -42,13 +43,14 @@ def scores_add_up(run: RunEvidence) -> Outcome:
         record = scored.get(row.epoch)
         if record is not None:
             violations += _row_adds_up(run, row, record)
-        elif row.mean_epe_12 is not None:
+        elif row.mean_epe_12 is not None and run.evals:
             where = f"epoch {row.epoch}, mean_epe_12 in the log"
             what = f"{row.mean_epe_12!r}"
             violations.append(Violation(where, "null: the epoch has no evaluation", what))
     evaluated = counted(len(scored), "evaluation")
     figures = f"{evaluated} and {counted(len(rows), 'row')} recomputed"
-    return outcome(violations[:MOST], len(rows) + len(scored), figures)
+    unseen = "" if run.evals else "no evaluation is recorded, of which the log has scores"
+    return outcome(violations[:MOST], len(rows) + len(scored), figures, unseen=unseen)
 
 
 LEDGER_SCORES_ADD_UP = Promise(
@@ -75,7 +77,7 @@ def _row_adds_up(run: RunEvidence, row: EpochRecord, record: EvalRecord) -> list
         Violation(f"epoch {row.epoch}, {name} in the log", repr(value),
                   f"{getattr(row, name)!r}{_instead(run, row, record, name)}")
         for name, value in expected.items()
-        if not _close(getattr(row, name), value)
+        if is_logged(row, name) and not _close(getattr(row, name), value)
     ]  # fmt: skip
 
 
@@ -150,7 +152,9 @@ def numbers_are_finite(run: RunEvidence) -> Outcome:
     violations += [
         Violation(f"epoch {row.epoch}, checkpoint_digest", "its checkpoint's digest", "null")
         for row in rows
-        if row.epoch in saved and row.checkpoint_digest is None
+        if row.epoch in saved
+        and row.checkpoint_digest is None
+        and is_logged(row, "checkpoint_digest")
     ]
     warning = () if scored or len(rows) < every else ("no evaluation in the whole run",)
     epochs = counted(len(rows), "epoch")
@@ -182,7 +186,8 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
     A resume with ``reset_early_stop_on_resume`` starts it again.
     """
     rows = finished_epochs(run)
-    if rows and all(row.best_epe is None and "best_epe" not in row.reasons for row in rows):
+    silent = [row.best_epe is None and _unsaid(row) for row in rows]
+    if rows and all(silent):
         msg = "not enough evidence: no row says what the best EPE was"
         raise NotApplicableError(msg)
     reset = bool(run.config.get("checkpoint", {}).get("reset_early_stop_on_resume"))
@@ -205,7 +210,12 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
                 )
         best = row.best_epe
     figures = f"{counted(len(rows), 'row')}, best EPE {best if best is None else f'{best:.6g}'} px"
-    return outcome(violations[:MOST], len(rows), figures)
+    return outcome(violations[:MOST], len(rows), figures, without="no epoch was recorded")
+
+
+def _unsaid(row: EpochRecord) -> bool:
+    """Return whether a log does not have the best EPE, that of an earlier version or another's."""
+    return "best_epe" not in row.reasons or not is_logged(row, "best_epe")
 
 
 LEDGER_BEST_TRACKED = Promise(

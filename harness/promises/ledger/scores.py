@@ -11,7 +11,13 @@ import numpy as np
 
 from harness.errors import NotApplicableError
 from harness.promises.candidates import Named, instead
-from harness.promises.ledger.plan import MOST, NEGLIGIBLE, evaluations, finished_epochs
+from harness.promises.ledger.plan import (
+    MOST,
+    NEGLIGIBLE,
+    evaluations,
+    finished_epochs,
+    is_logged,
+)
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.records.records import EpochRecord, EvalRecord
 from harness.records.run import RunEvidence
@@ -72,7 +78,7 @@ def eval_batches_are_fixed(run: RunEvidence) -> Outcome:
         Violation(f"{kind} of epoch {record.epoch}", "a digest", repr(getattr(record, kind)))
         for record in evals
         for kind in ("eval_batch_hash", "bn_recal_batch_hash")
-        if not getattr(record, kind)
+        if not getattr(record, kind) and (kind == "eval_batch_hash" or record.recal_batches)
     ]
     mode = "the same"
     if not fixed:
@@ -108,10 +114,9 @@ def _can_tell_recal_draws(run: RunEvidence, evals: Sequence[EvalRecord]) -> bool
     """Return whether equal random recalibration batches cannot be a coincidence."""
     size = int(run.config["eval"].get("batch_size") or run.config["train"]["batch_size"])
     drawn = min(record.recal_batches for record in evals) * size
-    full = run.config["train"].get("epoch_mode") == "full_pass"
-    # The split's size is known of a full pass alone; else it has at least what the batches needed,
-    # the last of which may be partial.
-    samples = max(sum(run.planned_sizes) if full else 0, drawn - size + 1)
+    # Where the first lines do not tell the split's size, it has at least what the batches
+    # needed, the last of which may be partial.
+    samples = run.train_samples or max(drawn - size + 1, 1)
     orders = math.lgamma(samples + 1) - math.lgamma(max(samples - drawn, 0) + 1)
     return orders > math.log(len(evals) ** 2 / 2 / NEGLIGIBLE)
 
@@ -121,6 +126,8 @@ def _recal_repeats(evals: Sequence[EvalRecord]) -> list[Violation]:
     found = []
     for record in evals:
         digest = record.bn_recal_batch_hash
+        if not digest:  # nothing was drawn
+            continue
         if digest in seen:
             where = f"epoch {record.epoch}, bn_recal_batch_hash (recal_mode is random)"
             what = f"another than in epoch {seen[digest]}"
@@ -139,8 +146,8 @@ def dead_metric(previous: EvalRecord | None, now: EvalRecord) -> list[Violation]
     if len(now.archs) > 1 and len(set(now.per_arch_epe)) == 1:
         what = f"{now.per_arch_epe[0]!r} px for all {len(now.archs)}"
         found.append(Violation(f"{where}, EPE of the pool", "a difference between archs", what))
-    if previous is None or previous.archs != now.archs:
-        return found
+    if previous is None or previous.archs != now.archs or not now.weights_digest:
+        return found  # without a digest of the weights nobody knows whether they changed
     since = f"than in epoch {previous.epoch}, the weights have changed"
     same_scores = now.per_arch_epe == previous.per_arch_epe
     same_batches = (now.eval_batch_hash, now.bn_recal_batch_hash) == (
@@ -151,7 +158,7 @@ def dead_metric(previous: EvalRecord | None, now: EvalRecord) -> list[Violation]
             text = f"the same for all {len(now.archs)} archs: a dead metric"
             found.append(Violation(f"{where}, per-arch EPE", f"others {since}", text))
         # So it was in EdgeFlowNAS, whose update ops never ran.
-        if now.stats_digest == previous.stats_digest:
+        if now.stats_digest and now.stats_digest == previous.stats_digest:
             text = f"the same {now.stats_digest}: recalibration computes nothing"
             found.append(Violation(f"{where}, stats_digest", f"another {since}", text))
     elif same_batches and not same_scores:
@@ -183,7 +190,7 @@ def metric_is_alive(run: RunEvidence) -> Outcome:
     evals, violations = evaluations(run), []
     for previous, now in zip((None, *evals), evals, strict=False):
         violations += dead_metric(previous, now)
-        if previous is not None and now.weights_digest == previous.weights_digest:
+        if previous is not None and now.weights_digest == previous.weights_digest != "":
             violations += _still_weights(run, previous, now)
     if not violations:
         # For what it raises: one evaluation may show a dead metric, but no living one.
@@ -233,13 +240,15 @@ def tau_follows(run: RunEvidence) -> Outcome:
     scored = {record.epoch: record for record in evals}
     violations, defined = [], 0
     for row in rows:
-        if row.epoch in scored:
+        if row.epoch in scored and is_logged(row, "kendall_tau_prev"):
             wrong = _tau_violation(row, scored[row.epoch], before.get(row.epoch))
             violations += wrong
             defined += row.kendall_tau_prev is not None
     values = counted(defined, "value")
     figures = f"{values} recomputed, {len(rows) - defined} undefined with a reason"
-    return outcome(violations[:MOST], len(rows), figures)
+    logged = sum(is_logged(row, "kendall_tau_prev") for row in rows)
+    unseen = "the log has no kendall_tau_prev" if rows and not logged else ""
+    return outcome(violations[:MOST], logged, figures, unseen=unseen)
 
 
 LEDGER_TAU = Promise(

@@ -6,16 +6,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import archs_per_step
 from harness.promises.ledger.plan import (
-    ARCHS_PER_STEP,
     MOST,
     clip_text,
+    epoch_loss,
     finished_epochs,
     is_complete,
-    micro_batch_counts,
+    is_logged,
+    no_clip_checks,
     planned_checks,
+    planned_rate,
     position,
     steps_by_epoch,
+    weighed_losses,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.promises.step_candidates import (
@@ -25,7 +29,7 @@ from harness.promises.step_candidates import (
     schedule_instead,
     step_means_instead,
 )
-from harness.records.records import NOT_LOGGED, EpochRecord, StepRecord
+from harness.records.records import EpochRecord, StepRecord
 from harness.records.run import RunEvidence
 from harness.wording import counted
 
@@ -40,14 +44,15 @@ __all__ = [
 def steps_are_planned(run: RunEvidence) -> Outcome:
     """Require every planned step once and in order, and the planned clip checks of each."""
     steps, rows = steps_by_epoch(run), {row.epoch: row for row in run.epochs}
-    checks, planned = planned_checks(run.config, run.planned_sizes), len(run.planned_sizes)
+    checks = planned_checks(run.config, run.planned_sizes, archs=archs_per_step(run.steps))
+    planned, clips = len(run.planned_sizes), not no_clip_checks(run)
     violations = _out_of_order(run, steps)
     for epoch, made in steps.items():
         if epoch in rows and len(made) != planned:
             violations.append(Violation(f"epoch {epoch}, steps", str(planned), str(len(made))))
         for step in made:
             due = checks[step.step - 1] if 0 < step.step <= planned else 0
-            if step.checks != due:
+            if clips and step.checks != due:
                 where = f"epoch {epoch}, step {step.step}, clip checks"
                 violations.append(Violation(where, str(due), clip_text(run.config, step.checks, 1)))
                 break
@@ -55,13 +60,17 @@ def steps_are_planned(run: RunEvidence) -> Outcome:
     for row in run.epochs:
         made = steps.get(row.epoch, [])
         executed += len(made)
-        violations += _row_counts(run, row, made, sum(checks), executed)
-    figures = (
-        f"{counted(len(run.steps), 'step')} of {counted(len(steps), 'epoch')}, "
-        f"{counted(sum(checks), 'clip check')} an epoch, "
-        f"clip per {position(run.config)}"
+        if clips:
+            violations += _row_counts(run, row, made, sum(checks))
+        if row.global_step != executed and is_logged(row, "global_step"):
+            where = f"epoch {row.epoch}, global_step"
+            violations.append(Violation(where, f"{executed} steps executed", str(row.global_step)))
+    figures = f"{counted(len(run.steps), 'step')} of {counted(len(steps), 'epoch')}, " + (
+        f"{counted(sum(checks), 'clip check')} an epoch, clip per {position(run.config)}"
+        if clips
+        else "no clip checks recorded"
     )
-    return outcome(violations[:MOST], len(run.steps), figures)
+    return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
 
 
 LEDGER_STEPS_PLANNED = Promise(
@@ -102,9 +111,9 @@ def _out_of_order(run: RunEvidence, steps: Mapping[int, list[StepRecord]]) -> li
 
 
 def _row_counts(
-    run: RunEvidence, row: EpochRecord, made: Sequence[StepRecord], plan: int, executed: int
+    run: RunEvidence, row: EpochRecord, made: Sequence[StepRecord], plan: int
 ) -> list[Violation]:
-    found = [
+    return [
         Violation(f"epoch {row.epoch}, {name}", f"{plan}", clip_text(run.config, count, len(made)))
         for name, count in (
             ("announced clip checks", run.expected_clip_checks),
@@ -112,12 +121,8 @@ def _row_counts(
             ("clip_checks", row.clip_checks),
             ("sum of its steps' checks", sum(step.checks for step in made)),
         )
-        if count != plan and row.reasons.get(name) != NOT_LOGGED
+        if count != plan and is_logged(row, name)
     ]
-    if row.global_step != executed:
-        where = f"epoch {row.epoch}, global_step"
-        found.append(Violation(where, f"{executed} steps executed", str(row.global_step)))
-    return found
 
 
 def clip_figures_follow(run: RunEvidence) -> Outcome:
@@ -129,7 +134,8 @@ def clip_figures_follow(run: RunEvidence) -> Outcome:
         raise NotApplicableError(msg)
     threshold = float(run.config["train"]["grad_clip_global_norm"])
     violations: list[Violation] = []
-    for row in rows:
+    unseen = "no norms are recorded" if rows and not norms else ""
+    for row in rows if norms else ():
         if row.epoch not in norms:
             violations.append(Violation(f"epoch {row.epoch}, norms", "recorded", "none"))
             continue
@@ -143,8 +149,8 @@ def clip_figures_follow(run: RunEvidence) -> Outcome:
         violations.insert(0, Violation("gradient norms", "different values", what))
     over = int((pooled > threshold).sum())
     norms_text = f"{counted(len(pooled), 'norm')} of {counted(len(rows), 'epoch')}"
-    figures = f"{norms_text}, {over} over {threshold:g}"
-    return outcome(violations[:MOST], len(pooled), figures, _saturation(rows, threshold))
+    figures, saturated = f"{norms_text}, {over} over {threshold:g}", _saturation(rows, threshold)
+    return outcome(violations[:MOST], len(pooled), figures, saturated, unseen=unseen)
 
 
 LEDGER_CLIP_FIGURES = Promise(
@@ -175,7 +181,7 @@ def _clip_columns(
     wrong = {
         name: value
         for name, value in expected.items()
-        if not math.isclose(getattr(row, name), value, rel_tol=1e-9)
+        if is_logged(row, name) and not _close(getattr(row, name), value)
     }
 
     def what_it_is(name: str) -> str:
@@ -187,6 +193,10 @@ def _clip_columns(
         Violation(f"epoch {row.epoch}, {name}", repr(value), what_it_is(name))
         for name, value in wrong.items()
     ]
+
+
+def _close(found: float | None, expected: float) -> bool:
+    return found is not None and math.isclose(found, expected, rel_tol=1e-9)
 
 
 def _norms_by_step(
@@ -232,14 +242,16 @@ def _saturation(rows: Sequence[EpochRecord], threshold: float) -> tuple[str, ...
 def learning_rate_follows(run: RunEvidence) -> Outcome:
     """Require each step's learning rate on half a cosine over the planned steps."""
     planned, train = len(run.planned_sizes), run.config["train"]
+    schedule = train.get("lr_schedule") or "cosine"
+    if schedule != "cosine":
+        msg = f"the rates of schedule {schedule!r} (train.lr_schedule) are not known"
+        raise NotApplicableError(msg)
     total, wrong = planned * int(train["num_epochs"]), []
     for step in run.steps:
-        # By place in the plan and not by steps done: a segment with another plan takes its place
-        # in the new cosine (decision 0009).
         done = (step.epoch - 1) * planned + step.step - 1
-        lr = float(train["lr"]) * (1 + math.cos(math.pi * done / total)) / 2
+        lr = planned_rate(step, planned, base=float(train["lr"]), total=total)
         where = f"learning rate of epoch {step.epoch}, step {step.step}"
-        if done >= total:
+        if lr is None:
             planned_text = f"none: {counted(total, 'step is', 'steps are')} planned"
             wrong.append((where, planned_text, f"step {done + 1}"))
         elif not math.isclose(step.lr, lr, rel_tol=1e-9):
@@ -251,11 +263,11 @@ def learning_rate_follows(run: RunEvidence) -> Outcome:
     violations += [
         Violation(f"epoch {row.epoch}, lr", f"{last[row.epoch]!r}, its last step's", repr(row.lr))
         for row in run.epochs
-        if row.epoch in last and row.lr != last[row.epoch]
+        if row.epoch in last and row.lr != last[row.epoch] and is_logged(row, "lr")
     ]
     rates_text = counted(len(run.steps), "learning rate")
     figures = f"{rates_text} of {counted(total, 'planned step')} recomputed"
-    return outcome(violations[:MOST], len(run.steps), figures)
+    return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
 
 
 LEDGER_LEARNING_RATE = Promise(
@@ -270,32 +282,40 @@ LEDGER_LEARNING_RATE = Promise(
 
 
 def loss_average_follows(run: RunEvidence) -> Outcome:
-    """Require the epoch's mean loss as recomputed from its steps' losses.
-
-    A step's loss is a mean over archs and micro-batches, the epoch's is one over all
-    micro-batches, so that a step weighs by its number of them.
-    """
-    rows, steps = finished_epochs(run), steps_by_epoch(run)
-    counts, violations = micro_batch_counts(run.config, run.planned_sizes), []
+    """Require the epoch's mean loss as recomputed from its steps' losses (:func:`epoch_loss`)."""
+    rows, steps, train = finished_epochs(run), steps_by_epoch(run), run.config["train"]
+    micro, violations = train.get("micro_batch_size") or train["batch_size"], []
     for row in rows:
-        made = [step for step in steps.get(row.epoch, []) if 0 < step.step <= len(counts)]
-        weights = [ARCHS_PER_STEP * counts[step.step - 1] for step in made]
-        if not made:
+        mean = epoch_loss(steps.get(row.epoch, []), run.planned_sizes, micro)
+        if mean is None or not is_logged(row, "train_loss_epoch_avg"):
             continue
-        weighted = (step.loss * weight for step, weight in zip(made, weights, strict=True))
-        mean = math.fsum(weighted) / sum(weights)
-        if not math.isclose(row.train_loss_epoch_avg, mean, rel_tol=1e-9):
-            where, found = f"epoch {row.epoch}, train_loss_epoch_avg", row.train_loss_epoch_avg
-            before = [step.loss for step in steps.get(row.epoch - 1, [])]
-            what = step_means_instead(found, [step.loss for step in made], weights, before)
+        found = row.train_loss_epoch_avg
+        if not _close(found, mean):
+            where = f"epoch {row.epoch}, train_loss_epoch_avg"
+            what = _loss_instead(run, row, steps, micro)
             violations.append(Violation(where, repr(mean), f"{found!r}{what}"))
     losses = {step.loss for step in run.steps}
     if len(run.steps) > 2 and len(losses) == 1:
         what = f"{run.steps[0].loss!r} in all {len(run.steps)} steps"
         violations.append(Violation("loss", "different from step to step", what))
+    logged = sum(is_logged(row, "train_loss_epoch_avg") for row in rows)
     different = counted(len(losses), "different loss")
-    figures = f"{counted(len(rows), 'epoch mean')} recomputed from {different}"
-    return outcome(violations[:MOST], len(rows), figures)
+    figures = f"{counted(logged, 'epoch mean')} recomputed from {different}"
+    unseen = "the log has no train_loss_epoch_avg" if rows and not logged else ""
+    nothing = "no epoch was recorded"
+    return outcome(violations[:MOST], logged, figures, unseen=unseen, without=nothing)
+
+
+def _loss_instead(
+    run: RunEvidence, row: EpochRecord, steps: Mapping[int, Sequence[StepRecord]], micro: int
+) -> str:
+    """Return what an epoch's loss is instead, in words."""
+    if row.train_loss_epoch_avg is None:
+        return ""
+    losses, counts = weighed_losses(steps.get(row.epoch, []), run.planned_sizes, micro)
+    weights = [archs_per_step(run.steps) * count for count in counts]
+    before = [step.loss for step in steps.get(row.epoch - 1, [])]
+    return step_means_instead(row.train_loss_epoch_avg, losses, weights, before)
 
 
 LEDGER_LOSS_AVERAGE = Promise(

@@ -23,7 +23,7 @@ from .providers import WatchedProvider
 from .rows import epoch_row
 from .run import Graphs, Run
 from .scoring import Evaluator, copied
-from .serving import training_batches
+from .serving import planned_sizes, training_batches
 from .variables import progress, set_and_get, write_checkpoint
 from .versions import probe, settings, version
 
@@ -153,7 +153,7 @@ class EdgeFlowNAS:
         train, watcher = self._config["train"], run.steps
         batch = int(train["batch_size"])
         return {
-            "planned_sizes": (batch,) * int(train["steps_per_epoch"]),
+            "planned_sizes": tuple(planned_sizes(run, len(run.training_provider()))),
             "batch_size": batch,
             "micro_batch": int(train.get("micro_batch_size") or batch),
             "position": run.facts.position,

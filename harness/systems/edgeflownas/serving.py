@@ -8,7 +8,7 @@ from .checkout import Checkout
 from .providers import WatchedProvider
 from .run import Run
 
-__all__ = ["training_batches"]
+__all__ = ["planned_sizes", "training_batches"]
 
 
 def training_batches(checkout: Checkout, run: Run, epoch: int) -> list[dict[str, Any]]:
@@ -26,11 +26,12 @@ def training_batches(checkout: Checkout, run: Run, epoch: int) -> list[dict[str,
     for number in range(ahead):
         if hasattr(provider.provider, "start_epoch") and not (started and number == 0):
             provider.provider.start_epoch(shuffle=True)
-        served = [provider.described(size) for size in _planned(run, len(provider))]
+        served = [provider.described(size) for size in planned_sizes(run, len(provider))]
     return served
 
 
-def _planned(run: Run, samples: int) -> list[int]:
+def planned_sizes(run: Run, samples: int) -> list[int]:
+    """Return the batch sizes of an epoch: a full pass fills its last batch from the start."""
     train = run.config["train"]
     size = int(train["batch_size"])
     if train.get("epoch_mode") == "full_pass":
