@@ -381,6 +381,10 @@ PIXELS = {
         batch(flow=np.where(FIRST.valid[..., None], flows(lambda f: f[1:5, 2:8]), 0)),
         "differ): not clipped",
     ),
+    "unknown pixels clipped": (
+        batch(flow=flows(lambda f: np.clip(f[1:5, 2:8], -8, 8))),
+        "flow, at .* differ): unknown pixels are served as labels, clipped at 8 px",
+    ),
     "not cropped with the frames": (
         batch(flow=AT.flow), "flow, at .* differ): the window at (top, left) = (2, 2)",
     ),

@@ -142,7 +142,15 @@ def _instead(evidence: EpochRows, name: str, found: float | None) -> str:
         now, earlier = epochs[-len(counts) :], epochs[-2 * len(counts) : -len(counts)]
         return mean_instead(found, now, earlier, archs=archs)
     if name == "lr":
-        return instead(found, {"its first step's": made[0].lr, "the base rate": evidence.base_lr})
+        done = (row.epoch - 1) * len(training.planned_sizes) + made[-1].step
+        share = done / evidence.total_steps
+        after = evidence.base_lr * (1 + math.cos(math.pi * share)) / 2
+        return instead(
+            found,
+            {"its first step's": made[0].lr, "the base rate": evidence.base_lr,
+             # EdgeFlowNAS logs the rate that the next step would have.
+             "the rate of the step after": after},
+        )  # fmt: skip
     if name == "global_step":
         archs = len(made) * len(made[0].archs)
         return instead(
