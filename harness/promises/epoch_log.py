@@ -269,7 +269,7 @@ def logged_settings_are_used(evidence: LoggedSettings) -> Outcome:
             asked_for_more = name == "eval_batches_per_arch" and evidence.whole_split
             if logged != used and not (asked_for_more and logged > used):
                 violations.append(
-                    Violation(f"epoch {row.epoch}, {name}", f"{used}: {told}", str(logged))
+                    Violation(f"epoch {row.epoch}, {name}", f"{used}: {told}", str(logged), name)
                 )
     if evidence.rows and not seen:
         msg = "no setting is both logged and seen to be used"
@@ -301,6 +301,7 @@ LOGGED_SETTINGS_USED = Promise(
         "A setting is read and logged, and nothing uses it: whoever tunes it tunes nothing, and "
         "scores of runs that differ in it compare though the log says that they do not."
     ),
+    explained_by=("batch-mates-unseen",),
 )
 
 

@@ -94,8 +94,8 @@ class OneStep:
     moving: Arrays
     moved: Arrays
     recalibrated: Sequence[Recalibration] | None
-    fair: bool = True
     nudged_step: int = 2
+    fair: bool = True
 
 
 _NO_CLIP = 1e9
@@ -372,9 +372,10 @@ def _nudged(nudge: _Nudge, system: System) -> tuple[tuple[float, float, float], 
     None of a system that, restored, does not repeat the step: its losses are of other archs, or
     move by themselves. None, too, of one that records no losses.
     """
-    norm, found, straight = gradient_norm(nudge.gradient), [], nudge.straight
+    norm, found = gradient_norm(nudge.gradient), []
     system.restore(nudge.checkpoint)
     again = system.train(nudge.step, evaluate=False)
+    straight = nudge.straight
     same = bool(again.steps) and again.steps[0].archs == straight.steps[0].archs
     if not same or not again.losses or not straight.losses:
         return None
