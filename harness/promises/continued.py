@@ -38,8 +38,8 @@ def step_differences(
         if whole != again:
             # The first alone: the steps after it follow from it.
             where = f"{cut}: step {whole['step']} of epoch {whole['epoch']}"
-            repeated = _repeated(straight, resumed, first_epoch)
-            found, kind = repeated or _unlike(whole, again), "draws" if repeated else ""
+            found = _repeated(straight, resumed, first_epoch) or _unlike(whole, again)
+            kind = "draws" if any(whole[name] != again.get(name) for name in _DRAWN) else ""
             violations.append(Violation(where, "as without the cut", found, kind))
             break
     return violations
