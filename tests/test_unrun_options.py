@@ -7,7 +7,7 @@ import pytest
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
-from harness.promises.micro_batches import _require_last_alone
+from harness.promises.first_steps import _require_last_alone
 from harness.promises.one_step import (
     _outputs_of_training,
     crop_of_random_draws,
@@ -138,6 +138,9 @@ class Centring:
     def __init__(self, *, held, recalibrates=True):
         self.held, self.recalibrates = held, recalibrates
         self.arrays = {"unit/moving_mean": np.zeros(2, np.float32)}
+
+    def describe(self):
+        return Description("centring", frozenset({"recalibrate", "predict", "state"}))
 
     def state(self, changes=None):
         self.arrays = {**self.arrays, **(changes or {})}

@@ -73,10 +73,6 @@ def draws(bench: Bench) -> TrainingDraws:
     )  # fmt: skip
 
 
-_COVERAGE = "coverage"
-"""Kind of breach that no draw explains: which samples an epoch has, whatever their order."""
-
-
 def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
     """Require declared training draws: a permutation per epoch, new each epoch, per seed."""
     first = _ids(evidence.first)
@@ -84,9 +80,7 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
     sizes = [len(batch.ids) for batch in evidence.first]
     if sizes != list(evidence.planned_sizes):
         violations.append(
-            Violation(
-                "training batch sizes", str(list(evidence.planned_sizes)), str(sizes), _COVERAGE
-            )
+            Violation("training batch sizes", str(list(evidence.planned_sizes)), str(sizes), "plan")
         )
     if evidence.full_pass and sorted(first) != sorted(evidence.split):
         missing = sorted(set(evidence.split) - set(first))
@@ -94,13 +88,15 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
             Violation(
                 "full pass", f"each of {len(evidence.split)} samples once",
                 f"{counted(len(first), 'draw')} of {counted(len(set(first)), 'sample')}, missing "
-                f"{missing[:3]}",
-                _COVERAGE,
+                f"{missing[:3]}", "plan",
             )
         )  # fmt: skip
     if set(first) - set(evidence.split):
-        violations.append(Violation("training ids", "ids of the split", str(set(first))))
-    violations += _epoch_and_seed_differences(evidence)
+        what = str(set(first))
+        violations.append(Violation("training ids", "ids of the split", what, "plan"))
+    violations += [
+        dataclasses.replace(v, kind="draws") for v in _epoch_and_seed_differences(evidence)
+    ]
     for batch in (*evidence.first, *evidence.second):
         for position, window in enumerate(batch.windows):
             # A foreign id is reported above, and six violations are all that is shown.
@@ -205,5 +201,10 @@ DRAWN_AS_SERVED = Promise(
     evidence=drawn,
     check=same_training,
     hint="Workers, prefetching or a resumed loader hand out other batches than declared.",
-    explained_by=("train-draws-declared", "eval-pure"),
+    explained_by=(
+        "train-draws-declared:draws",
+        "train-draws-declared:plan",
+        "eval-pure:other each time",
+        "resume-exact:draws",
+    ),
 )

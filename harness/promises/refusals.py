@@ -285,5 +285,8 @@ NAN_SCORE_STOPS = Promise(
     check=bad_input_is_refused,
     hint="A NaN score compares as neither better nor worse, so the best checkpoint freezes.",
     # In a run, a NaN reaches the evaluation where training has let it pass.
-    explained_by=("nan-stops",),
+    explained_by=(
+        "nan-stops",
+        "recal-effective:no effect",
+    ),
 )
