@@ -25,6 +25,7 @@ from tests.promise_evidence_steps import (
     length,
     losses,
     moved,
+    nudged,
     second_step,
     slopes,
 )
@@ -157,6 +158,10 @@ SLOPE = {
         losing(lambda loss: 3 * loss),
         r"slope of the mean loss along the gradient: expected (1\.36\d+), its norm, "
         r"found 4\.1\d+ by a central difference over 0\.0002",
+    ),
+    "the gradient of another step": (
+        replace(STEP, nudged_step=1),
+        r"slope of the mean loss along the gradient: expected \d\.\d+, its norm, found 1\.36",
     ),
     "half of it is logged": (losing(lambda loss: loss / 2), r"found 0\.68\d+ by a central"),
     "a scale is detached": (
@@ -317,5 +322,7 @@ NOTHING_TO_TELL = {
 }  # fmt: skip
 CLEAN = {check: [STEP] for check in ALL}
 CLEAN[update.update_is_adam].append(replace(STEP, norm=None))
+FIRST_NUDGED = replace(STEP, nudged=(nudged(START, slopes(START)),), nudged_step=1)
+CLEAN[loss.gradient_is_the_losses].append(FIRST_NUDGED)
 EMPTY = dict.fromkeys(ALL, NO_WEIGHTS)
 CORRUPTED = dict(zip(ALL, (LOSS, ADAM, SLOPE, EVERYWHERE, FOLLOWED), strict=True))

@@ -47,6 +47,13 @@ WRONG = [
         r"\.epe_epsilon: expected 0 to 0\.0001 px\^2, .* found float 10000\.0",
     ),
     (
+        (
+            "describe",
+            {"name": "a", "can": [], "options": [[["k"], ["l"]]], "option_arrays": [[["m"]]]},
+        ),
+        r"\.option_arrays: expected a list for each option .*, \[2\] .*, found list \[1\]",
+    ),
+    (
         ("train", {"epochs": [{**ROW, "reasons": {"clip_checks": NOT_LOGGED}}]}),
         r"epochs\[0\]\.clip_checks: expected null where the reason is 'not logged by this system'",
     ),

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.promises import metric, served
+from harness.promises import metric, micro_batches, served
 from harness.promises.candidates import instead, order_instead, scores_instead
 from harness.promises.metric import Oracle
 from harness.promises.score_candidates import mean_of_samples_instead
@@ -381,6 +381,10 @@ PIXELS = {
         batch(flow=np.where(FIRST.valid[..., None], flows(lambda f: f[1:5, 2:8]), 0)),
         "differ): not clipped",
     ),
+    "unknown pixels clipped": (
+        batch(flow=flows(lambda f: np.clip(f[1:5, 2:8], -8, 8))),
+        "flow, at .* differ): unknown pixels are served as labels, clipped at 8 px",
+    ),
     "not cropped with the frames": (
         batch(flow=AT.flow), "flow, at .* differ): the window at (top, left) = (2, 2)",
     ),
@@ -500,3 +504,24 @@ UNNAMED = (
 def test_a_step_that_nothing_gives_is_not_named(name):
     check, evidence = CORRUPTIONS[name]
     assert ": " not in check(evidence).violations[0].found
+
+
+def test_a_pattern_that_repeats_is_of_no_place():
+    tile = RNG.integers(0, 256, (1, 3, 6), np.uint8)
+    striped = np.tile(tile, (7, 4, 1))[:, :10]
+    whole = {sample: (striped, flow) for sample, (_, flow) in DECODED.items()}
+    # One column to the right: equal to the windows three columns and any rows away from it.
+    frames = np.stack([striped[1:5, 3:9]] * 2)
+    evidence = replace(batch(frames=frames), decoded=whole)
+    assert first_line(evidence).endswith("differ)")
+
+
+def first_line(evidence):
+    return str(served.eval_crop_is_centred(evidence).violations[0])
+
+
+def test_a_gradient_that_no_weighing_gives_is_not_named():
+    evidence = promise_evidence_accumulation.of_both(0.55, 0.3)
+    (violation,) = micro_batches.micro_batches_weigh_by_samples(evidence).violations
+    assert violation.where == "gradient of A, A | A, A | B"
+    assert ": " not in violation.found

@@ -62,9 +62,9 @@ def test_an_array_is_of_a_kind_by_its_name(name, kind):
     assert kind_of_array(name) == kind
 
 
-def test_one_array_is_shown_with_both_digests_cut_short():
+def test_one_array_is_named_and_its_digests_are_words():
     one, other = {"w": LONG[0], "v": "1"}, {"w": LONG[1], "v": "1"}
-    expected = "after: w: expected f522a3bb..., found 1477b362..."
+    expected = "after: w: expected the same value, found another"
     assert str(grouped_differences(one, other, what="after:")[0]) == expected
     assert str(differences(one, other, what="after:")[0]) == expected
 
@@ -191,6 +191,7 @@ ROW = {
     "that of the epoch before": ("train_loss_epoch_avg", math.fsum(LOSSES[:15]) / 15),
     "the sum, not the mean": ("train_loss_epoch_avg", math.fsum(LOSSES[15:])),
     "its first step's": ("lr", 0.5),
+    "the rate of the step after": ("lr", 0.0),
     "each arch of this epoch counted": ("global_step", 6),
     "the largest of the archs'": ("mean_epe_12", 3.0),
 }  # fmt: skip

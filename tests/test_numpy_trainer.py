@@ -131,7 +131,7 @@ def test_a_known_defect_is_accepted_until_it_is_mended(tmp_path):
     *_, complaint, root, _, last = text.strip().splitlines()
     assert complaint.startswith("known defect metric-oracle: it holds now; take it off the list")
     assert root.startswith("1. metric-recomputed: ")
-    assert last.startswith("GATE RED: 1 promises hold, 1 broken, 1 not applicable, 1 known")
+    assert last.startswith("GATE RED: 1 promise holds, 1 broken, 1 not applicable, 1 known")
     # Each stands once: no traceback, no list of failures besides.
     assert text.count("metric-recomputed") == 1
     assert "FAILURES" not in text

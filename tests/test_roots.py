@@ -1,12 +1,16 @@
 """Causes come before consequences, and no broken promise is lost between them."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.promises.judge import Judgement
+from harness.promises.judge import Judgement, judge_evidence
 from harness.promises.promise import Outcome, Promise
 from harness.promises.registry import AREA_OF, PROMISES
 from harness.promises.roots import AREAS, find_roots
+from tests.promise_evidence_data import CENTRE
+from tests.promise_evidence_steps import STEP
 
 NAMES = tuple("abcdefgh")
 
@@ -96,3 +100,17 @@ def test_what_explains_a_promise_exists_and_explanations_do_not_go_in_a_ring():
 
     for promise in PROMISES:
         above(promise)
+
+
+def test_labels_without_a_mask_explain_no_wrong_loss():
+    label = CENTRE["unknown flow served as a label"][0]
+    cause = judge_evidence(PROMISES["unknown-flow-masked"], lambda: label)
+    odd = replace(STEP, flow_clip=0.5)  # labels as they were not declared
+    both = replace(odd, losses=tuple(2 * loss for loss in odd.losses))
+    for evidence, roots in (
+        (odd, {"unknown-flow-masked"}),
+        (both, {"unknown-flow-masked", "loss-recomputed"}),
+    ):
+        effect = judge_evidence(PROMISES["loss-recomputed"], lambda evidence=evidence: evidence)
+        found = find_roots([cause, effect], AREA_OF)
+        assert {root.judgement.promise.id for root in found} == roots, effect.violations

@@ -15,6 +15,7 @@ from harness.promises.judge import Judgement, gravity, is_broken, judge_evidence
 from harness.promises.ledger.registry import LEDGER_PROMISES
 from harness.records.ledger import BrokenLine, read_ledger
 from harness.records.run import RunEvidence, RunHistory, read_history
+from harness.wording import counted
 
 __all__ = ["add_parser", "run"]
 
@@ -76,8 +77,9 @@ def _heading_line(path: Path, evidence: tuple[RunEvidence, ...]) -> str:
 
 def _counts_text(evidence: RunEvidence) -> str:
     return (
-        f"{len(evidence.epochs)} finished epochs, {len(evidence.steps)} steps, "
-        f"{len(evidence.evals)} evaluations, attempts: {evidence.attempts}"
+        f"{counted(len(evidence.epochs), 'finished epoch')}, "
+        f"{counted(len(evidence.steps), 'step')}, "
+        f"{counted(len(evidence.evals), 'evaluation')}, attempts: {evidence.attempts}"
     )
 
 

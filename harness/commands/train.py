@@ -21,6 +21,7 @@ from harness.errors import InputError
 from harness.runs.identity import gate_values
 from harness.runs.run_directory import RunOptions, train_run
 from harness.verdict import EXCEPT_KNOWN, GREEN, gate_note
+from harness.wording import counted
 
 __all__ = ["add_parser", "run"]
 
@@ -64,7 +65,8 @@ def run(args: Namespace) -> int:
         observers=run_observers,
     )
     result = train_run(config, folder, options)
-    say(f"{result.status}: {result.progress.epoch} epochs, {result.progress.global_step} steps")
+    done = counted(result.progress.epoch, "epoch"), counted(result.progress.global_step, "step")
+    say(f"{result.status}: {', '.join(done)}")
     values = {
         "status": result.status, "run": str(folder), "segment": result.segment,
         "progress": result.progress.get_state(),

@@ -1,7 +1,7 @@
 """Faults of shared evaluation: a value or a statistic of another arch."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from harness.faults.base import Fault, replaced
 from harness.faults.hooks import after_open
@@ -13,7 +13,7 @@ __all__ = ["SharedByShortKey", "StatisticsOfFirstArch"]
 
 class _Sharing(Fault):
     touches = ("scores",)
-    expected: tuple[str, ...] = ("same-scores-alone",)
+    expected: ClassVar[tuple[str, ...]] = ("same-scores-alone",)
 
 
 def _shortened(skeleton: str) -> Plan:

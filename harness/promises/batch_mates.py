@@ -134,6 +134,8 @@ def scores_ignore_batch_mates(evidence: BatchMates) -> Outcome:
                         f"{alone:.4g} px, as beside copies of itself",
                         f"{mixed:.4g} px ({100 * error:.2g} % off): evaluation normalises by the "
                         "batch, or mixes its samples",
+                        # What it normalises by is then not what was recalibrated.
+                        "bn_recal_batches",
                     )
                 )  # fmt: skip
     figures = (

@@ -142,7 +142,15 @@ def _instead(evidence: EpochRows, name: str, found: float | None) -> str:
         now, earlier = epochs[-len(counts) :], epochs[-2 * len(counts) : -len(counts)]
         return mean_instead(found, now, earlier, archs=archs)
     if name == "lr":
-        return instead(found, {"its first step's": made[0].lr, "the base rate": evidence.base_lr})
+        done = (row.epoch - 1) * len(training.planned_sizes) + made[-1].step
+        share = done / evidence.total_steps
+        after = evidence.base_lr * (1 + math.cos(math.pi * share)) / 2
+        return instead(
+            found,
+            {"its first step's": made[0].lr, "the base rate": evidence.base_lr,
+             # EdgeFlowNAS logs the rate that the next step would have.
+             "the rate of the step after": after},
+        )  # fmt: skip
     if name == "global_step":
         archs = len(made) * len(made[0].archs)
         return instead(
@@ -261,7 +269,7 @@ def logged_settings_are_used(evidence: LoggedSettings) -> Outcome:
             asked_for_more = name == "eval_batches_per_arch" and evidence.whole_split
             if logged != used and not (asked_for_more and logged > used):
                 violations.append(
-                    Violation(f"epoch {row.epoch}, {name}", f"{used}: {told}", str(logged))
+                    Violation(f"epoch {row.epoch}, {name}", f"{used}: {told}", str(logged), name)
                 )
     if evidence.rows and not seen:
         msg = "no setting is both logged and seen to be used"
@@ -293,6 +301,7 @@ LOGGED_SETTINGS_USED = Promise(
         "A setting is read and logged, and nothing uses it: whoever tunes it tunes nothing, and "
         "scores of runs that differ in it compare though the log says that they do not."
     ),
+    explained_by=("batch-mates-unseen",),
 )
 
 

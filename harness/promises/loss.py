@@ -14,8 +14,8 @@ from harness.promises.one_step import (
     LOSS_TOLERANCE,
     OneStep,
     gradient_norm,
+    nudged_gradient,
     one_step,
-    second_step_gradient,
 )
 from harness.promises.promise import Outcome, Promise, UnseenError, Violation, outcome
 from harness.promises.served import first_pixel_differences
@@ -28,6 +28,10 @@ __all__ = [
     "independent_loss",
     "loss_is_recomputed",
 ]
+
+
+_LOSS = "loss"
+"""Kind of a breach that is not of the labels, which another promise explains."""
 
 
 _SCALES = (0.125, 0.25, 0.5)
@@ -100,7 +104,9 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
     decay = evidence.decay * sum(0.5 * float(np.square(k, dtype=np.float64).sum()) for k in kernels)
     if len(evidence.losses) != len(evidence.archs):
         violations.append(
-            Violation("losses of the step", f"{len(evidence.archs)}", f"{len(evidence.losses)}")
+            Violation(
+                "losses of the step", f"{len(evidence.archs)}", f"{len(evidence.losses)}", _LOSS
+            )
         )
     for arch, found in zip(evidence.archs, evidence.losses, strict=False):
         expected = independent_loss(outputs[arch], batch.flow, batch.valid) + decay
@@ -111,7 +117,7 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
             violations.append(
                 Violation(f"training loss of arch {arch}", f"{expected:.7g} (weight decay "
                           f"{decay:.3g} included)", f"{found:.7g} (relative {error:.1e})"
-                          f"{_instead(evidence, outputs, arch, found, decay)}")
+                          f"{_instead(evidence, outputs, arch, found, decay)}", _LOSS)
             )  # fmt: skip
     figures = f"{counted(len(evidence.losses), 'loss')}, worst relative error {worst:.1e}"
     return outcome(violations[:6], len(evidence.losses), figures)
@@ -221,13 +227,15 @@ def _nothing_to_tell(
 ) -> list[Violation]:
     """Report a batch or outputs so uniform that a wrong loss could come out the same."""
     violations = [
-        Violation(f"output {scale} of arch {arch}", "different values", "one value everywhere")
+        Violation(
+            f"output {scale} of arch {arch}", "different values", "one value everywhere", _LOSS
+        )
         for arch, scales in outputs.items()
         for scale, output in enumerate(scales)
         if np.ptp(output) == 0
     ]
     if not evidence.batch.valid.any():
-        violations.append(Violation("batch of step 2", "valid pixels", "none"))
+        violations.append(Violation("batch of step 2", "valid pixels", "none", _LOSS))
     return violations
 
 
@@ -239,7 +247,7 @@ def gradient_is_the_losses(evidence: OneStep) -> Outcome:
             "nothing about the step's"
         )
         raise NotApplicableError(msg)
-    gradient, length = second_step_gradient(evidence), min(way[0] for way in evidence.nudged)
+    gradient, length = nudged_gradient(evidence), min(way[0] for way in evidence.nudged)
     expected = gradient_norm(gradient)
     if not (expected > 0 and length > 0):
         nothing = Violation("weights moved along the gradient", "a gradient and a way above 0",

@@ -323,6 +323,7 @@ METRIC_RECOMPUTED = Promise(
     explained_by=(
         "metric-oracle",
         "recal-effective",
+        "same-scores-subset",
     ),
     blocked_by=("same-scores-again",),
 )

@@ -25,8 +25,8 @@ from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System,
 
 __all__ = [
     "BETA_1", "GRADIENT_TOLERANCE", "LOSS_TOLERANCE", "Gradient", "OneStep", "adam_slots",
-    "crop_of_random_draws", "first_step_gradient", "gradient_norm", "one_batch_sections",
-    "one_step", "second_step_gradient",
+    "crop_of_random_draws", "first_step_gradient", "gradient_norm", "nudged_gradient",
+    "one_batch_sections", "one_step", "second_step_gradient",
 ]  # fmt: skip
 
 
@@ -64,8 +64,10 @@ class OneStep:
     lr, decay : float
         Planned learning rate of step 2; weight decay.
     nudged : sequence of (float, float, float) or None
-        Lengths of a step along the second gradient, each with the mean loss of step 2 with
+        Lengths of a step along a gradient, each with the mean loss of that training step with
         the weights moved forth and back by it.
+    nudged_step : int
+        Which training step: 2, or 1 where a restored run repeats that one alone.
     moving, moved : mapping of str to numpy.ndarray
         Moving statistics before and after step 1.
     recalibrated : sequence of Recalibration or None
@@ -92,6 +94,7 @@ class OneStep:
     moving: Arrays
     moved: Arrays
     recalibrated: Sequence[Recalibration] | None
+    nudged_step: int = 2
     fair: bool = True
 
 
@@ -131,6 +134,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
     require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
     start = _named(system.state(), slots)
     moving = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}
+    system.save(str(bench.folder / "one-step-start"))
     first = system.train(1, evaluate=False)
     middle = system.state()
     system.save(str(bench.folder / "one-step-middle"))
@@ -145,8 +149,16 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
     system.state(_named(middle, slots))
     outputs = _outputs_of_training(system, archs, batch)
     config = bench.config["train"]
-    gradient = _second_gradient(middle, end, slots)
-    nudged = _nudged(bench, system, _named(middle, slots), gradient, second)
+    nudged, nudged_step = _nudged(
+        _Nudge(str(bench.folder / "one-step-middle"), 2, second, _named(middle, slots),
+               _second_gradient(middle, end, slots)), system,
+    ), 2  # fmt: skip
+    if nudged is None:
+        # EdgeFlowNAS restarts its generators when it resumes: it then repeats its first step alone.
+        nudged, nudged_step = _nudged(
+            _Nudge(str(bench.folder / "one-step-start"), 1, first, start,
+                   first_step_gradient(middle, slots)), system,
+        ), 1  # fmt: skip
     # The statistics that are judged are those of step 1, which ran with the weights before it.
     system.state(start)
     recalibrated = _recalibrated(system, first.steps[0].archs)
@@ -159,7 +171,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         flow_clip=bench.config["data"].get("flow_clip"), losses=second.losses, archs=archs,
         outputs=outputs, norm=reported,
         lr=_planned_rate(bench, second), decay=config["weight_decay"],
-        nudged=nudged, moving=moving, recalibrated=recalibrated,
+        nudged=nudged, nudged_step=nudged_step, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
         fair=covers(first.steps[0].archs, options_per_block(system.describe().options)),
     )  # fmt: skip
@@ -343,18 +355,27 @@ def gradient_norm(gradient: Gradient) -> float:
     return math.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for g in gradient.values()))
 
 
-def _nudged(
-    bench: Bench, system: System, start: Arrays, gradient: Arrays, straight: Training
-) -> tuple[tuple[float, float, float], ...] | None:
-    """Return two lengths, each with step 2's mean loss forth and back along the gradient.
+@dataclass(frozen=True)
+class _Nudge:
+    """A training step that is repeated: from which checkpoint, and along which gradient."""
 
-    None of a system that, restored, does not repeat step 2: its losses are of other archs, or
+    checkpoint: str
+    step: int
+    straight: Training
+    weights: Arrays
+    gradient: Gradient
+
+
+def _nudged(nudge: _Nudge, system: System) -> tuple[tuple[float, float, float], ...] | None:
+    """Return two lengths, each with a step's mean loss forth and back along the gradient.
+
+    None of a system that, restored, does not repeat the step: its losses are of other archs, or
     move by themselves. None, too, of one that records no losses.
     """
-    norm, found = gradient_norm(gradient), []
-    base = str(bench.folder / "one-step-middle")
-    system.restore(base)
-    again = system.train(2, evaluate=False)
+    norm, found = gradient_norm(nudge.gradient), []
+    system.restore(nudge.checkpoint)
+    again = system.train(nudge.step, evaluate=False)
+    straight = nudge.straight
     same = bool(again.steps) and again.steps[0].archs == straight.steps[0].archs
     if not same or not again.losses or not straight.losses:
         return None
@@ -366,16 +387,27 @@ def _nudged(
     for share in (2e-4, 5e-5):
         length, losses = share * level / max(norm, 1e-12), []
         for sign in (1.0, -1.0):
-            system.restore(base)
+            system.restore(nudge.checkpoint)
+            way = sign * length / max(norm, 1e-12)
             system.state(
                 {
-                    name: (start[name] + sign * length / max(norm, 1e-12) * g).astype(np.float32)
-                    for name, g in gradient.items()
+                    name: (nudge.weights[name] + way * g).astype(np.float32)
+                    for name, g in nudge.gradient.items()
                 }
             )
-            losses.append(float(np.mean(system.train(2, evaluate=False).losses)))
+            losses.append(float(np.mean(system.train(nudge.step, evaluate=False).losses)))
         found.append((length, losses[0], losses[1]))
     return tuple(found)
+
+
+def nudged_gradient(evidence: OneStep) -> dict[str, NDArray[np.float64]]:
+    """Return the gradient along which the weights were moved."""
+    if evidence.nudged_step == 2:
+        return second_step_gradient(evidence)
+    return {
+        name: np.asarray(moment, np.float64) / (1 - BETA_1)
+        for name, moment in evidence.first[0].items()
+    }
 
 
 def second_step_gradient(evidence: OneStep) -> dict[str, NDArray[np.float64]]:

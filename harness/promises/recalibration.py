@@ -262,9 +262,11 @@ class RecalHashes:
 def recal_hashes(bench: Bench) -> RecalHashes:
     """Collect the recalibration hashes of epochs, processes and archs, and of changed data."""
     trained = bench.trained
+    # A row without one is of an evaluation that did not recalibrate, or of a log that has none.
     hashes = {
-        f"epoch {row.epoch}": str(row.bn_recal_batch_hash)
+        f"epoch {row.epoch}": row.bn_recal_batch_hash
         for row in trained.first.epochs + trained.second.epochs
+        if row.bn_recal_batch_hash
     }
     base = base_evaluation(bench)
     hashes["standalone"] = base.bn_recal_batch_hash

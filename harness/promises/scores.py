@@ -209,8 +209,8 @@ SAME_SCORES_PERMUTED = Promise(
     evidence=repeat_permuted,
     check=same_scores,
     hint=_HINT,
-    blocked_by=("same-scores-again",),
     explained_by=("recal-effective",),
+    blocked_by=("same-scores-again",),
 )
 
 
@@ -230,8 +230,8 @@ SAME_SCORES_SUBSET = Promise(
     evidence=repeat_subset,
     check=same_scores,
     hint=_HINT,
+    explained_by=("same-scores-permuted", "recal-effective"),
     blocked_by=("same-scores-again",),
-    explained_by=("same-scores-permuted",),
 )
 
 
@@ -275,11 +275,8 @@ SAME_SCORES_ALONE = Promise(
         "Archs share a value or a statistic whose inputs differ. Look for a cache whose key leaves"
         " out a code that the value depends on."
     ),
+    explained_by=("same-scores-permuted", "same-scores-subset", "recal-effective"),
     blocked_by=("same-scores-again",),
-    explained_by=(
-        "same-scores-permuted",
-        "same-scores-subset",
-    ),
 )
 
 

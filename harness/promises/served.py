@@ -1,7 +1,7 @@
 """What is served for evaluation is what lies on disk, in the declared order and window."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -213,7 +213,7 @@ def first_pixel_differences(
     }
     instead = partial(_instead, sample, window, decoded, flow_clip)
     return [
-        violation
+        replace(violation, kind="label" if name in ("flow", "valid") else "frames")
         for name, (expected, found) in served.items()
         if (violation := _first_difference(f"sample {sample}, {name}", expected, found,
                                            partial(instead, name)))

@@ -377,4 +377,6 @@ UNRUN_STATISTICS_STILL = Promise(
         "of an option are those of archs that never use it, and a subnet scored with them is "
         "scored with statistics that are not its own."
     ),
+    # A branch that is computed for every arch reaches the score, and its update ops run.
+    explained_by=("unrun-options-unseen",),
 )

@@ -13,7 +13,11 @@ CALL_SECONDS = 600.0
 """Default time limit of one call of a system in a process of its own, s."""
 
 _HOSTED = "harness.systems.opening:hosted_factory"
-_FILES = {"edgeflownas": (Path(__file__).parent / "edgeflownas" / "__init__.py", "EdgeFlowNAS")}
+_EDGEFLOWNAS = Path(__file__).parent / "edgeflownas" / "__init__.py"
+_FILES = {
+    "edgeflownas": (_EDGEFLOWNAS, "EdgeFlowNAS"),
+    "edgeflownas-standalone": (_EDGEFLOWNAS, "StandaloneEvaluation"),
+}
 """Short names of adapters that come with the package; they lie beside this file."""
 
 
@@ -24,7 +28,8 @@ class SystemSpec:
     Attributes
     ----------
     system : str
-        ``builtin``, ``edgeflownas``, ``MODULE:CLASS`` or ``FILE.py:CLASS``.
+        ``builtin``, ``edgeflownas``, ``edgeflownas-standalone``, ``MODULE:CLASS`` or
+        ``FILE.py:CLASS``.
     fault : str
         ``MODULE:CLASS`` of a fault, empty for none. Its optional method ``apply(parts)``
         returns the builtin system's parts, broken; ``wrap(system)`` returns any system,

@@ -9,5 +9,6 @@ are told apart by what is there, not by their names.
 """
 
 from .adapter import EdgeFlowNAS
+from .standalone import StandaloneEvaluation
 
-__all__ = ["EdgeFlowNAS"]
+__all__ = ["EdgeFlowNAS", "StandaloneEvaluation"]

@@ -186,10 +186,18 @@ class EdgeFlowNAS:
         """Score archs as the trainer's evaluation does, on its own providers."""
         run = self.run
         chosen = list(archs) if archs is not None else self._pool()
-        arguments = self._arguments(chosen, run.evaluation_providers(), batches_per_arch)
+        arguments = self._arguments(chosen, self._providers(), batches_per_arch)
         evaluator = Evaluator(run)
-        returned, seen = evaluator.watched(self.checkout.run_eval_epoch, arguments)
+        returned, seen = evaluator.watched(self._score_pool, arguments)
         return evaluator.record(returned, seen, chosen)
+
+    def _score_pool(self, **arguments: Any) -> Any:
+        """Score a pool with the function whose scores are asked for."""
+        return self.checkout.run_eval_epoch(**arguments)
+
+    def _providers(self) -> dict[str, WatchedProvider]:
+        """Return the providers that an evaluation gets."""
+        return self.run.evaluation_providers()
 
     def _pool(self) -> list[str]:
         pool = self.checkout.trainer.build_eval_pool(
@@ -222,20 +230,16 @@ class EdgeFlowNAS:
 
     def _rehearsal(self, arch: str = "", *, frames: Any = None) -> Any:
         """Evaluate one arch on copies of the providers, for what is served and fed."""
-        providers = copied(self.run.evaluation_providers())
+        providers = copied(self._providers())
         arguments = self._arguments([arch or self._pool()[0]], providers, None)
-        return Evaluator(self.run).watched(self.checkout.run_eval_epoch, arguments, frames=frames)[
-            1
-        ]
+        return Evaluator(self.run).watched(self._score_pool, arguments, frames=frames)[1]
 
     def recalibrate(self, arch: str, inputs: bool = False) -> dict[str, Any]:
         """Return the moving statistics after the evaluation's recalibration of an arch."""
         run = self.run
-        arguments = self._arguments([arch], run.evaluation_providers(), None)
+        arguments = self._arguments([arch], self._providers(), None)
         evaluator = Evaluator(run)
-        _, seen = evaluator.watched(
-            self.checkout.run_eval_epoch, arguments, inputs=inputs, statistics=True
-        )
+        _, seen = evaluator.watched(self._score_pool, arguments, inputs=inputs, statistics=True)
         if not seen.recal:
             raise NotApplicableError(
                 "this version's evaluation normalises by the batch and recalibrates nothing"

@@ -68,6 +68,11 @@ class Checkout:
         """Return the class that serves FlyingChairs2."""
         return self._import("data.fc2_dataset").FC2BatchProvider
 
+    @property
+    def standalone(self) -> Any:
+        """Its module ``nas.supernet_eval``, which evaluates outside of training."""
+        return self._import("nas.supernet_eval")
+
     def bind(self, run: Any) -> None:
         """Let what the trainer does in this thread be a run's."""
         self._runs.run = run

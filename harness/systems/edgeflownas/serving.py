@@ -8,7 +8,7 @@ from .checkout import Checkout
 from .providers import WatchedProvider
 from .run import Run
 
-__all__ = ["planned_sizes", "training_batches"]
+__all__ = ["new_provider", "planned_sizes", "training_batches"]
 
 
 def training_batches(checkout: Checkout, run: Run, epoch: int) -> list[dict[str, Any]]:
@@ -21,7 +21,7 @@ def training_batches(checkout: Checkout, run: Run, epoch: int) -> list[dict[str,
         provider = run.training_provider().copy()
         started = not run.over  # its order is drawn
     else:
-        provider, started, ahead = _new_provider(checkout, run), False, epoch
+        provider, started, ahead = new_provider(checkout, run), False, epoch
     served: list[dict[str, Any]] = []
     for number in range(ahead):
         if hasattr(provider.provider, "start_epoch") and not (started and number == 0):
@@ -39,12 +39,23 @@ def planned_sizes(run: Run, samples: int) -> list[int]:
     return [size] * int(train["steps_per_epoch"])
 
 
-def _new_provider(checkout: Checkout, run: Run) -> WatchedProvider:
-    with_mode = {"provider_mode": "train"} if run.provider_modes else {}
+def new_provider(
+    checkout: Checkout, run: Run, *, split: str = "train", mode: str = "train", offset: int = 0
+) -> WatchedProvider:
+    """Build a provider as the checkout does, beside the run's own.
+
+    Parameters
+    ----------
+    split, mode : str
+        ``train`` or ``val``; ``train`` or ``eval``, where the version knows modes.
+    offset : int, default 0
+        Added to the seed.
+    """
+    with_mode = {"provider_mode": mode} if run.provider_modes else {}
     checkout.bind(run)
     try:
         built: WatchedProvider = checkout.trainer.build_fc2_provider(
-            config=run.config, split="train", seed_offset=0, **with_mode
+            config=run.config, split=split, seed_offset=offset, **with_mode
         )
         # It was noted as the trainer's own while it was built, which it is not.
         run.providers.pop()
