@@ -7,7 +7,7 @@ import pytest
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
-from harness.promises.first_steps import _require_last_alone
+from harness.promises.first_steps import require_last_alone
 from harness.promises.one_step import (
     _outputs_of_training,
     crop_of_random_draws,
@@ -126,10 +126,10 @@ def test_a_mixed_batch_must_have_one_other_sample_at_its_end():
     def batch(text):
         return SimpleNamespace(frames=np.asarray([[[ord(c)]] for c in text], np.uint8))
 
-    _require_last_alone(batch("AAAAB"))
+    require_last_alone(batch("AAAAB"))
     for drawn in ("AAAAA", "AABAB", "AAABA"):
         with pytest.raises(NotApplicableError, match="sample of the last micro-batch twice"):
-            _require_last_alone(batch(drawn))
+            require_last_alone(batch(drawn))
 
 
 class Centring:

@@ -1,6 +1,7 @@
 """What a foreign system does not show is not applicable; of ours it is broken."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,12 @@ from harness.promises.promise import Outcome, Promise, UnseenError, Violation
 from harness.promises.recorded_run import beside_plan, planned_sizes, recorded
 from harness.promises.refusals import names_word
 from harness.promises.registry import PROMISES
+from harness.promises.samples import (
+    decode_independently,
+    known_in_files,
+    listed_samples,
+    odd_samples,
+)
 from harness.promises.second_process import FROM_CHECKPOINTS
 from harness.promises.setting import embedded_config, fit_to_system
 from harness.promises.states import other_kernel
@@ -269,3 +276,18 @@ def test_another_kernel_is_seen_through_normalisation_where_a_factor_is_not():
     ):
         assert np.abs(normalised(changed_ones, inputs) - before).max() > 0.1
     assert other_kernel(np.zeros((1, 1, 2, 2))).all()
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_what_the_files_do_not_know_is_unknown_whatever_is_served(samples, tmp_path):
+    write_dataset(tmp_path / "data", train=samples, val=samples, height=53, width=75)
+    tree = embedded_config(tmp_path / "data").model_dump(mode="json", by_alias=True)
+    folder = odd_samples(SimpleNamespace(folder=tmp_path, config=tree), "odd") / "val"
+    ids = listed_samples(folder)
+    window, shape = (10, 13, 32, 48), (samples, 32, 48)
+    batch = SimpleNamespace(ids=ids, windows=(window,) * samples, valid=np.ones(shape, bool))
+    known = known_in_files(folder, batch)
+    assert (~known).sum(axis=(1, 2)).tolist() == [28] + [0] * (samples - 1)
+    last = decode_independently(folder, ids[-1])[1]
+    assert (last == 80).all(axis=-1).sum() == 28  # of one sample alone, beside what is unknown
+    assert known_in_files(folder, SimpleNamespace(ids=("elsewhere",), valid=batch.valid)).all()

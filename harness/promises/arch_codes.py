@@ -48,7 +48,7 @@ def require_codes(archs: Iterable[str], space: Sequence[int], *, what: str) -> N
     names = sorted(set(archs))
     if names and not any(is_code(arch, space) for arch in names):
         # One that is none among others that are is for a check to report.
-        msg = f"{what} no codes of options of {len(space)} blocks, but {', '.join(names)}"
+        msg = f"{what} no arch codes of options, but {', '.join(names)}"
         raise UnseenError(msg)
 
 

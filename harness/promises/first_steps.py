@@ -29,7 +29,14 @@ from harness.promises.samples import (
 from harness.promises.states import require_named
 from harness.systems.protocol import Arrays, Check, ServedBatch, System, Training
 
-__all__ = ["Accumulation", "StepRun", "accumulation", "broken_laws", "distances"]
+__all__ = [
+    "Accumulation",
+    "StepRun",
+    "accumulation",
+    "broken_laws",
+    "distances",
+    "require_last_alone",
+]
 
 
 @dataclass(frozen=True)
@@ -134,14 +141,14 @@ def _of_another(bench: Bench, ids: Sequence[str], pair: tuple[str, str]) -> tupl
         of_b = _trained(system)
     copy_samples(source, {**dict.fromkeys(ids, pair[0]), alone: pair[1]}, mix, crop=crop)
     with bench.open(**_sections(bench, mix, micro=2)) as system:
-        _require_last_alone(system.batches("train", epoch=1)[0])
+        require_last_alone(system.batches("train", epoch=1)[0])
         return of_b, _trained(system)
 
 
 _MANY_COPIES = 64
 
 
-def _require_last_alone(batch: ServedBatch) -> None:
+def require_last_alone(batch: ServedBatch) -> None:
     """Require a batch whose last sample, and it alone, is another.
 
     Raises

@@ -19,6 +19,7 @@ from harness.systems.protocol import ServedBatch
 
 __all__ = [
     "FEW_SAMPLES", "copy_samples", "data_section", "decode_independently", "decoded_samples",
+    "known_in_files",
     "listed_samples", "odd_files", "odd_samples", "require_files", "same_content",
     "split_folder",
 ]  # fmt: skip
@@ -118,6 +119,26 @@ def _write_block(folder: Path, sample: str, value: float, *, above: int = 0) -> 
     # A link to the user's own file, which writing through it would change.
     path.unlink()
     cv2.writeOpticalFlow(str(path), flow)
+
+
+def known_in_files(folder: Path, batch: ServedBatch) -> NDArray[np.bool_]:
+    """Return where the files of a served batch know the flow, (B, H, W), whatever it says.
+
+    As it says where its samples are not those of the folder.
+    """
+    if not set(batch.ids) <= set(listed_samples(folder)):
+        return batch.valid
+    masks = np.array(batch.valid)
+    for position, (sample, (top, left, height, width)) in enumerate(
+        zip(batch.ids, batch.windows, strict=True)
+    ):
+        flow = decode_independently(folder, sample)[1][top : top + height, left : left + width]
+        masks[position] = (np.abs(flow) <= _UNKNOWN).all(axis=-1)
+    return masks
+
+
+_UNKNOWN = 1e9
+"""Middlebury's convention for .flo files: anything larger is not known."""
 
 
 def odd_files(bench: Bench) -> Path:
