@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from harness.environment import apply_environment
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.first_steps import require_last_alone
@@ -110,6 +111,7 @@ def test_a_value_that_leaves_no_step_to_recompute_is_named(
 
 
 def test_copies_are_the_centre_window_and_no_more(embedded_frames, tmp_path):
+    apply_environment(embedded_config(embedded_frames))  # it decodes with TensorFlow
     source = embedded_frames / "train"
     sample = listed_samples(source)[3]
     copy_samples(source, {"0": sample, "1": sample}, tmp_path / "copies", crop=(32, 48))
