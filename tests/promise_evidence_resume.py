@@ -89,7 +89,7 @@ KILLED = KilledRuns(20, STATE, (dict(STATE), dict(STATE)), ())
 KILLS = {
     "a slot differs": (
         replace(KILLED, ends=(STATE, STATE | {"adam/m/w": "9"})),
-        "killed run 2, at the end, arrays: expected 2 as without a kill, found 1: 1 of "
+        "killed run 2, at the end, optimizer slots: expected 1 as without a kill, found none: 1 of "
         r"another value \(adam/m/w\)",
     ),
     "half a checkpoint": (

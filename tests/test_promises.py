@@ -139,16 +139,6 @@ ARITHMETIC = {n for s in ("windows", "step_arithmetic", "score_arithmetic") for 
 """Asked of the parts of the builtin system, by no call of the protocol."""
 
 
-def test_what_explains_a_promise_is_another_and_never_itself_in_the_end():
-    def roots(name, seen):
-        assert name not in seen, f"{name} explains itself: {seen}"
-        for cause in (*PROMISES[name].explained_by, *PROMISES[name].blocked_by):
-            roots(cause, (*seen, name))
-
-    for name in PROMISES:
-        roots(name, ())
-
-
 def test_clipping_every_step_is_a_warning_and_not_a_violation():
     low = replace(UPDATE, threshold=0.001, epochs=())
     clipped = [replace(check, after=0.001) for check in low.checks]

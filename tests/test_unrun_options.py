@@ -140,7 +140,7 @@ class Centring:
         self.arrays = {"unit/moving_mean": np.zeros(2, np.float32)}
 
     def describe(self):
-        return Description("s", frozenset({"recalibrate"}))
+        return Description("centring", frozenset({"recalibrate", "predict", "state"}))
 
     def state(self, changes=None):
         self.arrays = {**self.arrays, **(changes or {})}

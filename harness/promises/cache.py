@@ -146,8 +146,8 @@ CACHE_NEVER_STALE = Promise(
         "content, and from everything else that shapes a batch."
     ),
     explained_by=(
-        "eval-order-fixed",
-        "same-scores-again",
+        "eval-order-fixed:other each time",
+        "same-scores-again:other each time",
     ),
 )
 

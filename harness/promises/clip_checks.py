@@ -1,5 +1,6 @@
 """Clip checks are those of the plan, and their figures follow from the norms."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -113,14 +114,14 @@ def clip_checks_are_planned(evidence: Training) -> Outcome:
     expected, violations = _planned_checks(evidence), list[Violation]()
     for epoch, counts in _counts_by_epoch(evidence).items():
         violations += [
-            Violation(f"epoch {epoch}, {name}", f"{expected}", _implied(evidence, found))
+            Violation(f"epoch {epoch}, {name}", f"{expected}", _implied(evidence, found), "pieces")
             for name, found in counts.items()
             if found != expected
         ]
         steps = sum(1 for step in evidence.steps if step.epoch == epoch)
         if steps != len(evidence.planned_sizes) and evidence.steps:
             planned = str(len(evidence.planned_sizes))
-            violations.append(Violation(f"epoch {epoch}, steps", planned, str(steps)))
+            violations.append(Violation(f"epoch {epoch}, steps", planned, str(steps), "steps"))
     figures = (
         f"{counted(expected, 'check')} an epoch for batches {_sizes(evidence)}, micro-batch "
         f"{evidence.micro_batch}, clip per {evidence.position}"
@@ -235,7 +236,8 @@ def clip_arithmetic_holds(evidence: Training) -> Outcome:
             where = f"epoch {check.epoch}, step {check.step}, norm after clipping"
             violations.append(
                 Violation(where, f"min({check.before:.7g}, {evidence.threshold:g})",
-                          f"{check.after:.7g}{_after_instead(check, evidence.threshold)}")
+                          f"{check.after:.7g}{_after_instead(check, evidence.threshold)}",
+                          "gradient")
             )  # fmt: skip
     for row in evidence.epochs:
         norms = np.asarray([c.before for c in evidence.checks if c.epoch == row.epoch])
@@ -244,7 +246,9 @@ def clip_arithmetic_holds(evidence: Training) -> Outcome:
         if norms.size == 0:
             violations.append(Violation(f"epoch {row.epoch}, norms", "at least one", "none"))
         else:
-            violations += _row_arithmetic(row, norms, evidence)
+            violations += [
+                dataclasses.replace(v, kind="log") for v in _row_arithmetic(row, norms, evidence)
+            ]
     clipped = sum(check.before > evidence.threshold for check in evidence.checks)
     warning: tuple[str, ...] = ()
     if evidence.checks and clipped == len(evidence.checks):

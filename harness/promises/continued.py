@@ -39,7 +39,8 @@ def step_differences(
             # The first alone: the steps after it follow from it.
             where = f"{cut}: step {whole['step']} of epoch {whole['epoch']}"
             found = _repeated(straight, resumed, first_epoch) or _unlike(whole, again)
-            violations.append(Violation(where, "as without the cut", found))
+            kind = "draws" if any(whole[name] != again.get(name) for name in _DRAWN) else ""
+            violations.append(Violation(where, "as without the cut", found, kind))
             break
     return violations
 

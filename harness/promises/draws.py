@@ -80,7 +80,7 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
     sizes = [len(batch.ids) for batch in evidence.first]
     if sizes != list(evidence.planned_sizes):
         violations.append(
-            Violation("training batch sizes", str(list(evidence.planned_sizes)), str(sizes))
+            Violation("training batch sizes", str(list(evidence.planned_sizes)), str(sizes), "plan")
         )
     if evidence.full_pass and sorted(first) != sorted(evidence.split):
         missing = sorted(set(evidence.split) - set(first))
@@ -88,12 +88,15 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
             Violation(
                 "full pass", f"each of {len(evidence.split)} samples once",
                 f"{counted(len(first), 'draw')} of {counted(len(set(first)), 'sample')}, missing "
-                f"{missing[:3]}",
+                f"{missing[:3]}", "plan",
             )
         )  # fmt: skip
     if set(first) - set(evidence.split):
-        violations.append(Violation("training ids", "ids of the split", str(set(first))))
-    violations += _epoch_and_seed_differences(evidence)
+        what = str(set(first))
+        violations.append(Violation("training ids", "ids of the split", what, "plan"))
+    violations += [
+        dataclasses.replace(v, kind="draws") for v in _epoch_and_seed_differences(evidence)
+    ]
     for batch in (*evidence.first, *evidence.second):
         for position, window in enumerate(batch.windows):
             # A foreign id is reported above, and six violations are all that is shown.
@@ -198,5 +201,10 @@ DRAWN_AS_SERVED = Promise(
     evidence=drawn,
     check=same_training,
     hint="Workers, prefetching or a resumed loader hand out other batches than declared.",
-    explained_by=("train-draws-declared", "eval-pure"),
+    explained_by=(
+        "train-draws-declared:draws",
+        "train-draws-declared:plan",
+        "eval-pure:other each time",
+        "resume-exact:draws",
+    ),
 )

@@ -106,7 +106,7 @@ SAME_RUN_ELSEWHERE = Promise(
     blocked_by=("same-scores-again",),
     explained_by=(
         "seeds-matter",
-        "train-draws-declared",
+        "train-draws-declared:draws",
     ),
 )
 

@@ -89,7 +89,7 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
         expected["train_loss_epoch_avg"] = loss
     violations = [
         Violation(f"epoch {row.epoch}, {name}", repr(value),
-                  f"{getattr(row, name)!r}{_instead(evidence, name, getattr(row, name))}")
+                  f"{getattr(row, name)!r}{_instead(evidence, name, getattr(row, name))}", "log")
         for name, value in expected.items()
         if row.reasons.get(name) != NOT_LOGGED
         and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9, abs_tol=1e-12)
@@ -104,7 +104,7 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
     what = _schedule_instead(evidence) if wrong else ""
     violations += [
         Violation(f"learning rate of epoch {step.epoch}, step {step.step}", repr(lr),
-                  f"{step.lr!r}{what}")
+                  f"{step.lr!r}{what}", "step")
         for step, lr in wrong
     ]  # fmt: skip
     rates = f"{counted(len(training.steps), 'learning rate')} recomputed"

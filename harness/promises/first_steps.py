@@ -240,7 +240,7 @@ def broken_laws(evidence: Accumulation) -> list[Violation]:
     recorded = any(run.losses for run in runs)
     violations += [
         Violation(f"micro-batches of {law.name}", f"3 times the {whole} of A, A, A, A, A",
-                  f"{len(law.run.losses)}")
+                  f"{len(law.run.losses)}", "pieces")
         for law in laws
         if recorded and not len(law.run.losses) == 3 * whole > 0
     ]  # fmt: skip
@@ -254,4 +254,5 @@ def _broken_law(law: _Law) -> Violation:
     return Violation(
         f"gradient of {law.name}", f"norm {expected:.6g}",
         f"{ratio:.4g} times that, relative distance {law.distance:.2g}{what}",
+        "gradient",
     )  # fmt: skip

@@ -6,15 +6,12 @@ the array had this very value do.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.promises.promise import Digests, Violation
+from harness.promises.promise import Digests, Violation, kind_of_array
 from harness.systems.protocol import Description
 
 __all__ = ["kinds_of", "state_differences"]
 
-_KINDS = (
-    "weights", "optimizer slots", "moving statistics", "counters and generators", "other arrays",
-    "arrays",
-)  # fmt: skip
+_KINDS = ("weights", "optimizer slots", "moving statistics", "counters and generators")
 """In the order in which they are told."""
 
 _NAMED = 2
@@ -25,19 +22,8 @@ def kinds_of(names: Iterable[str], description: Description | None = None) -> di
     """Return the kind of each array: as the system describes it, or else by its name."""
     slots = {slot for pair in description.slots.values() for slot in pair} if description else set()
     weights = set(description.slots) if description else set()
-    return {name: _kind(name, weights, slots) for name in names}
-
-
-def _kind(name: str, weights: set[str], slots: set[str]) -> str:
-    if name.startswith("progress/"):
-        return "counters and generators"
-    if name in slots:
-        return "optimizer slots"
-    if "moving_" in name:
-        return "moving statistics"
-    if not slots:  # a system that names none: a kernel cannot be told from a momentum
-        return "arrays"
-    return "weights" if name in weights else "other arrays"
+    described = {**dict.fromkeys(slots, "optimizer slots"), **dict.fromkeys(weights, "weights")}
+    return {name: described.get(name) or kind_of_array(name) for name in names}
 
 
 def state_differences(

@@ -214,7 +214,8 @@ LOSS_RECOMPUTED = Promise(
     ),
     # Outputs are predicted with the statistics that recalibration gives; labels are as served.
     explained_by=(
-        "recal-effective",
+        "recal-effective:no effect",
+        "recal-effective:past",
         "unknown-flow-masked",
         "train-draws-declared",
         "eval-crop-centred",
@@ -281,7 +282,7 @@ GRADIENT_OF_LOSS = Promise(
     check=gradient_is_the_losses,
     hint="The loss that is logged is not the one that is minimised, or part of it is detached.",
     explained_by=(
-        "loss-recomputed",
-        "update-is-adam",
+        "loss-recomputed:loss",
+        "update-is-adam:gradient",
     ),
 )

@@ -322,8 +322,8 @@ METRIC_RECOMPUTED = Promise(
     ),
     explained_by=(
         "metric-oracle",
-        "recal-effective",
-        "same-scores-subset",
+        "recal-effective:no effect",
+        "recal-effective:past",
     ),
     blocked_by=("same-scores-again",),
 )

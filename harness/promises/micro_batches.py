@@ -109,7 +109,7 @@ def _clipped_update(
             Violation(
                 "gradient clipped per update", f"norm {threshold:.6g}, same direction",
                 f"norm {gradient_norm(update.gradient):.6g}, relative distance {distance:.2g}"
-                f"{clipped_instead(free.gradient, update.gradient, threshold)}",
+                f"{clipped_instead(free.gradient, update.gradient, threshold)}", "gradient",
             )
         )  # fmt: skip
     return violations + _reported("update", update, threshold)
@@ -124,7 +124,7 @@ def _clipped_micro(free: StepRun, micro: StepRun, threshold: float) -> list[Viol
         violations.append(
             Violation("gradient clipped per micro-step", f"norm at most {bound:.6g}, the mean "
                       "of what the checks leave", f"norm {found:.6g}"
-                      f"{clipped_instead(free.gradient, micro.gradient, threshold)}")
+                      f"{clipped_instead(free.gradient, micro.gradient, threshold)}", "gradient")
         )  # fmt: skip
     return violations + _reported("micro-step", micro, threshold)
 
@@ -133,13 +133,13 @@ def _counted(position: str, run: StepRun, planned: int) -> list[Violation]:
     if len(run.checks) == planned > 0:
         return []
     where = f"checks of a step clipped per {position}"
-    return [Violation(where, f"{planned}", f"{len(run.checks)}")]
+    return [Violation(where, f"{planned}", f"{len(run.checks)}", "pieces")]
 
 
 def _reported(position: str, run: StepRun, threshold: float) -> list[Violation]:
     return [
         Violation(f"norm after a check per {position}", f"at most {threshold:.6g}",
-                  f"{check.after:.6g}")
+                  f"{check.after:.6g}", "gradient")
         for check in run.checks
         if not check.after <= threshold * (1 + 1e-5)
     ]  # fmt: skip

@@ -60,6 +60,16 @@ class _Change:
     words: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """What became of a restore: what was said, the error if any, whether a system had opened."""
+
+    message: str
+    error: str | None
+    opened: bool
+    went_on: Training | None
+
+
 @needs("train", "state", "save", "restore")
 def changed_plan(bench: Bench) -> ChangedPlan:
     """Restore a checkpoint under every other value at once, less those that were told already.
@@ -70,19 +80,28 @@ def changed_plan(bench: Bench) -> ChangedPlan:
     trained, found = bench.trained, list[ChangedKey]()
     left = list(_changes(bench, trained))
     while left:
-        message, error, went_on = _restored_under(bench, left)
-        told = [change for change in left if _tells(message, change)]
-        found += [ChangedKey(c.key, c.saved, c.asked, told=True, found=message) for c in told]
-        left = [change for change in left if change not in told]
-        if not told:
-            found += _untold(trained, left, f"{error}: {message}" if error else "", went_on)
+        attempt = _restored_under(bench, left)
+        told = [change for change in left if _tells(attempt.message, change)]
+        found += [
+            ChangedKey(c.key, c.saved, c.asked, told=True, found=attempt.message) for c in told
+        ]
+        rest = [change for change in left if change not in told]
+        if not told and not attempt.opened:  # a net of one size alone: nothing was restored
+            rest = [change for change in left if change.key != _CROP]
+            if len(rest) == len(left):
+                msg = f"the system does not open under another plan: {attempt.message}"
+                raise NotApplicableError(msg)
+        elif not told:
+            found += _untold(trained, left, attempt)
             break
+        left = rest
     if not found:
         msg = "the system has no crop, batch size, learning rate, clip or epochs to vary"
         raise NotApplicableError(msg)
     return ChangedPlan(found)
 
 
+_CROP = "data.input_height, data.input_width"
 _SCALE = 1.5
 """Another learning rate is so many times the one that was saved."""
 
@@ -126,17 +145,15 @@ def _crop(config: Tree, step: int) -> _Change:
     section = {"input_height": asked[0], "input_width": asked[1]}
     words = ("input_height", "input_width", "crop", "input size", "input shape", "input_shape")
     sizes = f"{height} x {width}", "{} x {}".format(*asked)
-    return _Change("data.input_height, data.input_width", {"data": section}, *sizes, words)
+    return _Change(_CROP, {"data": section}, *sizes, words)
 
 
 def _tells(message: str, change: _Change) -> bool:
     return any(names_word(message.lower(), word) for word in change.words)
 
 
-def _restored_under(
-    bench: Bench, changes: Sequence[_Change]
-) -> tuple[str, str | None, Training | None]:
-    """Return what was said of the changes, the type of the error, and the epoch that followed.
+def _restored_under(bench: Bench, changes: Sequence[_Change]) -> _Attempt:
+    """Restore under changed keys.
 
     What only trains on is trained on, to see what becomes of it; a refusal may come as late as
     then.
@@ -152,14 +169,23 @@ def _restored_under(
             lambda: systems.append(opened.enter_context(bench.open(**sections)))
         )
         if error is None:
-            error, message = attempted(lambda: said.extend(_notes(systems[0], bench)))
+            error, message = attempted(
+                lambda: said.extend(systems[0].restore(bench.trained.paths[CUT]) or ())
+            )
+        said = _of_this_restore(bench, said)
         if error is None and not any(_tells(" ".join(said), change) for change in changes):
             error, message = attempted(lambda: seen.append(_train_on(systems[0])))
-    return " ".join(said) if error is None else message, error, seen[0] if seen else None
+    text = " ".join(said) if error is None else message
+    return _Attempt(text, error, bool(systems), seen[0] if seen else None)
 
 
-def _notes(system: System, bench: Bench) -> Sequence[str]:
-    return system.restore(bench.trained.paths[CUT]) or ()
+def _of_this_restore(bench: Bench, said: list[str]) -> list[str]:
+    """Leave out the notes that a restore under the checkpoint's own plan returns too."""
+    if not said:
+        return said
+    with bench.at(CUT) as system:
+        always = system.restore(bench.trained.paths[CUT]) or ()
+    return [note for note in said if note not in always]
 
 
 def _train_on(system: System) -> Training:
@@ -169,11 +195,12 @@ def _train_on(system: System) -> Training:
 
 
 def _untold(
-    trained: Trained, changes: Sequence[_Change], error: str, went_on: Training | None
+    trained: Trained, changes: Sequence[_Change], attempt: _Attempt
 ) -> Iterator[ChangedKey]:
     """Return the keys of which nothing was said; the number of epochs only if it matters."""
     scaled = any(change.key == "train.lr" for change in changes)
-    rates = _rate(trained.second), _rate(went_on)
+    rates = _rate(trained.second), _rate(attempt.went_on)
+    error = f"{attempt.error}: {attempt.message}" if attempt.error else ""
     for change in changes:
         found = error or "it went on and said nothing"
         if not error and change.key == "train.num_epochs" and not _another_schedule(rates, scaled):

@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from harness.promises.bench import Bench
 
 __all__ = [
-    "COINCIDENCE", "TIERS", "Digests", "Driver", "Outcome", "Promise", "Tier", "UnseenError",
-    "Violation", "differences", "grouped_differences", "kind_of_array", "needs", "outcome",
-    "require_seen",
+    "COINCIDENCE", "EACH_TIME", "TIERS", "Digests", "Driver", "Outcome", "Promise", "Tier",
+    "UnseenError", "Violation", "differences", "grouped_differences", "kind_of_array", "needs",
+    "outcome", "require_seen",
 ]  # fmt: skip
 
 Tier = Literal["quick", "full", "nightly"]
 TIERS: tuple[Tier, ...] = ("quick", "full", "nightly")
 """Each one checks what those before it check, and more."""
+
+EACH_TIME = "other each time"
+"""Kind of a breach: what is served or drawn differs from one time to the next."""
 
 COINCIDENCE = 1_000
 """Equal draws are no coincidence from this many equally likely ones on."""
@@ -128,7 +131,8 @@ class Promise:
     tier : {"quick", "full", "nightly"}
         From which tier on it is checked.
     explained_by : tuple of str
-        Promises whose breach explains a breach of this one.
+        Promises whose breach explains a breach of this one of the same kinds; ``ID:KIND`` where
+        breaches of that kind explain it, whatever its own kind.
     blocked_by : tuple of str
         Promises whose breach leaves this one undecidable: what it compares moves by itself.
     """

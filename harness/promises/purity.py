@@ -8,6 +8,7 @@ from itertools import zip_longest
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.promise import (
+    EACH_TIME,
     Digests,
     Outcome,
     Promise,
@@ -67,7 +68,9 @@ def _upcoming_draws(bench: Bench, system: System) -> tuple[str, ...] | None:
 def evaluation_changes_nothing(evidence: Purity) -> Outcome:
     """Require the complete state and the next training draws unchanged by an evaluation."""
     violations = grouped_differences(evidence.before, evidence.after, what="state after eval")
-    violations = [dataclasses.replace(v, found=f"{v.found}{_why(evidence)}") for v in violations]
+    why = _why(evidence)
+    kind = EACH_TIME if why == _DRAWS_MOVED else "state"
+    violations = [dataclasses.replace(v, found=f"{v.found}{why}", kind=kind) for v in violations]
     before, after = evidence.draws_before, evidence.draws_after
     if before is None and after is None:
         arrays = counted(len(evidence.before), "array")
@@ -78,7 +81,7 @@ def evaluation_changes_nothing(evidence: Purity) -> Outcome:
         if old != new:
             what = f"{shortened(new)}: the evaluation moved what training draws from"
             violations.append(
-                Violation(f"next training epoch, batch {index}", shortened(old), what)
+                Violation(f"next training epoch, batch {index}", shortened(old), what, EACH_TIME)
             )
     arrays = counted(len(evidence.before), "array")
     figures = f"{arrays} and {counted(len(before), 'upcoming training batch')} unchanged"
@@ -88,12 +91,15 @@ def evaluation_changes_nothing(evidence: Purity) -> Outcome:
 _DRAWING = re.compile(r"rng|random|generator|cursor|provider", re.IGNORECASE)
 
 
+_DRAWS_MOVED = ": what training draws from has moved, and no weight or statistic"
+
+
 def _why(evidence: Purity) -> str:
     """Return what moved, if it was nothing but what training draws from."""
     before, after = evidence.before, evidence.after
     moved = [n for n in before.keys() | after.keys() if before.get(n) != after.get(n)]
     if all(n.startswith("progress/") and _DRAWING.search(n) for n in moved):
-        return ": what training draws from has moved, and no weight or statistic"
+        return _DRAWS_MOVED
     if all(n.startswith("progress/") for n in moved):
         return ": counters alone have moved, and no weight or statistic"
     return ""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from harness.promises.bench import Bench
 from harness.promises.promise import (
+    EACH_TIME,
     Outcome,
     Promise,
     Violation,
@@ -183,19 +184,24 @@ RECAL_STATISTICS_EXACT = Promise(
     evidence=recal_pair,
     check=recal_statistics_are_exact,
     hint=_HINT,
-    explained_by=("recal-effective",),
+    explained_by=(
+        "recal-effective:no effect",
+        "recal-effective:past",
+    ),
 )
 
 
 def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
     """Require recalibration to depend on weights and batches, not on moving statistics."""
     violations, changed, known = [], 0, 0
+    # On other batches the statistics would differ anyway.
+    past = "past" if evidence.first.batch_hash == evidence.second.batch_hash else EACH_TIME
     for unit, (mean, variance) in evidence.first.stats.items():
         again = evidence.second.stats.get(unit)
         if again is None or not all(map(np.array_equal, (mean, variance), again)):
             violations.append(
                 Violation(f"{unit} after disturbing the moving statistics", "the same statistics",
-                          "others: recalibration blends in what was there before")
+                          "others: recalibration blends in what was there before", past)
             )  # fmt: skip
         if not mean.any() and (variance == 1).all():
             violations.append(
@@ -203,6 +209,7 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
                     f"{unit} after recalibration",
                     "statistics of the batches",
                     "the initial values, mean 0 and variance 1: never updated",
+                    "no effect",
                 )
             )
         held = evidence.moving.get(f"{unit}/moving_mean")
@@ -217,6 +224,7 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
                 "different from the moving ones",
                 f"0 of {counted(len(evidence.first.stats), 'unit')} changed: recalibration had no "
                 "effect",
+                "no effect",
             )
         )
     unseen = "" if known else "state() has no moving statistics of the recalibrated units"
@@ -229,6 +237,7 @@ def recal_ignores_the_past(evidence: RecalPair) -> Outcome:
                 "the same EPE",
                 "another: evaluation normalises with the moving statistics, "
                 "not with the recalibrated ones",
+                "no effect",
             )
         )
     units = counted(len(evidence.first.stats), "unit")
@@ -313,14 +322,14 @@ def recal_batches_are_fixed(evidence: RecalHashes) -> Outcome:
     if evidence.fixed:
         violations += [
             Violation(f"hash of the recalibration batches, {where}", shortened(reference),
-                      f"{shortened(found)}: other batches")
+                      f"{shortened(found)}: other batches", EACH_TIME)
             for where, found in hashes.items()
             if found != reference
         ]  # fmt: skip
     if evidence.one_pixel_changed == reference:
         violations.append(
             Violation("hash after changing one pixel of one frame", "another hash",
-                      f"{shortened(reference)}: the same, it is not of the pixels")
+                      f"{shortened(reference)}: the same, it is not of the pixels", "hash")
         )  # fmt: skip
     mode = "fixed" if evidence.fixed else "random mode: equality over epochs does not apply"
     figures = f"{counted(len(hashes), 'hash')} ({', '.join(hashes)}), {mode}; one pixel changes it"
@@ -334,6 +343,7 @@ RECAL_BATCHES_FIXED = Promise(
     check=recal_batches_are_fixed,
     hint="The batches behind the BN statistics move, and the EPE moves with them.",
     explained_by=(
+        "same-scores-again",
         "recal-batches-first",
         "cache-never-stale",
     ),

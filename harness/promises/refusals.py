@@ -287,6 +287,6 @@ NAN_SCORE_STOPS = Promise(
     # In a run, a NaN reaches the evaluation where training has let it pass.
     explained_by=(
         "nan-stops",
-        "recal-effective",
+        "recal-effective:no effect",
     ),
 )

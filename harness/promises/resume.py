@@ -180,7 +180,7 @@ def resume_is_exact(evidence: Resume) -> Outcome:
         later += unlike(evidence.straight, evidence.resumed, what=end, of="as without the cut")
         later += row_differences(evidence.straight_rows, evidence.resumed_rows, cut=cut)
         # What an incomplete checkpoint does not explain.
-        later = [dataclasses.replace(violation, kind="after the cut") for violation in later]
+        later = [dataclasses.replace(v, kind=v.kind or "after the cut") for v in later]
     violations += later
     figures = (
         f"{cut}: {len(evidence.straight)} arrays and {len(evidence.straight_steps)} steps equal "

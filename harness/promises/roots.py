@@ -82,12 +82,14 @@ def _direct_causes(broken: Mapping[str, Judgement]) -> dict[str, list[str]]:
 def _explaining(effect: Judgement, broken: Mapping[str, Judgement]) -> list[str]:
     """Return the broken promises that block a breach, or together explain all kinds of it."""
     blocking = [name for name in effect.promise.blocked_by if name in broken]
-    possible = [name for name in effect.promise.explained_by if name in broken]
-    # What says no kind may be of any.
+    entries = [entry.partition(":") for entry in effect.promise.explained_by]
+    of_kind = [n for n, _, kind in entries if kind and n in broken and kind in broken[n].kinds]
+    possible = [name for name, _, kind in entries if not kind and name in broken]
     if not all(broken[name].kinds for name in possible):
-        return blocking + possible
+        # What says no kind may be of any.
+        return blocking + of_kind + possible
     explained = {kind for name in possible for kind in broken[name].kinds}
-    return blocking + (possible if explained.issuperset(effect.kinds) else [])
+    return blocking + of_kind + (possible if explained.issuperset(effect.kinds) else [])
 
 
 def _topmost(name: str, causes: Mapping[str, Sequence[str]]) -> set[str]:

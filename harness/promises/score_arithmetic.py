@@ -121,7 +121,7 @@ RECAL_POOLING = Promise(
     "divide by N - 1.",
     explained_by=(
         "recal-statistics-exact",
-        "recal-effective",
+        "recal-effective:no effect",
     ),
 )
 

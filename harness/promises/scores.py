@@ -10,6 +10,7 @@ from harness.promises.arch_codes import is_code, options_per_block, require_code
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
 from harness.promises.promise import (
+    EACH_TIME,
     Outcome,
     Promise,
     Violation,
@@ -79,6 +80,10 @@ def same_scores(evidence: Repeat) -> Outcome:
             violations.append(Violation(evidence.how, "fewer samples than the whole", "as many"))
     else:
         violations += _reported(evidence)
+    other = first.eval_batch_hash != again.eval_batch_hash
+    violations = [
+        dataclasses.replace(v, kind=EACH_TIME if other else "other scores") for v in violations
+    ]
     figures = (
         f"{counted(len(again.archs), 'arch')}, {counted(compared, 'sample score')} equal to the "
         f"last bit; EPE {first.mean_epe:.4f} px"
@@ -209,7 +214,7 @@ SAME_SCORES_PERMUTED = Promise(
     evidence=repeat_permuted,
     check=same_scores,
     hint=_HINT,
-    explained_by=("recal-effective",),
+    explained_by=("recal-effective:past",),
     blocked_by=("same-scores-again",),
 )
 
@@ -230,7 +235,7 @@ SAME_SCORES_SUBSET = Promise(
     evidence=repeat_subset,
     check=same_scores,
     hint=_HINT,
-    explained_by=("same-scores-permuted", "recal-effective"),
+    explained_by=("same-scores-permuted",),
     blocked_by=("same-scores-again",),
 )
 
@@ -275,7 +280,10 @@ SAME_SCORES_ALONE = Promise(
         "Archs share a value or a statistic whose inputs differ. Look for a cache whose key leaves"
         " out a code that the value depends on."
     ),
-    explained_by=("same-scores-permuted", "same-scores-subset", "recal-effective"),
+    explained_by=(
+        "same-scores-permuted",
+        "same-scores-subset",
+    ),
     blocked_by=("same-scores-again",),
 )
 

@@ -169,8 +169,8 @@ LEARNING_RATE = Promise(
     check=learning_rate_follows_the_plan,
     hint="The schedule is off by a step, ends early, or goes on beyond the plan.",
     explained_by=(
-        "update-is-adam",
-        "epoch-rows-add-up",
+        "update-is-adam:step",
+        "epoch-rows-add-up:step",
     ),
 )
 

@@ -39,6 +39,8 @@ __all__ = [
 
 _BETA_2 = 0.999
 
+_GRADIENT = "gradient"
+
 
 _STEP_TOLERANCE = 2e-3
 """Relative to the length of a variable's step: moments are stored in float32."""
@@ -51,14 +53,14 @@ def update_is_adam(evidence: OneStep) -> Outcome:
     if not (found_norm > 0 and evidence.lr > 0):
         violations.append(
             Violation("step 2", "a gradient and a learning rate above 0",
-                      f"norm {found_norm:.3g}, learning rate {evidence.lr:.3g}")
+                      f"norm {found_norm:.3g}, learning rate {evidence.lr:.3g}", _GRADIENT)
         )  # fmt: skip
     reported = evidence.norm
     if reported is not None and not math.isclose(found_norm, reported, rel_tol=GRADIENT_TOLERANCE):
         violations.append(
             Violation("global norm of step 2", f"{found_norm:.6g}, of the gradient that Adam's "
                       "moments hold",
-                      f"{reported:.6g} reported{norm_of_gradient_instead(evidence)}")
+                      f"{reported:.6g} reported{norm_of_gradient_instead(evidence)}", "norm")
         )  # fmt: skip
     steps: list[Violation] = []
     for name, g in gradient.items():
@@ -106,7 +108,13 @@ def _too_far_apart(where: str, expected: Any, found: Any, floor: float) -> list[
     if distance <= _STEP_TOLERANCE * size + floor:
         return []
     ratio = float(np.linalg.norm(found)) / size if size else math.inf
-    return [Violation(where, f"norm {size:.6g}", f"{ratio:.4g} times that, {distance:.3g} away")]
+    what = f"{ratio:.4g} times that, {distance:.3g} away"
+    # What moved the weights, and how far it moved them, are two things.
+    return [
+        Violation(
+            where, f"norm {size:.6g}", what, "step" if where.startswith("step") else _GRADIENT
+        )
+    ]
 
 
 UPDATE_IS_ADAM = Promise(
@@ -152,8 +160,8 @@ GRADIENT_EVERYWHERE = Promise(
     hint="The three archs of a step do not run the options that their codes name.",
     explained_by=(
         "fair-archs",
-        "loss-recomputed",
-        "update-is-adam",
+        "loss-recomputed:loss",
+        "update-is-adam:gradient",
         "gradient-of-loss",
     ),
 )
@@ -203,6 +211,7 @@ MOVING_STATISTICS = Promise(
     hint="An update is missing, made twice, of other batches, or has the momentum's complement.",
     explained_by=(
         "unrun-statistics-still",
-        "loss-recomputed",
+        "loss-recomputed:frames",
+        "loss-recomputed:loss",
     ),
 )

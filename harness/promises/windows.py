@@ -112,7 +112,7 @@ RANDOM_WINDOW = Promise(
     evidence=data_parts,
     check=random_windows,
     hint="Rows or columns at the border are never trained on, or a crop ignores seed or epoch.",
-    explained_by=("train-draws-declared",),
+    explained_by=("train-draws-declared:draws",),
 )
 
 
@@ -146,7 +146,8 @@ ORDERS = Promise(
     check=orders,
     hint="A pass leaves samples out or serves some twice, or every epoch has one order.",
     explained_by=(
-        "train-draws-declared",
+        "train-draws-declared:draws",
+        "train-draws-declared:plan",
         "eval-order-fixed",
     ),
 )

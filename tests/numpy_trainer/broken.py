@@ -74,6 +74,23 @@ class SaysSoAndGoesOn(ResumesUnderAnyPlan):
         return "from here on: " + repr(self.trainer.plan_values())
 
 
+class SaysTheSameAlways(ResumesUnderAnyPlan):
+    """The same, and each restore names the keys, whether they have changed or not."""
+
+    def restore(self, path):
+        super().restore(path)
+        return ["restored crop, batch_size and lr", "have fun"]
+
+
+class OneSizeAlone(NumpySystem):
+    """Its net takes frames of one size; any other does not even open."""
+
+    def open(self, config):
+        if config["data"]["input_width"] != 48:
+            raise ValueError("expected 48 columns")
+        super().open(config)
+
+
 class WritesALog(NumpySystem):
     """Beside each checkpoint lies a file that no restore reads."""
 

@@ -217,8 +217,8 @@ LEDGER_METRIC_ALIVE = Promise(
     ),
     explained_by=(
         "metric-alive",
-        "same-scores-again",
-        "recal-effective",
+        "same-scores-again:other each time",
+        "recal-effective:no effect",
     ),
 )
 
