@@ -59,7 +59,7 @@ class GateResult:
             "relations": {
                 j.promise.id: {
                     "verdict": j.verdict, "text": j.text, "violations": list(j.violations),
-                    "warnings": list(j.warnings), "detail": j.detail,
+                    "warnings": list(j.warnings), "kinds": list(j.kinds), "detail": j.detail,
                 }
                 for j in self.judgements
             },

@@ -157,5 +157,6 @@ CLIP_APPLIED = Promise(
     explained_by=(
         "update-is-adam",
         "gradient-of-loss",
+        "gradient-everywhere",
     ),
 )

@@ -232,6 +232,7 @@ def changed_plan_is_told(evidence: ChangedPlan) -> Outcome:
         Violation(
             f"restored under {one.key} {one.asked}, saved under {one.saved}",
             f"an error, or a note that restore returns, that names {one.key}", one.found,
+            "accepted",
         )
         for one in evidence.keys if not one.told
     ]  # fmt: skip
@@ -250,4 +251,6 @@ CHANGED_PLAN_TOLD = Promise(
         "checkpoint and hold the new one against it, or, where the trainer cannot vary a key, "
         "name it in describe().settings."
     ),
+    # A restore that does not look at what it restores.
+    explained_by=("checkpoint-verified",),
 )

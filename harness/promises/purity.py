@@ -111,5 +111,4 @@ EVAL_PURE = Promise(
     evidence=purity,
     check=evaluation_changes_nothing,
     hint="Evaluation shares something with training: a provider, a generator, or BN statistics.",
-    explained_by=("same-scores-again",),
 )

@@ -254,7 +254,10 @@ RECAL_EFFECTIVE = Promise(
     evidence=recal_pair,
     check=recal_ignores_the_past,
     hint=_HINT,
-    explained_by=("recal-batches-fixed",),
+    explained_by=(
+        "recal-batches-fixed",
+        "eval-pure:state",
+    ),
 )
 
 

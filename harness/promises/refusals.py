@@ -84,15 +84,17 @@ def names_word(message: str, word: str) -> bool:
 def bad_input_is_refused(evidence: Refusals) -> Outcome:
     """Require each bad input to stop the system, and the message to name it."""
     violations, whole = [], []
-    for case, words, error, message in evidence.cases:
+    # What was accepted first: it is worse than an error that does not say which file it means.
+    for case, words, error, message in sorted(evidence.cases, key=lambda c: c[2] is not None):
         if not all(words) or not words:
             violations.append(Violation(case, "a name to look for in the message", repr(words)))
         elif error is None:
-            violations.append(Violation(case, f"an error that names {words[-1]}", message))
+            kind = "label" if case in _LABELS else "accepted"
+            violations.append(Violation(case, f"an error that names {words[-1]}", message, kind))
         elif not any(names_word(message, word) for word in words):
             violations.append(
                 Violation(f"the message on {case}", f"the name {words[-1]}",
-                          f"{error}: {plain_line(message)}")
+                          f"{error}: {plain_line(message)}", "unnamed")
             )  # fmt: skip
             whole.append(f"{case}: {error}: {message}")
     names = ", ".join(case for case, *_ in evidence.cases)
@@ -128,6 +130,11 @@ def _serve(bench: Bench, folder: Path) -> None:
         system.batches("eval")
 
 
+def _larger(path: Path, content: bytes) -> None:
+    image = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED))
+    cv2.imwrite(str(path), np.concatenate([image, image[-1:]]))
+
+
 def _smaller(path: Path, content: bytes) -> None:
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     cv2.imwrite(str(path), np.asarray(image)[:-1])
@@ -148,7 +155,10 @@ _DEFECTS: dict[str, tuple[str, Callable[[Path, bytes], Any]]] = {
         lambda p, content: p.write_bytes(content[: len(content) // 2]),
     ),
     "image one row short": ("img_1.png", _smaller),
+    "image one row longer": ("img_1.png", _larger),
 }
+_LABELS = ("flow with NaN",)
+"""Defects of a flow's values: who accepts these does not look at them."""
 
 
 BAD_FILES_NAMED = Promise(
@@ -259,6 +269,8 @@ CHECKPOINT_OF_ONE_SAVE = Promise(
         "A crash between two writes, or a copy while a run saves, leaves weights of one epoch "
         "beside the counters of another. Let one file hold the digests of all."
     ),
+    # A restore that does not look at what it restores.
+    explained_by=("checkpoint-verified",),
 )
 
 
@@ -285,8 +297,5 @@ NAN_SCORE_STOPS = Promise(
     check=bad_input_is_refused,
     hint="A NaN score compares as neither better nor worse, so the best checkpoint freezes.",
     # In a run, a NaN reaches the evaluation where training has let it pass.
-    explained_by=(
-        "nan-stops",
-        "recal-effective:no effect",
-    ),
+    explained_by=("nan-stops",),
 )

@@ -78,15 +78,16 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
 """By id."""
 
 
-_MEASUREMENT, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
+_MEASUREMENT, _RESUMING, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
         "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
         "configured", "ranking", "cache", "score_arithmetic",
     ),
+    _RESUMING: ("resume", "checkpoint", "plans", "kills"),
     _TRAINING: (
-        "checkpoint", "plans", "resume", "kills", "elsewhere", "purity", "draws", "windows", "loss",
-        "update", "micro_batches", "training", "clip_checks", "step_arithmetic", "knobs",
+        "elsewhere", "purity", "draws", "windows", "loss", "update", "micro_batches", "training",
+        "clip_checks", "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals",),
     _LOG: ("epoch_log", "ledger"),

@@ -205,6 +205,10 @@ RESUME_EXACT = Promise(
     evidence=resume,
     check=resume_is_exact,
     hint=_HINT,
+    explained_by=(
+        "same-scores-again",
+        "epoch-rows-add-up",
+    ),
 )
 
 

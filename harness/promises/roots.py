@@ -8,7 +8,7 @@ from harness.promises.judge import Judgement, is_broken
 __all__ = ["AREAS", "Area", "Root", "find_roots"]
 
 Area = str
-AREAS: tuple[Area, ...] = ("measurement", "training and resuming", "robustness", "log")
+AREAS: tuple[Area, ...] = ("measurement", "resuming", "training", "robustness", "log")
 """What a breach makes void, the gravest first: nothing can be read off a broken measurement."""
 
 

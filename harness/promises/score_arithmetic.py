@@ -83,6 +83,7 @@ SAMPLE_WEIGHTS = Promise(
         "metric-oracle",
         "metric-recomputed",
     ),
+    blocked_by=("same-scores-again",),
 )
 
 

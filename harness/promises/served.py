@@ -391,5 +391,6 @@ UNKNOWN_FLOW_MASKED = Promise(
         "eval-crop-centred",
         "eval-order-fixed",
         "cache-never-stale",
+        "bad-files-named",
     ),
 )

@@ -161,7 +161,7 @@ GRADIENT_EVERYWHERE = Promise(
     explained_by=(
         "fair-archs",
         "loss-recomputed:loss",
-        "update-is-adam:gradient",
+        "update-is-adam",
         "gradient-of-loss",
     ),
 )
