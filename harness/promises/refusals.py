@@ -182,7 +182,8 @@ def bad_checkpoints(bench: Bench) -> Refusals:
             found = attempted(partial(system.restore, str(folder)))
             cases.append((f"a checkpoint, {name}", (folder.name,), *found))
         absent = str(bench.folder / "no-such-checkpoint")
-        cases.append(("no checkpoint", (absent,), *attempted(partial(system.restore, absent))))
+        names = (absent, Path(absent).name)
+        cases.append(("no checkpoint", names, *attempted(partial(system.restore, absent))))
     return Refusals(cases)
 
 
