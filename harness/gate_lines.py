@@ -89,7 +89,8 @@ def _whole(roots: Sequence[Root]) -> Iterator[tuple[str, str]]:
         yield f"{number}. {what}: {judgement.promise.sentence} [{judgement.promise.id}]", "red"
         yield from ((f"     - {line}", "red") for line in judgement.violations)
         yield f"     What it usually means: {judgement.promise.hint}", ""
-        yield from ((f"     | {line}", "") for line in judgement.detail.splitlines())
+        detail = judgement.detail.splitlines()
+        yield from ((f"     | {line}", "") for line in detail if len(detail) > 1)
         for how, judgements in (("follows", root.consequences), ("blocked", root.blocked)):
             for one in judgements:
                 yield f"     {how}: {one.promise.id}: {one.text}", "yellow"
