@@ -3,7 +3,10 @@
 import re
 from collections.abc import Iterator
 
-__all__ = ["InputError", "NotApplicableError", "WatchError", "full_text", "one_line", "plain_line"]
+__all__ = [
+    "InputError", "NotApplicableError", "UnseenError", "WatchError", "full_text", "one_line",
+    "plain_line",
+]  # fmt: skip
 
 
 class InputError(ValueError):
@@ -12,6 +15,10 @@ class InputError(ValueError):
 
 class NotApplicableError(Exception):
     """A promise does not apply to this system, configuration, data or run; says why."""
+
+
+class UnseenError(NotApplicableError):
+    """A system that can do a call gave nothing to look at; says what could not be seen."""
 
 
 class WatchError(RuntimeError):

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, UnseenError
 from harness.promises.judge import judge_evidence
 from harness.promises.ledger.registry import LEDGER_PROMISES
-from harness.promises.promise import UnseenError
 from harness.records.ledger import effective
 from harness.records.records import NOT_LOGGED, CheckpointRecord, NormsRecord, ResumeRecord
 from harness.records.run import RunEvidence, run_evidence

@@ -8,12 +8,12 @@ import pytest
 
 from harness.config import parse_config
 from harness.environment import apply_environment
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, UnseenError
 from harness.fc2.synthetic import write_dataset
 from harness.promises.arch_codes import NINE_BLOCKS, covers, is_code, options_per_block
 from harness.promises.bench import Bench, changed, require_settable
 from harness.promises.judge import judge, judge_evidence
-from harness.promises.promise import Outcome, Promise, UnseenError, Violation
+from harness.promises.promise import Outcome, Promise, Violation
 from harness.promises.recorded_run import beside_plan, planned_sizes, recorded
 from harness.promises.refusals import names_word
 from harness.promises.registry import PROMISES

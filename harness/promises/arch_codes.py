@@ -6,7 +6,7 @@ A trainer may name its nets as it likes, "0" and "1" too: digits alone make no c
 import math
 from collections.abc import Iterable, Sequence
 
-from harness.promises.promise import UnseenError
+from harness.errors import UnseenError
 from harness.records.records import StepRecord
 
 __all__ = [

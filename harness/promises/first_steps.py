@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, UnseenError
 from harness.promises.bench import Bench
 from harness.promises.gradient_candidates import combined, gradient_distance, weighed_instead
 from harness.promises.one_step import (
@@ -18,7 +18,7 @@ from harness.promises.one_step import (
     gradient_norm,
     one_batch_sections,
 )
-from harness.promises.promise import UnseenError, Violation, needs, require_seen
+from harness.promises.promise import Violation, needs, require_seen
 from harness.promises.samples import (
     FEW_SAMPLES,
     copy_samples,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.errors import NotApplicableError, full_text, one_line, plain_line
-from harness.promises.promise import Outcome, Promise, UnseenError
+from harness.errors import NotApplicableError, UnseenError, full_text, one_line, plain_line
+from harness.promises.promise import Outcome, Promise
 
 if TYPE_CHECKING:
     from harness.promises.bench import Bench

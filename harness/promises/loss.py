@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, UnseenError
 from harness.promises.candidates import instead
 from harness.promises.independent_epe import resize_legacy_bilinear
 from harness.promises.one_step import (
@@ -17,7 +17,7 @@ from harness.promises.one_step import (
     nudged_gradient,
     one_step,
 )
-from harness.promises.promise import Outcome, Promise, UnseenError, Violation, outcome
+from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.promises.served import first_pixel_differences
 from harness.wording import counted
 

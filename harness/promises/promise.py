@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from harness.errors import NotApplicableError
+from harness.errors import UnseenError
 from harness.wording import shortened
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COINCIDENCE", "EACH_TIME", "TIERS", "Digests", "Driver", "Outcome", "Promise", "Tier",
-    "UnseenError", "Violation", "differences", "grouped_differences", "kind_of_array", "needs",
+    "Violation", "differences", "grouped_differences", "kind_of_array", "needs",
     "outcome", "require_seen",
 ]  # fmt: skip
 
@@ -89,13 +89,6 @@ class Outcome:
         if not self.unseen:
             return self.violations
         return (*self.violations, Violation("evidence", "something to compare", self.unseen))
-
-
-class UnseenError(NotApplicableError):
-    """A system that can do a call gave nothing to look at; says what could not be seen.
-
-    As :attr:`Outcome.unseen`, from a driver.
-    """
 
 
 def require_seen(seen: Any, what: str) -> None:

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import UnseenError
 from harness.promises.bench import Bench
-from harness.promises.promise import UnseenError
 from harness.promises.setting import link_samples
 from harness.systems.protocol import ServedBatch
 

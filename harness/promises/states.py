@@ -8,8 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import NotApplicableError
-from harness.promises.promise import UnseenError
+from harness.errors import NotApplicableError, UnseenError
 from harness.systems.protocol import Arrays, Description, System, Training, digests_of
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, UnseenError
 from harness.promises.one_step import (
     BETA_1,
     GRADIENT_TOLERANCE,
@@ -19,7 +19,7 @@ from harness.promises.one_step import (
     one_step,
     second_step_gradient,
 )
-from harness.promises.promise import Outcome, Promise, UnseenError, Violation, outcome
+from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.promises.update_candidates import (
     adam_step,
     norm_of_gradient_instead,
