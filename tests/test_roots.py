@@ -50,6 +50,12 @@ def test_a_cause_explains_breaches_of_its_own_kinds_alone():
     assert shown(judged("b", by=("a",), kinds=("order",)), judged("a")) == {"a": ["b"]}
     both = judged("c", kinds=("order",)), judged("b", by=("a", "c"), kinds=("order", "window"))
     assert shown(crop, *both) == {"a": ["b"], "c": []}
+    # Of another kind, it has no part in it.
+    other = judged("c", kinds=("label",))
+    assert shown(other, crop, judged("b", by=("a", "c"), kinds=("window",))) == {
+        "c": [],
+        "a": ["b"],
+    }
 
 
 def test_a_breach_can_be_explained_by_one_kind_of_another_alone():

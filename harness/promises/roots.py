@@ -88,8 +88,10 @@ def _explaining(effect: Judgement, broken: Mapping[str, Judgement]) -> list[str]
     if not all(broken[name].kinds for name in possible):
         # What says no kind may be of any.
         return blocking + of_kind + possible
+    kinds = set(effect.kinds)
+    possible = [name for name in possible if not kinds or kinds & set(broken[name].kinds)]
     explained = {kind for name in possible for kind in broken[name].kinds}
-    return blocking + of_kind + (possible if explained.issuperset(effect.kinds) else [])
+    return blocking + of_kind + (possible if explained >= kinds else [])
 
 
 def _topmost(name: str, causes: Mapping[str, Sequence[str]]) -> set[str]:
