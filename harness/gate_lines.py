@@ -63,11 +63,11 @@ def result_lines(
 
 def _short(roots: Sequence[Root], width: int, rows: int) -> Iterator[tuple[str, str]]:
     """Yield a line for each root, cut so that all of them fit on the screen."""
-    each = min(_MOST_ROWS, max(1, rows // len(roots)))
+    each, more = divmod(max(rows, len(roots)), len(roots))
     for number, root in enumerate(roots, start=1):
-        judgement = root.judgement
+        judgement, height = root.judgement, min(_MOST_ROWS, each + (number <= more))
         start, end = f"{number}. {judgement.promise.id}: ", _followers(root)
-        room = max(each * width - len(start) - len(end), 0)
+        room = max(height * width - len(start) - len(end), 0)
         text = judgement.text if len(judgement.text) <= room else judgement.text[: room - 3] + "..."
         yield f"{start}{text}{end}", "red"
     yield "-v, or the gate file, shows each in full, with what follows from it", ""
@@ -91,7 +91,8 @@ def _whole(roots: Sequence[Root]) -> Iterator[tuple[str, str]]:
         yield f"{number}. {what}: {judgement.promise.sentence} [{judgement.promise.id}]", "red"
         yield from ((f"     - {line}", "red") for line in judgement.violations)
         yield f"     What it usually means: {judgement.promise.hint}", ""
-        yield from ((f"     | {line}", "") for line in judgement.detail.splitlines())
+        detail = judgement.detail.splitlines()
+        yield from ((f"     | {line}", "") for line in detail if len(detail) > 1)
         for how, judgements in (("follows", root.consequences), ("blocked", root.blocked)):
             for one in judgements:
                 yield f"     {how}: {one.promise.id}: {one.text}", "yellow"

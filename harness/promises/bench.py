@@ -71,6 +71,11 @@ class Bench:
         found: _Evidence = self._once(driver, lambda: driver(self))
         return found
 
+    def made(self, driver: Callable[["Bench"], _Evidence]) -> _Evidence | None:
+        """Return what a driver gave, if it was asked already; the system is not driven for it."""
+        found: _Evidence | None = self._kept.get(driver)
+        return found
+
     def _once(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """Return what `make` returned, or raise what it raised, when it was first asked."""
         if name in self._failed:  # every later promise has this same cause

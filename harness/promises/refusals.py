@@ -173,7 +173,8 @@ BAD_FILES_NAMED = Promise(
 @needs("save", "restore", "train", "state")
 def bad_checkpoints(bench: Bench) -> Refusals:
     """Restore a checkpoint with one flipped byte, one cut short, and one that is absent."""
-    cases, end = [], bench.trained.paths[END]
+    cases: list[tuple[str, tuple[str, ...], str | None, str]] = []
+    end = bench.trained.paths[END]
     with bench.at(END) as system:
         for name in ("one byte flipped", "cut short"):
             folder = bench.folder / name.replace(" ", "-")
@@ -182,7 +183,8 @@ def bad_checkpoints(bench: Bench) -> Refusals:
             found = attempted(partial(system.restore, str(folder)))
             cases.append((f"a checkpoint, {name}", (folder.name,), *found))
         absent = str(bench.folder / "no-such-checkpoint")
-        cases.append(("no checkpoint", (absent,), *attempted(partial(system.restore, absent))))
+        names = (absent, Path(absent).name)
+        cases.append(("no checkpoint", names, *attempted(partial(system.restore, absent))))
     return Refusals(cases)
 
 

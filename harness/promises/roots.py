@@ -36,8 +36,8 @@ class Root:
 def find_roots(judgements: Iterable[Judgement], areas: Mapping[str, Area]) -> tuple[Root, ...]:
     """Return the roots, ranked, with each further broken promise below one of them.
 
-    By area; within an area by how much follows, and then in the order of `areas`. A promise
-    whose causes hold is a root itself, whatever it is usually explained by.
+    In the order of `areas`, area by area. A promise whose causes hold is a root itself, whatever
+    it is usually explained by.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def find_roots(judgements: Iterable[Judgement], areas: Mapping[str, Area]) -> tu
         root: [n for n in broken if root in above[n] and n != root] for root in roots
     }
     places = {name: place for place, name in enumerate(areas)}
-    roots.sort(key=lambda n: (AREAS.index(areas[n]), -len(below[n]), places[n]))
+    roots.sort(key=lambda n: (AREAS.index(areas[n]), places[n]))
     found, shown = [], set(roots)
     for root in roots:
         new = [broken[n] for n in below[root] if n not in shown]

@@ -30,6 +30,7 @@ from harness.promises.samples import (
     odd_files,
     split_folder,
 )
+from harness.promises.scores import repeat_again
 from harness.systems.protocol import ServedBatch
 from harness.wording import counted, shortened
 
@@ -61,6 +62,8 @@ class Served:
         Label clip that the configuration asks for, px.
     count : int
         Batches that the configuration asks for, at most.
+    scored_otherwise : bool
+        Whether an evaluation that was repeated used other batches than before.
     """
 
     crop: tuple[int, int]
@@ -71,6 +74,7 @@ class Served:
     batches: Sequence[ServedBatch]
     again: Sequence[ServedBatch]
     decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
+    scored_otherwise: bool = False
 
 
 @needs("batches")
@@ -121,7 +125,18 @@ def served_in(
         # No split has more batches than samples.
         count=len(split) if asked == "full" else int(asked),
         split=split, batches=batches, again=again, decoded=decoded_samples(folder, batches),
+        scored_otherwise=_scored_otherwise(bench),
     )  # fmt: skip
+
+
+def _scored_otherwise(bench: Bench) -> bool:
+    """Return whether an evaluation is known to have used other batches when it was repeated."""
+    # Batches that a system serves for us may repeat where those that it scores do not.
+    twice = bench.made(repeat_again)
+    return twice is not None and any(
+        getattr(twice.first, name) != getattr(twice.again, name)
+        for name in ("eval_batch_hash", "bn_recal_batch_hash")
+    )
 
 
 _MOST = 6
@@ -177,7 +192,7 @@ def _of_each_time(evidence: Served, violations: list[Violation]) -> list[Violati
     # EdgeFlowNAS (8f83824) drew both at random: that they are not in order, or not centred, is
     # then no second finding.
     first, again = ([batch.digest for batch in b] for b in (evidence.batches, evidence.again))
-    if first == again:
+    if first == again and not evidence.scored_otherwise:
         return violations
     return [
         replace(violation, kind=EACH_TIME) if violation.kind in ("order", "window") else violation
