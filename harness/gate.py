@@ -189,7 +189,9 @@ def gate(
         known = config.stash[KNOWN_DEFECTS]
         if spec.foreign:
             description = _description(bench)
-            known |= {k: v for k, v in description.known_defects.items() if k not in known}
+            # In one line: a reason of blanks is none, and a second line could be anything.
+            told = {k: " ".join(v.split()) for k, v in description.known_defects.items()}
+            known |= {k: v for k, v in told.items() if k not in known}
             config.stash[GATED] |= _declared(description)
         yield Gate(
             bench, config.stash[JUDGEMENTS], option(config, "tier"), known, config.stash[FAILURES]

@@ -21,8 +21,10 @@ def table_lines(result: GateResult) -> Iterator[tuple[str, str]]:
     width = max((len(j.promise.id) for j in result.judgements), default=0)
     for j in shown:
         yield f"{j.verdict:6} {j.promise.id:{width}}  {j.text}", _colour(j)
+    # With what is found today: it may be worse than what was accepted.
+    found = {j.promise.id: j.text for j in result.judgements}
     for name, reason in result.known.items():
-        yield f"{'known':6} {name:{width}}  {reason}", "yellow"
+        yield f"{'known':6} {name:{width}}  {reason}; broken: {found[name]}", "yellow"
     for j in result.judgements:
         for warning in j.warnings:
             yield f"warning: {j.promise.id}: {warning}", "yellow"

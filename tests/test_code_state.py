@@ -47,6 +47,19 @@ def test_what_differs_from_the_commit_is_counted(repository):
     assert code_state(repository / "code").untracked == 0
 
 
+def test_an_adapter_is_not_clean_while_the_trainer_beside_its_folder_differs(repository):
+    (repository / "trainer").mkdir()
+    (repository / "trainer" / "trainer.py").write_text("")
+    adapter = repository / "code" / "system.py"
+    assert str(code_state(adapter)).endswith("dirty: 1 untracked")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "second")
+    assert str(code_state(adapter)).endswith("clean")
+    (repository / "trainer" / "trainer.py").write_text("x = 3\n")
+    assert str(code_state(adapter)).endswith("dirty: 1 changed")
+    assert str(code_state(adapter.parent)).endswith("clean")
+
+
 def test_a_worktree_is_asked_like_any_other(repository, tmp_path):
     git(repository, "worktree", "add", "-q", "--detach", str(tmp_path / "tree"))
     assert (tmp_path / "tree" / ".git").is_file()
@@ -76,6 +89,7 @@ def test_what_is_not_known_is_said_with_no_path(repository, tmp_path, monkeypatc
         found = code_state(place)
         assert found.commit == ""
         assert found.reason
+        assert "fatal" not in found.reason
         assert str(tmp_path) not in json.dumps(found.as_dict())
         assert str(found).startswith("commit not known: ")
         assert found.as_dict()["dirty"] is None

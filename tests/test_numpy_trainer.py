@@ -52,7 +52,7 @@ def gate(name, folder, *options):
     """Run the gate in a process of its own; return exit code, output and gate file."""
     file = folder / "gate.json"
     command = [
-        sys.executable, "-m", "pytest", "invariants", "-q", "-p", "no:cacheprovider",
+        sys.executable, "-m", "pytest", "invariants", "-p", "no:cacheprovider",
         "--system", f"{HERE / name}", "--gate-file", str(file), *options,
     ]  # fmt: skip
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -139,6 +139,26 @@ def test_a_known_defect_is_accepted_until_it_is_mended(tmp_path):
     # Each stands once: no traceback, no list of failures besides.
     assert text.count("metric-recomputed") == 1
     assert "FAILURES" not in text
+
+
+def test_a_reason_of_blanks_excuses_nothing(tmp_path):
+    code, text, file = gate("broken.py:ExcusedWithBlanks", tmp_path, "-k", "metric-alive")
+    assert (code, file["verdict"], file["known_defects"]) == (1, "red", {})
+    assert "known defect metric-alive: no reason" in text
+
+
+def test_another_test_that_failed_is_seen_without_a_terminal(tmp_path):
+    (tmp_path / "test_other.py").write_text("def test_other():\n    assert False\n")
+    options = ("-p", "no:terminal", "-o", "addopts=", "-k", "test_other or metric-oracle")
+    code, _, file = gate("adapter.py:NumpySystem", tmp_path, str(tmp_path), *options)
+    assert (code, file["verdict"]) == (1, "red")
+
+
+def test_a_gate_that_judged_nothing_is_no_success(tmp_path):
+    options = ("-k", "resume-anywhere", "--tier", "quick")
+    code, text, file = gate("adapter.py:NumpySystem", tmp_path, *options)
+    assert (code, file["verdict"]) == (1, "empty")
+    assert "GATE EMPTY: nothing was found to hold" in text
 
 
 def broken_promises(name, frames, folder):

@@ -177,6 +177,17 @@ def test_what_is_not_restored_is_told_by_kind_and_not_by_array():
     )
 
 
+def test_a_counter_under_any_name_need_not_be_poisoned():
+    saved, disturbed = {"a/kernel": "1", "seen": "2"}, {"a/kernel": "9", "seen": "2"}
+    asked = frozenset(["a/kernel"])
+    pair = CheckpointPair(saved, disturbed, saved, asked=asked)
+    assert checkpoint.checkpoint_restores_everything(pair).violations == ()
+    forgetful = CheckpointPair(saved, disturbed, saved | {"seen": "0"}, asked=asked)
+    assert len(checkpoint.checkpoint_restores_everything(forgetful).violations) == 1
+    idle = CheckpointPair(saved, saved, saved, asked=asked)
+    assert len(checkpoint.checkpoint_restores_everything(idle).violations) == 1
+
+
 def test_what_follows_from_what_was_not_restored_is_left_out():
     lost = replace(
         RESUMED, restored=RESUMED.restored | {"progress/generator": "0"},

@@ -94,7 +94,7 @@ def test_all_is_shown_on_demand():
 def test_the_table_names_what_holds_what_does_not_apply_and_what_is_known():
     found = result(A, B, judged("c", "n/a", text="why"), judged("d", "BROKEN"), known={"b": "so"})
     lines = [line for line, _ in table_lines(found)]
-    assert lines == ["holds  a  text", "n/a    c  why", "known  b  so"]
+    assert lines == ["holds  a  text", "n/a    c  why", "known  b  so; broken: text"]
 
 
 def test_the_record_of_a_gate_says_what_was_gated_and_what_was_accepted():

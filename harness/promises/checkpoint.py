@@ -39,6 +39,8 @@ class CheckpointPair:
         Digests before training.
     kinds : mapping of str to str
         Kind of each array.
+    asked : frozenset of str or None
+        Arrays that were to be poisoned; None: all but the counters.
     """
 
     saved: Digests
@@ -46,6 +48,7 @@ class CheckpointPair:
     restored: Digests
     start: Digests = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
+    asked: frozenset[str] | None = None
 
 
 @needs("state", "save", "restore")
@@ -65,7 +68,7 @@ def checkpoint_pair(bench: Bench) -> CheckpointPair:
     # depend on which promises were checked first (decision 0010).
     return CheckpointPair(
         trained.end_state, disturbed, restored, trained.start_state,
-        kinds_of(trained.end_state, trained.description),
+        kinds_of(trained.end_state, trained.description), frozenset(poison),
     )  # fmt: skip
 
 
@@ -82,8 +85,10 @@ def checkpoint_restores_everything(evidence: CheckpointPair) -> Outcome:
     ]
     poisoned = len(evidence.saved) - len(untouched)
     figures = f"{poisoned} of {len(evidence.saved)} arrays poisoned, all restored"
-    if untouched and any(not name.startswith("progress/") for name in untouched):
-        weights = [name for name in untouched if not name.startswith("progress/")]
+    # An integer is a counter under any name, such as one of batches that a layer has seen.
+    asked = evidence.saved.keys() if evidence.asked is None else evidence.asked
+    weights = [n for n in untouched if n in asked and not n.startswith("progress/")]
+    if weights:
         violations.append(Violation("poisoned arrays", "all but the counters", str(weights[:3])))
     return outcome(violations, poisoned, figures)
 

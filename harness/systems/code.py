@@ -22,7 +22,7 @@ class CodeState:
     commit : str
         Full hash of what is checked out; empty if it is not known.
     changed, untracked : int or None
-        Files of the folder that differ from the commit, and that it does not have; None: not
+        Files that differ from the commit, and that it does not have; None: not
         known.
     reason : str
         Why nothing is known.
@@ -73,7 +73,7 @@ def code_place(spec: SystemSpec, source: str = "") -> Path | None:
 
 
 def code_state(place: Path | None) -> CodeState:
-    """Return what git says of a folder, or of the folder of a file.
+    """Return what git says of a folder, or of the whole repository of a file.
 
     A worktree, whose ``.git`` is a file, is asked like any other. An installed copy that a
     repository around it does not track has no commit of its own.
@@ -83,13 +83,15 @@ def code_state(place: Path | None) -> CodeState:
     git, folder = shutil.which("git"), place if place.is_dir() else place.parent
     if git is None:
         return CodeState(reason="git is not installed")
+    where = "." if folder == place else ":/"
     commit, error = _asked(git, folder, "rev-parse", "HEAD")
     if not commit:
         return CodeState(reason=_first_line(error) or "git knows no commit")
     tracked, _ = _asked(git, folder, "ls-files", "--", place.name if place != folder else ".")
     if not tracked:
         return CodeState(reason="it lies in a repository that does not track it")
-    status, error = _asked(git, folder, "status", "--porcelain", "--", ".")
+    # Beside an adapter's file lies the trainer, in whichever folder of the repository.
+    status, error = _asked(git, folder, "status", "--porcelain", "--", where)
     if error:
         return CodeState(commit.strip(), reason=_first_line(error))
     lines = status.splitlines()
@@ -119,4 +121,5 @@ def _asked(git: str, folder: Path, *arguments: str) -> tuple[str, str]:
 
 def _first_line(text: str) -> str:
     """Return what git complains of, without the path that it quotes: the record has none."""
-    return re.sub(r"'[^']*/[^']*'", "it", text.strip().splitlines()[0]) if text.strip() else ""
+    first = text.strip().splitlines()[0] if text.strip() else ""
+    return re.sub(r"'[^']*/[^']*'", "it", first).removeprefix("fatal: ")
