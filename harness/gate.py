@@ -179,7 +179,7 @@ def gate(
         # Without a configuration at first: a foreign system says
         # what it cannot vary before it has one.
         bench = Bench(system_factory(spec, shared), spec, {}, folder, FROM_CHECKPOINTS)
-        if chosen is not None:
+        if chosen is not None and option(config, "config"):  # else the crop is nobody's own
             bench.asked = chosen.model_dump(mode="json", by_alias=True)
         if spec.foreign:
             asked, setting = setting, _fitted(setting, _description(bench))

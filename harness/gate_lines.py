@@ -25,6 +25,8 @@ def table_lines(result: GateResult) -> Iterator[tuple[str, str]]:
     found = {j.promise.id: j.text for j in result.judgements}
     for name, reason in result.known.items():
         yield f"{'known':6} {name:{width}}  {reason}; broken: {found[name]}", "yellow"
+    for name in result.idle:
+        yield f"warning: known defect {name}: it does not apply here, and is listed", "yellow"
     for j in result.judgements:
         for warning in j.warnings:
             yield f"warning: {j.promise.id}: {warning}", "yellow"

@@ -29,6 +29,8 @@ class GateResult:
         Broken promises that are known, with the reason.
     complaints : tuple of str
         What is wrong with the list of known defects.
+    idle : tuple of str
+        Known defects of which nothing can be said here: they do not apply.
     verdict : str
         ``green``, ``green except known``, ``incomplete``, ``empty`` or ``red``.
     line : str
@@ -39,6 +41,7 @@ class GateResult:
     roots: tuple[Root, ...]
     known: Mapping[str, str]
     complaints: tuple[str, ...]
+    idle: tuple[str, ...]
     verdict: str
     line: str
 
@@ -112,7 +115,9 @@ def gate_result(
         text += ", but other tests failed"
     shown = f"GREEN except {len(known)} known" if verdict == EXCEPT_KNOWN else verdict.upper()
     roots = find_roots(unknown, areas)
-    return GateResult(tuple(judgements), roots, known, complaints, verdict, f"GATE {shown}: {text}")
+    idle = tuple(j.promise.id for j in judgements if j.verdict == "n/a" and j.promise.id in reasons)
+    line = f"GATE {shown}: {text}"
+    return GateResult(tuple(judgements), roots, known, complaints, idle, verdict, line)
 
 
 def _complaints(

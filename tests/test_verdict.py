@@ -63,6 +63,13 @@ def test_a_known_defect_covers_neither_what_follows_from_it_nor_what_could_not_b
     assert result(A, judged("b", "error"), known={"b": "why"}).verdict == "red"
 
 
+def test_a_known_defect_that_does_not_apply_is_a_warning():
+    found = result(A, judged("b", "n/a"), known={"b": "why"})
+    assert found.verdict == "green"
+    *_, last = (line for line, _ in table_lines(found))
+    assert last == "warning: known defect b: it does not apply here, and is listed"
+
+
 def test_known_defects_are_read_a_line_each():
     lines = ["nan-stops: the loop has no check: yet", " ", "metric-alive"]
     expected = {"nan-stops": "the loop has no check: yet", "metric-alive": ""}

@@ -20,6 +20,8 @@ from harness.environment import Environment
 from harness.errors import InputError
 from harness.runs.identity import gate_values
 from harness.runs.run_directory import RunOptions, train_run
+from harness.systems.code import code_place, code_state
+from harness.systems.spec import SystemSpec
 from harness.verdict import EXCEPT_KNOWN, GREEN, gate_note
 from harness.wording import counted
 
@@ -105,6 +107,10 @@ def _require_gate(args: Namespace, config: Config, environment: Environment) -> 
         msg = f"--require-gate {path}: {shown}. Gate what you want to train, then train it."
         raise InputError(msg)
     say(f"gate: {gate['verdict']} ({path})")
+    gated = (gate.get("gated") or {}).get("code")
+    code = code_state(code_place(SystemSpec())).as_dict()
+    if gated is not None and gated != code:
+        say(f"warning: the code is not the one that was gated: {gated} then, {code} now")
     return gate_note(gate)
 
 

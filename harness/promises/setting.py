@@ -77,9 +77,10 @@ def gate_config(config: Config) -> Config:
     # Most real faults hide where batches fill a split, or micro-batches a batch (decision 0004).
     train["batch_size"] = _uneven(config.train.batch_size, samples)
     train["micro_batch_size"] = min(config.train.micro_batch, max(1, train["batch_size"] // 2))
-    data["input_height"], data["input_width"] = _crop(config, config.train_crop)
+    limits = _limits(config)
+    data["input_height"], data["input_width"] = _crop(config, config.train_crop, limits)
     if config.eval.crop is not None:
-        evaluation["crop"] = _crop(config, config.eval.crop)
+        evaluation["crop"] = _crop(config, config.eval.crop, limits)
     evaluation |= {
         "eval_pool_size": _POOL,
         "eval_every_epoch": 1,
@@ -100,9 +101,18 @@ def _uneven(batch_size: int, samples: int) -> int:
     return fits[0] if fits else largest
 
 
-def _crop(config: Config, crop: tuple[int, int]) -> tuple[int, int]:
+def _limits(config: Config) -> tuple[int, int]:
+    """Return the largest crop of a gate: none of the frames is smaller."""
+    sizes = [_CROP]
+    for split in (config.data.split_dir("train"), config.data.split_dir("val")):
+        found = (frame_size(triplet.img_0) for triplet in list_triplets(split))
+        sizes += [size for size in found if size is not None]
+    return min(height for height, _ in sizes), min(width for _, width in sizes)
+
+
+def _crop(config: Config, crop: tuple[int, int], limits: tuple[int, int]) -> tuple[int, int]:
     step = SKELETONS[config.model.skeleton].stride
-    small = (min(side, limit) // step * step for side, limit in zip(crop, _CROP, strict=True))
+    small = (min(side, limit) // step * step for side, limit in zip(crop, limits, strict=True))
     height, width = (max(step, side) for side in small)
     return height, width
 
@@ -199,8 +209,11 @@ def fit_to_system(config: Config, description: Description) -> Config:
         # from the description.
         if kinds.get(key) != "fixed":
             tree[section][name] = value
+    train, evaluation = tree["train"], tree["eval"]
+    micro = train["micro_batch_size"]
+    if micro is not None and "train.micro_batch_size" not in fixed:
+        train["micro_batch_size"] = min(micro, train["batch_size"])
     if description.whole_batches:
-        train, evaluation = tree["train"], tree["eval"]
         training, validation = (
             len(list_triplets(config.data.split_dir(split))) for split in ("train", "val")
         )
