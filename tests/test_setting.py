@@ -95,7 +95,8 @@ def test_synthetic_samples_are_of_the_smallest_frames_on_both_sides(tmp_path):
 def test_the_crop_of_a_gate_fits_the_smallest_frame(tmp_path):
     split(tmp_path / "fc2" / "train", range(2), (90, 61))
     split(tmp_path / "fc2" / "val", range(2), (53, 75))
-    linked, _ = link_gate_frames(own(tmp_path / "fc2"), tmp_path / "gate")
+    asked = own(tmp_path / "fc2", data={"input_height": 180, "input_width": 240})
+    linked, _ = link_gate_frames(asked, tmp_path / "gate")
     # 53 x 61 px, in multiples of the skeleton's 4.
     assert gate_config(linked).train_crop == (52, 60)
 
