@@ -164,7 +164,7 @@ def _responses(
     system: System, options: Sequence[Sequence[tuple[str, ...]]], archs: Sequence[str]
 ) -> dict[tuple[int, int], tuple[tuple[str, ...], Evaluation]]:
     """Return by block and option the kernels that were changed, and the scores then."""
-    state, found = system.state(), {}
+    state, found, kept = system.state(), {}, dict[str, Any]()
     for block, kernels in enumerate(options):
         for option, names in enumerate(kernels):
             # Depth options may nest: a deeper one's own kernels
@@ -173,10 +173,11 @@ def _responses(
             if not own:  # an option may run none: the identity
                 continue
             require_named(state, own, "describe().options")
-            kept = {name: np.array(state[name]) for name in own}
-            system.state(_others(kept))
+            before, kept = kept, {name: np.array(state[name]) for name in own}
+            # In one call with what puts the option before it back: a call copies the whole state.
+            system.state({**before, **_others(kept)})
             found[block, option] = own, system.evaluate(archs)
-            system.state(kept)
+    system.state(kept)
     return found
 
 

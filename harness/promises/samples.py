@@ -92,15 +92,22 @@ FEW_SAMPLES = 5
 _MEMBERS = ("img_0.png", "img_1.png", "flow_01.flo")
 
 
-def odd_samples(bench: Bench, name: str) -> Path:
+def odd_samples(
+    bench: Bench, name: str, *, train: int = FEW_SAMPLES, val: int = FEW_SAMPLES
+) -> Path:
     """Link a few samples; some have unknown flow in their middle, another a flow of 80 px.
 
     Where there is one sample alone, it has both.
+
+    Parameters
+    ----------
+    train, val : int, default 5
+        Samples of each split, at most.
     """
     folder = bench.folder / name
-    for split in ("train", "val"):
+    for split, most in (("train", train), ("val", val)):
         source = split_folder(bench, split)
-        link_samples(source, listed_samples(source)[:FEW_SAMPLES], folder / split)
+        link_samples(source, listed_samples(source)[:most], folder / split)
         samples = listed_samples(folder / split)
         # Middlebury's files mark an unknown flow by a value above 1e9; 80 px is large, but known.
         # Every second sample: of one alone, a system that draws at random may serve nothing.
@@ -143,7 +150,11 @@ _UNKNOWN = 1e9
 
 def odd_files(bench: Bench) -> Path:
     """Write samples with unknown flow and with very large flow."""
-    return odd_samples(bench, "odd")
+    evaluation, train = bench.config.get("eval", {}), bench.config.get("train", {})
+    size = evaluation.get("batch_size") or train.get("batch_size") or FEW_SAMPLES
+    # Batches of sizes that the gate's own evaluation has: others would be compiled anew.
+    whole = int(evaluation.get("bn_recal_batches", 2)) * size + 1
+    return odd_samples(bench, "odd", train=max(whole, FEW_SAMPLES), val=size + 1)
 
 
 def data_section(folder: Path) -> dict[str, str]:

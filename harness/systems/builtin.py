@@ -199,8 +199,7 @@ class BuiltinSystem:
         """Return every variable, and the counters as bytes of JSON under ``progress/*``."""
         model, trainer = self.session.model, self.trainer
         if changes:
-            # A state that does not fill every variable is refused.
-            model.set_state({**model.get_state(), **changes})
+            model.assign(changes)
         # The last row of the log holds wall-clock times, in which no two runs agree.
         counters = {k: v for k, v in trainer.progress.get_state().items() if k != "row"}
         texts = {f"progress/{k}": json.dumps(v, sort_keys=True) for k, v in counters.items()}

@@ -1,6 +1,6 @@
 """The trained state: weights, moving statistics, Adam's moments and powers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,25 @@ class Supernet:
             If names or a shape differ, listing them; nothing is set then.
         """
         variables = self.variables()
-        absent = sorted(variables.keys() - state.keys())
+        self._require_fit(state, absent=sorted(variables.keys() - state.keys()))
+        for name, variable in variables.items():
+            _write(variable, state[name])
+
+    def assign(self, changes: Mapping[str, Array]) -> None:
+        """Set the named variables alone; a name or a shape that is not there is refused as above.
+
+        Raises
+        ------
+        ValueError
+            If a name or a shape differs; nothing is set then.
+        """
+        self._require_fit(changes)
+        variables = self.variables()
+        for name, array in changes.items():
+            _write(variables[name], array)
+
+    def _require_fit(self, state: Mapping[str, Array], absent: Sequence[str] = ()) -> None:
+        variables = self.variables()
         surplus = sorted(state.keys() - variables.keys())
         misfits = [
             f"{name}: {state[name].shape} instead of {tuple(variables[name].shape)}"
@@ -113,8 +131,6 @@ class Supernet:
         if problems:
             msg = f"state does not fit the supernet: {'; '.join(problems)}"
             raise ValueError(msg)
-        for name, variable in variables.items():
-            _write(variable, state[name])
 
     def weight_tensors(self) -> dict[str, Any]:
         """Return the weights as tensors, detached from later training steps."""
