@@ -165,6 +165,8 @@ SAME_SCORES_AGAIN = Promise(
     evidence=repeat_again,
     check=same_scores,
     hint=_HINT,
+    # An arch that starts from what the one before it left.
+    explained_by=("recal-effective:past",),
 )
 
 
