@@ -214,3 +214,12 @@ def test_evidence_is_frozen():
     for bundle in (SERVED, DRAWS, BASE, MICRO, PAIR, ORACLE, RESUMED, STEP, ACCUMULATED):
         with pytest.raises(dataclasses.FrozenInstanceError, match="cannot assign to field"):
             bundle.first = None
+
+
+def test_a_run_that_does_not_go_on_in_a_fresh_process_is_no_resume():
+    refused = replace(RESUMED, refused="InputError: samples of train: 23df -> c78e")
+    (violation,) = resume.resume_is_exact(refused).violations
+    assert str(violation).endswith(
+        "the run in a fresh process: expected goes on, found InputError: samples of train: "
+        "23df -> c78e"
+    )

@@ -7,16 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from harness.errors import NotApplicableError, one_line
 from harness.promises.bench import Bench
 from harness.promises.continued import WALL_CLOCK, Row, row_differences, step_differences
 from harness.promises.kinds import kinds_of, state_differences
-from harness.promises.promise import (
-    Digests,
-    Outcome,
-    Promise,
-    needs,
-    outcome,
-)
+from harness.promises.promise import Digests, Outcome, Promise, Violation, needs, outcome
 from harness.promises.second_process import (
     CutRun,
     cut_after_epoch,
@@ -26,7 +21,9 @@ from harness.promises.second_process import (
     resumed_run,
 )
 from harness.promises.states import START, Cut, saved_cut
+from harness.systems.answers import AnswerError
 from harness.systems.beside import Beside
+from harness.systems.process import WorkerError
 from harness.systems.protocol import System
 
 __all__ = [
@@ -56,6 +53,8 @@ class Resume:
         Kind of each array.
     known : mapping of str to mapping
         States of the straight run, by the words that say which.
+    refused : str
+        Why the run did not go on in a fresh process; empty if it did.
     """
 
     cut: str
@@ -70,6 +69,7 @@ class Resume:
     first_epoch: tuple[Row, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[str, Digests] = field(default_factory=dict)
+    refused: str = ""
 
 
 @needs("train", "save", "restore", "state")
@@ -147,7 +147,13 @@ def _beside_straight(bench: Bench, run: CutRun, *, done: int, rows: int) -> Resu
     done, rows : int
         Steps and epoch rows that lie before the cut.
     """
-    trained, cut, again = bench.trained, run.cut, run.resumed.result()
+    trained, cut = bench.trained, run.cut
+    try:
+        again = run.resumed.result()
+    except (AnswerError, NotApplicableError, WorkerError):
+        raise  # not the system's own
+    except Exception as error:  # noqa: BLE001 -- that a run does not go on is the evidence
+        return Resume(cut.how, {}, {}, {}, {}, (), (), (), (), (), refused=one_line(error))
     steps = (*trained.first.steps, *trained.second.steps)[done:]
     epochs = (*trained.first.epochs, *trained.second.epochs)[rows:]
     return Resume(
@@ -170,6 +176,9 @@ def _as_rows(records: Sequence[Any]) -> tuple[Row, ...]:
 def resume_is_exact(evidence: Resume) -> Outcome:
     """Require equal state, draws, archs, learning rates and log rows after a resume."""
     cut = evidence.cut
+    if evidence.refused:
+        refused = Violation(f"{cut}: the run in a fresh process", "goes on", evidence.refused)
+        return outcome([refused], 1, "")
     unlike = partial(state_differences, kinds=evidence.kinds, known=evidence.known)
     violations = unlike(evidence.saved, evidence.restored, what=f"{cut}, restored", of="as saved")
     later = step_differences(
