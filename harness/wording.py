@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["counted", "shortened"]
+__all__ = ["counted", "is_digest", "shortened"]
 
 _HISS = re.compile(r"(s|x|z|tch|sh)$")
 _DIGEST = re.compile(r"[0-9a-f]{16,}")
@@ -27,6 +27,11 @@ def counted(number: int, what: str, several: str = "") -> str:
         ending = "es" if _HISS.search(what) else "s"
         several = f"{what}{ending}"
     return f"{number} {several}"
+
+
+def is_digest(value: object) -> bool:
+    """Return whether a value is a digest, which tells a person nothing."""
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
 def shortened(value: object) -> str:

@@ -145,10 +145,7 @@ CACHE_NEVER_STALE = Promise(
         "Cached batches are found by name, size or time. Their key must follow from the files' "
         "content, and from everything else that shapes a batch."
     ),
-    explained_by=(
-        "eval-order-fixed:other each time",
-        "same-scores-again:other each time",
-    ),
+    explained_by=("eval-order-fixed:other each time", "same-scores-again:other each time"),
 )
 
 

@@ -198,10 +198,7 @@ CLIP_CHECKS_PLANNED_UPDATE = Promise(
     evidence=training_update,
     check=clip_checks_are_planned,
     hint=_PLAN_HINT,
-    explained_by=(
-        "clip-checks-planned-micro-step",
-        "micro-batches-weighed",
-    ),
+    explained_by=("clip-checks-planned-micro-step", "micro-batches-weighed"),
 )
 
 

@@ -119,10 +119,7 @@ TRAIN_DRAWS_DECLARED = Promise(
     evidence=draws,
     check=training_draws_are_declared,
     hint="Epochs that repeat one order or one set of crops train on less data than they seem to.",
-    explained_by=(
-        "eval-crop-centred",
-        "resume-exact",
-    ),
+    explained_by=("eval-crop-centred", "resume-exact"),
 )
 
 

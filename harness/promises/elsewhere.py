@@ -104,10 +104,7 @@ SAME_RUN_ELSEWHERE = Promise(
     check=place_does_not_matter,
     hint="Something sorts by path or listing order, or reads the run's name.",
     blocked_by=("same-scores-again",),
-    explained_by=(
-        "seeds-matter",
-        "train-draws-declared:draws",
-    ),
+    explained_by=("seeds-matter", "train-draws-declared:draws"),
 )
 
 

@@ -281,8 +281,5 @@ GRADIENT_OF_LOSS = Promise(
     evidence=one_step,
     check=gradient_is_the_losses,
     hint="The loss that is logged is not the one that is minimised, or part of it is detached.",
-    explained_by=(
-        "loss-recomputed:loss",
-        "update-is-adam:gradient",
-    ),
+    explained_by=("loss-recomputed:loss", "update-is-adam:gradient"),
 )

@@ -320,11 +320,7 @@ METRIC_RECOMPUTED = Promise(
         "The outputs are residuals: scoring the last one alone leaves the EPE near that of an all-"
         "zero flow. Samples must weigh equally, whatever batch they are in."
     ),
-    explained_by=(
-        "metric-oracle",
-        "recal-effective:no effect",
-        "recal-effective:past",
-    ),
+    explained_by=("metric-oracle", "recal-effective:no effect", "recal-effective:past"),
     blocked_by=("same-scores-again",),
 )
 

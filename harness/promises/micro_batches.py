@@ -69,10 +69,7 @@ MICRO_BATCHES_WEIGHED = Promise(
         "Means of unequal micro-batches are averaged, summed, divided by a constant, or one of "
         "them is lost or counted twice."
     ),
-    explained_by=(
-        "update-is-adam",
-        "gradient-of-loss",
-    ),
+    explained_by=("update-is-adam", "gradient-of-loss"),
 )
 
 
@@ -154,9 +151,5 @@ CLIP_APPLIED = Promise(
         "The clip is reported but not applied, applied to each variable alone, or at another place"
         " than configured."
     ),
-    explained_by=(
-        "update-is-adam",
-        "gradient-of-loss",
-        "gradient-everywhere",
-    ),
+    explained_by=("update-is-adam", "gradient-of-loss", "gradient-everywhere"),
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness.errors import UnseenError
-from harness.wording import shortened
+from harness.wording import is_digest, shortened
 
 if TYPE_CHECKING:
     from harness.promises.bench import Bench
@@ -241,13 +241,9 @@ def _difference(
     )
 
 
-_DIGEST = re.compile(r"[0-9a-f]{16,}")
-
-
 def _in_words(expected: Any, found: Any) -> tuple[str, str]:
     """Return two values as text; of two digests, that they differ."""
-    digests = [isinstance(v, str) and _DIGEST.fullmatch(v) for v in (expected, found)]
-    if all(digests):
+    if is_digest(expected) and is_digest(found):
         return "the same value", "another"
     return shortened(expected), shortened(found)
 

@@ -186,10 +186,7 @@ RECAL_STATISTICS_EXACT = Promise(
     evidence=recal_pair,
     check=recal_statistics_are_exact,
     hint=_HINT,
-    explained_by=(
-        "recal-effective:no effect",
-        "recal-effective:past",
-    ),
+    explained_by=("recal-effective:no effect", "recal-effective:past"),
 )
 
 
@@ -345,9 +342,5 @@ RECAL_BATCHES_FIXED = Promise(
     evidence=recal_hashes,
     check=recal_batches_are_fixed,
     hint="The batches behind the BN statistics move, and the EPE moves with them.",
-    explained_by=(
-        "same-scores-again",
-        "recal-batches-first",
-        "cache-never-stale",
-    ),
+    explained_by=("same-scores-again", "recal-batches-first", "cache-never-stale"),
 )

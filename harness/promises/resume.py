@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from harness.errors import NotApplicableError, one_line
 from harness.promises.bench import Bench
 from harness.promises.continued import WALL_CLOCK, Row, row_differences, step_differences
 from harness.promises.kinds import kinds_of, state_differences
@@ -21,9 +20,7 @@ from harness.promises.second_process import (
     resumed_run,
 )
 from harness.promises.states import START, Cut, saved_cut
-from harness.systems.answers import AnswerError
 from harness.systems.beside import Beside
-from harness.systems.process import WorkerError
 from harness.systems.protocol import System
 
 __all__ = [
@@ -147,13 +144,9 @@ def _beside_straight(bench: Bench, run: CutRun, *, done: int, rows: int) -> Resu
     done, rows : int
         Steps and epoch rows that lie before the cut.
     """
-    trained, cut = bench.trained, run.cut
-    try:
-        again = run.resumed.result()
-    except (AnswerError, NotApplicableError, WorkerError):
-        raise  # not the system's own
-    except Exception as error:  # noqa: BLE001 -- that a run does not go on is the evidence
-        return Resume(cut.how, {}, {}, {}, {}, (), (), (), (), (), refused=one_line(error))
+    trained, cut, again = bench.trained, run.cut, run.resumed.result()
+    if again.refused:
+        return Resume(cut.how, {}, {}, {}, {}, (), (), (), (), refused=again.refused)
     steps = (*trained.first.steps, *trained.second.steps)[done:]
     epochs = (*trained.first.epochs, *trained.second.epochs)[rows:]
     return Resume(
@@ -214,10 +207,7 @@ RESUME_EXACT = Promise(
     evidence=resume,
     check=resume_is_exact,
     hint=_HINT,
-    explained_by=(
-        "same-scores-again",
-        "epoch-rows-add-up",
-    ),
+    explained_by=("same-scores-again", "epoch-rows-add-up"),
 )
 
 
@@ -227,10 +217,7 @@ RESUME_MID_EPOCH = Promise(
     evidence=resume_mid_epoch,
     check=resume_is_exact,
     hint=_HINT,
-    explained_by=(
-        "resume-exact",
-        "checkpoint-complete",
-    ),
+    explained_by=("resume-exact", "checkpoint-complete"),
 )
 
 
@@ -240,11 +227,7 @@ RESUME_BEFORE_EVALUATION = Promise(
     evidence=resume_before_evaluation,
     check=resume_is_exact,
     hint=_HINT,
-    explained_by=(
-        "resume-exact",
-        "checkpoint-complete",
-        "resume-mid-epoch",
-    ),
+    explained_by=("resume-exact", "checkpoint-complete", "resume-mid-epoch"),
 )
 
 

@@ -79,10 +79,7 @@ SAMPLE_WEIGHTS = Promise(
     evidence=evaluation_parts,
     check=samples_weigh_the_same,
     hint="Batches are averaged instead of samples, or pixels without a label count.",
-    explained_by=(
-        "metric-oracle",
-        "metric-recomputed",
-    ),
+    explained_by=("metric-oracle", "metric-recomputed"),
     blocked_by=("same-scores-again",),
 )
 
@@ -120,10 +117,7 @@ RECAL_POOLING = Promise(
     check=statistics_pool_any_partition,
     hint="Statistics are averaged over batches, leave out the variance between batches, or "
     "divide by N - 1.",
-    explained_by=(
-        "recal-statistics-exact",
-        "recal-effective:no effect",
-    ),
+    explained_by=("recal-statistics-exact", "recal-effective:no effect"),
 )
 
 
@@ -165,10 +159,7 @@ KENDALL_TAU = Promise(
     evidence=all_parts,
     check=rank_counts_pairs,
     hint="Ties count as agreement, or a ranking in which nothing differs is called stable.",
-    explained_by=(
-        "tau-of-changed-ranking",
-        "constant-ranking",
-    ),
+    explained_by=("tau-of-changed-ranking", "constant-ranking"),
 )
 
 

@@ -282,10 +282,7 @@ SAME_SCORES_ALONE = Promise(
         "Archs share a value or a statistic whose inputs differ. Look for a cache whose key leaves"
         " out a code that the value depends on."
     ),
-    explained_by=(
-        "same-scores-permuted",
-        "same-scores-subset",
-    ),
+    explained_by=("same-scores-permuted", "same-scores-subset"),
     blocked_by=("same-scores-again",),
 )
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, one_line
 from harness.promises.bench import Bench, Tree
 from harness.promises.promise import Digests, require_seen
 from harness.promises.states import CUT, END, START, Cut, saved_cut
+from harness.systems.answers import AnswerError
 from harness.systems.beside import Job
+from harness.systems.process import WorkerError
 from harness.systems.protocol import Evaluation, System, Training, digests_of
 
 __all__ = [
@@ -22,11 +24,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ResumedRun:
-    """A run that was resumed: its state at the cut, what it did, and its state at the end."""
+    """A run that was resumed: its state at the cut, what it did, and its state at the end.
+
+    ``refused`` is why its checkpoint was not restored; empty if it was.
+    """
 
     at_cut: Digests
     training: Training
     at_end: Digests
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,12 @@ def resumed_run(config: Tree, path: str) -> Job[ResumedRun]:
     def job(make: Callable[[], System]) -> ResumedRun:
         system = make()
         system.open(config)
-        system.restore(path)
+        try:
+            system.restore(path)
+        except (AnswerError, NotApplicableError, WorkerError):
+            raise  # not the system's refusal
+        except Exception as error:  # noqa: BLE001 -- that it refuses its own run is the evidence
+            return ResumedRun({}, Training(), {}, one_line(error))
         at_cut = digests_of(system)
         training = system.train(2)
         return ResumedRun(at_cut, training, digests_of(system))

@@ -209,10 +209,7 @@ EVAL_CROP_CENTRED = Promise(
         "The pixels served are not the centre window of the files. Check H against W, BGR against "
         "RGB, u against v, and that the flow is cropped with the frames."
     ),
-    explained_by=(
-        "same-scores-again",
-        "eval-order-fixed",
-    ),
+    explained_by=("same-scores-again", "eval-order-fixed"),
 )
 
 
@@ -365,11 +362,7 @@ RECAL_BATCHES_FIRST = Promise(
     evidence=served_recal,
     check=recal_batches_are_the_first,
     hint="Recalibration must see training frames, all R batches of them, from the start.",
-    explained_by=(
-        "same-scores-again",
-        "eval-order-fixed",
-        "eval-crop-centred",
-    ),
+    explained_by=("same-scores-again", "eval-order-fixed", "eval-crop-centred"),
 )
 
 
@@ -402,10 +395,5 @@ UNKNOWN_FLOW_MASKED = Promise(
     evidence=odd_served,
     check=unknown_flow_is_masked,
     hint="Middlebury's unknown flow (over 1e9) must be masked; large flow must not.",
-    explained_by=(
-        "eval-crop-centred",
-        "eval-order-fixed",
-        "cache-never-stale",
-        "bad-files-named",
-    ),
+    explained_by=("eval-crop-centred", "eval-order-fixed", "cache-never-stale", "bad-files-named"),
 )

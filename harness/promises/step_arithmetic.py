@@ -63,10 +63,7 @@ CLIP_PLAN = Promise(
     evidence=train_parts,
     check=planned_checks_match_a_walk,
     hint="The plan counts a partial batch as a whole one, or rounds its micro-batches down.",
-    explained_by=(
-        "clip-checks-planned-micro-step",
-        "clip-checks-planned-update",
-    ),
+    explained_by=("clip-checks-planned-micro-step", "clip-checks-planned-update"),
 )
 
 
@@ -168,10 +165,7 @@ LEARNING_RATE = Promise(
     evidence=train_parts,
     check=learning_rate_follows_the_plan,
     hint="The schedule is off by a step, ends early, or goes on beyond the plan.",
-    explained_by=(
-        "update-is-adam:step",
-        "epoch-rows-add-up:step",
-    ),
+    explained_by=("update-is-adam:step", "epoch-rows-add-up:step"),
 )
 
 
@@ -238,8 +232,5 @@ ACCUMULATED_GRADIENT = Promise(
     evidence=whole_and_accumulated,
     check=gradient_accumulates,
     hint="A micro-batch is lost, counted twice, or weighed by something else than its samples.",
-    explained_by=(
-        "accumulation",
-        "micro-batches-weighed",
-    ),
+    explained_by=("accumulation", "micro-batches-weighed"),
 )

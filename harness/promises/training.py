@@ -93,10 +93,7 @@ TRAIN_UNOBSERVED = Promise(
     evidence=with_and_without,
     check=same_training,
     hint="Training with evaluation and logging ends elsewhere than without: they interfere.",
-    explained_by=(
-        "eval-pure",
-        "checkpoint-complete",
-    ),
+    explained_by=("eval-pure", "checkpoint-complete"),
 )
 
 
@@ -140,11 +137,7 @@ TRAINING_MOVES = Promise(
         "What does not move is not trained: an update that is not applied, or an option that is "
         "never chosen."
     ),
-    explained_by=(
-        "gradient-everywhere",
-        "update-is-adam",
-        "moving-statistics",
-    ),
+    explained_by=("gradient-everywhere", "update-is-adam", "moving-statistics"),
 )
 
 

@@ -158,12 +158,7 @@ GRADIENT_EVERYWHERE = Promise(
     evidence=one_step,
     check=gradient_reaches_every_option,
     hint="The three archs of a step do not run the options that their codes name.",
-    explained_by=(
-        "fair-archs",
-        "loss-recomputed:loss",
-        "update-is-adam",
-        "gradient-of-loss",
-    ),
+    explained_by=("fair-archs", "loss-recomputed:loss", "update-is-adam", "gradient-of-loss"),
 )
 
 
@@ -209,9 +204,5 @@ MOVING_STATISTICS = Promise(
     evidence=one_step,
     check=moving_statistics_follow,
     hint="An update is missing, made twice, of other batches, or has the momentum's complement.",
-    explained_by=(
-        "unrun-statistics-still",
-        "loss-recomputed:frames",
-        "loss-recomputed:loss",
-    ),
+    explained_by=("unrun-statistics-still", "loss-recomputed:frames", "loss-recomputed:loss"),
 )

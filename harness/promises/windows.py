@@ -145,9 +145,5 @@ ORDERS = Promise(
     evidence=data_parts,
     check=orders,
     hint="A pass leaves samples out or serves some twice, or every epoch has one order.",
-    explained_by=(
-        "train-draws-declared:draws",
-        "train-draws-declared:plan",
-        "eval-order-fixed",
-    ),
+    explained_by=("train-draws-declared:draws", "train-draws-declared:plan", "eval-order-fixed"),
 )

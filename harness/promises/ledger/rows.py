@@ -167,10 +167,7 @@ LEDGER_FINITE = Promise(
     sentence="all numbers are finite, due scores are there, and gaps have reasons",
     check=numbers_are_finite,
     hint="Find the first record with the value: whatever came after it is void.",
-    explained_by=(
-        "all-finite",
-        "epoch-rows-add-up",
-    ),
+    explained_by=("all-finite", "epoch-rows-add-up"),
 )
 
 

@@ -215,11 +215,7 @@ LEDGER_METRIC_ALIVE = Promise(
         "A metric that does not move when the model moves is dead, one that moves alone is noise: "
         "fix it before tuning anything."
     ),
-    explained_by=(
-        "metric-alive",
-        "same-scores-again:other each time",
-        "recal-effective:no effect",
-    ),
+    explained_by=("metric-alive", "same-scores-again:other each time", "recal-effective:no effect"),
 )
 
 
