@@ -3,8 +3,9 @@
 #SBATCH --requeue --signal=B:USR1@300 --open-mode=append
 set -u
 RUN=runs/$SLURM_JOB_NAME CONFIG=run.yaml FC2=$HOME/FlyingChairs2
-if [ -f "$RUN/config.yaml" ]; then RESUME=--resume; else RESUME=
-  pytest invariants/ --config "$CONFIG" --fc2-root "$FC2" --gate-file gate.json || exit 1; fi
+RESUME=; [ -f "$RUN/config.yaml" ] && RESUME=--resume
+harness doctor --against "$RUN" || # a first start, or another kind of node
+  pytest invariants/ --config "$CONFIG" --fc2-root "$FC2" --gate-file gate.json || exit 1
 harness train --config "$CONFIG" --fc2-root "$FC2" --run "$RUN" --require-gate gate.json $RESUME &
 TRAIN=$!; trap 'kill -USR1 $TRAIN' USR1
 wait $TRAIN; wait $TRAIN; [ $? -eq 75 ] && scontrol requeue "$SLURM_JOB_ID"

@@ -25,7 +25,7 @@ from harness.commands import (
 )
 from harness.commands.common import EXIT_BROKEN, EXIT_INPUT
 from harness.environment import EnvironmentMismatchError
-from harness.errors import InputError, WatchError
+from harness.errors import InputError, WatchError, is_out_of_memory, memory_line
 
 __all__ = ["main"]
 
@@ -89,6 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (FloatingPointError, WatchError) as error:
         print(f"harness {args.command}: {error}", file=sys.stderr)
         return EXIT_BROKEN
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"harness {args.command}: {memory_line(error)}", file=sys.stderr)
+        return EXIT_INPUT
 
 
 if __name__ == "__main__":

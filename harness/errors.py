@@ -1,11 +1,14 @@
 """What a command answers with one plain line, and what a promise does not apply to."""
 
+import math
+import os
 import re
+import sys
 from collections.abc import Iterator
 
 __all__ = [
-    "InputError", "NotApplicableError", "UnseenError", "WatchError", "full_text", "one_line",
-    "plain_line",
+    "InputError", "NotApplicableError", "UnseenError", "WatchError", "full_text",
+    "is_out_of_memory", "memory_line", "one_line", "plain_line",
 ]  # fmt: skip
 
 
@@ -51,6 +54,8 @@ _CODE_LINE = re.compile(r"\s{4,}\S")
 
 def one_line(error: BaseException) -> str:
     """Return an error as one plain line: its type and its first meaningful sentence."""
+    if is_out_of_memory(error):
+        return memory_line(error)
     return f"{type(error).__name__}: {plain_line(str(error))}"
 
 
@@ -79,6 +84,38 @@ def _telling(text: str) -> Iterator[str]:
         quoted, code = code and _CODE_LINE.match(line) is not None, noise and "File" in line
         if plain and not noise and not quoted:
             yield plain
+
+
+_NO_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError")
+"""What TensorFlow and PyTorch raise where a device's memory does not suffice."""
+
+_WANTED = re.compile(r"shape\s*\[([\d,]*)\] and type (\w+)(?: on \S*device:(\S+))?")
+_SIZES = {"double": 8, "int64": 8, "half": 2, "bfloat16": 2, "uint8": 1, "int8": 1, "bool": 1}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a device has no memory left, in another process too."""
+    return any(base.__name__ in _NO_MEMORY for base in type(error).__mro__)
+
+
+def memory_line(error: BaseException) -> str:
+    """Return one line on memory that did not suffice: who wanted how much, and what to do."""
+    pid = getattr(error, "pid", None)
+    who = f"pid {pid}" if pid else f"pid {os.getpid()}, {plain_line(' '.join(sys.argv), most=120)}"
+    found = _WANTED.search(str(error))
+    wanted = plain_line(str(error)) if found is None else _wanted(*found.groups())
+    return (
+        f"out of memory ({who}): {wanted}; lower train.micro_batch_size or eval.batch_size, or let "
+        "other processes on the device end or take less (runtime.gpu_memory_mib)"
+    )
+
+
+def _wanted(shape: str, kind: str, device: str | None) -> str:
+    count = math.prod(int(side) for side in shape.split(",") if side)
+    mib = count * _SIZES.get(kind, 4) / 2**20
+    return f"no {mib:.4g} MiB for a tensor of shape [{shape}] and type {kind}" + (
+        f" on {device}" if device else ""
+    )
 
 
 def full_text(error: BaseException) -> str:

@@ -150,7 +150,7 @@ def gate(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gate]:
     """Return the gate on the system, configuration and data that were asked for."""
-    from harness.environment import apply_environment
+    from harness.environment import EnvironmentMismatchError, apply_environment
     from harness.promises.setting import (
         embedded_config,
         gate_config,
@@ -167,7 +167,10 @@ def gate(
         setting = gate_config(linked)
         notes = [note, "shrunk: " + ", ".join(list_changes(linked, setting))]
     # Before whatever imports TensorFlow, which reads some of it once.
-    environment = apply_environment(setting)
+    try:
+        environment = apply_environment(setting)
+    except EnvironmentMismatchError as error:  # each promise would only say the same
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
     config.stash[ENVIRONMENT] = environment.as_dict()
     config.stash[NOTES] = [environment.line(), *notes]
     from harness.promises.bench import Bench

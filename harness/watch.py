@@ -20,6 +20,7 @@ from harness.promises.ledger.scores import (
     recal_is_fixed,
 )
 from harness.promises.promise import Violation
+from harness.records.environments import environment_difference
 from harness.records.ledger import effective
 from harness.records.records import (
     EpochRecord,
@@ -166,7 +167,7 @@ class Watch:
         seen, old = self._seen, self._seen.opening
         seen.opening = record
         seen.checks = planned_checks(record.config, run_sizes(record))
-        if old is not None and _score_conditions(old) != _score_conditions(record):
+        if old is not None and not _same_conditions(old, record):
             seen.first = seen.previous = None
             seen.plateau = 0
         return self._counts("announced", {"clip checks": record.expected_clip_checks})
@@ -227,9 +228,12 @@ class Watch:
         seen.first, seen.previous = seen.first or record, record
 
 
-def _score_conditions(record: RunRecord) -> tuple[object, ...]:
-    """Return what two attempts must agree in for their scores to be compared."""
-    return record.segment, record.protocol, record.environment, record.config.get("eval")
+def _same_conditions(old: RunRecord, new: RunRecord) -> bool:
+    """Return whether two attempts agree in what they must for their scores to be compared."""
+    if environment_difference(old.environment, new.environment).changed:
+        return False
+    one, two = ((r.segment, r.protocol, r.config.get("eval")) for r in (old, new))
+    return one == two
 
 
 def _first_finding(kind: str, violations: Sequence[Violation]) -> Iterable[tuple[str, str]]:

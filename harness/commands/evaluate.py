@@ -3,6 +3,7 @@
 import json
 import math
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from harness.commands.common import EXIT_DONE, EXIT_INTERRUPTED, StopFlag, say, 
 from harness.config import Config, load_config, with_fc2_root
 from harness.environment import apply_environment
 from harness.errors import InputError
+from harness.records.environments import EnvironmentDifference, environment_difference
 from harness.records.ledger import read_ledger
 from harness.records.records import EvalRecord
 from harness.whole import check_target
@@ -66,8 +68,12 @@ def run(args: Namespace) -> int:
     say(f"checkpoint {checkpoint.path.name} (epoch {epoch}, digest {checkpoint.digest})")
     for line in eval_table(record):
         say(line)
-    say(_in_train_text(record, args.run / "ledger.jsonl"))
-    write_json(args.json, _result(record, checkpoint, session.environment.as_dict()))
+    trained = checkpoint.meta.get("environment") or {}
+    elsewhere = environment_difference(trained, session.environment.as_dict())
+    for line in _border_lines(elsewhere):
+        say(line)
+    say(_in_train_text(record, args.run / "ledger.jsonl", elsewhere))
+    write_json(args.json, _result(record, checkpoint, session.environment.as_dict(), elsewhere))
     return EXIT_DONE
 
 
@@ -212,7 +218,18 @@ def _score_header(
     }  # fmt: skip
 
 
-def _in_train_text(record: EvalRecord, ledger: Path) -> str:
+def _border_lines(elsewhere: EnvironmentDifference) -> Iterator[str]:
+    """Yield what an evaluation elsewhere than its checkpoint was trained does not promise."""
+    if elsewhere.changed:
+        yield (
+            "evaluated in another environment than trained in, equal scores are not promised: "
+            f"{'; '.join(map(str, elsewhere.changed))}"
+        )
+    if elsewhere.unnamed:
+        yield f"note: {elsewhere.note('the checkpoint')}"
+
+
+def _in_train_text(record: EvalRecord, ledger: Path, elsewhere: EnvironmentDifference) -> str:
     """Say whether the run's own evaluation of the same thing gave the same numbers."""
     if not ledger.exists():
         return "no ledger to compare with"
@@ -226,11 +243,22 @@ def _in_train_text(record: EvalRecord, ledger: Path) -> str:
     if not same:
         return "the run itself made no evaluation of these weights, archs and batches"
     equal = same[-1].per_arch_epe == record.per_arch_epe
-    verdict = "equal to the last bit" if equal else "DIFFERENT (another environment?)"
+    verdict = "equal to the last bit" if equal else f"DIFFERENT ({_reason(elsewhere)})"
     return f"in-train evaluation of epoch {same[-1].epoch}: {verdict}"
 
 
-def _result(record: EvalRecord, checkpoint: Any, environment: dict[str, Any]) -> dict[str, Any]:
+def _reason(elsewhere: EnvironmentDifference) -> str:
+    if elsewhere.changed:
+        return "in another environment"
+    if elsewhere.unnamed:
+        return "another environment?"
+    return "in the same environment, as far as it is recorded: something changes what is measured"
+
+
+def _result(
+    record: EvalRecord, checkpoint: Any, environment: dict[str, Any],
+    elsewhere: EnvironmentDifference,
+) -> dict[str, Any]:  # fmt: skip
     return {
         "archs": record.archs,
         "per_arch_epe": record.per_arch_epe,
@@ -252,4 +280,6 @@ def _result(record: EvalRecord, checkpoint: Any, environment: dict[str, Any]) ->
         "checkpoint_digest": checkpoint.digest,
         "epoch": record.epoch,
         "environment": environment,
+        "environment_changes": [str(change) for change in elsewhere.changed],
+        "environment_unnamed": list(elsewhere.unnamed),
     }

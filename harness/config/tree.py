@@ -99,6 +99,10 @@ class RuntimeConfig(_Section):
     seed: int = _dynamics(42, ge=0)
     threads: int = _environment(2, ge=1)
     onednn: bool = _environment(True)
+    # TensorFloat-32 rounds the factors of matrix products and convolutions to 10 bits on a GPU.
+    tf32: bool = _environment(False)
+    gpu_memory_mib: int | None = _environment(None, ge=1)
+    require_gpu: bool = _environment(False)
     cache_dir: str = _observation("")
     cache_mib: int = _observation(512, ge=0)
 
@@ -118,7 +122,9 @@ class DistillConfig(_Section):
 class TrainConfig(_Section):
     """Training dynamics."""
 
-    gpu_device: int = _environment(0, ge=-1)
+    # None: the first GPU if there is one. 0 stands in EdgeFlowNAS's files, and in those that
+    # earlier versions wrote, whether or not anybody asked for it.
+    gpu_device: int | None = _environment(None, ge=-1)
     num_epochs: int = _dynamics(200, ge=1)
     epoch_mode: Literal["fixed_steps", "full_pass"] = _dynamics("fixed_steps")
     steps_per_epoch: int = _dynamics(50, ge=1)

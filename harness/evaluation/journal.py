@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.evaluation.shared import Entry
+from harness.records.environments import environment_difference
 from harness.supernet.sharing.plan import Key
 from harness.supernet.space import format_arch, parse_arch
 
@@ -113,7 +114,7 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
                 raise _unreadable(self._path, error) from None
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        differing = [key for key in {**old, **new} if not _same(key, old.get(key), new.get(key))]
         if differing:
             key = differing[0]
             msg = (
@@ -126,6 +127,13 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
         self._file.write(_line(record))
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _same(key: str, old: Any, new: Any) -> bool:
+    if key == "environment" and isinstance(old, Mapping) and isinstance(new, Mapping):
+        # A field that an earlier version did not record is no difference.
+        return not environment_difference(old, new).changed
+    return bool(old == new)
 
 
 def _nothing() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from harness.errors import NotApplicableError, one_line
+from harness.errors import NotApplicableError, is_out_of_memory, one_line
 from harness.promises.bench import Bench, Tree
 from harness.promises.promise import Digests, require_seen
 from harness.promises.states import CUT, END, START, Cut, saved_cut
@@ -53,7 +53,9 @@ def resumed_run(config: Tree, path: str) -> Job[ResumedRun]:
             system.restore(path)
         except (AnswerError, NotApplicableError, WorkerError):
             raise  # not the system's refusal
-        except Exception as error:  # noqa: BLE001 -- that it refuses its own run is the evidence
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise  # nor is that
             return ResumedRun({}, Training(), {}, one_line(error))
         at_cut = digests_of(system)
         training = system.train(2)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from harness.comparing import changes
 from harness.config import ConfigError, parse_config
+from harness.records.environments import environment_difference
 from harness.records.records import RunRecord
 from harness.records.run import Attempt, RunHistory
 from harness.runs.identity import identity_changes
@@ -119,7 +120,9 @@ def border(old: Attempt, new: Attempt) -> Border:
 def _differences(old: Attempt, new: Attempt) -> Iterator[tuple[BorderKind, bool, str]]:
     yield "segment", _other_dynamics(old, new), f"segment {new.segment}"
     yield "series", old.series != new.series, f"metric series {short_digest(new.opening.protocol)}"
-    yield "environment", old.opening.environment != new.opening.environment, "other environment"
+    # What an earlier version did not record is no border.
+    elsewhere = environment_difference(old.opening.environment, new.opening.environment)
+    yield "environment", bool(elsewhere.changed), "other environment"
 
 
 def _other_dynamics(old: Attempt, new: Attempt) -> bool:
@@ -143,8 +146,8 @@ def _merged(one: Border, two: Border) -> Border:
 def record_changes(kind: BorderKind, old: RunRecord, new: RunRecord) -> tuple[str, ...]:
     """Return ``key: old -> new`` for what makes two attempts differ in one respect."""
     if kind == "environment":
-        found = changes(old.environment, new.environment, absent=None)
-        return tuple(f"environment {change}" for change in found)
+        found = environment_difference(old.environment, new.environment)
+        return tuple(f"environment {change}" for change in found.changed)
     what: Literal["dynamics", "protocol"] = "dynamics" if kind == "segment" else "protocol"
     try:
         before = parse_config(old.config), old.data

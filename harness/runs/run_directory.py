@@ -10,10 +10,10 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.comparing import changes
 from harness.config import Config, dump_config
 from harness.environment import Environment, apply_environment
 from harness.errors import InputError
+from harness.records.environments import environment_difference
 from harness.records.ledger import Ledger, LedgerContent, read_ledger
 from harness.records.records import (
     CheckpointRecord,
@@ -204,19 +204,19 @@ def _resume(
 
 
 def _environment_border(history: Sequence[Record], opening: RunRecord) -> list[str]:
-    """Say, where the environment differs from the last attempt's, what is no longer promised."""
+    """Say what is not promised: where the environment differs, or the last attempt's is silent."""
     runs = [record for record in history if isinstance(record, RunRecord)]
     if not runs:
         return []
-    old, new = runs[-1].environment, opening.environment
-    # What only an earlier version recorded is no change.
-    changed = [str(change) for change in changes(old, new, absent=None) if change.key in new]
-    if not changed:
-        return []
-    return [
-        "resuming in another environment, bit equality with an uncut run is not promised: "
-        f"{'; '.join(changed)}"
-    ]
+    found = environment_difference(runs[-1].environment, opening.environment)
+    notes = []
+    if found.changed:
+        notes.append(
+            "resuming in another environment, bit equality with an uncut run is not promised: "
+            f"{'; '.join(map(str, found.changed))}"
+        )
+    silent = found.note("resuming: the record of the attempt before")
+    return [*notes, silent] if silent else notes
 
 
 def _require_same_pixels(session: "Session", content: LedgerContent, plan: Continuation) -> None:

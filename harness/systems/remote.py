@@ -291,7 +291,7 @@ def _raised(call: str, error: Mapping[str, Any], system: str) -> Exception:
     else:
         base = next((_BASES[b] for b in error["bases"] if b in _BASES), Exception)
         bases = (RemoteError,) if base is Exception else (RemoteError, base)
-        found = type(name, bases, {"__module__": __name__})(text)
+        found = type(name, bases, {"__module__": __name__, "pid": error.get("pid")})(text)
     # The other process's traceback would else be lost: exceptions do not carry one across.
     found.add_note(f"in {call}() of system {system}, in its own process:\n{trace}")
     return found

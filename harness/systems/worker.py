@@ -298,6 +298,7 @@ def _problem(error: BaseException, stage: str) -> dict[str, Any]:
         "bases": [base.__name__ for base in type(error).__mro__],
         "text": _text(error),
         "trace": text[-4000:],
+        "pid": os.getpid(),
     }
 
 

@@ -1,9 +1,7 @@
-"""The environment is set, not inherited.
+"""What a configuration sets before TensorFlow starts, and the record of all that is in force.
 
-Threads, oneDNN, TF32 and determinism come from the configuration and are applied before
-TensorFlow starts. Measured on CPU: the thread count changes filter and BN gradients, and
-with oneDNN eager and graph execution differ in the last bits. Bit equality is therefore
-promised within one environment, and each record of a run names it.
+Measured on CPU: the thread count changes filter and BN gradients, and with oneDNN eager and graph
+execution differ in the last bits.
 """
 
 import logging
@@ -11,69 +9,25 @@ import os
 import platform
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
 from harness.config import Config
+from harness.environment.gpu import ChosenDevice, EnvironmentMismatchError, choose_device
+from harness.environment.processor import (
+    onednn_isa,
+    processor_flags,
+    processor_name,
+    read_cpuinfo,
+)
+from harness.environment.record import Environment
+from harness.environment.variables import auto_clustering, numeric_variables, variables_in_force
 
-__all__ = ["Environment", "EnvironmentMismatchError", "apply_environment"]
+__all__ = ["EnvironmentMismatchError", "apply_environment"]
 
 # One cause of variation less, and no measurable loss with these networks (decision 0001).
 _INTER_OP_THREADS = 1
-
-
-class EnvironmentMismatchError(RuntimeError):
-    """TensorFlow already runs in this process with other settings than those asked for."""
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Everything that may change the last bits of a result.
-
-    Attributes
-    ----------
-    python, numpy, tensorflow, opencv : str
-        Versions.
-    device : str
-        ``"cpu"`` or the GPU's name.
-    machine : str
-        Processor architecture, such as ``"x86_64"``.
-    intra_op_threads, inter_op_threads : int
-        TensorFlow's thread pools.
-    onednn, tf32 : bool
-        Whether oneDNN kernels and TensorFloat-32 are on.
-    deterministic : bool
-        Whether op determinism is on.
-    mode : str
-        ``"graph"``: the compiled functions, without XLA.
-    """
-
-    python: str
-    numpy: str
-    tensorflow: str
-    opencv: str
-    device: str
-    machine: str
-    intra_op_threads: int
-    inter_op_threads: int
-    onednn: bool
-    tf32: bool = False
-    deterministic: bool = True
-    mode: str = "graph"
-
-    def as_dict(self) -> dict[str, str | int | bool]:
-        """Return the fields as a JSON-able mapping."""
-        return asdict(self)
-
-    def line(self) -> str:
-        """Return the one-line form that headers print."""
-        return (
-            f"TensorFlow {self.tensorflow}, NumPy {self.numpy}, OpenCV {self.opencv}, "
-            f"Python {self.python}, {self.device}, threads {self.intra_op_threads}+"
-            f"{self.inter_op_threads}, oneDNN {'on' if self.onednn else 'off'}, TF32 off, "
-            "deterministic ops"
-        )
 
 
 def apply_environment(config: Config) -> Environment:
@@ -85,8 +39,11 @@ def apply_environment(config: Config) -> Environment:
     Raises
     ------
     EnvironmentMismatchError
-        If TensorFlow already runs with other settings; start a fresh process then.
+        If TensorFlow already runs with other settings; start a fresh process then. Or if the
+        GPU that was asked for is not there.
     """
+    # Before anything of ours is set.
+    inherited = variables_in_force()
     wanted = "1" if config.runtime.onednn else "0"
     if "tensorflow" in sys.modules:
         _require("TF_ENABLE_ONEDNN_OPTS", os.environ.get("TF_ENABLE_ONEDNN_OPTS"), wanted)
@@ -101,19 +58,42 @@ def apply_environment(config: Config) -> Environment:
     ):
         if getattr(threading, f"get_{name}")() != value:
             _set_threads(getattr(threading, f"set_{name}"), name, value)
-    device = _choose_device(tf, config.train.gpu_device)
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+    chosen = choose_device(
+        tf, config.train.gpu_device, required=config.runtime.require_gpu,
+        memory_mib=config.runtime.gpu_memory_mib, variables=inherited,
+    )  # fmt: skip
+    tf.config.experimental.enable_tensor_float_32_execution(config.runtime.tf32)
     tf.config.experimental.enable_op_determinism()
     # With op determinism on, a random op without a seed raises.
     _set_seed(tf, config.runtime.seed)
     import cv2
 
     cv2.setNumThreads(0)  # loader threads are ours; OpenCV's own pool would fight them
+    return _recorded(tf, config, chosen, inherited, cv2.__version__)
+
+
+def _recorded(
+    tf: Any, config: Config, chosen: ChosenDevice, inherited: Mapping[str, str], opencv: str
+) -> Environment:
+    """Return the record of what is in force now."""
+    cpuinfo, variables = read_cpuinfo(), numeric_variables(inherited)
     return Environment(
-        platform.python_version(), metadata.version("numpy"), tf.__version__, cv2.__version__,
-        device, platform.machine(), config.runtime.threads, _INTER_OP_THREADS,
-        config.runtime.onednn,
+        python=platform.python_version(), numpy=metadata.version("numpy"),
+        tensorflow=tf.__version__, opencv=opencv, device=chosen.name, machine=platform.machine(),
+        intra_op_threads=config.runtime.threads, inter_op_threads=_INTER_OP_THREADS,
+        onednn=config.runtime.onednn,
+        tf32=bool(tf.config.experimental.tensor_float_32_execution_enabled()),
+        mode=_mode(tf, variables), cpu=processor_name(cpuinfo),
+        onednn_isa=onednn_isa(processor_flags(cpuinfo), inherited, platform.machine()),
+        variables=variables, gpu=chosen.gpu, remark=chosen.remark,
     )  # fmt: skip
+
+
+def _mode(tf: Any, variables: Mapping[str, str]) -> str:
+    """Return how the compiled functions run: ``"graph"``, and what changes that."""
+    clustering = auto_clustering(variables, jit=tf.config.optimizer.get_jit())
+    parts = ["eager" if tf.config.functions_run_eagerly() else "graph"]
+    return ", ".join(parts + [f"XLA auto-clustering ({clustering})"] * bool(clustering))
 
 
 def _import_tensorflow() -> Any:
@@ -172,18 +152,3 @@ def _require(name: str, found: str | None, wanted: str) -> None:
             "apply the environment before importing TensorFlow, in a fresh process"
         )
         raise EnvironmentMismatchError(msg)
-
-
-def _choose_device(tf: object, index: int) -> str:
-    """Make one GPU visible, or none, and return the device's name."""
-    config = tf.config  # type: ignore[attr-defined]
-    gpus = config.list_physical_devices("GPU")
-    if index < 0 or not gpus:
-        config.set_visible_devices([], "GPU")
-        return "cpu"
-    if index >= len(gpus):
-        msg = f"train.gpu_device is {index}, but this machine has {len(gpus)} GPUs"
-        raise EnvironmentMismatchError(msg)
-    config.set_visible_devices([gpus[index]], "GPU")
-    details = config.experimental.get_device_details(gpus[index])
-    return str(details.get("device_name", "gpu"))
