@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.config import dump_config, load_config
+from harness.commands import train
+from harness.config import Config, dump_config, load_config
 from harness.environment import apply_environment
+from harness.errors import InputError
 from harness.promises.setting import embedded_config
+from harness.records.environments import LATER_FIELDS
 from harness.records.ledger import effective, read_ledger
-from harness.records.records import EPOCH_FIELDS, EpochRecord, NoteRecord, StepRecord
+from harness.records.records import EPOCH_FIELDS, EpochRecord, NoteRecord, RunRecord, StepRecord
 from harness.runs.identity import gate_values
+from harness.runs.run_directory import RunOptions
 
 HARNESS = [sys.executable, "-m", "harness"]
 
@@ -236,6 +240,8 @@ def test_a_run_is_not_overwritten(
         ({"configuration": {"train.lr": 1.0}}, "train.lr: gated 1.0, asked 0.001"),
         ({"configuration": {"eval.recal_mode": "random"}}, "eval.recal_mode: gated 'random'"),
         ({"environment": {"intra_op_threads": 3}}, "intra_op_threads: gated 3, asked 2"),
+        ({"environment": {"onednn_isa": "none"}}, "onednn_isa: gated 'none', asked "),
+        ({"environment": {"variables": {"XLA_FLAGS": "--a"}}}, "variables.XLA_FLAGS: gated '--a'"),
     ],
 )
 def test_training_refuses_a_gate_that_is_not_green_for_it(
@@ -250,6 +256,114 @@ def test_training_refuses_a_gate_that_is_not_green_for_it(
     words = ["train", "--config", str(config_file), "--run", str(tmp_path / "run")]
     assert main([*words, "--require-gate", str(file)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_gate_file_must_name_what_gate_files_always_named(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gate.json"
+    file.write_text(json.dumps(green_gate(config_file) | {"environment": {}}))
+    words = ["train", "--config", str(config_file), "--run", str(tmp_path / "run")]
+    assert main([*words, "--require-gate", str(file)]) == 2
+    assert "tensorflow: gated None, asked '" in capsys.readouterr().err
+
+
+def test_a_gate_file_of_an_earlier_version_is_accepted_with_a_note(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    gate, file = green_gate(config_file), tmp_path / "gate.json"
+    known = {k: v for k, v in gate["environment"].items() if k not in LATER_FIELDS}
+    file.write_text(json.dumps(gate | {"environment": known}))
+    asked = []
+
+    def told(config: Config, _: Path, options: RunOptions) -> Any:
+        asked.append(options.check_environment(apply_environment(config)))
+        raise InputError
+
+    monkeypatch.setattr(train, "train_run", told)
+    words = ["train", "--config", str(config_file), "--run", str(tmp_path / "run")]
+    assert main([*words, "--require-gate", str(file)]) == 2
+    assert asked[0].startswith("gated: green")
+    assert "the gate file does not name cpu, onednn_isa" in capsys.readouterr().out
+
+
+def test_doctor_says_what_differs_from_a_run(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["doctor", "--run", str(tmp_path), "--against"]
+    assert main([*words, str(straight)]) == 0
+    told = capsys.readouterr().out
+    assert "same environment as attempt 1\n" in told
+    assert "onednn_isa: " in told
+    lines = (straight / "ledger.jsonl").read_text().splitlines()
+    opening = json.loads(lines[0])
+    opening["environment"] |= {"onednn_isa": "none", "numpy": "1.0"}
+    (tmp_path / "ledger.jsonl").write_text("\n".join([json.dumps(opening), *lines[1:], ""]))
+    assert main([*words, str(tmp_path), "--json", str(tmp_path / "found.json")]) == 1
+    told = capsys.readouterr().out
+    assert "differs  onednn_isa: attempt 1 had none, here " in told
+    assert "differs  numpy: attempt 1 had 1.0, here " in told
+    assert "same environment" not in told
+    assert [one.split(":")[0] for one in json.loads((tmp_path / "found.json").read_text())[
+        "differs"]] == ["numpy", "onednn_isa"]  # fmt: skip
+    assert main([*words, str(tmp_path / "none")]) == 2
+    assert "no such ledger" in capsys.readouterr().err
+
+
+def test_memory_that_does_not_suffice_is_one_line_and_no_traceback(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from tensorflow.errors import ResourceExhaustedError
+
+    def full(*_: object) -> None:
+        text = "OOM when allocating tensor with shape[2,3] and type float on device:GPU:0"
+        raise ResourceExhaustedError(None, None, text)
+
+    monkeypatch.setattr(train, "train_run", full)
+    assert main(["train", "--config", str(config_file), "--run", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("harness train: out of memory (pid ")
+    assert "shape [2,3]" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variable", "named"),
+    [
+        ("ONEDNN_MAX_CPU_ISA=AVX2", "onednn_isa"),
+        pytest.param(
+            "TF_XLA_FLAGS=--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit",
+            "mode",
+            marks=pytest.mark.nightly,
+        ),
+    ],
+)
+def test_a_run_that_goes_on_under_another_variable_says_so(
+    variable: str, named: str, straight: Path, config_file: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    name, _, value = variable.partition("=")
+    monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "run"
+    run("train", "--config", config_file, "--run", folder, "--epochs", 1)
+    monkeypatch.setenv(name, value)
+    run("train", "--config", config_file, "--run", folder, "--resume", "--segment", "longer")
+    first, second = (r.environment for r in read_ledger(folder / "ledger.jsonl").records
+                     if isinstance(r, RunRecord))  # fmt: skip
+    assert first[named] != second[named]
+    assert second["variables"][name] == value
+    notes = [r.text for r in read_ledger(folder / "ledger.jsonl").records
+             if isinstance(r, NoteRecord)]  # fmt: skip
+    assert any("another environment" in text and f"{named}: {first[named]}" in text
+               for text in notes)  # fmt: skip
+    assert main(["report", str(folder), "--out", str(tmp_path / "report.html"),
+                 "--across-segments"]) == 0  # fmt: skip
+    assert f"environment {named}: {first[named]}" in (tmp_path / "report.html").read_text()
+    told = run("eval", "--run", straight, "--checkpoint", "last")
+    assert "evaluated in another environment than trained in" in told
+    assert f"{named}: {first[named]}" in told
 
 
 @pytest.mark.slow

@@ -111,6 +111,14 @@ def test_dynamics_changed_under_one_name_are_a_border_all_the_same(tmp_path):
     assert lines(read(tmp_path / "same", other_version), LOSS, across=True) == [FIRST + LATER]
 
 
+def test_a_field_that_only_one_version_records_is_no_border(tmp_path):
+    more = {"threads": 2, "cpu": "recorded since", "variables": {"XLA_FLAGS": "--a"}}
+    newer = course(attempt(2, 3, environment=more), attempt(3, 6, environment={"threads": 2}))
+    history = read(tmp_path, newer)
+    assert borders(history.attempts) == ()
+    assert lines(history, EPE, across=True) == lines(read(tmp_path / "none", course()), EPE)
+
+
 def test_borders_at_one_place_are_one_border_that_says_all(tmp_path):
     records = course(attempt(2, 3, segment="slower", sections=SLOWER))
     place = next(i for i, r in enumerate(records) if isinstance(r, ResumeRecord)) + 2

@@ -18,6 +18,7 @@ from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.fc2.synthetic import write_dataset
 from harness.promises.setting import matrix_config
+from harness.records.environments import LATER_FIELDS
 from harness.records.ledger import Ledger, read_ledger
 from harness.records.records import (
     EpochRecord,
@@ -403,13 +404,43 @@ def test_another_environment_is_a_recorded_border(
 ) -> None:
     folder = tmp_path / "run"
     train(config, folder, cache, until=1)
-    edit_first_record(
-        folder, lambda r: replace(r, environment={**r.environment, "intra_op_threads": 7})
-    )
+    there = {"intra_op_threads": 7, "onednn_isa": "none", "variables": {"XLA_FLAGS": "--a"}}
+    edit_first_record(folder, lambda r: replace(r, environment={**r.environment, **there}))
     train(config, folder, cache, resume=True)
-    note = "bit equality with an uncut run is not promised: intra_op_threads: 7 -> 2"
+    isa = apply_environment(config).onednn_isa
+    note = (
+        "bit equality with an uncut run is not promised: intra_op_threads: 7 -> 2; "
+        f"onednn_isa: none -> {isa}; variables.XLA_FLAGS: --a -> absent"
+    )
     assert note in capsys.readouterr().out
     assert any(note in record.text for record in records(folder, NoteRecord))
+    assert f"environment onednn_isa: none -&gt; {isa}" in page(folder)
+
+
+def page(folder: Path) -> str:
+    """Return the report on a run."""
+    out = folder.with_suffix(".html")
+    assert main(["report", str(folder), "--out", str(out), "--across-segments"]) == 0
+    return out.read_text()
+
+
+def test_a_record_of_an_earlier_version_is_resumed_with_a_note_and_without_a_border(
+    config: Config, cache: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    train(config, folder, cache, until=1)
+
+    def older(record: RunRecord) -> RunRecord:
+        known = {k: v for k, v in record.environment.items() if k not in LATER_FIELDS}
+        return replace(record, environment=known)
+
+    edit_first_record(folder, older)
+    train(config, folder, cache, resume=True)
+    note = "the record of the attempt before does not name cpu, onednn_isa, variables, gpu"
+    told = capsys.readouterr().out
+    assert note in told
+    assert "another environment" not in told
+    assert "environment cpu" not in page(folder)
 
 
 def test_files_that_were_replaced_in_place_are_noticed(

@@ -264,6 +264,14 @@ def test_scores_of_another_environment_or_protocol_are_not_compared(what):
     assert error.startswith("watch: epoch 3, stats_digest: expected another than in epoch 2")
 
 
+def test_scores_are_compared_with_those_of_a_version_that_recorded_less_of_the_same():
+    history, rest = cut(each(EvalRecord, stats_digest="s"), 2, 1)
+    rest[0] = opening(tree(), attempt=2, environment={"threads": 2, "cpu": "recorded since"})
+    error = watched(rest, history=history)[2]
+    assert error is not None
+    assert error.startswith("watch: epoch 2, stats_digest: expected another than in epoch 1")
+
+
 def test_without_an_opening_there_is_no_plan_to_compare_with():
     assert watched(each(StepRecord, RECORDS[1:], checks=3)) == ([], [], None)
 

@@ -171,6 +171,8 @@ def _whole_space(
     ):
         bar.update(len(journal))
         say(f"scores go to {path}, {len(journal)} of {total} subtrees are there")
+        if journal.unnamed:
+            say(f"note: {EnvironmentDifference((), journal.unnamed).note('that file')}")
         try:
             return evaluator.evaluate(
                 weights, protocol, epoch=int(checkpoint.progress["epoch"]), journal=journal,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.comparing import leaves
 from harness.errors import InputError
 from harness.evaluation.shared import Entry
 from harness.records.environments import environment_difference
@@ -36,6 +37,11 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
     on_entry : callable, optional
         Called after each new entry.
 
+    Attributes
+    ----------
+    unnamed : tuple of str
+        Keys of the environment that an earlier version did not write into the file.
+
     Raises
     ------
     InputError
@@ -47,6 +53,7 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
     ) -> None:
         self._entries: dict[Entry, dict[Any, Any]] = {}
         self._path, self._on_entry = path, on_entry or _nothing
+        self.unnamed: tuple[str, ...] = ()
         # Neither cut nor replaced on opening: it may be in use, which the lock tells afterwards.
         self._file = path.open("a+b")
         try:
@@ -114,7 +121,18 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
                 raise _unreadable(self._path, error) from None
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        differing = [key for key in {**old, **new} if not _same(key, old.get(key), new.get(key))]
+        differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        there, here = (one.get("environment") for one in (old, new))
+        if (
+            differing == ["environment"]
+            and isinstance(there, Mapping)
+            and isinstance(here, Mapping)
+        ):
+            found = environment_difference(there, here)
+            # What an earlier version did not write is no difference.
+            self.unnamed = found.unnamed
+            differing = [f"environment.{change.key}" for change in found.changed]
+            old, new = ({f"environment.{k}": v for k, v in leaves(one)} for one in (there, here))
         if differing:
             key = differing[0]
             msg = (
@@ -127,13 +145,6 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
         self._file.write(_line(record))
         self._file.flush()
         os.fsync(self._file.fileno())
-
-
-def _same(key: str, old: Any, new: Any) -> bool:
-    if key == "environment" and isinstance(old, Mapping) and isinstance(new, Mapping):
-        # A field that an earlier version did not record is no difference.
-        return not environment_difference(old, new).changed
-    return bool(old == new)
 
 
 def _nothing() -> None:
