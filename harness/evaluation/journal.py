@@ -122,12 +122,8 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        there, here = (one.get("environment") for one in (old, new))
-        if (
-            differing == ["environment"]
-            and isinstance(there, Mapping)
-            and isinstance(here, Mapping)
-        ):
+        there, here = (dict(one.get("environment") or {}) for one in (old, new))
+        if differing == ["environment"]:
             found = environment_difference(there, here)
             # What an earlier version did not write is no difference.
             self.unnamed = found.unnamed
