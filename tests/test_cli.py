@@ -265,7 +265,7 @@ def test_a_gate_file_must_name_what_gate_files_always_named(
     file.write_text(json.dumps(green_gate(config_file) | {"environment": {}}))
     words = ["train", "--config", str(config_file), "--run", str(tmp_path / "run")]
     assert main([*words, "--require-gate", str(file)]) == 2
-    assert "tensorflow: gated None, asked '" in capsys.readouterr().err
+    assert "tensorflow: gated absent, asked '" in capsys.readouterr().err
 
 
 def test_a_gate_file_of_an_earlier_version_is_accepted_with_a_note(

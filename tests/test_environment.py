@@ -268,9 +268,10 @@ def test_odd_answers_of_a_driver_are_unknown_and_no_crash(details):
         (1, 0, {}, "train.gpu_device is 1, but TensorFlow sees no GPUs"),
         (2, 2, {}, "name one of 0 to 1"),
         (0, 0, {"driver": "550.54.15"}, "install TensorFlow's CUDA libraries"),
-        (0, 0, {"variables": {"CUDA_VISIBLE_DEVICES": ""}}, "CUDA_VISIBLE_DEVICES is ''"),
+        (0, 0, {"variables": {"CUDA_VISIBLE_DEVICES": ""}, "driver": "550.1"}, "CUDA_VISIBLE_DEVICES is ''"),
         (0, 0, {"variables": {"CUDA_VISIBLE_DEVICES": "7"}, "driver": "550.1"},
          "let CUDA_VISIBLE_DEVICES name the GPU"),
+        (0, 0, {"variables": {"CUDA_VISIBLE_DEVICES": "0"}}, "CUDA_VISIBLE_DEVICES is '0'"),
         (0, 0, {"required": True}, "ask the scheduler for a GPU"),
         (None, 0, {"required": True}, "runtime.require_gpu is true, but"),
         (3, 1, {}, "TensorFlow sees 1 GPU (CUDA_VISIBLE_DEVICES is not set, TensorFlow is built"),
@@ -280,7 +281,8 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_one_line(index, gpus, opti
     with pytest.raises(EnvironmentMismatchError) as error:
         chosen(FakeTensorFlow(gpus, HOPPER), index, **options)
     assert told in str(error.value)
-    assert "set train.gpu_device to -1" in str(error.value)
+    instead = "runtime.require_gpu to false" if "required" in options else "train.gpu_device to -1"
+    assert str(error.value).endswith(f", or set {instead} for the CPU")
     assert "\n" not in str(error.value)
 
 
@@ -293,7 +295,9 @@ def test_the_default_takes_what_is_there_and_says_why_it_is_the_cpu():
 
 
 def test_an_earlier_runs_first_gpu_is_the_cpu_on_a_machine_without_one():
-    assert chosen(FakeTensorFlow(0), 0).remark == "there is no GPU; train.gpu_device is 0"
+    for variables in ({}, {"CUDA_VISIBLE_DEVICES": "-1"}, {"CUDA_VISIBLE_DEVICES": ""}):
+        found = chosen(FakeTensorFlow(0), 0, variables=variables)
+        assert (found.name, found.remark) == ("cpu", "there is no GPU; train.gpu_device is 0")
 
 
 def test_the_cpu_hides_every_gpu():
@@ -330,12 +334,12 @@ def test_a_machine_without_a_driver_says_so(tmp_path, monkeypatch):
 
 
 def test_a_library_is_told_by_itself_by_its_package_or_by_the_build(monkeypatch):
-    tf = FakeTensorFlow(1)
-    assert library_version(tf, "cudnn") == "built with 0"
+    assert library_version(FakeTensorFlow(1), "cudnn") == "built with 0"
     monkeypatch.setattr(gpu_module.metadata, "version", lambda name: f"9.3 of {name}")
-    assert library_version(tf, "cudnn") == "9.3 of nvidia-cudnn-cu0"
+    assert library_version(FakeTensorFlow(1), "cudnn") == "9.3 of nvidia-cudnn-cu0"
     monkeypatch.setattr(gpu_module, "_asked_library", lambda name, file: f"{name} of {file}")
-    assert library_version(tf, "cuda") == "cuda of libcudart.so.0"
+    assert library_version(FakeTensorFlow(1), "cuda") == "cuda of libcudart.so.0"
+    tf = FakeTensorFlow(1)
     tf.sysconfig.get_build_info = dict
     monkeypatch.undo()
     assert library_version(tf, "cuda") == UNKNOWN
@@ -370,6 +374,12 @@ def test_scores_of_an_earlier_version_are_gone_on_with_and_those_of_elsewhere_ar
             pass
         with FileJournal(tmp_path / name, {"scores": 2, "environment": new}) as journal:
             assert journal.unnamed == (LATER_FIELDS if name == "older" else ())
+    for there in ({}, [], {k: v for k, v in new.items() if k != "numpy"}):
+        (tmp_path / "odd").unlink(missing_ok=True)
+        with FileJournal(tmp_path / "odd", {"scores": 2, "environment": there}):
+            pass
+        with pytest.raises(InputError, match="holds another evaluation, environment"):
+            FileJournal(tmp_path / "odd", {"scores": 2, "environment": new})
     elsewhere = environment(onednn_isa="avx2").as_dict()
     with pytest.raises(InputError, match=r"environment\.onednn_isa: found avx512_core, expected"):
         FileJournal(tmp_path / "same", {"scores": 2, "environment": elsewhere})

@@ -2,7 +2,6 @@
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,11 @@ from harness.commands.common import (
     write_json,
 )
 from harness.commands.observers import run_observers
-from harness.comparing import Change, changes
+from harness.comparing import changes
 from harness.config import Config, with_overrides
 from harness.environment import Environment
 from harness.errors import InputError
-from harness.records.environments import (
-    LATER_FIELDS,
-    EnvironmentDifference,
-    environment_difference,
-)
+from harness.records.environments import vouched_difference
 from harness.runs.identity import gate_values
 from harness.runs.run_directory import RunOptions, train_run
 from harness.systems.code import code_place, code_state
@@ -99,16 +94,13 @@ def _require_gate(args: Namespace, config: Config, environment: Environment) -> 
         wrong.append(f"verdict {gate.get('verdict')!r} of system {gate.get('system')!r}")
     if gate.get("verdict") == EXCEPT_KNOWN not in accepted:
         wrong.append("--accept-known-defects accepts it")
-    expected, elsewhere = gate_values(config), _gated_elsewhere(gate, environment)
-    differing = [
-        *(
-            c
-            for c in changes(gate.get("configuration") or {}, expected, absent=None)
-            if c.key in expected
-        ),
-        *elsewhere.changed,
+    expected = gate_values(config)
+    reset = changes(gate.get("configuration") or {}, expected, absent=None)
+    elsewhere = vouched_difference(gate.get("environment") or {}, environment.as_dict())
+    wrong += [
+        f"{one.key}: gated {one.old!r}, asked {one.new!r}"
+        for one in (*(one for one in reset if one.key in expected), *elsewhere.changed)
     ]
-    wrong += [f"{one.key}: gated {one.old!r}, asked {one.new!r}" for one in differing]
     if wrong:
         shown = "; ".join(wrong[:6]) + ("; ..." if len(wrong) > 6 else "")
         msg = f"--require-gate {path}: {shown}. Gate what you want to train, then train it."
@@ -121,20 +113,6 @@ def _require_gate(args: Namespace, config: Config, environment: Environment) -> 
     if gated is not None and gated != code:
         say(f"warning: the code is not the one that was gated: {gated} then, {code} now")
     return gate_note(gate)
-
-
-def _gated_elsewhere(gate: Mapping[str, Any], environment: Environment) -> EnvironmentDifference:
-    """Return what differs from the environment that was gated.
-
-    What gate files have always named must be there; what earlier versions did not name is not
-    known, and no reason to refuse.
-    """
-    old, new = gate.get("environment") or {}, environment.as_dict()
-    found = environment_difference(old, new)
-    absent = [key for key in new if key not in old and key not in LATER_FIELDS]
-    missing = tuple(Change(key, None, new[key]) for key in absent)
-    unnamed = tuple(key for key in found.unnamed if key not in absent)
-    return EnvironmentDifference((*found.changed, *missing), unnamed)
 
 
 def _read_gate(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import re
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -76,18 +77,19 @@ def choose_device(
     InputError
         If the CPU and a GPU are asked for at once.
     """
-    driver = driver_version() if driver is None else driver
     if index == -1:
         if required:
             msg = "runtime.require_gpu is true and train.gpu_device is -1, the CPU: change one"
             raise InputError(msg)
         _set(tf.config.set_visible_devices, "the visible GPUs", [], "GPU")
         return ChosenDevice("cpu")
+    driver = driver_version() if driver is None else driver
     gpus = tf.config.list_physical_devices("GPU")
     if (index or 0) < len(gpus):
         return _take(tf, gpus[index or 0], memory_mib, driver)
     hidden = variables.get("CUDA_VISIBLE_DEVICES")
-    signs = driver != UNKNOWN or hidden is not None
+    # An empty one, or -1, asks for the CPU.
+    signs = driver != UNKNOWN or hidden not in (None, "", "-1")
     if required or (index is not None and (index > 0 or signs)):
         raise EnvironmentMismatchError(_absent_text(tf, index, required, len(gpus), hidden, driver))
     _set(tf.config.set_visible_devices, "the visible GPUs", [], "GPU")
@@ -109,6 +111,7 @@ def _absent_text(
     gpus = "1 GPU" if found == 1 else f"{found or 'no'} GPUs"
     shown = "not set" if hidden is None else repr(hidden)
     built = "with" if tf.test.is_built_with_cuda() else "without"
+    instead = "runtime.require_gpu to false" if required else "train.gpu_device to -1"
     if driver == UNKNOWN:
         advice = "no NVIDIA driver answers: install or load it, ask the scheduler for a GPU"
     elif hidden is not None:
@@ -119,7 +122,7 @@ def _absent_text(
         advice = f"name one of 0 to {found - 1}"
     return (
         f"{asked}, but TensorFlow sees {gpus} (CUDA_VISIBLE_DEVICES is {shown}, TensorFlow is "
-        f"built {built} CUDA); {advice}, or set train.gpu_device to -1 for the CPU"
+        f"built {built} CUDA); {advice}, or set {instead} for the CPU"
     )
 
 
@@ -166,6 +169,7 @@ def _dotted(version: object) -> str:
     return str(version) if version else UNKNOWN
 
 
+@cache
 def driver_version(file: Path = Path("/proc/driver/nvidia/version")) -> str:
     """Return the NVIDIA driver's version, ``"unknown"`` where there is none."""
     try:
@@ -192,6 +196,8 @@ _LIBRARIES: Mapping[str, tuple[str, str, str]] = {
 """File, package of the Python index and key of TensorFlow's build information."""
 
 
+# Asked once: what is loaded later would make the records of one process differ.
+@cache
 def library_version(tf: Any, name: str) -> str:
     """Return the version of CUDA or cuDNN that this process uses, as far as it can be told.
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from harness.comparing import leaves
 from harness.errors import InputError
 from harness.evaluation.shared import Entry
-from harness.records.environments import environment_difference
+from harness.records.environments import vouched_difference
 from harness.supernet.sharing.plan import Key
 from harness.supernet.space import format_arch, parse_arch
 
@@ -122,13 +122,15 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
 
     def _require_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         differing = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        there, here = (dict(one.get("environment") or {}) for one in (old, new))
-        if differing == ["environment"]:
-            found = environment_difference(there, here)
+        there, here = (one.get("environment") for one in (old, new))
+        if differing == ["environment"] and isinstance(there, dict) and isinstance(here, dict):
+            found = vouched_difference(there, here)
             # What an earlier version did not write is no difference.
             self.unnamed = found.unnamed
             differing = [f"environment.{change.key}" for change in found.changed]
-            old, new = ({f"environment.{k}": v for k, v in leaves(one)} for one in (there, here))
+            old, new = (
+                {f"environment.{key}": value for key, value in leaves(one)} for one in (there, here)
+            )
         if differing:
             key = differing[0]
             msg = (

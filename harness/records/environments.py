@@ -8,9 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.comparing import Change, changes
+from harness.comparing import ABSENT, Change, changes
 
-__all__ = ["LATER_FIELDS", "UNKNOWN", "EnvironmentDifference", "environment_difference"]
+__all__ = [
+    "LATER_FIELDS",
+    "UNKNOWN",
+    "EnvironmentDifference",
+    "environment_difference",
+    "vouched_difference",
+]
 
 UNKNOWN = "unknown"
 """Recorded where this machine does not tell: a driver's version, a processor's name."""
@@ -60,3 +66,16 @@ def _says_nothing(change: Change, unnamed: list[str]) -> bool:
     # Versions that did not record the variables wrote "graph" whatever XLA was told to do.
     blind = change.key == "mode" and "variables" in unnamed
     return blind or UNKNOWN in (change.old, change.new)
+
+
+def vouched_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> EnvironmentDifference:
+    """Compare what a file vouches for with what is in force now.
+
+    A field that records have always had must be there: its absence is a change. What earlier
+    versions did not name is not known, and no reason to refuse.
+    """
+    found = environment_difference(old, new)
+    absent = [key for key in new if key not in old and key not in LATER_FIELDS]
+    missing = (Change(key, ABSENT, new[key]) for key in absent)
+    unnamed = tuple(key for key in found.unnamed if key not in absent)
+    return EnvironmentDifference((*found.changed, *missing), unnamed)
