@@ -23,6 +23,10 @@ class HarshError(ValueError):
     """A class that only this process knows."""
 
 
+class ResourceExhaustedError(Exception):
+    """Named as TensorFlow's."""
+
+
 def noise():
     print("print", flush=True)
     os.write(1, b"\x00\xff raw bytes on descriptor 1\n")
@@ -73,6 +77,7 @@ DEEDS = {
     "segv": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "sleep": lambda: time.sleep(60),
     "value": lambda: raised(HarshError("frame 3 is bad\nand a second line")),
+    "memory": lambda: raised(ResourceExhaustedError("OOM: shape[7,9] and type half")),
     "key": lambda: raised(KeyError("w")),
     "system exit": lambda: sys.exit(3),
     "absent": lambda: raised(NotApplicableError("this version has no statistics")),

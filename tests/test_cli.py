@@ -299,6 +299,7 @@ def test_doctor_says_what_differs_from_a_run(
     lines = (straight / "ledger.jsonl").read_text().splitlines()
     opening = json.loads(lines[0])
     opening["environment"] |= {"onednn_isa": "none", "numpy": "1.0"}
+    opening["config"]["runtime"]["tf32"] = opening["environment"]["tf32"] = True
     (tmp_path / "ledger.jsonl").write_text("\n".join([json.dumps(opening), *lines[1:], ""]))
     assert main([*words, str(tmp_path), "--json", str(tmp_path / "found.json")]) == 1
     told = capsys.readouterr().out

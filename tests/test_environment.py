@@ -58,6 +58,8 @@ HASWELL = frozenset({"sse4_1", "avx", "avx2"})
         (SAPPHIRE, {"ONEDNN_MAX_CPU_ISA": "AVX10_1_512"}, "avx512_core_fp16"),
         (SAPPHIRE, {"ONEDNN_MAX_CPU_ISA": "DEFAULT"}, "avx512_core_amx"),
         (SAPPHIRE, {"ONEDNN_MAX_CPU_ISA": "nonsense"}, "avx512_core_amx"),
+        # A virtual machine that hides one of them has none of the levels above it.
+        (SAPPHIRE - {"avx512_fp16"}, {}, "avx512_core_bf16"),
         (CASCADE, {}, "avx512_core_vnni"),
         (CASCADE, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, "avx512_core_vnni"),
         (HASWELL, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, "avx2"),
@@ -268,7 +270,7 @@ def test_odd_answers_of_a_driver_are_unknown_and_no_crash(details):
         (1, 0, {}, "train.gpu_device is 1, but TensorFlow sees no GPUs"),
         (2, 2, {}, "name one of 0 to 1"),
         (0, 0, {"driver": "550.54.15"}, "install TensorFlow's CUDA libraries"),
-        (0, 0, {"variables": {"CUDA_VISIBLE_DEVICES": ""}, "driver": "550.1"}, "CUDA_VISIBLE_DEVICES is ''"),
+        (0, 0, {"variables": {"CUDA_VISIBLE_DEVICES": ""}, "driver": "550.1"}, "_DEVICES is ''"),
         (0, 0, {"variables": {"CUDA_VISIBLE_DEVICES": "7"}, "driver": "550.1"},
          "let CUDA_VISIBLE_DEVICES name the GPU"),
         (0, 0, {"variables": {"CUDA_VISIBLE_DEVICES": "0"}}, "CUDA_VISIBLE_DEVICES is '0'"),

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, one_line
 from harness.systems import worker as worker_file
 from harness.systems.answers import AnswerError, answer
 from harness.systems.opening import system_factory
 from harness.systems.process import WorkerError
-from harness.systems.remote import Workers
+from harness.systems.remote import RemoteError, Workers
 from harness.systems.spec import SystemSpec, target_of
 
 ODD = Path(__file__).with_name("odd_system.py")
@@ -149,6 +149,15 @@ def test_an_exception_keeps_its_name_its_text_and_its_kind(odd):
     with pytest.raises(NotApplicableError, match="this version has no statistics"):
         system.recalibrate("absent")
     assert system.recalibrate("fine").arch == "fine"  # none of them ended the process
+
+
+def test_memory_that_does_not_suffice_names_the_process_that_wanted_it(odd):
+    system = odd()
+    with pytest.raises(RemoteError) as caught:
+        system.recalibrate("memory")
+    told = one_line(caught.value)
+    assert f"out of memory (pid {pid_of(system)}): no " in told
+    assert "for a tensor of shape [7,9] and type half" in told
 
 
 ANSWERS = {

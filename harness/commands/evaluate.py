@@ -3,7 +3,7 @@
 import json
 import math
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ def run(args: Namespace) -> int:
         say(line)
     trained = checkpoint.meta.get("environment") or {}
     elsewhere = environment_difference(trained, session.environment.as_dict())
-    for line in _border_lines(elsewhere):
+    for line in _border_lines(trained, elsewhere):
         say(line)
     say(_in_train_text(record, args.run / "ledger.jsonl", elsewhere))
     write_json(args.json, _result(record, checkpoint, session.environment.as_dict(), elsewhere))
@@ -220,15 +220,17 @@ def _score_header(
     }  # fmt: skip
 
 
-def _border_lines(elsewhere: EnvironmentDifference) -> Iterator[str]:
+def _border_lines(trained: Mapping[str, Any], elsewhere: EnvironmentDifference) -> Iterator[str]:
     """Yield what an evaluation elsewhere than its checkpoint was trained does not promise."""
     if elsewhere.changed:
         yield (
             "evaluated in another environment than trained in, equal scores are not promised: "
             f"{'; '.join(map(str, elsewhere.changed))}"
         )
-    if elsewhere.unnamed:
+    if elsewhere.unnamed and trained:
         yield f"note: {elsewhere.note('the checkpoint')}"
+    if not trained:  # imported
+        yield "note: the checkpoint does not say in which environment it was trained"
 
 
 def _in_train_text(record: EvalRecord, ledger: Path, elsewhere: EnvironmentDifference) -> str:
