@@ -10,7 +10,7 @@ import pytest
 
 from harness.promises import metric, micro_batches, served
 from harness.promises.candidates import instead, order_instead, scores_instead
-from harness.promises.metric import Oracle
+from harness.promises.known_answers import Oracle
 from harness.promises.score_candidates import mean_of_samples_instead
 from harness.promises.step_candidates import (
     by_step,
