@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
 from harness.config import Config
 from harness.environment import apply_environment
+from harness.supernet.space import SKELETONS
 
 __all__ = ["add_parser", "run"]
 
@@ -56,6 +57,7 @@ def run(args: Namespace) -> int:
 def _checks(folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
     yield from ((name, lambda name=name: _version(name)) for name in _REQUIRED)
     yield "tensorflow", lambda: apply_environment(Config()).line()
+    yield from ((f"kernels of {name}", lambda name=name: _kernels(name)) for name in SKELETONS)
     yield "tensorboard (optional)", _tensorboard
     yield "threads", _threads
     yield "write access", lambda: _writable(folder)
@@ -69,6 +71,12 @@ def _version(name: str) -> str:
             raise ImportError(f"{error}. {_LIBGL}") from None
         raise
     return str(getattr(module, "__version__", "importable"))
+
+
+def _kernels(skeleton: str) -> str:
+    from harness.training.kernels import require_kernels  # TensorFlow, after its environment
+
+    return require_kernels(skeleton)
 
 
 def _tensorboard() -> str:
