@@ -7,7 +7,7 @@ import numpy as np
 from harness.promises import configured, draws, served
 from harness.promises.configured import OwnSetting
 from harness.promises.draws import TrainingDraws
-from harness.promises.served import Served
+from harness.promises.evaluation_batches import Served
 from harness.systems.protocol import ServedBatch
 
 RNG = np.random.default_rng(8)

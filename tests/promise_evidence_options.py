@@ -7,7 +7,8 @@ import numpy as np
 
 from harness.promises import batch_mates, unrun_options
 from harness.promises.batch_mates import BatchMates
-from harness.promises.unrun_options import Poisoned, StatisticsMoved
+from harness.promises.moved_statistics import StatisticsMoved
+from harness.promises.unrun_options import Poisoned
 
 # ---- two archs, two of three samples of a batch
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.promises import recalibration
-from harness.promises.recalibration import RecalHashes, RecalPair
+from harness.promises.recal_hashes import RecalHashes
+from harness.promises.recalibration import RecalPair
 from harness.systems.protocol import Recalibration
 
 RNG = np.random.default_rng(8)

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.promises import metric, purity, ranking, response, scores
-from harness.promises.ledger import scores as ledger_scores
-from harness.promises.metric import Oracle, Recomputation
+from harness.promises import metric, purity, ranking, response
+from harness.promises.known_answers import Oracle
+from harness.promises.ledger.tau import tau_of_changed_ranking
+from harness.promises.metric import Recomputation
 from harness.promises.purity import Purity
 from harness.promises.ranking import ConstantRanking
 from harness.promises.response import Response
-from harness.promises.scores import Repeat
+from harness.promises.same_scores import Repeat, same_scores
 from harness.records.run import run_evidence
 from harness.systems.protocol import Evaluation
 from tests.synthetic_run import make_records
@@ -265,7 +266,7 @@ UNMOVED = replace(
     SHAKEN, evals=tuple(replace(e, per_arch_epe=(1.0, 2.0, 3.0, 4.0, 5.0)) for e in SHAKEN.evals)
 )
 CLEAN = {
-    scores.same_scores: [
+    same_scores: [
         REPEAT, PREFIX, Repeat(BASE, only(BASE, ARCHS[::-1]), "permuted"),
         Repeat(BASE, only(BASE, ARCHS[1:]), "subset"),
     ],
@@ -275,27 +276,27 @@ CLEAN = {
     metric.unknown_flow_is_unscored: [HONEST],
     response.metric_is_alive: [RESPONSE, replace(RESPONSE, again=BASE)],
     ranking.constant_ranking_has_no_tau: [EQUAL],
-    ledger_scores.tau_of_changed_ranking: [SHAKEN],
+    tau_of_changed_ranking: [SHAKEN],
 }  # fmt: skip
 EMPTY = {
-    scores.same_scores: Repeat(only(BASE, ()), only(BASE, ()), "again"),
+    same_scores: Repeat(only(BASE, ()), only(BASE, ()), "again"),
     purity.evaluation_changes_nothing: Purity({}, {}, (), ()),
     metric.metric_gives_known_answers: Oracle([]),
     metric.metric_is_recomputed: Recomputation([], {}, 7.0),
     metric.unknown_flow_is_unscored: Recomputation([], {}, 7.0),
     response.metric_is_alive: Response(BASE, {}),
     ranking.constant_ranking_has_no_tau: ConstantRanking((), ()),
-    ledger_scores.tau_of_changed_ranking: replace(SHAKEN, evals=(), epochs=()),
+    tau_of_changed_ranking: replace(SHAKEN, evals=(), epochs=()),
 }
 CORRUPTED = {
-    scores.same_scores: SCORES,
+    same_scores: SCORES,
     purity.evaluation_changes_nothing: PURITY,
     metric.metric_gives_known_answers: KNOWN,
     metric.metric_is_recomputed: AGAIN,
     metric.unknown_flow_is_unscored: AGAIN,
     response.metric_is_alive: ALIVE,
     ranking.constant_ranking_has_no_tau: CONSTANT,
-    ledger_scores.tau_of_changed_ranking: RANKED,
+    tau_of_changed_ranking: RANKED,
 }
 ALL_VALID = replace(HONEST, rows=[(*row[:4], np.ones_like(VALID), row[5]) for row in HONEST.rows])
 NOTHING_TO_TELL = {
@@ -310,7 +311,7 @@ NOTHING_TO_TELL = {
             "something to compare, found nothing: no ",
         ),
     },
-    ledger_scores.tau_of_changed_ranking: {
+    tau_of_changed_ranking: {
         "one order in every epoch": (UNMOVED, "no ranking of 4 evaluations differs"),
         "one evaluation": (
             replace(SHAKEN, evals=SHAKEN.evals[:1]),

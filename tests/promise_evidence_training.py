@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.promises import clip_checks, epoch_log, training
-from harness.promises.epoch_log import EpochRows, LoggedSettings
+from harness.promises.epoch_log import EpochRows
+from harness.promises.logged_settings import LoggedSettings
 from harness.promises.training import FiniteEvidence, Moves, PlantedNan, TwoWays
 from harness.records.records import NOT_LOGGED, EpochRecord, StepRecord
 from harness.systems.protocol import Check, Training

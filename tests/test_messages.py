@@ -9,8 +9,8 @@ import pytest
 from harness.errors import NotApplicableError
 from harness.promises import cache, elsewhere, epoch_log, purity, recalibration, refusals
 from harness.promises.judge import judge_evidence, tally
+from harness.promises.ledger.epoch_figures import clip_figures_follow, loss_average_follows
 from harness.promises.ledger.registry import LEDGER_PROMISES
-from harness.promises.ledger.steps import clip_figures_follow, loss_average_follows
 from harness.promises.promise import (
     Outcome,
     Promise,
@@ -21,7 +21,7 @@ from harness.promises.promise import (
 )
 from harness.promises.purity import Purity
 from harness.promises.refusals import Refusals
-from harness.promises.scores import Repeat, same_scores
+from harness.promises.same_scores import Repeat, same_scores
 from harness.promises.training import same_training
 from harness.records.run import run_evidence
 from tests.promise_evidence_altered import CACHED, PLACE

@@ -69,6 +69,7 @@ def compiled(net, original):
         "BatchNorm": lambda: net.BatchNorm(weights, moving),
         "RecalNorm": lambda: net.RecalNorm(weights),
         "GivenNorm": lambda: net.GivenNorm(weights, moving),
+        "FixedNorm": lambda: net.FixedNorm(weights, moving),
     }
     kernels = [weight for name, weight in weights.items() if name.endswith("/kernel")]
     label = original.reference["label"]
@@ -86,7 +87,12 @@ def compiled(net, original):
 
 @pytest.mark.parametrize(
     ("norm", "mode", "allowed"),
-    [("BatchNorm", "batch", 5e-5), ("RecalNorm", "batch", 5e-5), ("GivenNorm", "moving", 2e-5)],
+    [
+        ("BatchNorm", "batch", 5e-5),
+        ("RecalNorm", "batch", 5e-5),
+        ("GivenNorm", "moving", 2e-5),
+        ("FixedNorm", "moving", 2e-5),
+    ],
 )
 def test_outputs_and_loss_are_those_of_the_original(net, original, compiled, norm, mode, allowed):
     reference = original.reference

@@ -11,6 +11,7 @@ from harness.environment import apply_environment
 from harness.errors import NotApplicableError
 from harness.promises import checkpoint, clip_checks, response, resume
 from harness.promises.checkpoint import CheckpointPair
+from harness.promises.kinds import COUNTERS
 from harness.promises.ledger.registry import LEDGER_PROMISES
 from harness.promises.promise import differences
 from harness.promises.registry import PROMISES, SUBJECTS
@@ -30,7 +31,7 @@ from tests import (
 from tests.promise_evidence_accumulation import ACCUMULATED
 from tests.promise_evidence_data import DRAWS, SERVED
 from tests.promise_evidence_recalibration import PAIR
-from tests.promise_evidence_resume import RESUMED
+from tests.promise_evidence_resume import AGAIN_ROWS, COUNTED, RESUMED, ROWS
 from tests.promise_evidence_scores import BASE, ORACLE, RESPONSE
 from tests.promise_evidence_steps import STEP
 from tests.promise_evidence_training import MICRO, UPDATE
@@ -198,6 +199,22 @@ def test_what_follows_from_what_was_not_restored_is_left_out():
         "cut after epoch 1, restored counters and generators",
         "cut after epoch 1: step 1 of epoch 2",
     ]
+
+
+def test_counters_that_keep_scores_differ_as_the_scores_do():
+    best = COUNTED | {"progress/best_metric": "6"}
+    noisy = replace(
+        RESUMED, saved=best, restored=best, straight=best,
+        resumed=best | {"progress/best_metric": "7"},
+        resumed_rows=({**ROWS[0], "mean_epe_12": 3.6},),
+    )  # fmt: skip
+    assert {v.kind for v in resume.resume_is_exact(noisy).violations} == {"other scores"}
+    alone = replace(noisy, resumed_rows=AGAIN_ROWS)
+    assert {v.kind for v in resume.resume_is_exact(alone).violations} == {COUNTERS}
+    weights = replace(noisy, resumed=noisy.resumed | {"w": "8"})
+    assert {v.kind for v in resume.resume_is_exact(weights).violations} == {
+        "weights", COUNTERS, "other scores",
+    }  # fmt: skip
 
 
 def test_promises_load_neither_tensorflow_nor_scipy_nor_opencv():

@@ -20,12 +20,12 @@ def kit():
     apply_environment(parse_config({}))
     import tensorflow as tf
 
-    from harness.supernet.network import GivenNorm
+    from harness.supernet.network import FixedNorm
     from harness.training import adam, step
     from harness.training.model import Supernet
 
     return SimpleNamespace(
-        tf=tf, GivenNorm=GivenNorm, model=Supernet("full", 2, 5), adam=adam,
+        tf=tf, FixedNorm=FixedNorm, model=Supernet("full", 2, 5), adam=adam,
         parts=step.TrainParts(), loss_and_gradients=step.loss_and_gradients,
     )  # fmt: skip
 
@@ -45,7 +45,7 @@ def measure(kit, batch, piece=slice(None), decay=4e-5):
     stats = {u: (kit.tf.fill(s, -1.0), kit.tf.fill(s, 2.0)) for u, s in shapes.items()}
     loss, gradients, _ = kit.loss_and_gradients(
         kit.model, kit.parts, decay, kit.tf.constant(ARCH), [a[piece] for a in batch],
-        lambda weights: kit.GivenNorm(weights, stats),
+        lambda weights: kit.FixedNorm(weights, stats),
     )  # fmt: skip
     return float(loss), gradients
 

@@ -9,14 +9,11 @@ from harness.environment import apply_environment
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.first_steps import require_last_alone
-from harness.promises.one_step import (
-    _outputs_of_training,
-    crop_of_random_draws,
-    one_batch_sections,
-)
+from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
+from harness.promises.option_arrays import arrays_of_options
 from harness.promises.samples import copy_samples, decode_independently, listed_samples
 from harness.promises.setting import embedded_config
-from harness.promises.unrun_options import arrays_of_options
+from harness.promises.training_outputs import outputs_of_training
 from harness.systems.edgeflownas.graph import arrays_of_options as variables_of_options
 from harness.systems.protocol import Description, Recalibration
 from harness.systems.spec import SystemSpec
@@ -167,9 +164,9 @@ INPUT = np.random.default_rng(3).normal(2, 1, (2, 3, 4, 2)).astype(np.float32)
 
 def test_outputs_are_normalised_by_the_batch_though_recalibration_has_no_effect():
     for system in (Centring(held=True), Centring(held=False, recalibrates=False)):
-        found = _outputs_of_training(system, ("0", "1"), None)
+        found = outputs_of_training(system, ("0", "1"), None)
         for arch in ("0", "1"):
             expected = INPUT - INPUT.mean((0, 1, 2))
             np.testing.assert_allclose(found[arch][0], expected, atol=1e-5)
         assert not system.arrays["unit/moving_mean"].any()
-    assert _outputs_of_training(Centring(held=True, recalibrates=False), ("0",), None) is None
+    assert outputs_of_training(Centring(held=True, recalibrates=False), ("0",), None) is None

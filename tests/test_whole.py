@@ -1,56 +1,27 @@
 import contextlib
 import errno
-import fcntl
 import itertools
 import os
 import re
 import resource
 import stat
 import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from harness import asides
-from harness.asides import clear_asides, is_aside
+from harness.asides import is_aside
 from harness.whole import (
     NotWrittenError,
     check_target,
-    list_entries,
-    remove_old,
     whole_file,
     whole_folder,
     write_bytes,
     write_text,
 )
-from tests.dying import Killed, device, dying_at, failing_at
-
-OLD, NEW = b"old" * 50, b"new" * 70_000
-TREE = {"a.txt": b"1" * 10, "deep/b.bin": b"2" * 70_000, "deep/er/c.txt": b"3"}
-
-
-def contents(folder):
-    """Return every file under a folder, and what is aside, even if it is an empty folder."""
-    return {p.relative_to(folder).as_posix(): b"" if p.is_dir() else p.read_bytes()
-            for p in sorted(folder.rglob("*")) if p.is_file() or is_aside(p.name)}  # fmt: skip
-
-
-def fill(folder):
-    for name, content in TREE.items():
-        (folder / name).parent.mkdir(exist_ok=True, parents=True)
-        (folder / name).write_bytes(content)
-
-
-def write_new(path):
-    with whole_file(path, new=True) as file:
-        file.write(NEW)
-
-
-def write_tree(path):
-    with whole_folder(path) as aside:
-        fill(aside)
+from tests.dying import Killed, dying_at, failing_at
+from tests.whole_trees import NEW, OLD, TREE, contents, whole, write_new, write_tree
 
 
 class Case:
@@ -80,12 +51,6 @@ CASES = {
         write_tree, {"t/mine": b"mine"}, TARGET | {"t/mine": b"mine"}, [ONE_ENTRY]
     ),
 }
-
-
-def whole(folder):
-    """Return what is there under any name but an aside's."""
-    found = contents(folder)
-    return {name: found[name] for name in found if not any(map(is_aside, name.split("/")))}
 
 
 @pytest.fixture(params=CASES)
@@ -342,205 +307,7 @@ def test_errors_of_what_is_read_keep_their_names(tmp_path):
     assert contents(tmp_path) == {}
 
 
-# ---- several writers
-
-
-def test_an_aside_in_use_stays_whoever_else_writes(tmp_path):
-    with whole_file(tmp_path / "t") as slow, whole_folder(tmp_path / "f") as folder:
-        slow.write(b"slow")
-        (folder / "a").write_bytes(b"1")
-        write_bytes(tmp_path / "t", NEW)
-        with whole_folder(tmp_path / "f") as other:
-            (other / "b").write_bytes(b"2")
-        assert whole(tmp_path) == {"t": NEW, "f/b": b"2"}
-    assert contents(tmp_path) == {"t": b"slow", "f/a": b"1", "f/b": b"2"}
-
-
-HOLDING = """
-import sys, time
-from pathlib import Path
-from harness.whole import whole_file, whole_folder
-with whole_file(Path(sys.argv[1], "t")) as file, whole_folder(Path(sys.argv[1], "f")) as folder:
-    file.write(b"half"); file.flush(); (folder / "a").write_bytes(b"half")
-    print("writing", flush=True); time.sleep(100)
-"""
-
-
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", HOLDING, tmp_path], stdout=subprocess.PIPE) as one:
-        assert one.stdout.readline() == b"writing\n"
-        write_bytes(tmp_path / "t", OLD)
-        write_tree(tmp_path / "f")
-        halves = [c for n, c in contents(tmp_path).items() if c == b"half"]
-        assert len(halves) == 2
-        one.kill()
-    clear_asides(tmp_path, {"another": True}.get)
-    assert contents(tmp_path) != whole(tmp_path), "asides of other names stay"
-    write_bytes(tmp_path / "t", NEW)
-    write_tree(tmp_path / "f")
-    assert contents(tmp_path) == {"t": NEW} | {f"f/{n}": c for n, c in TREE.items()}
-
-
-WRITING = """
-import sys
-from pathlib import Path
-from harness.whole import whole_folder, write_bytes
-folder, letter = Path(sys.argv[1]), sys.argv[2].encode()
-for number in range(60):
-    write_bytes(folder / "t", letter * 20_000)
-    with whole_folder(folder / "f" / str(number)) as aside:
-        (aside / "a").write_bytes(b"same" * 99)
-"""
-
-
-def test_processes_and_threads_that_write_one_name_leave_it_whole_at_any_time(tmp_path):
-    code = [sys.executable, "-c", WRITING, str(tmp_path)]
-    processes = [subprocess.Popen([*code, letter]) for letter in "ab"]
-    threads = [
-        threading.Thread(
-            target=lambda c=c: [write_bytes(tmp_path / "t", c * 20_000) for _ in range(60)]
-        )
-        for c in (b"c", b"d")
-    ]
-    for thread in threads:
-        thread.start()
-    seen = set()
-    while any(process.poll() is None for process in processes):
-        with contextlib.suppress(FileNotFoundError):
-            found = (tmp_path / "t").read_bytes()
-            seen.add((len(found), len(set(found))))
-    for thread in threads:
-        thread.join()
-    assert [process.returncode for process in processes] == [0, 0]
-    assert seen == {(20_000, 1)}
-    assert list_entries(tmp_path) == sorted(path.name for path in tmp_path.iterdir()) == ["f", "t"]
-    assert set(contents(tmp_path / "f").values()) == {b"same" * 99}
-    assert len(contents(tmp_path / "f")) == 60
-
-
-@pytest.mark.parametrize("taken", ["before it is locked", "as it is locked", "its folder"])
-def test_an_aside_that_is_cleared_away_before_it_is_locked_is_made_again(
-    taken, tmp_path, monkeypatch
-):
-    times, opened, lock = [], os.open, fcntl.flock
-
-    def cleared(aside):
-        for path in [*aside.rglob("*"), aside] if aside.is_dir() else [aside]:
-            path.rmdir() if path.is_dir() else path.unlink()
-
-    def flock(descriptor, operation):
-        times.append(descriptor)
-        if len(times) == 1:
-            if taken == "as it is locked":
-                raise BlockingIOError
-            cleared(next(path for path in tmp_path.iterdir() if is_aside(path.name)))
-        lock(descriptor, operation)
-
-    def opening(path, flags, *mode):
-        times.append(path)
-        if len(times) == 1:
-            cleared(Path(path).parent)
-        return opened(path, flags, *mode)
-
-    for write, name in ((lambda p: write_bytes(p, NEW), "t"), (write_tree, "f")):
-        times.clear()
-        with monkeypatch.context() as patch:
-            if taken != "its folder":
-                patch.setattr(fcntl, "flock", flock)
-            elif name == "f":
-                patch.setattr(os, "open", opening)
-            write(tmp_path / name)
-    assert whole(tmp_path) == {"t": NEW} | {f"f/{n}": c for n, c in TREE.items()}
-
-
-def test_without_locks_what_is_aside_is_let_be(tmp_path, monkeypatch):
-    def no_locks(*_):
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    with whole_file(tmp_path / "t") as file:
-        file.write(b"slow")
-        write_bytes(tmp_path / "t", NEW)
-    assert contents(tmp_path) == {"t": b"slow"}
-
-
-# ---- what is no file
-
-
-def through(tmp_path, target, stdout):
-    code = (
-        "import sys; from pathlib import Path; from harness.whole import write_text\n"
-        "print('before', flush=True); write_text(Path(sys.argv[1]), 'text\\n')\n"
-        "print('after', flush=True)"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code, target], stdout=stdout, check=True, text=True, cwd=tmp_path
-    ).stdout
-
-
-@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
-def test_standard_output_is_written_to_whatever_it_is(name, tmp_path):
-    (tmp_path / "link").symlink_to("/dev/stdout")
-    assert through(tmp_path, name, subprocess.PIPE) == "before\ntext\nafter\n"
-    with (tmp_path / "log").open("w") as log:
-        through(tmp_path, name, log)
-    assert (tmp_path / "log").read_text() == "before\ntext\nafter\n"
-    assert list_entries(tmp_path) == ["link", "log"]
-
-
-def test_a_pipe_takes_what_is_written_and_the_null_device_too(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    found = []
-    reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()))
-    reader.start()
-    write_bytes(tmp_path / "pipe", NEW)
-    reader.join()
-    (tmp_path / "dev").mkdir()
-    write_bytes(device(tmp_path / "dev", "null"), NEW)
-    assert found == [NEW]
-    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
-    assert stat.S_ISCHR((tmp_path / "dev" / "null").stat().st_mode)
-    assert list_entries(tmp_path) == ["dev", "pipe"]
-    with pytest.raises(NotWrittenError, match="dev/full: not written: No space left on device"):
-        write_bytes(device(tmp_path / "dev", "full"), NEW)
-
-
-def test_what_no_longer_holds_is_removed_and_what_is_no_file_stays(tmp_path):
-    (tmp_path / "link").symlink_to("t")
-    (tmp_path / "device").symlink_to(device(tmp_path, "null"))
-    write_bytes(tmp_path / "t", OLD)
-    for name in ("link", "t", "absent", "device", "null"):
-        remove_old(tmp_path / name)
-    assert list_entries(tmp_path) == ["device", "link", "null"]
-    assert stat.S_ISCHR((tmp_path / "device").stat().st_mode)
-    with pytest.raises(NotWrittenError, match="there is no folder"):
-        remove_old(tmp_path / "no" / "t")
-
-
-def test_a_link_that_looks_like_an_aside_leads_nowhere(tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "lock").write_bytes(b"")
-    (tmp_path / "mine" / "content").mkdir()
-    for name in ("t", "f"):
-        (tmp_path / f".{name}.{'0' * 16}.part").symlink_to("mine")
-    write_bytes(tmp_path / "t", NEW)
-    write_tree(tmp_path / "f")
-    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["content", "lock"]
-
-
 def test_asides_are_told_from_other_names():
     assert asides.is_aside(f".t.{'0' * 16}.part")
     for name in ("t", ".t.part", f"t.{'0' * 16}.part", f".t.{'0' * 15}.part", f".{'0' * 16}.part"):
         assert not is_aside(name)
-
-
-def test_a_file_that_another_process_removes_meanwhile_is_not_protected(tmp_path, monkeypatch):
-    path, access = tmp_path / "result", os.access
-    path.write_text("old")
-
-    def removed_before(file, mode):
-        path.unlink(missing_ok=True)
-        return access(file, mode)
-
-    monkeypatch.setattr(os, "access", removed_before)
-    check_target(path)

@@ -10,15 +10,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from harness.commands.common import EXIT_BROKEN, EXIT_DONE, ledger_file, say, write_json
+from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
+from harness.commands.surroundings import last_opening, tell_environment
 from harness.config import Config, parse_config
 from harness.environment import apply_environment
-from harness.errors import InputError
-from harness.records.environments import EnvironmentDifference, environment_difference
-from harness.records.ledger import read_ledger
-from harness.records.records import RunRecord
+from harness.supernet.space import SKELETONS
 
-__all__ = ["add_parser", "against_lines", "last_opening", "run"]
+__all__ = ["add_parser", "run"]
 
 _REQUIRED = (
     "numpy",
@@ -62,56 +60,18 @@ def run(args: Namespace) -> int:
         results[name] = {"ok": good, "text": text}
         say(f"{'ok  ' if good else 'FAIL'}  {name}: {text}")
     ready = all(result["ok"] for result in results.values())
-    environment = apply_environment(config) if results["tensorflow"]["ok"] else None
     told: dict[str, object] = {}
-    if environment is not None:
-        for line in environment.lines():
-            say(f"      {line}")
-        told["environment"] = environment.as_dict()
-    same = True
-    if opening is not None and environment is not None:
-        found = environment_difference(opening.environment, environment.as_dict())
-        for line in against_lines(found, opening.attempt):
-            say(line)
-        same = not found.changed
-        told["differs"] = [str(change) for change in found.changed]
-        told["unnamed"] = list(found.unnamed)
+    if results["tensorflow"]["ok"]:
+        told = tell_environment(apply_environment(config), opening)
     say("ready" if ready else "not ready: see the lines marked FAIL")
     write_json(args.json, {"ready": ready, "checks": results, **told})
-    return EXIT_DONE if ready and same else EXIT_BROKEN
-
-
-def last_opening(path: Path) -> RunRecord:
-    """Return the first record of a run's last attempt.
-
-    Raises
-    ------
-    InputError
-        If there is no ledger, or no attempt in it.
-    """
-    file = ledger_file(path)
-    found = [r for r in read_ledger(file).records if isinstance(r, RunRecord)]
-    if not found:
-        msg = f"{file}: no attempt of a run in it, nothing to compare with"
-        raise InputError(msg)
-    return found[-1]
-
-
-def against_lines(found: EnvironmentDifference, attempt: int) -> Iterator[str]:
-    """Yield, line by line, what differs from the environment of a run's attempt."""
-    for change in found.changed:
-        yield f"differs  {change.key}: attempt {attempt} had {change.old}, here {change.new}"
-    if found.unnamed:
-        yield f"note: {found.note(f'the record of attempt {attempt}')}"
-    if not found.changed:
-        yield f"same environment as attempt {attempt}" + (
-            ", as far as it names it" if found.unnamed else ""
-        )
+    return EXIT_DONE if ready and not told.get("differs") else EXIT_BROKEN
 
 
 def _checks(folder: Path, config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
     yield from ((name, lambda name=name: _version(name)) for name in _REQUIRED)
     yield "tensorflow", lambda: apply_environment(config).line()
+    yield from ((f"kernels of {name}", lambda name=name: _kernels(name)) for name in SKELETONS)
     yield "tensorboard (optional)", _tensorboard
     yield "threads", lambda: _threads(config)
     yield "write access", lambda: _writable(folder)
@@ -125,6 +85,12 @@ def _version(name: str) -> str:
             raise ImportError(f"{error}. {_LIBGL}") from None
         raise
     return str(getattr(module, "__version__", "importable"))
+
+
+def _kernels(skeleton: str) -> str:
+    from harness.training.kernels import require_kernels  # TensorFlow, after its environment
+
+    return require_kernels(skeleton)
 
 
 def _tensorboard() -> str:

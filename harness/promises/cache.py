@@ -23,8 +23,9 @@ from harness.promises.promise import (
     outcome,
     require_seen,
 )
+from harness.promises.same_scores import pool_differences
 from harness.promises.samples import listed_samples, require_files, split_folder
-from harness.promises.scores import base_evaluation, pool_differences
+from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
 from harness.promises.states import END
 from harness.systems.protocol import Evaluation, ServedBatch

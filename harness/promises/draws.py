@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
+from harness.promises.pixel_differences import first_pixel_differences
 from harness.promises.promise import (
     COINCIDENCE,
     Outcome,
@@ -21,7 +22,6 @@ from harness.promises.promise import (
 )
 from harness.promises.recorded_run import joined, planned_sizes
 from harness.promises.samples import decoded_samples, listed_samples, split_folder
-from harness.promises.served import first_pixel_differences
 from harness.promises.states import END
 from harness.promises.training import TwoWays, same_training
 from harness.systems.protocol import ServedBatch

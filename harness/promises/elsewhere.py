@@ -19,8 +19,9 @@ from harness.promises.promise import (
     needs,
     outcome,
 )
+from harness.promises.same_scores import pool_differences
 from harness.promises.samples import listed_samples, split_folder
-from harness.promises.scores import base_evaluation, pool_differences
+from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
 from harness.systems.protocol import Evaluation, digests_of
 from harness.wording import counted

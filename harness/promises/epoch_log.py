@@ -2,7 +2,6 @@
 
 import math
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import NotApplicableError
@@ -10,30 +9,19 @@ from harness.promises.arch_codes import cycle_orders, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.candidates import instead, scores_instead
 from harness.promises.clip_checks import not_logged_text
-from harness.promises.ledger.plan import (
-    epoch_loss,
-    is_logged,
-    planned_rate,
-    require_fair_space,
-)
+from harness.promises.ledger.plan import epoch_loss, is_logged, planned_rate, require_fair_space
+from harness.promises.logged_settings import LoggedSettings, logged_settings
 from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
-from harness.promises.recorded_run import (
-    beside_plan,
-    both_epochs,
-    other_schedule,
-    with_epoch_log,
-)
-from harness.promises.samples import listed_samples, split_folder
-from harness.promises.scores import base_evaluation, repeat_again
+from harness.promises.recorded_run import beside_plan, both_epochs, other_schedule, with_epoch_log
+from harness.promises.scores import repeat_again
 from harness.promises.step_candidates import by_step, mean_instead, schedule_instead
-from harness.records.records import NOT_LOGGED, EpochRecord
-from harness.systems.protocol import Evaluation, ServedBatch, System, Training
+from harness.records.records import NOT_LOGGED
+from harness.systems.protocol import Evaluation, Training
 from harness.wording import counted
 
 __all__ = [
-    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "LOGGED_SETTINGS_USED", "EpochRows", "LoggedSettings",
-    "archs_are_fair", "epoch_rows", "epoch_rows_add_up", "logged_settings",
-    "logged_settings_are_used", "whole_run",
+    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "LOGGED_SETTINGS_USED", "EpochRows", "archs_are_fair",
+    "epoch_rows", "epoch_rows_add_up", "logged_settings_are_used", "whole_run",
 ]  # fmt: skip
 
 
@@ -186,75 +174,6 @@ EPOCH_ROWS_ADD_UP = Promise(
     hint="A column of the log is stale, fabricated, or of another evaluation.",
     explained_by=("update-is-adam",),
 )
-
-
-@dataclass(frozen=True)
-class LoggedSettings:
-    """The settings that epoch rows log, beside what an evaluation was seen to use.
-
-    Attributes
-    ----------
-    rows : sequence of EpochRecord
-    recal_batches : int or None
-        Batches that recalibration used; None where the system does not tell.
-    eval_batches : int or None
-        Batches that each arch was scored on; None where the system does not tell.
-    whole_split : bool
-        Whether every validation sample was scored: a larger number than used is then no more
-        than what was asked for.
-    pool : int
-        Archs scored.
-    """
-
-    rows: Sequence[EpochRecord]
-    recal_batches: int | None
-    eval_batches: int | None
-    whole_split: bool
-    pool: int
-
-
-@needs("train", "evaluate", "batches", "save", "restore")
-def logged_settings(bench: Bench) -> LoggedSettings:
-    """Count the batches that an evaluation recalibrates and scores on."""
-    rows, base = with_epoch_log(both_epochs(bench)).epochs, base_evaluation(bench)
-    with bench.scored() as system:
-        scored = _batches_of(len(base.per_sample[base.archs[0]]), system.batches("eval"))
-        recalibrated = _recalibrated_on(system, base)
-    samples = sum(len(found) for found in base.per_sample.values()) // len(base.archs)
-    return LoggedSettings(
-        rows, recalibrated, scored, samples >= len(listed_samples(split_folder(bench, "val"))),
-        len(base.archs),
-    )  # fmt: skip
-
-
-def _batches_of(samples: int, batches: Sequence[ServedBatch]) -> int | None:
-    """Return how many of the first batches hold so many samples; None if they end elsewhere."""
-    sizes = [len(batch.ids) for batch in batches]
-    found = [count for count in range(len(sizes) + 1) if sum(sizes[:count]) == samples]
-    return found[0] if found else None
-
-
-def _recalibrated_on(system: System, evaluation: Evaluation) -> int | None:
-    """Return how many batches an evaluation recalibrated on; None if there is no telling.
-
-    None, too, where one answer says that nothing is recalibrated, and another that something is.
-    """
-    try:
-        batches = system.batches("recal")
-    except NotApplicableError:
-        batches = ()
-    if bool(batches) != bool(evaluation.bn_recal_batch_hash):
-        return None
-    return len(batches) if batches or not _recalibrates(system, evaluation.archs[0]) else None
-
-
-def _recalibrates(system: System, arch: str) -> bool:
-    if "recalibrate" not in system.describe().can:
-        return False
-    try:
-        return bool(system.recalibrate(arch).stats)
-    except NotApplicableError:
-        return False
 
 
 def logged_settings_are_used(evidence: LoggedSettings) -> Outcome:

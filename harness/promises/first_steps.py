@@ -10,14 +10,8 @@ import numpy as np
 from harness.errors import NotApplicableError, UnseenError
 from harness.promises.bench import Bench
 from harness.promises.gradient_candidates import combined, gradient_distance, weighed_instead
-from harness.promises.one_step import (
-    Gradient,
-    adam_slots,
-    crop_of_random_draws,
-    first_step_gradient,
-    gradient_norm,
-    one_batch_sections,
-)
+from harness.promises.gradients import Gradient, adam_slots, first_step_gradient, gradient_norm
+from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.promise import Violation, needs, require_seen
 from harness.promises.samples import (
     FEW_SAMPLES,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.promises.one_step import GRADIENT_TOLERANCE, Gradient, gradient_norm
+from harness.promises.gradients import GRADIENT_TOLERANCE, Gradient, gradient_norm
 
 __all__ = ["clipped_instead", "combined", "gradient_distance", "weighed_instead"]
 

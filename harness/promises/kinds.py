@@ -9,9 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from harness.promises.promise import Digests, Violation, kind_of_array
 from harness.systems.protocol import Description
 
-__all__ = ["kinds_of", "state_differences"]
+__all__ = ["COUNTERS", "kinds_of", "state_differences"]
 
-_KINDS = ("weights", "optimizer slots", "moving statistics", "counters and generators")
+COUNTERS = "counters and generators"
+"""The kind of array that is neither weight, slot nor statistic."""
+
+_KINDS = ("weights", "optimizer slots", "moving statistics", COUNTERS)
 """In the order in which they are told."""
 
 _NAMED = 2

@@ -9,16 +9,11 @@ from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError, UnseenError
 from harness.promises.candidates import instead
+from harness.promises.gradients import gradient_norm
 from harness.promises.independent_epe import resize_legacy_bilinear
-from harness.promises.one_step import (
-    LOSS_TOLERANCE,
-    OneStep,
-    gradient_norm,
-    nudged_gradient,
-    one_step,
-)
+from harness.promises.one_step import LOSS_TOLERANCE, OneStep, nudged_gradient, one_step
+from harness.promises.pixel_differences import first_pixel_differences
 from harness.promises.promise import Outcome, Promise, Violation, outcome
-from harness.promises.served import first_pixel_differences
 from harness.wording import counted
 
 __all__ = [

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,28 +14,18 @@ from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.candidates import instead
 from harness.promises.independent_epe import accumulate_residuals, independent_epe
-from harness.promises.promise import (
-    Outcome,
-    Promise,
-    Violation,
-    needs,
-    outcome,
-    require_seen,
-)
+from harness.promises.known_answers import Oracle, oracle
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
 from harness.promises.samples import data_section, known_in_files, odd_files
-from harness.promises.score_candidates import (
-    OF_3_4,
-    mean_of_samples_instead,
-    sample_score_instead,
-)
+from harness.promises.score_candidates import OF_3_4, mean_of_samples_instead, sample_score_instead
 from harness.promises.scores import base_evaluation
-from harness.systems.protocol import Evaluation, ServedBatch, System
+from harness.systems.protocol import Evaluation, System
 from harness.wording import counted
 
 __all__ = [
-    "METRIC_ORACLE", "METRIC_RECOMPUTED", "UNKNOWN_FLOW_UNSCORED", "Oracle", "Recomputation",
-    "metric_gives_known_answers", "metric_is_recomputed", "odd_recomputation", "oracle",
-    "recomputation", "recomputed_rows", "unknown_flow_is_unscored",
+    "METRIC_ORACLE", "METRIC_RECOMPUTED", "UNKNOWN_FLOW_UNSCORED", "Recomputation",
+    "metric_gives_known_answers", "metric_is_recomputed", "odd_recomputation", "recomputation",
+    "recomputed_rows", "unknown_flow_is_unscored",
 ]  # fmt: skip
 
 
@@ -49,89 +39,6 @@ _FLOOR = 0.01
 
 _ORACLE_TOLERANCE = 1e-4
 """px, absolute, for answers of 0 and 5 px."""
-
-
-@dataclass(frozen=True)
-class Oracle:
-    """Known answers of the metric: case, exact EPE per sample, found, px.
-
-    ``epsilon`` is what the metric says that it adds under its root, px^2; ``alone`` is each
-    case's EPE of the last residual by itself, px.
-    """
-
-    cases: Sequence[tuple[str, Sequence[float], Sequence[float]]]
-    epsilon: float = 0.0
-    alone: Mapping[str, Sequence[float]] = field(default_factory=dict)
-
-
-@needs("score", "batches")
-def oracle(bench: Bench) -> Oracle:
-    """Feed the metric residual outputs whose accumulated flow is known.
-
-    They have the shapes of what the system predicts, where it can be asked.
-    """
-    # Asked for before the system is lent: no other evidence can be made meanwhile.
-    archs = base_evaluation(bench).archs if bench.describe().can.issuperset(_PREDICTED) else ()
-    with bench.scored() as system:
-        return _scored_residuals(system, archs[:1])
-
-
-_PREDICTED = ("predict", "evaluate")
-
-
-def _scored_residuals(system: System, archs: Sequence[str]) -> Oracle:
-    batches = system.batches("eval")
-    require_seen(batches, "no evaluation batch was served (batches('eval'))")
-    batch = batches[0]
-    label, valid = batch.flow, batch.valid
-    constant = np.broadcast_to(np.asarray([3.0, 4.0], np.float32), label.shape)
-    ones, shapes = [1.0] * len(batch.ids), _shapes(system, archs, batch)
-    cases, alone = [], {}
-    for case, flow, expected in (
-        ("a perfect prediction", label, 0.0),
-        ("ground truth plus (3, 4)", label + constant, 5.0),
-        ("ground truth minus (3, 4)", label - constant, 5.0),
-    ):
-        # Only constants lie in the coarse scales, which every way of resizing keeps: the answer is
-        # known whichever way the system resizes.
-        for split, outputs in _residuals(flow, constant, shapes).items():
-            found = system.score(outputs, label, valid)
-            name = f"{case}, {split}"
-            cases.append((name, [e * expected for e in ones], list(map(float, found))))
-            alone[name] = independent_epe(outputs[-1][..., :2], label, valid)
-    return Oracle(cases, system.describe().epe_epsilon, alone)
-
-
-def _shapes(system: System, archs: Sequence[str], batch: ServedBatch) -> list[tuple[int, ...]]:
-    """Return (h, w, channels) of each output of the system, coarse to fine."""
-    for arch in archs:
-        return [output.shape[1:] for output in system.predict(arch, batch)]
-    height, width = batch.flow.shape[1:3]
-    return [(height // scale, width // scale, 4) for scale in (4, 2, 1)]
-
-
-def _residuals(
-    flow: NDArray[np.float32], constant: NDArray[np.float32], shapes: Sequence[tuple[int, ...]]
-) -> dict[str, list[NDArray[np.float32]]]:
-    """Return ways to write a flow as residual outputs of given shapes."""
-
-    def output(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
-        height, width, _ = shape
-        rows, columns = flow.shape[1] // height, flow.shape[2] // width
-        full = np.zeros((len(flow), *shape), np.float32)
-        full[..., :2] = values[:, ::rows, ::columns][:, :height, :width]
-        full[..., 2:] = 0.5  # log-variance, which a metric must not look at
-        return full
-
-    shares = [(0.25, -1.0)[index % 2] for index in range(len(shapes) - 1)]
-    found = {}
-    for name, parts in (("all in the last scale", [0.0] * len(shares)), (_SPREAD, shares)):
-        coarse = [output(s * constant, shape) for s, shape in zip(parts, shapes, strict=False)]
-        found[name] = [*coarse, output(flow - sum(parts) * constant, shapes[-1])]
-    return found if shares else {"in the one output": found[_SPREAD]}
-
-
-_SPREAD = "spread over three scales"
 
 
 def metric_gives_known_answers(evidence: Oracle) -> Outcome:

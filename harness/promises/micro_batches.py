@@ -9,7 +9,7 @@ from harness.promises.first_steps import (
     distances,
 )
 from harness.promises.gradient_candidates import clipped_instead, gradient_distance
-from harness.promises.one_step import GRADIENT_TOLERANCE, gradient_norm
+from harness.promises.gradients import GRADIENT_TOLERANCE, gradient_norm
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 
 __all__ = [

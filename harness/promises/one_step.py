@@ -9,28 +9,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import NotApplicableError
 from harness.promises.arch_codes import covers, options_per_block
-from harness.promises.bench import Bench, Tree, changed, stands_for
+from harness.promises.bench import Bench
+from harness.promises.gradients import (
+    BETA_1,
+    Gradient,
+    adam_slots,
+    first_step_gradient,
+    gradient_norm,
+)
+from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import other_schedule
-from harness.promises.samples import (
-    copy_samples,
-    decode_independently,
-    listed_samples,
-    odd_samples,
-)
+from harness.promises.samples import copy_samples, decode_independently, listed_samples, odd_samples
 from harness.promises.states import require_named
+from harness.promises.training_outputs import outputs_of_training, recalibrations
 from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System, Training
 
-__all__ = [
-    "BETA_1", "GRADIENT_TOLERANCE", "LOSS_TOLERANCE", "Gradient", "OneStep", "adam_slots",
-    "crop_of_random_draws", "first_step_gradient", "gradient_norm", "nudged_gradient",
-    "one_batch_sections", "one_step", "second_step_gradient",
-]  # fmt: skip
-
-
-Gradient = Mapping[str, NDArray[Any]]
+__all__ = ["LOSS_TOLERANCE", "OneStep", "nudged_gradient", "one_step", "second_step_gradient"]
 
 
 @dataclass(frozen=True)
@@ -98,19 +94,11 @@ class OneStep:
     fair: bool = True
 
 
-_NO_CLIP = 1e9
-
 _REPEATED = 1e-6
 """Relative distance of one step's loss and of its repetition; a nudge moves it by 50 times that
 at the least."""
-
-
-BETA_1 = 0.9
 LOSS_TOLERANCE = 1e-4
 """Relative; float32 graph against float64 NumPy."""
-
-GRADIENT_TOLERANCE = 1e-3
-"""Relative distance of two gradients that must agree but for rounding."""
 
 
 @needs("train", "state", "save", "restore", "predict", "batches", "describe")
@@ -147,7 +135,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
     # The loss was taken with the weights before the step, so the outputs are, too.
     archs = second.steps[0].archs
     system.state(_named(middle, slots))
-    outputs = _outputs_of_training(system, archs, batch)
+    outputs = outputs_of_training(system, archs, batch)
     config = bench.config["train"]
     nudged, nudged_step = _nudged(
         _Nudge(str(bench.folder / "one-step-middle"), 2, second, _named(middle, slots),
@@ -161,7 +149,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         ), 1  # fmt: skip
     # The statistics that are judged are those of step 1, which ran with the weights before it.
     system.state(start)
-    recalibrated = _recalibrated(system, first.steps[0].archs)
+    recalibrated = recalibrations(system, first.steps[0].archs)
     # Per micro-step, a check is of one arch alone.
     reported = second.checks[0].before if second.checks and position == "update" else None
     return OneStep(
@@ -186,141 +174,6 @@ def _planned_rate(bench: Bench, second: Training) -> float:
     return rate
 
 
-def _outputs_of_training(
-    system: System, archs: Sequence[str], batch: ServedBatch
-) -> dict[str, Sequence[NDArray[Any]]] | None:
-    """Return each arch's outputs on a batch, normalised by the batch as training is.
-
-    A system that recalibrates predicts so, because the batch is its recalibration batch
-    (decision 0006). One whose recalibration has no effect predicts with the moving statistics;
-    it is given the batch's. None if there is nothing to take those from.
-    """
-    moving = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}
-    if not _by_moving_statistics(system, archs[0], batch, moving):
-        return {arch: system.predict(arch, batch) for arch in archs}
-    recalibrated, outputs = _recalibrated(system, archs), {}
-    if recalibrated is None:
-        return None
-    for arch, recalibration in zip(archs, recalibrated, strict=True):
-        system.state({**moving, **_batch_statistics(recalibration, moving)})
-        outputs[arch] = system.predict(arch, batch)
-    system.state(moving)
-    return outputs
-
-
-def _by_moving_statistics(system: System, arch: str, batch: ServedBatch, moving: Arrays) -> bool:
-    """Return whether a system's predictions change with its moving statistics."""
-    if not moving:
-        return False
-    before = system.predict(arch, batch)
-    system.state({name: array + np.float32(0.7) for name, array in moving.items()})
-    after = system.predict(arch, batch)
-    system.state(moving)
-    return not all(map(np.array_equal, before, after))
-
-
-def _batch_statistics(recalibration: Recalibration, moving: Arrays) -> dict[str, NDArray[Any]]:
-    """Return mean and variance, divided by N, of each unit's input, as moving statistics."""
-    found = {}
-    for unit, (inputs, *_) in recalibration.inputs.items():
-        values = np.asarray(inputs, np.float64).reshape(-1, inputs.shape[-1])
-        found[f"{unit}/moving_mean"] = values.mean(axis=0).astype(np.float32)
-        found[f"{unit}/moving_variance"] = values.var(axis=0).astype(np.float32)
-    return {name: array for name, array in found.items() if name in moving}
-
-
-def _recalibrated(system: System, archs: Sequence[str]) -> list[Recalibration] | None:
-    """Return each arch's statistics and inputs; None of a system that does not recalibrate."""
-    if "recalibrate" not in system.describe().can:
-        return None
-    try:
-        return [system.recalibrate(arch, inputs=True) for arch in archs]
-    except NotApplicableError:
-        return None
-
-
-def crop_of_random_draws(bench: Bench) -> tuple[int, int] | None:
-    """Return the training crop of a system that cannot but draw at random; None of another.
-
-    On copies of one sample, no larger than the crop, every draw of it is the same.
-    """
-    fixed, data = bench.describe().settings, bench.config["data"]
-    draws = fixed.get("train.epoch_mode") == "fixed_steps"
-    if draws or fixed.get("train.train_crop_mode") == "random":
-        return data["input_height"], data["input_width"]
-    return None
-
-
-def one_batch_sections(
-    bench: Bench, folder: Path, size: int, *, micro: int, position: str = "", clip: float = _NO_CLIP
-) -> dict[str, dict[str, Any]]:
-    """Return the sections of a run whose every step sees one batch of the split, centre crop.
-
-    Where a system has a mode that it cannot vary, the run is asked for in that one.
-
-    Parameters
-    ----------
-    position : str, optional
-        Where to clip. Default: once per update, or where the system clips.
-
-    Raises
-    ------
-    NotApplicableError
-        If the system cannot be asked for such a batch.
-    """
-    train = {
-        "num_epochs": 3, "epoch_mode": "full_pass", "train_sampling_mode": None,
-        "train_crop_mode": "center", "batch_size": size, "micro_batch_size": micro,
-        "clip_position": position or "update", "grad_clip_global_norm": clip,
-    }  # fmt: skip
-    # One recalibration batch, with the samples and the crop of the training batch: `predict`
-    # then normalises as training does, and its outputs are those of the loss (decision 0006).
-    evaluation = {
-        "bn_recal_batches": 1, "batch_size": size, "crop": None, "recal_mode": "fixed",
-        "eval_batches_per_arch": 1,
-    }  # fmt: skip
-    sections: dict[str, dict[str, Any]] = {
-        "data": {"base_path": str(folder), "train_dir": "train", "val_dir": "val"},
-        "train": train, "eval": evaluation,
-    }  # fmt: skip
-    for key, only in bench.describe().settings.items():
-        section, name = key.split(".")
-        if name not in sections.get(section, {}):
-            continue
-        if key in _NEEDED or (position and key == "train.clip_position"):
-            _require_setting(bench, sections, key, only)
-        sections[section][name] = only
-    if train["epoch_mode"] == "fixed_steps":
-        train["steps_per_epoch"] = 1
-    return sections
-
-
-_NEEDED = (
-    "data.base_path", "data.train_dir", "data.val_dir", "train.num_epochs", "train.batch_size",
-    "train.micro_batch_size", "train.grad_clip_global_norm", "eval.bn_recal_batches",
-)  # fmt: skip
-"""Keys of which one value alone makes a step that can be recomputed."""
-
-
-def _require_setting(bench: Bench, sections: Tree, key: str, only: Any) -> None:
-    section, name = key.split(".")
-    if key == "eval.bn_recal_batches" and "recalibrate" not in bench.describe().can:
-        return  # nothing depends on it
-    asked, tree = sections[section][name], changed(bench.config, **sections)
-    if stands_for(tree, key, asked) != stands_for(tree, key, only):
-        msg = f"{key} must be {asked!r} to recompute a step, and the system has {only!r} alone"
-        raise NotApplicableError(msg)
-
-
-def adam_slots(system: System) -> Mapping[str, tuple[str, str]]:
-    """Return the names of both Adam moments by weight; not applicable where there are none."""
-    slots = system.describe().slots
-    if not slots:
-        msg = "the system names no optimizer slots, of which a step's gradient could be read"
-        raise NotApplicableError(msg)
-    return slots
-
-
 def _named(state: Arrays, names: Any) -> dict[str, NDArray[Any]]:
     return {name: np.array(state[name]) for name in names}
 
@@ -328,16 +181,6 @@ def _named(state: Arrays, names: Any) -> dict[str, NDArray[Any]]:
 def _moments(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> tuple[Arrays, Arrays]:
     first = {weight: np.array(state[m]) for weight, (m, _) in slots.items()}
     return first, {weight: np.array(state[v]) for weight, (_, v) in slots.items()}
-
-
-def first_step_gradient(
-    after_one: Arrays, slots: Mapping[str, tuple[str, str]]
-) -> dict[str, NDArray[Any]]:
-    """Return the first step's gradient: Adam's first moment over 1 - beta_1."""
-    return {
-        weight: np.asarray(after_one[m], np.float64) / (1 - BETA_1)
-        for weight, (m, _) in slots.items()
-    }
 
 
 def _second_gradient(
@@ -348,11 +191,6 @@ def _second_gradient(
         weight: (np.asarray(end[m], np.float64) - BETA_1 * middle[m]) / (1 - BETA_1)
         for weight, (m, _) in slots.items()
     }
-
-
-def gradient_norm(gradient: Gradient) -> float:
-    """Return the global norm, in float64."""
-    return math.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for g in gradient.values()))
 
 
 @dataclass(frozen=True)

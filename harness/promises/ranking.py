@@ -9,7 +9,7 @@ import numpy as np
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import NINE_BLOCKS, options_per_block, require_codes
 from harness.promises.bench import Bench, changed
-from harness.promises.ledger.scores import tau_of_changed_ranking
+from harness.promises.ledger.tau import tau_of_changed_ranking
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import recorded, with_epoch_log
 from harness.promises.scores import base_evaluation, is_noisy, repeat_again

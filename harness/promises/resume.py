@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.promises.bench import Bench
 from harness.promises.continued import WALL_CLOCK, Row, row_differences, step_differences
-from harness.promises.kinds import kinds_of, state_differences
+from harness.promises.kinds import COUNTERS, kinds_of, state_differences
 from harness.promises.promise import Digests, Outcome, Promise, Violation, needs, outcome
 from harness.promises.second_process import (
     CutRun,
@@ -179,8 +179,9 @@ def resume_is_exact(evidence: Resume) -> Outcome:
     )
     if not violations:  # else the end and its rows follow from what was not restored
         end = f"{cut}, at the end,"
-        later += unlike(evidence.straight, evidence.resumed, what=end, of="as without the cut")
-        later += row_differences(evidence.straight_rows, evidence.resumed_rows, cut=cut)
+        ends = unlike(evidence.straight, evidence.resumed, what=end, of="as without the cut")
+        rows = row_differences(evidence.straight_rows, evidence.resumed_rows, cut=cut)
+        later += _with_their_scores(ends, rows) + rows
         # What an incomplete checkpoint does not explain.
         later = [dataclasses.replace(v, kind=v.kind or "after the cut") for v in later]
     violations += later
@@ -191,6 +192,16 @@ def resume_is_exact(evidence: Resume) -> Outcome:
     after_the_cut = len(evidence.straight_steps) + len(evidence.straight_rows)
     nothing = "no training step (Training.steps) and no epoch row after the cut"
     return outcome(violations[:_MOST], after_the_cut, figures, without=nothing)
+
+
+def _with_their_scores(ends: Sequence[Violation], rows: Sequence[Violation]) -> list[Violation]:
+    """Return differences at the end; of scores, where scores are all that the rows differ in.
+
+    A best metric and a ranking are kept from evaluations: they are not what was not restored.
+    """
+    scores = bool(rows) and all(row.kind == "other scores" for row in rows)
+    moved = scores and all(end.kind == COUNTERS for end in ends)
+    return [dataclasses.replace(end, kind="other scores") if moved else end for end in ends]
 
 
 _MOST = 6

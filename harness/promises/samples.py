@@ -18,10 +18,9 @@ from harness.promises.setting import link_samples
 from harness.systems.protocol import ServedBatch
 
 __all__ = [
-    "FEW_SAMPLES", "copy_samples", "data_section", "decode_independently", "decoded_samples",
-    "known_in_files",
-    "listed_samples", "odd_files", "odd_samples", "require_files", "same_content",
-    "split_folder",
+    "FEW_SAMPLES", "UNKNOWN_FLOW", "copy_samples", "data_section", "decode_independently",
+    "decoded_samples", "known_in_files", "listed_samples", "odd_files", "odd_samples",
+    "require_files", "same_content", "split_folder",
 ]  # fmt: skip
 
 
@@ -140,11 +139,11 @@ def known_in_files(folder: Path, batch: ServedBatch) -> NDArray[np.bool_]:
         zip(batch.ids, batch.windows, strict=True)
     ):
         flow = decode_independently(folder, sample)[1][top : top + height, left : left + width]
-        masks[position] = (np.abs(flow) <= _UNKNOWN).all(axis=-1)
+        masks[position] = (np.abs(flow) <= UNKNOWN_FLOW).all(axis=-1)
     return masks
 
 
-_UNKNOWN = 1e9
+UNKNOWN_FLOW = 1e9
 """Middlebury's convention for .flo files: anything larger is not known."""
 
 

@@ -199,14 +199,14 @@ def _fixed_gradient(model: Any, train: Any, batch: list[NDArray[Any]], config: A
     # Imported here, because the environment must be applied before TensorFlow starts.
     import tensorflow as tf
 
-    from harness.supernet.network import GivenNorm
+    from harness.supernet.network import FixedNorm
     from harness.training.step import loss_and_gradients
 
     return loss_and_gradients(
         model, train, config.train.weight_decay, tf.constant([0, 1, 2, 0, 1, 2, 0, 1, 2]),
         [tf.constant(array) for array in batch],
         # Normalised by its own statistics, each micro-batch would be another function.
-        lambda weights: GivenNorm(weights, model.moving),
+        lambda weights: FixedNorm(weights, model.moving),
     )[1]  # fmt: skip
 
 

@@ -4,65 +4,25 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
-from harness.promises.arch_codes import is_code, options_per_block, require_codes
+from harness.promises.arch_codes import options_per_block, require_codes
 from harness.promises.bench import Bench
+from harness.promises.moved_statistics import StatisticsMoved, statistics_moved
+from harness.promises.option_arrays import OptionArrays, arrays_of_options
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.scores import repeat_again
-from harness.promises.states import CUT
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
-from harness.systems.protocol import Arrays, Description, System
+from harness.systems.protocol import Arrays, System
 
 __all__ = [
-    "UNRUN_OPTIONS_UNSEEN", "UNRUN_STATISTICS_STILL", "Poisoned", "StatisticsMoved",
-    "arrays_of_options", "poisoned_options", "statistics_moved", "unrun_options_are_unseen",
-    "unrun_statistics_stay",
+    "UNRUN_OPTIONS_UNSEEN", "UNRUN_STATISTICS_STILL", "Poisoned", "poisoned_options",
+    "unrun_options_are_unseen", "unrun_statistics_stay",
 ]  # fmt: skip
-
-OptionArrays = Sequence[Sequence[frozenset[str]]]
-
-
-def arrays_of_options(about: Description, names: Sequence[str]) -> OptionArrays:
-    """Return for each block and option the arrays that it runs: kernels, scales, statistics.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Of ``state()``.
-
-    Raises
-    ------
-    NotApplicableError
-        If the system does not say what its options run.
-    """
-    if not about.options:
-        msg = "the system does not say which kernels an option runs"
-        raise NotApplicableError(msg)
-    return [
-        [
-            frozenset((*kernels, *_beside(about, names, block, option)))
-            for option, kernels in enumerate(options)
-        ]
-        for block, options in enumerate(about.options)
-    ]
-
-
-def _beside(about: Description, names: Sequence[str], block: int, option: int) -> Sequence[str]:
-    """Return what an option runs beside its kernels: as declared, else of the same unit."""
-    if about.option_arrays:
-        return about.option_arrays[block][option]
-    kernels = about.options[block][option]
-    units = tuple(
-        f"{k.rpartition('/')[0]}/" for k in kernels if k.split(":")[0].endswith("/kernel")
-    )
-    slots = {name for pair in about.slots.values() for name in pair}
-    return [name for name in names if units and name.startswith(units) and name not in slots]
 
 
 def _archs(options: OptionArrays) -> tuple[str, ...]:
@@ -215,62 +175,6 @@ UNRUN_OPTIONS_UNSEEN = Promise(
         "and mixed by a one-hot code; select one instead (tf.cond, tf.switch_case, indexing)."
     ),
 )
-
-
-@dataclass(frozen=True)
-class StatisticsMoved:
-    """Moving statistics after a stretch of training that they began with one huge value.
-
-    Attributes
-    ----------
-    start : float
-        That value. A batch's own statistics are nothing beside it, so that what is left of it
-        counts the updates.
-    steps : sequence of tuple of str
-        The archs that each step trained.
-    options : sequence of sequence of frozenset of str
-        For each block and option, the arrays that it runs.
-    moved : mapping of str to numpy.ndarray
-        Statistics afterwards, by name.
-    """
-
-    start: float
-    steps: Sequence[tuple[str, ...]]
-    options: OptionArrays
-    moved: Arrays
-
-
-_HUGE = 1e6
-_STATISTICS = ("moving_mean", "moving_variance")
-
-
-def _is_statistic(name: str) -> bool:
-    return name.split(":")[0].endswith(_STATISTICS)
-
-
-@needs("train", "state", "save", "restore", "describe")
-def statistics_moved(bench: Bench) -> StatisticsMoved:
-    """Set every moving statistic to one huge value and train a step, or an epoch."""
-    with bench.at(CUT) as system:
-        about, state = system.describe(), system.state()
-        options = arrays_of_options(about, list(state))
-        names = [name for name in state if _is_statistic(name)]
-        every = {name for block in options for arrays in block for name in arrays}
-        if not every.intersection(names):
-            msg = "no option has moving statistics of its own"
-            raise NotApplicableError(msg)
-        system.state({name: np.full_like(state[name], _HUGE) for name in names})
-        few: dict[str, Any] = {"steps": 1} if "steps" in about.supports else {}
-        run = system.train(2, evaluate=False, **few)
-        after = system.state()
-        moved = {name: np.array(after[name]) for name in names}
-    steps = [step.archs for step in run.steps]
-    codes = [arch for archs in steps for arch in archs]
-    space = options_per_block(about.options)
-    if not codes or not all(is_code(arch, space) for arch in codes):
-        msg = "the system does not say which options its steps train (Training.steps, archs)"
-        raise NotApplicableError(msg)
-    return StatisticsMoved(_HUGE, steps, options, moved)
 
 
 _COUNT_TOLERANCE = 0.1

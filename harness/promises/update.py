@@ -10,15 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError, UnseenError
-from harness.promises.one_step import (
-    BETA_1,
-    GRADIENT_TOLERANCE,
-    LOSS_TOLERANCE,
-    OneStep,
-    gradient_norm,
-    one_step,
-    second_step_gradient,
-)
+from harness.promises.gradients import BETA_1, GRADIENT_TOLERANCE, gradient_norm
+from harness.promises.one_step import LOSS_TOLERANCE, OneStep, one_step, second_step_gradient
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.promises.update_candidates import (
     adam_step,

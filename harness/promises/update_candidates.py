@@ -8,13 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.promises.candidates import instead
-from harness.promises.one_step import (
-    BETA_1,
-    GRADIENT_TOLERANCE,
-    OneStep,
-    gradient_norm,
-    second_step_gradient,
-)
+from harness.promises.gradients import BETA_1, GRADIENT_TOLERANCE, gradient_norm
+from harness.promises.one_step import OneStep, second_step_gradient
 
 __all__ = [
     "adam_step", "norm_of_gradient_instead", "second_moment_instead", "statistic_after",

@@ -16,6 +16,7 @@ __all__ = [
     "BN_EPSILON",
     "BN_MOMENTUM",
     "BatchNorm",
+    "FixedNorm",
     "GivenNorm",
     "Norm",
     "RecalNorm",
@@ -92,6 +93,20 @@ class GivenNorm:
         """Return the given statistics."""
         mean, variance = self._stats[unit]
         return tf.identity(mean), tf.identity(variance)
+
+
+class FixedNorm(GivenNorm):
+    """Normalise by given statistics where a gradient passes through; report them unchanged.
+
+    Multiplies and adds, as the fused kernel does but for rounding: the gradient of that kernel
+    outside training mode, FusedBatchNormGradV3, has no deterministic form on a GPU.
+    """
+
+    def __call__(self, unit: str, x: Tensor) -> tuple[Tensor, Stats]:
+        """Return the normalised tensor and the given statistics."""
+        mean, variance = self._stats[unit]
+        scale = self._weights[f"{unit}/gamma"] * tf.math.rsqrt(variance + BN_EPSILON)
+        return x * scale + (self._weights[f"{unit}/beta"] - mean * scale), self.skipped(unit)
 
 
 class RecalNorm:

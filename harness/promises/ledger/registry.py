@@ -3,21 +3,21 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from harness.promises.ledger import attempts, draws, rows, scores, steps
+from harness.promises.ledger import attempts, draws, epoch_figures, rows, scores, steps, tau
 from harness.promises.promise import Promise
 
 __all__ = ["LEDGER_PROMISES"]
 
 _ALL = (
     steps.LEDGER_STEPS_PLANNED,
-    steps.LEDGER_CLIP_FIGURES,
+    epoch_figures.LEDGER_CLIP_FIGURES,
     steps.LEDGER_LEARNING_RATE,
-    steps.LEDGER_LOSS_AVERAGE,
+    epoch_figures.LEDGER_LOSS_AVERAGE,
     draws.LEDGER_FAIRNESS,
     draws.LEDGER_DRAWS_NEW,
     scores.LEDGER_EVAL_BATCHES_FIXED,
     scores.LEDGER_METRIC_ALIVE,
-    scores.LEDGER_TAU,
+    tau.LEDGER_TAU,
     rows.LEDGER_SCORES_ADD_UP,
     rows.LEDGER_FINITE,
     attempts.LEDGER_ATTEMPTS_AGREE,

@@ -1,0 +1,127 @@
+"""Batches of an evaluation, served twice, beside an independent decode of the files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import NotApplicableError
+from harness.promises.bench import Bench
+from harness.promises.promise import needs, require_seen
+from harness.promises.samples import (
+    data_section,
+    decoded_samples,
+    listed_samples,
+    odd_files,
+    split_folder,
+)
+from harness.promises.scores import repeat_again
+from harness.systems.protocol import ServedBatch
+
+__all__ = ["Served", "odd_served", "served", "served_in", "served_recal"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """Evaluation batches, served twice, beside an independent decode of the same files.
+
+    Attributes
+    ----------
+    crop : (height, width), px
+    batch_size : int
+    split : tuple of str
+        Every sample id of the split, sorted.
+    batches, again : sequence of ServedBatch
+    decoded : mapping of str to (frames, flow)
+        Uncropped: (H, W, 6) uint8 BGR and (H, W, 2) float32, px.
+    flow_clip : float or None
+        Label clip that the configuration asks for, px.
+    count : int
+        Batches that the configuration asks for, at most.
+    scored_otherwise : bool
+        Whether an evaluation that was repeated used other batches than before.
+    """
+
+    crop: tuple[int, int]
+    batch_size: int
+    flow_clip: float | None
+    count: int
+    split: tuple[str, ...]
+    batches: Sequence[ServedBatch]
+    again: Sequence[ServedBatch]
+    decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
+    scored_otherwise: bool = False
+
+
+@needs("batches")
+def served(bench: Bench) -> Served:
+    """Ask for the evaluation batches twice and decode the same files independently."""
+    with bench.open() as system:
+        batches, again = system.batches("eval"), system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
+    return _served(bench, "val", batches, again)
+
+
+@needs("batches")
+def served_recal(bench: Bench) -> Served:
+    """Ask for the recalibration batches twice and decode the same files independently."""
+    if bench.config["eval"].get("recal_mode", "fixed") != "fixed":
+        msg = "eval.recal_mode is random"
+        raise NotApplicableError(msg)
+    with bench.open() as system:
+        batches, again = system.batches("recal"), system.batches("recal")
+    if not batches and "recalibrate" not in bench.describe().can:
+        msg = "the system does not recalibrate"
+        raise NotApplicableError(msg)
+    require_seen(batches, "no recalibration batch was served (batches('recal'))")
+    return _served(bench, "train", batches, again)
+
+
+def _served(
+    bench: Bench, split: str, batches: Sequence[ServedBatch], again: Sequence[ServedBatch]
+) -> Served:
+    folder = split_folder(bench, split)
+    asked = bench.config["eval"][
+        "bn_recal_batches" if split == "train" else "eval_batches_per_arch"
+    ]
+    return served_in(bench, folder, batches, again, asked=asked)
+
+
+def served_in(
+    bench: Bench, folder: Path, batches: Sequence[ServedBatch], again: Sequence[ServedBatch],
+    *, asked: int | str = "full",
+) -> Served:  # fmt: skip
+    """Put served batches beside an independent decode of the files in a folder."""
+    evaluation, data, train = (bench.config.get(s, {}) for s in ("eval", "data", "train"))
+    split = listed_samples(folder)
+    return Served(
+        crop=tuple(evaluation.get("crop") or (data["input_height"], data["input_width"])),
+        batch_size=evaluation.get("batch_size") or train["batch_size"],
+        flow_clip=evaluation.get("flow_clip"),
+        # No split has more batches than samples.
+        count=len(split) if asked == "full" else int(asked),
+        split=split, batches=batches, again=again, decoded=decoded_samples(folder, batches),
+        scored_otherwise=_scored_otherwise(bench),
+    )  # fmt: skip
+
+
+def _scored_otherwise(bench: Bench) -> bool:
+    """Return whether an evaluation is known to have used other batches when it was repeated."""
+    # Batches that a system serves for us may repeat where those that it scores do not.
+    twice = bench.made(repeat_again)
+    return twice is not None and any(
+        getattr(twice.first, name) != getattr(twice.again, name)
+        for name in ("eval_batch_hash", "bn_recal_batch_hash")
+    )
+
+
+@needs("batches")
+def odd_served(bench: Bench) -> Served:
+    """Serve evaluation batches of samples with unknown flow and with very large flow."""
+    folder = bench.evidence(odd_files)
+    with bench.open(data=data_section(folder)) as system:
+        batches, again = system.batches("eval"), system.batches("eval")
+    require_seen(batches, "no evaluation batch was served (batches('eval'))")
+    return served_in(bench, folder / "val", batches, again)
