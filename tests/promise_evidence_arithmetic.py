@@ -6,6 +6,7 @@ import numpy as np
 
 from harness.faults import arithmetic
 from harness.promises import score_arithmetic, step_arithmetic, windows
+from harness.promises.step_arithmetic import Accumulated
 from harness.runs.parts import Parts
 
 SOUND = Parts()
@@ -20,9 +21,14 @@ def broken(fault):
     return fault().apply(SOUND)
 
 
-def gradients(scale=1.0):
-    whole = np.random.default_rng(3).normal(size=(3, 5)).astype(np.float32)
-    return [whole, whole[0]], [whole * np.float32(scale), whole[0]]
+def gradients(scale=1.0, *, whole=1.0):
+    first, last = (np.random.default_rng(n).normal(size=(3, 5)).astype(np.float32) for n in (3, 4))
+    mean = np.float32(0.8) * first + np.float32(0.2) * last
+    pieces = (4, [first, first[0]]), (4, [first, first[0]]), (2, [last, last[0]])
+    return Accumulated(
+        [mean * np.float32(whole), mean[0] * np.float32(whole)],
+        [mean * np.float32(scale), mean[0] * np.float32(scale)], pieces,
+    )  # fmt: skip
 
 
 CLEAN = {
@@ -47,7 +53,7 @@ EMPTY = {
     step_arithmetic.micro_batches_give_the_mean: silent("micro_batches"),
     step_arithmetic.clipping_keeps_direction: silent("clip"),
     step_arithmetic.learning_rate_follows_the_plan: silent("schedule"),
-    step_arithmetic.gradient_accumulates: ([np.zeros(0)], [np.zeros(0)]),
+    step_arithmetic.gradient_accumulates: Accumulated([np.zeros(0)], [np.zeros(0)], ()),
     score_arithmetic.samples_weigh_the_same: silent("epe", "mean"),
     score_arithmetic.statistics_pool_any_partition: silent("pool_statistics"),
     score_arithmetic.rank_counts_pairs: silent("rank"),
@@ -92,7 +98,14 @@ CORRUPTED = {
         ),
     },
     step_arithmetic.gradient_accumulates: {
-        "a gradient 1 % too long": (gradients(1.01), r"within 1e-05, found relative distance"),
+        "a gradient a little too long": (
+            gradients(1.0001),
+            r"gradient of 4 \+ 4 \+ 2 samples: expected the sum of those of 4 \+ 4 \+ 2 by their "
+            "samples, within 1e-05, found relative distance 1.0e-04",
+        ),
+        "a whole of other samples": (
+            gradients(whole=1.06), "expected that of 10 at once, within 0.05, found relative",
+        ),
     },
     score_arithmetic.samples_weigh_the_same: {
         "a sum in float32": (broken(arithmetic.MeanInFloat32).evaluation, "reversed: expected"),
