@@ -331,11 +331,10 @@ def test_memory_that_does_not_suffice_is_one_line_and_no_traceback(
     assert "shape [2,3]" in line
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "named"),
     [
-        ("ONEDNN_MAX_CPU_ISA=AVX2", "onednn_isa"),
+        pytest.param("ONEDNN_MAX_CPU_ISA=AVX2", "onednn_isa", marks=pytest.mark.slow),
         pytest.param(
             "TF_XLA_FLAGS=--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit",
             "mode",
