@@ -11,7 +11,7 @@ import pytest
 from harness.cli import main
 from harness.commands import doctor, train
 from harness.config import Config, dump_config, load_config
-from harness.environment import apply_environment
+from harness.environment import Environment, EnvironmentMismatchError, apply_environment
 from harness.errors import InputError
 from harness.promises.setting import embedded_config
 from harness.records.environments import LATER_FIELDS
@@ -312,6 +312,21 @@ def test_doctor_says_what_differs_from_a_run(
         "differs"]] == ["numpy", "onednn_isa"]  # fmt: skip
     assert main([*words, str(tmp_path / "none")]) == 2
     assert "no such ledger" in capsys.readouterr().err
+
+
+def test_doctor_tries_no_kernel_on_a_device_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(_: Config) -> Environment:
+        msg = "train.gpu_device is 1, but TensorFlow sees no GPUs"
+        raise EnvironmentMismatchError(msg)
+
+    monkeypatch.setattr(doctor, "apply_environment", absent)
+    monkeypatch.setattr(doctor, "_kernels", lambda _: pytest.fail("tried"))
+    assert main(["doctor", "--run", str(tmp_path)]) == 1
+    told = capsys.readouterr().out
+    assert told.count("train.gpu_device is 1") == 1
+    assert "kernels" not in told
 
 
 def test_memory_that_does_not_suffice_is_one_line_and_no_traceback(

@@ -28,6 +28,7 @@ _REQUIRED = (
     "hypothesis",
     "pytest_benchmark",
 )
+_KERNELS = "kernels of"
 _LIBGL = (
     "OpenCV needs libGL: on a headless node install your distribution's libgl1, or replace "
     "opencv-python by opencv-python-headless"
@@ -53,6 +54,8 @@ def run(args: Namespace) -> int:
     config = Config() if opening is None else parse_config(opening.config)
     results: dict[str, dict[str, object]] = {}
     for name, check in _checks(args.run, config):
+        if name.startswith(_KERNELS) and not results["tensorflow"]["ok"]:
+            continue  # there is no device to try them on
         try:
             good, text = True, check()
         except Exception as error:  # noqa: BLE001 -- whatever fails here is the finding
@@ -71,7 +74,7 @@ def run(args: Namespace) -> int:
 def _checks(folder: Path, config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
     yield from ((name, lambda name=name: _version(name)) for name in _REQUIRED)
     yield "tensorflow", lambda: apply_environment(config).line()
-    yield from ((f"kernels of {name}", lambda name=name: _kernels(name)) for name in SKELETONS)
+    yield from ((f"{_KERNELS} {name}", lambda name=name: _kernels(name)) for name in SKELETONS)
     yield "tensorboard (optional)", _tensorboard
     yield "threads", lambda: _threads(config)
     yield "write access", lambda: _writable(folder)
