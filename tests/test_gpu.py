@@ -46,11 +46,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def harness(folder: Path, *words: str) -> str:
+def harness(folder: Path, *words: str, code: int = 0, **variables: str) -> str:
     done = subprocess.run(
-        [*HARNESS, *words], capture_output=True, text=True, check=False, cwd=folder, env=ENVIRONMENT
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+        [*HARNESS, *words], capture_output=True, text=True, check=False, cwd=folder,
+        env=ENVIRONMENT | variables,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -102,6 +103,30 @@ def test_two_runs_a_resume_and_an_evaluation_elsewhere_are_equal_to_the_last_bit
     words = ["eval", "--run", "straight", "--checkpoint", "last", "--json", "eval.json"]
     assert "equal to the last bit" in harness(folder, *words)
     assert json.loads((folder / "eval.json").read_text())["environment"]["device"] != "cpu"
+
+
+def test_memory_that_does_not_suffice_is_one_line(folder: Path) -> None:
+    words = ["train", *FILES, "--run", "small", "--set", "runtime.gpu_memory_mib=64"]
+    told = harness(folder, *words, code=2)
+    assert "Traceback" not in told
+    (line,) = (line for line in told.splitlines() if "out of memory (pid " in line)
+    assert "shape [" in line
+
+
+@pytest.mark.parametrize(
+    ("index", "visible", "message"),
+    [
+        ("0", "-1", "TensorFlow sees no GPUs (CUDA_VISIBLE_DEVICES is '-1'"),
+        ("99", "0", "train.gpu_device is 99, but TensorFlow sees 1 GPU"),
+    ],
+)
+def test_a_gpu_that_was_asked_for_and_is_not_there_is_one_line(
+    index: str, visible: str, message: str, folder: Path
+) -> None:
+    words = ["train", *FILES, "--run", "absent", "--set", f"train.gpu_device={index}"]
+    told = harness(folder, *words, code=2, CUDA_VISIBLE_DEVICES=visible)
+    assert message in told
+    assert "Traceback" not in told
 
 
 def test_the_quick_gate_is_green(gpu: str) -> None:
