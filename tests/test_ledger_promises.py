@@ -216,7 +216,7 @@ def test_offline_promises_load_evidence_and_numpy_alone():
     code = (
         "import sys, harness.promises.ledger.registry, harness.watch\n"
         "found = {m for m in sys.modules if m.startswith('harness.')}\n"
-        "own = {'promises', 'records', 'watch', 'errors', 'wording'}\n"
+        "own = {'promises', 'records', 'watch', 'errors', 'wording', 'comparing'}\n"
         "print(sorted({m.split('.')[1] for m in found} - own))\n"
         "print(sorted(m for m in found if m.startswith('harness.promises.') and m.count('.') == 2))"
     )
