@@ -14,6 +14,7 @@ from harness.environment.gpu import (
     choose_device,
     driver_version,
     library_version,
+    release,
 )
 from harness.environment.processor import onednn_isa, processor_flags, processor_name
 from harness.environment.record import Environment
@@ -345,6 +346,17 @@ def test_a_library_is_told_by_itself_by_its_package_or_by_the_build(monkeypatch)
     tf.sysconfig.get_build_info = dict
     monkeypatch.undo()
     assert library_version(tf, "cuda") == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("library", "number", "version"),
+    [
+        ("cuda", 12050, "12.5"), ("cuda", 13000, "13.0"), ("cuda", 11080, "11.8"),
+        ("cudnn", 91900, "9.19.0"), ("cudnn", 90102, "9.1.2"), ("cudnn", 8907, "8.9.7"),
+    ],
+)  # fmt: skip
+def test_a_version_given_as_a_number_is_written_as_people_write_it(library, number, version):
+    assert release(library, number) == version
 
 
 class ResourceExhaustedError(Exception):

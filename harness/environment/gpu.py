@@ -20,7 +20,7 @@ from harness.records.environments import UNKNOWN
 
 __all__ = [
     "ChosenDevice", "EnvironmentMismatchError", "choose_device", "driver_version",
-    "library_version",
+    "library_version", "release",
 ]  # fmt: skip
 
 
@@ -217,15 +217,27 @@ def library_version(tf: Any, name: str) -> str:
         return f"built with {built}" if built else UNKNOWN
 
 
+def release(library: str, number: int) -> str:
+    """Return a version that a library gives as one number in the form that people write.
+
+    CUDA counts 1000 for a major and 10 for a minor release; cuDNN 10000 and 100, and before its
+    release 9 1000 and 100 (``CUDART_VERSION`` and ``CUDNN_VERSION`` in NVIDIA's headers).
+    """
+    if library == "cuda":
+        return f"{number // 1000}.{number % 1000 // 10}"
+    major = 10000 if number >= 90000 else 1000
+    return f"{number // major}.{number % major // 100}.{number % 100}"
+
+
 def _asked_library(name: str, file: str) -> str | None:
     """Return the version that a library which is already loaded gives, None if it is not."""
     try:
         library = ctypes.CDLL(file, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
         if name == "cudnn":
             library.cudnnGetVersion.restype = ctypes.c_size_t
-            return str(library.cudnnGetVersion())
+            return release("cudnn", int(library.cudnnGetVersion()))
         found = ctypes.c_int(0)
         failed = library.cudaRuntimeGetVersion(ctypes.byref(found))
-        return None if failed or not found.value else str(found.value)
+        return None if failed or not found.value else release("cuda", found.value)
     except (OSError, AttributeError):
         return None
