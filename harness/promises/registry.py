@@ -10,6 +10,7 @@ from harness.promises import (
     checkpoint,
     clip_checks,
     configured,
+    consumed,
     draws,
     elsewhere,
     epoch_log,
@@ -18,6 +19,7 @@ from harness.promises import (
     loss,
     metric,
     micro_batches,
+    partial_batches,
     plans,
     purity,
     ranking,
@@ -44,7 +46,7 @@ __all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
-    configured,
+    partial_batches, consumed, configured,
     loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
     checkpoint, plans, resume, kills, elsewhere, refusals, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
@@ -82,7 +84,7 @@ _MEASUREMENT, _RESUMING, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
         "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
-        "configured", "ranking", "cache", "score_arithmetic",
+        "partial_batches", "consumed", "configured", "ranking", "cache", "score_arithmetic",
     ),
     _RESUMING: ("resume", "checkpoint", "plans", "kills"),
     _TRAINING: (
@@ -93,6 +95,7 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _LOG: ("epoch_log", "ledger"),
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {
+    "trained-as-served": _TRAINING,
     "fair-archs": _TRAINING,
     "unrun-statistics-still": _TRAINING,
     "pool-as-declared": _MEASUREMENT,
