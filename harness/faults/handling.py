@@ -1,7 +1,7 @@
 """Faults of what lies between: samples put together, batches handed over, records written."""
 
 import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,13 @@ from harness.fc2.order import batch_sizes
 from harness.fc2.provider import assemble
 from harness.records.ledger import write_line
 from harness.runs.parts import Parts
-from harness.training.fairness import fair_cycle
 from harness.training.progress import Progress, after_epoch
 from harness.training.step import run_step
 
 __all__ = [
-    "AccumulatorZeroedOnceAnEpoch", "BatchRepeatedAtBorder", "BufferOverwritten",
-    "CacheKeyWithoutClip", "CacheKeyWithoutCrop", "EpochSumsKept", "LabelsLagABatch",
-    "LastLabelOfNeighbour", "LedgerDropsUnderLoad", "PartialBatchUnplanned",
-    "RecalBufferOverwritten", "ScoredLabelsOverwritten",
+    "BatchRepeatedAtBorder", "BufferOverwritten", "CacheKeyWithoutClip", "CacheKeyWithoutCrop",
+    "EpochSumsKept", "LabelsLagABatch", "LastLabelOfNeighbour", "LedgerDropsUnderLoad",
+    "PartialBatchUnplanned", "RecalBufferOverwritten", "ScoredLabelsOverwritten",
 ]  # fmt: skip
 
 
@@ -108,7 +106,7 @@ class LabelsLagABatch(Fault):
     id, family = "labels-lag-a-batch", "PARALLEL"
     citation = "TadaoYamaoka/DeepLearningShogi#39 (half of a batch is transferred too early)"
     expected = ("trained-as-served",)
-    touches = ("draws", "consumed", "loss")
+    touches = ("draws", "consumed", "own_labels")
 
     def apply(self, parts: Parts) -> Parts:
         """Train on the flow of the last step's batch, where it is of the same size."""
@@ -164,29 +162,6 @@ def _evaluated_on(system: Any, which: str) -> Any:
         fixed.protocol = overwritten
 
     return after_open(system, change)
-
-
-class AccumulatorZeroedOnceAnEpoch(Fault):
-    """Gradients are zeroed where an epoch begins, and not where a step does."""
-
-    id, family = "accumulator-zeroed-once-an-epoch", "GRAD"
-    citation = "pytorch/pytorch#47175 (zero_grad at the beginning of each epoch)"
-    expected = ("resume-mid-epoch",)
-    touches = ("update", "micro_batches", "loss", "clip_checks")
-
-    def apply(self, parts: Parts) -> Parts:
-        """Go on adding to the last step's sum, but for the first step of an epoch."""
-        at = 0
-
-        def cycle(*, step: int, **draw: Any) -> list[tuple[int, ...]]:
-            nonlocal at
-            at = step
-            return fair_cycle(step=step, **draw)
-
-        def zeroed(zeros: Sequence[Any], last: Sequence[Any] | None) -> Sequence[Any]:
-            return zeros if last is None or at == 0 else last
-
-        return replaced(parts, "train", fair_cycle=cycle, zeroed=zeroed)
 
 
 class EpochSumsKept(Fault):
