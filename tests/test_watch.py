@@ -367,5 +367,4 @@ def test_a_watch_asks_each_of_its_parts(part):
 
     watch = Watch(DEFAULT, say=print, parts=replace(WatchParts(), **{part: broken}))
     with pytest.raises(LookupError, match=part):
-        for record in RECORDS:
-            watch(record)
+        list(map(watch, RECORDS))
