@@ -120,10 +120,6 @@ SERVED_STALE = {
         replace(CACHED, cut=CACHED.first, cut_fresh=("d4", "e5")),
         "eval batch 0 served from the cache under another crop and clip: expected d4, found a1",
     ),
-    "a crop that changes nothing": (
-        replace(CACHED, cut=CACHED.first, cut_fresh=CACHED.first),
-        "eval batches under another crop and clip: expected another content, found the same",
-    ),
 }
 
 # ---- refusals of bad files, of checkpoints, of a NaN

@@ -144,10 +144,6 @@ def cache_is_never_stale(evidence: Cached) -> Outcome:
     # Had the change not reached the window, a stale cache would look right.
     if evidence.first and evidence.fresh == evidence.first:
         violations.append(Violation("eval batches of changed files", "another content", "the same"))
-    if evidence.cut_fresh and evidence.cut_fresh == evidence.first:
-        violations.append(
-            Violation("eval batches under another crop and clip", "another content", "the same")
-        )
     seen = min(map(len, (evidence.first, evidence.again, evidence.changed, evidence.fresh)))
     figures = f"{counted(seen, 'batch')}, one of them changed under the same name, size and time"
     return outcome(violations[:6], seen, figures)
