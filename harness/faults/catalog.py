@@ -6,6 +6,7 @@ from types import MappingProxyType
 from harness.faults import (
     arithmetic,
     data,
+    everywhere,
     geometry,
     gradients,
     handling,
@@ -24,8 +25,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, geometry, recalibration, gradients, handling, later_steps, loading, metric,
-    resuming, scoring, searching, sharing, surroundings,
+    arithmetic, data, everywhere, geometry, recalibration, gradients, handling, later_steps,
+    loading, metric, resuming, scoring, searching, sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

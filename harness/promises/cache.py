@@ -24,6 +24,7 @@ from harness.promises.promise import (
     outcome,
     require_seen,
 )
+from harness.promises.refusals import attempted
 from harness.promises.same_scores import pool_differences
 from harness.promises.samples import listed_samples, require_files, split_folder
 from harness.promises.scores import base_evaluation
@@ -92,12 +93,29 @@ def _under_others(
     before = _contents(batches)
     found: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
     for what, sections in _others(bench, batches).items():
-        served = right = _contents(_serve(bench, folder, cache, **sections))
+        served = right = _served_or_error(bench, folder, cache, sections)
         # Opening a system is dear: where nothing is as before, nothing can be stale.
-        if set(served) & set(before):
-            right = _contents(_serve(bench, folder, "", **sections))
-        found[what] = (served, right)
+        if len(served) == 1 or set(served) & set(before):
+            right = _served_or_error(bench, folder, "", sections)
+        # A net of one size alone does not open under another crop.
+        if right[:1] != (_REFUSED,):
+            found[what] = (served, right)
     return found
+
+
+_REFUSED = "an error"
+
+
+def _served_or_error(
+    bench: Bench, folder: Path, cache: str, sections: Mapping[str, Tree]
+) -> tuple[str, ...]:
+    """Return the contents that are served, or that there was an error."""
+    served = list[ServedBatch]()
+    try:
+        error, _ = attempted(lambda: served.extend(_serve(bench, folder, cache, **sections)))
+    except NotApplicableError:
+        return (_REFUSED,)
+    return _contents(served) if error is None else (_REFUSED,)
 
 
 def _others(bench: Bench, batches: Sequence[ServedBatch]) -> dict[str, dict[str, dict[str, Any]]]:
