@@ -202,7 +202,7 @@ def _content(evidence: Cached, what: str, index: int, found: str) -> str:
     if evidence.fresh[index : index + 1] != evidence.first[index : index + 1] == (found,):
         return ": what the files held before the change"
     others = {digest: i for i, digest in enumerate(evidence.first)}
-    return f": the content of batch {others[found]} " if found in others else ""
+    return f": the content of batch {others[found]}" if found in others else ""
 
 
 CACHE_NEVER_STALE = Promise(
