@@ -33,7 +33,7 @@ from harness.records.records import (
     StepRecord,
 )
 
-__all__ = ["ADVICE", "Mode", "Watch"]
+__all__ = ["ADVICE", "Mode", "Watch", "WatchParts"]
 
 Mode = Literal["stop", "warn", "off"]
 
@@ -48,6 +48,18 @@ ADVICE: Mapping[str, str] = {
 }
 """What each kind of finding means, for its reader. The keys are those of ``watch`` in the
 configuration."""
+
+
+@dataclass(frozen=True)
+class WatchParts:
+    """The functions that a watch is put together from; each says what is wrong with records."""
+
+    not_finite: Callable[[Record], Sequence[Violation]] = not_finite
+    unfair_blocks: Callable[[StepRecord], Sequence[Violation]] = unfair_blocks
+    planned_checks: Callable[..., Sequence[int]] = planned_checks
+    dead_metric: Callable[[EvalRecord | None, EvalRecord], Sequence[Violation]] = dead_metric
+    changed_batches: Callable[..., Sequence[Violation]] = changed_batches
+    at_zero_flow: Callable[[EvalRecord], bool] = at_zero_flow
 
 
 @dataclass
@@ -85,14 +97,18 @@ class Watch:
         Receive a note with each finding: the ledger.
     history : iterable of Record
         What earlier attempts at the run recorded, so that comparisons go over the border.
+    parts : WatchParts, optional
+        What it is put together from.
     """
 
     def __init__(
         self, modes: Mapping[str, Mode], *, say: Callable[[str], None],
         observers: Sequence[Callable[[Record], None]] = (), history: Iterable[Record] = (),
+        parts: WatchParts | None = None,
     ) -> None:  # fmt: skip
         self._modes, self._say, self._observers = modes, say, tuple(observers)
         self._history = list(history)
+        self._parts = parts or WatchParts()
         self._warned: set[str] = set()
         self._seen = _Seen()
 
@@ -140,11 +156,11 @@ class Watch:
 
     def _findings(self, record: Record) -> Iterable[tuple[str, str]]:
         """Take a record in; yield the kind and the text of what is wrong with it."""
-        yield from _first_finding("finite", not_finite(record))
+        yield from _first_finding("finite", self._parts.not_finite(record))
         if isinstance(record, RunRecord):
             yield from _first_finding("clip_counts", self._open(record))
         elif isinstance(record, StepRecord):
-            yield from _first_finding("fairness", unfair_blocks(record))
+            yield from _first_finding("fairness", self._parts.unfair_blocks(record))
             yield from _first_finding("clip_counts", self._step(record))
         elif isinstance(record, NormsRecord):
             yield from _first_finding("clip_counts", self._norms(record))
@@ -166,7 +182,7 @@ class Watch:
         """Keep the plan; another segment, protocol or environment is not held to old scores."""
         seen, old = self._seen, self._seen.opening
         seen.opening = record
-        seen.checks = planned_checks(record.config, run_sizes(record))
+        seen.checks = tuple(self._parts.planned_checks(record.config, run_sizes(record)))
         if old is not None and not _same_conditions(old, record):
             seen.first = seen.previous = None
             seen.plateau = 0
@@ -216,13 +232,13 @@ class Watch:
 
     def _scores(self, record: EvalRecord) -> Iterable[tuple[str, str]]:
         seen = self._seen
-        yield from _first_finding("metric", dead_metric(seen.previous, record))
+        yield from _first_finding("metric", self._parts.dead_metric(seen.previous, record))
         if seen.first is not None and seen.opening is not None:
             recal = recal_is_fixed(seen.opening.config)
             yield from _first_finding(
-                "batch_hashes", changed_batches(seen.first, record, recal=recal)
+                "batch_hashes", self._parts.changed_batches(seen.first, record, recal=recal)
             )
-        seen.plateau = seen.plateau + 1 if at_zero_flow(record) else 0
+        seen.plateau = seen.plateau + 1 if self._parts.at_zero_flow(record) else 0
         if seen.plateau >= PLATEAU:
             yield "zero_flow", plateau_text(record, seen.plateau)
         seen.first, seen.previous = seen.first or record, record

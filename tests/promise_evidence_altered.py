@@ -102,8 +102,20 @@ ASKED = {
 
 # ---- a cache
 
-CACHED = Cached(("a1", "b2"), ("a1", "b2"), ("c3", "b2"), ("c3", "b2"))
+CACHED = Cached(
+    ("a1", "b2"), ("a1", "b2"), ("c3", "b2"), ("c3", "b2"),
+    {"another crop": (("e5", "f6"), ("e5", "f6")), "another clip": (("g7", "b2"), ("g7", "b2"))},
+)  # fmt: skip
 SERVED_STALE = {
+    "the configured crop under another": (
+        replace(CACHED, others={"another crop": (("a1", "b2"), ("e5", "f6"))}),
+        "eval batch 0 served from the cache under another crop: expected e5, found a1: what was "
+        "kept under the configured one",
+    ),
+    "the configured clip in one batch": (
+        replace(CACHED, others={"another clip": (("g7", "b2"), ("g7", "h8"))}),
+        "eval batch 1 served from the cache under another clip: expected h8, found b2: what was ",
+    ),
     "the content of before": (
         replace(CACHED, changed=CACHED.first),
         "eval batch 0 served from the cache after a change: expected c3, found a1",
@@ -115,10 +127,6 @@ SERVED_STALE = {
     "a batch too few": (
         replace(CACHED, changed=("c3",)),
         "eval batch 1 served from the cache after a change: expected b2, found no batch",
-    ),
-    "the pixels of another crop": (
-        replace(CACHED, cut=CACHED.first, cut_fresh=("d4", "e5")),
-        "eval batch 0 served from the cache under another crop and clip: expected d4, found a1",
     ),
 }
 

@@ -1,6 +1,6 @@
 import math
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from harness.records.records import (
     RunRecord,
     StepRecord,
 )
-from harness.watch import ADVICE, Watch
+from harness.watch import ADVICE, Watch, WatchParts
 from tests.synthetic_run import POOL, ZERO_FLOW, digest, make_records, opening, tree
 
 DEFAULT = WatchConfig().model_dump()
@@ -358,3 +358,13 @@ def test_saturated_clipping_is_said_once_and_training_goes_on(
     assert [row.clip_rate for row in rows] == [1.0, 1.0]
     assert main(["audit", str(config_file.parent / "run")]) == 0
     assert "warning: ledger-clip-figures: saturated clipping" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", [field.name for field in fields(WatchParts)])
+def test_a_watch_asks_each_of_its_parts(part):
+    def broken(*args, **kwargs):
+        raise LookupError(part)
+
+    watch = Watch(DEFAULT, say=print, parts=replace(WatchParts(), **{part: broken}))
+    with pytest.raises(LookupError, match=part):
+        list(map(watch, RECORDS))

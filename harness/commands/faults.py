@@ -2,19 +2,19 @@
 
 import sys
 import tempfile
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
+from harness.commands.matrix_progress import MatrixProgress, finished_before, verdict
 from harness.config import Config
 from harness.environment import apply_environment
 from harness.errors import InputError
 
 if TYPE_CHECKING:  # the matrix imports OpenCV, which no other command line should wait for
-    from harness.faults.matrix import Report, Result, Task
+    from harness.faults.results import Report, Result, Task
 
 __all__ = ["add_parser", "run"]
 
@@ -33,6 +33,20 @@ def add_parser(parser: ArgumentParser) -> None:
         "--cover", action="store_true",
         help="run few faults that together should break every quick promise, and judge only those",
     )  # fmt: skip
+    parser.add_argument(
+        "--tier", choices=("quick", "full"), default="quick",
+        help="judge by the promises of this tier (default: quick)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--all-promises",
+        action="store_true",
+        help="judge by every promise of the tier, not by those of the touched subjects alone",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the results that --json FILE holds, if the same code made them",
+    )
     parser.add_argument("--quick", action="store_true", help="leave out what takes a minute each")
     parser.add_argument(
         "--clean", type=int, default=0, metavar="N",
@@ -45,40 +59,48 @@ def add_parser(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Run the matrix; exit code 1 on a survivor or a false alarm."""
+    if args.jobs < 1:
+        msg = f"--jobs: expected at least 1, got {args.jobs}"
+        raise InputError(msg)
     apply_environment(Config())  # imports TensorFlow quietly, before the faults do
+    sys.path.insert(0, str(Path.cwd()))  # where somebody's own fault is likely to lie
+    if args.list:
+        _list(_tasks(args, everything=True))
+        return EXIT_DONE
+    if args.clean:
+        report = _clean_report(args)
+    else:
+        report = _report(_tasks(args), args, clean=not (args.only or args.cover))
+    _print(report)
+    write_json(args.json, report.as_dict())
+    good = report.killed == len(report.faults) and not report.false_alarms
+    return EXIT_DONE if good else EXIT_BROKEN
+
+
+def _tasks(args: Namespace, *, everything: bool = False) -> "list[Task]":
+    """Return what is to be judged: what was asked for, or every fault and one's own."""
     from harness.faults.catalog import FAULTS, fault_path
     from harness.faults.matrix import plan_cover, plan_fault
 
-    sys.path.insert(0, str(Path.cwd()))  # where somebody's own fault is likely to lie
+    def planned(path: str) -> "Task":
+        return plan_fault(path, tier=args.tier, every=args.all_promises)
+
     paths = {fault.id: fault_path(fault) for fault in FAULTS.values()}
-    own = [plan_fault(path) for path in args.fault]
+    own = [planned(path) for path in args.fault]
     named = [name for name in args.only if name not in {task.id for task in own}]
     unknown = [name for name in named if name not in paths]
     if unknown:
         msg = f"--only: no fault {unknown[0]!r}; `harness faults --list` names them"
         raise InputError(msg)
-    if args.jobs < 1:
-        msg = f"--jobs: expected at least 1, got {args.jobs}"
-        raise InputError(msg)
+    if everything:
+        return [*map(planned, paths.values()), *own]
     quick = args.quick or args.cover
     every = [name for name in paths if not (quick and FAULTS[name].slow)]
-    tasks = [*(plan_fault(paths[name]) for name in (named if args.only else every)), *own]
+    tasks = [*(planned(paths[name]) for name in (named if args.only else every)), *own]
     if args.cover:
-        slow_tasks = [plan_fault(path) for name, path in paths.items() if FAULTS[name].slow]
-        tasks = plan_cover(tasks, slow_tasks)
-    if args.list:
-        _list([*(plan_fault(path) for path in paths.values()), *own])
-        return EXIT_DONE
-    if args.clean:
-        report = _clean_report(args.clean, jobs=args.jobs)
-        _print(report)
-        write_json(args.json, report.as_dict())
-        return EXIT_BROKEN if report.false_alarms else EXIT_DONE
-    report = _report(tasks, jobs=args.jobs, clean=not (args.only or args.cover))
-    _print(report)
-    write_json(args.json, report.as_dict())
-    good = report.killed == len(report.faults) and not report.false_alarms
-    return EXIT_DONE if good else EXIT_BROKEN
+        slow = [planned(path) for name, path in paths.items() if FAULTS[name].slow]
+        return plan_cover(tasks, slow)
+    return tasks
 
 
 def _list(tasks: "Sequence[Task]") -> None:
@@ -96,14 +118,12 @@ def _list(tasks: "Sequence[Task]") -> None:
         say(f"{caught.get(spec.id, 0):3} faults should break {spec.id}: {spec.sentence}")
 
 
-def _report(tasks: "Sequence[Task]", *, jobs: int, clean: bool) -> "Report":
-    from tqdm import tqdm
-
-    from harness.faults.matrix import Report, plan_clean, run_matrix
+def _report(tasks: "Sequence[Task]", args: Namespace, *, clean: bool) -> "Report":
+    from harness.faults.matrix import plan_clean, run_matrix
+    from harness.faults.results import made_by
     from harness.fc2.synthetic import write_dataset
     from harness.promises.setting import EMBEDDED_TRAIN, EMBEDDED_VAL, matrix_config
 
-    start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="samebits-") as name:
         folder = Path(name)
         # Odd and unequal, so that margins are odd and H cannot pass for W.
@@ -113,34 +133,33 @@ def _report(tasks: "Sequence[Task]", *, jobs: int, clean: bool) -> "Report":
         )
         config = matrix_config(folder / "frames").model_dump(mode="json", by_alias=True)
         config["runtime"]["threads"] = 1  # the processes share the cores
-        every = [plan_clean(), *tasks] if clean else tasks
-        with tqdm(total=len(every), unit="system", disable=None) as bar:
+        every = [plan_clean(tier=args.tier), *tasks] if clean else list(tasks)
+        stamp = made_by(config)
+        finished = finished_before(args, stamp)
+        with MatrixProgress(len(every), args, stamp) as progress:
             results = run_matrix(
-                every, config=config, folder=folder, jobs=jobs, on_result=lambda _: _advance(bar)
-            )
-    first = 1 if clean else 0
-    return Report(tuple(results[first:]), tuple(results[:first]), time.perf_counter() - start)
+                every, config=config, folder=folder, jobs=args.jobs, on_result=progress.take,
+                finished=finished,
+            )  # fmt: skip
+    return progress.report(results)
 
 
-def _clean_report(count: int, *, jobs: int) -> "Report":
-    from tqdm import tqdm
-
+def _clean_report(args: Namespace) -> "Report":
     from harness.faults.clean import run_clean
-    from harness.faults.matrix import Report
+    from harness.faults.results import made_by
 
-    start = time.perf_counter()
+    seed = 0
+    stamp = made_by({"clean": seed})
+    finished = finished_before(args, stamp)
     with (
         tempfile.TemporaryDirectory(prefix="samebits-") as name,
-        tqdm(total=count, unit="system", disable=None) as bar,
+        MatrixProgress(args.clean, args, stamp) as progress,
     ):
         results = run_clean(
-            count, seed=0, folder=Path(name), jobs=jobs, on_result=lambda _: _advance(bar)
-        )
-    return Report((), tuple(results), time.perf_counter() - start)
-
-
-def _advance(bar: Any) -> None:
-    bar.update()
+            args.clean, seed=seed, folder=Path(name), jobs=args.jobs, tier=args.tier,
+            on_result=progress.take, finished=finished,
+        )  # fmt: skip
+    return progress.report(results)
 
 
 def _print(report: "Report") -> None:
@@ -171,8 +190,7 @@ def _by_a_crash(result: "Result") -> bool:
 
 def _print_fault(result: "Result") -> None:
     task = result.task
-    verdict = "SURVIVED" if result.survived else "killed"
-    say(f"{verdict:8} {task.family:10} {task.id:30} {result.seconds:5.1f} s")
+    say(f"{verdict(result):8} {task.family:10} {task.id:30} {result.seconds:5.1f} s")
     for promise in task.expected:
         mark = "  " if promise in result.fired else "! "
         say(f"    {mark}{promise}: {result.fired.get(promise, 'did not fire')[:150]}")

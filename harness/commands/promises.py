@@ -12,7 +12,8 @@ from harness.whole import write_text
 
 __all__ = ["add_parser", "run", "written"]
 
-_BEGIN, _END = "<!-- promises: begin -->\n", "<!-- promises: end -->"
+_README, _FAULTS = "promises", "subjects"
+"""Names of the places of made tables, in README.md and in docs/faults.md."""
 
 
 def add_parser(parser: ArgumentParser) -> None:
@@ -22,7 +23,8 @@ def add_parser(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--write", type=Path, metavar="DIR",
-        help="write docs/promises.md and the table of README.md in this checkout anew",
+        help="write docs/promises.md and the tables of README.md and docs/faults.md in this "
+        "checkout anew",
     )  # fmt: skip
 
 
@@ -76,16 +78,25 @@ def written(checkout: Path) -> dict[Path, str]:
     Raises
     ------
     InputError
-        If its README has no place for the table.
+        If its README or its page of faults has no place for the table.
     """
-    from harness.reporting.promises import promise_page, promise_table
+    from harness.reporting.promises import promise_page, promise_table, subject_table
 
-    readme = checkout / "README.md"
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    if _BEGIN not in text or _END not in text:
-        msg = f"{readme}: expected a README with the lines {_BEGIN.strip()} and {_END}"
+    readme, faults = checkout / "README.md", checkout / "docs" / "faults.md"
+    return {
+        readme: _with_table(readme, _README, promise_table()),
+        faults: _with_table(faults, _FAULTS, subject_table()),
+        checkout / "docs" / "promises.md": promise_page(_faults()),
+    }
+
+
+def _with_table(path: Path, name: str, table: str) -> str:
+    """Return a page's text with the table between the marks of that name."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if begin not in text or end not in text:
+        msg = f"{path}: expected a page with the lines {begin.strip()} and {end}"
         raise InputError(msg)
-    table = f"{_BEGIN}{promise_table()}{_END}"
     # A function, because re.sub would read backslashes in the table as references to groups.
-    made = re.sub(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", lambda _: table, text, flags=re.S)
-    return {readme: made, checkout / "docs" / "promises.md": promise_page(_faults())}
+    made = f"{begin}{table}{end}"
+    return re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: made, text, flags=re.S)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,12 @@ from harness.supernet.space import (
     variable_shapes,
 )
 
-__all__ = ["EvalParts", "Evaluator", "NonFiniteScoreError", "Protocol"]
+__all__ = ["EvalParts", "Evaluator", "NonFiniteScoreError", "Protocol", "Taken"]
 
 Tensor = Any
 Weights = Mapping[str, Tensor]
+Taken = Callable[[str, Batch], None]
+"""Receives an arch's code, or nothing for recalibration, and a batch that was computed on."""
 Arch = tuple[int, ...]
 
 
@@ -119,14 +122,17 @@ class Evaluator:
         x = self.parts.frames_to_input(frames)
         return forward(self.skeleton, weights, arch, x, GivenNorm(weights, stats))[0]
 
-    def share(self, weights: Weights, pool: Sequence[tuple[int, ...]]) -> Shared:
+    def share(
+        self, weights: Weights, pool: Sequence[tuple[int, ...]], taken: Taken | None = None
+    ) -> Shared:
         """Return weights to call :meth:`recalibrate` and :meth:`predict` with for a pool.
 
         Calls in the order of its schedule share every value; any other call is right and
         shares nothing.
         """
         model = Model(self.parts.plan(self.skeleton), self._layers, weights)
-        return Shared(model, pool, lambda frames: self._input(tf.constant(frames)))
+        told = None if taken is None else partial(taken, "")
+        return Shared(model, pool, lambda frames: self._input(tf.constant(frames)), taken=told)
 
     def recalibrate(
         self, weights: Weights, arch: Sequence[int], batches: Sequence[Batch]
@@ -185,6 +191,7 @@ class Evaluator:
     def evaluate(
         self, weights: Weights, protocol: Protocol, *, epoch: int = 0,
         between: Callable[[], None] | None = None, journal: Journal | None = None,
+        taken: Taken | None = None,
     ) -> tuple[EvalRecord, dict[str, list[float]]]:  # fmt: skip
         """Score a pool.
 
@@ -195,6 +202,9 @@ class Evaluator:
             leaves nothing but the journal.
         journal : mapping, optional
             Holds what is finished; what is in it is not computed again.
+        taken : callable, optional
+            Receives each batch once it was recalibrated on, and each arch's once it was scored on:
+            what was computed on, and not what the batch says of itself.
 
         Returns
         -------
@@ -204,11 +214,12 @@ class Evaluator:
             Arch to its per-sample EPE, px, in batch order.
         """
         between, journal = between or _nothing, {} if journal is None else journal
-        with closing(self.share(weights, [check_arch(arch) for arch in protocol.pool])) as shared:
+        pool = [check_arch(arch) for arch in protocol.pool]
+        with closing(self.share(weights, pool, taken)) as shared:
             start = time.perf_counter()
             stats = self._statistics(shared, protocol.recal_batches, between, journal)
             middle = time.perf_counter()
-            scored = self._score(shared, stats, protocol.eval_batches, between, journal)
+            scored = self._score(shared, stats, protocol.eval_batches, between, journal, taken)
         seconds = middle - start, time.perf_counter() - middle
         per_sample = {format_arch(arch): scored[arch] for arch in protocol.pool}
         digest = stats_digest({arch: stats[arch] for arch in protocol.pool})
@@ -255,7 +266,7 @@ class Evaluator:
 
     def _score(
         self, shared: Shared, stats: Mapping[Arch, PooledStatistics], batches: Sequence[Batch],
-        between: Callable[[], None], journal: Journal,
+        between: Callable[[], None], journal: Journal, taken: Taken | None,
     ) -> dict[Arch, list[float]]:  # fmt: skip
         """Return each arch's per-sample EPE, batch by batch, subtree by subtree."""
         samples: dict[Arch, list[float]] = {arch: [] for arch in stats}
@@ -271,6 +282,8 @@ class Evaluator:
                     found[arch] = self.parts.epe(flow, batch.flow, batch.valid).tolist()
                     # Before it is kept: the journal would hand it to the next process as finished.
                     _finite(sum(found[arch]), format_arch(arch))
+                    if taken is not None:
+                        taken(format_arch(arch), batch)
                 journal["score", index, subtree.name] = found
             for subtree in shared.subtrees:
                 for arch, values in journal["score", index, subtree.name].items():

@@ -49,10 +49,15 @@ class Shared(Mapping[str, Tensor]):
         Who shares.
     to_input : callable
         Frames to input.
+    taken : callable, optional
+        Receives each batch once statistics were collected on it.
     """
 
-    def __init__(self, model: Model, pool: Sequence[Arch], to_input: Input) -> None:
-        self.model, self._to_input = model, to_input
+    def __init__(
+        self, model: Model, pool: Sequence[Arch], to_input: Input, *,
+        taken: Callable[[Batch], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self._to_input, self._taken = model, to_input, taken
         self._schedule = schedule(model.plan, pool)
         self.subtrees = subtrees(model.plan, self._schedule.archs)
         self._pool = frozenset(self._schedule.archs)
@@ -112,6 +117,9 @@ class Shared(Mapping[str, Tensor]):
                 for entry, values in zip(_entries(piece, subtree), found, strict=True):
                     if entry not in journal:
                         journal[entry] = values
+            if todo and self._taken is not None:
+                for batch in together:
+                    self._taken(batch)
         self._found = [self._of_batch(journal, index) for index in range(len(batches))]
         self._batches = batches
 

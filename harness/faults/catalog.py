@@ -9,6 +9,7 @@ from harness.faults import (
     everywhere,
     geometry,
     gradients,
+    handling,
     later_steps,
     loading,
     metric,
@@ -24,8 +25,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, everywhere, geometry, recalibration, gradients, later_steps, loading, metric,
-    resuming, scoring, searching, sharing, surroundings,
+    arithmetic, data, everywhere, geometry, recalibration, gradients, handling, later_steps,
+    loading, metric, resuming, scoring, searching, sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

@@ -1,16 +1,17 @@
 """Clean systems under random configurations: none of them may raise an alarm."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from harness.config import Config, parse_config
-from harness.faults.matrix import JudgeProcess, Result, Task, plan_clean
+from harness.faults.matrix import JudgeProcess, plan_clean
+from harness.faults.results import Finished, Result, Task, kept_results
 from harness.fc2.layout import list_triplets
 from harness.fc2.synthetic import write_dataset
+from harness.promises.promise import Tier
 from harness.promises.setting import link_samples
 from harness.streams import integer, permutation
 from harness.supernet.space import SKELETONS
@@ -101,37 +102,51 @@ def random_config(index: int, *, seed: int, folder: Path, threads: int = 2) -> C
     )  # fmt: skip
 
 
-def clean_task(index: int, config: Config) -> Task:
-    """Return the task of a clean system under one configuration."""
-    tree = config.model_dump(mode="json", by_alias=True)
-    return replace(plan_clean(), id=f"clean configuration {index}", config=tree)
+def clean_task(index: int, config: Config | None = None, *, tier: Tier = "quick") -> Task:
+    """Return the task of a clean system under one configuration, or before there is one."""
+    tree = None if config is None else config.model_dump(mode="json", by_alias=True)
+    return replace(plan_clean(tier=tier), id=f"clean configuration {index}", config=tree)
 
 
 def run_clean(
-    count: int, *, seed: int, folder: Path, jobs: int = 2,
-    on_result: Callable[[Result], None] = lambda _: None,
+    count: int, *, seed: int, folder: Path, jobs: int = 2, tier: Tier = "quick",
+    on_result: Callable[[Result], None] = lambda _: None, finished: Finished | None = None,
 ) -> list[Result]:  # fmt: skip
     """Judge `count` clean systems in at least five processes, and return what fired.
 
     Each process has its own number of threads and its own hash seed.
-    """
 
-    def work(group: int) -> list[Result]:
-        threads, found = (1, 2, 3, 2, 1)[group], []
+    Parameters
+    ----------
+    on_result, finished
+        As of :func:`harness.faults.matrix.run_matrix`.
+    """
+    tasks = [clean_task(index, tier=tier) for index in range(count)]
+    found = kept_results(tasks, finished or {})
+    for result in found.values():
+        on_result(result)
+
+    def work(group: int) -> None:
+        left = [index for index in range(group, count, _GROUPS) if index not in found]
+        if not left:
+            return
         worker = JudgeProcess(
             folder, environment={**os.environ, "PYTHONHASHSEED": str(100 + group)}
         )
         try:
-            for index in range(group, count, _GROUPS):
+            for index in left:
                 config = random_config(
-                    index, seed=seed, folder=folder / f"data-{index}", threads=threads
+                    index,
+                    seed=seed,
+                    folder=folder / f"data-{index}",
+                    threads=(1, 2, 3, 2, 1)[group],
                 )
-                found.append(worker.judge(clean_task(index, config), index))
-                on_result(found[-1])
+                found[index] = worker.judge(clean_task(index, config, tier=tier), index)
+                on_result(found[index])
         finally:
             worker.close()
-        return found
 
-    groups: Sequence[Any] = range(min(_GROUPS, count))
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        return [result for results in pool.map(work, groups) for result in results]
+        for future in [pool.submit(work, group) for group in range(min(_GROUPS, count))]:
+            future.result()
+    return [found[index] for index in range(count)]

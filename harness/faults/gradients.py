@@ -126,24 +126,9 @@ class AccumulatorKept(Fault):
     expected = ("gradient-of-loss",)
     touches = ("loss", "update", "micro_batches")
 
-    def wrap(self, system: Any) -> Any:
+    def apply(self, parts: Parts) -> Parts:
         """Start each step from the last total."""
-
-        def change(inner: Any) -> None:
-            step = inner.trainer._step
-            functions = step._functions
-            kept = overriding(functions)
-            # The wrapper's own attribute is found before that of what it wraps.
-            kept.zeros = functions.zeros
-
-            def apply(_: Any, total: Any, lr: Any) -> Any:
-                kept.zeros = total
-                return functions.apply(total, lr)
-
-            kept._calls["apply"] = apply
-            step._functions = kept
-
-        return after_open(system, change)
+        return replaced(parts, "train", zeroed=lambda zeros, last: zeros if last is None else last)
 
 
 class AccumulatorUninitialised(Fault):

@@ -10,17 +10,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from harness.config import parse_config
 from harness.environment import apply_environment
 from harness.errors import InputError
+from harness.faults.results import Finished, Result, Task, kept_results
 from harness.promises import recalibration, resume, scores
 from harness.promises.bench import Bench
 from harness.promises.drawn_cases import select_profile
-from harness.promises.judge import judge
+from harness.promises.judge import Judgement, judge
+from harness.promises.promise import TIERS, Tier
 from harness.promises.registry import PROMISES, SUBJECTS
 from harness.promises.second_process import (
     cut_after_epoch,
@@ -35,8 +37,8 @@ from harness.systems.remote import Remote, load_target
 from harness.systems.spec import SystemSpec
 
 __all__ = [
-    "ASK_A_SECOND_PROCESS", "CLEAN", "Judge", "JudgeProcess", "Report", "Result", "Task", "judged",
-    "plan_clean", "plan_cover", "plan_fault", "run_matrix",
+    "ASK_A_SECOND_PROCESS", "CLEAN", "Judge", "JudgeProcess", "judged", "plan_clean", "plan_cover",
+    "plan_fault", "run_matrix",
 ]  # fmt: skip
 
 CLEAN = "clean system"
@@ -49,93 +51,23 @@ ASK_A_SECOND_PROCESS = {
 """What a second process does, and the promises that wait for it."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """One system to judge: a fault's path (empty: the clean system) and the promises."""
-
-    id: str
-    path: str
-    arguments: Mapping[str, Any]
-    promises: tuple[str, ...]
-    family: str = ""
-    citation: str = ""
-    expected: tuple[str, ...] = ()
-    config: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Result:
-    """What the promises said of one system.
-
-    Attributes
-    ----------
-    task : Task
-    fired : mapping of str to str
-        Promise to its first violation, or to the error that kept it from being checked.
-    absent : mapping of str to str
-        Promises that do not apply, and why.
-    seconds : float
-        Wall time, s.
-    """
-
-    task: Task
-    fired: Mapping[str, str]
-    absent: Mapping[str, str]
-    seconds: float
-
-    @property
-    def survived(self) -> tuple[str, ...]:
-        """Expected promises that did not fire."""
-        return tuple(promise for promise in self.task.expected if promise not in self.fired)
-
-
-@dataclass(frozen=True)
-class Report:
-    """The whole matrix."""
-
-    faults: tuple[Result, ...]
-    clean: tuple[Result, ...] = ()
-    seconds: float = 0.0
-
-    @property
-    def killed(self) -> int:
-        """Faults of which every expected promise fired."""
-        return sum(bool(r.task.expected) and not r.survived for r in self.faults)
-
-    @property
-    def false_alarms(self) -> dict[str, str]:
-        """Promises that fired on a clean system."""
-        return {f"{r.task.id}: {k}": v for r in self.clean for k, v in r.fired.items()}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return a JSON-able mapping."""
-        return {
-            "faults": len(self.faults),
-            "killed": self.killed,
-            "false_alarms": self.false_alarms,
-            "clean_systems": len(self.clean),
-            "not_applicable": {r.task.id: dict(r.absent) for r in self.clean if r.absent},
-            "seconds": round(self.seconds, 1),
-            "relations_on_clean": sorted({i for r in self.clean for i in r.task.promises}),
-            "results": [
-                {
-                    "id": r.task.id, "family": r.task.family, "citation": r.task.citation,
-                    "expected": list(r.task.expected), "fired": sorted(r.fired),
-                    "survived": list(r.survived), "where": dict(r.fired),
-                    "checked": list(r.task.promises), "seconds": round(r.seconds, 2),
-                }
-                for r in self.faults
-            ],
-        }  # fmt: skip
-
-
-def plan_fault(path: str, arguments: Mapping[str, Any] | None = None) -> Task:
+def plan_fault(
+    path: str, arguments: Mapping[str, Any] | None = None, *, tier: Tier = "quick",
+    every: bool = False,
+) -> Task:  # fmt: skip
     """Return the task of a fault: the promises that should catch it, and those that may.
+
+    Parameters
+    ----------
+    tier : {"quick", "full", "nightly"}, default "quick"
+        Promises of up to this tier may catch it; those that should, whatever theirs is.
+    every : bool, default False
+        Whether all promises may, and not those of the subjects alone that it touches.
 
     Raises
     ------
     InputError
-        If it cannot be imported, lacks an attribute, or expects an unknown promise.
+        If it cannot be imported, lacks an attribute, or names an unknown promise or subject.
     """
     try:
         fault = load_object(path, "fault")
@@ -145,24 +77,42 @@ def plan_fault(path: str, arguments: Mapping[str, Any] | None = None) -> Task:
     if absent:
         msg = f"fault {path}: needs a non-empty {', '.join(absent)}; see docs/faults.md"
         raise InputError(msg)
+    touched = _touched(path, fault)
+    concerned = [
+        promise for promise in _of_tier(tier, also=fault.expected)
+        if every or promise in fault.expected or promise in touched
+    ]  # fmt: skip
+    return Task(
+        fault.id, path, dict(arguments or {}), tuple(concerned), getattr(fault, "family", ""),
+        fault.citation, tuple(fault.expected), tier=tier,
+    )  # fmt: skip
+
+
+def _touched(path: str, fault: Any) -> set[str]:
+    """Return the promises of the subjects that a fault touches, once all its names are known."""
+    touches = getattr(fault, "touches", ())
+    for name, value in (("expected", fault.expected), ("touches", touches)):
+        if isinstance(value, str):
+            msg = f"fault {path}: {name} is the text {value!r}, expected a tuple: ({value!r},)"
+            raise InputError(msg)
     unknown = [promise for promise in fault.expected if promise not in PROMISES]
     if unknown:
         msg = f"fault {path}: expects {unknown[0]}, which is no promise; see `harness promises`"
         raise InputError(msg)
-    touches = tuple(getattr(fault, "touches", ()))
     strange = [subject for subject in touches if subject not in SUBJECTS]
     if strange:
-        msg = f"fault {path}: touches {strange[0]!r}, expected subjects: {', '.join(SUBJECTS)}"
+        msg = (
+            f"fault {path}: touches {strange[0]!r}, expected subjects (docs/faults.md lists them): "
+            f"{', '.join(SUBJECTS)}"
+        )
         raise InputError(msg)
-    touched = {promise for subject in touches for promise in SUBJECTS[subject]}
-    concerned = [
-        promise.id for promise in PROMISES.values()
-        if promise.id in fault.expected or (promise.tier == "quick" and promise.id in touched)
-    ]  # fmt: skip
-    return Task(
-        fault.id, path, dict(arguments or {}), tuple(concerned), getattr(fault, "family", ""),
-        fault.citation, tuple(fault.expected),
-    )  # fmt: skip
+    return {promise for subject in touches for promise in SUBJECTS[subject]}
+
+
+def _of_tier(tier: Tier, *, also: Sequence[str] = ()) -> list[str]:
+    """Return the promises that a tier checks, and those named, in the order of the registry."""
+    tiers = TIERS[: TIERS.index(tier) + 1]
+    return [p.id for p in PROMISES.values() if p.tier in tiers or p.id in also]
 
 
 def plan_cover(tasks: Sequence[Task], dear: Sequence[Task] = ()) -> list[Task]:
@@ -186,10 +136,9 @@ def plan_cover(tasks: Sequence[Task], dear: Sequence[Task] = ()) -> list[Task]:
     return chosen
 
 
-def plan_clean(extra: Sequence[str] = ()) -> Task:
-    """Return the task of the clean system: every quick promise, and those named."""
-    every = [p.id for p in PROMISES.values() if p.tier == "quick" or p.id in extra]
-    return Task(CLEAN, "", {}, tuple(every))
+def plan_clean(extra: Sequence[str] = (), *, tier: Tier = "quick") -> Task:
+    """Return the task of the clean system: every promise of a tier, and those named."""
+    return Task(CLEAN, "", {}, tuple(_of_tier(tier, also=extra)), tier=tier)
 
 
 def _needs_fresh(task: Task) -> bool:
@@ -197,21 +146,22 @@ def _needs_fresh(task: Task) -> bool:
     return any(not p.isdisjoint(task.promises) for p in ASK_A_SECOND_PROCESS.values())
 
 
-def judged(bench: Bench, promises: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return which promises of the system on a bench broke, and where; and which do not apply.
+def judged(bench: Bench, promises: Sequence[str]) -> tuple[list[Judgement], dict[str, str]]:
+    """Return the judgements of promises that the system on a bench broke; and which do not apply.
 
     An error counts as broken and says so.
     """
-    fired, absent = {}, {}
+    broken, absent = [], {}
     for name in promises:
         found = judge(PROMISES[name], bench)
         if found.verdict == "n/a":
             absent[name] = found.text
         elif found.verdict == "error":
-            fired[name] = f"error: {found.text}"
+            text = f"error: {found.text}"
+            broken.append(replace(found, text=text, violations=(text,)))
         elif found.verdict == "BROKEN":
-            fired[name] = found.text
-    return fired, absent
+            broken.append(found)
+    return broken, absent
 
 
 class Judge:
@@ -228,13 +178,13 @@ class Judge:
         # Imports TensorFlow, hence after the environment (decision 0001).
         from harness.runs.session import CompiledCache
 
-        select_profile("quick")
         self._compiled, self._second = CompiledCache(), SecondProcess()
 
     def judge(self, task: Mapping[str, Any], folder: str) -> dict[str, Any]:
         """Return what :class:`Result` holds of a task, whose fields are given."""
         start, place = time.perf_counter(), Path(folder)
         place.mkdir(parents=True)
+        select_profile(task["tier"])
         spec = SystemSpec("builtin", task["path"], task["arguments"])
         early = [
             driver
@@ -244,10 +194,14 @@ class Judge:
         bench = Bench(
             system_factory(spec, self._compiled), spec, task["config"], place, early, self._second
         )
-        fired, absent = judged(bench, task["promises"])
+        broken, absent = judged(bench, task["promises"])
         bench.close()
         shutil.rmtree(place, ignore_errors=True)
-        return {"fired": fired, "absent": absent, "seconds": time.perf_counter() - start}
+        return {
+            "fired": {found.promise.id: found.text for found in broken},
+            "violations": {found.promise.id: list(found.violations) for found in broken},
+            "absent": absent, "seconds": time.perf_counter() - start,
+        }  # fmt: skip
 
     def close(self) -> None:
         """End the process that was asked for what must be seen in a fresh one."""
@@ -294,7 +248,7 @@ class JudgeProcess:
         except WorkerError as error:
             msg = f"a worker ended on {task.id}: {error}"
             raise RuntimeError(msg) from None
-        return Result(task, found["fired"], found["absent"], found["seconds"])
+        return Result(task, found["fired"], found["absent"], found["seconds"], found["violations"])
 
     def close(self) -> None:
         """End the process, and first those that it started."""
@@ -306,7 +260,7 @@ class JudgeProcess:
 
 def run_matrix(
     tasks: Sequence[Task], *, config: Mapping[str, Any], folder: Path, jobs: int = 2,
-    on_result: Callable[[Result], None] = lambda _: None,
+    on_result: Callable[[Result], None] = lambda _: None, finished: Finished | None = None,
 ) -> list[Result]:  # fmt: skip
     """Judge every task and return the results in the order of the tasks.
 
@@ -320,23 +274,34 @@ def run_matrix(
     jobs : int, default 2
         Worker processes.
     on_result : callable
-        Called with each result as it comes.
+        Called with each result as it comes, by several threads, kept ones first.
+    finished : mapping, optional
+        Results of an earlier call, whose tasks are not run again.
     """
-    numbered = sorted(enumerate(tasks), key=lambda pair: not _needs_fresh(pair[1]))
-    queue, found = deque(numbered), {}
+    found = kept_results(tasks, finished or {})
+    for result in found.values():
+        on_result(result)
+    left = [pair for pair in enumerate(tasks) if pair[0] not in found]
+    queue = deque(sorted(left, key=lambda pair: not _needs_fresh(pair[1])))
 
     def work(position: int) -> None:
         worker = JudgeProcess(folder)
+        # the first worker takes those that need a fresh process, which it keeps
+        take = queue.popleft if position == 0 else queue.pop
         try:
-            while queue:
-                # the first worker takes those that need a fresh process, which it keeps
-                number, task = queue.popleft() if position == 0 else queue.pop()
-                found[number] = worker.judge(replace(task, config=config), number)
+            while True:
+                try:
+                    number, task = take()
+                except IndexError:  # the other worker has taken the last one
+                    return
+                result = worker.judge(replace(task, config=config), number)
+                # What is kept of a result names its task without the place of its data.
+                found[number] = replace(result, task=task)
                 on_result(found[number])
         finally:
             worker.close()
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        for future in [pool.submit(work, position) for position in range(jobs)]:
+        for future in [pool.submit(work, position) for position in range(min(jobs, len(left)))]:
             future.result()
     return [found[number] for number in range(len(tasks))]

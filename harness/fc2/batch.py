@@ -1,5 +1,6 @@
 """A batch: what was served, from where, and its digest."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,17 @@ from numpy.typing import NDArray
 from harness.digest import digest_arrays, digest_strings
 from harness.fc2.crop import Window
 
-__all__ = ["Batch", "content_digest", "identity_digest", "join_digests"]
+__all__ = [
+    "Batch",
+    "batch_key",
+    "content_digest",
+    "identity_digest",
+    "join_digests",
+    "pixel_digests",
+]
+
+_SIZE = 16
+"""Bytes of a digest of pixels."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,45 @@ def identity_digest(ids: Sequence[str], windows: Sequence[Window], files: Sequen
     return digest_strings([*_placement(ids, windows), *files])
 
 
+def batch_key(
+    *, code: str, crop: tuple[int, int], flow_clip: float | None, ids: Sequence[str],
+    contents: Sequence[str],
+) -> str:  # fmt: skip
+    """Return the name under which an evaluation batch is found again on disk.
+
+    Parameters
+    ----------
+    code : str
+        Digest of the code that makes a batch of files.
+    crop : tuple of int
+        (height, width) in px.
+    flow_clip : float or None
+        Clip on each flow component, px.
+    ids, contents : sequence of str
+        Sample ids, and the digest of each sample's files.
+    """
+    # Their number tells where the ids end and the contents begin.
+    return digest_strings([code, repr(crop), repr(flow_clip), str(len(ids)), *ids, *contents])
+
+
 def join_digests(batches: Sequence[Batch]) -> str:
     """Return the digest of a sequence of batches."""
     return digest_strings(batch.digest for batch in batches)
+
+
+def pixel_digests(
+    frames: NDArray[np.uint8], flow: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> tuple[str, ...]:
+    """Return the digest of each sample's pixels, whatever a batch says of itself.
+
+    Parameters
+    ----------
+    frames, flow, valid : numpy.ndarray
+        As in :class:`Batch`.
+    """
+    return tuple(
+        hashlib.blake2b(
+            sample.tobytes() + vectors.tobytes() + known.tobytes(), digest_size=_SIZE
+        ).hexdigest()
+        for sample, vectors, known in zip(frames, flow, valid, strict=True)
+    )

@@ -26,7 +26,7 @@ from harness.fc2.batch_store import map_arrays, write_arrays
 from harness.fc2.crop import Window, center_window
 from harness.fc2.decode import decode_triplet
 from harness.fc2.errors import SampleError
-from harness.fc2.provider import Provider
+from harness.fc2.provider import DataParts, Provider, assemble
 from harness.whole import NotWrittenError, whole_file
 
 __all__ = ["BatchCache", "CacheError", "code_digest"]
@@ -67,8 +67,8 @@ class BatchCache:
     def batch(self, provider: Provider, indices: Sequence[int]) -> Batch:
         """Return a batch from its file, or decode it and write the file.
 
-        A provider with another decoder or crop than ours, of whose code nothing is known, is
-        served without the cache.
+        A provider that decodes, crops or puts together otherwise than ours, by code of which
+        nothing is known, is served without the cache.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class BatchCache:
             If a source file is bad, or changes while it is read.
         """
         parts = provider.parts
-        if parts.decode is not decode_triplet or parts.center is not center_window:
+        if _is_unknown(parts):
             return provider.gather(indices)
         contents = [parts.fingerprint(provider.samples[i]) for i in indices]
         path = self.folder / f"{self._key(provider, indices, contents)}.batch"
@@ -99,10 +99,19 @@ class BatchCache:
         return batch
 
     def _key(self, provider: Provider, indices: Sequence[int], contents: Sequence[str]) -> str:
-        settings = [self.code, repr(provider.crop), repr(provider.flow_clip)]
-        ids = [provider.samples[i].id for i in indices]
-        # Their number tells where the ids end and the contents begin.
-        return digest_strings([*settings, str(len(ids)), *ids, *contents])
+        return provider.parts.cache_key(
+            code=self.code, crop=provider.crop, flow_clip=provider.flow_clip,
+            ids=[provider.samples[i].id for i in indices], contents=contents,
+        )  # fmt: skip
+
+
+def _is_unknown(parts: DataParts) -> bool:
+    """Return whether a batch is made by other code than :func:`code_digest` is of."""
+    return (
+        parts.decode is not decode_triplet
+        or parts.center is not center_window
+        or parts.assemble is not assemble
+    )
 
 
 def _write(path: Path, batch: Batch) -> None:

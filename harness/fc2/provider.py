@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from harness.config import Config
-from harness.fc2.batch import Batch, content_digest, identity_digest
+from harness.fc2.batch import Batch, batch_key, content_digest, identity_digest
 from harness.fc2.crop import Window, center_window, cut, random_window
 from harness.fc2.decode import Decoded, decode_triplet, fingerprint
 from harness.fc2.errors import SampleError
@@ -21,7 +21,43 @@ from harness.fc2.layout import Triplet, list_triplets
 from harness.fc2.loader import in_order
 from harness.fc2.order import batch_sizes, eval_order, split_batches, train_order
 
-__all__ = ["DataParts", "Provider", "open_provider"]
+__all__ = ["DataParts", "Provider", "assemble", "hand_over", "open_provider"]
+
+
+def assemble(
+    ids: Sequence[str], windows: Sequence[Window], samples: Sequence[Decoded], *,
+    flow_clip: float | None, role: Literal["train", "eval"],
+) -> Batch:  # fmt: skip
+    """Put cropped samples into one batch.
+
+    Parameters
+    ----------
+    ids, windows, samples : sequences of equal length
+        Sample ids, crop windows, and what was cut out of the decoded samples.
+    flow_clip : float or None
+        Clip on each flow component, px.
+    role : {"train", "eval"}
+        The digest of an evaluation batch is of its pixels, that of a training batch of its files.
+    """
+    frames = np.stack([sample.frames for sample in samples])
+    flow = np.stack([sample.flow for sample in samples])
+    valid = np.stack([sample.valid for sample in samples])
+    if flow_clip is not None:
+        # Before the digest, which is of what is served.
+        flow = np.clip(flow, -flow_clip, flow_clip)
+    if role == "eval":
+        digest = content_digest(ids, windows, frames, flow, valid)
+    else:
+        digest = identity_digest(ids, windows, [sample.content for sample in samples])
+    return Batch(tuple(ids), tuple(windows), frames, flow, valid, flow_clip, digest)
+
+
+def hand_over(
+    batches: Generator[Batch, None, None], *, epoch: int, start: int
+) -> Generator[Batch, None, None]:
+    """Return an epoch's batches, from `start` on, as training is to see them: as they come."""
+    del epoch, start  # of use to a replacement alone
+    return batches
 
 
 @dataclass(frozen=True)
@@ -36,6 +72,10 @@ class DataParts:
     eval_order: Callable[[int], list[int]] = eval_order
     ahead: Callable[..., Generator[Batch, None, None]] = in_order
     fingerprint: Callable[[Triplet], str] = fingerprint
+    batch_sizes: Callable[..., list[int]] = batch_sizes
+    assemble: Callable[..., Batch] = assemble
+    hand_over: Callable[..., Generator[Batch, None, None]] = hand_over
+    cache_key: Callable[..., str] = batch_key
 
 
 @dataclass(frozen=True)
@@ -81,7 +121,9 @@ class Provider:
     @cached_property
     def planned_sizes(self) -> list[int]:
         """Planned size of each batch of one epoch."""
-        return batch_sizes(len(self.samples), batch_size=self.batch_size, steps=self.steps)
+        return self.parts.batch_sizes(
+            len(self.samples), batch_size=self.batch_size, steps=self.steps
+        )
 
     def order(self, epoch: int) -> list[list[int]]:
         """Return the sample indices of every batch of an epoch (epochs count from 1)."""
@@ -119,19 +161,13 @@ class Provider:
         pieces = [
             self._piece(self.samples[i], epoch, first + offset) for offset, i in enumerate(indices)
         ]
-        ids = tuple(self.samples[i].id for i in indices)
-        windows = tuple(window for _, window in pieces)
-        frames = np.stack([d.frames for d, _ in pieces])
-        flow = np.stack([d.flow for d, _ in pieces])
-        valid = np.stack([d.valid for d, _ in pieces])
-        if self.flow_clip is not None:
-            # Before the digest, which is of what is served.
-            flow = np.clip(flow, -self.flow_clip, self.flow_clip)
-        if self.role == "eval":
-            digest = content_digest(ids, windows, frames, flow, valid)
-        else:
-            digest = identity_digest(ids, windows, [d.content for d, _ in pieces])
-        return Batch(ids, windows, frames, flow, valid, self.flow_clip, digest)
+        return self.parts.assemble(
+            tuple(self.samples[i].id for i in indices),
+            tuple(window for _, window in pieces),
+            [sample for sample, _ in pieces],
+            flow_clip=self.flow_clip,
+            role=self.role,
+        )
 
     def _piece(self, triplet: Triplet, epoch: int, index: int) -> tuple[Decoded, Window]:
         """Decode a sample and return its crop; a view would keep the whole frames in memory."""
@@ -170,11 +206,12 @@ class Provider:
         def load(index: int) -> Batch:
             return self.gather(order[index], epoch=epoch, first=index * self.batch_size)
 
-        return self.parts.ahead(
+        batches = self.parts.ahead(
             load, range(start, len(order)),
             workers=self.workers if workers is None else workers,
             depth=self.prefetch if prefetch is None else prefetch,
         )  # fmt: skip
+        return self.parts.hand_over(batches, epoch=epoch, start=start)
 
 
 def open_provider(

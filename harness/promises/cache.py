@@ -1,10 +1,9 @@
 """What is kept is what the files hold: a decode cache, a frozen artifact."""
 
-import math
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from harness.errors import NotApplicableError
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
-from harness.promises.bench import Bench
+from harness.promises.bench import Bench, Tree
 from harness.promises.promise import (
     Outcome,
     Promise,
@@ -25,10 +24,11 @@ from harness.promises.promise import (
     outcome,
     require_seen,
 )
+from harness.promises.refusals import attempted
 from harness.promises.same_scores import pool_differences
 from harness.promises.samples import listed_samples, require_files, split_folder
 from harness.promises.scores import base_evaluation
-from harness.promises.setting import link_samples
+from harness.promises.setting import crop_stride, link_samples
 from harness.promises.states import END
 from harness.systems.protocol import Evaluation, ServedBatch
 from harness.wording import counted, shortened
@@ -50,16 +50,16 @@ class Cached:
     changed, fresh : sequence of str
         Served with that folder and without one, after a file has changed and kept its name,
         size and time.
-    cut, cut_fresh : sequence of str
-        Served with that folder and without one, under another crop and another label clip.
+    others : mapping of str to (sequence of str, sequence of str)
+        By what else was asked of that folder, another crop or another clip: what was served, and
+        what is served without a folder if any of it was as before.
     """
 
     first: Sequence[str]
     again: Sequence[str]
     changed: Sequence[str]
     fresh: Sequence[str]
-    cut: Sequence[str] = ()
-    cut_fresh: Sequence[str] = ()
+    others: Mapping[str, tuple[Sequence[str], Sequence[str]]] = field(default_factory=dict)
 
 
 _HEADER = 12
@@ -78,29 +78,70 @@ def cached(bench: Bench) -> Cached:
     again = _serve(bench, folder, cache)
     require_seen(batches and batches[0].ids, "no evaluation batch was served (batches('eval'))")
     require_files(split_folder(bench, "val"), batches[0].ids[0])
-    otherwise = _otherwise(bench, batches[0])
-    cut = [_serve(bench, folder, c, **otherwise) if otherwise else () for c in (cache, "")]
+    others = _under_others(bench, folder, cache, batches)
     _add_one_px(folder / "val", batches[0])
     changed, fresh = _serve(bench, folder, cache), _serve(bench, folder, "")
-    return Cached(*map(_contents, (batches, again, changed, fresh, *cut)))
+    return Cached(
+        _contents(batches), _contents(again), _contents(changed), _contents(fresh), others
+    )
 
 
-def _otherwise(bench: Bench, batch: ServedBatch) -> dict[str, Any]:
-    """Return another crop and another label clip, as far as the system can vary them."""
-    height, width = batch.windows[0][2:]
-    # 16 divides what any supernet here needs; before it is opened, a system may not know.
-    less = height - math.lcm(16, bench.describe().stride)
-    crop = {"crop": [less, width]} if less > 0 else {}
-    largest = float(np.abs(batch.flow).max(initial=0.0))
-    clip = {"flow_clip": largest / 2} if largest > 0 else {}
-    return bench.settable("eval", {**crop, **clip})
+def _under_others(
+    bench: Bench, folder: Path, cache: str, batches: Sequence[ServedBatch]
+) -> dict[str, tuple[Sequence[str], Sequence[str]]]:
+    """Serve from a filled cache under another crop, and under another clip."""
+    before = _contents(batches)
+    found: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
+    for what, sections in _others(bench, batches).items():
+        served = right = _served_or_error(bench, folder, cache, sections)
+        # Opening a system is dear: where nothing is as before, nothing can be stale.
+        if len(served) == 1 or set(served) & set(before):
+            right = _served_or_error(bench, folder, "", sections)
+        # A net of one size alone does not open under another crop.
+        if right[:1] != (_REFUSED,):
+            found[what] = (served, right)
+    return found
 
 
-def _serve(bench: Bench, folder: Path, cache: str, **evaluation: Any) -> Sequence[ServedBatch]:
-    with bench.open(
-        data={"base_path": str(folder), "train_dir": "train", "val_dir": "val"},
-        runtime={"cache_dir": cache, "cache_mib": 0}, eval=evaluation,
-    ) as system:  # fmt: skip
+_REFUSED = "an error"
+
+
+def _served_or_error(
+    bench: Bench, folder: Path, cache: str, sections: Mapping[str, Tree]
+) -> tuple[str, ...]:
+    """Return the contents that are served, or that there was an error."""
+    served = list[ServedBatch]()
+    try:
+        error, _ = attempted(lambda: served.extend(_serve(bench, folder, cache, **sections)))
+    except NotApplicableError:
+        return (_REFUSED,)
+    return _contents(served) if error is None else (_REFUSED,)
+
+
+def _others(bench: Bench, batches: Sequence[ServedBatch]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the sections of a smaller crop and of a clip that some label exceeds."""
+    height, width = batches[0].frames.shape[1:3]
+    step, found = crop_stride(bench.config, bench.describe()), {}
+    area = (height, width - step) if width > step else (height - step, width)
+    data = {"input_height": area[0], "input_width": area[1]}
+    if bench.config["eval"].get("crop"):
+        crop = {"eval": bench.settable("eval", {"crop": list(area)})}
+    else:
+        crop = {"data": bench.settable("data", data)}
+    if min(area) > 0 and all(crop.values()):
+        found["another crop"] = crop
+    longest = max(float(np.abs(batch.flow).max(initial=0)) for batch in batches)
+    clip = bench.settable("eval", {"flow_clip": longest / 2})
+    if longest and clip:
+        found["another clip"] = {"eval": clip}
+    return found
+
+
+def _serve(bench: Bench, folder: Path, cache: str, **sections: Tree) -> Sequence[ServedBatch]:
+    data = {"base_path": str(folder), "train_dir": "train", "val_dir": "val"}
+    kept = {"runtime": {"cache_dir": cache, "cache_mib": 0}}
+    changed = {**kept, **sections, "data": {**data, **sections.get("data", {})}}
+    with bench.open(**changed) as system:
         return system.batches("eval")
 
 
@@ -133,11 +174,14 @@ def cache_is_never_stale(evidence: Cached) -> Outcome:
     for what, wanted, served in (
         ("served again from the cache", evidence.first, evidence.again),
         ("served from the cache after a change", evidence.fresh, evidence.changed),
-        ("served from the cache under another crop and clip", evidence.cut_fresh, evidence.cut),
+        *(
+            (f"served from the cache under {what}", right, found)
+            for what, (found, right) in evidence.others.items()
+        ),
     ):
         violations += [
             Violation(f"eval batch {index} {what}", shortened(want),
-                      f"{shortened(found)}{_content(evidence, index, found)}")
+                      f"{shortened(found)}{_content(evidence, what, index, found)}")
             for index, (want, found) in enumerate(zip_longest(wanted, served, fillvalue="no batch"))
             if want != found
         ]  # fmt: skip
@@ -146,11 +190,15 @@ def cache_is_never_stale(evidence: Cached) -> Outcome:
         violations.append(Violation("eval batches of changed files", "another content", "the same"))
     seen = min(map(len, (evidence.first, evidence.again, evidence.changed, evidence.fresh)))
     figures = f"{counted(seen, 'batch')}, one of them changed under the same name, size and time"
+    figures += "".join(f"; {what}" for what in evidence.others)
     return outcome(violations[:6], seen, figures)
 
 
-def _content(evidence: Cached, index: int, found: str) -> str:
+def _content(evidence: Cached, what: str, index: int, found: str) -> str:
     """Return which content a batch has that is not its own, in words."""
+    if any(what.endswith(other) for other in evidence.others):
+        stale = found in evidence.first
+        return ": what was kept under the configured one" if stale else ""
     if evidence.fresh[index : index + 1] != evidence.first[index : index + 1] == (found,):
         return ": what the files held before the change"
     others = {digest: i for i, digest in enumerate(evidence.first)}
@@ -159,7 +207,7 @@ def _content(evidence: Cached, index: int, found: str) -> str:
 
 CACHE_NEVER_STALE = Promise(
     id="cache-never-stale",
-    sentence="a cache serves a file that has changed as it is now",
+    sentence="a cache serves a file that has changed as it is now, under the crop and clip asked",
     evidence=cached,
     check=cache_is_never_stale,
     hint=(

@@ -28,7 +28,7 @@ from harness.systems.protocol import ServedBatch
 from harness.wording import counted
 
 __all__ = [
-    "DRAWN_AS_SERVED", "TRAIN_DRAWS_DECLARED", "TrainingDraws", "drawn", "draws",
+    "DRAWN_AS_SERVED", "TRAIN_DRAWS_DECLARED", "TrainingDraws", "asked_for", "drawn", "draws",
     "training_draws_are_declared",
 ]  # fmt: skip
 
@@ -175,14 +175,21 @@ def _epoch_and_seed_differences(evidence: TrainingDraws) -> list[Violation]:
 
 
 @needs("train", "batches")
+def asked_for(bench: Bench) -> tuple[ServedBatch, ...]:
+    """Ask the trained system for the batches of the two epochs that it was trained on."""
+    with bench.at(END) as system:
+        asked = tuple(batch for epoch in (1, 2) for batch in system.batches("train", epoch=epoch))
+    require_seen(asked, "no training batch was served (batches('train'))")
+    return asked
+
+
+@needs("train", "batches")
 def drawn(bench: Bench) -> TwoWays:
     """Hold the batches that training drew against those that are served when asked for."""
     trained = bench.trained
     steps = (*trained.first.steps, *trained.second.steps)
     require_seen(steps, "no training step was recorded (Training.steps)")
-    with bench.at(END) as system:
-        asked = [b.digest for epoch in (1, 2) for b in system.batches("train", epoch=epoch)]
-    require_seen(asked, "no training batch was served (batches('train'))")
+    asked = [batch.digest for batch in bench.evidence(asked_for)]
     used = {f"batch {i}": step.batch for i, step in enumerate(steps)}
     served = {f"batch {i}": digest for i, digest in enumerate(asked)}
     run = joined(trained.first, trained.second)

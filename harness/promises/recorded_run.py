@@ -71,6 +71,7 @@ def joined(first: Training, second: Training) -> Training:
         checks=first.checks + second.checks,
         losses=first.losses + second.losses,
         records=first.records + second.records,
+        consumed=first.consumed + second.consumed,
     )
 
 

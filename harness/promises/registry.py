@@ -10,6 +10,7 @@ from harness.promises import (
     checkpoint,
     clip_checks,
     configured,
+    consumed,
     draws,
     elsewhere,
     epoch_log,
@@ -22,6 +23,7 @@ from harness.promises import (
     micro_batches,
     micro_statistics,
     own_labels,
+    partial_batches,
     plans,
     purity,
     ranking,
@@ -48,7 +50,7 @@ __all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
-    configured,
+    partial_batches, consumed, configured,
     loss, update, every_step, own_labels, micro_batches, micro_statistics, clip_checks, training,
     epoch_log, ranking,
     checkpoint, plans, resume, kills, elsewhere, refusals, loaded, cache,
@@ -87,7 +89,7 @@ _MEASUREMENT, _RESUMING, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
         "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
-        "configured", "ranking", "cache", "score_arithmetic",
+        "partial_batches", "consumed", "configured", "ranking", "cache", "score_arithmetic",
     ),
     _RESUMING: ("resume", "checkpoint", "plans", "kills"),
     _TRAINING: (
@@ -98,6 +100,7 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _LOG: ("epoch_log", "ledger"),
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {
+    "trained-as-served": _TRAINING,
     "fair-archs": _TRAINING,
     "unrun-statistics-still": _TRAINING,
     "pool-as-declared": _MEASUREMENT,

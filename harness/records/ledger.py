@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -19,7 +19,16 @@ from harness.records.records import (
     to_json,
 )
 
-__all__ = ["BrokenLine", "Ledger", "LedgerContent", "effective", "read_ledger"]
+__all__ = ["BrokenLine", "Ledger", "LedgerContent", "effective", "read_ledger", "write_line"]
+
+
+def write_line(file: IO[str], line: str, *, sync: bool) -> None:
+    """Append a line: to the system at once, and to the disk where it is to `sync`."""
+    # A killed process loses nothing, a machine without power an epoch at most.
+    file.write(line + "\n")
+    file.flush()
+    if sync:
+        os.fsync(file.fileno())
 
 
 class Ledger:
@@ -31,25 +40,24 @@ class Ledger:
         The file; it is appended to and never rewritten.
     attempt : int, default 1
         Number of this attempt at the run, written into every record.
+    write : callable
+        Appends one line.
     """
 
-    def __init__(self, path: Path, *, attempt: int = 1) -> None:
+    def __init__(
+        self, path: Path, *, attempt: int = 1, write: Callable[..., None] = write_line
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Before the file is opened to append: a record glued to half a line would be lost with it.
         _end_broken_line(path)
-        self._attempt = attempt
+        self._attempt, self._write = attempt, write
         self._file: IO[str] = path.open("a", encoding="utf-8")
 
     def __call__(self, record: Record) -> None:
         """Append one record (the ledger is an observer of the trainer)."""
         data = to_json(record, attempt=self._attempt)
         text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-        self._file.write(text + "\n")
-        # To the system with each record, to the disk with each epoch: a killed process loses
-        # nothing, a machine without power an epoch at most.
-        self._file.flush()
-        if isinstance(record, EpochRecord):
-            os.fsync(self._file.fileno())
+        self._write(self._file, text, sync=isinstance(record, EpochRecord))
 
     def close(self) -> None:
         """Sync and close the file."""

@@ -11,7 +11,10 @@ from harness.promises.registry import PROMISES, SUBJECTS
 if TYPE_CHECKING:  # faults import TensorFlow, which a list of promises need not wait for
     from harness.faults.base import Fault
 
-__all__ = ["faults_by_promise", "promise_lines", "promise_page", "promise_table", "subject_title"]
+__all__ = [
+    "faults_by_promise", "promise_lines", "promise_page", "promise_table", "subject_table",
+    "subject_title",
+]  # fmt: skip
 
 _HEAD = """\
 # Promises
@@ -48,6 +51,17 @@ def promise_table() -> str:
         for subject, names in SUBJECTS.items()
     ]
     return "\n".join(["| subject | promises |", "|---|---|", *rows]) + "\n"
+
+
+def subject_table() -> str:
+    """Return the table of ``docs/faults.md``: the subjects that a fault can touch."""
+    rows = [
+        f"| `{subject}` | {subject_title(subject)} | "
+        f"{sum(PROMISES[name].tier == 'quick' for name in names)} of {len(names)} |"
+        for subject, names in SUBJECTS.items()
+    ]
+    head = ["| subject | what it is about | quick promises |", "|---|---|---|"]
+    return "\n".join([*head, *rows]) + "\n"
 
 
 def promise_page(faults: Mapping[str, Sequence[type["Fault"]]]) -> str:

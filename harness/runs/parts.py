@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from harness.evaluation.evaluator import EvalParts
 from harness.evaluation.ranking import build_pool, kendall_tau
 from harness.fc2.provider import DataParts
+from harness.records.ledger import write_line
 from harness.training.step import TrainParts
 
 __all__ = ["Parts"]
@@ -18,16 +19,20 @@ class Parts:
     Attributes
     ----------
     data : DataParts
-        list, decode, crop, order.
+        list, decode, crop, order, planned sizes; how samples are put into a batch, loaded
+        ahead and handed over; the key of a cached batch.
     train : TrainParts
         frames to input, loss, fair cycle, accumulate, clip, apply, schedule, count,
-        save, restore.
+        save, restore; what a sum starts from, a step as a whole, the counters after a step and
+        after an epoch, the row of the log.
     evaluation : EvalParts
         frames to input, recalibrate, accumulate flow, EPE, mean.
     rank : callable
         Kendall's tau-b of two score lists.
     pool : callable
         The archs of a pool, from seed and size.
+    write_line : callable
+        Appends a line to the ledger.
     """
 
     data: DataParts = field(default_factory=DataParts)
@@ -37,3 +42,4 @@ class Parts:
         kendall_tau
     )
     pool: Callable[..., tuple[tuple[int, ...], ...]] = build_pool
+    write_line: Callable[..., None] = write_line

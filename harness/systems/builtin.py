@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,13 @@ from numpy.typing import NDArray
 
 from harness import __version__
 from harness.config import parse_config
-from harness.evaluation.evaluator import Evaluator
-from harness.fc2.batch import Batch, join_digests
+from harness.fc2.batch import Batch, join_digests, pixel_digests
 from harness.fc2.crop import Window
-from harness.records.records import EpochRecord, Record, StepRecord
+from harness.records.ledger import Ledger, read_ledger
+from harness.records.records import EpochRecord, StepRecord
 from harness.runs.lineage import refuse_another_plan
 from harness.runs.parts import Parts
 from harness.runs.session import CompiledCache, Session, open_session
-from harness.supernet.network import RecalNorm, forward
 from harness.supernet.space import SKELETONS, active_units, option_kernels, parse_arch
 from harness.systems.protocol import (
     METHODS,
@@ -33,6 +34,7 @@ from harness.systems.protocol import (
     ServedBatch,
     Training,
 )
+from harness.systems.taps import tapped_inputs
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.training.progress import Progress
 from harness.training.trainer import Trainer, TrainerOptions
@@ -56,9 +58,10 @@ class BuiltinSystem:
         self._cache = cache or CompiledCache()
         self._session: Session | None = None
         self._trainer: Trainer | None = None
-        self._records: list[Record] = []
         self._checks: list[Check] = []
         self._losses: list[float] = []
+        self._taken: list[str] = []
+        self._consumed: list[tuple[str, ...]] = []
 
     @property
     def session(self) -> Session:
@@ -95,12 +98,14 @@ class BuiltinSystem:
     def open(self, config: Mapping[str, Any]) -> None:
         """Open a session and a trainer at step 0."""
         self._session = open_session(parse_config(config), self.parts, self._cache)
-        self._trainer = self._session.trainer(self._options())
+        self._trainer = self._session.trainer(TrainerOptions())
 
-    def _options(self) -> TrainerOptions:
-        return TrainerOptions(observers=(self._records.append,), probe=self._probe)
+    def _take(self, frames: Any, flow: Any, valid: Any) -> None:
+        self._taken += pixel_digests(frames, flow, valid)
 
     def _probe(self, epoch: int, step: int, outcome: Any) -> None:
+        self._consumed.append(tuple(self._taken))
+        self._taken.clear()
         self._checks += [Check(epoch, step, c.before, c.after) for c in outcome.checks]
         self._losses += outcome.losses
 
@@ -119,17 +124,25 @@ class BuiltinSystem:
         self, epochs: int, *, evaluate: bool = True, observe: bool = True, steps: int | None = None
     ) -> Training:
         """Train until `epochs` are completed; without observers nothing is recorded."""
-        self._records.clear()
-        self._checks.clear()
-        self._losses.clear()
+        for kept in (self._checks, self._losses, self._taken, self._consumed):
+            kept.clear()
         trainer = self.trainer
-        options = self._options() if observe else TrainerOptions()
+        options = TrainerOptions()
+        if observe:
+            options = TrainerOptions(probe=self._probe, taken=self._take)
         if steps is not None:
             last = trainer.progress.global_step + steps
             stop = partial(_reached, trainer, last)
             options = dataclasses.replace(options, should_stop=stop)
-        trainer.surround(options, self.session.evaluate if evaluate else None)
-        trainer.run(until=epochs)
+        with tempfile.TemporaryDirectory(prefix="samebits-") as folder:
+            # As a run writes it: a record that does not reach the file is no evidence.
+            path = Path(folder, "ledger.jsonl")
+            with closing(Ledger(path, write=self.parts.write_line)) as ledger:
+                if observe:
+                    options = dataclasses.replace(options, observers=(ledger,))
+                trainer.surround(options, self.session.evaluate if evaluate else None)
+                trainer.run(until=epochs)
+            records = read_ledger(path).records
         config = self.session.config.train
         return Training(
             planned_sizes=tuple(self.session.provider.planned_sizes),
@@ -137,11 +150,12 @@ class BuiltinSystem:
             micro_batch=config.micro_batch,
             position=config.clip_position,
             threshold=config.grad_clip_global_norm,
-            steps=tuple(r for r in self._records if isinstance(r, StepRecord)),
-            epochs=tuple(r for r in self._records if isinstance(r, EpochRecord)),
+            steps=tuple(r for r in records if isinstance(r, StepRecord)),
+            epochs=tuple(r for r in records if isinstance(r, EpochRecord)),
             checks=tuple(self._checks),
             losses=tuple(self._losses),
-            records=tuple(self._records),
+            records=records,
+            consumed=tuple(self._consumed),
         )
 
     def evaluate(
@@ -154,11 +168,22 @@ class BuiltinSystem:
         if batches_per_arch is not None:
             chosen = protocol.eval_batches[:batches_per_arch]
             protocol = dataclasses.replace(protocol, eval_batches=chosen)
-        record, per_sample = session.evaluator.evaluate(session.model.weight_tensors(), protocol)
+        consumed: dict[str, list[str]] = {}
+
+        def taken(arch: str, batch: Batch) -> None:
+            consumed.setdefault(arch, []).extend(
+                pixel_digests(batch.frames, batch.flow, batch.valid)
+            )
+
+        record, per_sample = session.evaluator.evaluate(
+            session.model.weight_tensors(), protocol, taken=taken
+        )
+        recal = tuple(consumed.pop("", ()))
         return Evaluation(
             record.archs, record.per_arch_epe, {a: tuple(s) for a, s in per_sample.items()},
             record.mean_epe, record.zero_flow_epe, record.eval_batch_hash,
             record.bn_recal_batch_hash, record.stats_digest,
+            {arch: tuple(found) for arch, found in consumed.items()}, recal,
         )  # fmt: skip
 
     def recalibrate(self, arch: str, *, inputs: bool = False) -> Recalibration:
@@ -169,7 +194,7 @@ class BuiltinSystem:
         stats = session.evaluator.recalibrate(weights, code, batches)
         units = active_units(SKELETONS[session.config.model.skeleton], code)
         frames = [batch.frames for batch in batches]
-        taps = _tapped_inputs(session.evaluator, weights, code, frames) if inputs else {}
+        taps = tapped_inputs(session.evaluator, weights, code, frames) if inputs else {}
         return Recalibration(
             arch, {u: stats[u] for u in units}, {u: taps[u] for u in units if u in taps},
             join_digests(batches),
@@ -253,40 +278,3 @@ def _served(batch: Batch) -> ServedBatch:
 
 def _corners(window: Window) -> tuple[int, int, int, int]:
     return window.top, window.left, window.height, window.width
-
-
-class _Tap:
-    """A norm that keeps what it is given and normalises as recalibration does."""
-
-    def __init__(self, weights: Mapping[str, Any]) -> None:
-        self._norm = RecalNorm(weights)
-        self.seen: dict[str, NDArray[np.float32]] = {}
-
-    def __call__(self, unit: str, x: Any) -> Any:
-        self.seen[unit] = np.asarray(x)
-        return self._norm(unit, x)
-
-    def skipped(self, unit: str) -> Any:
-        return self._norm.skipped(unit)
-
-
-def _tapped_inputs(
-    evaluator: Evaluator,
-    weights: Mapping[str, Any],
-    arch: Sequence[int],
-    batches: Sequence[NDArray[np.uint8]],
-) -> dict[str, tuple[NDArray[np.float32], ...]]:
-    """Return each running unit's input in every batch, from an eager forward pass.
-
-    Parameters
-    ----------
-    batches : sequence of numpy.ndarray
-        Frames, each (B, H, W, 6), uint8.
-    """
-    per_batch = []
-    for frames in batches:
-        tap = _Tap(weights)
-        x = evaluator.parts.frames_to_input(tf.constant(frames))
-        forward(evaluator.skeleton, weights, tf.constant(list(arch), tf.int32), x, tap)
-        per_batch.append(tap.seen)
-    return {unit: tuple(seen[unit] for seen in per_batch) for unit in per_batch[0]}

@@ -148,6 +148,10 @@ class Training:
         Every micro-batch's mean loss.
     records : tuple of Record
         Everything that would go to a ledger, in order; empty where a system keeps none.
+    consumed : tuple of tuple of str
+        For each step, the digests of the samples that it computed on, arch by arch, taken from
+        the arrays that entered the computation: blake2b of 16 bytes, in hex, over one sample's
+        frames, flow and validity. Empty of a system that does not look.
     """
 
     planned_sizes: tuple[int, ...] = ()
@@ -160,6 +164,7 @@ class Training:
     checks: tuple[Check, ...] = ()
     losses: tuple[float, ...] = ()
     records: tuple[Record, ...] = ()
+    consumed: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,11 @@ class Evaluation:
         EPE of the all-zero flow, px.
     eval_batch_hash, bn_recal_batch_hash, stats_digest : str
         Digests.
+    consumed : mapping of str to tuple of str
+        Arch to the digests of the samples that it was scored on, as those of
+        :class:`Training`. Empty of a system that does not look.
+    recal_consumed : tuple of str
+        The digests of the samples that were recalibrated on, in order.
     """
 
     archs: tuple[str, ...]
@@ -190,6 +200,8 @@ class Evaluation:
     eval_batch_hash: str
     bn_recal_batch_hash: str = ""
     stats_digest: str = ""
+    consumed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    recal_consumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

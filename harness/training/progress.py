@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from harness.errors import InputError
 from harness.training.fairness import Counts, no_counts
 
-__all__ = ["OBSERVED", "EpochSums", "PreviousScores", "Progress", "ProgressError"]
+__all__ = [
+    "OBSERVED", "EpochSums", "PreviousScores", "Progress", "ProgressError", "after_epoch",
+    "after_step",
+]  # fmt: skip
 
 OBSERVED: Mapping[str, str] = {
     "sums": "the epoch log starts with the next epoch",
@@ -144,6 +147,36 @@ class Progress:
                 previous["eval_batch_hash"],
             )  # fmt: skip
         return cls(**values), notes
+
+
+def after_step(
+    now: Progress, *, counts: Counts, losses: tuple[float, ...], norms: tuple[float, ...],
+    clipped: int, lr: float,
+) -> Progress:  # fmt: skip
+    """Return the counters once a step is done.
+
+    Parameters
+    ----------
+    counts : tuple
+        Fairness counts, the step's archs included.
+    losses, norms : tuple of float
+        Of the step's micro-batches and clip checks.
+    clipped : int
+        The step's checks whose norm exceeded the threshold.
+    lr : float
+        The step's learning rate.
+    """
+    sums = EpochSums(
+        now.sums.losses + losses, now.sums.norms + norms, now.sums.clipped + clipped, lr
+    )
+    return replace(
+        now, step=now.step + 1, global_step=now.global_step + 1, counts=counts, sums=sums
+    )
+
+
+def after_epoch(now: Progress) -> Progress:
+    """Return the counters once an epoch's last step is done: at the start of the next epoch."""
+    return replace(now, epoch=now.epoch + 1, step=0, sums=EpochSums())
 
 
 def _misfit_text(required: list[str], surplus: list[str]) -> str:

@@ -8,29 +8,51 @@ import tensorflow as tf
 
 from harness.config import Config
 from harness.fc2.batch import Batch
+from harness.records.records import EpochRecord
 from harness.supernet.loss import multiscale_loss, weight_decay
 from harness.supernet.network import BatchNorm, forward, frames_to_input
 from harness.training.adam import adam_step
 from harness.training.clipping import accumulate, clip, micro_weight
+from harness.training.epochlog import epoch_row
 from harness.training.fairness import Counts, add_cycle, fair_cycle
 from harness.training.model import Supernet
+from harness.training.progress import Progress, after_epoch, after_step
 from harness.training.schedule import cosine_lr, expected_clip_checks, micro_batches
 
 __all__ = [
     "ClipCheck",
     "StepFunctions",
     "StepOutcome",
+    "Taken",
     "TrainParts",
     "TrainStep",
     "loss_and_gradients",
+    "run_step",
+    "zeroed",
 ]
 
 Tensor = Any
+Taken = Callable[[Any, Any, Any], None]
+"""Receives frames, flow and validity that a step has computed on."""
+
+
+def zeroed(zeros: Sequence[Tensor], last: Sequence[Tensor] | None) -> Sequence[Tensor]:
+    """Return what a step begins to add its gradients to: nothing of the `last` step's sum."""
+    del last
+    return zeros
+
+
+def run_step(
+    step: "TrainStep", archs: Sequence[Sequence[int]], batch: Batch, lr: float,
+    taken: Taken | None = None,
+) -> "StepOutcome":  # fmt: skip
+    """Run one step; see :meth:`TrainStep.__call__`."""
+    return step(archs, batch, lr, taken)
 
 
 @dataclass(frozen=True)
 class TrainParts:
-    """The functions that a training step is put together from."""
+    """The functions that training is put together from: its steps, and an epoch's end."""
 
     frames_to_input: Callable[[Tensor], Tensor] = frames_to_input
     loss: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor] = multiscale_loss
@@ -45,6 +67,11 @@ class TrainParts:
     count: Callable[[Counts, Sequence[Sequence[int]]], Counts] = add_cycle
     save: Callable[[Supernet], dict[str, Any]] = Supernet.get_state
     restore: Callable[[Supernet, Mapping[str, Any]], None] = Supernet.set_state
+    zeroed: Callable[[Sequence[Tensor], Sequence[Tensor] | None], Sequence[Tensor]] = zeroed
+    step: Callable[..., "StepOutcome"] = run_step
+    after_step: Callable[..., Progress] = after_step
+    row: Callable[..., EpochRecord] = epoch_row
+    after_epoch: Callable[[Progress], Progress] = after_epoch
 
 
 @dataclass(frozen=True)
@@ -174,8 +201,11 @@ class TrainStep:
     ) -> None:  # fmt: skip
         self._config, self._parts = config, parts
         self._functions = functions or StepFunctions(model, config.train.weight_decay, parts)
+        self._sum: Sequence[Tensor] | None = None
 
-    def __call__(self, archs: Sequence[Sequence[int]], batch: Batch, lr: float) -> StepOutcome:
+    def __call__(
+        self, archs: Sequence[Sequence[int]], batch: Batch, lr: float, taken: Taken | None = None
+    ) -> StepOutcome:
         """Run the step.
 
         Parameters
@@ -186,18 +216,20 @@ class TrainStep:
             B samples; its partial last micro-batch weighs by its samples.
         lr : float
             Learning rate.
+        taken : callable, optional
+            Receives the arrays of each micro-batch of each arch once its loss is known: what was
+            computed on, and not what the batch says of itself.
         """
         parts, train = self._parts, self._config.train
         per_micro_step = train.clip_position == "micro_step"
         # Tensors, here and below: a function is traced anew for each value of a Python number.
         threshold = tf.constant(train.grad_clip_global_norm, tf.float32)
-        total, losses, checks = self._functions.zeros, [], []
+        total, losses, checks = parts.zeroed(self._functions.zeros, self._sum), [], []
         for arch in archs:
             code = tf.constant(arch, tf.int32)
             for piece in parts.micro_batches(batch.size, train.micro_batch):
-                loss, gradients = self._functions.gradient(
-                    code, batch.frames[piece], batch.flow[piece], batch.valid[piece]
-                )
+                arrays = batch.frames[piece], batch.flow[piece], batch.valid[piece]
+                loss, gradients = self._functions.gradient(code, *arrays)
                 if per_micro_step:
                     gradients, before, after = self._functions.clip(gradients, threshold)
                     checks.append(ClipCheck(float(before), float(after)))
@@ -206,6 +238,9 @@ class TrainStep:
                     total, gradients, tf.constant(weight, tf.float32)
                 )
                 losses.append(float(loss))
+                if taken is not None:
+                    taken(*arrays)
+        self._sum = total
         if not per_micro_step:
             total, before, after = self._functions.clip(total, threshold)
             checks.append(ClipCheck(float(before), float(after)))

@@ -27,11 +27,10 @@ from harness.records.records import (
 )
 from harness.supernet.space import format_arch
 from harness.training.checkpoint import CheckpointStore
-from harness.training.epochlog import epoch_row
 from harness.training.finite import require_finite_outcome
 from harness.training.model import Supernet
-from harness.training.progress import EpochSums, PreviousScores, Progress
-from harness.training.step import StepFunctions, StepOutcome, TrainParts, TrainStep
+from harness.training.progress import PreviousScores, Progress
+from harness.training.step import StepFunctions, StepOutcome, Taken, TrainParts, TrainStep
 
 __all__ = ["Evaluate", "Observer", "Rank", "Trainer", "TrainerOptions"]
 
@@ -70,6 +69,9 @@ class TrainerOptions:
         with ``"interrupted"``.
     probe : callable or None
         Receives (epoch, step, StepOutcome) of every step, for evidence in memory.
+    taken : callable or None
+        Receives the arrays that were computed on, before the step's probe; see
+        :meth:`harness.training.step.TrainStep.__call__`.
     """
 
     observers: tuple[Observer, ...] = ()
@@ -80,6 +82,7 @@ class TrainerOptions:
     protocol: str = ""
     should_stop: Callable[[], bool] = lambda: False
     probe: Callable[[int, int, StepOutcome], None] | None = None
+    taken: Taken | None = None
 
 
 class Trainer:
@@ -171,7 +174,7 @@ class Trainer:
         planned = self.progress.epoch * self.steps_per_epoch + step
         archs = self._parts.fair_cycle(seed=self.config.runtime.seed, epoch=epoch, step=step)
         lr = self._parts.schedule(self.config.train.lr, planned, self.total_steps)
-        outcome = self._step(archs, batch, lr)
+        outcome = self._parts.step(self._step, archs, batch, lr, self._options.taken)
         # Before anything of the step is recorded or saved.
         require_finite_outcome(outcome, self.model, epoch, step + 1)
         self._advance(archs, outcome, lr)
@@ -184,17 +187,15 @@ class Trainer:
             self._save(best=False)
 
     def _advance(self, archs: Sequence[Sequence[int]], outcome: StepOutcome, lr: float) -> None:
-        now, threshold = self.progress, self.config.train.grad_clip_global_norm
-        sums = EpochSums(
-            now.sums.losses + outcome.losses,
-            now.sums.norms + tuple(check.before for check in outcome.checks),
-            now.sums.clipped + sum(check.clipped(threshold) for check in outcome.checks),
-            lr,
+        threshold = self.config.train.grad_clip_global_norm
+        self.progress = self._parts.after_step(
+            self.progress,
+            counts=self._parts.count(self.progress.counts, archs),
+            losses=outcome.losses,
+            norms=tuple(check.before for check in outcome.checks),
+            clipped=sum(check.clipped(threshold) for check in outcome.checks),
+            lr=lr,
         )
-        self.progress = dataclasses.replace(
-            now, step=now.step + 1, global_step=now.global_step + 1,
-            counts=self._parts.count(now.counts, archs), sums=sums,
-        )  # fmt: skip
 
     def _step_record(
         self, epoch: int, step: int, archs: Sequence[Sequence[int]], digest: str,
@@ -217,7 +218,7 @@ class Trainer:
             weights = self.model.weight_tensors()
             scores = self._evaluate(weights, epoch, between=self._stop_if_asked)
             self._emit(scores)
-        row = epoch_row(
+        row = self._parts.row(
             self.progress, scores, config=self.config, rank=self._rank,
             expected=self.expected_clip_checks, segment=self._options.segment,
             protocol=self._options.protocol,
@@ -246,8 +247,8 @@ class Trainer:
             reference, bad = (metric, 0) if better else (reference, bad + 1)
             previous = PreviousScores(scores.archs, scores.per_arch_epe, scores.eval_batch_hash)
         self.progress = dataclasses.replace(
-            now, epoch=now.epoch + 1, step=0, best_metric=best, patience_metric=reference,
-            bad_epochs=bad, sums=EpochSums(), previous=previous, row=dataclasses.asdict(row),
+            self._parts.after_epoch(now), best_metric=best, patience_metric=reference,
+            bad_epochs=bad, previous=previous, row=dataclasses.asdict(row),
         )  # fmt: skip
         return improved
 

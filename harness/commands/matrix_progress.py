@@ -1,0 +1,103 @@
+"""A kill matrix on its way: a line or a bar for each result, and the JSON as it grows."""
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from harness.commands.common import write_json
+from harness.devices import is_stream
+from harness.errors import InputError
+
+if TYPE_CHECKING:  # imports TensorFlow, which the environment must precede
+    from harness.faults.results import Finished, Report, Result
+
+__all__ = ["MatrixProgress", "finished_before", "verdict"]
+
+
+def finished_before(args: Namespace, made_by: Mapping[str, str]) -> "Finished":
+    """Return the results of the JSON that ``--resume`` goes on with, none without it.
+
+    Raises
+    ------
+    InputError
+        If there is no ``--json``, or its results are of another version or setting.
+    """
+    from harness.faults.results import read_finished
+
+    if not args.resume:
+        return {}
+    if args.json is None:
+        msg = "--resume: goes on with the results in --json FILE, which is not given"
+        raise InputError(msg)
+    return read_finished(args.json, made_by)
+
+
+def verdict(result: "Result") -> str:
+    """Return what became of one system, in a word."""
+    if not result.task.path:
+        return "ALARM" if result.fired else "clean"
+    return "SURVIVED" if result.survived else "killed"
+
+
+@dataclass
+class MatrixProgress:
+    """Takes results as they come, from several threads.
+
+    Parameters
+    ----------
+    asked : int
+        Systems that are to be judged.
+    args : argparse.Namespace
+        With ``json``, where the report is written after each result, or None.
+    made_by : mapping of str to str
+        Of :func:`harness.faults.results.made_by`.
+    """
+
+    asked: int
+    args: Namespace
+    made_by: Mapping[str, str]
+    _results: "list[Result]" = field(default_factory=list)
+    _start: float = field(default_factory=time.perf_counter)
+    _lock: Lock = field(default_factory=Lock)
+    _advance: Callable[[], Any] = lambda: None
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> "MatrixProgress":
+        """Show a bar where there is a terminal."""
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            bar = self._open.enter_context(tqdm(total=self.asked, unit="system"))
+            self._advance = bar.update
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the bar."""
+        self._open.close()
+
+    def take(self, result: "Result") -> None:
+        """Tell of one result, and write the JSON with it."""
+        with self._lock:
+            self._results.append(result)
+            self._advance()
+            if not sys.stderr.isatty():
+                count = f"[{len(self._results)}/{self.asked}]"
+                line = f"{count} {verdict(result):8} {result.task.id} {result.seconds:.1f} s"
+                print(line, file=sys.stderr, flush=True)  # noqa: T201 -- for a log that is watched
+            # A pipe takes one report, at the end.
+            if self.args.json is not None and not is_stream(self.args.json):
+                write_json(self.args.json, self.report(self._results).as_dict())
+
+    def report(self, results: "list[Result]") -> "Report":
+        """Return the report of results, faults and clean systems apart."""
+        from harness.faults.results import Report
+
+        return Report(
+            tuple(r for r in results if r.task.path), tuple(r for r in results if not r.task.path),
+            time.perf_counter() - self._start, self.asked, self.made_by,
+        )  # fmt: skip

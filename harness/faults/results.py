@@ -1,0 +1,205 @@
+"""What the kill matrix found: a task, its result, the whole report, and that as JSON and back."""
+
+import importlib.util
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+import harness
+from harness.digest import digest_file, digest_strings
+from harness.errors import InputError
+from harness.promises.promise import Tier
+
+__all__ = [
+    "Finished", "Report", "Result", "Task", "kept_results", "made_by", "read_finished", "task_key",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """One system to judge: a fault's path (empty: the clean system) and the promises."""
+
+    id: str
+    path: str
+    arguments: Mapping[str, Any]
+    promises: tuple[str, ...]
+    family: str = ""
+    citation: str = ""
+    expected: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None
+    tier: Tier = "quick"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the promises said of one system.
+
+    Attributes
+    ----------
+    task : Task
+    fired : mapping of str to str
+        Promise to its first violation, or to the error that kept it from being checked.
+    absent : mapping of str to str
+        Promises that do not apply, and why.
+    seconds : float
+        Wall time, s.
+    violations : mapping of str to sequence of str
+        Promise that fired to each of its violations, or its error.
+    """
+
+    task: Task
+    fired: Mapping[str, str]
+    absent: Mapping[str, str]
+    seconds: float
+    violations: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def survived(self) -> tuple[str, ...]:
+        """Expected promises that did not fire."""
+        return tuple(promise for promise in self.task.expected if promise not in self.fired)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        task = self.task
+        return {
+            "id": task.id, "family": task.family, "citation": task.citation,
+            "expected": list(task.expected), "fired": sorted(self.fired),
+            "survived": list(self.survived), "where": dict(self.fired),
+            "violations": {name: list(texts) for name, texts in self.violations.items()},
+            "not_applicable": dict(self.absent), "checked": list(task.promises),
+            "tier": task.tier, "seconds": round(self.seconds, 2), "key": task_key(task),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """The matrix, whole or as far as it has come.
+
+    Attributes
+    ----------
+    faults, clean : tuple of Result
+    seconds : float
+        Wall time of the call, s.
+    asked : int
+        Systems that were to be judged; 0: as many as there are results.
+    made_by : mapping of str to str
+        Of :func:`made_by`: what another call must agree in to go on.
+    """
+
+    faults: tuple[Result, ...]
+    clean: tuple[Result, ...] = ()
+    seconds: float = 0.0
+    asked: int = 0
+    made_by: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def killed(self) -> int:
+        """Faults of which every expected promise fired."""
+        return sum(bool(r.task.expected) and not r.survived for r in self.faults)
+
+    @property
+    def false_alarms(self) -> dict[str, str]:
+        """Promises that fired on a clean system."""
+        return {f"{r.task.id}: {k}": v for r in self.clean for k, v in r.fired.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        found = len(self.faults) + len(self.clean)
+        return {
+            "faults": len(self.faults),
+            "killed": self.killed,
+            "false_alarms": self.false_alarms,
+            "clean_systems": len(self.clean),
+            "not_applicable": {r.task.id: dict(r.absent) for r in self.clean if r.absent},
+            "seconds": round(self.seconds, 1),
+            "relations_on_clean": sorted({i for r in self.clean for i in r.task.promises}),
+            "results": [result.as_dict() for result in self.faults],
+            "clean_results": [result.as_dict() for result in self.clean],
+            "complete": found >= self.asked,
+            "asked": self.asked or found,
+            "made_by": dict(self.made_by),
+        }
+
+
+def made_by(setting: Mapping[str, Any]) -> dict[str, str]:
+    """Return what results depend on beside their task: code, packages and the setting.
+
+    Parameters
+    ----------
+    setting : mapping
+        Configuration tree of the gate; where its data lie does not count.
+    """
+    root = Path(harness.__file__).parent
+    files = sorted(root.rglob("*.py"))
+    code = digest_strings(
+        text for path in files for text in (str(path.relative_to(root)), digest_file(path))
+    )
+    packages = {"python": platform.python_version(), "tensorflow": tf.__version__,
+                "numpy": np.__version__, "opencv": cv2.__version__}  # fmt: skip
+    data = {key: value for key, value in setting.get("data", {}).items() if key != "base_path"}
+    tree = json.dumps({**setting, "data": data}, sort_keys=True, default=str)
+    return {"code": code, "setting": digest_strings([tree]), **packages}
+
+
+def task_key(task: Task) -> str:
+    """Return what a task's result may be found again by: all of it, and its fault's own code."""
+    module = task.path.partition(":")[0]
+    spec = importlib.util.find_spec(module) if module else None
+    source = Path(spec.origin) if spec is not None and spec.origin else None
+    code = digest_file(source) if source is not None and source.is_file() else ""
+    arguments = json.dumps(dict(task.arguments), sort_keys=True, default=str)
+    return digest_strings([task.id, task.path, arguments, task.tier, code, *task.promises,
+                           "expected", *task.expected])  # fmt: skip
+
+
+Finished = Mapping[str, Mapping[str, Any]]
+"""Results of an earlier call as JSON has them, by their task's key."""
+
+
+def read_finished(path: Path, made_by: Mapping[str, str]) -> Finished:
+    """Return the results that an earlier call wrote.
+
+    Raises
+    ------
+    InputError
+        If they were made by other code, packages or setting, or are none.
+    """
+    if not path.exists():
+        return {}
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        before = dict(kept["made_by"])
+        results = {one["key"]: one for one in (*kept["results"], *kept["clean_results"])}
+    except (ValueError, KeyError, TypeError) as error:
+        msg = (
+            f"--resume: {path}: expected results that say what they were made by, found "
+            f"{type(error).__name__}: {error}; remove it, or leave --resume out"
+        )
+        raise InputError(msg) from None
+    other = [name for name in made_by if before.get(name) != made_by[name]]
+    if other:
+        msg = (
+            f"--resume: {path} was made by another {', '.join(other)}; results of two versions "
+            "do not go into one file: remove it, or leave --resume out to begin anew"
+        )
+        raise InputError(msg)
+    return results
+
+
+def kept_results(tasks: Iterable[Task], finished: Finished) -> dict[int, Result]:
+    """Return the results that need no second run, by the place of their task."""
+    found = {}
+    for place, task in enumerate(tasks):
+        kept = finished.get(task_key(task))
+        if kept is not None:
+            found[place] = Result(
+                task, kept["where"], kept["not_applicable"], kept["seconds"], kept["violations"]
+            )
+    return found
