@@ -13,6 +13,7 @@ from harness.promises import (
     draws,
     elsewhere,
     epoch_log,
+    kept,
     kills,
     knobs,
     loss,
@@ -34,7 +35,10 @@ from harness.promises import (
     update,
     windows,
 )
+from harness.promises.kept_run import announced, scripted_ledger
+from harness.promises.ledger.opening import LEDGER_OPENING_FOLLOWS
 from harness.promises.ledger.registry import LEDGER_PROMISES
+from harness.promises.ledger.stopping import LEDGER_BEST_CHECKPOINT, LEDGER_PATIENCE_KEPT
 from harness.promises.promise import Promise
 from harness.promises.recorded_run import ledger
 from harness.promises.roots import AREAS as _AREAS
@@ -46,7 +50,7 @@ _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
     configured,
     loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
-    checkpoint, plans, resume, kills, elsewhere, refusals, cache,
+    checkpoint, kept, plans, resume, kills, elsewhere, refusals, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
 """What tells the most comes first."""
@@ -59,11 +63,19 @@ def _declared(module: ModuleType) -> Iterable[Promise]:
         yield from (promise for promise in several if isinstance(promise, Promise))
 
 
+_LEDGERS = {
+    LEDGER_OPENING_FOLLOWS.id: announced,
+    LEDGER_BEST_CHECKPOINT.id: scripted_ledger,
+    LEDGER_PATIENCE_KEPT.id: scripted_ledger,
+}
+"""Promises of a ledger that two epochs of training would leave untried, and what tries them."""
+
 _BY_SUBJECT = {
     **{module.__name__.rsplit(".", 1)[-1]: tuple(_declared(module)) for module in _SUBJECTS},
     # Declared without a driver, because an audit must run without TensorFlow (decision 0013).
     "ledger": tuple(
-        dataclasses.replace(promise, evidence=ledger) for promise in LEDGER_PROMISES.values()
+        dataclasses.replace(promise, evidence=_LEDGERS.get(name, ledger))
+        for name, promise in LEDGER_PROMISES.items()
     ),
 }
 
@@ -84,7 +96,7 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
         "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
         "configured", "ranking", "cache", "score_arithmetic",
     ),
-    _RESUMING: ("resume", "checkpoint", "plans", "kills"),
+    _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (
         "elsewhere", "purity", "draws", "windows", "loss", "update", "micro_batches", "training",
         "clip_checks", "step_arithmetic", "knobs",

@@ -2,13 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.evaluation.evaluator import EvalParts
 from harness.evaluation.ranking import build_pool, kendall_tau
 from harness.fc2.provider import DataParts
+from harness.records.records import RunRecord
+from harness.records.seals import sealed
+from harness.training.checkpoint import StoreParts
 from harness.training.step import TrainParts
 
-__all__ = ["Parts"]
+__all__ = ["Parts", "opening_record"]
+
+
+def opening_record(**values: Any) -> RunRecord:
+    """Return the record that opens an attempt, of its fields' values, and sealed."""
+    return sealed(RunRecord(**values))
 
 
 @dataclass(frozen=True)
@@ -21,13 +30,17 @@ class Parts:
         list, decode, crop, order.
     train : TrainParts
         frames to input, loss, fair cycle, accumulate, clip, apply, schedule, count,
-        save, restore.
+        save, restore, is best, track patience, is used up.
     evaluation : EvalParts
         frames to input, recalibrate, accumulate flow, EPE, mean.
     rank : callable
         Kendall's tau-b of two score lists.
     pool : callable
         The archs of a pool, from seed and size.
+    store : StoreParts
+        Pointers that a save moves, checkpoints that it keeps, the one that is asked for.
+    opening : callable
+        The record that opens an attempt, of its fields' values.
     """
 
     data: DataParts = field(default_factory=DataParts)
@@ -37,3 +50,5 @@ class Parts:
         kendall_tau
     )
     pool: Callable[..., tuple[tuple[int, ...], ...]] = build_pool
+    store: StoreParts = field(default_factory=StoreParts)
+    opening: Callable[..., RunRecord] = opening_record

@@ -15,6 +15,7 @@ from harness.training.clipping import accumulate, clip, micro_weight
 from harness.training.fairness import Counts, add_cycle, fair_cycle
 from harness.training.model import Supernet
 from harness.training.schedule import cosine_lr, expected_clip_checks, micro_batches
+from harness.training.tracking import is_best, is_used_up, track_patience
 
 __all__ = [
     "ClipCheck",
@@ -45,6 +46,9 @@ class TrainParts:
     count: Callable[[Counts, Sequence[Sequence[int]]], Counts] = add_cycle
     save: Callable[[Supernet], dict[str, Any]] = Supernet.get_state
     restore: Callable[[Supernet, Mapping[str, Any]], None] = Supernet.set_state
+    is_best: Callable[[float, float | None], bool] = is_best
+    track_patience: Callable[..., tuple[float, int]] = track_patience
+    is_used_up: Callable[[int, int], bool] = is_used_up
 
 
 @dataclass(frozen=True)
