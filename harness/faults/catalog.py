@@ -8,6 +8,7 @@ from harness.faults import (
     data,
     geometry,
     gradients,
+    keeping,
     loading,
     metric,
     recalibration,
@@ -22,8 +23,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, geometry, recalibration, gradients, loading, metric, resuming, scoring,
-    searching, sharing, surroundings,
+    arithmetic, data, geometry, recalibration, gradients, keeping, loading, metric, resuming,
+    scoring, searching, sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

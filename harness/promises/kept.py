@@ -18,6 +18,9 @@ def checkpoints_are_kept(evidence: Sequence[KeptRun]) -> Outcome:
         saves += len(run.saves)
         found = list(_unkept(run))
         violations += found[:_PER_RUN]
+        if len(run.saves) != run.due:
+            where = f"{_run_text(run)}, saves until the run ends by itself"
+            violations.append(Violation(where, str(run.due), str(len(run.saves))))
         violations += [
             Violation(f"{_run_text(run)}, {name}", "left alone, no checkpoint of the run", "gone")
             for name in run.gone
@@ -40,7 +43,7 @@ CHECKPOINTS_KEPT = Promise(
         "Clearing old checkpoints takes one that is still needed, or none; or `best` and `last` "
         "lead to another checkpoint than the one that was saved as such."
     ),
-    explained_by=("ledger-best-checkpoint", "checkpoint-verified"),
+    explained_by=("ledger-best-checkpoint", "ledger-patience-kept", "checkpoint-verified"),
 )
 
 
@@ -74,7 +77,7 @@ def _kept(there: Sequence[Saved], best: Saved | None, keep_latest: int) -> list[
     last = there[-1]
     # A new segment starts at the end of the epoch before.
     ends = [one for one in there if (one.epoch, one.step) == (last.epoch, 0)]
-    latest = there[len(there) - keep_latest :] if keep_latest else ()
+    latest = there[-keep_latest:] if keep_latest else ()
     needed = {one.name for one in (last, *latest, *ends[-1:], *([best] if best else []))}
     return [one for one in there if one.name in needed]
 

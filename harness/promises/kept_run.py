@@ -35,6 +35,7 @@ the first by small steps that add up, the fourth ties with the best, the fifth i
 improvement, so that the run ends there; the others are those of a run that went on."""
 
 _DELTA, _PATIENCE = 0.25, 2
+_ENDS = 5  # epochs, by these scores
 _KEEP = 1
 
 STRANGERS = ("notes.txt", "epoch-0001.bak", "epoch-best")
@@ -84,12 +85,15 @@ class KeptRun:
     ----------
     keep_latest : int
         As configured.
+    due : int
+        Saves until the run ends by itself.
     saves : tuple of Saved
     gone : tuple of str
         What somebody else had put there and is no longer there.
     """
 
     keep_latest: int
+    due: int
     saves: tuple[Saved, ...]
     gone: tuple[str, ...] = ()
 
@@ -125,7 +129,7 @@ def _scripted(bench: Bench) -> _Scripted:
         trainer.surround(options, _score)
         records.append(session.run_record(trainer, 1))
         trainer.run()
-    return _Scripted(tuple(records), KeptRun(_KEEP, tuple(saves), _gone(folder)))
+    return _Scripted(tuple(records), KeptRun(_KEEP, _ENDS, tuple(saves), _gone(folder)))
 
 
 def _short_session(bench: Bench, system: Any) -> Any:
@@ -174,7 +178,7 @@ def _stored(session: Any, folder: Path, keep_latest: int) -> KeptRun:
             name, {"x": np.full(1, number, np.float32)}, {"epoch": epoch}, {}, best=best
         )
         saves.append(_seen(store, CheckpointRecord(epoch, step, number, name, digest), metric))
-    return KeptRun(keep_latest, tuple(saves), _gone(folder))
+    return KeptRun(keep_latest, len(_SAVES), tuple(saves), _gone(folder))
 
 
 def _seen(store: Any, record: CheckpointRecord, metric: float | None) -> Saved:

@@ -44,7 +44,10 @@ def opening_follows(run: RunEvidence) -> Outcome:
         f"{counted(sum(count for _, count in first.planned_sizes), 'step')} an epoch, "
         f"{first.train_samples} training and {counted(first.val_samples, 'validation sample')}"
     )
-    return outcome(violations[:MOST], len(openings), figures, tuple(warnings))
+    return outcome(
+        violations[:MOST], len(run.steps), figures, tuple(warnings),
+        without="no step was recorded",
+    )  # fmt: skip
 
 
 LEDGER_OPENING_FOLLOWS = Promise(
@@ -170,4 +173,4 @@ def _identities(one: RunRecord) -> tuple[list[Violation], str]:
 
 
 def _violation(one: RunRecord, name: str, expected: str, found: Any) -> Violation:
-    return Violation(f"opening of attempt {one.attempt}, {name}", expected, str(found))
+    return Violation(f"opening of attempt {one.attempt}, {name}", expected, str(found) or "nothing")
