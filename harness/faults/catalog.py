@@ -6,9 +6,11 @@ from types import MappingProxyType
 from harness.faults import (
     arithmetic,
     data,
+    everywhere,
     geometry,
     gradients,
     keeping,
+    later_steps,
     loading,
     metric,
     recalibration,
@@ -23,8 +25,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, geometry, recalibration, gradients, keeping, loading, metric, resuming,
-    scoring, searching, sharing, surroundings,
+    arithmetic, data, everywhere, geometry, recalibration, gradients, keeping, later_steps, loading,
+    metric, resuming, scoring, searching, sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

@@ -13,12 +13,16 @@ from harness.promises import (
     draws,
     elsewhere,
     epoch_log,
+    every_step,
     kept,
     kills,
     knobs,
+    loaded,
     loss,
     metric,
     micro_batches,
+    micro_statistics,
+    own_labels,
     plans,
     purity,
     ranking,
@@ -49,8 +53,9 @@ __all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
     configured,
-    loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
-    checkpoint, kept, plans, resume, kills, elsewhere, refusals, cache,
+    loss, update, every_step, own_labels, micro_batches, micro_statistics, clip_checks, training,
+    epoch_log, ranking,
+    checkpoint, kept, plans, resume, kills, elsewhere, refusals, loaded, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
 """What tells the most comes first."""
@@ -98,10 +103,10 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     ),
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (
-        "elsewhere", "purity", "draws", "windows", "loss", "update", "micro_batches", "training",
-        "clip_checks", "step_arithmetic", "knobs",
+        "elsewhere", "purity", "draws", "windows", "loss", "update", "every_step", "own_labels",
+        "micro_batches", "micro_statistics", "training", "clip_checks", "step_arithmetic", "knobs",
     ),
-    _ROBUSTNESS: ("refusals",),
+    _ROBUSTNESS: ("refusals", "loaded"),
     _LOG: ("epoch_log", "ledger"),
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {
