@@ -2,10 +2,20 @@
 
 from dataclasses import replace
 
+from harness.config import parse_config
 from harness.records.ledger import effective
-from harness.records.records import CheckpointRecord, ResumeRecord
+from harness.records.records import (
+    STOPPED_EARLY,
+    CheckpointRecord,
+    EvalRecord,
+    NoteRecord,
+    ResumeRecord,
+)
 from harness.records.run import run_evidence
-from tests.synthetic_run import ZERO_FLOW, make_records, opening, tree
+from harness.records.seals import sealed
+from harness.runs.identity import protocol_identity, run_identity
+from harness.runs.parts import opening_record
+from tests.synthetic_run import SIZES, ZERO_FLOW, digest, make_records, opening, step_checks, tree
 
 RUN = run_evidence(make_records())
 RANDOM = run_evidence(make_records(eval={"recal_mode": "random"}))
@@ -65,3 +75,41 @@ def cut_before_its_row():
     last = RUN.epochs[-1].epoch
     rows = tuple(row for row in RUN.epochs if row.epoch < last)
     return replace(RUN, epochs=rows, checkpoints=RUN.checkpoints[:-1])
+
+
+def scored(*metrics, stop=None, **sections):
+    """Return a run with given mean EPE of its epochs, patience 2 and delta 0.25 px.
+
+    `stop` is the epoch after which it says that it stopped early.
+    """
+    early = {"early_stop_patience": 2, "early_stop_min_delta": 0.25, **sections.pop("eval", {})}
+    records = make_records(epochs=len(metrics), eval=early, **sections)
+    best = None
+    for place, record in enumerate(records):
+        if isinstance(record, EvalRecord):
+            metric = metrics[record.epoch - 1]
+            records[place] = replace(record, mean_epe=metric)
+        elif isinstance(record, CheckpointRecord):
+            best = best if best and metrics[best - 1] <= metric else record.epoch
+            records[place] = replace(record, best=f"epoch-{best:04d}-step-00000-attempt-1")
+    notes = [] if stop is None else [NoteRecord(stop, STOPPED_EARLY)]
+    return run_evidence([*records, *notes])
+
+
+def announced(**changes):
+    """Return a run whose first record is one of ours: a whole configuration, sealed."""
+    config = parse_config({**tree(), "checkpoint": {}})
+    data = {"train": digest("train"), "val": digest("val")}
+    checks = sum(step_checks(tree(), size) for size in SIZES)
+    own = opening_record(
+        attempt=1, config=config.model_dump(mode="json", by_alias=True),
+        environment={"threads": 2}, train_samples=sum(SIZES), val_samples=7, batch_size=5,
+        micro_batch_size=2, planned_sizes=((5, 2), (4, 1)), expected_clip_checks=checks,
+        identity=run_identity(config, data), protocol=protocol_identity(config, data), data=data,
+    )  # fmt: skip
+    return replace(RUN, openings=(replace(own, **changes),))
+
+
+def resealed(**changes):
+    """Return such a run whose first record was written with other values from the start."""
+    return replace(RUN, openings=(sealed(announced(**changes).openings[0]),))

@@ -6,12 +6,14 @@ from dataclasses import replace
 from harness.records.records import NormsRecord
 from harness.records.run import run_evidence
 from tests.ledger_runs import RANDOM, RESETTING, RUN, config, each, resumed, without
+from tests.planted_kept import KEPT
 from tests.synthetic_run import POOL, digest, make_records
 
 LESS_NOISE = {"per_arch_epe": (6.0,) * 5, "mean_epe": 6.0, "std_epe": 0.0}
 RESUMED = resumed()
 NAMED = each("epochs", each("openings", RESUMED, protocol="a"), protocol="a")
 PLANTED = {
+    **KEPT,
     "attempts-agree": {
         "other dynamics in one segment": (
             replace(each("openings", NAMED, 1, identity="other"), protocol="a"),

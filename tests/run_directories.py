@@ -44,3 +44,18 @@ def require_equal(folder: Path, straight: Path) -> None:
     assert [r | dict.fromkeys(CLOCK) for r in rows[0]] == [
         r | dict.fromkeys(CLOCK) for r in rows[1]
     ]
+
+
+def other_value(value: Any) -> Any:
+    """Return another value of the same kind, of a JSON tree each leaf another one."""
+    match value:
+        case bool() | None:
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return f"{value}0"
+        case list():
+            return [other_value(one) for one in value]
+        case _:
+            return {key: other_value(one) for key, one in value.items()}

@@ -28,11 +28,13 @@ def tree(**sections):
     base = {
         "train": {
             "num_epochs": 5, "epoch_mode": "full_pass", "batch_size": 5, "micro_batch_size": MICRO,
-            "lr": LR, "grad_clip_global_norm": THRESHOLD, "clip_position": "micro_step",
+            "steps_per_epoch": len(SIZES), "lr": LR, "grad_clip_global_norm": THRESHOLD,
+            "clip_position": "micro_step",
         },
         "eval": {
             "eval_every_epoch": 1, "eval_pool_size": 5, "bn_recal_batches": 2, "batch_size": 3,
             "eval_batches_per_arch": 3, "recal_mode": "fixed", "frozen": "",
+            "early_stop_patience": 3, "early_stop_min_delta": 0.01,
         },
         "checkpoint": {"reset_early_stop_on_resume": False},
     }  # fmt: skip
@@ -136,7 +138,7 @@ def make_records(*, epochs=4, sizes=SIZES, evaluate=True, **sections):
     """Return the records of a run without its opening, in the order of a ledger."""
     config, rng = tree(**sections), np.random.default_rng(3)
     total = len(sizes) * config["train"]["num_epochs"]
-    records, previous, best = [], None, None
+    records, previous, best, best_name = [], None, None, ""
     for epoch in range(1, epochs + 1):
         steps, norms, losses = one_epoch(epoch, config, sizes, rng, total)
         records += [*steps, NormsRecord(epoch, tuple(norms))]
@@ -144,10 +146,11 @@ def make_records(*, epochs=4, sizes=SIZES, evaluate=True, **sections):
         if evaluate and epoch % config["eval"]["eval_every_epoch"] == 0:
             found = scores(epoch, rng, config)
             records.append(found)
-            best = found.mean_epe if best is None else min(best, found.mean_epe)
+            if best is None or found.mean_epe < best:
+                best, best_name = found.mean_epe, f"epoch-{epoch:04d}-step-00000-attempt-1"
         name = f"epoch-{epoch:04d}-step-00000-attempt-1"
         done = epoch * len(sizes)
-        records.append(CheckpointRecord(epoch, 0, done, name, digest("c", epoch)))
+        records.append(CheckpointRecord(epoch, 0, done, name, digest("c", epoch), best_name))
         records.append(row(epoch, config, steps, norms, losses, found, previous, best))
         previous = found or previous
     return [opening(config, sizes), *records]

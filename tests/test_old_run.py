@@ -18,6 +18,7 @@ from harness.records.ledger import read_ledger
 from harness.records.records import EPOCH_FIELDS, EpochRecord, RunRecord, to_json
 from harness.runs.identity import protocol_identity, run_identity
 from harness.training.epochlog import EpochCsv, effective_rows
+from tests.run_directories import other_value
 
 OLD = Path(__file__).parent / "old_run"
 
@@ -77,3 +78,21 @@ def test_its_epoch_log_has_the_ledgers_rows_and_is_appended_to(run):
     for row in rows:
         table(row)
     assert (run / "epochs.csv").read_bytes() == before
+
+
+OPENING = (
+    "batch_size", "micro_batch_size", "planned_sizes", "expected_clip_checks", "identity",
+    "protocol", "data", "train_samples", "val_samples",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("field", OPENING)
+def test_each_field_of_its_first_line_is_told_when_it_alone_is_changed(run, capsys, field):
+    ledger = run / "ledger.jsonl"
+    first, *rest = ledger.read_text().splitlines()
+    opening = json.loads(first)
+    ledger.write_text(
+        "\n".join([json.dumps({**opening, field: other_value(opening[field])}), *rest])
+    )
+    assert main(["audit", str(run)]) == 1
+    assert "[ledger-opening-follows]" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from harness.runs import run_directory
 from harness.runs.run_directory import RunOptions, train_run
 from harness.training.checkpoint import CheckpointStore
 from harness.training.epochlog import EpochCsv, effective_rows
-from tests.run_directories import records, require_equal, without_clock
+from tests.run_directories import other_value, records, require_equal, without_clock
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,19 @@ def test_a_crash_anywhere_is_repaired_by_a_resume(
     assert train(config, tmp_path / "run", cache, resume=True).status == "finished"
     require_equal(tmp_path / "run", straight)
     assert main(["audit", str(tmp_path / "run")]) == 0
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(RunRecord)])
+def test_each_field_of_the_first_line_is_told_when_it_alone_is_changed(
+    field: str, straight: Path, tmp_path: Path
+) -> None:
+    first, *rest = (straight / "ledger.jsonl").read_text().splitlines()
+    opening = json.loads(first)
+    changed = json.dumps({**opening, field: other_value(opening[field])})
+    (tmp_path / "ledger.jsonl").write_text("\n".join([changed, *rest]))
+    assert main(["audit", str(straight)]) == 0
+    # Of another attempt, all that follows is void, and nothing is left to audit.
+    assert main(["audit", str(tmp_path / "ledger.jsonl")]) == (2 if field == "attempt" else 1)
 
 
 def test_a_crash_between_best_and_last_of_the_first_checkpoint_is_repaired(

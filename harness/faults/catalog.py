@@ -10,6 +10,7 @@ from harness.faults import (
     geometry,
     gradients,
     handling,
+    keeping,
     later_steps,
     loading,
     metric,
@@ -25,8 +26,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, everywhere, geometry, recalibration, gradients, handling, later_steps,
-    loading, metric, resuming, scoring, searching, sharing, surroundings,
+    arithmetic, data, everywhere, geometry, recalibration, gradients, handling, keeping,
+    later_steps, loading, metric, resuming, scoring, searching, sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

@@ -15,6 +15,7 @@ from harness.promises import (
     elsewhere,
     epoch_log,
     every_step,
+    kept,
     kills,
     knobs,
     loaded,
@@ -40,7 +41,10 @@ from harness.promises import (
     update,
     windows,
 )
+from harness.promises.kept_run import announced, scripted_ledger
+from harness.promises.ledger.opening import LEDGER_OPENING_FOLLOWS
 from harness.promises.ledger.registry import LEDGER_PROMISES
+from harness.promises.ledger.stopping import LEDGER_BEST_CHECKPOINT, LEDGER_PATIENCE_KEPT
 from harness.promises.promise import Promise
 from harness.promises.recorded_run import ledger
 from harness.promises.roots import AREAS as _AREAS
@@ -53,7 +57,7 @@ _SUBJECTS: tuple[ModuleType, ...] = (
     partial_batches, consumed, configured,
     loss, update, every_step, own_labels, micro_batches, micro_statistics, clip_checks, training,
     epoch_log, ranking,
-    checkpoint, plans, resume, kills, elsewhere, refusals, loaded, cache,
+    checkpoint, kept, plans, resume, kills, elsewhere, refusals, loaded, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
 """What tells the most comes first."""
@@ -66,11 +70,19 @@ def _declared(module: ModuleType) -> Iterable[Promise]:
         yield from (promise for promise in several if isinstance(promise, Promise))
 
 
+_LEDGERS = {
+    LEDGER_OPENING_FOLLOWS.id: announced,
+    LEDGER_BEST_CHECKPOINT.id: scripted_ledger,
+    LEDGER_PATIENCE_KEPT.id: scripted_ledger,
+}
+"""Promises of a ledger that two epochs of training would leave untried, and what tries them."""
+
 _BY_SUBJECT = {
     **{module.__name__.rsplit(".", 1)[-1]: tuple(_declared(module)) for module in _SUBJECTS},
     # Declared without a driver, because an audit must run without TensorFlow (decision 0013).
     "ledger": tuple(
-        dataclasses.replace(promise, evidence=ledger) for promise in LEDGER_PROMISES.values()
+        dataclasses.replace(promise, evidence=_LEDGERS.get(name, ledger))
+        for name, promise in LEDGER_PROMISES.items()
     ),
 }
 
@@ -91,7 +103,7 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
         "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
         "partial_batches", "consumed", "configured", "ranking", "cache", "score_arithmetic",
     ),
-    _RESUMING: ("resume", "checkpoint", "plans", "kills"),
+    _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (
         "elsewhere", "purity", "draws", "windows", "loss", "update", "every_step", "own_labels",
         "micro_batches", "micro_statistics", "training", "clip_checks", "step_arithmetic", "knobs",

@@ -13,6 +13,7 @@ __all__ = [
     "FIRST_SEGMENT",
     "NOT_LOGGED",
     "RECORDS",
+    "STOPPED_EARLY",
     "CheckpointRecord",
     "EpochRecord",
     "EvalRecord",
@@ -32,6 +33,9 @@ NOT_LOGGED = "not logged by this system"
 FIRST_SEGMENT = "main"
 """Segment of a run whose training dynamics have not been changed."""
 
+STOPPED_EARLY = "stopped early: patience is used up"
+"""Text of the note that ends a run whose scores have not improved for long enough."""
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -41,7 +45,8 @@ class RunRecord:
     (size, count) pairs; ``expected_clip_checks`` follows from them. ``segment`` names a
     stretch of one training dynamics, whose digest is ``identity``; ``protocol`` is the digest
     of what an evaluation measures, and another one starts a new metric series; ``data`` holds
-    the digests of the lists of samples.
+    the digests of the lists of samples. ``seal`` is the digest of all other fields
+    (:func:`harness.records.seals.seal_of`), empty in ledgers of earlier versions.
     """
 
     attempt: int
@@ -57,6 +62,7 @@ class RunRecord:
     segment: str = FIRST_SEGMENT
     protocol: str = ""
     data: dict[str, str] = field(default_factory=dict)
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,13 +212,18 @@ EPOCH_FIELDS: tuple[str, ...] = tuple(f.name for f in fields(EpochRecord) if f.n
 
 @dataclass(frozen=True)
 class CheckpointRecord:
-    """A checkpoint was written: its directory's name and its digest."""
+    """A checkpoint was written: its directory's name and its digest.
+
+    ``best`` is the checkpoint that the pointer file ``best`` named once it was written: empty
+    where there was no such file, None where nobody looked, as in earlier versions.
+    """
 
     epoch: int
     step: int
     global_step: int
     name: str
     digest: str
+    best: str | None = None
 
 
 @dataclass(frozen=True)

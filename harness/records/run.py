@@ -116,6 +116,9 @@ class RunEvidence:
         The first record of each attempt, and where those restart that continue.
     space : tuple of int
         Options of each block that an arch code has a digit for.
+    beside : RunRecord or None
+        What the first record must announce, made of the plan and the data by somebody else than
+        the run; None: only the ledger is there.
     """
 
     config: Mapping[str, Any]
@@ -135,6 +138,7 @@ class RunEvidence:
     openings: tuple[RunRecord, ...] = ()
     resumes: tuple[ResumeRecord, ...] = ()
     space: tuple[int, ...] = (3,) * 9
+    beside: RunRecord | None = None
 
     @property
     def train_samples(self) -> int:

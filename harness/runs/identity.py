@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.comparing import ABSENT, changes
-from harness.config import Config, field_kinds
+from harness.config import Config, field_kinds, parse_config
 from harness.digest import digest_file, digest_strings
 from harness.evaluation.scoring import score_split
 from harness.fc2.layout import Triplet, list_triplets
@@ -25,6 +25,7 @@ __all__ = [
     "protocol_identity",
     "protocol_values",
     "read_data_digests",
+    "recorded_identities",
     "run_identity",
 ]
 
@@ -114,6 +115,41 @@ def run_identity(config: Config, data: DataDigests) -> str:
 def protocol_identity(config: Config, data: DataDigests) -> str:
     """Return the digest of the evaluation protocol: equal within one metric series."""
     return _digest_values(protocol_values(config, data))
+
+
+def recorded_identities(tree: Mapping[str, Any], data: DataDigests) -> tuple[str, str]:
+    """Return the digests of dynamics and protocol that follow from a recorded configuration.
+
+    A key that came with a later version than the one that recorded the tree is left out of both,
+    as that version did.
+
+    Parameters
+    ----------
+    tree : mapping
+        Configuration tree, as :attr:`harness.records.records.RunRecord.config`.
+
+    Raises
+    ------
+    ConfigError
+        If it holds what this version does not know.
+    """
+    config, known = parse_config(tree), field_kinds()
+    later = {key for key in known if _is_absent(tree, key)}
+    found = dynamics_values(config, data), protocol_values(config, data)
+    dynamics, protocol = (
+        _digest_values({key: value for key, value in values.items() if key not in later})
+        for values in found
+    )
+    return dynamics, protocol
+
+
+def _is_absent(tree: Mapping[str, Any], key: str) -> bool:
+    value: Any = tree
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return True
+        value = value[part]
+    return False
 
 
 def _digest_values(values: Mapping[str, Any]) -> str:

@@ -2,14 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness.evaluation.evaluator import EvalParts
 from harness.evaluation.ranking import build_pool, kendall_tau
 from harness.fc2.provider import DataParts
 from harness.records.ledger import write_line
+from harness.records.records import RunRecord
+from harness.records.seals import sealed
+from harness.training.checkpoint import StoreParts
 from harness.training.step import TrainParts
 
-__all__ = ["Parts"]
+__all__ = ["Parts", "opening_record"]
+
+
+def opening_record(**values: Any) -> RunRecord:
+    """Return the record that opens an attempt, of its fields' values, and sealed."""
+    return sealed(RunRecord(**values))
 
 
 @dataclass(frozen=True)
@@ -23,8 +32,8 @@ class Parts:
         ahead and handed over; the key of a cached batch.
     train : TrainParts
         frames to input, loss, fair cycle, accumulate, clip, apply, schedule, count,
-        save, restore; what a sum starts from, a step as a whole, the counters after a step and
-        after an epoch, the row of the log.
+        save, restore, is best, track patience, is used up; what a sum starts from, a step as a
+        whole, the counters after a step and after an epoch, the row of the log.
     evaluation : EvalParts
         frames to input, recalibrate, accumulate flow, EPE, mean.
     rank : callable
@@ -33,6 +42,10 @@ class Parts:
         The archs of a pool, from seed and size.
     write_line : callable
         Appends a line to the ledger.
+    store : StoreParts
+        Pointers that a save moves, checkpoints that it keeps, the one that is asked for.
+    opening : callable
+        The record that opens an attempt, of its fields' values.
     """
 
     data: DataParts = field(default_factory=DataParts)
@@ -43,3 +56,5 @@ class Parts:
     )
     pool: Callable[..., tuple[tuple[int, ...], ...]] = build_pool
     write_line: Callable[..., None] = write_line
+    store: StoreParts = field(default_factory=StoreParts)
+    opening: Callable[..., RunRecord] = opening_record

@@ -143,7 +143,7 @@ def _train(
 
     session = open_session(config, cache=options.cache)
     meta = session.meta(plan.segment)
-    store = CheckpointStore(folder / "checkpoints", keep_latest=config.checkpoint.keep_latest)
+    store = session.store(folder / "checkpoints")
     with _observed(folder, config, plan, content, options) as observers:
         trainer = session.trainer(
             TrainerOptions(

@@ -24,7 +24,7 @@ from harness.records.records import FIRST_SEGMENT, EvalRecord, ResumeRecord, Run
 from harness.runs.identity import data_digests, protocol_identity, run_identity
 from harness.runs.parts import Parts
 from harness.supernet.space import SKELETONS, check_crop
-from harness.training.checkpoint import Checkpoint
+from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.training.model import Supernet
 from harness.training.progress import Progress
 from harness.training.step import StepFunctions
@@ -149,6 +149,11 @@ class Session:
             functions=self.compiled.functions,
         )  # fmt: skip
 
+    def store(self, folder: Path) -> CheckpointStore:
+        """Return where a run keeps its checkpoints, as configured."""
+        keep = self.config.checkpoint.keep_latest
+        return CheckpointStore(folder, keep_latest=keep, parts=self.parts.store)
+
     @cached_property
     def data(self) -> dict[str, str]:
         """Digests of the samples, as :func:`harness.runs.identity.data_digests`."""
@@ -173,7 +178,7 @@ class Session:
         self, trainer: Trainer, attempt: int, *, segment: str = FIRST_SEGMENT
     ) -> RunRecord:
         """Return the record that opens an attempt."""
-        return RunRecord(
+        return self.parts.opening(
             attempt=attempt,
             train_samples=len(self.provider.samples),
             val_samples=len(self.fixed.samples("val")),

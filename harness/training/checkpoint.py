@@ -9,7 +9,7 @@ falls back to another checkpoint.
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from harness.digest import digest_arrays, digest_strings
 from harness.errors import InputError
 from harness.whole import NotWrittenError, whole_folder, write_text
 
-__all__ = ["Checkpoint", "CheckpointError", "CheckpointStore", "load_checkpoint", "state_digest"]
+__all__ = [
+    "Checkpoint", "CheckpointError", "CheckpointStore", "StoreParts", "kept_names",
+    "load_checkpoint", "moved_pointers", "pointed_name", "state_digest",
+]  # fmt: skip
 
 FORMAT = 1
 
@@ -129,6 +132,52 @@ def _rest_digest(manifest: Mapping[str, Any]) -> str:
     return digest_strings([json.dumps(rest, sort_keys=True, allow_nan=False)])
 
 
+def moved_pointers(is_best: bool) -> tuple[str, ...]:
+    """Return the pointer files that a save moves to the new checkpoint, in their order."""
+    # `last` comes last: before it is there, no save was completed (`is_empty`).
+    return ("best", "last") if is_best else ("last",)
+
+
+def kept_names(
+    names: Sequence[str], *, best: str, last: str, epoch_end: str, keep_latest: int
+) -> set[str]:
+    """Return which checkpoints a save keeps.
+
+    Parameters
+    ----------
+    names : sequence of str
+        All that are there, the newest first.
+    best, last : str
+        The checkpoints that the pointer files name, empty where there is none.
+    epoch_end : str
+        Where the epoch began in which `last` stands, empty where at no checkpoint: a new
+        segment starts from it.
+    keep_latest : int
+        How many are kept besides, counted from the newest.
+    """
+    return {best, last, epoch_end, *names[:keep_latest]}
+
+
+def pointed_name(folder: Path, which: str) -> str:
+    """Return the checkpoint that a folder's pointer file ``best`` or ``last`` names.
+
+    Raises
+    ------
+    CheckpointError
+        If it holds no name.
+    """
+    return _pointed(folder / which)
+
+
+@dataclass(frozen=True)
+class StoreParts:
+    """The functions that say what a store keeps, and which checkpoint is asked for."""
+
+    moved: Callable[[bool], tuple[str, ...]] = moved_pointers
+    kept: Callable[..., set[str]] = kept_names
+    pointed: Callable[[Path, str], str] = pointed_name
+
+
 class CheckpointStore:
     """The checkpoints of one run.
 
@@ -141,10 +190,16 @@ class CheckpointStore:
         newest one of an epoch's end, from which a new segment starts.
     keep_all : bool, default False
         Keep every checkpoint.
+    parts : StoreParts, optional
+        What decides which checkpoint is kept, and which is meant.
     """
 
-    def __init__(self, folder: Path, *, keep_latest: int = 0, keep_all: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, keep_latest: int = 0, keep_all: bool = False,
+        parts: StoreParts | None = None,
+    ) -> None:  # fmt: skip
         self._folder, self._keep_latest, self._keep_all = folder, keep_latest, keep_all
+        self._parts = parts or StoreParts()
 
     @property
     def folder(self) -> Path:
@@ -180,8 +235,7 @@ class CheckpointStore:
         manifest["rest"] = _rest_digest(manifest)
         try:
             self._write(name, arrays, json.dumps(manifest, allow_nan=False))
-            # `last` comes last: before it is there, no save was completed (`is_empty`).
-            for pointer in ("best", "last") if best else ("last",):
+            for pointer in self._parts.moved(best):
                 self._point(pointer, name)
             if not self._keep_all:
                 self._discard_others()
@@ -217,7 +271,7 @@ class CheckpointStore:
         if not pointer.is_file():
             msg = f"{pointer}: no such checkpoint pointer; has the run finished an epoch?"
             raise CheckpointError(msg)
-        return self._folder / _pointed(pointer)
+        return self._folder / self._parts.pointed(self._folder, which)
 
     def load(self, which: str = "last") -> Checkpoint:
         """Load the checkpoint that ``best``, ``last`` or a path names.
@@ -294,15 +348,28 @@ class CheckpointStore:
         ends = (name for name in self.names() if _age(name)[1:] == (epoch, 0))
         return last if step == 0 else next(ends, None)
 
+    def best_name(self) -> str:
+        """Return the checkpoint that the pointer file ``best`` names, empty where none is there.
+
+        Raises
+        ------
+        CheckpointError
+            If it holds no name.
+        """
+        pointer = self._folder / "best"
+        return _pointed(pointer) if pointer.is_file() else ""
+
     def _point(self, pointer: str, name: str) -> None:
         write_text(self._folder / pointer, name + "\n")
 
     def _discard_others(self) -> None:
         """Remove what need not be kept; a name disappears before its content does."""
-        pointers = [self._folder / pointer for pointer in ("best", "last")]
-        kept = {_pointed(p) for p in pointers if p.is_file()}
-        kept |= {*self.names()[: self._keep_latest], self.newest_epoch_end() or ""}
-        for name in self.names():
+        pointer, names = self._folder / "last", self.names()
+        kept = self._parts.kept(
+            names, best=self.best_name(), last=_pointed(pointer) if pointer.is_file() else "",
+            epoch_end=self.newest_epoch_end() or "", keep_latest=self._keep_latest,
+        )  # fmt: skip
+        for name in names:
             if name not in kept:
                 gone = self._folder / f".{name}.gone"
                 (self._folder / name).rename(gone)

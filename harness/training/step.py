@@ -18,6 +18,7 @@ from harness.training.fairness import Counts, add_cycle, fair_cycle
 from harness.training.model import Supernet
 from harness.training.progress import Progress, after_epoch, after_step
 from harness.training.schedule import cosine_lr, expected_clip_checks, micro_batches
+from harness.training.tracking import is_best, is_used_up, track_patience
 
 __all__ = [
     "ClipCheck",
@@ -72,6 +73,9 @@ class TrainParts:
     after_step: Callable[..., Progress] = after_step
     row: Callable[..., EpochRecord] = epoch_row
     after_epoch: Callable[[Progress], Progress] = after_epoch
+    is_best: Callable[[float, float | None], bool] = is_best
+    track_patience: Callable[..., tuple[float, int]] = track_patience
+    is_used_up: Callable[[int, int], bool] = is_used_up
 
 
 @dataclass(frozen=True)

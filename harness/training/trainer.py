@@ -17,6 +17,7 @@ from harness.fc2.batch import Batch
 from harness.fc2.provider import Provider
 from harness.records.records import (
     FIRST_SEGMENT,
+    STOPPED_EARLY,
     CheckpointRecord,
     EpochRecord,
     EvalRecord,
@@ -137,8 +138,9 @@ class Trainer:
             if self._options.should_stop():
                 return "interrupted"  # what there is to save is saved
             # Asked before an epoch, so that a resume of a run that stopped early trains no further.
-            if self.progress.bad_epochs >= self.config.eval.early_stop_patience:
-                self._emit(NoteRecord(self.progress.epoch, "stopped early: patience is used up"))
+            patience = self.config.eval.early_stop_patience
+            if self._parts.is_used_up(self.progress.bad_epochs, patience):
+                self._emit(NoteRecord(self.progress.epoch, STOPPED_EARLY))
                 return "stopped early"
             with closing(self._epoch_steps()) as steps:  # leaves no loader thread behind
                 for _ in steps:
@@ -241,10 +243,9 @@ class Trainer:
         improved = False
         if scores is not None:
             metric, delta = scores.mean_epe, self.config.eval.early_stop_min_delta
-            improved = best is None or metric < best
+            improved = self._parts.is_best(metric, best)
             best = metric if improved else best
-            better = reference is None or metric < reference - delta
-            reference, bad = (metric, 0) if better else (reference, bad + 1)
+            reference, bad = self._parts.track_patience(metric, reference, bad, min_delta=delta)
             previous = PreviousScores(scores.archs, scores.per_arch_epe, scores.eval_batch_hash)
         self.progress = dataclasses.replace(
             self._parts.after_epoch(now), best_metric=best, patience_metric=reference,
@@ -263,5 +264,7 @@ class Trainer:
             name, self._parts.save(self.model), now.get_state(), self._options.meta, best=best
         )
         self._saved = (now.epoch, now.step)
-        self._emit(CheckpointRecord(now.epoch, now.step, now.global_step, name, digest))
+        self._emit(
+            CheckpointRecord(now.epoch, now.step, now.global_step, name, digest, store.best_name())
+        )
         return digest

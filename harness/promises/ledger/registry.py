@@ -3,12 +3,23 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from harness.promises.ledger import attempts, draws, epoch_figures, rows, scores, steps, tau
+from harness.promises.ledger import (
+    attempts,
+    draws,
+    epoch_figures,
+    opening,
+    rows,
+    scores,
+    steps,
+    stopping,
+    tau,
+)
 from harness.promises.promise import Promise
 
 __all__ = ["LEDGER_PROMISES"]
 
 _ALL = (
+    opening.LEDGER_OPENING_FOLLOWS,
     steps.LEDGER_STEPS_PLANNED,
     epoch_figures.LEDGER_CLIP_FIGURES,
     steps.LEDGER_LEARNING_RATE,
@@ -22,6 +33,8 @@ _ALL = (
     rows.LEDGER_FINITE,
     attempts.LEDGER_ATTEMPTS_AGREE,
     rows.LEDGER_BEST_TRACKED,
+    stopping.LEDGER_BEST_CHECKPOINT,
+    stopping.LEDGER_PATIENCE_KEPT,
 )
 
 LEDGER_PROMISES: Mapping[str, Promise] = MappingProxyType({promise.id: promise for promise in _ALL})

@@ -192,6 +192,8 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
     resumes = run.attempts - (1 if run.before is None else 0)
     restarts = resumes if reset else 0
     best = run.best_before
+    # What came before is not recorded, where a ledger was lost or a checkpoint imported.
+    given = run.before is None and run.start != (0, 0)
     violations = []
     for row in rows:
         score = [] if row.mean_epe_12 is None else [row.mean_epe_12]
@@ -200,7 +202,7 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
             again = min(score, default=None)
             if restarts and row.best_epe == again:
                 restarts -= 1
-            else:
+            elif not (given and row is rows[0] and _may_be_earlier(row.best_epe, kept)):
                 text = "null" if kept is None else f"{kept!r}, the lowest so far"
                 violations.append(
                     Violation(f"epoch {row.epoch}, best_epe", text, repr(row.best_epe))
@@ -208,6 +210,11 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
         best = row.best_epe
     figures = f"{counted(len(rows), 'row')}, best EPE {best if best is None else f'{best:.6g}'} px"
     return outcome(violations[:MOST], len(rows), figures, without="no epoch was recorded")
+
+
+def _may_be_earlier(best: float | None, kept: float | None) -> bool:
+    """Return whether a best EPE may be of an evaluation that is not recorded, before a lowest."""
+    return best is not None and (kept is None or best < kept)
 
 
 def _unsaid(row: EpochRecord) -> bool:
