@@ -6,6 +6,7 @@ from types import MappingProxyType
 from harness.faults import (
     arithmetic,
     data,
+    drawing,
     geometry,
     gradients,
     loading,
@@ -22,7 +23,7 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, geometry, recalibration, gradients, loading, metric, resuming, scoring,
+    arithmetic, data, drawing, geometry, recalibration, gradients, loading, metric, resuming, scoring,
     searching, sharing, surroundings,
 )  # fmt: skip
 

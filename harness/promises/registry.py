@@ -10,6 +10,7 @@ from harness.promises import (
     checkpoint,
     clip_checks,
     configured,
+    drawn_together,
     draws,
     elsewhere,
     epoch_log,
@@ -18,6 +19,7 @@ from harness.promises import (
     loss,
     metric,
     micro_batches,
+    own_draws,
     plans,
     purity,
     ranking,
@@ -44,7 +46,7 @@ __all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
-    configured,
+    own_draws, drawn_together, configured,
     loss, update, micro_batches, clip_checks, training, epoch_log, ranking,
     checkpoint, plans, resume, kills, elsewhere, refusals, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
@@ -86,8 +88,8 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     ),
     _RESUMING: ("resume", "checkpoint", "plans", "kills"),
     _TRAINING: (
-        "elsewhere", "purity", "draws", "windows", "loss", "update", "micro_batches", "training",
-        "clip_checks", "step_arithmetic", "knobs",
+        "elsewhere", "purity", "draws", "own_draws", "drawn_together", "windows", "loss", "update",
+        "micro_batches", "training", "clip_checks", "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals",),
     _LOG: ("epoch_log", "ledger"),

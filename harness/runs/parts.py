@@ -20,7 +20,7 @@ class Parts:
     data : DataParts
         list, decode, crop, order.
     train : TrainParts
-        frames to input, loss, fair cycle, accumulate, clip, apply, schedule, count,
+        frames to input, loss, fair cycle, initial weight, accumulate, clip, apply, schedule, count,
         save, restore.
     evaluation : EvalParts
         frames to input, recalibrate, accumulate flow, EPE, mean.
