@@ -23,8 +23,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, drawing, geometry, recalibration, gradients, loading, metric, resuming, scoring,
-    searching, sharing, surroundings,
+    arithmetic, data, drawing, geometry, recalibration, gradients, loading, metric, resuming,
+    scoring, searching, sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

@@ -16,7 +16,7 @@ from harness.training.model import initial_weight
 __all__ = [
     "BlocksShareOrder", "ChunksShuffled", "CropsOneDraw", "CropsSharedByPairs", "CyclesOfTenSteps",
     "DrawsSaidToBeOthers", "EpochAddedToSeed", "FiltersRepeated", "KernelsByShape",
-    "KernelsOfFanIn", "LastPlaceNeverCropped", "ShuffleBufferOfFour", "WorkersSeededAlike",
+    "KernelsOfWrongFans", "LastPlaceNeverCropped", "ShuffleBufferOfFour", "WorkersSeededAlike",
 ]  # fmt: skip
 
 
@@ -63,7 +63,7 @@ class CyclesOfTenSteps(_Drawing):
 
 
 class CropsSharedByPairs(_Drawing):
-    """Two samples after one another are cropped at one place: drawn once for both frames' files."""
+    """Two samples after one another are cropped at one place."""
 
     id = "crops-shared-by-pairs"
     citation = "apple/turicreate#2892 (operations of one seed crop several samples alike)"
@@ -230,30 +230,31 @@ class FiltersRepeated(_Drawing):
         return replaced(parts, "train", initial=initial)
 
 
-class KernelsOfFanIn(_Drawing):
-    """The limit of initial kernels is taken from the inputs alone."""
+class KernelsOfWrongFans(_Drawing):
+    """Fan-in and fan-out are sums of a kernel's sides, not products: kernels start too large."""
 
-    id, family = "kernels-of-fan-in", "CONFIG"
-    citation = "LeelaChessZero/lc0#1883 (VarianceScaling, whose mode is a default)"
+    id, family = "kernels-of-wrong-fans", "CONFIG"
+    citation = "LeelaChessZero/lczero-training#43 (3 + 3 + 256 + 256 under the root)"
     expected = ("kernels-independent",)
 
     def apply(self, parts: Parts) -> Parts:
-        """Scale to fan-in, as He does."""
+        """Draw up to the root of 6 over the sum of all sides."""
 
         def initial(seed: int, name: str, shape: tuple[int, ...]) -> Any:
             drawn = initial_weight(seed, name, shape)
             if len(shape) != 4:
                 return drawn
-            return drawn * np.float32(np.sqrt((shape[2] + shape[3]) / shape[2]))
+            right = shape[0] * shape[1] * (shape[2] + shape[3])
+            return drawn * np.float32(np.sqrt(right / sum(shape)))
 
         return replaced(parts, "train", initial=initial)
 
 
 class DrawsSaidToBeOthers(_Drawing):
-    """What is told of draws is not what trains: windows of another seed, the order reversed."""
+    """What is told of draws is not what trains: it is another seed's."""
 
     id = "draws-said-to-be-others"
-    citation = "openai/gym#2422"
+    citation = "tier4/Diffusion-Planner#389 (a test of draws passed that training did not make)"
     expected = ("draws-as-trained",)
 
     def wrap(self, system: Any) -> Any:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.ledger.plan import shuffles
 from harness.promises.promise import needs
 from harness.systems.answers import AnswerError
 from harness.systems.protocol import Arrays, Drawn, System
@@ -116,7 +117,7 @@ def ask(
 def can_shuffle(bench: Bench) -> bool:
     """Return whether the system draws its order as configured; one that cannot says so."""
     given = bench.describe().settings.get("train.train_sampling_mode")
-    return given in (None, "random", "shuffle_no_replacement")
+    return shuffles({"train_sampling_mode": given})
 
 
 def crops_at_random(bench: Bench) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from harness.errors import NotApplicableError
+from harness.promises.ledger.plan import shuffles
 from harness.promises.states import END, Loan, State, Trained, train_two_epochs
 from harness.systems.beside import Beside, Job, SecondProcess
 from harness.systems.process import WorkerError
@@ -286,6 +287,9 @@ def require_settable(config: Tree, settings: Tree, sections: Mapping[str, Tree])
             name = f"{section}.{key}"
             if name not in settings:
                 continue
+            own_mode = name.startswith("train.") and not shuffles({name[6:]: settings[name]})
+            if own_mode and value is None:
+                continue  # as the system has it, which no configuration can say
             if stands_for(tree, name, value) != stands_for(tree, name, settings[name]):
                 msg = f"the system has {name} {settings[name]!r} alone, {value!r} is needed"
                 raise NotApplicableError(msg)

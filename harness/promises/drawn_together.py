@@ -69,9 +69,10 @@ def _pass(asked: Asked, *, full: bool) -> Iterator[Violation]:
         where = f"order of {asked.samples} samples, {_named(key)}"
         drawn = order[: asked.samples]
         if len(order) < asked.samples or order.min() < 0 or order.max() >= asked.samples:
-            what = f"{counted(len(order), 'draw')} of numbers {order.min(initial=0)} to "
+            lowest, highest = (order.min(), order.max()) if len(order) else (0, 0)
+            what = f"{counted(len(order), 'draw')} of numbers {lowest} to {highest}"
             most = f"{asked.samples} draws of numbers 0 to {asked.samples - 1}"
-            yield Violation(where, most, f"{what}{order.max(initial=0)}", "plan")
+            yield Violation(where, most, what, "plan")
         elif full and not np.array_equal(np.sort(drawn), every):
             different = counted(len(np.unique(drawn)), "sample")
             yield Violation(where, "each sample once", f"{different} drawn", "plan")

@@ -20,7 +20,8 @@ ByKey = Mapping[tuple[int, int], Labels]
 """By seed and epoch."""
 
 Beside = Iterator[tuple[str, Labels, Labels]]
-"""What stands beside what: in words, and two arrays (pairs, quantities); no draw is in two pairs."""
+"""In words, and two arrays (pairs, quantities) that stand beside one another; no draw is in two
+pairs."""
 
 
 def next_in_epoch(found: ByKey, lag: int) -> Beside:

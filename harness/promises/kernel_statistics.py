@@ -20,9 +20,12 @@ _ALIKE = 4
 """From so many values on two kernels, or filters of one, are no coincidence if equal: floats of 20
 random bits or more agree once in 10^24."""
 
-_COMPARED = 128
+_BEGINNING = 8
+"""So many first values, each to a part in 10,000 of the largest: alike once in 10^20."""
+
+_COMPARED = (128, 1024)
 """So many first values of kernels are multiplied: a stream that starts anew for each shows there,
-whatever their shapes. Fewer could not tell two equal ones from chance."""
+whatever their shapes. Fewer could not tell two equal ones from chance; more tell a part of one."""
 
 _CELLS = 8
 
@@ -40,7 +43,7 @@ def kernel_findings(evidence: Kernels) -> tuple[list[Violation], list[Finding], 
         (f"{name} of seed {seed}", np.asarray(evidence.by_seed[seed][name], np.float64))
         for seed in seeds for name in drawn
     ]  # fmt: skip
-    wrong = [*_equal_kernels(named), *_equal_filters(named)]
+    wrong = [*_equal_kernels(named), *_one_beginning(named), *_equal_filters(named)]
     found = [*_correlations(named), *_scales(named, evidence.initializer)]
     return wrong, found, len(named)
 
@@ -62,6 +65,20 @@ def _equal_kernels(named: Named) -> Iterator[Violation]:
             )
 
 
+def _one_beginning(named: Named) -> Iterator[Violation]:
+    """Yield kernels that begin alike but for a factor: one stream, started anew for each."""
+    first: dict[bytes, str] = {}
+    for name, kernel in named:
+        beginning = kernel.ravel()[:_BEGINNING]
+        if len(beginning) < _BEGINNING or not beginning.any():
+            continue
+        # Added to, or -0.0 would differ from 0.0.
+        key = (np.round(beginning / np.abs(beginning).max(), 4) + 0.0).tobytes()
+        if first.setdefault(key, name) != name:
+            where, found = f"beginning of kernel {name}", f"that of {first[key]}, scaled"
+            yield Violation(where, "another than any other", found, "draws")
+
+
 def _equal_filters(named: Named) -> Iterator[Violation]:
     for name, kernel in named:
         filters = kernel.reshape(-1, kernel.shape[-1]).T
@@ -73,16 +90,20 @@ def _equal_filters(named: Named) -> Iterator[Violation]:
 
 def _correlations(named: Named) -> Iterator[Finding]:
     """Yield the largest correlation of any two kernels: a figure with the chance of all."""
-    compared = [(name, k.ravel()[:_COMPARED]) for name, k in named if k.size >= _COMPARED]
-    if len(compared) < 2:
-        return
+    for length in _COMPARED:
+        compared = [(name, k.ravel()[:length]) for name, k in named if k.size >= length]
+        if len(compared) > 1:
+            yield _largest_correlation(compared, length)
+
+
+def _largest_correlation(compared: Named, length: int) -> Finding:
     values = np.stack([kernel / np.abs(kernel).max() for _, kernel in compared])
     ratios = np.abs(values @ values.T) / np.sqrt((values**2) @ (values**2).T)
     np.fill_diagonal(ratios, 0)
     i, j = divmod(int(ratios.argmax()), len(ratios))
     pairs = len(compared) * (len(compared) - 1) / 2
-    yield Finding(
-        f"kernels {compared[i][0]} and {compared[j][0]}, first {_COMPARED} values",
+    return Finding(
+        f"kernels {compared[i][0]} and {compared[j][0]}, first {length} values",
         "no correlation", f"{ratios[i, j]:.3g} times that of random signs",
         min(0.0, signs(float(ratios[i, j])) + math.log(pairs)),
     )  # fmt: skip
