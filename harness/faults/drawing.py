@@ -22,7 +22,7 @@ __all__ = [
 
 class _Drawing(Fault):
     family = "DATA"
-    touches = ("own_draws", "drawn_together")
+    touches = ("drawn_together",)
 
 
 class BlocksShareOrder(_Drawing):
@@ -252,6 +252,9 @@ class KernelsOfWrongFans(_Drawing):
 
 class DrawsSaidToBeOthers(_Drawing):
     """What is told of draws is not what trains: it is another seed's."""
+
+    # The others are as good as the draws of any seed.
+    touches = ("own_draws",)
 
     id = "draws-said-to-be-others"
     citation = "tier4/Diffusion-Planner#389 (a test of draws passed that training did not make)"

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
-from harness.promises.ledger.plan import shuffles
 from harness.promises.promise import needs
+from harness.promises.sampling import shuffles
 from harness.systems.answers import AnswerError
 from harness.systems.protocol import Arrays, Drawn, System
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from harness.errors import NotApplicableError
-from harness.promises.ledger.plan import shuffles
+from harness.promises.sampling import shuffles
 from harness.promises.states import END, Loan, State, Trained, train_two_epochs
 from harness.systems.beside import Beside, Job, SecondProcess
 from harness.systems.process import WorkerError

@@ -281,7 +281,7 @@ CYCLES_INDEPENDENT = Promise(
     evidence=drawn_cycles,
     check=cycles_are_independent,
     hint="Blocks share permutations: each option is trained equally often, and few archs ever are.",
-    explained_by=("fair-archs",),
+    explained_by=("fair-archs", "seeds-matter"),
 )
 
 

@@ -168,6 +168,7 @@ DRAWS_AS_TRAINED = Promise(
     "nothing.",
     explained_by=(
         "train-draws-declared:draws",
+        "train-draws-declared:plan",
         "drawn-as-served",
         "seeds-matter",
         "same-run-elsewhere",

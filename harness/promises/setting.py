@@ -18,7 +18,7 @@ from harness.config import Config, field_kinds, parse_config
 from harness.fc2.layout import MEMBERS, Triplet, list_triplets, member_name
 from harness.fc2.subset import choose
 from harness.fc2.synthetic import SMALLEST, make_sample, write_sample
-from harness.promises.ledger.plan import shuffles
+from harness.promises.sampling import shuffles
 from harness.supernet.space import SKELETONS
 from harness.systems.protocol import Description
 

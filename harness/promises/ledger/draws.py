@@ -12,11 +12,11 @@ from harness.promises.ledger.plan import (
     finished_epochs,
     is_logged,
     require_fair_space,
-    shuffles,
     steps_by_epoch,
     unfair_blocks,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.sampling import shuffles
 from harness.records.run import RunEvidence
 from harness.wording import counted, shortened
 

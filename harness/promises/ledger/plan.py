@@ -5,7 +5,7 @@ evaluate every n-th epoch, or never.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from harness.errors import NotApplicableError
@@ -19,7 +19,7 @@ __all__ = [
     "ARCHS_PER_STEP", "MOST", "NEGLIGIBLE", "clip_text", "epoch_loss", "evaluations",
     "finished_epochs", "is_complete", "is_logged", "micro_batch_counts", "no_clip_checks",
     "planned_checks", "planned_rate", "position", "require_fair_space", "run_sizes",
-    "shuffles", "steps_by_epoch", "unfair_blocks", "weighed_losses",
+    "steps_by_epoch", "unfair_blocks", "weighed_losses",
 ]  # fmt: skip
 
 ARCHS_PER_STEP = 3
@@ -185,11 +185,6 @@ def unfair_blocks(step: StepRecord) -> list[Violation]:
         for block, options in enumerate(zip(*step.archs, strict=True))
         if sorted(options) != ["0", "1", "2"]
     ]
-
-
-def shuffles(train: Mapping[str, Any]) -> bool:
-    """Return whether a ``train`` section draws its order: a mode of its own name is no shuffle."""
-    return train.get("train_sampling_mode") in (None, "random", "shuffle_no_replacement")
 
 
 def require_fair_space(space: Sequence[int], archs: Iterable[str]) -> None:
