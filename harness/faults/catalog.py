@@ -9,6 +9,7 @@ from harness.faults import (
     drawing,
     geometry,
     gradients,
+    later_steps,
     loading,
     metric,
     recalibration,
@@ -23,8 +24,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, drawing, geometry, recalibration, gradients, loading, metric, resuming,
-    scoring, searching, sharing, surroundings,
+    arithmetic, data, drawing, geometry, recalibration, gradients, later_steps, loading, metric,
+    resuming, scoring, searching, sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(
