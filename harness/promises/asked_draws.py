@@ -192,7 +192,7 @@ def asked_draws(bench: Bench) -> AskedDraws:
         except NotApplicableError as reason:
             return reason
 
-    with bench.scored() as system:
+    with bench.in_any_state() as system:
         found["order"] = orders = made(lambda: _orders(bench, system))
         middle = orders.middle if isinstance(orders, Orders) else None
         found["windows"] = made(lambda: _windows(bench, system, middle))

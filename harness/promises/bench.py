@@ -159,6 +159,13 @@ class Bench:
         with self._lend(self._bring_as_opened) as system:
             yield system
 
+    @contextmanager
+    def in_any_state(self) -> Iterator[System]:
+        """Lend a system of which the state does not matter: no training is made for it."""
+        there = "trained" in self._kept or "opened" in self._kept
+        with self.scored() if there else self.open() as system:
+            yield system
+
     def _open_shared(self) -> None:
         self._shared = self.factory()
         self._shared.open(self.config)
