@@ -7,6 +7,7 @@ from harness.faults import (
     arithmetic,
     data,
     drawing,
+    everywhere,
     geometry,
     gradients,
     later_steps,
@@ -24,8 +25,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, drawing, geometry, recalibration, gradients, later_steps, loading, metric,
-    resuming, scoring, searching, sharing, surroundings,
+    arithmetic, data, drawing, everywhere, geometry, recalibration, gradients, later_steps, loading,
+    metric, resuming, scoring, searching, sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

@@ -17,6 +17,7 @@ from harness.promises import (
     every_step,
     kills,
     knobs,
+    loaded,
     loss,
     metric,
     micro_batches,
@@ -52,7 +53,7 @@ _SUBJECTS: tuple[ModuleType, ...] = (
     own_draws, drawn_together, configured,
     loss, update, every_step, own_labels, micro_batches, micro_statistics, clip_checks, training,
     epoch_log, ranking,
-    checkpoint, plans, resume, kills, elsewhere, refusals, cache,
+    checkpoint, plans, resume, kills, elsewhere, refusals, loaded, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
 """What tells the most comes first."""
@@ -96,7 +97,7 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
         "every_step", "own_labels", "micro_batches", "micro_statistics", "training", "clip_checks",
         "step_arithmetic", "knobs",
     ),
-    _ROBUSTNESS: ("refusals",),
+    _ROBUSTNESS: ("refusals", "loaded"),
     _LOG: ("epoch_log", "ledger"),
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {
