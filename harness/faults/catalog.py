@@ -6,6 +6,7 @@ from types import MappingProxyType
 from harness.faults import (
     arithmetic,
     data,
+    drawing,
     everywhere,
     geometry,
     gradients,
@@ -26,7 +27,7 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, everywhere, geometry, recalibration, gradients, handling, keeping,
+    arithmetic, data, drawing, everywhere, geometry, recalibration, gradients, handling, keeping,
     later_steps, loading, metric, resuming, scoring, searching, sharing, surroundings,
 )  # fmt: skip
 

@@ -178,14 +178,22 @@ class Provider:
         )
         return Decoded(frames, flow, valid, whole.content), window
 
+    def window(self, frame: tuple[int, int], *, epoch: int, index: int) -> Window:
+        """Return the crop window of draw `index` (from 0) of an epoch, in a frame of a size in px.
+
+        Raises
+        ------
+        ValueError
+            If the crop does not fit the frame.
+        """
+        if self.role == "eval" or not self.random_crop:
+            return self.parts.center(frame, self.crop)
+        return self.parts.random(frame, self.crop, seed=self.seed, epoch=epoch, index=index)
+
     def _window(self, triplet: Triplet, sample: Decoded, epoch: int, index: int) -> Window:
         height, width = sample.flow.shape[:2]
         try:
-            if self.role == "eval" or not self.random_crop:
-                return self.parts.center((height, width), self.crop)
-            return self.parts.random(
-                (height, width), self.crop, seed=self.seed, epoch=epoch, index=index
-            )
+            return self.window((height, width), epoch=epoch, index=index)
         except ValueError as error:
             raise SampleError(
                 triplet.img_0, f"a frame of at least {self.crop[0]} x {self.crop[1]}", str(error)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from harness.errors import NotApplicableError
+from harness.promises.sampling import shuffles
 from harness.promises.states import END, Loan, State, Trained, train_two_epochs
 from harness.systems.beside import Beside, Job, SecondProcess
 from harness.systems.process import WorkerError
@@ -158,6 +159,13 @@ class Bench:
         with self._lend(self._bring_as_opened) as system:
             yield system
 
+    @contextmanager
+    def in_any_state(self) -> Iterator[System]:
+        """Lend a system of which the state does not matter: no training is made for it."""
+        there = "trained" in self._kept or "opened" in self._kept
+        with self.scored() if there else self.open() as system:
+            yield system
+
     def _open_shared(self) -> None:
         self._shared = self.factory()
         self._shared.open(self.config)
@@ -286,6 +294,9 @@ def require_settable(config: Tree, settings: Tree, sections: Mapping[str, Tree])
             name = f"{section}.{key}"
             if name not in settings:
                 continue
+            own_mode = name.startswith("train.") and not shuffles({name[6:]: settings[name]})
+            if own_mode and value is None:
+                continue  # as the system has it, which no configuration can say
             if stands_for(tree, name, value) != stands_for(tree, name, settings[name]):
                 msg = f"the system has {name} {settings[name]!r} alone, {value!r} is needed"
                 raise NotApplicableError(msg)

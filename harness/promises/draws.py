@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.promises.asked_draws import can_shuffle
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
 from harness.promises.pixel_differences import first_pixel_differences
@@ -37,7 +38,8 @@ __all__ = [
 class TrainingDraws:
     """Training batches of two epochs, the first one served twice, and another seed's.
 
-    ``other_seed`` is None of a system that has one seed alone.
+    ``other_seed`` is None of a system that has one seed alone; ``shuffled`` is False of one that
+    declares an order of its own.
     """
 
     full_pass: bool
@@ -50,6 +52,7 @@ class TrainingDraws:
     second: Sequence[ServedBatch]
     other_seed: Sequence[ServedBatch] | None
     decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
+    shuffled: bool = True
 
 
 @needs("batches")
@@ -69,7 +72,7 @@ def draws(bench: Bench) -> TrainingDraws:
         train.get("train_crop_mode", "random") == "random",
         bench.config["data"].get("flow_clip"), listed_samples(folder),
         planned_sizes(bench.config, bench.describe()), first, again, second,
-        other_seed, decoded_samples(folder, [*first, *second]),
+        other_seed, decoded_samples(folder, [*first, *second]), can_shuffle(bench),
     )  # fmt: skip
 
 
@@ -125,6 +128,8 @@ TRAIN_DRAWS_DECLARED = Promise(
 
 def _epochs_can_be_told(evidence: TrainingDraws) -> bool:
     """Return whether two epochs of one order would be no coincidence."""
+    if not evidence.shuffled:
+        return False
     draws, samples = len(_ids(evidence.first)), len(evidence.split)
     # A last batch that is filled draws more than there are samples to order.
     full = math.factorial(min(draws, samples))

@@ -11,6 +11,7 @@ from harness.promises import (
     clip_checks,
     configured,
     consumed,
+    drawn_together,
     draws,
     elsewhere,
     epoch_log,
@@ -23,6 +24,7 @@ from harness.promises import (
     metric,
     micro_batches,
     micro_statistics,
+    own_draws,
     own_labels,
     partial_batches,
     plans,
@@ -54,7 +56,7 @@ __all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
-    partial_batches, consumed, configured,
+    own_draws, drawn_together, partial_batches, consumed, configured,
     loss, update, every_step, own_labels, micro_batches, micro_statistics, clip_checks, training,
     epoch_log, ranking,
     checkpoint, kept, plans, resume, kills, elsewhere, refusals, loaded, cache,
@@ -105,8 +107,9 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     ),
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (
-        "elsewhere", "purity", "draws", "windows", "loss", "update", "every_step", "own_labels",
-        "micro_batches", "micro_statistics", "training", "clip_checks", "step_arithmetic", "knobs",
+        "elsewhere", "purity", "draws", "own_draws", "drawn_together", "windows", "loss", "update",
+        "every_step", "own_labels", "micro_batches", "micro_statistics", "training", "clip_checks",
+        "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals", "loaded"),
     _LOG: ("epoch_log", "ledger"),

@@ -18,6 +18,7 @@ from harness.config import Config, field_kinds, parse_config
 from harness.fc2.layout import MEMBERS, Triplet, list_triplets, member_name
 from harness.fc2.subset import choose
 from harness.fc2.synthetic import SMALLEST, make_sample, write_sample
+from harness.promises.sampling import shuffles
 from harness.supernet.space import SKELETONS
 from harness.systems.protocol import Description
 
@@ -207,7 +208,7 @@ def fit_to_system(config: Config, description: Description) -> Config:
         section, name = key.split(".")
         # Of a key that has one value here no configuration can say another: promises read it
         # from the description.
-        if kinds.get(key) != "fixed":
+        if kinds.get(key) != "fixed" and shuffles({name: value}):
             tree[section][name] = value
     train, evaluation = tree["train"], tree["eval"]
     micro = train["micro_batch_size"]

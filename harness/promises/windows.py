@@ -112,7 +112,7 @@ RANDOM_WINDOW = Promise(
     evidence=data_parts,
     check=random_windows,
     hint="Rows or columns at the border are never trained on, or a crop ignores seed or epoch.",
-    explained_by=("train-draws-declared:draws",),
+    explained_by=("train-draws-declared:draws", "windows-independent"),
 )
 
 
@@ -145,5 +145,10 @@ ORDERS = Promise(
     evidence=data_parts,
     check=orders,
     hint="A pass leaves samples out or serves some twice, or every epoch has one order.",
-    explained_by=("train-draws-declared:draws", "train-draws-declared:plan", "eval-order-fixed"),
+    explained_by=(
+        "train-draws-declared:draws",
+        "train-draws-declared:plan",
+        "orders-independent",
+        "eval-order-fixed",
+    ),
 )

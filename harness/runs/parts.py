@@ -31,9 +31,9 @@ class Parts:
         list, decode, crop, order, planned sizes; how samples are put into a batch, loaded
         ahead and handed over; the key of a cached batch.
     train : TrainParts
-        frames to input, loss, fair cycle, accumulate, clip, apply, schedule, count,
-        save, restore, is best, track patience, is used up; what a sum starts from, a step as a
-        whole, the counters after a step and after an epoch, the row of the log.
+        frames to input, loss, fair cycle, initial weight, accumulate, clip, apply, schedule,
+        count, save, restore, is best, track patience, is used up; what a sum starts from, a step
+        as a whole, the counters after a step and after an epoch, the row of the log.
     evaluation : EvalParts
         frames to input, recalibrate, accumulate flow, EPE, mean.
     rank : callable

@@ -76,9 +76,9 @@ class CompiledCache:
             idle.sort(key=lambda pair: pair[1].gradient.experimental_get_tracing_count())
             supernet, functions = idle.pop()
             # Weights and slots of the session before would be trained on.
-            supernet.reset(config.runtime.seed)
+            supernet.reset(config.runtime.seed, train.initial)
         else:
-            supernet = Supernet(model.skeleton, model.width, config.runtime.seed)
+            supernet = Supernet(model.skeleton, model.width, config.runtime.seed, train.initial)
             functions = StepFunctions(supernet, config.train.weight_decay, train)
         return CompiledSupernet(key, supernet, functions, self._evaluator(config, parts))
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from harness.records.records import NOT_LOGGED, RECORDS, EpochRecord
 from harness.systems.protocol import (
+    INITIALIZERS,
     METHODS,
     Description,
     Evaluation,
@@ -51,6 +52,7 @@ _KINDS = {cls: kind for kind, cls in RECORDS.items()}
 _RETURNED: Mapping[str, Any] = {
     "describe": Description,
     "batches": Sequence[ServedBatch],
+    "draws": Mapping[str, NDArray[Any]],
     "train": Training,
     "evaluate": Evaluation,
     "recalibrate": Recalibration,
@@ -248,6 +250,9 @@ def _description(found: Description, where: str) -> None:
         expected = f"a list for each option that options names, {shape} of each block"
         counts = [len(options) for options in found.option_arrays]
         raise _wrong(f"{where}.option_arrays", expected, counts)
+    if found.initializer and found.initializer not in INITIALIZERS:
+        expected = f"one of {', '.join(INITIALIZERS)}, or nothing where it is another"
+        raise _wrong(f"{where}.initializer", expected, found.initializer)
     if found.stride < 1:
         raise _wrong(f"{where}.stride", "a number of px, at least 1", found.stride)
     if not 0 <= found.epe_epsilon <= _EPSILON:

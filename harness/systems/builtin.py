@@ -23,11 +23,13 @@ from harness.runs.lineage import refuse_another_plan
 from harness.runs.parts import Parts
 from harness.runs.session import CompiledCache, Session, open_session
 from harness.supernet.space import SKELETONS, active_units, option_kernels, parse_arch
+from harness.systems.builtin_draws import draws_of
 from harness.systems.protocol import (
     METHODS,
     Arrays,
     Check,
     Description,
+    Drawn,
     Evaluation,
     Recalibration,
     Role,
@@ -40,6 +42,9 @@ from harness.training.progress import Progress
 from harness.training.trainer import Trainer, TrainerOptions
 
 __all__ = ["BuiltinSystem"]
+
+
+_INITIALIZER = "glorot_uniform"
 
 
 class BuiltinSystem:
@@ -84,7 +89,9 @@ class BuiltinSystem:
         supports = frozenset({"frozen", "steps", "skeletons", "knobs"})
         can = frozenset(METHODS)
         if self._session is None:
-            return Description("builtin", can, version=__version__, supports=supports)
+            return Description(
+                "builtin", can, version=__version__, supports=supports, initializer=_INITIALIZER
+            )
         plan = SKELETONS[self.session.config.model.skeleton]
         heads = {
             stage.name: tuple(f"{stage.name}/k{k}/kernel" for k in plan.kernels)
@@ -92,8 +99,9 @@ class BuiltinSystem:
         }
         slots = {name: (f"adam/m/{name}", f"adam/v/{name}") for name in self.session.model.weights}
         return Description(
-            "builtin", can, heads, __version__, slots, option_kernels(plan), supports
-        )
+            "builtin", can, heads, __version__, slots, option_kernels(plan), supports,
+            initializer=_INITIALIZER,
+        )  # fmt: skip
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Open a session and a trainer at step 0."""
@@ -119,6 +127,13 @@ class BuiltinSystem:
         if role == "recal":
             return [_served(batch) for batch in session.fixed.recal_batches(epoch)]
         return [_served(batch) for batch in session.fixed.eval_batches()]
+
+    def draws(
+        self, what: Drawn, seed: int, epoch: int = 1, *,
+        samples: int | None = None, frame: tuple[int, int] | None = None,
+    ) -> Arrays:  # fmt: skip
+        """Return what training draws for a seed and an epoch, by the functions that it draws by."""
+        return draws_of(self.session, what, seed, epoch, samples=samples, frame=frame)
 
     def train(
         self, epochs: int, *, evaluate: bool = True, observe: bool = True, steps: int | None = None

@@ -15,10 +15,12 @@ from harness.digest import state_digests
 from harness.records.records import EpochRecord, Record, StepRecord
 
 __all__ = [
+    "INITIALIZERS",
     "METHODS",
     "Arrays",
     "Check",
     "Description",
+    "Drawn",
     "Evaluation",
     "Recalibration",
     "Role",
@@ -72,6 +74,9 @@ class Description:
         root.
     known_defects : mapping of str to str
         Promises that the system is known to break, with the reason of each.
+    initializer : str
+        What kernels start from, of :data:`INITIALIZERS`; their scale is judged then. Empty: not
+        told.
     """
 
     name: str
@@ -87,6 +92,7 @@ class Description:
     epe_epsilon: float = 0.0
     known_defects: Mapping[str, str] = field(default_factory=dict)
     option_arrays: Sequence[Sequence[tuple[str, ...]]] = ()
+    initializer: str = ""
 
 
 @dataclass(frozen=True)
@@ -227,10 +233,15 @@ class Recalibration:
 
 
 Role = Literal["train", "eval", "recal"]
+Drawn = Literal["order", "windows", "archs", "kernels"]
+"""What training draws at random."""
+
+INITIALIZERS = ("glorot_uniform", "he_uniform", "lecun_uniform")
+"""Initialisers of which the gate knows the scale."""
 
 METHODS = (
-    "describe", "open", "batches", "train", "evaluate", "recalibrate", "predict", "score",
-    "state", "save", "restore", "close",
+    "describe", "open", "batches", "draws", "train", "evaluate", "recalibrate", "predict",
+    "score", "state", "save", "restore", "close",
 )  # fmt: skip
 """Every call of the protocol."""
 
@@ -246,6 +257,29 @@ class System(Protocol):
 
     def batches(self, role: Role, epoch: int = 1) -> Sequence[ServedBatch]:
         """Return the batches of one epoch, or the fixed ones of evaluation."""
+
+    def draws(
+        self, what: Drawn, seed: int, epoch: int = 1, *,
+        samples: int | None = None, frame: tuple[int, int] | None = None,
+    ) -> Arrays:  # fmt: skip
+        """Return what training draws for a seed and an epoch; trains, decodes and moves nothing.
+
+        Parameters
+        ----------
+        what : {"order", "windows", "archs", "kernels"}
+            ``order``: index of the sample of every draw, in the sorted split, shape (n,).
+            ``windows``: top and left corner of every draw's crop, px, shape (n, 2).
+            ``archs``: the options that every step trains, shape (steps, archs, blocks).
+            All of integers, under the one name `what`. ``kernels``: the drawn kernels before
+            training, by their names in ``state()``; of any epoch.
+        seed, epoch : int
+            Of which run (``runtime.seed``), and of which epoch of it, from 1.
+        samples : int, optional
+            As if the training split had so many, and an epoch were one pass over it, in the
+            configured mode. Default: the split's own, in the configured plan.
+        frame : (height, width), optional
+            As if every frame were so large, px; with `samples` alone. Default: their own.
+        """
 
     def train(
         self, epochs: int, *, evaluate: bool = True, observe: bool = True, steps: int | None = None

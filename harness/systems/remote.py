@@ -19,6 +19,7 @@ from harness.systems.process import Worker, WorkerError
 from harness.systems.protocol import (
     Arrays,
     Description,
+    Drawn,
     Evaluation,
     Recalibration,
     Role,
@@ -214,6 +215,15 @@ class RemoteSystem(Remote):
     def batches(self, role: Role, epoch: int = 1) -> Sequence[ServedBatch]:
         """Return the batches of one epoch, or the fixed ones."""
         return self._call("batches", role, epoch=(epoch, 1))  # type: ignore[no-any-return]
+
+    def draws(
+        self, what: Drawn, seed: int, epoch: int = 1, *,
+        samples: int | None = None, frame: tuple[int, int] | None = None,
+    ) -> Arrays:  # fmt: skip
+        """Return what training draws for a seed and an epoch."""
+        return self._call(  # type: ignore[no-any-return]
+            "draws", what, seed, epoch=(epoch, 1), samples=(samples, None), frame=(frame, None)
+        )
 
     def train(
         self, epochs: int, *, evaluate: bool = True, observe: bool = True, steps: int | None = None

@@ -1,6 +1,6 @@
 """The trained state: weights, moving statistics, Adam's moments and powers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ from harness.streams import uniform
 from harness.supernet.space import SKELETONS, norm_units, variable_shapes
 from harness.training.adam import BETA_1, BETA_2
 
-__all__ = ["Supernet", "initial_weight"]
+__all__ = ["Initial", "Supernet", "initial_weight"]
 
 Array = NDArray[np.float32]
+Initial = Callable[[int, str, tuple[int, ...]], Array]
+"""(seed, name, shape) -> value of a weight before training."""
 
 
 def initial_weight(seed: int, name: str, shape: tuple[int, ...]) -> Array:
@@ -43,13 +45,17 @@ class Supernet:
         Base width C.
     seed : int
         Selects the initial weights.
+    initial : callable
+        Value of a weight before training, of seed, name and shape.
     """
 
-    def __init__(self, skeleton: str, width: int, seed: int) -> None:
+    def __init__(
+        self, skeleton: str, width: int, seed: int, initial: Initial = initial_weight
+    ) -> None:
         self.skeleton = skeleton
         shapes = variable_shapes(SKELETONS[skeleton], width)
         self.weights = {
-            name: tf.Variable(initial_weight(seed, name, shape), name=name, dtype=tf.float32)
+            name: tf.Variable(initial(seed, name, shape), name=name, dtype=tf.float32)
             for name, shape in shapes.items()
         }
         self.moving = {}
@@ -60,11 +66,11 @@ class Supernet:
         self.second = {n: tf.Variable(tf.zeros(s)) for n, s in shapes.items()}
         self.powers = tf.Variable(BETA_1, dtype=tf.float32), tf.Variable(BETA_2, dtype=tf.float32)
 
-    def reset(self, seed: int) -> None:
+    def reset(self, seed: int, initial: Initial = initial_weight) -> None:
         """Set every variable to its value before training."""
         # In place: compiled functions hold these very variables and are used again (decision 0007).
         for name, variable in self.weights.items():
-            _write(variable, initial_weight(seed, name, tuple(variable.shape)))
+            _write(variable, initial(seed, name, tuple(variable.shape)))
         for mean, variance in self.moving.values():
             _write(mean, np.zeros(mean.shape, np.float32))
             _write(variance, np.ones(variance.shape, np.float32))

@@ -15,7 +15,7 @@ from harness.training.adam import adam_step
 from harness.training.clipping import accumulate, clip, micro_weight
 from harness.training.epochlog import epoch_row
 from harness.training.fairness import Counts, add_cycle, fair_cycle
-from harness.training.model import Supernet
+from harness.training.model import Initial, Supernet, initial_weight
 from harness.training.progress import Progress, after_epoch, after_step
 from harness.training.schedule import cosine_lr, expected_clip_checks, micro_batches
 from harness.training.tracking import is_best, is_used_up, track_patience
@@ -58,6 +58,7 @@ class TrainParts:
     frames_to_input: Callable[[Tensor], Tensor] = frames_to_input
     loss: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor] = multiscale_loss
     fair_cycle: Callable[..., list[tuple[int, ...]]] = fair_cycle
+    initial: Initial = initial_weight
     micro_batches: Callable[[int, int], list[slice]] = micro_batches
     micro_weight: Callable[[int, int], float] = micro_weight
     accumulate: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], list[Tensor]] = accumulate

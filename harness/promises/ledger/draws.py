@@ -16,6 +16,7 @@ from harness.promises.ledger.plan import (
     unfair_blocks,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.sampling import shuffles
 from harness.records.run import RunEvidence
 from harness.wording import counted, shortened
 
@@ -99,9 +100,13 @@ def _rare(pairs: float, digits: float) -> bool:
 
 def draws_are_new(run: RunEvidence) -> Outcome:
     """Require other training batches in every epoch, and none that comes in all steps."""
+    train = run.config["train"]
+    if not shuffles(train) and train.get("train_crop_mode") != "random":
+        msg = f"train.train_sampling_mode {train['train_sampling_mode']!r} and no random crops"
+        raise NotApplicableError(msg)
     rows, steps = finished_epochs(run), steps_by_epoch(run)
     batches = {epoch: [step.batch for step in made] for epoch, made in steps.items()}
-    full = run.config["train"].get("epoch_mode") == "full_pass"
+    full = train.get("epoch_mode") == "full_pass"
     distinct, per_epoch = len({step.batch for step in run.steps}), max(len(run.planned_sizes), 1)
     samples, digits = _samples(run, full=full), _order_digits(run, full=full)
     pairs = max(1, len(batches) ** 2 / 2)

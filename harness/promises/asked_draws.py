@@ -1,0 +1,215 @@
+"""Thousands of draws of a system, of several seeds and epochs, without training or decoding."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import NotApplicableError
+from harness.promises.bench import Bench
+from harness.promises.promise import needs
+from harness.promises.sampling import shuffles
+from harness.systems.answers import AnswerError
+from harness.systems.protocol import Arrays, Drawn, System
+
+__all__ = [
+    "ROOM", "SMALL_ROOM", "Asked", "AskedDraws", "Cycles", "Kernels", "Orders", "Windows",
+    "ask", "asked_draws", "can_shuffle", "crops_at_random", "of_kind",
+]  # fmt: skip
+
+Key = tuple[int, int]
+"""Seed and epoch."""
+
+_SEEDS = (0, 1, 2, 10)
+_EPOCHS = (1, 2, 3, 11, 101)
+"""Seeds, from the configured one on, and epochs: a seed that is added to an epoch, or to ten or a
+hundred times one, meets another epoch of another seed among them."""
+
+_SAMPLES, _MANY, _FEW = 500, 30_000, 12
+"""Samples of the split as if: of every seed and epoch; so many that a large shuffle buffer does not
+hold them, more than FlyingChairs2's 22,232; and so few that each must be drawn again and again."""
+
+_STEPS = 100
+"""Steps of an epoch, of every seed and epoch."""
+
+ROOM = (960, 1260)
+"""Places for a crop in the frame, down and across: 1,209,600, hardly any of them drawn twice."""
+
+SMALL_ROOM = (6, 7)
+"""So few that every one is drawn, those at the border too."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Draws of one kind: what each (seed, epoch) gave, as if of so many samples."""
+
+    samples: int
+    found: Mapping[Key, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Orders of samples, each of shape (n,): of every seed and epoch, of many samples, of few."""
+
+    full_pass: bool
+    middle: Asked
+    large: Asked
+    few: Asked
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Top and left of crops, px, each of shape (n, 2), in a wide frame and in a narrow one.
+
+    ``orders`` holds the samples that the wide ones are of; None where no order is told.
+    """
+
+    wide: Asked
+    narrow: Asked
+    orders: Asked | None
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """Options that every step trains, each of shape (steps, archs, blocks)."""
+
+    asked: Asked
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Kernels before training by seed, and the initialiser that the system names, if any."""
+
+    initializer: str
+    by_seed: Mapping[int, Arrays]
+
+
+@dataclass(frozen=True)
+class AskedDraws:
+    """Everything that was asked; what a system does not draw is the reason that it gave."""
+
+    found: Mapping[Drawn, Orders | Windows | Cycles | Kernels | NotApplicableError]
+
+
+def ask(
+    system: System, what: Drawn, seed: int, epoch: int, *,
+    samples: int | None = None, frame: tuple[int, int] | None = None,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Return an order, windows or archs as an array of integers.
+
+    Raises
+    ------
+    AnswerError
+        If the answer is of another name, dtype or number of axes.
+    """
+    answer = system.draws(what, seed, epoch, samples=samples, frame=frame)
+    axes = {"order": 1, "windows": 2, "archs": 3}[what]
+    array = answer.get(what)
+    if array is None or array.dtype.kind not in "iu" or array.ndim != axes:
+        shown = None if array is None else f"an array of {array.dtype} and shape {array.shape}"
+        msg = f"draws({what!r}): expected {what!r}, integers on {axes} axes, found {shown}"
+        raise AnswerError(msg)
+    return np.asarray(array, np.int64)
+
+
+def can_shuffle(bench: Bench) -> bool:
+    """Return whether the system draws its order as configured; one that cannot says so."""
+    given = bench.describe().settings.get("train.train_sampling_mode")
+    return shuffles({"train_sampling_mode": given})
+
+
+def crops_at_random(bench: Bench) -> bool:
+    """Return whether training crops are random, as configured and as the system can vary them."""
+    mode = bench.config["train"].get("train_crop_mode", "random")
+    return bool(bench.describe().settings.get("train.train_crop_mode", mode) == "random")
+
+
+def _seeds(bench: Bench) -> list[int]:
+    fixed, seed = bench.describe().settings, int(bench.config["runtime"]["seed"])
+    return [seed] if "runtime.seed" in fixed else [seed + more for more in _SEEDS]
+
+
+def _asked(
+    bench: Bench, system: System, what: Drawn, samples: int,
+    *, seeds: int | None = None, epochs: int | None = None, room: tuple[int, int] | None = None,
+) -> Asked:  # fmt: skip
+    """Ask for the first so many seeds and epochs; `room` is how many places a crop has."""
+    frame = None
+    if room is not None:
+        data = bench.config["data"]
+        frame = (data["input_height"] + room[0] - 1, data["input_width"] + room[1] - 1)
+    keys = [(seed, epoch) for seed in _seeds(bench)[:seeds] for epoch in _EPOCHS[:epochs]]
+    return Asked(
+        samples,
+        {(s, e): ask(system, what, s, e, samples=samples, frame=frame) for s, e in keys},
+    )
+
+
+def _orders(bench: Bench, system: System) -> Orders:
+    if not can_shuffle(bench):
+        mode = bench.describe().settings["train.train_sampling_mode"]
+        msg = f"the system has train.train_sampling_mode {mode!r} alone, which is no shuffle"
+        raise NotApplicableError(msg)
+    return Orders(
+        bench.config["train"].get("epoch_mode") == "full_pass",
+        _asked(bench, system, "order", _SAMPLES),
+        _asked(bench, system, "order", _MANY, seeds=2, epochs=2),
+        _asked(bench, system, "order", _FEW),
+    )
+
+
+def _windows(bench: Bench, system: System, orders: Asked | None) -> Windows:
+    if not crops_at_random(bench):
+        msg = "training crops are not random (train.train_crop_mode)"
+        raise NotApplicableError(msg)
+    return Windows(
+        _asked(bench, system, "windows", _SAMPLES, room=ROOM),
+        _asked(bench, system, "windows", _SAMPLES, seeds=2, epochs=2, room=SMALL_ROOM),
+        orders,
+    )
+
+
+def _cycles(bench: Bench, system: System) -> Cycles:
+    samples = _STEPS * int(bench.config["train"]["batch_size"])
+    return Cycles(_asked(bench, system, "archs", samples))
+
+
+def _kernels(bench: Bench, system: System) -> Kernels:
+    by_seed = {seed: system.draws("kernels", seed) for seed in _seeds(bench)[:2]}
+    return Kernels(bench.describe().initializer, by_seed)
+
+
+@needs("draws")
+def asked_draws(bench: Bench) -> AskedDraws:
+    """Ask for draws of every kind while the system is lent once."""
+    found: dict[Drawn, Any] = {}
+
+    def made(make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except NotApplicableError as reason:
+            return reason
+
+    with bench.in_any_state() as system:
+        found["order"] = orders = made(lambda: _orders(bench, system))
+        middle = orders.middle if isinstance(orders, Orders) else None
+        found["windows"] = made(lambda: _windows(bench, system, middle))
+        found["archs"] = made(lambda: _cycles(bench, system))
+        found["kernels"] = made(lambda: _kernels(bench, system))
+    return AskedDraws(found)
+
+
+def of_kind(bench: Bench, what: Drawn) -> Any:
+    """Return what was asked of one kind.
+
+    Raises
+    ------
+    NotApplicableError
+        If the system does not draw it.
+    """
+    found = bench.evidence(asked_draws).found[what]
+    if isinstance(found, NotApplicableError):
+        raise found
+    return cast("Any", found)

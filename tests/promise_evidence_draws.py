@@ -1,0 +1,418 @@
+"""Evidence about thousands of draws: 4 seeds, 5 epochs, 500 samples, steps of 5; 20 kernels."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from harness.promises import drawn_together, own_draws
+from harness.promises.asked_draws import (
+    ROOM,
+    SMALL_ROOM,
+    Asked,
+    Cycles,
+    Kernels,
+    Orders,
+    Windows,
+)
+from harness.promises.own_draws import OwnDraws
+from harness.records.records import StepRecord
+from harness.systems.protocol import ServedBatch
+
+RNG = np.random.default_rng(11)
+GRID = [(seed, epoch) for seed in (7, 8, 9, 17) for epoch in (1, 2, 3, 11, 101)]
+FEW = [(seed, epoch) for seed in (7, 8) for epoch in (1, 2)]
+
+
+def asked(samples, keys, draw):
+    return Asked(samples, {key: draw(samples) for key in keys})
+
+
+def orders(draw, *, full=True):
+    middle, large, few = asked(500, GRID, draw), asked(30_000, FEW, draw), asked(12, GRID, draw)
+    return Orders(full, middle, large, few)
+
+
+def repeated(count):
+    return RNG.integers(count, size=-(-count // 5) * 5)
+
+
+def buffered(count, size):
+    """Draw from a buffer of the next `size` samples, as tf.data does."""
+    buffer, found = list(range(size)), []
+    for place in range(size, count + size):
+        pick = int(RNG.integers(len(buffer)))
+        found.append(buffer[pick])
+        buffer[pick] = place
+        if place >= count:
+            buffer.pop(pick)
+    return np.array(found)
+
+
+def whole_chunks(count):
+    starts = 6 * RNG.permutation(-(-count // 6))
+    return np.concatenate([np.arange(s, min(s + 6, count)) for s in starts])
+
+
+PASSES = orders(RNG.permutation)
+REPLACED = orders(repeated, full=False)
+FILLED = orders(lambda n: np.concatenate([RNG.permutation(n), np.arange(3)]))
+
+
+def with_order(key, order):
+    middle = replace(PASSES.middle, found={**PASSES.middle.found, key: order})
+    return replace(PASSES, middle=middle)
+
+
+ONE = PASSES.middle.found[7, 1]
+BUFFER = {key: buffered(30_000, 10_000) for key in FEW}
+ORDERS = {
+    "a buffer of a third of the split": (
+        replace(PASSES, large=replace(PASSES.large, found=BUFFER)),
+        "order of 30000 samples, .*, samples by number, part 1 of 16: expected some 117 draws in "
+        r"each of 16 cells, found 0 to \d+, \d+ never",
+    ),
+    "chunks that stay together": (
+        replace(PASSES, large=asked(30_000, FEW, whole_chunks)),
+        "neighbours that are 1 apart: expected a few, found 1[0-9]{4} of 15000",
+    ),
+    "no shuffle": (
+        replace(PASSES, large=asked(30_000, FEW, np.arange)),
+        "neighbours that are 1 apart: expected a few, found 15000 of 15000",
+    ),
+    "even samples alone": (
+        replace(REPLACED, large=asked(30_000, FEW, lambda n: 2 * RNG.integers(n // 2, size=n))),
+        r"samples by last digit, part \d+ of 16: expected some 117 .*, 8 never",
+    ),
+    "the last sample never": (
+        replace(REPLACED, few=asked(12, GRID, lambda n: RNG.integers(n - 1, size=15))),
+        r"orders of 12 samples, 300 draws: expected each sample, found never \[11\]",
+    ),
+    "the next seed a epoch later": (
+        with_order((8, 1), PASSES.middle.found[7, 2]),
+        "order of seed 7, epoch 2 beside seed 8, epoch 1, samples at one place in both: expected "
+        "one or two, found 500",
+    ),
+    "an epoch that starts later": (
+        with_order((7, 2), np.roll(ONE, 3)),
+        r"seed 7, epoch 1 beside seed 7, epoch 2, neighbours in both: expected one or two, found 2",
+    ),
+    "an epoch backwards": (
+        with_order((7, 2), ONE[::-1]),
+        "epoch 1 beside seed 7, epoch 2, neighbours in reverse: expected one or two, found 250",
+    ),
+    "an epoch of the next samples": (
+        with_order((7, 2), (ONE + 7) % 500),
+        "seed 7, epoch 2, place by place, part 1 of 5: expected some 20 draws in each of 5 cells",
+    ),
+    "a sample twice in a pass": (
+        with_order((7, 3), np.where(ONE == 4, 5, ONE)),
+        "order of 500 samples, seed 7, epoch 3: expected each sample once, found 499 samples drawn",
+    ),
+    "an order that is too short": (
+        with_order((7, 3), ONE[:495]),
+        "order of 500 samples, seed 7, epoch 3: expected 500 draws of numbers 0 to 499, found 495",
+    ),
+    "numbers from 1": (
+        with_order((7, 3), ONE + 1),
+        "expected 500 draws of numbers 0 to 499, found 500 draws of numbers 1 to 500",
+    ),
+}
+
+
+def places(room):
+    return lambda samples: RNG.integers(room, size=(samples, 2))
+
+
+WINDOWS = Windows(
+    asked(500, GRID, places(ROOM)), asked(500, FEW, places(SMALL_ROOM)), PASSES.middle
+)
+
+
+def each(change, part="wide"):
+    found = {k: change(w) for k, w in getattr(WINDOWS, part).found.items()}
+    return replace(WINDOWS, **{part: Asked(500, found)})
+
+
+BY_SAMPLE = {
+    key: np.stack([order * ROOM[0] // 500, WINDOWS.wide.found[key][:, 1]], axis=1)
+    for key, order in PASSES.middle.found.items()
+}
+CROPS = {
+    "pairs that share a window": (
+        each(lambda w: w[np.arange(500) // 2]),
+        "different windows in 10000 draws: expected some 9959, found 4[0-9]{3}",
+    ),
+    "pairs that share the top alone": (
+        each(lambda w: np.stack([w[np.arange(500) // 2, 0], w[:, 1]], axis=1)),
+        "top of a window beside top 1 draw later: expected some 200 draws in each of 25 cells",
+    ),
+    "epochs that share the top": (
+        replace(WINDOWS, wide=Asked(500, {
+            (s, e): np.stack([WINDOWS.wide.found[s, 1][:, 0], w[:, 1]], axis=1)
+            for (s, e), w in WINDOWS.wide.found.items()
+        })),
+        "top of a window beside top in the next epoch: expected some 80 ",
+    ),
+    "seeds that mirror the left": (
+        replace(WINDOWS, wide=Asked(500, {
+            (s, e): w if s != 8 else np.stack(
+                [w[:, 0], ROOM[1] - 1 - WINDOWS.wide.found[7, e][:, 1]], axis=1)
+            for (s, e), w in WINDOWS.wide.found.items()
+        })),
+        "left of a window beside left of the next seed: expected some 100 ",
+    ),
+    "a diagonal": (
+        each(lambda w: np.stack([w[:, 0], w[:, 0] * ROOM[1] // ROOM[0]], axis=1)),
+        "top beside left of a window: expected some 400 draws in each of 25 cells",
+    ),
+    "the border never": (
+        each(lambda w: np.minimum(w, (4, 5)), "narrow"),
+        "places of 42: expected some 47.6 draws in each of 42 cells, found .*, 12 never",
+    ),
+    "even places alone": (
+        each(lambda w: w // 2 * 2),
+        r"top, last digit: expected some 2.5e\+03 draws in each of 4 cells, found .*, 2 never",
+    ),
+    "windows by sample": (
+        replace(WINDOWS, wide=Asked(500, BY_SAMPLE)),
+        "top of the windows of samples by number, part 1 of 5: expected some 400 .*, 4 never",
+    ),
+    "outside the frame": (
+        each(lambda w: w + np.array([0, 1260])),
+        r"windows of seed 7, epoch 1: expected top and left from 0 to \[959, 1259\], found up to",
+    ),
+    "no corners": (
+        each(lambda w: w[:, :1]),
+        r"windows of seed 7, epoch 1, shape: expected \(500, 2\), found \(500, 1\)",
+    ),
+}  # fmt: skip
+
+
+def fair(_):
+    return np.argsort(RNG.random((100, 3, 9)), axis=1)
+
+
+CYCLES = Cycles(asked(500, GRID, fair))
+FOUR = Cycles(asked(500, GRID, lambda _: np.argsort(RNG.random((100, 4, 5)), axis=1)))
+
+
+def cycles(change):
+    return Cycles(Asked(500, {key: change(a) for key, a in CYCLES.asked.found.items()}))
+
+
+def share_swap(archs):
+    """Let block 5 put the other two options in the order of block 2; the first one is its own."""
+    found = archs.copy()
+    two = np.sort(archs[:, 1:, 5], axis=1)
+    swapped = (archs[:, 1, 2] > archs[:, 2, 2])[:, None]
+    found[:, 1:, 5] = np.where(swapped, two[:, ::-1], two)
+    return found
+
+
+def after_one_another(archs):
+    found = archs.copy()
+    found[1::2, :, 4] = archs[::2, :, 3]
+    return found
+
+
+FIRST_BLOCK = np.arange(9) == 0
+COMBINED = {
+    "blocks that share a permutation": (
+        cycles(lambda a: np.repeat(a[..., :1], 9, axis=2)),
+        "different fair cycles in 2000 draws: expected some 2000, found 6",
+    ),
+    "two blocks alike": (
+        cycles(lambda a: a[..., [0, 1, 2, 3, 4, 5, 6, 7, 2]]),
+        "orders of blocks 2 and 8 of a step: expected some 55.6 draws in each of 36 cells, found 0",
+    ),
+    "two blocks that share a swap": (
+        cycles(share_swap),
+        "orders of blocks 2 and 5 of a step: expected some 55.6 draws in each of 36 cells",
+    ),
+    "a step that repeats the one before": (
+        cycles(after_one_another),
+        "orders of block 3 beside block 4 1 draw later: expected some 27.8 ",
+    ),
+    "epochs that share a block": (
+        Cycles(Asked(500, {
+            (s, e): np.concatenate([CYCLES.asked.found[s, 1][..., :1], a[..., 1:]], axis=2)
+            for (s, e), a in CYCLES.asked.found.items()
+        })),
+        "orders of block 0 beside block 0 in the next epoch: expected some 11.1 ",
+    ),
+    "an order that never comes": (
+        cycles(lambda a: np.where((a[:, 1:2] == 1) & FIRST_BLOCK, np.sort(a, axis=1), a)),
+        "orders of block 0: expected some 333 draws in each of 6 cells, found 0 to ",
+    ),
+    "blocks that follow from three": (
+        cycles(lambda a: a[..., [0, 1, 2, 0, 1, 2, 0, 1, 2]]),
+        "different fair cycles in 2000 draws: expected some 2000, found 216",
+    ),
+    "two blocks of four options alike": (
+        Cycles(Asked(500, {k: a[..., [0, 1, 2, 3, 0]] for k, a in FOUR.asked.found.items()})),
+        "orders of blocks 0 and 4 of a step: expected some 125 draws in each of 16 cells",
+    ),
+}  # fmt: skip
+
+
+def kernel(shape):
+    limit = np.sqrt(6 / (shape[0] * shape[1] * (shape[2] + shape[3])))
+    return (limit * RNG.uniform(-1, 1, shape)).astype(np.float32)
+
+
+SHAPES = [(7, 5, 6, 5), (1, 1, 2, 4), (3, 3, 6, 7), (5, 5, 3, 4)]
+FIRST, OTHER = (
+    {f"b{i}/kernel": kernel(SHAPES[i % 4]) for i in range(20)} | {"zero": np.zeros((3, 3, 4, 2))}
+    for _ in range(2)
+)
+KERNELS = Kernels("glorot_uniform", {7: FIRST, 8: OTHER})
+
+
+def kernels(seed, **changes):
+    named = {name.replace("_", "/"): array for name, array in changes.items()}
+    return replace(KERNELS, by_seed={**KERNELS.by_seed, seed: KERNELS.by_seed[seed] | named})
+
+
+STARTS = {
+    "two kernels alike": (
+        kernels(7, b4_kernel=FIRST["b0/kernel"]),
+        "kernel b4/kernel of seed 7: expected another than any other, found that of b0/kernel",
+    ),
+    "a kernel of the seed before": (
+        kernels(8, b5_kernel=FIRST["b1/kernel"]),
+        "kernel b5/kernel of seed 8: expected another than any other, found that of b1/kernel of s",
+    ),
+    "one beginning in two shapes": (
+        kernels(7, b1_kernel=FIRST["b3/kernel"].ravel()[:8].reshape(1, 1, 2, 4) * np.float32(2)),
+        "beginning of kernel b3/kernel of seed 7: expected another than any other, found that of",
+    ),
+    "a kernel and a part of another": (
+        kernels(7, b4_kernel=(FIRST["b0/kernel"] + FIRST["b4/kernel"]) / 2),
+        "kernels b0/kernel of seed 7 and b4/kernel of seed 7, first 1024 values: expected no corr",
+    ),
+    "filters alike": (
+        kernels(7, b2_kernel=np.repeat(FIRST["b2/kernel"][..., :1], 7, axis=-1)),
+        "output channels of kernel b2/kernel of seed 7: expected 7 different, found 1",
+    ),
+    "twice the scale": (
+        kernels(7, b2_kernel=2 * FIRST["b2/kernel"]),
+        "kernel b2/kernel of seed 7, of glorot_uniform's range: expected at most 1 times the limit",
+    ),
+    "half the scale": (
+        kernels(7, b2_kernel=FIRST["b2/kernel"] / 2),
+        "kernel b2/kernel of seed 7, of glorot_uniform's range: expected some 47.2 draws in each",
+    ),
+}
+NORMAL = Kernels(
+    "", {7: {f"b{i}": RNG.normal(0, 0.1, SHAPES[i % 4]).astype(np.float32) for i in range(20)}}
+)
+IDS = ("a/0", "a/1", "b/2", "b/3", "c/4")
+
+
+def served(digest, ids, windows):
+    corners = tuple((top, left, 4, 6) for top, left in windows)
+    return ServedBatch(ids, corners, np.zeros(0), np.zeros(0), np.zeros(0), None, digest)
+
+
+def step(epoch, number, archs, digest):
+    return StepRecord(epoch, number, archs, digest, 1e-3, 1.0, 1, 0, 1.0)
+
+
+OWN_ORDER = {1: np.array([3, 0, 4, 1, 2]), 2: np.array([1, 2, 0, 3, 4])}
+OWN_WINDOWS = {epoch: RNG.integers(4, size=(5, 2)) for epoch in (1, 2)}
+OWN_ARCHS = {epoch: np.argsort(RNG.random((3, 3, 9)), axis=1) for epoch in (1, 2)}
+BATCHES = {
+    f"{epoch}{number}": served(
+        f"{epoch}{number}", tuple(IDS[i] for i in OWN_ORDER[epoch][cut]),
+        [tuple(window) for window in OWN_WINDOWS[epoch][cut].tolist()],
+    )
+    for epoch in (1, 2)
+    for number, cut in enumerate((slice(0, 2), slice(2, 4), slice(4, 5)), start=1)
+}  # fmt: skip
+STEPS = tuple(
+    step(epoch, number, tuple("".join(map(str, arch)) for arch in OWN_ARCHS[epoch][number - 1]),
+         f"{epoch}{number}")
+    for epoch in (1, 2)
+    for number in (1, 2, 3)
+)  # fmt: skip
+SAID = {"order": OWN_ORDER, "windows": OWN_WINDOWS, "archs": OWN_ARCHS}
+START = {**FIRST, "gamma": np.ones(3)}
+OWN = OwnDraws(SAID, SAID, FIRST, START, IDS, STEPS, BATCHES)
+WITHOUT = replace(OWN, said={"archs": OWN_ARCHS}, again={"archs": OWN_ARCHS}, kernels={}, served={})
+
+
+def last_said(what, **found):
+    """Return other draws of epoch 2 than training made."""
+    return replace(OWN, said={**SAID, what: {1: SAID[what][1], 2: found["epoch_2"]}})
+
+
+LABELS = {
+    "another order in the last step of epoch 2": (
+        last_said("order", epoch_2=np.array([1, 2, 0, 3, 3])),
+        r"order of epoch 2, step 3: expected \['b/3'\] as drawn, found \['c/4'\]",
+    ),
+    "an order of more samples than there are": (
+        last_said("order", epoch_2=np.array([1, 2, 0, 3, 5])),
+        r"order of epoch 2, step 3: expected \['number 5'\] as drawn, found \['c/4'\]",
+    ),
+    "one window elsewhere": (
+        last_said("windows", epoch_2=OWN_WINDOWS[2] + np.array([[0, 0]] * 4 + [[0, 1]])),
+        "windows of epoch 2, step 3: expected ",
+    ),
+    "archs of another step": (
+        last_said("archs", epoch_2=OWN_ARCHS[2][[0, 2, 1]]),
+        "archs of epoch 2, step 2: expected ",
+    ),
+    "fewer steps": (
+        last_said("archs", epoch_2=OWN_ARCHS[2][:2]),
+        r"archs of epoch 2, step 3: expected \[\] as drawn, found ",
+    ),
+    "other draws when asked again": (
+        replace(OWN, again={**SAID, "archs": {1: OWN_ARCHS[1], 2: OWN_ARCHS[1]}}),
+        "archs of epoch 2, asked again: expected the same, found others",
+    ),
+    "another kernel": (
+        replace(OWN, start={**START, "b2/kernel": OTHER["b2/kernel"]}),
+        "kernel b2/kernel before training: expected as drawn, found another",
+    ),
+    "a kernel of no name": (
+        replace(OWN, start={}),
+        "kernel b0/kernel: expected one of the state, found none",
+    ),
+}
+NONE = Asked(500, {})
+CLEAN = {
+    drawn_together.orders_are_independent: [PASSES, REPLACED, FILLED],
+    drawn_together.windows_are_independent: [WINDOWS, replace(WINDOWS, orders=None)],
+    drawn_together.cycles_are_independent: [CYCLES, FOUR],
+    drawn_together.kernels_are_independent: [KERNELS, NORMAL],
+    own_draws.training_draws_what_is_said: [OWN, WITHOUT],
+}
+EMPTY = {
+    drawn_together.orders_are_independent: Orders(True, NONE, NONE, NONE),
+    drawn_together.windows_are_independent: Windows(NONE, NONE, None),
+    drawn_together.cycles_are_independent: Cycles(NONE),
+    drawn_together.kernels_are_independent: Kernels("", {}),
+    own_draws.training_draws_what_is_said: OwnDraws({}, {}, {}, {}, (), (), {}),
+}
+CORRUPTED = {
+    drawn_together.orders_are_independent: ORDERS,
+    drawn_together.windows_are_independent: CROPS,
+    drawn_together.cycles_are_independent: COMBINED,
+    drawn_together.kernels_are_independent: STARTS,
+    own_draws.training_draws_what_is_said: LABELS,
+}
+NOTHING_TO_TELL = {
+    drawn_together.cycles_are_independent: {
+        "unfair cycles": (
+            cycles(lambda a: a[:, [0, 0, 1]]),
+            "found the steps drawn do not train each option of each block once",
+        ),
+    },
+    drawn_together.kernels_are_independent: {
+        "the same for every seed": (
+            Kernels("", {7: FIRST, 8: FIRST}),
+            "found nothing: no kernel was drawn, or each is the same for every seed",
+        ),
+    },
+}

@@ -1,0 +1,92 @@
+"""Bounds of chances are no smaller than the chances, counted out where that is possible."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from harness.promises.chance import (
+    FALSE_ALARM,
+    Finding,
+    agreement,
+    repeats,
+    signs,
+    spread,
+    too_unlikely,
+)
+
+
+def multinomial(counts, shares):
+    ways = math.factorial(sum(counts)) / math.prod(math.factorial(c) for c in counts)
+    return ways * math.prod(s**c for s, c in zip(shares, counts, strict=True))
+
+
+@pytest.mark.parametrize(("draws", "shares"), [(23, (0.5, 0.5)), (12, (0.1, 0.2, 0.7))])
+def test_uneven_counts_are_bounded(draws, shares):
+    every = [c for c in itertools.product(range(draws + 1), repeat=len(shares)) if sum(c) == draws]
+    chances = sorted((spread(c, shares), multinomial(c, shares)) for c in every)
+    assert math.isclose(sum(chance for _, chance in chances), 1)
+    tail, told = 0.0, 0
+    for bound, chance in chances:
+        tail += chance
+        told += bound < math.log(0.01)
+        assert bound >= math.log(tail) - 1e-9 or bound == 0.0
+    assert told  # it is not all of them that it cannot tell
+
+
+def test_draws_without_replacement_spread_no_more():
+    """Four of twelve in three cells of four: counted out over all 495 choices."""
+    found = [
+        spread(np.bincount([place // 4 for place in chosen], minlength=3))
+        for chosen in itertools.combinations(range(12), 4)
+    ]
+    for bound in set(found):
+        assert bound >= math.log(sum(other <= bound for other in found) / len(found)) - 1e-9
+
+
+def test_a_cell_that_cannot_be_is_no_chance():
+    assert spread((3, 1), (1.0, 0.0)) == -math.inf
+    assert spread((4, 0), (1.0, 0.0)) == 0.0
+    assert spread((5,)) == 0.0
+
+
+def test_repeats_are_bounded():
+    """Five draws of seven places, all 16,807."""
+    found = [5 - len(set(draws)) for draws in itertools.product(range(7), repeat=5)]
+    for count in range(5):
+        tail = sum(other >= count for other in found) / len(found)
+        assert repeats(count, 5, 7) >= math.log(tail) - 1e-9
+    assert repeats(400, 1000, 10**6) < math.log(1e-300)
+    assert repeats(0, 1, 5) == 0.0
+
+
+def test_agreements_are_bounded():
+    """Orders of seven that agree with the first in so many places, or pairs of neighbours."""
+    orders = list(itertools.permutations(range(7)))
+    places = [sum(i == o for i, o in enumerate(order)) for order in orders]
+    pairs = [sum(order[i + 1] == order[i] + 1 for i in range(0, 6, 2)) for order in orders]
+    for found in (places, pairs):
+        for count in range(max(found) + 1):
+            tail = sum(other >= count for other in found) / len(found)
+            assert agreement(count) >= math.log(tail) - 1e-9
+    assert agreement(20) < -42
+    assert agreement(20, 1000) == pytest.approx(agreement(20) + math.log(1000))
+
+
+def test_products_of_random_signs_are_bounded():
+    """All signs of ten values of unequal size."""
+    sizes = np.array([1, 1, 1, 1, 2, 2, 3, 3, 5, 9.0])
+    every = np.array(list(itertools.product((-1, 1), repeat=10))) * sizes
+    found = np.abs(every.sum(axis=1)) / np.sqrt((sizes**2).sum())
+    for ratio in np.unique(found):
+        assert signs(float(ratio)) >= math.log((found >= ratio).mean()) - 1e-9
+
+
+def test_many_figures_share_one_chance():
+    one = Finding("here", "that", "this", math.log(FALSE_ALARM) - 1)
+    assert [str(v) for v in too_unlikely([one])] == ["here: expected that, found this"]
+    assert too_unlikely([one] * 3) == []
+    rare = Finding("there", "that", "this", -100.0)
+    assert [v.where for v in too_unlikely([one, rare, one])] == ["there"]
+    assert too_unlikely([]) == []
