@@ -17,13 +17,17 @@ from harness.faults import (
     sharing,
     surroundings,
 )
+from harness.faults.anywhere import checkpoints as any_checkpoints
+from harness.faults.anywhere import files as any_files
+from harness.faults.anywhere import runs as any_runs
+from harness.faults.anywhere import scores as any_scores
 from harness.faults.base import Fault
 
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
     arithmetic, data, geometry, recalibration, gradients, loading, metric, resuming, scoring,
-    searching, sharing, surroundings,
+    searching, sharing, surroundings, any_scores, any_runs, any_checkpoints, any_files,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

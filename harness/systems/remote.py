@@ -106,7 +106,9 @@ def load(worker: Worker, spec: SystemSpec, config: Mapping[str, Any] | None = No
     target, path = target_of(spec)
     once, each = None, {"root": str(Path(spec.root).absolute())} if spec.root else {}
     if spec.system == "builtin":
-        once = {"fault": spec.fault, "arguments": dict(spec.arguments), "config": config}
+        # Under another interpreter a fault is planted on this side of the pipe, if at all.
+        fault = "" if spec.python else spec.fault
+        once = {"fault": fault, "arguments": dict(spec.arguments), "config": config}
     load_target(worker, target, path, once=once, each=each)
 
 
