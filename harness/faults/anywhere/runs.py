@@ -18,7 +18,7 @@ from harness.records.records import EpochRecord, StepRecord
 from harness.systems.protocol import Training
 
 __all__ = [
-    "ClipDoesNothing", "ClipReportedOnly", "KernelNeverTrained", "LossOfStepBefore",
+    "ClipDoesNothing", "ClipInTheLogAlone", "KernelNeverTrained", "LossLoggedAsSum",
     "NanSwallowed", "ObserverMovesAWeight", "RateLoggedNotUsed", "RowOfEpochBefore",
     "SeedNeverArrives", "TrainingWithoutEffect",
 ]  # fmt: skip
@@ -107,10 +107,10 @@ class ClipDoesNothing(_Clipping):
     expected = ("clip-arithmetic-micro-step", "clip-arithmetic-update")
 
 
-class ClipReportedOnly(_Clipping):
+class ClipInTheLogAlone(_Clipping):
     """Gradients are not clipped, and the log says that they are."""
 
-    id = "clip-reported-only"
+    id = "clip-in-the-log-alone"
     citation = "tensorflow/tensorflow#33929; linenmin/MCUFlowNet commit d7260f2 (made-up counters)"
     expected = ("clip-applied",)
     reported = True
@@ -258,28 +258,26 @@ class RowOfEpochBefore(_Log):
         return training(self, system, change)
 
 
-class LossOfStepBefore(_Log):
-    """A step logs the loss of the step before."""
+class LossLoggedAsSum(_Log):
+    """The log has the sum of losses that the step averages."""
 
-    id = "loss-of-step-before"
-    citation = "huggingface/trl#6702 (the logged loss is not that of the step)"
-    expected = ("epoch-rows-add-up",)
+    id = "loss-logged-as-sum"
+    citation = "deepinsight/insightface#2258 (a division that is missing)"
+    expected = ("loss-recomputed",)
     touches = ("epoch_log", "ledger", "loss")
-    idle = "a stretch of training has one step alone (Training.steps)"
+    idle = "the system reports no loss other than 0 (Training.steps)"
 
     def wrap(self, system: Any) -> Any:
-        """Move the losses on by one step."""
+        """Double the loss wherever it is logged."""
+
+        def doubled(record: Any) -> Any:
+            if isinstance(record, StepRecord):
+                return dataclasses.replace(record, loss=2.0 * record.loss)
+            average = 2.0 * record.train_loss_epoch_avg
+            return dataclasses.replace(record, train_loss_epoch_avg=average)
 
         def change(found: Training) -> Training:
-            places = [(step.epoch, step.step) for step in found.steps]
-            losses = [step.loss for step in found.steps]
-            late = dict(zip(places, [*losses[:1], *losses[:-1]], strict=True))
-
-            def lagging(record: Any) -> Any:
-                if not isinstance(record, StepRecord):
-                    return record
-                return dataclasses.replace(record, loss=late[record.epoch, record.step])
-
-            return _logged(found, lagging)
+            losses = tuple(2.0 * loss for loss in found.losses)
+            return dataclasses.replace(_logged(found, doubled), losses=losses)
 
         return training(self, system, change)

@@ -105,26 +105,36 @@ class ScoresOfLastCheckpoint(_Scores):
     expected = ("metric-alive",)
     touches = ("response", "scores")
 
+    needs = ("evaluate", "state")
+    idle = "nothing was evaluated after a change of weights that state() assigns"
+
     def wrap(self, system: Any) -> Any:
-        """Keep what was scored until something is saved, restored or opened."""
+        """Put back for an evaluation what was saved, restored or opened last."""
         kept: dict[str, Any] = {}
 
         def evaluate(inner: Any, *args: Any, **kwargs: Any) -> Any:
-            key = repr((args, sorted(kwargs.items())))
-            self.acted |= key in kept
-            if key not in kept:
-                kept[key] = inner.evaluate(*args, **kwargs)
-            return kept[key]
+            present = float_arrays(inner.state())
+            stale = any(not np.array_equal(present[name], kept[name]) for name in kept)
+            self.acted |= stale
+            if not stale:
+                return inner.evaluate(*args, **kwargs)
+            inner.state(kept)
+            try:
+                return inner.evaluate(*args, **kwargs)
+            finally:
+                inner.state(present)
 
-        def forgetting(name: str) -> Any:
+        def keeping(name: str) -> Any:
             def call(inner: Any, *args: Any) -> Any:
+                said = getattr(inner, name)(*args)
                 kept.clear()
-                return getattr(inner, name)(*args)
+                kept.update(float_arrays(inner.state()))
+                return said
 
             return call
 
         names = ("open", "save", "restore")
-        return overriding(system, evaluate=evaluate, **{name: forgetting(name) for name in names})
+        return overriding(system, evaluate=evaluate, **{name: keeping(name) for name in names})
 
 
 class OneBatchScored(_Scores):
