@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from harness.promises.setting import embedded_config
 from harness.reporting.gate_power import planted_line, power_lines
 from harness.systems.opening import remote_factory
 from harness.systems.protocol import METHODS, Description, Evaluation
+from harness.systems.remote import Workers
 from harness.systems.spec import SystemSpec
 from tests.test_report import SEGMENTS
 from tests.test_report import write as write_run
@@ -166,6 +168,35 @@ def test_a_promise_that_is_broken_without_a_fault_notices_none(setting):
     assert found == {"score-jitters": ("SURVIVED", "")}
 
 
+def test_an_error_alone_is_not_what_the_gate_noticed(setting, monkeypatch):
+    from harness.faults.anywhere.scores import ScoreJitters
+
+    def refused(inner, *args, **kwargs):
+        raise KeyError("of the planting")
+
+    monkeypatch.setattr(ScoreJitters, "wrap", lambda self, s: overriding(s, evaluate=refused))
+    from harness.faults import power
+
+    held, _ = power.judge_clean(setting)
+    start = Power({"system": "x"}, held, faults=("score-jitters",))
+    done = power.plant_all(setting, start, [ScoreJitters], on_result=lambda *_: None)
+    assert done.planted[0].by_a_crash
+    assert done.planted[0].judged == len(held)
+    assert (done.noticed, done.plantable) == (0, 1)
+    assert "1 ended in an error" in done.headline
+
+
+def test_what_hung_is_started_anew_for_the_next_fault():
+    closed = []
+    workers = Workers(_running={
+        "hung": SimpleNamespace(running=False, close=lambda: closed.append("hung")),
+        "well": SimpleNamespace(running=True, close=lambda: closed.append("well")),
+    })  # fmt: skip
+    workers.forget_ended()
+    assert closed == ["hung"]
+    assert list(workers._running) == ["well"]
+
+
 def test_a_fault_of_any_system_says_what_it_needs():
     from harness.faults.power import FAULTS_ANYWHERE
 
@@ -220,9 +251,9 @@ FINDINGS = Power(
 def test_the_table_begins_with_what_the_gate_is_worth_and_what_it_overlooks():
     first, second, *rest = power_lines(FINDINGS)
     assert first == (
-        "the gate of theirs.py:<b>Net</b> notices 1 of 2 faults planted around it; 1 cannot be "
-        "planted here; 1 not planted yet; 1 noticed by an error alone; 1 promises are broken "
-        "without any and count for none"
+        "the gate of theirs.py:<b>Net</b> notices 0 of 2 faults planted around it; 1 cannot be "
+        "planted here; 1 not planted yet; 1 ended in an error, which may be that of the planting; "
+        "broken without any fault, and no judge of one: 1 promises"
     )
     assert second == "SURVIVED overlooked"
     assert rest[-1] == "broken without any fault: metric-alive: spread 0"

@@ -20,6 +20,7 @@ from harness.promises.judge import judge
 from harness.promises.registry import PROMISES
 from harness.systems.beside import SecondProcess
 from harness.systems.opening import system_factory
+from harness.systems.remote import Workers
 from harness.systems.spec import SystemSpec
 
 __all__ = ["FAULTS_ANYWHERE", "Setting", "judge_clean", "plant_all"]
@@ -83,6 +84,8 @@ def plant_all(
     """
     for fault in faults:
         if fault.id in power.left:
+            if isinstance(setting.shared, Workers):
+                setting.shared.forget_ended()  # what hung under one fault is not the next one's
             found = _plant(setting, fault, power.holds)
             power = replace(power, planted=(*power.planted, found))
             on_result(power, found)
@@ -107,10 +110,10 @@ def _plant(setting: Setting, kind: type[FaultAnywhere], holds: Sequence[str]) ->
             return replace(told, reason=reason)
         _, red = _judged(bench, asked)
         judged = len(asked)
-        if not red:
+        if _only_errors(red):
             # Survived means that the whole gate stays green, and not a part of it.
-            red, more = _first_broken(bench, rest)
-            judged += more
+            more, count = _first_broken(bench, rest)
+            red, judged = red | more, judged + count
         seconds = round(time.perf_counter() - start, 2)
         if red:
             return replace(told, verdict="noticed", red=red, judged=judged, seconds=seconds)
@@ -150,10 +153,17 @@ def _judged(bench: Bench, promises: Sequence[str]) -> tuple[tuple[str, ...], dic
     return tuple(holds), red
 
 
+def _only_errors(red: Mapping[str, str]) -> bool:
+    """Return whether no promise broke by a violation: an error may be that of the planting."""
+    return all(text.startswith("error:") for text in red.values())
+
+
 def _first_broken(bench: Bench, promises: Sequence[str]) -> tuple[dict[str, str], int]:
-    """Return the first promise that is broken, and how many were judged."""
+    """Return what broke up to the first violation, and how many promises were judged."""
+    found: dict[str, str] = {}
     for count, name in enumerate(promises, 1):
         _, red = _judged(bench, [name])
-        if red:
-            return red, count
-    return {}, len(promises)
+        found |= red
+        if not _only_errors(red):
+            return found, count
+    return found, len(promises)

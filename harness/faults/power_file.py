@@ -79,8 +79,8 @@ class Power:
 
     @property
     def noticed(self) -> int:
-        """Planted faults that the gate noticed."""
-        return sum(one.verdict == "noticed" for one in self.planted)
+        """Planted faults that the gate noticed by a violation."""
+        return sum(one.verdict == "noticed" and not one.by_a_crash for one in self.planted)
 
     @property
     def plantable(self) -> int:
@@ -108,9 +108,11 @@ class Power:
             parts.append(f"{len(self.left)} not planted yet")
         crashed = sum(one.by_a_crash for one in self.planted)
         if crashed:
-            parts.append(f"{crashed} noticed by an error alone")
+            parts.append(f"{crashed} ended in an error, which may be that of the planting")
         if self.broken:
-            parts.append(f"{len(self.broken)} promises are broken without any and count for none")
+            parts.append(
+                f"broken without any fault, and no judge of one: {len(self.broken)} promises"
+            )
         return "; ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:

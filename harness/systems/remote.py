@@ -74,6 +74,11 @@ class Workers:
             load(worker, spec)
         return worker
 
+    def forget_ended(self) -> None:
+        """Let each worker that ended, or hung, be started anew when it is asked for next."""
+        for key in [key for key, worker in self._running.items() if not worker.running]:
+            self._running.pop(key).close()
+
     def close(self) -> None:
         """End the workers."""
         for worker in self._running.values():

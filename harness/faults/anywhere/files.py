@@ -122,7 +122,7 @@ class TrainLabelsOfNeighbour(_Mixed):
     expected = ("loss-recomputed",)
     touches = ("loss", "served")
     split: ClassVar[str] = "train"
-    role: ClassVar[str] = "train"
+    roles: ClassVar[tuple[str, ...]] = ("train", "recal")
 
     def _mixed(self, split: str, files: dict[str, Files]) -> dict[str, Files]:
         if split != self.split:
@@ -144,7 +144,7 @@ class TrainLabelsOfNeighbour(_Mixed):
 
         def batches(inner: Any, role: str, **kwargs: Any) -> Sequence[ServedBatch]:
             served = inner.batches(role, **kwargs)
-            if role != self.role:
+            if role not in self.roles:
                 return list(served)
             return [_with_own_labels(batch, asked["folder"]) for batch in served]
 
@@ -159,7 +159,7 @@ class EvalLabelsOfNeighbour(TrainLabelsOfNeighbour):
     expected = ("metric-recomputed",)
     touches = ("metric", "served")
     split = "val"
-    role = "eval"
+    roles = ("eval",)
 
 
 def _with_own_labels(batch: ServedBatch, folder: Path) -> ServedBatch:
