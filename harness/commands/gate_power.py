@@ -51,6 +51,8 @@ def add_parser(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Plant faults; exit code 1 if the gate overlooks one, or notices none because none fits."""
+    if args.list:
+        return _list()
     try:
         spec = named_system(
             args.system, root=args.system_root, python=args.system_python,
@@ -63,11 +65,21 @@ def run(args: Namespace) -> int:
         config, note = _gate_setting(chosen, Path(name))
         asked = chosen.model_dump(mode="json", by_alias=True) if chosen and args.config else None
         power = _judge(args, spec, config, Path(name), note=note, asked=asked)
-    if power is None:
-        return EXIT_DONE
     for line in power_lines(power):
         say(line)
     return EXIT_DONE if power.noticed == power.plantable > 0 else EXIT_BROKEN
+
+
+def _list() -> int:
+    from harness.environment import apply_environment
+
+    apply_environment(Config())  # quietly: the faults import TensorFlow
+    from harness.faults.power import FAULTS_ANYWHERE
+
+    for kind in FAULTS_ANYWHERE:
+        say(f"{kind.id:32} {', '.join(kind.expected)}")
+        say(f"{'':32} {kind.citation}")
+    return EXIT_DONE
 
 
 def _gate_setting(chosen: Config | None, folder: Path) -> tuple[Config, str]:
@@ -91,8 +103,8 @@ def _gate_setting(chosen: Config | None, folder: Path) -> tuple[Config, str]:
 def _judge(
     args: Namespace, spec: SystemSpec, config: Config, folder: Path, *, note: str,
     asked: Mapping[str, Any] | None,
-) -> Power | None:  # fmt: skip
-    """Return what the gate noticed; None if there was only something to list."""
+) -> Power:  # fmt: skip
+    """Return what the gate noticed, by this call and by those before it."""
     from harness.faults.power import FAULTS_ANYWHERE, Setting, judge_clean, plant_all
 
     kinds = {kind.id: kind for kind in FAULTS_ANYWHERE}
@@ -100,11 +112,6 @@ def _judge(
     if unknown:
         msg = f"--only: no fault {unknown[0]!r}; `harness gate-power --list` names them"
         raise InputError(msg)
-    if args.list:
-        for kind in kinds.values():
-            say(f"{kind.id:32} {', '.join(kind.expected)}")
-            say(f"{'':32} {kind.citation}")
-        return None
     names = tuple(args.only or kinds)
     power = _begun(args.json, Power(_asked(spec, config, note), faults=names))
     if not power.left:

@@ -18,6 +18,7 @@ from harness.faults import (
     surroundings,
 )
 from harness.faults.anywhere import checkpoints as any_checkpoints
+from harness.faults.anywhere import evaluations as any_evaluations
 from harness.faults.anywhere import files as any_files
 from harness.faults.anywhere import runs as any_runs
 from harness.faults.anywhere import scores as any_scores
@@ -27,7 +28,8 @@ __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
     arithmetic, data, geometry, recalibration, gradients, loading, metric, resuming, scoring,
-    searching, sharing, surroundings, any_scores, any_runs, any_checkpoints, any_files,
+    searching, sharing, surroundings,
+    any_scores, any_evaluations, any_runs, any_checkpoints, any_files,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

@@ -146,9 +146,6 @@ class TrainingWithoutEffect(_Training):
     needs = ("train", "state")
     idle = "state() has no array of floats that training moves"
 
-    frozen: ClassVar[str] = ""
-    """What is not trained, by the end of its name; empty: nothing is."""
-
     def _frozen(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         return dict(arrays)
 
