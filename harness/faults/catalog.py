@@ -8,6 +8,7 @@ from harness.faults import (
     data,
     geometry,
     gradients,
+    later_steps,
     loading,
     metric,
     recalibration,
@@ -27,8 +28,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, geometry, recalibration, gradients, loading, metric, resuming, scoring,
-    searching, sharing, surroundings,
+    arithmetic, data, geometry, recalibration, gradients, later_steps, loading, metric, resuming,
+    scoring, searching, sharing, surroundings,
     any_scores, any_evaluations, any_runs, any_checkpoints, any_files,
 )  # fmt: skip
 

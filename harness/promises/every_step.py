@@ -1,0 +1,160 @@
+"""Every step of two epochs is an Adam step of its own gradient at its own rate."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.errors import NotApplicableError
+from harness.promises.candidates import instead
+from harness.promises.gradients import gradient_norm
+from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.walk import Walk, WalkedStep, walk
+from harness.wording import counted
+
+__all__ = ["EVERY_UPDATE", "SLOPES", "every_step_is_adam", "gradients_are_slopes"]
+
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
+
+_STEP_TOLERANCE = 2e-3
+"""Relative to the length of a variable's step: moments are stored in float32."""
+
+_WEIGHT_ROUNDING = 4e-7
+"""Of a weight's own length: how far float32 alone may move it."""
+
+
+def _planned_moves(step: WalkedStep) -> dict[str, np.ndarray]:
+    """Return by weight what Adam moves it by, from the moments after the step."""
+    correction = math.sqrt(1 - _BETA_2**step.number) / (1 - _BETA_1**step.number)
+    return {
+        name: step.lr * correction * np.asarray(m, np.float64)
+        / (np.sqrt(np.maximum(np.asarray(step.new[1][name], np.float64), 0)) + _EPSILON)
+        for name, m in step.new[0].items()
+    }  # fmt: skip
+
+
+def _moves(step: WalkedStep) -> dict[str, np.ndarray]:
+    return {n: np.asarray(w, np.float64) - step.after[n] for n, w in step.before.items()}
+
+
+def every_step_is_adam(evidence: Walk) -> Outcome:
+    """Require every step to be one Adam step on its own gradient with its planned rate."""
+    violations = []
+    for step in evidence.steps:
+        violations += _not_moved_as_planned(step, evidence.rates) or _other_second_moment(step)
+    rates = [step.lr for step in evidence.steps]
+    sizes = ", ".join(str(step.size) for step in evidence.steps)
+    figures = (
+        f"{counted(len(rates), 'step')} of {sizes} samples, "
+        f"lr {max(rates, default=0):.3g} to {min(rates, default=0):.3g}"
+    )
+    return outcome(violations[:6], len(rates), figures)
+
+
+def _not_moved_as_planned(step: WalkedStep, rates: Sequence[float]) -> list[Violation]:
+    planned, found = _planned_moves(step), _moves(step)
+    if not gradient_norm(step.gradient) > 0:
+        return [Violation(step.name, "a gradient above 0", "none", "gradient")]
+    wrong = [
+        name for name, move in planned.items()
+        if not np.linalg.norm(found[name] - move) <= _STEP_TOLERANCE * np.linalg.norm(move)
+        + _WEIGHT_ROUNDING * np.linalg.norm(np.asarray(step.before[name], np.float64))
+    ]  # fmt: skip
+    if not wrong:
+        return []
+    # The rate that fits best, where a rate is what differs.
+    square = math.fsum(float(np.square(m).sum()) for m in planned.values())
+    along = math.fsum(float((found[n] * m).sum()) for n, m in planned.items())
+    ratio = along / square if square else math.inf
+    others = {f"that of step {i + 1} of the run": rate for i, rate in enumerate(rates)}
+    what = instead(ratio * step.lr, others, rel_tol=_STEP_TOLERANCE)
+    return [
+        Violation(
+            f"{step.name}, {len(wrong)} of {len(planned)} weights such as {wrong[0]}",
+            f"moved by Adam at the planned rate of {step.lr:.6g}",
+            f"{ratio:.4g} times as far, a rate of {ratio * step.lr:.6g}{what}", "step",
+        )
+    ]  # fmt: skip
+
+
+def _other_second_moment(step: WalkedStep) -> list[Violation]:
+    """Return whether Adam's second moment took in another gradient than its first."""
+    for name, g in step.gradient.items():
+        old = np.asarray(step.old[1][name], np.float64)
+        expected = _BETA_2 * old + (1 - _BETA_2) * np.square(g)
+        found = np.asarray(step.new[1][name], np.float64)
+        distance, size = np.linalg.norm(found - expected), float(np.linalg.norm(expected))
+        if not distance <= _STEP_TOLERANCE * size:
+            where = f"{step.name}, second moment of {name}"
+            text = f"{float(np.linalg.norm(found)) / size if size else math.inf:.4g} times that"
+            return [Violation(where, f"norm {size:.6g}", text, "gradient")]
+    return []
+
+
+EVERY_UPDATE = Promise(
+    id="every-update-is-adam",
+    sentence="every step of two epochs is one Adam step with its planned rate",
+    evidence=walk,
+    check=every_step_is_adam,
+    hint=(
+        "Later steps are made otherwise than the first: a rate that changes once an epoch, moments "
+        "that start again, an update that is left out."
+    ),
+    explained_by=("update-is-adam",),
+)
+
+_SLOPE_TOLERANCE = 0.1
+"""Relative error of a central difference across ReLU and |.| kinks, of which a batch of one sample
+has more. A divisor of another batch, or a gradient that was there before, is further off."""
+
+_RATIOS = {
+    "three times that, as the sum over a step's archs": 3.0,
+    "a third of that": 1 / 3,
+    "the step goes uphill": -1.0,
+}
+
+
+def gradients_are_slopes(evidence: Walk) -> Outcome:
+    """Require the gradients of later steps to be the slopes of their mean losses.
+
+    Raises
+    ------
+    NotApplicableError
+        If no step can be repeated.
+    """
+    nudged = [step for step in evidence.steps if step.nudges]
+    if evidence.steps and not nudged:
+        raise NotApplicableError(evidence.nudged or "no step was repeated")
+    most = max((step.size for step in evidence.steps), default=1)
+    violations, figures = [], []
+    for step in nudged:
+        expected = gradient_norm(step.gradient)
+        slopes = [(n.forth - n.back) / (2 * n.length) for n in step.nudges or ()]
+        slope = min(slopes, key=lambda s: abs(s - expected))
+        figures.append(f"{step.name}: {slope:.4g} by differences, norm {expected:.4g}")
+        if not (expected > 0 and math.isclose(slope, expected, rel_tol=_SLOPE_TOLERANCE)):
+            ratios = {**_RATIOS, "as if divided by the samples of a full batch": most / step.size}
+            if most == step.size:
+                del ratios["as if divided by the samples of a full batch"]
+            what = instead(slope / max(expected, 1e-300), ratios, rel_tol=_SLOPE_TOLERANCE)
+            violations.append(
+                Violation(
+                    f"{step.name}: slope of its mean loss along its gradient",
+                    f"{expected:.5g}, the gradient's norm", f"{slope:.5g} by differences{what}",
+                    "gradient",
+                )
+            )  # fmt: skip
+    return outcome(violations, len(nudged), "; ".join(figures))
+
+
+SLOPES = Promise(
+    id="later-gradients-of-loss",
+    sentence="the gradients of a middle and of a partial step are the slopes of their losses",
+    evidence=walk,
+    check=gradients_are_slopes,
+    hint=(
+        "A gradient of an earlier step is still in the accumulator, or the sum is divided by a "
+        "number of samples that a partial batch does not have."
+    ),
+    explained_by=("gradient-of-loss", "micro-batches-weighed", "every-update-is-adam:gradient"),
+)

@@ -1,0 +1,242 @@
+"""Two epochs walked step by step: what each step moved, the partial one and the last included."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import NotApplicableError
+from harness.promises.bench import Bench
+from harness.promises.gradients import BETA_1, Gradient, adam_slots, gradient_norm
+from harness.promises.promise import needs, require_seen
+from harness.promises.recorded_run import other_schedule, planned_sizes
+from harness.promises.states import require_named
+from harness.records.records import StepRecord
+from harness.systems.protocol import Arrays, System, Training
+
+__all__ = ["Nudge", "Walk", "WalkedStep", "mean_loss", "walk"]
+
+_NO_CLIP = 1e9
+
+Moments = tuple[Arrays, Arrays]
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """A step that was repeated with its weights moved forth and back along its gradient.
+
+    Attributes
+    ----------
+    length : float
+        Of the way, in units of the weights.
+    forth, back : float
+        Mean loss of the step, each micro-batch weighing by its samples.
+    """
+
+    length: float
+    forth: float
+    back: float
+
+
+@dataclass(frozen=True)
+class WalkedStep:
+    """One training step, from outside.
+
+    Attributes
+    ----------
+    epoch, step : int
+        Both from 1.
+    number : int
+        Steps of the run so far, this one included.
+    size : int
+        Samples of its batch.
+    lr : float
+        Learning rate that is planned for it.
+    before, after : mapping of str to numpy.ndarray
+        Weights.
+    old, new : pair of mapping
+        Adam's two moments before and after it, by weight.
+    nudges : sequence of Nudge or None
+        Of two lengths; None where it was not repeated, or does not repeat itself.
+    """
+
+    epoch: int
+    step: int
+    number: int
+    size: int
+    lr: float
+    before: Arrays
+    after: Arrays
+    old: Moments
+    new: Moments
+    nudges: Sequence[Nudge] | None = None
+
+    @property
+    def gradient(self) -> Gradient:
+        """What Adam's first moment took in: ``m = 0.9 m' + 0.1 G``."""
+        return {
+            name: (np.asarray(m, np.float64) - BETA_1 * np.asarray(self.old[0][name], np.float64))
+            / (1 - BETA_1)
+            for name, m in self.new[0].items()
+        }
+
+    @property
+    def name(self) -> str:
+        """The step in words."""
+        samples = "1 sample" if self.size == 1 else f"{self.size} samples"
+        return f"step {self.step} of epoch {self.epoch} ({samples})"
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Every step of two epochs, and the planned learning rate of each."""
+
+    steps: tuple[WalkedStep, ...]
+    rates: tuple[float, ...]
+    nudged: str = ""
+    """Why no step was repeated; empty where some were."""
+
+
+@needs("train", "state", "save", "restore", "describe")
+def walk(bench: Bench) -> Walk:
+    """Train two epochs step by step, in batches and micro-batches of uneven sizes."""
+    about = bench.describe()
+    if "steps" not in about.supports:
+        msg = "the system cannot stop within an epoch (Description.supports: steps)"
+        raise NotApplicableError(msg)
+    free = bench.settable("train", {"grad_clip_global_norm": _NO_CLIP})
+    with bench.open_cheaply({"eval_batches_per_arch": 1}, train=free) as system:
+        return _walked(bench, system, clips="" if free else "the system clips at one norm alone")
+
+
+def _walked(bench: Bench, system: System, *, clips: str) -> Walk:
+    slots, sizes = adam_slots(system), planned_sizes(bench.config, bench.describe())
+    require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
+    places = list(itertools.product((1, 2), range(1, len(sizes) + 1)))
+    # Of the first step another promise makes sure; a partial batch comes last.
+    repeated = set() if clips else {(2, len(sizes)), (2, (len(sizes) + 1) // 2)}
+    steps, rates, done = [], [], list[tuple[WalkedStep, Training]]()
+    state = _copied(system.state(), slots)
+    for number, (epoch, step) in enumerate(places, start=1):
+        if (epoch, step) in repeated:
+            system.save(str(bench.folder / f"walk-{number}"))
+        run = system.train(epoch, steps=1, evaluate=False)
+        require_seen(run.steps, "no training step was recorded (Training.steps)")
+        _require_place(run.steps, epoch, step)
+        then = _copied(system.state(), slots)
+        walked = WalkedStep(
+            epoch, step, number, sizes[step - 1], _planned_rate(bench, run.steps[0], len(sizes)),
+            _weights(state, slots), _weights(then, slots), _moments(state, slots),
+            _moments(then, slots),
+        )  # fmt: skip
+        steps.append(walked)
+        rates.append(walked.lr)
+        if (epoch, step) in repeated:
+            done.append((walked, run))
+        state = then
+    nudged = {w.number: _nudges(bench, system, w, run) for w, run in done}
+    found = (_with_nudges(s, nudged.get(s.number)) for s in steps)
+    none = "a restored run trains other archs, has another loss or records none"
+    return Walk(tuple(found), tuple(rates), clips or ("" if any(nudged.values()) else none))
+
+
+def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None:
+    found = [(record.epoch, record.step) for record in records]
+    if found != [(epoch, step)]:
+        msg = f"train(steps=1) made the steps {found}, expected epoch {epoch}, step {step} alone"
+        raise NotApplicableError(msg)
+
+
+def _with_nudges(step: WalkedStep, nudges: Sequence[Nudge] | None) -> WalkedStep:
+    return WalkedStep(**{**vars(step), "nudges": nudges})
+
+
+def _planned_rate(bench: Bench, record: StepRecord, planned: int) -> float:
+    """Return a step's learning rate: as planned on a cosine, else as the system says."""
+    train, fixed = bench.config["train"], bench.describe().settings
+    if other_schedule({"lr_schedule": fixed.get("train.lr_schedule")}):
+        return record.lr
+    done = (record.epoch - 1) * planned + record.step - 1
+    epochs = fixed.get("train.num_epochs", train["num_epochs"])
+    rate: float = fixed.get("train.lr", train["lr"])
+    return rate * (1 + math.cos(math.pi * done / (epochs * planned))) / 2
+
+
+def _copied(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> dict[str, NDArray[Any]]:
+    # Copies: a system may hand out the arrays that it goes on to change.
+    return {
+        name: np.array(state[name]) for weight, pair in slots.items() for name in (weight, *pair)
+    }
+
+
+def _weights(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> Arrays:
+    return {weight: state[weight] for weight in slots}
+
+
+def _moments(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> Moments:
+    first = {weight: state[m] for weight, (m, _) in slots.items()}
+    return first, {weight: state[v] for weight, (_, v) in slots.items()}
+
+
+_REPEATED = 1e-6
+"""Relative distance of one step's loss and of its repetition; a nudge moves it by 50 times that
+at the least."""
+
+_SHARES = (2e-4, 5e-5)
+"""By which share of itself the loss should move: a long way crosses kinks, a short one drowns in
+rounding."""
+
+
+def mean_loss(run: Training, size: int, micro: int) -> float | None:
+    """Return a step's mean loss over its samples; None where the losses recorded do not tell.
+
+    Parameters
+    ----------
+    run : Training
+        One step.
+    size, micro : int
+        Samples of its batch and of a full micro-batch.
+    """
+    archs, losses = len(run.steps[0].archs), run.losses
+    pieces = [min(micro, size - start) for start in range(0, size, micro)]
+    if archs and len(losses) == archs * len(pieces):
+        weighed = (loss * n for loss, n in zip(losses, pieces * archs, strict=True))
+        return math.fsum(weighed) / (size * archs)
+    return math.fsum(losses) / archs if archs and len(losses) == archs else None
+
+
+def _nudges(
+    bench: Bench, system: System, step: WalkedStep, straight: Training
+) -> tuple[Nudge, ...] | None:
+    """Return the step's losses with the weights moved along its gradient; None without any.
+
+    That is so of a system that, restored, does not repeat the step.
+    """
+    train, fixed = bench.config["train"], bench.describe().settings
+    micro = fixed.get("train.micro_batch_size", train.get("micro_batch_size")) or step.size
+    path, gradient = str(bench.folder / f"walk-{step.number}"), step.gradient
+
+    def loss(way: float = 0.0) -> float | None:
+        system.restore(path)
+        if way:
+            moved = {n: (step.before[n] + way * g).astype(np.float32) for n, g in gradient.items()}
+            system.state(moved)
+        again = system.train(step.epoch, steps=1, evaluate=False)
+        same = bool(again.steps) and again.steps[0].archs == straight.steps[0].archs
+        return mean_loss(again, step.size, micro) if same else None
+
+    once, level = mean_loss(straight, step.size, micro), loss()
+    if once is None or level is None or not math.isclose(once, level, rel_tol=_REPEATED):
+        return None
+    norm, found = max(gradient_norm(gradient), 1e-12), []
+    for share in _SHARES:
+        length = share * level / norm
+        forth, back = loss(length / norm), loss(-length / norm)
+        if forth is None or back is None:
+            return None
+        found.append(Nudge(length, forth, back))
+    return tuple(found)

@@ -1,0 +1,188 @@
+"""Evidence about later steps: two epochs walked, labels of many lengths, micro-batches."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from harness.promises import every_step, micro_statistics, own_labels
+from harness.promises.micro_statistics import MicroStatistics
+from harness.promises.own_labels import LabelledStep, Labels
+from harness.promises.walk import Nudge, Walk, WalkedStep
+from harness.systems.protocol import Recalibration
+
+RNG = np.random.default_rng(21)
+SHAPES = {"E0/kernel": (3, 3, 2, 4), "E0/gamma": (4,)}
+SIZES, TOTAL = (5, 5, 1), 12
+BETA = (0.9, 0.999)
+
+
+def rate(number):
+    return 1e-3 * (1 + math.cos(math.pi * (number - 1) / TOTAL)) / 2
+
+
+def drawn(scale=1.0):
+    return {name: RNG.normal(0, scale, shape) for name, shape in SHAPES.items()}
+
+
+def norm(gradient):
+    return math.sqrt(sum(float((g * g).sum()) for g in gradient.values()))
+
+
+def taken(weights, moments, number, place, gradient, lr):
+    """Return a step as Adam makes it."""
+    new = tuple(
+        {n: b * moments[i][n] + (1 - b) * gradient[n] ** (i + 1) for n in SHAPES}
+        for i, b in enumerate(BETA)
+    )
+    correction = math.sqrt(1 - BETA[1] ** number) / (1 - BETA[0] ** number)
+    after = {
+        n: weights[n] - lr * correction * new[0][n] / (np.sqrt(new[1][n]) + 1e-8) for n in SHAPES
+    }
+    epoch, step = place
+    slope = norm(gradient)
+    nudges = [Nudge(w, 9 + slope * w, 9 - slope * w) for w in (1e-3, 2e-3)]
+    return WalkedStep(
+        epoch, step, number, SIZES[step - 1], rate(number), weights, after, moments, new,
+        nudges if place in ((2, 2), (2, 3)) else None,
+    )  # fmt: skip
+
+
+def walked(rates=rate):
+    """Return two epochs of sound steps, or of steps at other rates than planned."""
+    weights, moments = drawn(), tuple(dict.fromkeys(SHAPES, 0.0) for _ in BETA)
+    moments = tuple({n: np.zeros(shape) for n, shape in SHAPES.items()} for _ in BETA)
+    steps = []
+    places = itertools.product((1, 2), (1, 2, 3))
+    for number, place in enumerate(places, start=1):
+        step = taken(weights, moments, number, place, drawn(3.0), rates(number))
+        weights, moments = step.after, step.new
+        steps.append(step)
+    return Walk(tuple(steps), tuple(rate(n) for n in range(1, 7)))
+
+
+def changed(walk, number, **what):
+    return replace(walk, steps=tuple(
+        replace(s, **{k: v(s) for k, v in what.items()}) if s.number == number else s
+        for s in walk.steps
+    ))  # fmt: skip
+
+
+WALK = walked()
+HELD = walked(lambda number: rate(number - 1) if number == 3 else rate(number))
+
+
+def restarted(step):
+    return tuple({n: np.zeros(shape) for n, shape in SHAPES.items()} for _ in BETA)
+
+
+def flows(order, losses=None):
+    lengths = [50.0, 50 / 3, 50 / 9, 50 / 27]
+    return Labels(tuple(
+        LabelledStep(epoch, place, f"{i:07d}", lengths[i],
+                     1.0 + 2.5 * lengths[i if losses is None else losses[place - 1]])
+        for epoch in (1, 2) for place, i in enumerate(order, start=1)
+    ))  # fmt: skip
+
+
+COPIES = 5
+VALUES = RNG.normal(0.4, 1.5, (3, 4, 2)).astype(np.float32)
+MOVING = {"E0/moving_mean": np.zeros(2, np.float32), "E0/moving_variance": np.ones(2, np.float32)}
+OF_COPIES = Recalibration(
+    "012012012", {"E0": (np.zeros(2, np.float32), np.ones(2, np.float32))},
+    {"E0": (np.stack([VALUES] * COPIES),)}, "hash",
+)  # fmt: skip
+
+
+def followed(pieces, *, archs=3, momentum=0.9):
+    flat = VALUES.reshape(-1, 2).astype(np.float64)
+    mean, variance = np.zeros(2), np.ones(2)
+    for _ in range(archs):
+        for samples in pieces:
+            count = samples * len(flat)
+            mean = momentum * mean + (1 - momentum) * flat.mean(0)
+            corrected = flat.var(0) * count / (count - 1)
+            variance = momentum * variance + (1 - momentum) * corrected
+    moved = {"E0/moving_mean": mean, "E0/moving_variance": variance}
+    return MicroStatistics(
+        MOVING, {n: a.astype(np.float32) for n, a in moved.items()}, [OF_COPIES] * 3, (2, 2, 1)
+    )
+
+
+CLEAN = {
+    every_step.every_step_is_adam: [WALK],
+    every_step.gradients_are_slopes: [WALK],
+    own_labels.losses_follow_labels: [flows((2, 0, 3, 1))],
+    micro_statistics.every_micro_batch_is_followed: [followed((2, 2, 1))],
+}
+EMPTY = {
+    every_step.every_step_is_adam: Walk((), ()),
+    every_step.gradients_are_slopes: Walk((), ()),
+    own_labels.losses_follow_labels: Labels(()),
+    micro_statistics.every_micro_batch_is_followed: MicroStatistics({}, {}, [OF_COPIES], (2, 1)),
+}
+CORRUPTED = {
+    every_step.every_step_is_adam: {
+        "the rate of the step before": (
+            HELD,
+            r"step 3 of epoch 1 \(1 sample\), 2 of 2 weights such as E0/kernel: expected moved by "
+            r"Adam at the planned rate of 0\.00093\d+, found 1\.05\d* times as far, a rate of "
+            r"0\.00098\d+: that of step 2 of the run",
+        ),
+        "moments that start again with the epoch": (
+            changed(WALK, 4, old=lambda s: (s.old[0], {n: 9 * v for n, v in s.old[1].items()})),
+            r"step 1 of epoch 2 \(5 samples\), second moment of E0/kernel: expected norm",
+        ),
+        "an update that is left out": (
+            changed(WALK, 5, after=lambda s: s.before),
+            r"step 2 of epoch 2 \(5 samples\), .* found 0 times as far",
+        ),
+        "a gradient of nothing": (
+            changed(WALK, 6, new=lambda s: ({n: 0.9 * m for n, m in s.old[0].items()}, s.new[1])),
+            r"step 3 of epoch 2 \(1 sample\): expected a gradient above 0, found none",
+        ),
+    },
+    every_step.gradients_are_slopes: {
+        "a partial batch divided by a full one's samples": (
+            changed(WALK, 6, nudges=lambda s: [
+                Nudge(n.length, 9 + 5 * (n.forth - 9), 9 + 5 * (n.back - 9)) for n in s.nudges
+            ]),
+            r"step 3 of epoch 2 \(1 sample\): slope of its mean loss along its gradient: expected "
+            "[0-9.]+, the gradient's norm, found [0-9.]+ by differences: as if divided by the "
+            "samples of a full batch",
+        ),
+        "a gradient of an earlier step in the accumulator": (
+            changed(WALK, 5, nudges=lambda s: [
+                Nudge(n.length, 9 + (n.forth - 9) / 2, 9 + (n.back - 9) / 2) for n in s.nudges
+            ]),
+            r"step 2 of epoch 2 \(5 samples\): slope",
+        ),
+        "losses that are no numbers": (
+            changed(WALK, 5, nudges=lambda s: [Nudge(1e-3, math.nan, 9.0)]), "found nan",
+        ),
+    },
+    own_labels.losses_follow_labels: {
+        "the labels of the step before": (
+            flows((2, 0, 3, 1), losses=(1, 2, 0, 3)),
+            r"step 1 of epoch 2, on a flow of 5\.56 px: expected a loss above those of shorter "
+            r"flows and below those of longer ones, found .*, the place of a flow of",
+        ),
+        "a loss that is no number": (
+            Labels((*flows((2, 0, 3, 1)).steps[:-1],
+                    replace(flows((2, 0, 3, 1)).steps[-1], loss=math.nan))),
+            "step 4 of epoch 2",
+        ),
+        "labels all alike": (flows((1, 1, 1)), "labels of the steps: expected of different length"),
+    },
+    micro_statistics.every_micro_batch_is_followed: {
+        "the last micro-batch alone": (
+            followed((1,)),
+            "E0/moving_mean after micro-batches of 2, 2, 1: expected an update by each of them for "
+            "each arch that runs it, 0.9 kept, found relative distance .*, as the last micro-batch "
+            "alone would give",
+        ),
+        "the whole batch once": (followed((5,)), "as the whole batch once would give|alone would"),
+        "another momentum": (followed((2, 2, 1), momentum=0.99), "found relative distance"),
+    },
+}  # fmt: skip
