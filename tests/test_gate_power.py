@@ -25,7 +25,7 @@ from tests.test_report import SEGMENTS
 from tests.test_report import write as write_run
 
 NUMPY = Path(__file__).parent / "numpy_trainer" / "adapter.py"
-ONLY = ("scores-beside-names", "rate-logged-not-used", "slots-start-anew")
+ONLY = ("scores-beside-names", "rate-logged-not-used", "recalibration-blended")
 
 
 def plant(path, *options):
@@ -48,17 +48,33 @@ def test_a_gate_is_worth_what_it_notices_on_this_system(planted):
     assert {name: one.verdict for name, one in found.items()} == {
         "scores-beside-names": "noticed",
         "rate-logged-not-used": "SURVIVED",
-        "slots-start-anew": "n/a",
+        "recalibration-blended": "n/a",
     }
     assert {"same-scores-subset", "metric-recomputed"} <= set(found["scores-beside-names"].red)
     assert "same-scores-subset" in power.holds
     # Survived means that nothing that applies noticed it, and not only what it touches.
     assert found["rate-logged-not-used"].judged == len(power.holds)
-    assert "no array that a restore brings back" in found["slots-start-anew"].reason
+    # It says what to add to the adapter, so that a promise can notice.
+    reason = power.absent["update-is-adam"]
+    assert found["rate-logged-not-used"].reason == f"update-is-adam does not apply: {reason}"
+    assert found["recalibration-blended"].reason == "the system does not offer recalibrate"
     assert power.headline == (
         "the gate of adapter.py:NumpySystem notices 1 of 2 faults planted around it; 1 cannot be "
         "planted here"
     )
+
+
+@pytest.mark.slow
+def test_the_page_says_what_the_example_s_gate_is_worth(tmp_path):
+    path = tmp_path / "power.json"
+    plant(path)
+    page = (NUMPY.parents[2] / "docs" / "your-trainer.md").read_text(encoding="utf-8")
+    power = read_power(path)
+    assert f"    {power.headline}\n" in page
+    assert {one.id for one in power.planted if one.verdict == "SURVIVED"} == {
+        "rate-logged-not-used", "loss-logged-as-sum",
+    }  # fmt: skip
+    assert not any(one.by_a_crash for one in power.planted)
 
 
 def test_a_killed_call_goes_on_where_it_was(planted, capsys):
@@ -148,9 +164,9 @@ def verdicts(setting, *names, holds=None):
     from harness.faults import power
 
     kinds = [kind for kind in power.FAULTS_ANYWHERE if kind.id in names]
-    held, broken = power.judge_clean(setting)
-    assert not broken
-    start = Power({}, held if holds is None else holds, faults=names)
+    start = power.judge_clean(setting, Power({}, faults=names))
+    assert not start.broken
+    start = start if holds is None else replace(start, holds=holds)
     done = power.plant_all(setting, start, kinds, on_result=lambda *_: None)
     return {one.id: (one.verdict, one.reason) for one in done.planted}
 
@@ -177,11 +193,10 @@ def test_an_error_alone_is_not_what_the_gate_noticed(setting, monkeypatch):
     monkeypatch.setattr(ScoreJitters, "wrap", lambda self, s: overriding(s, evaluate=refused))
     from harness.faults import power
 
-    held, _ = power.judge_clean(setting)
-    start = Power({"system": "x"}, held, faults=("score-jitters",))
+    start = power.judge_clean(setting, Power({"system": "x"}, faults=("score-jitters",)))
     done = power.plant_all(setting, start, [ScoreJitters], on_result=lambda *_: None)
     assert done.planted[0].by_a_crash
-    assert done.planted[0].judged == len(held)
+    assert done.planted[0].judged == len(start.holds)
     assert (done.noticed, done.plantable) == (0, 1)
     assert "1 ended in an error" in done.headline
 
@@ -239,10 +254,11 @@ def test_digests_of_a_changed_state_are_made_from_it():
 
 FINDINGS = Power(
     {"system": "theirs.py:<b>Net</b>"}, ("eval-pure",), {"metric-alive": "spread 0"},
+    {"update-is-adam": "no slots"},
     (
         Planted("crash", "It raises.", "us", "noticed", {"eval-pure": "error: KeyError: 'x'"}),
         Planted("absent", "It lacks a call.", "us", "n/a", reason="the system does not offer x"),
-        Planted("overlooked", "It <goes> on.", "a/b#1", "SURVIVED", judged=12),
+        Planted("overlooked", "It <goes> on.", "a/b#1", "SURVIVED", judged=12, reason="x is n/a"),
     ),
     ("crash", "absent", "overlooked", "later"),
 )  # fmt: skip
@@ -260,7 +276,7 @@ def test_the_table_begins_with_what_the_gate_is_worth_and_what_it_overlooks():
     assert [planted_line(one) for one in FINDINGS.planted] == [
         "noticed  crash: eval-pure (by an error)",
         "n/a      absent: cannot be planted here: the system does not offer x",
-        "SURVIVED overlooked: all 12 promises that apply still hold",
+        "SURVIVED overlooked: all 12 promises that apply still hold; x is n/a",
     ]
 
 

@@ -6,6 +6,7 @@ import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,8 +124,7 @@ def _judge(
         try:
             if not power.holds and not power.broken:
                 _tell("judging the system as it is")
-                holds, broken = judge_clean(setting)
-                power = Power(power.asked, holds, broken, power.planted, power.faults)
+                power = judge_clean(setting, power)
                 _keep(args.json, power)
             return _planted(args.json, setting, power, [kinds[name] for name in names], plant_all)
         finally:
@@ -183,7 +183,7 @@ def _begun(path: Path | None, new: Power) -> Power:
         )
         raise InputError(msg)
     every = tuple(dict.fromkeys([*before.faults, *new.faults]))
-    return Power(before.asked, before.holds, before.broken, before.planted, every)
+    return replace(before, faults=every)
 
 
 def _keep(path: Path | None, power: Power) -> None:

@@ -59,12 +59,13 @@ class Setting:
     asked: Mapping[str, Any] | None = None
 
 
-def judge_clean(setting: Setting) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return which quick promises hold of the system as it is, and which are broken, and where."""
+def judge_clean(setting: Setting, power: Power) -> Power:
+    """Return what the quick promises say of the system as it is, beside what is known so far."""
     quick = [promise.id for promise in PROMISES.values() if promise.tier == "quick"]
     bench = _bench(setting, system_factory(setting.spec, setting.shared), quick)
     try:
-        return _judged(bench, quick)
+        holds, broken, absent = _judged(bench, quick)
+        return replace(power, holds=holds, broken=broken, absent=absent)
     finally:
         _end(bench)
 
@@ -86,18 +87,18 @@ def plant_all(
         if fault.id in power.left:
             if isinstance(setting.shared, Workers):
                 setting.shared.forget_ended()  # what hung under one fault is not the next one's
-            found = _plant(setting, fault, power.holds)
+            found = _plant(setting, fault, power)
             power = replace(power, planted=(*power.planted, found))
             on_result(power, found)
     return power
 
 
-def _plant(setting: Setting, kind: type[FaultAnywhere], holds: Sequence[str]) -> Planted:
+def _plant(setting: Setting, kind: type[FaultAnywhere], power: Power) -> Planted:
     start, path = time.perf_counter(), fault_path(kind)
     story = (inspect.getdoc(kind) or kind.id).split("\n\n")[0].replace("\n", " ")
     told = Planted(kind.id, story, kind.citation, "n/a")
     fault, clean = kind(), system_factory(setting.spec, setting.shared)
-    concerned = set(plan_fault(path).promises)
+    concerned, holds = set(plan_fault(path).promises), power.holds
     # A promise that does not hold without the fault tells nothing of it.
     asked = [name for name in holds if name in concerned and name not in kind.spoils]
     rest = [name for name in holds if name not in concerned and name not in kind.spoils]
@@ -108,7 +109,7 @@ def _plant(setting: Setting, kind: type[FaultAnywhere], holds: Sequence[str]) ->
         reason = fault.unplantable(bench.describe())
         if reason:
             return replace(told, reason=reason)
-        _, red = _judged(bench, asked)
+        _, red, _ = _judged(bench, asked)
         judged = len(asked)
         if _only_errors(red):
             # Survived means that the whole gate stays green, and not a part of it.
@@ -119,9 +120,21 @@ def _plant(setting: Setting, kind: type[FaultAnywhere], holds: Sequence[str]) ->
             return replace(told, verdict="noticed", red=red, judged=judged, seconds=seconds)
         if not fault.acted:
             return replace(told, reason=kind.idle, judged=judged, seconds=seconds)
-        return replace(told, verdict="SURVIVED", judged=judged, seconds=seconds)
+        return replace(
+            told, verdict="SURVIVED", reason=_why(kind, power), judged=judged, seconds=seconds
+        )
     finally:
         _end(bench)
+
+
+def _why(kind: type[FaultAnywhere], power: Power) -> str:
+    """Return what keeps the promises that should notice a fault from being judged."""
+    return "; ".join(
+        f"{name} {how}: {told[name]}"
+        for told, how in ((power.absent, "does not apply"), (power.broken, "is broken already"))
+        for name in kind.expected
+        if name in told
+    )
 
 
 def _bench(setting: Setting, factory: Callable[[], Any], promises: Sequence[str]) -> Bench:
@@ -141,16 +154,20 @@ def _end(bench: Bench) -> None:
     shutil.rmtree(bench.folder, ignore_errors=True)
 
 
-def _judged(bench: Bench, promises: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return which promises hold, and which are broken, or could not be judged, and where."""
-    holds, red = [], {}
+def _judged(
+    bench: Bench, promises: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, str], dict[str, str]]:
+    """Return which promises hold; which are broken, or could not be judged; which are n/a."""
+    holds, red, absent = [], {}, {}
     for name in promises:
         found = judge(PROMISES[name], bench)
         if found.verdict == "holds":
             holds.append(name)
-        elif found.verdict != "n/a":
+        elif found.verdict == "n/a":
+            absent[name] = found.text
+        else:
             red[name] = f"error: {found.text}" if found.verdict == "error" else found.text
-    return tuple(holds), red
+    return tuple(holds), red, absent
 
 
 def _only_errors(red: Mapping[str, str]) -> bool:
@@ -162,7 +179,7 @@ def _first_broken(bench: Bench, promises: Sequence[str]) -> tuple[dict[str, str]
     """Return what broke up to the first violation, and how many promises were judged."""
     found: dict[str, str] = {}
     for count, name in enumerate(promises, 1):
-        _, red = _judged(bench, [name])
+        _, red, _ = _judged(bench, [name])
         found |= red
         if not _only_errors(red):
             return found, count

@@ -31,7 +31,8 @@ class Planted:
     red : mapping of str to str
         Promises that hold without the fault and broke with it, and where.
     reason : str
-        Why it cannot be planted.
+        Why it cannot be planted; of one that survived, what keeps the promises that should notice
+        it from being judged.
     judged : int
         Promises that were judged.
     seconds : float
@@ -65,6 +66,8 @@ class Power:
         Promises that hold of the system as it is.
     broken : mapping of str to str
         Promises that are broken without any fault: they count for none.
+    absent : mapping of str to str
+        Promises that do not apply, and why.
     planted : tuple of Planted
         In the order in which they were planted.
     faults : tuple of str
@@ -74,6 +77,7 @@ class Power:
     asked: Mapping[str, str]
     holds: tuple[str, ...] = ()
     broken: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
     planted: tuple[Planted, ...] = ()
     faults: tuple[str, ...] = ()
 
@@ -100,10 +104,10 @@ class Power:
             f"the gate of {self.asked.get('system', '')} notices {self.noticed} of "
             f"{self.plantable} faults planted around it"
         )
-        absent = sum(one.verdict == "n/a" for one in self.planted)
+        unplantable = sum(one.verdict == "n/a" for one in self.planted)
         parts = [text]
-        if absent:
-            parts.append(f"{absent} cannot be planted here")
+        if unplantable:
+            parts.append(f"{unplantable} cannot be planted here")
         if self.left:
             parts.append(f"{len(self.left)} not planted yet")
         crashed = sum(one.by_a_crash for one in self.planted)
@@ -137,7 +141,8 @@ def read_power(path: Path) -> Power:
         planted = tuple(_planted(one) for one in content["planted"])
         return Power(
             _texts(content["asked"]), tuple(map(str, content["holds"])),
-            _texts(content["broken"]), planted, tuple(map(str, content["faults"])),
+            _texts(content["broken"]), _texts(content["absent"]), planted,
+            tuple(map(str, content["faults"])),
         )  # fmt: skip
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"

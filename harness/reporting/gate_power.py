@@ -54,7 +54,8 @@ def _red(one: Planted) -> str:
     if one.verdict == "n/a":
         return f"cannot be planted here: {one.reason}"
     if one.verdict == "SURVIVED":
-        return f"all {one.judged} promises that apply still hold"
+        held = f"all {one.judged} promises that apply still hold"
+        return f"{held}; {one.reason}" if one.reason else held
     names = [
         f"{name} (by an error)" if text.startswith("error:") else name
         for name, text in one.red.items()
