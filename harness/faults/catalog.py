@@ -6,6 +6,7 @@ from types import MappingProxyType
 from harness.faults import (
     arithmetic,
     data,
+    everywhere,
     geometry,
     gradients,
     later_steps,
@@ -28,8 +29,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, geometry, recalibration, gradients, later_steps, loading, metric, resuming,
-    scoring, searching, sharing, surroundings,
+    arithmetic, data, everywhere, geometry, recalibration, gradients, later_steps, loading, metric,
+    resuming, scoring, searching, sharing, surroundings,
     any_scores, any_evaluations, any_runs, any_checkpoints, any_files,
 )  # fmt: skip
 

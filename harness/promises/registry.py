@@ -16,6 +16,7 @@ from harness.promises import (
     every_step,
     kills,
     knobs,
+    loaded,
     loss,
     metric,
     micro_batches,
@@ -50,7 +51,7 @@ _SUBJECTS: tuple[ModuleType, ...] = (
     configured,
     loss, update, every_step, own_labels, micro_batches, micro_statistics, clip_checks, training,
     epoch_log, ranking,
-    checkpoint, plans, resume, kills, elsewhere, refusals, cache,
+    checkpoint, plans, resume, kills, elsewhere, refusals, loaded, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
 """What tells the most comes first."""
@@ -93,7 +94,7 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
         "elsewhere", "purity", "draws", "windows", "loss", "update", "every_step", "own_labels",
         "micro_batches", "micro_statistics", "training", "clip_checks", "step_arithmetic", "knobs",
     ),
-    _ROBUSTNESS: ("refusals",),
+    _ROBUSTNESS: ("refusals", "loaded"),
     _LOG: ("epoch_log", "ledger"),
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {

@@ -84,11 +84,14 @@ def cut_after_epoch(bench: Bench) -> CutRun:
 
 
 def cut_mid_epoch(bench: Bench) -> CutRun:
-    """Cut the run after the first step of epoch 2, and let it be resumed there."""
+    """Cut the run after the first step, and let it be resumed there.
+
+    In the first epoch, so that an epoch follows the one that was cut.
+    """
     require_cuts_within(bench)
-    with bench.at(CUT) as system:
-        system.train(2, steps=1)
-        cut = saved_cut(system, bench.trained, "cut-mid-epoch", "cut after step 1 of epoch 2")
+    with bench.at(START) as system:
+        system.train(1, steps=1)
+        cut = saved_cut(system, bench.trained, "cut-mid-epoch", "cut after step 1 of epoch 1")
     return _resumed(bench, cut)
 
 
