@@ -19,6 +19,7 @@ from harness.commands import (
     doctor,
     evaluate,
     faults,
+    gate_power,
     promises,
     report,
     train,
@@ -55,6 +56,10 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str
     ("audit", audit.add_parser, audit.run, "hold a run to its promises, by its ledger"),
     ("report", report.add_parser, report.run, "show runs, or compare them, in one HTML file"),
     ("faults", faults.add_parser, faults.run, "prove that the gate can fail: the kill matrix"),
+    (
+        "gate-power", gate_power.add_parser, gate_power.run,
+        "plant faults around your own system and show what its gate notices",
+    ),
     ("promises", promises.add_parser, promises.run, "list what the gate checks"),
     ("doctor", doctor.add_parser, doctor.run, "check this machine"),
 )  # fmt: skip

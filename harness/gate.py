@@ -1,21 +1,19 @@
 """The gate: one bench for all promises of a session, on what the options ask for."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.config import Config, ConfigError, load_config, with_fc2_root
+from harness.asked import named_configuration, named_system
+from harness.config import Config, ConfigError
 from harness.promises.judge import Judgement, judge
 from harness.promises.promise import TIERS
 from harness.promises.registry import PROMISES
-from harness.supernet.space import SKELETONS, check_crop
 from harness.systems.code import code_place, code_state
-from harness.systems.spec import SystemSpec, target_of
+from harness.systems.spec import SystemSpec
 
 __all__ = [
     "CONFIGURED", "ENVIRONMENT", "FAILURES", "GATED", "JUDGEMENTS", "KNOWN_DEFECTS", "NOTES",
@@ -40,48 +38,18 @@ def option(config: pytest.Config, name: str) -> str:
 
 def asked_system(config: pytest.Config) -> SystemSpec:
     """Return what is tested, as the options say."""
-    try:
-        timeout = float(option(config, "system_timeout"))
-    except ValueError:
-        timeout = 0.0
-    if not timeout > 0:
-        found = option(config, "system_timeout")
-        msg = f"--system-timeout {found}: expected a number of seconds above 0"
-        raise ValueError(msg)
-    python = option(config, "system_python")
-    found_python = shutil.which(python) if python else ""
-    if found_python is None:
-        msg = f"--system-python {python}: expected a Python interpreter, found none of that name"
-        raise ValueError(msg)
-    spec = SystemSpec(
-        option(config, "system"), root=option(config, "system_root"), python=found_python,
-        timeout=timeout,
+    return named_system(
+        option(config, "system"), root=option(config, "system_root"),
+        python=option(config, "system_python"), timeout=option(config, "system_timeout"),
     )  # fmt: skip
-    if spec.root and not spec.foreign:
-        msg = "--system-root: the builtin system takes none; name a system with --system"
-        raise ValueError(msg)
-    target_of(spec)
-    return spec
 
 
 def asked_configuration(config: pytest.Config) -> Config | None:
     """Return the researcher's configuration, None for the embedded default."""
-    path, root = option(config, "config"), option(config, "fc2_root")
-    if not path and not root:
-        return None
-    if path and not root and not Path(load_config(Path(path)).data.split_dir("train")).is_dir():
-        folder = load_config(Path(path)).data.split_dir("train")
-        msg = f"--config {path}: no folder {folder}; name the data with --fc2-root DIR"
-        raise ConfigError(msg)
-    base = load_config(Path(path)) if path else Config()
-    # A foreign system's skeleton is its own: what does not fit it is a broken promise.
-    own = option(config, "system") == "builtin"
-    for crop in (base.train_crop, base.eval_crop) if own else ():
-        try:
-            check_crop(SKELETONS[base.model.skeleton], crop)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
-    return with_fc2_root(base, Path(root) if root else None)
+    return named_configuration(
+        option(config, "config"), option(config, "fc2_root"),
+        own=option(config, "system") == "builtin",
+    )  # fmt: skip
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 from harness import __version__
 from harness.commands.common import EXIT_DONE, ledger_file, say, write_json
 from harness.errors import InputError
+from harness.faults.power_file import Power, read_power
 from harness.records.ledger import read_ledger
 from harness.records.run import RunHistory, read_history
 from harness.reporting.borders import short_digest
@@ -36,12 +37,17 @@ def add_parser(parser: ArgumentParser) -> None:
         help="show every segment and metric series, with borders; overlay runs whose scores do "
         "not compare",
     )  # fmt: skip
+    parser.add_argument(
+        "--gate-power", type=Path, metavar="FILE",
+        help="show what a green gate is worth, too: what `harness gate-power --json` wrote",
+    )  # fmt: skip
 
 
 def run(args: Namespace) -> int:
     """Write the page; exit code 2 where runs would be compared that do not compare."""
     files = [ledger_file(path) for path in args.paths]
     _check_outputs(files, args.out, args.json)
+    power = None if args.gate_power is None else read_power(args.gate_power)
     names = _run_names(args.paths, files)
     histories = [_read_run(name, file) for name, file in zip(names, files, strict=True)]
     if not any(history.rows for history in histories):
@@ -53,8 +59,10 @@ def run(args: Namespace) -> int:
     ]
     warnings = _comparison_warnings(views, across=args.across_segments)
     summaries = [summary(one, None if one is views[0] else views[0]) for one in views]
-    _write_page(args.out, _page(views, summaries, warnings))
+    _write_page(args.out, _page(views, summaries, warnings, power))
     _say_summaries(summaries, warnings)
+    if power is not None:
+        say(power.headline)
     found = {"out": str(args.out), "across_segments": args.across_segments, "warnings": warnings}
     write_json(args.json, {**found, "runs": [asdict(one) for one in summaries]})
     return EXIT_DONE
@@ -123,10 +131,13 @@ def _comparison_warnings(views: Sequence[View], *, across: bool) -> list[str]:
     return warnings
 
 
-def _page(views: Sequence[View], summaries: Sequence[RunSummary], warnings: Sequence[str]) -> str:
+def _page(
+    views: Sequence[View], summaries: Sequence[RunSummary], warnings: Sequence[str],
+    power: Power | None,
+) -> str:  # fmt: skip
     colours = tuple(colour(number) for number in range(len(views)))
     plots = tuple(_plot(panel, views) for panel in PANELS)
-    return page(Page(tuple(summaries), colours, plots, tuple(warnings), __version__))
+    return page(Page(tuple(summaries), colours, plots, tuple(warnings), __version__, power))
 
 
 def _plot(panel: Panel, views: Sequence[View]) -> Plot:

@@ -34,6 +34,9 @@ class Fault:
     slow : bool
         Whether ``harness faults --quick`` leaves it out: it takes long, and another one of its
         kind is quicker, or needs a higher tier.
+    any_system : bool
+        Whether it wraps any system, by the protocol alone
+        (:class:`harness.faults.anywhere.base.FaultAnywhere`).
     """
 
     id: ClassVar[str] = ""
@@ -42,6 +45,7 @@ class Fault:
     expected: ClassVar[tuple[str, ...]] = ()
     touches: ClassVar[tuple[str, ...]] = ()
     slow: ClassVar[bool] = False
+    any_system: ClassVar[bool] = False
 
     def apply(self, parts: Parts) -> Parts:
         """Return the builtin system's parts, broken."""
@@ -67,6 +71,9 @@ class _Overriding:
     def __getattr__(self, name: str) -> Any:
         if name in self._calls:
             return partial(self._calls[name], self._inner)
+        if name == "state_digests" and "state" in self._calls:
+            msg = "digests of the state are made from what state() answers"
+            raise AttributeError(msg)
         return getattr(self._inner, name)
 
 

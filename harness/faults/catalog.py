@@ -22,6 +22,11 @@ from harness.faults import (
     sharing,
     surroundings,
 )
+from harness.faults.anywhere import checkpoints as any_checkpoints
+from harness.faults.anywhere import evaluations as any_evaluations
+from harness.faults.anywhere import files as any_files
+from harness.faults.anywhere import runs as any_runs
+from harness.faults.anywhere import scores as any_scores
 from harness.faults.base import Fault
 
 __all__ = ["FAULTS", "fault_path"]
@@ -29,6 +34,7 @@ __all__ = ["FAULTS", "fault_path"]
 _MODULES = (
     arithmetic, data, drawing, everywhere, geometry, recalibration, gradients, handling, keeping,
     later_steps, loading, metric, resuming, scoring, searching, sharing, surroundings,
+    any_scores, any_evaluations, any_runs, any_checkpoints, any_files,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

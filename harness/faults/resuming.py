@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from harness.faults.anywhere.base import NOT_THE_SYSTEMS, FaultAnywhere
 from harness.faults.base import Fault, overriding, replaced
 from harness.fc2.order import train_order
 from harness.runs.parts import Parts
@@ -387,13 +388,15 @@ class CheckpointNotVerified(Fault):
         return overriding(system, restore=restore)
 
 
-class FallsBack(Fault):
+class FallsBack(FaultAnywhere):
     """A checkpoint that cannot be read is replaced by the last one that could."""
 
     id, family = "silent-fall-back", "RESUME"
     citation = "antonioterpin/flowgym#51; open-mmlab/mmrazor commit 1abad087 (#193)"
     expected = ("checkpoint-verified",)
     touches = ("checkpoint", "resume")
+    needs = ("train", "state", "save", "restore")
+    idle = "no restore failed after one that did not"
 
     def wrap(self, system: Any) -> Any:
         """Remember a path that worked."""
@@ -403,9 +406,12 @@ class FallsBack(Fault):
             try:
                 inner.restore(path)
                 good.append(path)
+            except NOT_THE_SYSTEMS:
+                raise
             except Exception:
                 if not good:
                     raise
+                self.acted = True
                 inner.restore(good[-1])
 
         return overriding(system, restore=restore)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from harness.faults.anywhere.base import FaultAnywhere
 from harness.faults.base import Fault, overriding, replaced
 from harness.faults.hooks import after_open
 from harness.fc2.frozen import read_frozen
@@ -368,15 +369,18 @@ class EvalClipIgnored(Fault):
         return overriding(system, open=opened)
 
 
-class SecondConstructionDiffers(Fault):
+class SecondConstructionDiffers(FaultAnywhere):
     """A default is popped from a shared dict: the second system lacks it."""
 
     id, family = "second-construction-differs", "CONFIG"
     citation = "KatherLab/MediSwarm#430; UKGovernmentBEIS/inspect_ai#3863"
     expected = ("same-run-elsewhere",)
     touches = ("elsewhere",)
+    needs = ("train",)
+    keys = ("train.lr",)
 
     def __init__(self) -> None:
+        super().__init__()
         self._shared = {"lr": "as configured"}
 
     def wrap(self, system: Any) -> Any:
@@ -387,6 +391,7 @@ class SecondConstructionDiffers(Fault):
             train = {**config["train"]}
             if not shared:
                 train["lr"] = 1e-4
+                self.acted |= train != config["train"]
             shared.pop("lr", None)
             inner.open({**config, "train": train})
 

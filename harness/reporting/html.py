@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from harness.faults.power_file import Power
 from harness.reporting.borders import short_digest
+from harness.reporting.gate_power import EXPLANATION, power_rows
 from harness.reporting.summary import RunSummary
 
 __all__ = ["Page", "Plot", "page"]
@@ -36,6 +38,8 @@ class Page:
         About all runs together.
     version : str
         Of the harness.
+    power : Power or None
+        What the gate noticed of planted faults, if that is to be shown.
     """
 
     runs: tuple[RunSummary, ...]
@@ -43,6 +47,7 @@ class Page:
     plots: tuple[Plot, ...]
     warnings: tuple[str, ...]
     version: str
+    power: Power | None = None
 
 
 # Names of runs and segments come from a ledger: were one to
@@ -84,8 +89,9 @@ def page(content: Page) -> str:
         f'<p class="small">{_LINES}</p>',
         '<div class="plots">', *(_figure(plot) for plot in content.plots), "</div>",
         *(_section(run) for run in content.runs),
-        f'<p class="small">Made by harness report, samebits {_safe(content.version)}, from the '
-        "ledgers alone.</p>",
+        *([] if content.power is None else _power(content.power)),
+        f'<p class="small">Made by harness report, samebits {_safe(content.version)}, from '
+        f"{'the ledgers alone' if content.power is None else 'ledgers and a gate-power file'}.</p>",
     ]  # fmt: skip
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -186,6 +192,30 @@ _NOTES: tuple[_Column, ...] = (
     ("note", lambda row: row["text"], False),
 )
 _BROKEN: tuple[_Column, ...] = (("broken line of the ledger", lambda row: row["text"], False),)
+
+
+_POWER: tuple[_Column, ...] = (
+    ("verdict", lambda row: row["verdict"], False),
+    ("fault", lambda row: row["id"], False),
+    ("what goes wrong", lambda row: row["what"], False),
+    ("modelled on", lambda row: row["citation"], False),
+    ("promises that went red", lambda row: row["red"], False),
+)
+
+
+def _power(power: Power) -> list[str]:
+    """Return the section on what a green gate is worth, what it overlooks first."""
+    headline = power.headline[:1].upper() + power.headline[1:]
+    return [
+        "<h2>What a green gate of this system is worth</h2>",
+        f"<p><strong>{_safe(headline)}.</strong></p>",
+        f'<p class="small">{_safe(EXPLANATION)}</p>',
+        _table(_POWER, power_rows(power)),
+        *(
+            f'<p class="small">Broken without any fault: {_safe(name)}: {_safe(text)}</p>'
+            for name, text in power.broken.items()
+        ),
+    ]
 
 
 def _section(run: RunSummary) -> str:

@@ -63,7 +63,7 @@ def system_factory(spec: SystemSpec, shared: Any = None) -> Callable[[], System]
 def remote_factory(spec: SystemSpec, lend: Callable[[], Worker]) -> Callable[[], System]:
     """Return a function that makes stand-ins for systems of a worker process.
 
-    A fault of the builtin system is planted in that process, any other here, around the
+    A fault of the builtin system's parts is planted in that process, any other here, around the
     stand-in.
 
     Parameters
@@ -80,6 +80,9 @@ def remote_factory(spec: SystemSpec, lend: Callable[[], Worker]) -> Callable[[],
     if spec.system != "builtin":
         return _wrapped(partial(RemoteSystem, lend), _fault(spec))
     if spec.fault and spec.foreign:
+        fault = _fault(spec)
+        if getattr(fault, "any_system", False):
+            return _wrapped(partial(HostedSystem, lend), fault)
         msg = (
             f"fault {spec.fault}: a fault of the builtin system's parts is planted under this "
             "interpreter alone; leave out --system-python"

@@ -75,6 +75,11 @@ class Workers:
             load(worker, spec)
         return worker
 
+    def forget_ended(self) -> None:
+        """Let each worker that ended, or hung, be started anew when it is asked for next."""
+        for key in [key for key, worker in self._running.items() if not worker.running]:
+            self._running.pop(key).close()
+
     def close(self) -> None:
         """End the workers."""
         for worker in self._running.values():
@@ -107,7 +112,9 @@ def load(worker: Worker, spec: SystemSpec, config: Mapping[str, Any] | None = No
     target, path = target_of(spec)
     once, each = None, {"root": str(Path(spec.root).absolute())} if spec.root else {}
     if spec.system == "builtin":
-        once = {"fault": spec.fault, "arguments": dict(spec.arguments), "config": config}
+        # Under another interpreter a fault is planted on this side of the pipe, if at all.
+        fault = "" if spec.python else spec.fault
+        once = {"fault": fault, "arguments": dict(spec.arguments), "config": config}
     load_target(worker, target, path, once=once, each=each)
 
 

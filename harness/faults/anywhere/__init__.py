@@ -1,0 +1,1 @@
+"""Faults that need no parts: they wrap any system behind the protocol."""
