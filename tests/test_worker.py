@@ -313,6 +313,6 @@ def test_the_harness_s_side_of_a_foreign_system_loads_no_tensorflow():
 
 
 def test_a_fault_of_builtin_parts_stays_in_this_process():
-    spec = SystemSpec("builtin", "harness.faults.metric:AnyOfIt", python=sys.executable)
+    spec = SystemSpec("builtin", "harness.faults.metric:LastResidualOnly", python=sys.executable)
     with pytest.raises(ValueError, match="is planted under this interpreter alone"):
         system_factory(spec)
