@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.promises.bench import Bench
+from harness.promises.one_batch import crop_of_random_draws
 from harness.promises.promise import Promise, needs, require_seen
 from harness.promises.refusals import Refusals, attempted, bad_input_is_refused
 from harness.promises.samples import data_section, listed_samples, require_files, split_folder
@@ -20,21 +21,25 @@ def bad_training_files(bench: Bench) -> Refusals:
     with bench.open() as system:
         served = [sample for batch in system.batches("train") for sample in batch.ids]
     require_seen(served, "no training batch was served (batches('train'))")
-    sample = served[-1]  # a loader that reads ahead has met it long before it is trained on
-    require_files(split_folder(bench, "train"), sample)
+    bad = served[-1:]  # a loader that reads ahead has met it long before it is trained on
+    if crop_of_random_draws(bench) is not None:
+        bad = list(listed_samples(split_folder(bench, "train")))  # whichever is drawn
+    require_files(split_folder(bench, "train"), bad[0])
     folder = bench.folder / "bad-training-file"
     for split in ("train", "val"):
         whole = split_folder(bench, split)
         link_samples(whole, listed_samples(whole), folder / split)
-    path = folder / "train" / f"{sample}-flow_01.flo"
-    content = path.read_bytes()
-    path.unlink()  # a link to the user's own file, which writing through it would change
-    path.write_bytes(content[:-40])
+    for sample in bad:
+        path = folder / "train" / f"{sample}-flow_01.flo"
+        content = path.read_bytes()
+        path.unlink()  # a link to the user's own file, which writing through it would change
+        path.write_bytes(content[:-40])
+    names = tuple(f"{Path(sample).name}-flow_01.flo" for sample in bad)  # any may be named
     cases = []
     for threads in _THREADS:
         asked = bench.settable("data", {"num_workers": threads})
         name = f"flow cut short, {threads} loader threads" if asked else "flow cut short"
-        cases.append((name, (path.name,), *attempted(partial(_train, bench, folder, asked))))
+        cases.append((name, names, *attempted(partial(_train, bench, folder, asked))))
         if not asked:
             break
     return Refusals(cases)
