@@ -7,28 +7,27 @@ import numpy as np
 
 from harness.errors import NotApplicableError
 from harness.promises.candidates import instead
-from harness.promises.gradients import gradient_norm
+from harness.promises.gradients import (
+    BETA_1,
+    BETA_2,
+    EPSILON,
+    STEP_TOLERANCE,
+    WEIGHT_ROUNDING,
+    gradient_norm,
+)
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.promises.walk import Walk, WalkedStep, walk
 from harness.wording import counted
 
 __all__ = ["EVERY_UPDATE", "SLOPES", "every_step_is_adam", "gradients_are_slopes"]
 
-_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
-
-_STEP_TOLERANCE = 2e-3
-"""Relative to the length of a variable's step: moments are stored in float32."""
-
-_WEIGHT_ROUNDING = 4e-7
-"""Of a weight's own length: how far float32 alone may move it."""
-
 
 def _planned_moves(step: WalkedStep) -> dict[str, np.ndarray]:
     """Return by weight what Adam moves it by, from the moments after the step."""
-    correction = math.sqrt(1 - _BETA_2**step.number) / (1 - _BETA_1**step.number)
+    correction = math.sqrt(1 - BETA_2**step.number) / (1 - BETA_1**step.number)
     return {
         name: step.lr * correction * np.asarray(m, np.float64)
-        / (np.sqrt(np.maximum(np.asarray(step.new[1][name], np.float64), 0)) + _EPSILON)
+        / (np.sqrt(np.maximum(np.asarray(step.new[1][name], np.float64), 0)) + EPSILON)
         for name, m in step.new[0].items()
     }  # fmt: skip
 
@@ -57,8 +56,8 @@ def _not_moved_as_planned(step: WalkedStep, rates: Sequence[float]) -> list[Viol
         return [Violation(step.name, "a gradient above 0", "none", "gradient")]
     wrong = [
         name for name, move in planned.items()
-        if not np.linalg.norm(found[name] - move) <= _STEP_TOLERANCE * np.linalg.norm(move)
-        + _WEIGHT_ROUNDING * np.linalg.norm(np.asarray(step.before[name], np.float64))
+        if not np.linalg.norm(found[name] - move) <= STEP_TOLERANCE * np.linalg.norm(move)
+        + WEIGHT_ROUNDING * np.linalg.norm(np.asarray(step.before[name], np.float64))
     ]  # fmt: skip
     if not wrong:
         return []
@@ -67,7 +66,7 @@ def _not_moved_as_planned(step: WalkedStep, rates: Sequence[float]) -> list[Viol
     along = math.fsum(float((found[n] * m).sum()) for n, m in planned.items())
     ratio = along / square if square else math.inf
     others = {f"that of step {i + 1} of the run": rate for i, rate in enumerate(rates)}
-    what = instead(ratio * step.lr, others, rel_tol=_STEP_TOLERANCE)
+    what = instead(ratio * step.lr, others, rel_tol=STEP_TOLERANCE)
     return [
         Violation(
             f"{step.name}, {len(wrong)} of {len(planned)} weights such as {wrong[0]}",
@@ -81,10 +80,10 @@ def _other_second_moment(step: WalkedStep) -> list[Violation]:
     """Return whether Adam's second moment took in another gradient than its first."""
     for name, g in step.gradient.items():
         old = np.asarray(step.old[1][name], np.float64)
-        expected = _BETA_2 * old + (1 - _BETA_2) * np.square(g)
+        expected = BETA_2 * old + (1 - BETA_2) * np.square(g)
         found = np.asarray(step.new[1][name], np.float64)
         distance, size = np.linalg.norm(found - expected), float(np.linalg.norm(expected))
-        if not distance <= _STEP_TOLERANCE * size:
+        if not distance <= STEP_TOLERANCE * size:
             where = f"{step.name}, second moment of {name}"
             text = f"{float(np.linalg.norm(found)) / size if size else math.inf:.4g} times that"
             return [Violation(where, f"norm {size:.6g}", text, "gradient")]

@@ -11,7 +11,8 @@ from harness.errors import NotApplicableError
 from harness.systems.protocol import Arrays, System
 
 __all__ = [
-    "BETA_1", "GRADIENT_TOLERANCE", "Gradient", "adam_slots", "first_step_gradient",
+    "BETA_1", "BETA_2", "EPSILON", "GRADIENT_TOLERANCE", "REPEATED", "SHARES", "STEP_TOLERANCE",
+    "WEIGHT_ROUNDING", "Gradient", "adam_slots", "first_step_gradient",
     "gradient_norm",
 ]  # fmt: skip
 
@@ -19,7 +20,22 @@ __all__ = [
 Gradient = Mapping[str, NDArray[Any]]
 
 
-BETA_1 = 0.9
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+"""Of Adam, written down once more: a constant of the trainer's would vouch for itself."""
+
+STEP_TOLERANCE = 2e-3
+"""Relative to the length of a variable's step: moments are stored in float32."""
+
+WEIGHT_ROUNDING = 4e-7
+"""Of a weight's own length: how far float32 alone may move it."""
+
+REPEATED = 1e-6
+"""Relative distance of one step's loss and of its repetition; a nudge moves it by 50 times that
+at the least."""
+
+SHARES = (2e-4, 5e-5)
+"""By which share of itself a nudge should move the loss: a long way crosses kinks, a short one
+drowns in rounding. With one alone, some of fifty random configurations raised a false alarm."""
 
 GRADIENT_TOLERANCE = 1e-3
 """Relative distance of two gradients that must agree but for rounding."""

@@ -13,6 +13,8 @@ from harness.promises.arch_codes import covers, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.gradients import (
     BETA_1,
+    REPEATED,
+    SHARES,
     Gradient,
     adam_slots,
     first_step_gradient,
@@ -94,9 +96,6 @@ class OneStep:
     fair: bool = True
 
 
-_REPEATED = 1e-6
-"""Relative distance of one step's loss and of its repetition; a nudge moves it by 50 times that
-at the least."""
 LOSS_TOLERANCE = 1e-4
 """Relative; float32 graph against float64 NumPy."""
 
@@ -218,11 +217,9 @@ def _nudged(nudge: _Nudge, system: System) -> tuple[tuple[float, float, float], 
     if not same or not again.losses or not straight.losses:
         return None
     level = float(np.mean(again.losses))
-    if not math.isclose(level, float(np.mean(straight.losses)), rel_tol=_REPEATED):
+    if not math.isclose(level, float(np.mean(straight.losses)), rel_tol=REPEATED):
         return None
-    # Along the gradient the loss should move by this share of itself. With one length alone some
-    # of fifty random configurations raised a false alarm.
-    for share in (2e-4, 5e-5):
+    for share in SHARES:
         length, losses = share * level / max(norm, 1e-12), []
         for sign in (1.0, -1.0):
             system.restore(nudge.checkpoint)

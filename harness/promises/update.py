@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError, UnseenError
-from harness.promises.gradients import BETA_1, GRADIENT_TOLERANCE, gradient_norm
+from harness.promises.gradients import (
+    BETA_1,
+    BETA_2,
+    GRADIENT_TOLERANCE,
+    STEP_TOLERANCE,
+    gradient_norm,
+)
 from harness.promises.one_step import LOSS_TOLERANCE, OneStep, one_step, second_step_gradient
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.promises.update_candidates import (
@@ -30,13 +36,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-_BETA_2 = 0.999
-
 _GRADIENT = "gradient"
-
-
-_STEP_TOLERANCE = 2e-3
-"""Relative to the length of a variable's step: moments are stored in float32."""
 
 
 def update_is_adam(evidence: OneStep) -> Outcome:
@@ -59,7 +59,7 @@ def update_is_adam(evidence: OneStep) -> Outcome:
     for name, g in gradient.items():
         # From the moments of step 1 and this gradient: a
         # trainer's own moments vouch for themselves.
-        second = _BETA_2 * np.asarray(evidence.first[1][name], np.float64) + (1 - _BETA_2) * g**2
+        second = BETA_2 * np.asarray(evidence.first[1][name], np.float64) + (1 - BETA_2) * g**2
         violations += _too_far_apart(
             f"second moment of {name}", second, evidence.second[1][name], 0.0
         )
@@ -98,7 +98,7 @@ def _close(expected: Any, found: Any) -> bool:
 def _too_far_apart(where: str, expected: Any, found: Any, floor: float) -> list[Violation]:
     """Return a violation if two arrays are further apart than rounding explains."""
     size, distance = float(np.linalg.norm(expected)), float(np.linalg.norm(expected - found))
-    if distance <= _STEP_TOLERANCE * size + floor:
+    if distance <= STEP_TOLERANCE * size + floor:
         return []
     ratio = float(np.linalg.norm(found)) / size if size else math.inf
     what = f"{ratio:.4g} times that, {distance:.3g} away"

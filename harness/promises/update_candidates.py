@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.promises.candidates import instead
-from harness.promises.gradients import BETA_1, GRADIENT_TOLERANCE, gradient_norm
+from harness.promises.gradients import (
+    BETA_1,
+    BETA_2,
+    EPSILON,
+    GRADIENT_TOLERANCE,
+    WEIGHT_ROUNDING,
+    gradient_norm,
+)
 from harness.promises.one_step import OneStep, second_step_gradient
 
 __all__ = [
@@ -18,17 +25,15 @@ __all__ = [
 
 Steps = Mapping[str, NDArray[Any]]
 
-_BETA_2, _EPSILON = 0.999, 1e-8
-
 
 def _correction(step: int) -> float:
     """Return Adam's bias correction of a step, from 1."""
-    return math.sqrt(1 - _BETA_2**step) / (1 - BETA_1**step)
+    return math.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)
 
 
 def adam_step(
     evidence: OneStep, name: str, *, correction: float = _correction(2), rate: float = 1.0,
-    epsilon: float = _EPSILON,
+    epsilon: float = EPSILON,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Return the second step of a weight, from the moments after it.
 
@@ -45,7 +50,7 @@ def adam_step(
 
 def weight_rounding(evidence: OneStep, name: str) -> float:
     """Return how far rounding alone, float32, may move a weight."""
-    return 4e-7 * float(np.linalg.norm(np.asarray(evidence.before[name], np.float64)))
+    return WEIGHT_ROUNDING * float(np.linalg.norm(np.asarray(evidence.before[name], np.float64)))
 
 
 # An epoch of the evidence is one step, and its plan has three: step 2 has 0.75 of the base rate.
@@ -120,7 +125,7 @@ def second_moment_instead(evidence: OneStep, close: Callable[[Any, Any], bool]) 
         return ": it stayed as it was"
     for beta in (0.9, 0.95, 0.98, 0.99, 0.9999):
         if of(beta):
-            return f": with a beta_2 of {beta}, not {_BETA_2}"
+            return f": with a beta_2 of {beta}, not {BETA_2}"
     return ""
 
 

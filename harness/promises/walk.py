@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
-from harness.promises.gradients import BETA_1, Gradient, adam_slots, gradient_norm
+from harness.promises.gradients import BETA_1, REPEATED, SHARES, Gradient, adam_slots, gradient_norm
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import other_schedule, planned_sizes
 from harness.promises.states import require_named
@@ -182,15 +182,6 @@ def _moments(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> Moments:
     return first, {weight: state[v] for weight, (_, v) in slots.items()}
 
 
-_REPEATED = 1e-6
-"""Relative distance of one step's loss and of its repetition; a nudge moves it by 50 times that
-at the least."""
-
-_SHARES = (2e-4, 5e-5)
-"""By which share of itself the loss should move: a long way crosses kinks, a short one drowns in
-rounding."""
-
-
 def mean_loss(run: Training, size: int, micro: int) -> float | None:
     """Return a step's mean loss over its samples; None where the losses recorded do not tell.
 
@@ -230,10 +221,10 @@ def _nudges(
         return mean_loss(again, step.size, micro) if same else None
 
     once, level = mean_loss(straight, step.size, micro), loss()
-    if once is None or level is None or not math.isclose(once, level, rel_tol=_REPEATED):
+    if once is None or level is None or not math.isclose(once, level, rel_tol=REPEATED):
         return None
     norm, found = max(gradient_norm(gradient), 1e-12), []
-    for share in _SHARES:
+    for share in SHARES:
         length = share * level / norm
         forth, back = loss(length / norm), loss(-length / norm)
         if forth is None or back is None:
