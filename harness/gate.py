@@ -143,13 +143,16 @@ def gate(
     config.stash[NOTES] = [environment.line(), *notes]
     from harness.promises.bench import Bench
     from harness.promises.second_process import FROM_CHECKPOINTS
+    from harness.promises.varied import varied_bench
     from harness.systems.opening import system_factory
 
     spec = asked_system(config)
     with _shared(spec, config) as shared:
         # Without a configuration at first: a foreign system says
         # what it cannot vary before it has one.
-        bench = Bench(system_factory(spec, shared), spec, {}, folder, FROM_CHECKPOINTS)
+        bench = Bench(
+            system_factory(spec, shared), spec, {}, folder, FROM_CHECKPOINTS, vary=varied_bench
+        )
         if chosen is not None and option(config, "config"):  # else the crop is nobody's own
             bench.asked = chosen.model_dump(mode="json", by_alias=True)
         if spec.foreign:

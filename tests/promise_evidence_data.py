@@ -163,7 +163,15 @@ DRAWN = {
     ),
     "ids of another split": (
         replace(DRAWS, split=IDS[:4], full_pass=False),
-        "training ids: expected ids of the split",
+        "training ids: expected ids of the split, found 1 other, such as c/4",
+    ),
+    "ids of another split in a later epoch": (
+        replace(DRAWS, full_pass=False, later=(*IDS, "c/9")),
+        "training ids: expected ids of the split, found 1 other, such as c/9",
+    ),
+    "a sample that no epoch draws": (
+        replace(DRAWS, full_pass=False, later=IDS[1:] * 30),
+        r"epochs 3 and later, 120 draws of 5 samples: expected each sample drawn, found never \['",
     ),
     "other draws when served again": (
         replace(DRAWS, first_again=LATER),
@@ -228,7 +236,7 @@ CLEAN = {
     # The windows are another promise's matter.
     served.unknown_flow_is_masked: [SERVED, CENTRE["another window"][0]],
     served.eval_order_is_fixed: [SERVED, SHORTER],
-    draws.training_draws_are_declared: [DRAWS],
+    draws.training_draws_are_declared: [DRAWS, replace(DRAWS, full_pass=False, later=IDS * 30)],
 }
 EMPTY = {
     configured.own_crop_fits: OwnSetting({}, 1, {}),

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.promises import every_step, micro_statistics, own_labels
+from harness.promises import every_step, logged_archs, micro_statistics, own_labels
 from harness.promises.micro_statistics import MicroStatistics
 from harness.promises.own_labels import LabelledStep, Labels
-from harness.promises.walk import Nudge, Walk, WalkedStep
+from harness.promises.walk import Nudge, Turned, Walk, WalkedStep
 from harness.systems.protocol import Recalibration
 
 RNG = np.random.default_rng(21)
@@ -30,6 +30,11 @@ def norm(gradient):
     return math.sqrt(sum(float((g * g).sum()) for g in gradient.values()))
 
 
+def turned(after=(5.0, 2.0, 3.0)):
+    archs, runs = ("012", "120", "201"), (True, False, False)
+    return Turned(archs, ("B0/option0/kernel",), runs, (1.0, 2.0, 3.0), after)
+
+
 def taken(weights, moments, number, place, gradient, lr):
     """Return a step as Adam makes it."""
     new = tuple(
@@ -45,7 +50,7 @@ def taken(weights, moments, number, place, gradient, lr):
     nudges = [Nudge(w, 9 + slope * w, 9 - slope * w) for w in (1e-3, 2e-3)]
     return WalkedStep(
         epoch, step, number, SIZES[step - 1], rate(number), weights, after, moments, new,
-        nudges if place in ((2, 2), (2, 3)) else None,
+        nudges if place in ((2, 2), (2, 3)) else None, turned() if place == (2, 3) else None,
     )  # fmt: skip
 
 
@@ -113,12 +118,14 @@ def followed(pieces, *, archs=3, momentum=0.9):
 CLEAN = {
     every_step.every_step_is_adam: [WALK],
     every_step.gradients_are_slopes: [WALK],
+    logged_archs.archs_are_those_logged: [WALK],
     own_labels.losses_follow_labels: [flows((2, 0, 3, 1))],
     micro_statistics.every_micro_batch_is_followed: [followed((2, 2, 1))],
 }
 EMPTY = {
     every_step.every_step_is_adam: Walk((), ()),
     every_step.gradients_are_slopes: Walk((), ()),
+    logged_archs.archs_are_those_logged: Walk((), ()),
     own_labels.losses_follow_labels: Labels(()),
     micro_statistics.every_micro_batch_is_followed: MicroStatistics({}, {}, [OF_COPIES], (2, 1)),
 }
@@ -141,6 +148,17 @@ CORRUPTED = {
         "a gradient of nothing": (
             changed(WALK, 6, new=lambda s: ({n: 0.9 * m for n, m in s.old[0].items()}, s.new[1])),
             r"step 3 of epoch 2 \(1 sample\): expected a gradient above 0, found none",
+        ),
+    },
+    logged_archs.archs_are_those_logged: {
+        "the archs of the step before": (
+            changed(WALK, 6, turned=lambda _: turned((1.0, 6.0, 3.0))),
+            r"step 3 of epoch 2 \(1 sample\), logged arch 012, with others in place of 1 kernel "
+            r"such as B0/option0/kernel: expected another loss, found 1: the step trains another",
+        ),
+        "one arch for two": (
+            changed(WALK, 6, turned=lambda _: turned((5.0, 6.0, 3.0))),
+            "logged arch 120, .*: expected 2 as before, it does not run them, found 6: the step",
         ),
     },
     every_step.gradients_are_slopes: {

@@ -34,6 +34,7 @@ def judges(monkeypatch):
 
     class Judge:
         dies_at = None
+        blind = None
 
         def __init__(self, folder, environment=None):
             pass
@@ -44,6 +45,8 @@ def judges(monkeypatch):
             asked.append(task.id)
             both = {name: (f"{name} first", f"{name} second") for name in task.expected}
             fired = {name: texts[0] for name, texts in both.items()}
+            if (task.mode, task.id) == self.blind:
+                fired = {}
             return Result(task, fired, {"nan-stops": "no"}, 1.25, both)
 
         def close(self):
@@ -54,16 +57,37 @@ def judges(monkeypatch):
     return Judge
 
 
-def run(path, *options, only=THREE):
-    return main(["faults", "--only", *only, "--jobs", "1", "--json", str(path), *options])
+def run(path, *options, only=THREE, mode="full_pass"):
+    asked = ["--only", *only, "--jobs", "1", "--mode", mode]
+    return main(["faults", *asked, "--json", str(path), *options])
 
 
 def test_without_a_terminal_each_result_is_a_line(judges, tmp_path, capsys):
     assert run(tmp_path / "m.json") == 0
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("[")] == [
-        f"[{place}/3] killed   {name} 1.2 s" for place, name in enumerate(judges.asked, start=1)
+        f"[{place}/3] killed   {name} full_pass 1.2 s"
+        for place, name in enumerate(judges.asked, start=1)
     ]
+
+
+def test_a_fault_counts_as_killed_that_is_killed_under_both_epoch_modes(judges, tmp_path, capsys):
+    path = tmp_path / "m.json"
+    assert run(path, mode="both") == 0
+    modes = [(one["id"], one["mode"]) for one in json.loads(path.read_text())["results"]]
+    assert modes == [(name, mode) for mode in ("full_pass", "fixed_steps") for name in THREE]
+    assert "3 of 3 faults killed by every promise that should under full_pass and fixed_steps" in (
+        capsys.readouterr().out
+    )
+    judges.blind = ("fixed_steps", THREE[1])
+    assert run(path, mode="both") == 1
+    assert json.loads(path.read_text())["killed"] == 2
+
+
+def test_a_fault_of_one_epoch_mode_is_run_in_that_alone(judges, tmp_path):
+    run(tmp_path / "m.json", only=("partial-batch-unplanned",), mode="both")
+    found = json.loads((tmp_path / "m.json").read_text())
+    assert [one["mode"] for one in found["results"]] == ["full_pass"]
 
 
 def test_every_violation_is_written(judges, tmp_path):

@@ -1,5 +1,6 @@
 """A kill matrix on its way: a line or a bar for each result, and the JSON as it grows."""
 
+import math
 import sys
 import time
 from argparse import Namespace
@@ -17,6 +18,10 @@ if TYPE_CHECKING:  # imports TensorFlow, which the environment must precede
     from harness.faults.results import Finished, Report, Result
 
 __all__ = ["MatrixProgress", "finished_before", "verdict"]
+
+
+_EVERY = 2.0
+"""Seconds from one writing of the JSON to the next."""
 
 
 def finished_before(args: Namespace, made_by: Mapping[str, str]) -> "Finished":
@@ -63,6 +68,7 @@ class MatrixProgress:
     made_by: Mapping[str, str]
     _results: "list[Result]" = field(default_factory=list)
     _start: float = field(default_factory=time.perf_counter)
+    _written: float = -math.inf
     _lock: Lock = field(default_factory=Lock)
     _advance: Callable[[], Any] = lambda: None
     _open: ExitStack = field(default_factory=ExitStack)
@@ -77,8 +83,9 @@ class MatrixProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the bar."""
+        """Close the bar, and write what there is: an interrupt comes between two writings."""
         self._open.close()
+        self._write()
 
     def take(self, result: "Result") -> None:
         """Tell of one result, and write the JSON with it."""
@@ -87,11 +94,18 @@ class MatrixProgress:
             self._advance()
             if not sys.stderr.isatty():
                 count = f"[{len(self._results)}/{self.asked}]"
-                line = f"{count} {verdict(result):8} {result.task.id} {result.seconds:.1f} s"
+                what = f"{result.task.id} {result.task.mode} {result.seconds:.1f} s"
+                line = f"{count} {verdict(result):8} {what}"
                 print(line, file=sys.stderr, flush=True)  # noqa: T201 -- for a log that is watched
-            # A pipe takes one report, at the end.
-            if self.args.json is not None and not is_stream(self.args.json):
-                write_json(self.args.json, self.report(self._results).as_dict())
+            # Not each time: a file of a megabyte for each of some five hundred results.
+            if time.perf_counter() - self._written > _EVERY:
+                self._written = time.perf_counter()
+                self._write()
+
+    def _write(self) -> None:
+        # A pipe takes one report, at the end.
+        if self._results and self.args.json is not None and not is_stream(self.args.json):
+            write_json(self.args.json, self.report(self._results).as_dict())
 
     def report(self, results: "list[Result]") -> "Report":
         """Return the report of results, faults and clean systems apart."""

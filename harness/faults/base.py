@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
+from harness.promises.setting import EPOCH_MODES
 from harness.runs.parts import Parts
 
 __all__ = ["Fault", "overriding", "replaced"]
@@ -34,6 +35,9 @@ class Fault:
     slow : bool
         Whether ``harness faults --quick`` leaves it out: it takes long, and another one of its
         kind is quicker, or needs a higher tier.
+    modes : tuple of str
+        Values of ``train.epoch_mode`` under which it is run: both, unless it is about one of
+        them, as one of partial batches is, or takes a minute.
     any_system : bool
         Whether it wraps any system, by the protocol alone
         (:class:`harness.faults.anywhere.base.FaultAnywhere`).
@@ -45,6 +49,7 @@ class Fault:
     expected: ClassVar[tuple[str, ...]] = ()
     touches: ClassVar[tuple[str, ...]] = ()
     slow: ClassVar[bool] = False
+    modes: ClassVar[tuple[str, ...]] = EPOCH_MODES
     any_system: ClassVar[bool] = False
 
     def apply(self, parts: Parts) -> Parts:

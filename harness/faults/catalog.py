@@ -21,6 +21,8 @@ from harness.faults import (
     searching,
     sharing,
     surroundings,
+    unforeseen_scoring,
+    unforeseen_training,
 )
 from harness.faults.anywhere import checkpoints as any_checkpoints
 from harness.faults.anywhere import evaluations as any_evaluations
@@ -34,6 +36,7 @@ __all__ = ["FAULTS", "fault_path"]
 _MODULES = (
     arithmetic, data, drawing, everywhere, geometry, recalibration, gradients, handling, keeping,
     later_steps, loading, metric, resuming, scoring, searching, sharing, surroundings,
+    unforeseen_scoring, unforeseen_training,
     any_scores, any_evaluations, any_runs, any_checkpoints, any_files,
 )  # fmt: skip
 

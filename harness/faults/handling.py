@@ -85,6 +85,7 @@ class LastLabelOfNeighbour(Fault):
     citation = "alibaba/EasyCV#289 (labels that are not those of the images beside them)"
     expected = ("partial-batches-served",)
     touches = ("draws", "served", "consumed")
+    modes = ("full_pass",)
 
     def apply(self, parts: Parts) -> Parts:
         """Give the last sample of a batch that is smaller than the largest its neighbour's."""
@@ -188,6 +189,7 @@ class PartialBatchUnplanned(Fault):
     citation = "deepset-ai/FARM#46; ageron/handson-ml2#275 (steps of an epoch rounded down)"
     expected = ("ledger-learning-rate",)
     touches = ("ledger", "epoch_log", "clip_checks")
+    modes = ("full_pass",)
 
     def apply(self, parts: Parts) -> Parts:
         """Plan whole batches alone, unless there is none."""

@@ -47,6 +47,7 @@ class DivisorOfFullBatch(Fault):
     citation = "jingyaogong/minimind#749; modelscope/ms-swift#10084"
     expected = ("later-gradients-of-loss",)
     touches = ("every_step",)
+    modes = ("full_pass",)
 
     def apply(self, parts: Parts) -> Parts:
         """Remember the largest batch."""

@@ -30,6 +30,7 @@ from harness.promises.second_process import (
     cut_mid_epoch,
     evaluation_of_end,
 )
+from harness.promises.setting import EPOCH_MODES
 from harness.systems.beside import SecondProcess
 from harness.systems.opening import load_object, system_factory
 from harness.systems.process import Worker, WorkerError
@@ -37,8 +38,8 @@ from harness.systems.remote import Remote, load_target
 from harness.systems.spec import SystemSpec
 
 __all__ = [
-    "ASK_A_SECOND_PROCESS", "CLEAN", "Judge", "JudgeProcess", "judged", "plan_clean", "plan_cover",
-    "plan_fault", "run_matrix",
+    "ASK_A_SECOND_PROCESS", "CLEAN", "Judge", "JudgeProcess", "in_modes", "judged", "plan_clean",
+    "plan_cover", "plan_fault", "run_matrix",
 ]  # fmt: skip
 
 CLEAN = "clean system"
@@ -106,6 +107,10 @@ def _touched(path: str, fault: Any) -> set[str]:
             f"{', '.join(SUBJECTS)}"
         )
         raise InputError(msg)
+    other = [mode for mode in getattr(fault, "modes", ()) if mode not in EPOCH_MODES]
+    if other:
+        msg = f"fault {path}: modes has {other[0]!r}, expected some of {', '.join(EPOCH_MODES)}"
+        raise InputError(msg)
     return {promise for subject in touches for promise in SUBJECTS[subject]}
 
 
@@ -113,6 +118,16 @@ def _of_tier(tier: Tier, *, also: Sequence[str] = ()) -> list[str]:
     """Return the promises that a tier checks, and those named, in the order of the registry."""
     tiers = TIERS[: TIERS.index(tier) + 1]
     return [p.id for p in PROMISES.values() if p.tier in tiers or p.id in also]
+
+
+def in_modes(tasks: Sequence[Task], modes: Sequence[str] = EPOCH_MODES) -> list[Task]:
+    """Return tasks for each epoch mode that a fault is run in, those of one mode together."""
+    own = {task.path: getattr(_fault(task.path), "modes", EPOCH_MODES) for task in tasks}
+    return [replace(task, mode=m) for m in modes for task in tasks if m in own[task.path]]
+
+
+def _fault(path: str) -> Any:
+    return load_object(path, "fault") if path else None
 
 
 def plan_cover(tasks: Sequence[Task], dear: Sequence[Task] = ()) -> list[Task]:
@@ -259,7 +274,7 @@ class JudgeProcess:
 
 
 def run_matrix(
-    tasks: Sequence[Task], *, config: Mapping[str, Any], folder: Path, jobs: int = 2,
+    tasks: Sequence[Task], *, configs: Mapping[str, Mapping[str, Any]], folder: Path, jobs: int = 2,
     on_result: Callable[[Result], None] = lambda _: None, finished: Finished | None = None,
 ) -> list[Result]:  # fmt: skip
     """Judge every task and return the results in the order of the tasks.
@@ -267,8 +282,8 @@ def run_matrix(
     Parameters
     ----------
     tasks : sequence of Task
-    config : mapping
-        Configuration tree of the gate.
+    configs : mapping of str to mapping
+        Configuration tree of the gate by epoch mode, of which each task names one.
     folder : pathlib.Path
         Existing folder for what the scenarios write.
     jobs : int, default 2
@@ -294,7 +309,7 @@ def run_matrix(
                     number, task = take()
                 except IndexError:  # the other worker has taken the last one
                     return
-                result = worker.judge(replace(task, config=config), number)
+                result = worker.judge(replace(task, config=configs[task.mode]), number)
                 # What is kept of a result names its task without the place of its data.
                 found[number] = replace(result, task=task)
                 on_result(found[number])

@@ -16,6 +16,7 @@ import harness
 from harness.digest import digest_file, digest_strings
 from harness.errors import InputError
 from harness.promises.promise import Tier
+from harness.promises.setting import EPOCH_MODES
 
 __all__ = [
     "Finished", "Report", "Result", "Task", "kept_results", "made_by", "read_finished", "task_key",
@@ -24,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Task:
-    """One system to judge: a fault's path (empty: the clean system) and the promises."""
+    """One system to judge: a fault's path (empty: the clean system), promises, epoch mode."""
 
     id: str
     path: str
@@ -35,6 +36,7 @@ class Task:
     expected: tuple[str, ...] = ()
     config: Mapping[str, Any] | None = None
     tier: Tier = "quick"
+    mode: str = EPOCH_MODES[0]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Result:
             "survived": list(self.survived), "where": dict(self.fired),
             "violations": {name: list(texts) for name, texts in self.violations.items()},
             "not_applicable": dict(self.absent), "checked": list(task.promises),
-            "tier": task.tier, "seconds": round(self.seconds, 2), "key": task_key(task),
+            "tier": task.tier, "mode": task.mode, "seconds": round(self.seconds, 2),
+            "key": task_key(task),
         }  # fmt: skip
 
 
@@ -101,23 +104,30 @@ class Report:
 
     @property
     def killed(self) -> int:
-        """Faults of which every expected promise fired."""
-        return sum(bool(r.task.expected) and not r.survived for r in self.faults)
+        """Faults of which every expected promise fired, under each epoch mode it was run in."""
+        return self.planted - len(
+            {r.task.id for r in self.faults if r.survived or not r.task.expected}
+        )
+
+    @property
+    def planted(self) -> int:
+        """Faults that were run, under one epoch mode or both."""
+        return len({r.task.id for r in self.faults})
 
     @property
     def false_alarms(self) -> dict[str, str]:
         """Promises that fired on a clean system."""
-        return {f"{r.task.id}: {k}": v for r in self.clean for k, v in r.fired.items()}
+        return {f"{_place(r.task)}: {k}": v for r in self.clean for k, v in r.fired.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
         found = len(self.faults) + len(self.clean)
         return {
-            "faults": len(self.faults),
+            "faults": self.planted,
             "killed": self.killed,
             "false_alarms": self.false_alarms,
             "clean_systems": len(self.clean),
-            "not_applicable": {r.task.id: dict(r.absent) for r in self.clean if r.absent},
+            "not_applicable": {_place(r.task): dict(r.absent) for r in self.clean if r.absent},
             "seconds": round(self.seconds, 1),
             "relations_on_clean": sorted({i for r in self.clean for i in r.task.promises}),
             "results": [result.as_dict() for result in self.faults],
@@ -126,6 +136,11 @@ class Report:
             "asked": self.asked or found,
             "made_by": dict(self.made_by),
         }
+
+
+def _place(task: Task) -> str:
+    """Return a task's name, with an epoch mode that is not the first."""
+    return task.id if task.mode == EPOCH_MODES[0] else f"{task.id} under {task.mode}"
 
 
 def made_by(setting: Mapping[str, Any]) -> dict[str, str]:
@@ -155,8 +170,8 @@ def task_key(task: Task) -> str:
     source = Path(spec.origin) if spec is not None and spec.origin else None
     code = digest_file(source) if source is not None and source.is_file() else ""
     arguments = json.dumps(dict(task.arguments), sort_keys=True, default=str)
-    return digest_strings([task.id, task.path, arguments, task.tier, code, *task.promises,
-                           "expected", *task.expected])  # fmt: skip
+    said = (task.id, task.path, arguments, task.tier, code, task.mode)
+    return digest_strings([*said, *task.promises, "expected", *task.expected])
 
 
 Finished = Mapping[str, Mapping[str, Any]]

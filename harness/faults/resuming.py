@@ -209,6 +209,7 @@ class PositionForgottenAnywhere(PositionForgotten):
     expected = ("resume-anywhere",)
     touches: ClassVar[tuple[str, ...]] = ()
     slow = True
+    modes = ("full_pass",)
 
 
 class AggregatesForgotten(_Counters):
@@ -292,6 +293,7 @@ class SavedInPlace(Fault):
     expected = ("resume-after-kill",)
     touches = ()
     slow = True
+    modes = ("full_pass",)
 
     def wrap(self, system: Any) -> Any:
         """Make the folder first, and take a second for what goes into it."""

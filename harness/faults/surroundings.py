@@ -98,6 +98,7 @@ class EverySkeletonByClock(InitialWeightsByClock):
     id = "weights-by-clock-everywhere"
     expected = tuple(f"same-scores-{skeleton}" for skeleton in SKELETONS)
     touches, slow = (), True
+    modes = ("full_pass",)
 
 
 class OrderOfPoolMatters(Fault):
@@ -359,6 +360,7 @@ class EvalClipIgnored(Fault):
     citation = "thtrieu/darkflow#204 (a key of the configuration without effect)"
     expected = ("knobs-alive",)
     slow = True
+    modes = ("full_pass",)
 
     def wrap(self, system: Any) -> Any:
         """Open without it."""

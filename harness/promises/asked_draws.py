@@ -1,6 +1,6 @@
 """Thousands of draws of a system, of several seeds and epochs, without training or decoding."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,6 +26,9 @@ _SEEDS = (0, 1, 2, 10)
 _EPOCHS = (1, 2, 3, 11, 101)
 """Seeds, from the configured one on, and epochs: a seed that is added to an epoch, or to ten or a
 hundred times one, meets another epoch of another seed among them."""
+
+_OFTEN = range(1, 101)
+"""Epochs of few samples that are drawn with replacement: is each drawn as often as the others?"""
 
 _SAMPLES, _MANY, _FEW = 500, 30_000, 12
 """Samples of the split as if: of every seed and epoch; so many that a large shuffle buffer does not
@@ -133,14 +136,15 @@ def _seeds(bench: Bench) -> list[int]:
 
 def _asked(
     bench: Bench, system: System, what: Drawn, samples: int,
-    *, seeds: int | None = None, epochs: int | None = None, room: tuple[int, int] | None = None,
+    *, seeds: int | None = None, epochs: Sequence[int] = _EPOCHS,
+    room: tuple[int, int] | None = None,
 ) -> Asked:  # fmt: skip
-    """Ask for the first so many seeds and epochs; `room` is how many places a crop has."""
+    """Ask for the first so many seeds and for epochs; `room` is how many places a crop has."""
     frame = None
     if room is not None:
         data = bench.config["data"]
         frame = (data["input_height"] + room[0] - 1, data["input_width"] + room[1] - 1)
-    keys = [(seed, epoch) for seed in _seeds(bench)[:seeds] for epoch in _EPOCHS[:epochs]]
+    keys = [(seed, epoch) for seed in _seeds(bench)[:seeds] for epoch in epochs]
     return Asked(
         samples,
         {(s, e): ask(system, what, s, e, samples=samples, frame=frame) for s, e in keys},
@@ -152,11 +156,12 @@ def _orders(bench: Bench, system: System) -> Orders:
         mode = bench.describe().settings["train.train_sampling_mode"]
         msg = f"the system has train.train_sampling_mode {mode!r} alone, which is no shuffle"
         raise NotApplicableError(msg)
+    full_pass = bench.config["train"].get("epoch_mode") == "full_pass"
     return Orders(
-        bench.config["train"].get("epoch_mode") == "full_pass",
+        full_pass,
         _asked(bench, system, "order", _SAMPLES),
-        _asked(bench, system, "order", _MANY, seeds=2, epochs=2),
-        _asked(bench, system, "order", _FEW),
+        _asked(bench, system, "order", _MANY, seeds=2, epochs=_EPOCHS[:2]),
+        _asked(bench, system, "order", _FEW, epochs=_EPOCHS if full_pass else _OFTEN),
     )
 
 
@@ -166,7 +171,7 @@ def _windows(bench: Bench, system: System, orders: Asked | None) -> Windows:
         raise NotApplicableError(msg)
     return Windows(
         _asked(bench, system, "windows", _SAMPLES, room=ROOM),
-        _asked(bench, system, "windows", _SAMPLES, seeds=2, epochs=2, room=SMALL_ROOM),
+        _asked(bench, system, "windows", _SAMPLES, seeds=2, epochs=_EPOCHS[:2], room=SMALL_ROOM),
         orders,
     )
 

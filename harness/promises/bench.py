@@ -49,6 +49,10 @@ class Bench:
     asked : mapping or None
         Configuration tree that was asked for, before anything in it was shrunk for a gate. None:
         that of the gate.
+    vary : callable or None
+        Makes the bench of the other setting from this one. None: there is no other.
+    setting : str, default ""
+        What distinguishes the setting from the gate's own, in words.
     """
 
     factory: Callable[[], System]
@@ -58,6 +62,8 @@ class Bench:
     early: Sequence[Callable[["Bench"], Any]] = ()
     process: SecondProcess | None = None
     asked: Tree | None = None
+    vary: Callable[["Bench"], "Bench | None"] | None = None
+    setting: str = ""
     _kept: dict[Hashable, Any] = field(default_factory=dict)
     _failed: dict[Hashable, Exception] = field(default_factory=dict)
     _shared: System | None = None
@@ -239,6 +245,19 @@ class Bench:
         self._shared = self.factory()
         return train_two_epochs(self._shared, self.config, self.folder / "checkpoints")
 
+    @property
+    def varied(self) -> "Bench | None":
+        """The same system under another setting; None where it is judged under one alone."""
+        if (vary := self.vary) is None:
+            return None
+        found: Bench | None = self._once("varied", lambda: vary(self))
+        return found
+
+    def second_process(self) -> SecondProcess:
+        """Return the process that :meth:`beside` uses, for another bench of this system."""
+        second: Beside = self._once("second", self._second)
+        return second.process
+
     def beside(self, job: Job[_Evidence]) -> "Future[_Evidence]":
         """Let the second process of the system do a job; it works while this one goes on."""
         second: Beside = self._once("second", self._second)
@@ -249,6 +268,8 @@ class Bench:
 
     def close(self) -> None:
         """End the second process if it still runs, and close the shared system."""
+        if self._kept.get("varied") is not None:
+            self._kept["varied"].close()
         if "second" in self._kept:
             self._kept["second"].close()
         if self._shared is not None:

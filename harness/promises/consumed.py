@@ -169,6 +169,7 @@ TRAINED_AS_SERVED = Promise(
         "eval-pure:other each time",
         "resume-exact:draws",
     ),
+    varied=True,
 )
 
 SCORED_AS_SERVED = Promise(
@@ -193,4 +194,5 @@ RECALIBRATED_AS_SERVED = Promise(
         "arrays: the statistics are of other pixels than served."
     ),
     explained_by=("recal-batches-first", "recal-batches-fixed"),
+    varied=True,
 )

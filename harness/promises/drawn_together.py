@@ -24,7 +24,7 @@ from harness.promises.asked_draws import (
     of_kind,
 )
 from harness.promises.bench import Bench
-from harness.promises.chance import Finding, agreement, too_unlikely
+from harness.promises.chance import Finding, agreement, spread, too_unlikely
 from harness.promises.joint_tables import (
     next_epochs,
     next_in_epoch,
@@ -112,6 +112,18 @@ def _never(few: Asked) -> Finding:
     return Finding(where, "each sample", f"never {never}", chance if never else 0.0)
 
 
+def _as_often(few: Asked) -> Finding:
+    """Return how unevenly draws with replacement fall on few samples."""
+    drawn = np.concatenate([order[: few.samples] for order in few.found.values()])
+    counts = np.bincount(drawn, minlength=few.samples)
+    where = f"orders of {few.samples} samples, {counted(len(drawn), 'draw')}, each sample's share"
+    least, most = int(counts.argmin()), int(counts.argmax())
+    return Finding(
+        where, f"some {len(drawn) / few.samples:.0f} draws",
+        f"{counts[least]} of sample {least}, {counts[most]} of sample {most}", spread(counts),
+    )  # fmt: skip
+
+
 def orders_are_independent(evidence: Orders) -> Outcome:
     """Require orders that reach every place, and have nothing of one another."""
     every = (evidence.middle, evidence.large, evidence.few)
@@ -129,7 +141,8 @@ def orders_are_independent(evidence: Orders) -> Outcome:
     for a, b in itertools.combinations(middle.found, 2):
         found += _two_orders(a, b, middle.found, middle.samples)
     # On its own: beside so many others 240 draws of 12 samples would be too few to tell.
-    return outcome([*too_unlikely([_never(few)]), *too_unlikely(found)][:6], drawn, figures)
+    alone = [_never(few)] if evidence.full_pass else [_never(few), _as_often(few)]
+    return outcome([*too_unlikely(alone), *too_unlikely(found)][:6], drawn, figures)
 
 
 ORDERS_INDEPENDENT = Promise(
@@ -140,6 +153,7 @@ ORDERS_INDEPENDENT = Promise(
     hint="A shuffle buffer smaller than the split, a seed that is added to the epoch, or samples "
     "that stay together: batches are less mixed than they seem.",
     explained_by=("train-draws-declared:draws", "train-draws-declared:plan"),
+    varied=True,
 )
 
 

@@ -25,7 +25,7 @@ from harness.promises.recorded_run import joined, planned_sizes
 from harness.promises.samples import decoded_samples, listed_samples, split_folder
 from harness.promises.states import END
 from harness.promises.training import TwoWays, same_training
-from harness.systems.protocol import ServedBatch
+from harness.systems.protocol import ServedBatch, System
 from harness.wording import counted
 
 __all__ = [
@@ -39,7 +39,8 @@ class TrainingDraws:
     """Training batches of two epochs, the first one served twice, and another seed's.
 
     ``other_seed`` is None of a system that has one seed alone; ``shuffled`` is False of one that
-    declares an order of its own.
+    declares an order of its own. ``later`` are the samples of so many further epochs that each is
+    drawn once, but for a chance of :data:`_UNDRAWN`; none where an epoch has them all.
     """
 
     full_pass: bool
@@ -53,6 +54,30 @@ class TrainingDraws:
     other_seed: Sequence[ServedBatch] | None
     decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
     shuffled: bool = True
+    later: tuple[str, ...] = ()
+
+
+_UNDRAWN = 1e-9
+"""Chance that one of the samples is drawn by none of the epochs that are asked for."""
+
+
+def _needed(samples: int) -> int:
+    """Return how many draws with replacement leave out any of so many samples that rarely.
+
+    By the union bound: ``n * (1 - 1/n)**k <= n * exp(-k/n)``.
+    """
+    return math.ceil(samples * math.log(samples / _UNDRAWN))
+
+
+def _later(system: System, drawn: int, samples: int) -> tuple[str, ...]:
+    """Return the samples of epochs from the third on, as many as may be needed; or none."""
+    epochs = -(-_needed(samples) // max(drawn, 1))
+    found = tuple(
+        sample for epoch in range(3, 3 + epochs)
+        for batch in system.batches("train", epoch=epoch) for sample in batch.ids
+    )  # fmt: skip
+    # Some systems serve no epoch beyond their last one.
+    return found if len(found) >= _needed(samples) else ()
 
 
 @needs("batches")
@@ -61,6 +86,9 @@ def draws(bench: Bench) -> TrainingDraws:
     with bench.open() as system:
         first, again = system.batches("train", epoch=1), system.batches("train", epoch=1)
         second = system.batches("train", epoch=2)
+        split = listed_samples(split_folder(bench, "train"))
+        full_pass = bench.config["train"].get("epoch_mode") == "full_pass"
+        later = () if full_pass else _later(system, len(_ids(first)), len(split))
     require_seen(first and second, "no training batch was served (batches('train'))")
     other_seed: Sequence[ServedBatch] | None = None
     if "runtime.seed" not in bench.describe().settings:
@@ -68,11 +96,10 @@ def draws(bench: Bench) -> TrainingDraws:
             other_seed = other.batches("train", epoch=1)
     train, folder = bench.config["train"], split_folder(bench, "train")
     return TrainingDraws(
-        train.get("epoch_mode") == "full_pass",
-        train.get("train_crop_mode", "random") == "random",
-        bench.config["data"].get("flow_clip"), listed_samples(folder),
+        full_pass, train.get("train_crop_mode", "random") == "random",
+        bench.config["data"].get("flow_clip"), split,
         planned_sizes(bench.config, bench.describe()), first, again, second,
-        other_seed, decoded_samples(folder, [*first, *second]), can_shuffle(bench),
+        other_seed, decoded_samples(folder, [*first, *second]), can_shuffle(bench), later,
     )  # fmt: skip
 
 
@@ -94,8 +121,12 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
                 f"{missing[:3]}", "plan",
             )
         )  # fmt: skip
-    if set(first) - set(evidence.split):
-        what = str(set(first))
+    if undrawn := sorted(set(evidence.split) - set(evidence.later)) if evidence.later else []:
+        draws = f"{len(evidence.later)} draws of {counted(len(evidence.split), 'sample')}"
+        where = f"epochs 3 and later, {draws}"
+        violations.append(Violation(where, "each sample drawn", f"never {undrawn[:3]}", "plan"))
+    if foreign := sorted({*first, *evidence.later} - set(evidence.split)):
+        what = f"{counted(len(foreign), 'other')}, such as {foreign[0]}"
         violations.append(Violation("training ids", "ids of the split", what, "plan"))
     violations += [
         dataclasses.replace(v, kind="draws") for v in _epoch_and_seed_differences(evidence)
@@ -123,6 +154,7 @@ TRAIN_DRAWS_DECLARED = Promise(
     check=training_draws_are_declared,
     hint="Epochs that repeat one order or one set of crops train on less data than they seem to.",
     explained_by=("eval-crop-centred", "resume-exact"),
+    varied=True,
 )
 
 
@@ -216,4 +248,5 @@ DRAWN_AS_SERVED = Promise(
         "eval-pure:other each time",
         "resume-exact:draws",
     ),
+    varied=True,
 )

@@ -173,6 +173,7 @@ EPOCH_ROWS_ADD_UP = Promise(
     check=epoch_rows_add_up,
     hint="A column of the log is stale, fabricated, or of another evaluation.",
     explained_by=("update-is-adam",),
+    varied=True,
 )
 
 
@@ -291,4 +292,5 @@ FAIR_ARCHS = Promise(
     evidence=whole_run,
     check=archs_are_fair,
     hint="Strict fairness is broken: some options are trained more than others.",
+    varied=True,
 )

@@ -4,7 +4,7 @@ It imports no subject: whoever asks brings the promise, and with it the evidence
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import NotApplicableError, UnseenError, full_text, one_line, plain_line
@@ -59,8 +59,30 @@ def judge(promise: Promise, bench: "Bench") -> Judgement:
         reason = f"the system does not offer {', '.join(absent)}"
         return Judgement(promise, "n/a", reason)
     assert promise.evidence is not None, f"{promise.id} is judged on a ledger alone"
+    found = _judged_on(promise, bench)
+    # What is broken already needs no second proof.
+    if not promise.varied or found.verdict not in ("holds", "n/a") or bench.varied is None:
+        return found
+    return _together(found, _judged_on(promise, bench.varied), bench.varied.setting)
+
+
+def _judged_on(promise: Promise, bench: "Bench") -> Judgement:
     driver = promise.evidence
+    assert driver is not None
     return judge_evidence(promise, lambda: bench.evidence(driver), foreign=bench.spec.foreign)
+
+
+def _together(first: Judgement, other: Judgement, name: str) -> Judgement:
+    """Return one judgement of two settings, of which the first neither broke nor failed."""
+    if other.verdict == "n/a":
+        return first
+    if other.verdict == "holds":
+        text = f"{name}: {other.text}" if first.verdict == "n/a" else f"{first.text}; {name} too"
+        return replace(other, text=text, warnings=(*first.warnings, *other.warnings))
+    return replace(
+        other, text=f"{name}: {other.text}",
+        violations=tuple(f"{name}: {text}" for text in other.violations),
+    )  # fmt: skip
 
 
 def judge_evidence(

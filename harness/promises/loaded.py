@@ -21,9 +21,12 @@ def bad_training_files(bench: Bench) -> Refusals:
     with bench.open() as system:
         served = [sample for batch in system.batches("train") for sample in batch.ids]
     require_seen(served, "no training batch was served (batches('train'))")
-    bad = served[-1:]  # a loader that reads ahead has met it long before it is trained on
+    listed = listed_samples(split_folder(bench, "train"))
+    # As late as can be, which a loader that reads ahead has met long before it is trained on; but
+    # neither the first nor the last listed, which a loader may take instead of one that it lacks.
+    bad = ([s for s in served if s not in (listed[0], listed[-1])] or served)[-1:]
     if crop_of_random_draws(bench) is not None:
-        bad = list(listed_samples(split_folder(bench, "train")))  # whichever is drawn
+        bad = list(listed)  # whichever is drawn
     require_files(split_folder(bench, "train"), bad[0])
     folder = bench.folder / "bad-training-file"
     for split in ("train", "val"):

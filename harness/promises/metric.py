@@ -179,6 +179,7 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
                     Violation(f"arch {arch}, sample {sample}: EPE of the accumulated flow",
                               f"{want:.6f} px", f"{got:.6f} px ({what})")
                 )  # fmt: skip
+    violations += _zero_flow_differs(evidence)
     for arch, batches in per_arch.items():
         samples = [score for batch in batches for score in batch]
         mean, reported_mean = math.fsum(samples) / len(samples), evidence.reported[arch]
@@ -196,6 +197,24 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
     archs, scores = counted(len(per_arch), "arch"), counted(seen, "sample score")
     figures = f"{archs}, {scores}, worst relative error {worst:.1e}"
     return outcome(violations[:6], seen, figures)
+
+
+def _zero_flow_differs(evidence: Recomputation) -> list[Violation]:
+    """Return whether the all-zero flow was scored on other samples than the net."""
+    rows = [row for row in evidence.rows if row[0] == evidence.rows[0][0]]
+    given = {"epsilon": evidence.epsilon}
+    batches = [
+        independent_epe(np.zeros_like(label), label, valid, **given)
+        for _, _, _, label, valid, _ in rows
+    ]
+    samples, found = [score for batch in batches for score in batch], evidence.zero_flow
+    want = math.fsum(samples) / max(len(samples), 1)
+    if not samples or math.isclose(want, found, rel_tol=_EPE_TOLERANCE, abs_tol=1e-9):
+        return []
+    known = [[int(mask.sum()) for mask in row[4]] for row in rows]
+    what = mean_of_samples_instead(found, batches, known, rel_tol=_EPE_TOLERANCE)
+    where = f"EPE of the all-zero flow over {counted(len(samples), 'sample')}"
+    return [Violation(where, f"{want:.6f} px", f"{found:.6f} px{what}", "zero flow")]
 
 
 def _why(want: float, got: float, alone: float, fed: float | None) -> str:

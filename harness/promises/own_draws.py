@@ -173,4 +173,5 @@ DRAWS_AS_TRAINED = Promise(
         "seeds-matter",
         "same-run-elsewhere",
     ),
+    varied=True,
 )

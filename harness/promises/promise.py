@@ -128,6 +128,9 @@ class Promise:
         breaches of that kind explain it, whatever its own kind.
     blocked_by : tuple of str
         Promises whose breach leaves this one undecidable: what it compares moves by itself.
+    varied : bool
+        Whether a gate judges it under the other setting too
+        (:func:`harness.promises.varied.varied_bench`), because it may hold under one alone.
     """
 
     id: str
@@ -138,6 +141,7 @@ class Promise:
     tier: Tier = "quick"
     explained_by: tuple[str, ...] = ()
     blocked_by: tuple[str, ...] = ()
+    varied: bool = False
 
     @property
     def calls(self) -> tuple[str, ...]:

@@ -174,6 +174,7 @@ RECAL_STATISTICS_EXACT = Promise(
     check=recal_statistics_are_exact,
     hint=_HINT,
     explained_by=("recal-effective:no effect", "recal-effective:past"),
+    varied=True,
 )
 
 

@@ -20,6 +20,7 @@ from harness.promises import (
     kills,
     knobs,
     loaded,
+    logged_archs,
     loss,
     metric,
     micro_batches,
@@ -57,7 +58,8 @@ __all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
     own_draws, drawn_together, partial_batches, consumed, configured,
-    loss, update, every_step, own_labels, micro_batches, micro_statistics, clip_checks, training,
+    loss, update, every_step, logged_archs, own_labels, micro_batches, micro_statistics,
+    clip_checks, training,
     epoch_log, ranking,
     checkpoint, kept, plans, resume, kills, elsewhere, refusals, loaded, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
@@ -108,8 +110,8 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (
         "elsewhere", "purity", "draws", "own_draws", "drawn_together", "windows", "loss", "update",
-        "every_step", "own_labels", "micro_batches", "micro_statistics", "training", "clip_checks",
-        "step_arithmetic", "knobs",
+        "every_step", "logged_archs", "own_labels", "micro_batches", "micro_statistics", "training",
+        "clip_checks", "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals", "loaded"),
     _LOG: ("epoch_log", "ledger"),

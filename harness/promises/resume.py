@@ -109,8 +109,8 @@ def resume_anywhere(bench: Bench) -> list[Resume]:
 
 
 def _resumed_alone(bench: Bench, cut: Cut, processes: ExitStack) -> CutRun:
-    """Let a run be resumed in a process of its own."""
-    process = processes.enter_context(closing(Beside(bench.spec, bench.config)))
+    """Let a run be resumed in a process of its own, or in one that is kept for many benches."""
+    process = processes.enter_context(closing(Beside(bench.spec, bench.config, bench.process)))
     return CutRun(cut, process.submit(resumed_run(bench.config, cut.path)))
 
 
@@ -228,6 +228,7 @@ RESUME_MID_EPOCH = Promise(
     check=resume_is_exact,
     hint=_HINT,
     explained_by=("resume-exact", "checkpoint-complete"),
+    varied=True,
 )
 
 

@@ -172,6 +172,7 @@ RECAL_BATCHES_FIRST = Promise(
     check=recal_batches_are_the_first,
     hint="Recalibration must see training frames, all R batches of them, from the start.",
     explained_by=("same-scores-again", "eval-order-fixed", "eval-crop-centred"),
+    varied=True,
 )
 
 

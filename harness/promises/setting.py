@@ -23,9 +23,9 @@ from harness.supernet.space import SKELETONS
 from harness.systems.protocol import Description
 
 __all__ = [
-    "EMBEDDED_SIZE", "EMBEDDED_TRAIN", "EMBEDDED_VAL", "crop_stride", "embedded_config",
-    "fit_to_system", "frame_size", "gate_config", "link_gate_frames", "link_samples",
-    "list_changes", "matrix_config",
+    "EMBEDDED_SIZE", "EMBEDDED_TRAIN", "EMBEDDED_VAL", "EPOCH_MODES", "MATRIX_SIZE",
+    "MATRIX_TRAIN", "MATRIX_VAL", "crop_stride", "embedded_config", "fit_to_system", "frame_size",
+    "gate_config", "link_gate_frames", "link_samples", "list_changes", "matrix_config",
 ]  # fmt: skip
 
 EMBEDDED_TRAIN, EMBEDDED_VAL = 11, 7
@@ -33,6 +33,13 @@ EMBEDDED_TRAIN, EMBEDDED_VAL = 11, 7
 
 EMBEDDED_SIZE = (53, 75)
 """Frame height and width, px, of the embedded data set: odd, so that margins are odd."""
+
+EPOCH_MODES = ("full_pass", "fixed_steps")
+"""Values of ``train.epoch_mode``: each sample once, and steps that draw with replacement."""
+
+MATRIX_TRAIN, MATRIX_VAL, MATRIX_SIZE = 8, 7, (29, 43)
+"""Samples and frame size, px, in which faults are run: the first sample counts and sides that
+leave a last batch of another size, odd margins, and H that cannot pass for W."""
 
 _WIDTH, _POOL, _CROP = 2, 5, (64, 96)
 
@@ -56,11 +63,12 @@ def embedded_config(root: Path) -> Config:
     )  # fmt: skip
 
 
-def matrix_config(root: Path) -> Config:
-    """Return the still smaller setting in which faults are run, on frames of 29 x 43 px."""
+def matrix_config(root: Path, mode: str = EPOCH_MODES[0]) -> Config:
+    """Return the still smaller setting in which faults are run, under one epoch mode."""
     tree = embedded_config(root).model_dump(mode="json", by_alias=True)
     tree["data"] |= {"input_height": 16, "input_width": 32}
-    tree["train"]["num_epochs"] = 4  # two are trained; a miscounted step is then not the last
+    # Two epochs are trained; a miscounted step is then not the last.
+    tree["train"] |= {"num_epochs": 4, "batch_size": 3, "epoch_mode": mode, "steps_per_epoch": 3}
     tree["eval"]["eval_pool_size"] = 4
     return parse_config(tree)
 

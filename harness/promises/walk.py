@@ -3,22 +3,23 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
+from harness.promises.arch_codes import options_per_block, require_codes
 from harness.promises.bench import Bench
 from harness.promises.gradients import BETA_1, REPEATED, SHARES, Gradient, adam_slots, gradient_norm
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import other_schedule, planned_sizes
-from harness.promises.states import require_named
+from harness.promises.states import other_kernel, require_named
 from harness.records.records import StepRecord
 from harness.systems.protocol import Arrays, System, Training
 
-__all__ = ["Nudge", "Walk", "WalkedStep", "mean_loss", "walk"]
+__all__ = ["Nudge", "Turned", "Walk", "WalkedStep", "mean_loss", "walk"]
 
 _NO_CLIP = 1e9
 
@@ -43,6 +44,29 @@ class Nudge:
 
 
 @dataclass(frozen=True)
+class Turned:
+    """A step that was repeated with other kernels in the options of one of its archs.
+
+    Attributes
+    ----------
+    archs : tuple of str
+        As the step logs them, in order.
+    kernels : tuple of str
+        Those that were changed.
+    runs : tuple of bool
+        For each arch, whether it runs one of them.
+    before, after : tuple of float
+        Mean loss of each arch without the change and with it.
+    """
+
+    archs: tuple[str, ...]
+    kernels: tuple[str, ...]
+    runs: tuple[bool, ...]
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class WalkedStep:
     """One training step, from outside.
 
@@ -62,6 +86,8 @@ class WalkedStep:
         Adam's two moments before and after it, by weight.
     nudges : sequence of Nudge or None
         Of two lengths; None where it was not repeated, or does not repeat itself.
+    turned : Turned or None
+        The same step with other kernels; None where that says nothing of its archs.
     """
 
     epoch: int
@@ -74,6 +100,7 @@ class WalkedStep:
     old: Moments
     new: Moments
     nudges: Sequence[Nudge] | None = None
+    turned: Turned | None = None
 
     @property
     def gradient(self) -> Gradient:
@@ -139,7 +166,8 @@ def _walked(bench: Bench, system: System, *, clips: str) -> Walk:
             done.append((walked, run))
         state = then
     nudged = {w.number: _nudges(bench, system, w, run) for w, run in done}
-    found = (_with_nudges(s, nudged.get(s.number)) for s in steps)
+    turned = {w.number: _turned(bench, system, w, r) for w, r in done if nudged[w.number]}
+    found = (replace(s, nudges=nudged.get(s.number), turned=turned.get(s.number)) for s in steps)
     none = "a restored run trains other archs, has another loss or records none"
     return Walk(tuple(found), tuple(rates), clips or ("" if any(nudged.values()) else none))
 
@@ -149,10 +177,6 @@ def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None
     if found != [(epoch, step)]:
         msg = f"train(steps=1) made the steps {found}, expected epoch {epoch}, step {step} alone"
         raise NotApplicableError(msg)
-
-
-def _with_nudges(step: WalkedStep, nudges: Sequence[Nudge] | None) -> WalkedStep:
-    return WalkedStep(**{**vars(step), "nudges": nudges})
 
 
 def _planned_rate(bench: Bench, record: StepRecord, planned: int) -> float:
@@ -180,6 +204,39 @@ def _weights(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> Arrays:
 def _moments(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> Moments:
     first = {weight: state[m] for weight, (m, _) in slots.items()}
     return first, {weight: state[v] for weight, (_, v) in slots.items()}
+
+
+def _turned(bench: Bench, system: System, step: WalkedStep, straight: Training) -> Turned | None:
+    """Repeat a step with other kernels in every option that its first arch runs."""
+    options, archs = bench.describe().options, straight.steps[0].archs
+    before = _losses_by_arch(straight)
+    if not options or not archs or before is None:
+        return None
+    require_codes(archs, options_per_block(options), what="a step logs")
+    runs = [
+        {n for block, option in enumerate(arch) for n in options[block][int(option)]}
+        for arch in archs
+    ]
+    kernels = tuple(sorted(runs[0]))
+    system.restore(str(bench.folder / f"walk-{step.number}"))
+    state = system.state()
+    require_named(state, kernels, "describe().options")
+    system.state({n: other_kernel(state[n], place) for place, n in enumerate(kernels)})
+    again = system.train(step.epoch, steps=1, evaluate=False)
+    after = _losses_by_arch(again)
+    if after is None or again.steps[0].archs != archs:
+        return None
+    hit = tuple(any(n in mine for n in kernels) for mine in runs)
+    return Turned(archs, kernels, hit, before, after)
+
+
+def _losses_by_arch(run: Training) -> tuple[float, ...] | None:
+    """Return the mean loss of each arch of one step, archs outermost; None where there is none."""
+    count = len(run.steps[0].archs) if run.steps else 0
+    if not count or not run.losses or len(run.losses) % count:
+        return None
+    each = len(run.losses) // count
+    return tuple(math.fsum(run.losses[i * each : (i + 1) * each]) / each for i in range(count))
 
 
 def mean_loss(run: Training, size: int, micro: int) -> float | None:

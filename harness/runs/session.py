@@ -27,10 +27,37 @@ from harness.supernet.space import SKELETONS, check_crop
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.training.model import Supernet
 from harness.training.progress import Progress
-from harness.training.step import StepFunctions
+from harness.training.step import StepFunctions, TrainParts
 from harness.training.trainer import Observer, Trainer, TrainerOptions
 
 __all__ = ["CompiledCache", "CompiledSupernet", "Session", "open_session"]
+
+
+@dataclass(frozen=True)
+class CompiledSteps:
+    """A supernet and the steps that were compiled over it, which share one gradient.
+
+    Attributes
+    ----------
+    model : Supernet
+        The variables that are trained.
+    """
+
+    model: Supernet
+    _functions: dict[Hashable, StepFunctions] = field(default_factory=dict)
+
+    def functions(self, decay: float, parts: TrainParts) -> StepFunctions:
+        """Return the step of these parts; decay, frames to input and loss are always the same."""
+        inside = (parts.accumulate, parts.clip, parts.apply)
+        if inside not in self._functions:
+            gradient = next((f.gradient for f in self._functions.values()), None)
+            self._functions[inside] = StepFunctions(self.model, decay, parts, gradient)
+        return self._functions[inside]
+
+    def traced(self) -> int:
+        """Return how often its gradient was traced."""
+        found = (f.gradient for f in self._functions.values())
+        return max(int(f.experimental_get_tracing_count()) for f in found)
 
 
 @dataclass(frozen=True)
@@ -41,8 +68,8 @@ class CompiledSupernet:
     ----------
     key : hashable
         What `functions` were compiled for.
-    model : Supernet
-        The variables that are trained.
+    steps : CompiledSteps
+        The variables that are trained, and everything that was compiled over them.
     functions : StepFunctions
         The step over these variables.
     evaluator : Evaluator
@@ -50,37 +77,42 @@ class CompiledSupernet:
     """
 
     key: Hashable
-    model: Supernet
+    steps: CompiledSteps
     functions: StepFunctions
     evaluator: Evaluator
+
+    @property
+    def model(self) -> Supernet:
+        """The variables that are trained."""
+        return self.steps.model
 
 
 @dataclass
 class CompiledCache:
     """Compiled functions that one process uses for one session after another."""
 
-    _idle: dict[Hashable, list[tuple[Supernet, StepFunctions]]] = field(default_factory=dict)
+    _idle: dict[Hashable, list[CompiledSteps]] = field(default_factory=dict)
     _evaluators: dict[Hashable, Evaluator] = field(default_factory=dict)
 
     def acquire(self, config: Config, parts: Parts) -> CompiledSupernet:
         """Return a supernet that nobody else holds, reset to step 0."""
         model, train = config.model, parts.train
-        # Traced into the step's graph. Other parts are called from Python, and may differ.
-        inside = (
-            train.frames_to_input, train.loss, train.accumulate, train.clip, train.apply,
-        )  # fmt: skip
-        key = (model.skeleton, model.width, config.train.weight_decay, inside)
+        # Traced into the gradient's graph. Other parts are called from Python, and may differ.
+        decay = config.train.weight_decay
+        key = (model.skeleton, model.width, decay, train.frames_to_input, train.loss)
         idle = self._idle.setdefault(key, [])
         if idle:
             # The one that has traced most: another would trace again what this one has.
-            idle.sort(key=lambda pair: pair[1].gradient.experimental_get_tracing_count())
-            supernet, functions = idle.pop()
+            idle.sort(key=CompiledSteps.traced)
+            steps = idle.pop()
             # Weights and slots of the session before would be trained on.
-            supernet.reset(config.runtime.seed, train.initial)
+            steps.model.reset(config.runtime.seed, train.initial)
         else:
-            supernet = Supernet(model.skeleton, model.width, config.runtime.seed, train.initial)
-            functions = StepFunctions(supernet, config.train.weight_decay, train)
-        return CompiledSupernet(key, supernet, functions, self._evaluator(config, parts))
+            seed = config.runtime.seed
+            steps = CompiledSteps(Supernet(model.skeleton, model.width, seed, train.initial))
+        return CompiledSupernet(
+            key, steps, steps.functions(decay, train), self._evaluator(config, parts)
+        )
 
     def _evaluator(self, config: Config, parts: Parts) -> Evaluator:
         """Return an evaluator that shares compiled functions and nothing else."""
@@ -97,7 +129,7 @@ class CompiledCache:
 
     def release(self, compiled: CompiledSupernet) -> None:
         """Keep a session's supernet and functions for the next one."""
-        self._idle.setdefault(compiled.key, []).append((compiled.model, compiled.functions))
+        self._idle.setdefault(compiled.key, []).append(compiled.steps)
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ class Beside:
     ) -> None:
         self._spec, self._config = spec, config
         self._own = process is None
-        self._process = process or SecondProcess()
+        self.process = process or SecondProcess()
         self._submitted: list[Future[Any]] = []
         self._closed = False
 
@@ -155,7 +155,7 @@ class Beside:
         """
         if self._closed:
             raise WorkerError(_CLOSED)
-        future = self._process.submit(partial(self._run, job))
+        future = self.process.submit(partial(self._run, job))
         self._submitted.append(future)
         return future
 
@@ -165,10 +165,10 @@ class Beside:
         for future in self._submitted:
             future.cancel()
         if self._own:
-            self._process.close()
+            self.process.close()
 
     def _run(self, job: Job[T]) -> T:
-        worker = self._process.worker(self._spec)
+        worker = self.process.worker(self._spec)
         # A fault of the builtin system is planted there by
         # loading it, so it is loaded for each job.
         if self._spec.system == "builtin" or not worker.loaded:
@@ -178,7 +178,7 @@ class Beside:
             with ExitStack() as opened:
                 return job(lambda: opened.enter_context(closing(make())))
         except WorkerError:
-            if self._closed or self._process.closed:  # then the process ended because of that
+            if self._closed or self.process.closed:  # then the process ended because of that
                 raise WorkerError(_CLOSED) from None
             raise
 

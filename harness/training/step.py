@@ -145,27 +145,30 @@ class StepFunctions:
         Weight decay.
     parts : TrainParts
         Of which frames to input, loss, accumulate, clip and apply are compiled.
+    gradient : callable, optional
+        Compiled for the same supernet, decay, frames to input and loss, of other functions.
+        Default: compiled here, which takes ten times as long as all the others.
     """
 
-    def __init__(self, model: Supernet, decay: float, parts: TrainParts) -> None:
+    def __init__(
+        self, model: Supernet, decay: float, parts: TrainParts, gradient: Any = None
+    ) -> None:
         self._model, self._decay, self._parts = model, decay, parts
-        spec = tf.TensorSpec
-        # Open, or a smaller last micro-batch would be traced anew.
-        shape = [None, None, None]
-        self.gradient = tf.function(
-            self._train_gradient,
-            autograph=False,
-            input_signature=[
-                spec([9], tf.int32),
-                spec([*shape, 6], tf.uint8),
-                spec([*shape, 2], tf.float32),
-                spec(shape, tf.bool),
-            ],
-        )
+        self.gradient = gradient or self._compiled_gradient()
         self.accumulate = tf.function(parts.accumulate, autograph=False)
         self.clip = tf.function(parts.clip, autograph=False)
         self.apply = tf.function(self._apply_gradients, autograph=False)
         self.zeros = [tf.zeros_like(w) for w in model.weights.values()]
+
+    def _compiled_gradient(self) -> Any:
+        spec = tf.TensorSpec
+        # Open, or a smaller last micro-batch would be traced anew.
+        shape = [None, None, None]
+        signature = [
+            spec([9], tf.int32), spec([*shape, 6], tf.uint8), spec([*shape, 2], tf.float32),
+            spec(shape, tf.bool),
+        ]  # fmt: skip
+        return tf.function(self._train_gradient, autograph=False, input_signature=signature)
 
     def _train_gradient(self, arch: Tensor, frames: Tensor, flow: Tensor, valid: Tensor) -> Any:
         model = self._model
