@@ -151,8 +151,9 @@ def gate(
         # Without a configuration at first: a foreign system says
         # what it cannot vary before it has one.
         bench = Bench(
-            system_factory(spec, shared), spec, {}, folder, FROM_CHECKPOINTS, vary=varied_bench
-        )
+            system_factory(spec, shared), spec, {}, folder, FROM_CHECKPOINTS, vary=varied_bench,
+            parks=not spec.foreign,
+        )  # fmt: skip
         if chosen is not None and option(config, "config"):  # else the crop is nobody's own
             bench.asked = chosen.model_dump(mode="json", by_alias=True)
         if spec.foreign:

@@ -156,7 +156,8 @@ PREDICTED = {arch: outputs() for arch in ARCHS[:2]}
 def recomputation(score, mean=lambda samples: sum(samples) / len(samples)):
     found = {arch: score(residuals) for arch, residuals in PREDICTED.items()}
     rows = [(a, ("s0", "s1"), o, LABEL, VALID, found[a]) for a, o in PREDICTED.items()]
-    return Recomputation(rows, {arch: mean(samples) for arch, samples in found.items()}, 7.0)
+    reported = {arch: mean(samples) for arch, samples in found.items()}
+    return Recomputation(rows, reported, sum(scored(np.zeros_like(LABEL))) / 2)
 
 
 HONEST = recomputation(lambda residuals: scored(accumulated(residuals)))
@@ -238,6 +239,15 @@ CONSTANT = {
 SHAKEN = run_evidence(make_records())
 
 
+def closer(run):
+    """Bring every score of every arch near 3 px, in the order in which they are."""
+    evals = [
+        replace(e, mean_epe=3.0, per_arch_epe=tuple(3 + 1e-6 * epe for epe in e.per_arch_epe))
+        for e in run.evals
+    ]
+    return replace(run, evals=tuple(evals))
+
+
 def taus(change):
     """Change every tau of the log that is defined."""
     rows = [
@@ -277,6 +287,7 @@ CLEAN = {
     response.metric_is_alive: [RESPONSE, replace(RESPONSE, again=BASE)],
     ranking.constant_ranking_has_no_tau: [EQUAL],
     tau_of_changed_ranking: [SHAKEN],
+    ranking.tau_of_close_scores: [closer(SHAKEN)],
 }  # fmt: skip
 EMPTY = {
     same_scores: Repeat(only(BASE, ()), only(BASE, ()), "again"),
@@ -287,16 +298,26 @@ EMPTY = {
     response.metric_is_alive: Response(BASE, {}),
     ranking.constant_ranking_has_no_tau: ConstantRanking((), ()),
     tau_of_changed_ranking: replace(SHAKEN, evals=(), epochs=()),
+    ranking.tau_of_close_scores: replace(SHAKEN, evals=(), epochs=()),
 }
 CORRUPTED = {
     same_scores: SCORES,
     purity.evaluation_changes_nothing: PURITY,
     metric.metric_gives_known_answers: KNOWN,
-    metric.metric_is_recomputed: AGAIN,
+    metric.metric_is_recomputed: {
+        **AGAIN,
+        "the zero flow of one sample": (
+            replace(HONEST, zero_flow=scored(np.zeros_like(LABEL))[0]),
+            r"EPE of the all-zero flow over 2 samples: expected \d\.\d+ px, found \d\.\d+ px",
+        ),
+    },
     metric.unknown_flow_is_unscored: AGAIN,
     response.metric_is_alive: ALIVE,
     ranking.constant_ranking_has_no_tau: CONSTANT,
     tau_of_changed_ranking: RANKED,
+    ranking.tau_of_close_scores: {
+        name: (closer(run), text) for name, (run, text) in RANKED.items()
+    },
 }
 ALL_VALID = replace(HONEST, rows=[(*row[:4], np.ones_like(VALID), row[5]) for row in HONEST.rows])
 NOTHING_TO_TELL = {
@@ -309,6 +330,13 @@ NOTHING_TO_TELL = {
         "one arch": (
             replace(EQUAL, per_arch_epe=(7.5,)),
             "something to compare, found nothing: no ",
+        ),
+    },
+    ranking.tau_of_close_scores: {
+        "scores that differ": (SHAKEN, r"scores are .* px apart, which is not close"),
+        "one score": (
+            replace(SHAKEN, evals=tuple(replace(e, per_arch_epe=(3.0, 3.0)) for e in SHAKEN.evals)),
+            "scores are 0 px apart, which is not close, or all the same",
         ),
     },
     tau_of_changed_ranking: {

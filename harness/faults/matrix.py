@@ -207,8 +207,9 @@ class Judge:
             if not promises.isdisjoint(task["promises"])
         ]
         bench = Bench(
-            system_factory(spec, self._compiled), spec, task["config"], place, early, self._second
-        )
+            system_factory(spec, self._compiled), spec, task["config"], place, early, self._second,
+            parks=True,
+        )  # fmt: skip
         broken, absent = judged(bench, task["promises"])
         bench.close()
         shutil.rmtree(place, ignore_errors=True)

@@ -18,9 +18,9 @@ __all__ = [
     "BatchMeansAveraged", "BestIsLatest", "ChecksFabricated", "EpeBroadcast",
     "EpeCountsUnknown", "EpeHalfPrecision", "EpePixelWeighted", "EvalLogsLastBatch",
     "LastResidualOnly", "LossFabricated", "MeanNeverReset", "MetricBlank", "MetricScaledByPath",
-    "OtherFuture",
-    "RankAgainstItself", "RowOfEarlierEvaluation", "ScoreDependsOnCount", "SpearmanForKendall",
-    "TauNegated", "TauOfConstant", "TrainEvalOnOtherBatches",
+    "OtherFuture", "RankAgainstItself", "RowOfEarlierEvaluation", "ScoreDependsOnCount",
+    "ScoresRoundedForRank", "SpearmanForKendall", "TauNegated", "TauOfConstant",
+    "TrainEvalOnOtherBatches",
 ]  # fmt: skip
 
 
@@ -275,6 +275,22 @@ class RankAgainstItself(_Rank):
     def apply(self, parts: Parts) -> Parts:
         """Ignore the previous scores."""
         return self._ranked(parts, lambda scores, previous: kendall_tau(scores, scores))
+
+
+class ScoresRoundedForRank(_Rank):
+    """Scores are rounded to what a log shows before they are ranked."""
+
+    id = "scores-rounded-for-rank"
+    citation = "axolotl-ai-cloud/axolotl#3320 (metrics are rounded on their way into the log)"
+    expected = ("kendall-tau", "tau-of-close-scores")
+
+    def apply(self, parts: Parts) -> Parts:
+        """Keep two decimals."""
+
+        def rank(scores: Any, previous: Any) -> Any:
+            return kendall_tau(*([round(s, 2) for s in values] for values in (scores, previous)))
+
+        return self._ranked(parts, rank)
 
 
 class TauNegated(_Rank):

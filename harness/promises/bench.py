@@ -51,6 +51,9 @@ class Bench:
         that of the gate.
     vary : callable or None
         Makes the bench of the other setting from this one. None: there is no other.
+    parks : bool, default False
+        Whether the trained system is closed whenever nobody has it. Of a system that compiles
+        for each that is open at once, another bench may then use what this one compiled.
     setting : str, default ""
         What distinguishes the setting from the gate's own, in words.
     """
@@ -63,6 +66,7 @@ class Bench:
     process: SecondProcess | None = None
     asked: Tree | None = None
     vary: Callable[["Bench"], "Bench | None"] | None = None
+    parks: bool = False
     setting: str = ""
     _kept: dict[Hashable, Any] = field(default_factory=dict)
     _failed: dict[Hashable, Exception] = field(default_factory=dict)
@@ -153,6 +157,7 @@ class Bench:
         path = self.trained.paths[state]
         with self._lend(lambda shared: shared.restore(path)) as system:
             yield system
+        self._park()
 
     @contextmanager
     def scored(self) -> Iterator[System]:
@@ -188,7 +193,9 @@ class Bench:
     @contextmanager
     def _lend(self, bring: Callable[[System], object]) -> Iterator[System]:
         """Lend the shared system once it was brought to a state; to one promise at a time."""
-        assert self._shared is not None
+        if self._shared is None:
+            self._shared = self.factory()
+            self._shared.open(self.config)
         if self._lent:
             msg = "the system is lent already: ask for other evidence before it is borrowed"
             raise RuntimeError(msg)
@@ -201,6 +208,12 @@ class Bench:
                 loan.end()
         finally:
             self._lent = False
+
+    def _park(self) -> None:
+        """Close the shared system of a bench that parks it: the next one to ask opens a new one."""
+        if self.parks and self._shared is not None and "trained" in self._kept:
+            self._shared.close()
+            self._shared = None
 
     def _brought(self, shared: System, bring: Callable[[System], object]) -> System:
         try:

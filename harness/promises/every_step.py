@@ -178,4 +178,5 @@ SLOPES = Promise(
         "number of samples that a partial batch does not have."
     ),
     explained_by=("gradient-of-loss", "micro-batches-weighed", "every-update-is-adam:gradient"),
+    varied=True,
 )

@@ -57,4 +57,5 @@ LOGGED_ARCHS = Promise(
         "that of the log alone, and some options may never be trained."
     ),
     explained_by=("loss-recomputed", "gradient-everywhere"),
+    varied=True,
 )

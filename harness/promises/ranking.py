@@ -1,5 +1,6 @@
 """The pool is what it is declared to be, and tau is that of two rankings."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import NINE_BLOCKS, options_per_block, require_codes
 from harness.promises.bench import Bench, Tree, changed
-from harness.promises.ledger.tau import tau_of_changed_ranking
+from harness.promises.ledger.tau import tau_follows, tau_of_changed_ranking
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import recorded, with_epoch_log
 from harness.promises.scores import base_evaluation, is_noisy, repeat_again
@@ -22,7 +23,8 @@ from harness.wording import counted
 
 __all__ = [
     "CONSTANT_RANKING", "POOL_AS_DECLARED", "TAU_OF_CHANGED_RANKING", "ConstantRanking", "Pools",
-    "constant_ranking", "constant_ranking_has_no_tau", "pool_is_declared", "pools", "shaken",
+    "constant_ranking", "constant_ranking_has_no_tau", "nearly_equal", "pool_is_declared", "pools",
+    "shaken", "tau_of_close_scores",
 ]  # fmt: skip
 
 
@@ -136,13 +138,7 @@ def constant_ranking(bench: Bench) -> ConstantRanking:
         raise NotApplicableError(f"{msg} from noise")
     # 0 is no valid rate; at this one the zeroed heads stay far below the rounding of an EPE.
     with bench.open(train={"lr": 1e-30}) as system:
-        state, heads = system.state(), system.describe().heads
-        names = [name for kernels in heads.values() for name in kernels]
-        if not names:
-            msg = "the system names no output head (describe().heads)"
-            raise NotApplicableError(msg)
-        require_named(state, names, "describe().heads")
-        system.state({name: np.zeros_like(state[name]) for name in names})
+        _scale_heads(system, 0.0)
         rows = with_epoch_log(system.train(2)).epochs
         scores = system.evaluate()
     if len(scores.archs) == 1:
@@ -152,6 +148,17 @@ def constant_ranking(bench: Bench) -> ConstantRanking:
         msg = "the system's log has no kendall_tau_prev"
         raise NotApplicableError(msg)
     return ConstantRanking(scores.per_arch_epe, tuple(row.kendall_tau_prev for row in rows))
+
+
+def _scale_heads(system: System, factor: float) -> None:
+    """Multiply every output head, so that all archs predict less flow, or none."""
+    state, heads = system.state(), system.describe().heads
+    names = [name for kernels in heads.values() for name in kernels]
+    if not names:
+        msg = "the system names no output head (describe().heads)"
+        raise NotApplicableError(msg)
+    require_named(state, names, "describe().heads")
+    system.state({n: (np.asarray(state[n]) * factor).astype(state[n].dtype) for n in names})
 
 
 def constant_ranking_has_no_tau(evidence: ConstantRanking) -> Outcome:
@@ -200,4 +207,50 @@ TAU_OF_CHANGED_RANKING = Promise(
     evidence=shaken,
     check=tau_of_changed_ranking,
     hint="The ranking is compared with itself, or another correlation is logged as tau.",
+)
+
+
+_CLOSE = 1e-2
+"""Share of the mean EPE within which scores are close: two digits of it are the same."""
+
+
+@needs("train", "state", "describe", "evaluate")
+def nearly_equal(bench: Bench) -> RunEvidence:
+    """Train two epochs in which archs predict so little flow that their scores hardly differ."""
+    changes: dict[str, dict[str, Any]] = {
+        # A tenth of a head's weights in a step: the ranking moves, and scores stay close.
+        "train": {"lr": 1e-6},
+        "eval": {"eval_every_epoch": 1, **bench.settable("eval", {"eval_pool_size": 9})},
+    }
+    with bench.open(**changes) as system:
+        _scale_heads(system, 1e-4)
+        run = system.train(2)
+    return recorded(changed(bench.config, **changes), bench.describe(), run)
+
+
+def tau_of_close_scores(run: RunEvidence) -> Outcome:
+    """Require tau recomputed where scores differ in a late digit alone.
+
+    Raises
+    ------
+    NotApplicableError
+        If scores are not close, or all the same.
+    """
+    apart = [max(e.per_arch_epe) - min(e.per_arch_epe) for e in run.evals]
+    close = [0 < a < _CLOSE * e.mean_epe for a, e in zip(apart, run.evals, strict=True)]
+    if run.evals and not all(close):
+        msg = f"scores are {max(apart):.3g} px apart, which is not close, or all the same"
+        raise NotApplicableError(msg)
+    found = tau_follows(run)
+    figures = f"{found.figures}; scores {max(apart, default=0.0):.2g} px apart"
+    return dataclasses.replace(found, figures=figures)
+
+
+TAU_OF_CLOSE_SCORES = Promise(
+    id="tau-of-close-scores",
+    sentence="tau follows from both rankings where scores hardly differ",
+    evidence=nearly_equal,
+    check=tau_of_close_scores,
+    hint="Scores are rounded before they are ranked, as in a log: archs that differ count as ties.",
+    explained_by=("tau-of-changed-ranking", "constant-ranking"),
 )

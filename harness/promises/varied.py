@@ -14,7 +14,7 @@ from harness.promises.second_process import cut_mid_epoch
 
 __all__ = ["varied_bench"]
 
-_STEPS = 3
+_STEPS = 2
 
 
 def varied_bench(bench: Bench) -> Bench | None:
@@ -29,7 +29,7 @@ def varied_bench(bench: Bench) -> Bench | None:
     folder.mkdir(parents=True)
     return Bench(
         bench.factory, bench.spec, config, folder, (cut_mid_epoch,), bench.second_process(),
-        setting=_in_words(bench.config, config),
+        parks=not bench.spec.foreign, setting=_in_words(bench.config, config),
     )  # fmt: skip
 
 

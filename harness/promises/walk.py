@@ -45,7 +45,7 @@ class Nudge:
 
 @dataclass(frozen=True)
 class Turned:
-    """A step that was repeated with other kernels in the options of one of its archs.
+    """A step that was repeated with other kernels in place of those that one arch runs alone.
 
     Attributes
     ----------
@@ -146,6 +146,8 @@ def _walked(bench: Bench, system: System, *, clips: str) -> Walk:
     places = list(itertools.product((1, 2), range(1, len(sizes) + 1)))
     # Of the first step another promise makes sure; a partial batch comes last.
     repeated = set() if clips else {(2, len(sizes)), (2, (len(sizes) + 1) // 2)}
+    if bench.setting:  # a middle step was repeated under the gate's own setting
+        repeated = repeated & {(2, len(sizes))}
     steps, rates, done = [], [], list[tuple[WalkedStep, Training]]()
     state = _copied(system.state(), slots)
     for number, (epoch, step) in enumerate(places, start=1):
@@ -207,8 +209,8 @@ def _moments(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> Moments:
 
 
 def _turned(bench: Bench, system: System, step: WalkedStep, straight: Training) -> Turned | None:
-    """Repeat a step with other kernels in every option that its first arch runs."""
-    options, archs = bench.describe().options, straight.steps[0].archs
+    """Repeat a step with other kernels in place of those that one of its archs runs alone."""
+    options, archs = system.describe().options, straight.steps[0].archs
     before = _losses_by_arch(straight)
     if not options or not archs or before is None:
         return None
@@ -217,7 +219,13 @@ def _turned(bench: Bench, system: System, step: WalkedStep, straight: Training) 
         {n for block, option in enumerate(arch) for n in options[block][int(option)]}
         for arch in archs
     ]
-    kernels = tuple(sorted(runs[0]))
+    # Options of depth share kernels: those that one arch alone runs tell it from the others.
+    others = [set[str]().union(*runs[:i], *runs[i + 1 :]) for i in range(len(runs))]
+    alone = [sorted(mine - other) for mine, other in zip(runs, others, strict=True)]
+    most: list[str] = max(alone, key=len)
+    kernels = tuple(most)
+    if not kernels:
+        return None
     system.restore(str(bench.folder / f"walk-{step.number}"))
     state = system.state()
     require_named(state, kernels, "describe().options")
