@@ -20,7 +20,8 @@ class Described:
     """A system that can do nothing but say what it cannot vary."""
 
     def __init__(self, settings=(), **about):
-        self._about = Description("described", can=frozenset({"describe"}), settings=dict(settings), **about)
+        can = frozenset({"describe"})
+        self._about = Description("described", can=can, settings=dict(settings), **about)
 
     def describe(self):
         return self._about

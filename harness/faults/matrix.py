@@ -161,6 +161,11 @@ def _needs_fresh(task: Task) -> bool:
     return any(not p.isdisjoint(task.promises) for p in ASK_A_SECOND_PROCESS.values())
 
 
+def _place_in_queue(task: Task) -> int:
+    long = not task.path or getattr(_fault(task.path), "slow", False)
+    return (0 if long else 1) if _needs_fresh(task) else (3 if long else 2)
+
+
 def judged(bench: Bench, promises: Sequence[str]) -> tuple[list[Judgement], dict[str, str]]:
     """Return the judgements of promises that the system on a bench broke; and which do not apply.
 
@@ -298,7 +303,8 @@ def run_matrix(
     for result in found.values():
         on_result(result)
     left = [pair for pair in enumerate(tasks) if pair[0] not in found]
-    queue = deque(sorted(left, key=lambda pair: not _needs_fresh(pair[1])))
+    # What takes a minute comes first from either end: at the end one worker would wait for it.
+    queue = deque(sorted(left, key=lambda pair: _place_in_queue(pair[1])))
 
     def work(position: int) -> None:
         worker = JudgeProcess(folder)

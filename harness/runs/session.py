@@ -30,7 +30,7 @@ from harness.training.progress import Progress
 from harness.training.step import StepFunctions, TrainParts
 from harness.training.trainer import Observer, Trainer, TrainerOptions
 
-__all__ = ["CompiledCache", "CompiledSupernet", "Session", "open_session"]
+__all__ = ["CompiledCache", "CompiledSteps", "CompiledSupernet", "Session", "open_session"]
 
 
 @dataclass(frozen=True)
