@@ -118,7 +118,6 @@ def gate(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gate]:
     """Return the gate on the system, configuration and data that were asked for."""
-    from harness.environment import EnvironmentMismatchError, apply_environment
     from harness.promises.setting import (
         embedded_config,
         gate_config,
@@ -134,19 +133,13 @@ def gate(
         linked, note = link_gate_frames(chosen, folder / "frames")
         setting = gate_config(linked)
         notes = [note, "shrunk: " + ", ".join(list_changes(linked, setting))]
-    # Before whatever imports TensorFlow, which reads some of it once.
-    try:
-        environment = apply_environment(setting)
-    except EnvironmentMismatchError as error:  # each promise would only say the same
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-    config.stash[ENVIRONMENT] = environment.as_dict()
-    config.stash[NOTES] = [environment.line(), *notes]
+    spec = asked_system(config)
+    config.stash[NOTES] = [*_environment(spec, setting, config), *notes]
     from harness.promises.bench import Bench
     from harness.promises.second_process import FROM_CHECKPOINTS
     from harness.promises.varied import varied_bench
     from harness.systems.opening import system_factory
 
-    spec = asked_system(config)
     with _shared(spec, config) as shared:
         # Without a configuration at first: a foreign system says
         # what it cannot vary before it has one.
@@ -172,6 +165,25 @@ def gate(
             bench, config.stash[JUDGEMENTS], option(config, "tier"), known, config.stash[FAILURES]
         )
         bench.close()
+
+
+def _environment(spec: SystemSpec, setting: Config, config: pytest.Config) -> list[str]:
+    """Apply the environment of the builtin system, and return the line that says it.
+
+    A foreign system has a process of its own, and what it runs on is read there: TensorFlow, if
+    it has any, need not be installed here.
+    """
+    if spec.foreign:
+        return []
+    from harness.environment import EnvironmentMismatchError, apply_environment
+
+    # Before whatever imports TensorFlow, which reads some of it once.
+    try:
+        environment = apply_environment(setting)
+    except EnvironmentMismatchError as error:  # each promise would only say the same
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+    config.stash[ENVIRONMENT] = environment.as_dict()
+    return [environment.line()]
 
 
 def _fitted(setting: Config, description: Any) -> Config:

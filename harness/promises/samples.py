@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from harness.errors import UnseenError
 from harness.promises.bench import Bench
@@ -62,13 +63,11 @@ def decode_independently(
     sample : str
         Path below it, without the member's suffix.
     """
-    # Imported here, because the environment must be applied before TensorFlow starts.
-    import tensorflow as tf
-
     images = []
     for member in ("img_0.png", "img_1.png"):
-        rgb: Any = tf.io.decode_png((folder / f"{sample}-{member}").read_bytes(), channels=3)
-        images.append(rgb.numpy()[..., ::-1])
+        # Pillow's decoder is its own: OpenCV's, which the provider uses, is libpng's.
+        with Image.open(folder / f"{sample}-{member}") as image:
+            images.append(np.asarray(image.convert("RGB"))[..., ::-1])
     content = (folder / f"{sample}-flow_01.flo").read_bytes()
     width, height = np.frombuffer(content, "<i4", count=2, offset=4)
     flow = np.frombuffer(content, "<f4", offset=12).reshape(height, width, 2)
