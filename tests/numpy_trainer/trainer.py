@@ -149,10 +149,15 @@ class Trainer:
     def plan(self, epoch):
         """Return the batches of an epoch, from 1: lists of (name, window)."""
         rng, size = np.random.default_rng([self.seed, epoch]), self.batch
-        count = len(self.train.names) if self.steps is None else self.steps * size
-        order = [self.train.names[i % len(self.train.names)] for i in rng.permutation(count)]
+        names = self.train.names
+        # So many draws of all the samples: a permutation would leave out what it has no room for.
+        if self.steps is None:
+            drawn = rng.permutation(len(names))
+        else:
+            drawn = rng.integers(len(names), size=self.steps * size)
+        order = [names[i] for i in drawn]
         draws = [(name, self.window(name, rng if self.random_crop else None)) for name in order]
-        return [draws[i : i + size] for i in range(0, count, size)]
+        return [draws[i : i + size] for i in range(0, len(order), size)]
 
     def flow(self, frames, width, weights=None):
         """Return what the net predicts at a quarter of the size, and what its gradient needs."""
