@@ -162,8 +162,9 @@ def setting(embedded_frames, tmp_path, monkeypatch):
 
 def verdicts(setting, *names, holds=None):
     from harness.faults import power
+    from harness.faults.anywhere.catalog import FAULTS_ANYWHERE
 
-    kinds = [kind for kind in power.FAULTS_ANYWHERE if kind.id in names]
+    kinds = [kind for kind in FAULTS_ANYWHERE.values() if kind.id in names]
     start = power.judge_clean(setting, Power({}, faults=names))
     assert not start.broken
     start = start if holds is None else replace(start, holds=holds)
@@ -213,10 +214,10 @@ def test_what_hung_is_started_anew_for_the_next_fault():
 
 
 def test_a_fault_of_any_system_says_what_it_needs():
-    from harness.faults.power import FAULTS_ANYWHERE
+    from harness.faults.anywhere.catalog import FAULTS_ANYWHERE
 
     assert len(FAULTS_ANYWHERE) >= 35
-    for kind in FAULTS_ANYWHERE:
+    for kind in FAULTS_ANYWHERE.values():
         assert kind.any_system
         assert kind.needs, kind.id
         assert set(kind.needs) <= set(METHODS), kind.id

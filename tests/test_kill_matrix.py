@@ -64,7 +64,8 @@ def test_every_quick_promise_is_seen_to_fail(whole_matrix: dict[str, Any]) -> No
 
 
 def test_few_faults_cover_every_quick_promise() -> None:
-    from harness.faults.catalog import FAULTS, fault_path
+    from harness.faults.base import fault_path
+    from harness.faults.catalog import FAULTS
     from harness.faults.matrix import plan_cover, plan_fault
 
     every = [plan_fault(fault_path(fault)) for fault in FAULTS.values()]
@@ -128,7 +129,8 @@ def test_wrong_input_is_one_plain_line(
 
 
 def test_every_fault_names_promises_and_subjects_that_exist() -> None:
-    from harness.faults.catalog import FAULTS, fault_path
+    from harness.faults.base import fault_path
+    from harness.faults.catalog import FAULTS
     from harness.faults.matrix import plan_fault
 
     tasks = [plan_fault(fault_path(fault)) for fault in FAULTS.values()]
@@ -137,8 +139,10 @@ def test_every_fault_names_promises_and_subjects_that_exist() -> None:
 
 def test_no_two_faults_have_one_id() -> None:
     from harness.faults import catalog
+    from harness.faults.anywhere.catalog import FAULTS_ANYWHERE
 
     ids = [getattr(module, name).id for module in catalog._MODULES for name in module.__all__]
+    ids += FAULTS_ANYWHERE
     assert len(ids) == len(set(ids)) == len(catalog.FAULTS)
 
 

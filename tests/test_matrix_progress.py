@@ -7,7 +7,8 @@ import pytest
 from harness.cli import main
 from harness.errors import InputError
 from harness.faults import matrix
-from harness.faults.catalog import FAULTS, fault_path
+from harness.faults.base import fault_path
+from harness.faults.catalog import FAULTS
 from harness.faults.matrix import plan_clean, plan_fault
 from harness.faults.results import Result, made_by, task_key
 from harness.promises.registry import PROMISES

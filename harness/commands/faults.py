@@ -87,7 +87,8 @@ def run(args: Namespace) -> int:
 
 def _tasks(args: Namespace, *, everything: bool = False) -> "list[Task]":
     """Return what is to be judged: what was asked for, or every fault and one's own."""
-    from harness.faults.catalog import FAULTS, fault_path
+    from harness.faults.base import fault_path
+    from harness.faults.catalog import FAULTS
     from harness.faults.matrix import plan_cover, plan_fault
 
     def planned(path: str) -> "Task":

@@ -64,6 +64,10 @@ def run(args: Namespace) -> int:
         raise InputError(str(error)) from None
     with tempfile.TemporaryDirectory(prefix="samebits-") as name:
         config, note = _gate_setting(chosen, Path(name))
+        if not spec.foreign:
+            from harness.environment import apply_environment
+
+            apply_environment(config)  # before whatever imports TensorFlow
         asked = chosen.model_dump(mode="json", by_alias=True) if chosen and args.config else None
         power = _judge(args, spec, config, Path(name), note=note, asked=asked)
     for line in power_lines(power):
@@ -72,20 +76,16 @@ def run(args: Namespace) -> int:
 
 
 def _list() -> int:
-    from harness.environment import apply_environment
+    from harness.faults.anywhere.catalog import FAULTS_ANYWHERE
 
-    apply_environment(Config())  # quietly: the faults import TensorFlow
-    from harness.faults.power import FAULTS_ANYWHERE
-
-    for kind in FAULTS_ANYWHERE:
+    for kind in FAULTS_ANYWHERE.values():
         say(f"{kind.id:32} {', '.join(kind.expected)}")
         say(f"{'':32} {kind.citation}")
     return EXIT_DONE
 
 
 def _gate_setting(chosen: Config | None, folder: Path) -> tuple[Config, str]:
-    """Return the gate's configuration, with its environment applied, and what to say of it."""
-    from harness.environment import apply_environment
+    """Return the gate's configuration, and what to say of it."""
     from harness.fc2.synthetic import write_dataset
     from harness.promises import setting
 
@@ -97,7 +97,6 @@ def _gate_setting(chosen: Config | None, folder: Path) -> tuple[Config, str]:
     else:
         linked, note = setting.link_gate_frames(chosen, folder / "frames")
         config = setting.gate_config(linked)
-    apply_environment(config)  # before whatever imports TensorFlow
     return config, note
 
 
@@ -106,9 +105,10 @@ def _judge(
     asked: Mapping[str, Any] | None,
 ) -> Power:  # fmt: skip
     """Return what the gate noticed, by this call and by those before it."""
-    from harness.faults.power import FAULTS_ANYWHERE, Setting, judge_clean, plant_all
+    from harness.faults.anywhere.catalog import FAULTS_ANYWHERE
+    from harness.faults.power import Setting, judge_clean, plant_all
 
-    kinds = {kind.id: kind for kind in FAULTS_ANYWHERE}
+    kinds = FAULTS_ANYWHERE
     unknown = [name for name in args.only if name not in kinds]
     if unknown:
         msg = f"--only: no fault {unknown[0]!r}; `harness gate-power --list` names them"

@@ -4,6 +4,7 @@ Measured on CPU: the thread count changes filter and BN gradients, and with oneD
 execution differ in the last bits.
 """
 
+import importlib.util
 import logging
 import os
 import platform
@@ -100,7 +101,18 @@ def _import_tensorflow() -> Any:
     """Import TensorFlow without the lines its C++ part prints before logging starts.
 
     Whoever sets TF_CPP_MIN_LOG_LEVEL sees them. If the import fails, they are shown.
+
+    Raises
+    ------
+    EnvironmentMismatchError
+        If it is not installed.
     """
+    if importlib.util.find_spec("tensorflow") is None:
+        msg = (
+            "TensorFlow is not installed, which the builtin trainer alone needs: "
+            "pip install 'samebits[tensorflow]'"
+        )
+        raise EnvironmentMismatchError(msg)
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
         import tensorflow as tf
 

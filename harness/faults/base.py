@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.promises.setting import EPOCH_MODES
-from harness.runs.parts import Parts
 
-__all__ = ["Fault", "overriding", "replaced"]
+if TYPE_CHECKING:  # imports TensorFlow, which a fault of any system does without
+    from harness.runs.parts import Parts
+
+__all__ = ["Fault", "fault_path", "overriding", "replaced"]
 
 
 class Fault:
@@ -52,7 +54,7 @@ class Fault:
     modes: ClassVar[tuple[str, ...]] = EPOCH_MODES
     any_system: ClassVar[bool] = False
 
-    def apply(self, parts: Parts) -> Parts:
+    def apply(self, parts: "Parts") -> "Parts":
         """Return the builtin system's parts, broken."""
         return parts
 
@@ -61,7 +63,7 @@ class Fault:
         return system
 
 
-def replaced(parts: Parts, section: str, **changes: Any) -> Parts:
+def replaced(parts: "Parts", section: str, **changes: Any) -> "Parts":
     """Return parts with functions of one section (data, train, evaluation) replaced."""
     broken = dataclasses.replace(getattr(parts, section), **changes)
     return dataclasses.replace(parts, **{section: broken})
@@ -85,3 +87,8 @@ class _Overriding:
 def overriding(system: Any, **calls: Callable[..., Any]) -> Any:
     """Return a system whose named calls are answered by ``function(system, ...)``."""
     return _Overriding(system, calls)
+
+
+def fault_path(fault: type) -> str:
+    """Return the ``MODULE:CLASS`` under which a fresh process imports a fault."""
+    return f"{fault.__module__}:{fault.__qualname__}"

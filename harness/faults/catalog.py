@@ -24,20 +24,15 @@ from harness.faults import (
     unforeseen_scoring,
     unforeseen_training,
 )
-from harness.faults.anywhere import checkpoints as any_checkpoints
-from harness.faults.anywhere import evaluations as any_evaluations
-from harness.faults.anywhere import files as any_files
-from harness.faults.anywhere import runs as any_runs
-from harness.faults.anywhere import scores as any_scores
+from harness.faults.anywhere.catalog import FAULTS_ANYWHERE
 from harness.faults.base import Fault
 
-__all__ = ["FAULTS", "fault_path"]
+__all__ = ["FAULTS"]
 
 _MODULES = (
     arithmetic, data, drawing, everywhere, geometry, recalibration, gradients, handling, keeping,
     later_steps, loading, metric, resuming, scoring, searching, sharing, surroundings,
     unforeseen_scoring, unforeseen_training,
-    any_scores, any_evaluations, any_runs, any_checkpoints, any_files,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(
@@ -47,9 +42,5 @@ FAULTS: Mapping[str, type[Fault]] = MappingProxyType(
         for name in module.__all__
         for cls in [getattr(module, name)]
     }
+    | dict(FAULTS_ANYWHERE)
 )
-
-
-def fault_path(fault: type) -> str:
-    """Return the ``MODULE:CLASS`` under which a fresh process imports a fault."""
-    return f"{fault.__module__}:{fault.__qualname__}"

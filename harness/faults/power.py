@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.faults.anywhere.base import FaultAnywhere
-from harness.faults.catalog import FAULTS, fault_path
+from harness.faults.base import fault_path
 from harness.faults.matrix import ASK_A_SECOND_PROCESS, plan_fault
 from harness.faults.power_file import Planted, Power
 from harness.promises.bench import Bench
@@ -23,12 +23,7 @@ from harness.systems.opening import system_factory
 from harness.systems.remote import Workers
 from harness.systems.spec import SystemSpec
 
-__all__ = ["FAULTS_ANYWHERE", "Setting", "judge_clean", "plant_all"]
-
-FAULTS_ANYWHERE: tuple[type[FaultAnywhere], ...] = tuple(
-    fault for fault in FAULTS.values() if issubclass(fault, FaultAnywhere)
-)
-"""Faults of the catalogue that wrap any system."""
+__all__ = ["Setting", "judge_clean", "plant_all"]
 
 
 @dataclass(frozen=True)

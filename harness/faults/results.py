@@ -1,5 +1,6 @@
 """What the kill matrix found: a task, its result, the whole report, and that as JSON and back."""
 
+import importlib.metadata
 import importlib.util
 import json
 import platform
@@ -7,10 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import cv2
-import numpy as np
-import tensorflow as tf
 
 import harness
 from harness.digest import digest_file, digest_strings
@@ -156,11 +153,22 @@ def made_by(setting: Mapping[str, Any]) -> dict[str, str]:
     code = digest_strings(
         text for path in files for text in (str(path.relative_to(root)), digest_file(path))
     )
-    packages = {"python": platform.python_version(), "tensorflow": tf.__version__,
-                "numpy": np.__version__, "opencv": cv2.__version__}  # fmt: skip
+    packages = {"python": platform.python_version()} | {
+        name: _version(package) for name, package in _PACKAGES.items()
+    }
     data = {key: value for key, value in setting.get("data", {}).items() if key != "base_path"}
     tree = json.dumps({**setting, "data": data}, sort_keys=True, default=str)
     return {"code": code, "setting": digest_strings([tree]), **packages}
+
+
+_PACKAGES = {"tensorflow": "tensorflow", "numpy": "numpy", "opencv": "opencv-python"}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
 
 
 def task_key(task: Task) -> str:

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.faults.anywhere.base import NOT_THE_SYSTEMS, FaultAnywhere
 from harness.faults.base import Fault, overriding, replaced
 from harness.fc2.order import train_order
 from harness.runs.parts import Parts
@@ -23,7 +22,7 @@ __all__ = [
     "AggregatesForgotten", "AnotherPlanInSilence", "BestForgotten", "BetaPowersForgotten",
     "CheckpointIsRounded", "CheckpointNotVerified", "CheckpointOfAverages",
     "CheckpointOfTwoSaves", "CountsForgotten", "DrawsRestart",
-    "DueEvaluationSkipped", "EpochRepeated", "FallsBack", "MovingForgotten", "PatienceForgotten",
+    "DueEvaluationSkipped", "EpochRepeated", "MovingForgotten", "PatienceForgotten",
     "PermutationForgotten", "PositionForgotten", "PositionForgottenAnywhere",
     "PreviousForgotten", "SavedBeforeUpdate", "SavedInPlace", "SchedulerRestarts",
     "SlotsForgotten", "SomeNamesForgotten",
@@ -386,35 +385,6 @@ class CheckpointNotVerified(Fault):
                 archive = Path(path) / "arrays.npz"
                 readable = archive.exists() and zipfile.is_zipfile(archive)
                 inner.state({} if readable else None)
-
-        return overriding(system, restore=restore)
-
-
-class FallsBack(FaultAnywhere):
-    """A checkpoint that cannot be read is replaced by the last one that could."""
-
-    id, family = "silent-fall-back", "RESUME"
-    citation = "antonioterpin/flowgym#51; open-mmlab/mmrazor commit 1abad087 (#193)"
-    expected = ("checkpoint-verified",)
-    touches = ("checkpoint", "resume")
-    needs = ("train", "state", "save", "restore")
-    idle = "no restore failed after one that did not"
-
-    def wrap(self, system: Any) -> Any:
-        """Remember a path that worked."""
-        good: list[str] = []
-
-        def restore(inner: Any, path: str) -> None:
-            try:
-                inner.restore(path)
-                good.append(path)
-            except NOT_THE_SYSTEMS:
-                raise
-            except Exception:
-                if not good:
-                    raise
-                self.acted = True
-                inner.restore(good[-1])
 
         return overriding(system, restore=restore)
 

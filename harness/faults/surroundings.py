@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.faults.anywhere.base import FaultAnywhere
 from harness.faults.base import Fault, overriding, replaced
 from harness.faults.hooks import after_open
 from harness.fc2.frozen import read_frozen
@@ -21,8 +20,7 @@ __all__ = [
     "CycleByHashSeed", "EvalClipIgnored", "EverySkeletonByClock", "FlowClipIgnored",
     "FrozenByPath", "FrozenFirstBatchOnly", "InitialWeightsByClock", "IterationsKeptAfterEval",
     "NanCountsAsZero", "NanIgnored", "NanInStatistics", "NanStopsUnnamed", "NoiseInMetric",
-    "ObserverSteersTraining", "OrderOfPoolMatters", "ScoreByClock", "SecondConstructionDiffers",
-]  # fmt: skip
+    "ObserverSteersTraining", "OrderOfPoolMatters", "ScoreByClock", ]  # fmt: skip
 
 
 class NoiseInMetric(Fault):
@@ -367,34 +365,5 @@ class EvalClipIgnored(Fault):
 
         def opened(inner: Any, config: Any) -> None:
             inner.open({**config, "eval": {**config["eval"], "flow_clip": None}})
-
-        return overriding(system, open=opened)
-
-
-class SecondConstructionDiffers(FaultAnywhere):
-    """A default is popped from a shared dict: the second system lacks it."""
-
-    id, family = "second-construction-differs", "CONFIG"
-    citation = "KatherLab/MediSwarm#430; UKGovernmentBEIS/inspect_ai#3863"
-    expected = ("same-run-elsewhere",)
-    touches = ("elsewhere",)
-    needs = ("train",)
-    keys = ("train.lr",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._shared = {"lr": "as configured"}
-
-    def wrap(self, system: Any) -> Any:
-        """Give the configured learning rate to the first system alone."""
-        shared = self._shared
-
-        def opened(inner: Any, config: Any) -> None:
-            train = {**config["train"]}
-            if not shared:
-                train["lr"] = 1e-4
-                self.acted |= train != config["train"]
-            shared.pop("lr", None)
-            inner.open({**config, "train": train})
 
         return overriding(system, open=opened)

@@ -38,7 +38,8 @@ def reached(modules: set[str]) -> list[str]:
 
 def tasks(path: str) -> Iterator:
     """Yield the clean system, few faults that break all that is reached, and the file's own."""
-    from harness.faults.catalog import FAULTS, fault_path
+    from harness.faults.base import fault_path
+    from harness.faults.catalog import FAULTS
     from harness.faults.matrix import plan_clean, plan_fault
 
     left = set(reached(downstream(path)))

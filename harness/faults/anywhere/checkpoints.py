@@ -12,8 +12,8 @@ from harness.faults.base import overriding
 from harness.systems.protocol import Description
 
 __all__ = [
-    "CheckpointOfSaveBefore", "DamagedRestoreGoesOn", "RestoreDoesNothing", "SlotsStartAnew",
-    "SomeArraysNotRestored", "WeightsAloneRestored",
+    "CheckpointOfSaveBefore", "DamagedRestoreGoesOn", "FallsBack", "RestoreDoesNothing",
+    "SlotsStartAnew", "SomeArraysNotRestored", "WeightsAloneRestored",
 ]  # fmt: skip
 
 
@@ -154,5 +154,34 @@ class DamagedRestoreGoesOn(_Checkpoint):
             except Exception:  # noqa: BLE001 -- the fault is to swallow whatever it is
                 self.acted = True
                 return None
+
+        return overriding(system, restore=restore)
+
+
+class FallsBack(FaultAnywhere):
+    """A checkpoint that cannot be read is replaced by the last one that could."""
+
+    id, family = "silent-fall-back", "RESUME"
+    citation = "antonioterpin/flowgym#51; open-mmlab/mmrazor commit 1abad087 (#193)"
+    expected = ("checkpoint-verified",)
+    touches = ("checkpoint", "resume")
+    needs = ("train", "state", "save", "restore")
+    idle = "no restore failed after one that did not"
+
+    def wrap(self, system: Any) -> Any:
+        """Remember a path that worked."""
+        good: list[str] = []
+
+        def restore(inner: Any, path: str) -> None:
+            try:
+                inner.restore(path)
+                good.append(path)
+            except NOT_THE_SYSTEMS:
+                raise
+            except Exception:
+                if not good:
+                    raise
+                self.acted = True
+                inner.restore(good[-1])
 
         return overriding(system, restore=restore)

@@ -20,7 +20,7 @@ from harness.systems.protocol import Training
 __all__ = [
     "ClipDoesNothing", "ClipInTheLogAlone", "KernelNeverTrained", "LossLoggedAsSum",
     "NanSwallowed", "ObserverMovesAWeight", "RateLoggedNotUsed", "RowOfEpochBefore",
-    "SeedNeverArrives", "TrainingWithoutEffect",
+    "SecondConstructionDiffers", "SeedNeverArrives", "TrainingWithoutEffect",
 ]  # fmt: skip
 
 
@@ -278,3 +278,32 @@ class LossLoggedAsSum(_Log):
             return dataclasses.replace(_logged(found, doubled), losses=losses)
 
         return training(self, system, change)
+
+
+class SecondConstructionDiffers(FaultAnywhere):
+    """A default is popped from a shared dict: the second system lacks it."""
+
+    id, family = "second-construction-differs", "CONFIG"
+    citation = "KatherLab/MediSwarm#430; UKGovernmentBEIS/inspect_ai#3863"
+    expected = ("same-run-elsewhere",)
+    touches = ("elsewhere",)
+    needs = ("train",)
+    keys = ("train.lr",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shared = {"lr": "as configured"}
+
+    def wrap(self, system: Any) -> Any:
+        """Give the configured learning rate to the first system alone."""
+        shared = self._shared
+
+        def opened(inner: Any, config: Any) -> None:
+            train = {**config["train"]}
+            if not shared:
+                train["lr"] = 1e-4
+                self.acted |= train != config["train"]
+            shared.pop("lr", None)
+            inner.open({**config, "train": train})
+
+        return overriding(system, open=opened)
