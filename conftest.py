@@ -6,4 +6,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-pytest_plugins = ["harness.pytest_plugin", "fixtures.frames", "fixtures.genuine"]
+pytest_plugins = [
+    "harness.pytest_stub", "harness.short_options", "harness.pytest_plugin", "fixtures.frames",
+    "fixtures.genuine",
+]  # fmt: skip

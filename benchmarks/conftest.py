@@ -22,7 +22,7 @@ from harness.environment import Environment, apply_environment
 from harness.fc2.decode import decode_triplet
 from harness.fc2.layout import list_triplets
 from harness.fc2.synthetic import write_dataset
-from harness.pytest_plugin import option
+from harness.gate_state import option
 
 if TYPE_CHECKING:  # imports TensorFlow, which the environment must precede
     from harness.runs.session import Session

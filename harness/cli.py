@@ -19,6 +19,7 @@ from harness.commands import (
     doctor,
     evaluate,
     faults,
+    gate,
     gate_power,
     promises,
     report,
@@ -56,6 +57,7 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str
     ("audit", audit.add_parser, audit.run, "hold a run to its promises, by its ledger"),
     ("report", report.add_parser, report.run, "show runs, or compare them, in one HTML file"),
     ("faults", faults.add_parser, faults.run, "prove that the gate can fail: the kill matrix"),
+    ("gate", gate.add_parser, gate.run, "hold a trainer to its promises, without any test file"),
     (
         "gate-power", gate_power.add_parser, gate_power.run,
         "plant faults around your own system and show what its gate notices",

@@ -1,55 +1,25 @@
-"""The gate: one bench for all promises of a session, on what the options ask for."""
+"""The gate: one bench for all promises that are asked of a system."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.asked import named_configuration, named_system
 from harness.config import Config, ConfigError
-from harness.promises.judge import Judgement, judge
+from harness.gate_state import GateState, asked, state_of
+from harness.promises.judge import judge
 from harness.promises.promise import TIERS
 from harness.promises.registry import PROMISES
 from harness.systems.code import code_place, code_state
 from harness.systems.spec import SystemSpec
 
-__all__ = [
-    "CONFIGURED", "ENVIRONMENT", "FAILURES", "GATED", "JUDGEMENTS", "KNOWN_DEFECTS", "NOTES",
-    "TESTED", "Gate", "asked_configuration", "asked_system", "gate", "option",
-]  # fmt: skip
+__all__ = ["Gate", "open_gates"]
 
-JUDGEMENTS = pytest.StashKey[dict[str, Judgement]]()
-ENVIRONMENT = pytest.StashKey[dict[str, Any]]()
-TESTED = pytest.StashKey[dict[str, Any]]()
-NOTES = pytest.StashKey[list[str]]()
-CONFIGURED = pytest.StashKey["Config | None"]()
-KNOWN_DEFECTS = pytest.StashKey[dict[str, str]]()
-GATED = pytest.StashKey[dict[str, Any]]()
-FAILURES = pytest.StashKey[list[BaseException]]()
-
-
-def option(config: pytest.Config, name: str) -> str:
-    """Return an option's value: command line, then ini, then default."""
-    given = config.getoption(f"samebits_{name}")
-    return str(given if given is not None else config.getini(f"samebits_{name}"))
-
-
-def asked_system(config: pytest.Config) -> SystemSpec:
-    """Return what is tested, as the options say."""
-    return named_system(
-        option(config, "system"), root=option(config, "system_root"),
-        python=option(config, "system_python"), timeout=option(config, "system_timeout"),
-    )  # fmt: skip
-
-
-def asked_configuration(config: pytest.Config) -> Config | None:
-    """Return the researcher's configuration, None for the embedded default."""
-    return named_configuration(
-        option(config, "config"), option(config, "fc2_root"),
-        own=option(config, "system") == "builtin",
-    )  # fmt: skip
+Gates = Callable[[Mapping[str, str], "tuple[str, ...] | None"], "Gate"]
+"""Opens a gate for what a test file gives and the promises that it names, or gives it again."""
 
 
 @dataclass
@@ -60,21 +30,12 @@ class Gate:
     ----------
     bench : Bench
         Makes the evidence.
-    judgements : dict
-        By promise id, shown after the tests.
-    tier : str
-        How much is checked.
-    known_defects : mapping of str to str
-        Promises that may be broken, with the reason.
-    failures : list of BaseException
-        What its tests failed with.
+    state : GateState
+        Where the judgements are kept.
     """
 
     bench: Any
-    judgements: dict[str, Judgement] = field(repr=False)
-    tier: str = "quick"
-    known_defects: Mapping[str, str] = field(default_factory=dict)
-    failures: list[BaseException] = field(default_factory=list, repr=False)
+    state: GateState
 
     def check(self, name: str) -> None:
         """Require that a promise holds.
@@ -83,18 +44,20 @@ class Gate:
         failure, and fails once it is mended.
         """
         __tracebackhide__ = True
-        promise = PROMISES[name]
-        if TIERS.index(promise.tier) > TIERS.index(self.tier):
+        promise, wanted, state = PROMISES[name], self.state.asked, self.state
+        if wanted.promises and name not in wanted.promises:
+            pytest.skip(f"{name}: not among the promises that are asked")
+        if not wanted.promises and TIERS.index(promise.tier) > TIERS.index(wanted.tier):
             pytest.skip(f"{name}: checked from --tier {promise.tier} on")
         found = judge(promise, self.bench)
-        self.judgements[name] = found
+        state.judgements[name] = found
         if found.verdict == "n/a":
             pytest.skip(f"{name}: not applicable: {found.text}")
         if found.error is not None:
-            self.failures.append(found.error)
+            state.failures.append(found.error)
             # As it was raised, so that its traceback shows where the system failed.
             raise found.error
-        reason = self.known_defects.get(name, "")
+        reason = state.known_defects.get(name, "")
         if found.verdict == "BROKEN" and reason:
             pytest.xfail(f"known: {reason}")
         if found.verdict == "BROKEN":
@@ -103,77 +66,93 @@ class Gate:
                 f"Broken promise: {promise.sentence} [{name}]\n{lines}\n"
                 f"What it usually means: {promise.hint}"
             )
-        elif name in self.known_defects:
+        elif name in state.known_defects:
             self._fail(f"{name} holds, and is on the list of known defects: take it off")
 
     def _fail(self, text: str) -> None:
         __tracebackhide__ = True
         failure = pytest.fail.Exception(text, pytrace=False)
-        self.failures.append(failure)
+        self.state.failures.append(failure)
         raise failure
 
 
-@pytest.fixture(scope="session")
-def gate(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gate]:
-    """Return the gate on the system, configuration and data that were asked for."""
-    from harness.promises.setting import (
-        embedded_config,
-        gate_config,
-        link_gate_frames,
-        list_changes,
-    )
+@contextmanager
+def open_gates(config: pytest.Config, folders: pytest.TempPathFactory) -> Iterator[Gates]:
+    """Yield a function that returns the gate of what is asked, and close all that it opened."""
+    opened: dict[Any, Gate] = {}
+    with ExitStack() as closing:
 
-    config, folder = request.config, tmp_path_factory.mktemp("gate")
-    chosen, notes = config.stash[CONFIGURED], []
-    if chosen is None:
-        setting = embedded_config(request.getfixturevalue("embedded_frames"))
-    else:
-        linked, note = link_gate_frames(chosen, folder / "frames")
-        setting = gate_config(linked)
-        notes = [note, "shrunk: " + ", ".join(list_changes(linked, setting))]
-    spec = asked_system(config)
-    config.stash[NOTES] = [*_environment(spec, setting, config), *notes]
+        def gates(given: Mapping[str, str], promises: tuple[str, ...] | None = None) -> Gate:
+            wanted = asked(config, given, promises)
+            if wanted not in opened:
+                state = _state(config, wanted)
+                folder = folders.mktemp("gate")
+                opened[wanted] = closing.enter_context(_opened(state, folder))
+            return opened[wanted]
+
+        yield gates
+
+
+def _state(config: pytest.Config, wanted: Any) -> GateState:
+    try:
+        return state_of(config, wanted)
+    except (ConfigError, ValueError) as error:  # each promise would only say the same
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@contextmanager
+def _opened(state: GateState, folder: Path) -> Iterator[Gate]:
+    """Yield the gate on the system, configuration and data that were asked for."""
+    setting, notes = _setting(state, folder)
+    state.notes += [*_environment(state, setting), *notes]
     from harness.promises.bench import Bench
     from harness.promises.second_process import FROM_CHECKPOINTS
+    from harness.promises.setting import list_changes
     from harness.promises.varied import varied_bench
     from harness.systems.opening import system_factory
 
-    with _shared(spec, config) as shared:
+    spec = state.spec
+    with _shared(state) as shared:
         # Without a configuration at first: a foreign system says
         # what it cannot vary before it has one.
         bench = Bench(
             system_factory(spec, shared), spec, {}, folder, FROM_CHECKPOINTS, vary=varied_bench,
             parks=not spec.foreign,
         )  # fmt: skip
-        if chosen is not None and option(config, "config"):  # else the crop is nobody's own
-            bench.asked = chosen.model_dump(mode="json", by_alias=True)
+        if state.chosen is not None and state.asked.config:  # else the crop is nobody's own
+            bench.asked = state.chosen.model_dump(mode="json", by_alias=True)
         if spec.foreign:
-            asked, setting = setting, _fitted(setting, _description(bench))
-            changes = list_changes(asked, setting)
-            config.stash[NOTES] += [f"as the system has it: {', '.join(changes)}"] * bool(changes)
+            whole, setting = setting, _fitted(setting, _description(bench))
+            changes = list_changes(whole, setting)
+            state.notes += [f"as the system has it: {', '.join(changes)}"] * bool(changes)
+            _take_declaration(state, _description(bench))
         bench.config = setting.model_dump(mode="json", by_alias=True)
-        known = config.stash[KNOWN_DEFECTS]
-        if spec.foreign:
-            description = _description(bench)
-            # In one line: a reason of blanks is none, and a second line could be anything.
-            told = {k: " ".join(v.split()) for k, v in description.known_defects.items()}
-            known |= {k: v for k, v in told.items() if k not in known}
-            config.stash[GATED] |= _declared(description)
-        yield Gate(
-            bench, config.stash[JUDGEMENTS], option(config, "tier"), known, config.stash[FAILURES]
-        )
+        yield Gate(bench, state)
         bench.close()
 
 
-def _environment(spec: SystemSpec, setting: Config, config: pytest.Config) -> list[str]:
+def _setting(state: GateState, folder: Path) -> tuple[Config, list[str]]:
+    """Return the gate's configuration, and what to say of it."""
+    from harness.fc2.synthetic import write_dataset
+    from harness.promises import setting
+
+    if state.chosen is not None:
+        linked, note = setting.link_gate_frames(state.chosen, folder / "frames")
+        found = setting.gate_config(linked)
+        return found, [note, "shrunk: " + ", ".join(setting.list_changes(linked, found))]
+    (height, width), frames = setting.EMBEDDED_SIZE, folder / "embedded"
+    train, val = setting.EMBEDDED_TRAIN, setting.EMBEDDED_VAL
+    write_dataset(frames, train=train, val=val, height=height, width=width)
+    return setting.embedded_config(frames), []
+
+
+def _environment(state: GateState, setting: Config) -> list[str]:
     """Apply the environment of the builtin system, and return the line that says it.
 
     A foreign system has a process of its own, and what it runs on is read there: TensorFlow, if
     it has any, need not be installed here.
     """
-    if spec.foreign:
+    if state.spec.foreign:
         return []
     from harness.environment import EnvironmentMismatchError, apply_environment
 
@@ -182,8 +161,19 @@ def _environment(spec: SystemSpec, setting: Config, config: pytest.Config) -> li
         environment = apply_environment(setting)
     except EnvironmentMismatchError as error:  # each promise would only say the same
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-    config.stash[ENVIRONMENT] = environment.as_dict()
+    state.environment = environment.as_dict()
     return [environment.line()]
+
+
+def _take_declaration(state: GateState, description: Any) -> None:
+    """Keep what a system says of itself, and the defects that it knows of."""
+    # In one line: a reason of blanks is none, and a second line could be anything.
+    told = {k: " ".join(v.split()) for k, v in description.known_defects.items()}
+    state.known_defects |= {k: v for k, v in told.items() if k not in state.known_defects}
+    found = asdict(description)
+    found |= {name: sorted(found[name]) for name in ("can", "supports")}
+    named = {"name": description.name, "version": description.version}
+    state.gated |= {**named, "declaration": found}
 
 
 def _fitted(setting: Config, description: Any) -> Config:
@@ -200,13 +190,6 @@ def _fitted(setting: Config, description: Any) -> Config:
         )
 
 
-def _declared(description: Any) -> dict[str, Any]:
-    """Return what a system says of itself, as the gate file keeps it."""
-    found = asdict(description)
-    found |= {name: sorted(found[name]) for name in ("can", "supports")}
-    return {"name": description.name, "version": description.version, "declaration": found}
-
-
 def _description(bench: Any) -> Any:
     """Describe a foreign system; one that cannot even be made and described ends the session."""
     try:
@@ -217,8 +200,9 @@ def _description(bench: Any) -> Any:
 
 
 @contextmanager
-def _shared(spec: SystemSpec, config: pytest.Config) -> Iterator[Any]:
+def _shared(state: GateState) -> Iterator[Any]:
     """Yield what systems of this process share; a foreign system's process is started here."""
+    spec: SystemSpec = state.spec
     if not spec.foreign:
         from harness.runs.session import CompiledCache
 
@@ -230,10 +214,10 @@ def _shared(spec: SystemSpec, config: pytest.Config) -> Iterator[Any]:
     workers = Workers()
     try:
         worker = workers.of(spec)
-        config.stash[TESTED] = worker.about
+        state.tested = worker.about
         code = code_state(code_place(spec, worker.source))
-        config.stash[GATED]["code"] = code.as_dict()
-        config.stash[NOTES].append(f"{_tested(worker.about)}, {code}")
+        state.gated["code"] = code.as_dict()
+        state.notes.append(f"{_tested(worker.about)}, {code}")
         yield workers
     except WorkerError as error:  # every promise would only say the same
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)

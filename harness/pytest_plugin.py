@@ -1,113 +1,139 @@
-"""pytest options, header, and the lines with which a gate ends."""
+"""The gate's hooks: usage errors before anything runs, and the lines with which a session ends."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from harness import __version__
 from harness.config import ConfigError
-from harness.gate import (
-    CONFIGURED,
-    ENVIRONMENT,
-    FAILURES,
-    GATED,
-    JUDGEMENTS,
-    KNOWN_DEFECTS,
-    NOTES,
-    TESTED,
-    asked_configuration,
-    asked_system,
-    gate,
-    option,
-)
 from harness.gate_lines import result_lines, table_lines
+from harness.gate_state import STATES, Asked, GateState, asked, state_of
 from harness.promises.drawn_cases import select_profile
-from harness.promises.promise import TIERS
+from harness.promises.judge import Judgement
+from harness.promises.promise import Tier
 from harness.promises.registry import AREA_OF, PROMISES
 from harness.systems.code import code_place, code_state, short_name
-from harness.verdict import GateResult, gate_result, parse_known_defects
+from harness.verdict import gate_result
 from harness.whole import remove_old, write_text
 
-__all__ = ["gate"]
+__all__ = ["take_report"]
 
-_GROUP = "samebits"
-_RESULT = pytest.StashKey[GateResult]()
-
-_OPTIONS: tuple[tuple[str, str, str, str], ...] = (
-    ("--system", "NAME", "builtin",
-     "what is tested: builtin, edgeflownas, MODULE:CLASS or FILE.py:CLASS"),
-    ("--system-root", "DIR", "", "folder of the system's own code, given to its class as root"),
-    ("--system-python", "EXE", "", "interpreter of the system's process; default: this one"),
-    ("--system-timeout", "SECONDS", "600", "time limit of each call of a system in its process"),
-    ("--config", "FILE", "", "the run's YAML configuration; default: the embedded one"),
-    ("--fc2-root", "DIR", "", "folder with train/ and val/; default: synthetic frames"),
-    ("--tier", "TIER", "quick", "how much is checked: quick, full or nightly"),
-    ("--gate-file", "FILE", "", "write the verdict as JSON, for `harness train --require-gate`"),
-)  # fmt: skip
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options, each also an ini key."""
-    group = parser.getgroup(_GROUP, "samebits: invariants of supernet training")
-    for flag, metavar, default, text in _OPTIONS:
-        name = flag[2:].replace("-", "_")
-        shown = f" (default: {default})" if default else ""
-        group.addoption(flag, dest=f"samebits_{name}", metavar=metavar, help=text + shown)
-        parser.addini(f"samebits_{name}", text, default=default)
-    parser.addini(
-        "samebits_known_defects", type="linelist", default=[],
-        help="promises that may be broken, a line each, `ID: reason`; red once one is mended",
-    )  # fmt: skip
+_PROPERTY = "samebits"
+_FIXTURE = "samebits_gates"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Validate the options before anything is collected."""
-    tier = option(config, "tier")
-    if tier not in TIERS:
-        msg = f"--tier: expected one of {', '.join(TIERS)}, got {tier!r}"
-        raise pytest.UsageError(msg)
-    config.stash[JUDGEMENTS], config.stash[FAILURES] = {}, []
-    config.stash[KNOWN_DEFECTS] = parse_known_defects(config.getini("samebits_known_defects"))
-    if option(config, "gate_file"):  # an old verdict vouches for nothing
+    """Begin without a gate: which there are is known once the tests are collected."""
+    config.stash.setdefault(STATES, {})
+
+
+def _is_promise(item: Any) -> bool:
+    return _FIXTURE in getattr(item, "fixturenames", ())
+
+
+def _asked_of(item: pytest.Item) -> Asked:
+    """Return what a promise's test asks for."""
+    given, only = getattr(getattr(item, "function", None), "samebits_given", ({}, None))
+    return asked(item.config, given, only)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Find out what is asked for, and say at once what is wrong with it."""
+    wanted = {_asked_of(item): None for item in session.items if _is_promise(item)}
+    for one in wanted:
         try:
-            remove_old(Path(option(config, "gate_file")))
+            state_of(session.config, one)
+            if one.gate_file:  # an old verdict vouches for nothing
+                remove_old(Path(one.gate_file))
+        except (ConfigError, ValueError) as error:
+            raise pytest.UsageError(str(error)) from None
         except OSError as error:
             raise pytest.UsageError(f"--gate-file {error}") from None
-    if not config.getoption("hypothesis_profile", default=None):
-        select_profile(tier)
-    try:
-        config.stash[CONFIGURED] = asked_configuration(config)
-        spec = asked_system(config)
-    except (ConfigError, ValueError) as error:
-        raise pytest.UsageError(str(error)) from None
-    config.stash[GATED] = {"name": short_name(spec), "code": code_state(code_place(spec)).as_dict()}
+    if wanted and not session.config.getoption("hypothesis_profile", default=None):
+        select_profile(cast("Tier", next(iter(wanted)).tier))
+    files = [one.gate_file for one in wanted if one.gate_file]
+    if len(set(files)) < len(files):
+        msg = f"--gate-file {files[0]}: {len(wanted)} gates would write it; name one for each"
+        raise pytest.UsageError(msg)
 
 
-def pytest_report_header(config: pytest.Config) -> list[str]:
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Say what is gated, on which data."""
-    chosen = config.stash[CONFIGURED]
-    data = "embedded synthetic frames" if chosen is None else str(chosen.data.split_dir("train"))
-    return [
-        f"samebits {__version__}: system {config.stash[GATED]['name']}, tier "
-        f"{option(config, 'tier')}, data {data}",
-        f"code under test: {code_state(code_place(asked_system(config)))}",
-    ]
+    lines = []
+    for wanted, state in config.stash[STATES].items():
+        data = "embedded synthetic frames"
+        if state.chosen is not None:
+            data = str(state.chosen.data.split_dir("train"))
+        name, tier = state.gated["name"], wanted.tier
+        lines += [
+            f"samebits {__version__}: system {name}, tier {tier}, data {data}",
+            f"code under test: {code_state(code_place(state.spec))}",
+        ]
+    return lines
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, Any, Any]:
-    """Mark the reports of promises: the gate's last lines show them, and pytest need not."""
+    """Give the reports of promises their judgement, which travels from one process to another."""
     report = yield
-    error = call.excinfo.value if call.excinfo is not None else None
-    if any(error is failure for failure in item.config.stash[FAILURES]):
-        broken = isinstance(error, pytest.fail.Exception)
-        report.samebits = "broken" if broken else "error"
+    if call.when == "call" and _is_promise(item):
+        state = item.config.stash[STATES][_asked_of(item)]
+        error = call.excinfo.value if call.excinfo is not None else None
+        if any(error is failure for failure in state.failures):
+            # The gate's last lines show it, and pytest need not.
+            report.samebits = "broken" if isinstance(error, pytest.fail.Exception) else "error"
+        callspec: Any = getattr(item, "callspec")  # noqa: B009 -- of functions alone
+        found = state.judgements.get(callspec.params["promise"])
+        if found is not None:
+            properties = list(_properties(found, state))
+            report.user_properties += properties
+            item.user_properties += properties  # for what comes after the call: JUnit reads there
     return report
+
+
+def _properties(found: Judgement, state: GateState) -> Iterator[tuple[str, str]]:
+    yield "promise", found.promise.id
+    yield "verdict", found.verdict
+    yield "figures", found.text
+    first = len(state.judgements) == 1
+    content = {
+        "verdict": found.verdict, "text": found.text, "violations": found.violations,
+        "warnings": found.warnings, "kinds": found.kinds, "detail": found.detail,
+        # Once is enough for what is the same of every promise.
+        "gate": state.about() if first else {"asked": state.about()["asked"]},
+    }  # fmt: skip
+    yield _PROPERTY, json.dumps(content)
+
+
+def take_report(config: pytest.Config, report: Any) -> None:
+    """Take a judgement from a report that a worker of pytest-xdist sent."""
+    said = dict(report.user_properties)
+    if report.when != "call" or _PROPERTY not in said or not _hands_out(config):
+        return
+    content = json.loads(said[_PROPERTY])
+    about = content.pop("gate")
+    text = {**about["asked"], "promises": tuple(about["asked"]["promises"])}
+    state = state_of(config, Asked(**text))
+    if "notes" in about and not state.notes:
+        state.notes, state.environment = about["notes"], about["environment"]
+        state.tested, state.gated = about["tested"], about["gated"]
+        state.known_defects = about["known_defects"]
+    error = RuntimeError(content["text"]) if content["verdict"] == "error" else None
+    violations, warnings, kinds = (tuple(content[k]) for k in ("violations", "warnings", "kinds"))
+    state.judgements[said["promise"]] = Judgement(
+        PROMISES[said["promise"]], content["verdict"], content["text"], violations, warnings, kinds,
+        error, content["detail"],
+    )  # fmt: skip
+
+
+def _hands_out(config: pytest.Config) -> bool:
+    """Return whether this process hands the tests to workers and runs none."""
+    return bool(config.pluginmanager.has_plugin("dsession"))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -128,20 +154,21 @@ def pytest_terminal_summary(
     finally:
         if failed:
             stats["failed"] = failed
-    if _RESULT in config.stash:
-        _show_table(terminalreporter, config)
+    for state in _judged(config):
+        _show_table(terminalreporter, state)
 
 
-def _judged(config: pytest.Config) -> list[Any]:
-    return list(config.stash[JUDGEMENTS].values())
+def _judged(config: pytest.Config) -> Iterable[GateState]:
+    return [s for s in config.stash[STATES].values() if s.result is not None]
 
 
-def _show_table(reporter: Any, config: pytest.Config) -> None:
+def _show_table(reporter: Any, state: GateState) -> None:
     """Show what holds, what does not apply and what is known, a promise in a line."""
+    assert state.result is not None
     reporter.section("samebits: promises")
-    for note in config.stash.get(NOTES, []):
+    for note in state.notes:
         reporter.write_line(note)
-    for line, colour in table_lines(config.stash[_RESULT]):
+    for line, colour in table_lines(state.result):
         reporter.write_line(line, **{colour: True})
 
 
@@ -149,62 +176,60 @@ def _show_table(reporter: Any, config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Come to a verdict; one that pytest itself would call a success may be none."""
     config = session.config
-    # Its fixture alone leaves notes: promises that were asked for, and none of them judged.
-    asked = NOTES in config.stash and exitstatus == pytest.ExitCode.OK
-    if not _judged(config) and not asked:
+    if hasattr(config, "workerinput"):  # whoever hands out the tests does
         return
-    due = {r.id for r in PROMISES.values() if _tier_index(r.tier) <= _tier_index(config)}
-    result = config.stash[_RESULT] = gate_result(
-        _judged(config), areas=AREA_OF, known_defects=config.stash[KNOWN_DEFECTS],
-        unchecked=len(due - config.stash[JUDGEMENTS].keys()),
-        # A gate that ran beside other tests vouches for nothing if one of them failed.
-        failed=session.testsfailed > 0,
-    )  # fmt: skip
-    _write_gate_file(config, result)
-    if result.verdict in ("red", "empty") and exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    for state in config.stash[STATES].values():
+        # Its opening alone leaves notes: promises that were asked for, and none of them judged.
+        opened = bool(state.notes) and exitstatus == pytest.ExitCode.OK
+        if not state.judgements and not opened:
+            continue
+        due = set(state.asked.due())
+        order = [name for name in PROMISES if name in state.judgements]
+        result = state.result = gate_result(
+            [state.judgements[name] for name in order], areas=AREA_OF,
+            known_defects=state.known_defects, unchecked=len(due - state.judgements.keys()),
+            # A gate that ran beside other tests vouches for nothing if one of them failed.
+            failed=session.testsfailed > 0, required=bool(state.asked.promises),
+        )  # fmt: skip
+        _write_gate_file(state)
+        if result.verdict in ("red", "empty") and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Write what is broken, and the verdict, after everything else that pytest prints."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if _RESULT not in config.stash or reporter is None:
-        return
-    gated = config.stash[GATED]
-    name = f"{gated['name']} {gated['code']['commit'][:12]}".strip()
+    for state in _judged(config) if reporter is not None else ():
+        _show_verdict(reporter, state, whole=config.option.verbose > 0)
+
+
+def _show_verdict(reporter: Any, state: GateState, *, whole: bool) -> None:
+    assert state.result is not None
+    name = f"{state.gated['name']} {state.gated['code']['commit'][:12]}".strip()
     heading = f"{name}: what is broken, causes first"
-    lines = list(
-        result_lines(
-            config.stash[_RESULT], heading, width=reporter._tw.fullwidth,
-            whole=config.option.verbose > 0,
-        )
-    )  # fmt: skip
+    width = reporter._tw.fullwidth
+    lines = list(result_lines(state.result, heading, width=width, whole=whole))
     for line, colour in lines[:-1]:
         reporter.write_line(line, **({colour: True} if colour else {}))
     line, colour = lines[-1]
     reporter.write_line(line, bold=True, **{colour: True})
 
 
-def _tier_index(tier: str | pytest.Config) -> int:
-    return TIERS.index(tier if isinstance(tier, str) else option(tier, "tier"))
-
-
-def _write_gate_file(config: pytest.Config, result: GateResult) -> None:
-    path = option(config, "gate_file")
-    if not path:
+def _write_gate_file(state: GateState) -> None:
+    path, result = state.asked.gate_file, state.result
+    if not path or result is None:
         return
     from harness.runs.identity import gate_values
 
-    chosen = config.stash[CONFIGURED]
     content = {
         "verdict": result.verdict,
         "version": __version__,
-        "system": short_name(asked_system(config)),
-        "gated": config.stash[GATED],
-        "tier": option(config, "tier"),
-        "configuration": None if chosen is None else gate_values(chosen),
-        "environment": config.stash.get(ENVIRONMENT, {}),
-        "system_environment": config.stash.get(TESTED, {}),
+        "system": short_name(state.spec),
+        "gated": state.gated,
+        "tier": state.asked.tier,
+        "configuration": None if state.chosen is None else gate_values(state.chosen),
+        "environment": state.environment,
+        "system_environment": state.tested,
         **result.as_dict(),
     }
     try:

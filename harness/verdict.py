@@ -81,6 +81,7 @@ def parse_known_defects(lines: Iterable[str]) -> dict[str, str]:
 def gate_result(
     judgements: Sequence[Judgement], *, areas: Mapping[str, Area],
     known_defects: Mapping[str, str] | None = None, unchecked: int = 0, failed: bool = False,
+    required: bool = False,
 ) -> GateResult:  # fmt: skip
     """Return the verdict.
 
@@ -97,6 +98,8 @@ def gate_result(
         Promises that are due and were not judged.
     failed : bool, default False
         Whether a test beside the gate failed: it vouches for nothing then.
+    required : bool, default False
+        Whether the judgements are of promises that were asked for by name.
     """
     reasons = dict(known_defects or {})
     complaints = _complaints(judgements, reasons, areas)
@@ -109,6 +112,13 @@ def gate_result(
     bad = failed or bool(complaints) or is_broken(unknown)
     verdict = "red" if bad else "incomplete" if unchecked else EXCEPT_KNOWN if known else GREEN
     text = tally(unknown, (len(known), "known"), (unchecked, "not run"))
+    if required:
+        holding = sum(j.verdict == "holds" for j in judgements)
+        text = f"{holding} of {len(judgements) + unchecked} required promises hold"
+        rest = [j for j in unknown if j.verdict != "holds"]
+        text += f", {tally(rest, (len(known), 'known'), (unchecked, 'not run'))}" * bool(
+            rest or known or unchecked
+        )
     if not bad and not any(j.verdict == "holds" for j in judgements):
         verdict, text = "empty", f"nothing was found to hold; {text}"
     if failed and not is_broken(unknown) and not complaints:

@@ -17,8 +17,8 @@ __all__ = [
     "outcome", "require_seen",
 ]  # fmt: skip
 
-Tier = Literal["quick", "full", "nightly"]
-TIERS: tuple[Tier, ...] = ("quick", "full", "nightly")
+Tier = Literal["smoke", "quick", "full", "nightly"]
+TIERS: tuple[Tier, ...] = ("smoke", "quick", "full", "nightly")
 """Each one checks what those before it check, and more."""
 
 EACH_TIME = "other each time"

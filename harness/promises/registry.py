@@ -48,12 +48,12 @@ from harness.promises.kept_run import announced, scripted_ledger
 from harness.promises.ledger.opening import LEDGER_OPENING_FOLLOWS
 from harness.promises.ledger.registry import LEDGER_PROMISES
 from harness.promises.ledger.stopping import LEDGER_BEST_CHECKPOINT, LEDGER_PATIENCE_KEPT
-from harness.promises.promise import Promise
+from harness.promises.promise import TIERS, Promise, Tier
 from harness.promises.recorded_run import ledger
 from harness.promises.roots import AREAS as _AREAS
 from harness.promises.roots import Area
 
-__all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
+__all__ = ["AREA_OF", "PROMISES", "SUBJECTS", "in_order", "of_tier"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
@@ -135,3 +135,26 @@ AREA_OF: Mapping[str, Area] = MappingProxyType(
     }
 )
 """What a breach of each promise makes void; of equal roots, the first here comes first."""
+
+
+def of_tier(tier: Tier) -> tuple[Promise, ...]:
+    """Return the promises that a tier checks, those of the tiers before it included."""
+    most = TIERS.index(tier)
+    return tuple(p for p in PROMISES.values() if TIERS.index(p.tier) <= most)
+
+
+def in_order(only: Iterable[str] | None = None) -> tuple[Promise, ...]:
+    """Return all promises or those named, those of cheaper tiers first.
+
+    Raises
+    ------
+    ValueError
+        If one of the names is none.
+    """
+    names = PROMISES if only is None else tuple(only)
+    unknown = [name for name in names if name not in PROMISES]
+    if unknown:
+        msg = f"no promise {unknown[0]!r}; `harness promises` lists them"
+        raise ValueError(msg)
+    chosen = [promise for promise in PROMISES.values() if promise.id in names]
+    return tuple(sorted(chosen, key=lambda promise: TIERS.index(promise.tier)))

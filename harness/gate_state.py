@@ -1,0 +1,167 @@
+"""What one gate of a session was asked for and has found; in the end, its verdict."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from harness.asked import named_configuration, named_system
+from harness.config import Config
+from harness.promises.judge import Judgement
+from harness.promises.promise import TIERS, Tier
+from harness.promises.registry import PROMISES, of_tier
+from harness.systems.code import code_place, code_state, short_name
+from harness.systems.spec import SystemSpec
+from harness.verdict import GateResult, parse_known_defects
+
+__all__ = ["STATES", "Asked", "GateState", "asked", "option", "state_of"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a gate is asked for, each as text; empty: not given.
+
+    Attributes
+    ----------
+    system, system_root, system_python, system_timeout, config, fc2_root, tier, gate_file : str
+        As the options of the same names.
+    promises : tuple of str
+        Ids of those that are asked; empty: all of the tier.
+    """
+
+    system: str = "builtin"
+    system_root: str = ""
+    system_python: str = ""
+    system_timeout: str = "600"
+    config: str = ""
+    fc2_root: str = ""
+    tier: str = "quick"
+    gate_file: str = ""
+    promises: tuple[str, ...] = ()
+
+    def spec(self) -> SystemSpec:
+        """Return the system.
+
+        Raises
+        ------
+        ValueError
+            If the options name none.
+        """
+        return named_system(
+            self.system, root=self.system_root, python=self.system_python,
+            timeout=self.system_timeout,
+        )  # fmt: skip
+
+    def configuration(self) -> Config | None:
+        """Return the researcher's configuration, None for the embedded default.
+
+        Raises
+        ------
+        ConfigError
+            If there is no data, or a crop does not fit.
+        """
+        return named_configuration(self.config, self.fc2_root, own=self.system == "builtin")
+
+    def due(self) -> tuple[str, ...]:
+        """Return the promises that the verdict is about, in their order."""
+        return self.promises or tuple(p.id for p in of_tier(cast("Tier", self.tier)))
+
+
+@dataclass
+class GateState:
+    """A gate of this session.
+
+    Attributes
+    ----------
+    asked : Asked
+    spec : SystemSpec
+    chosen : Config or None
+        The researcher's configuration; None: the embedded one.
+    judgements : dict
+        By promise id, shown after the tests.
+    known_defects : dict
+        Promises that may be broken, with the reason.
+    failures : list of BaseException
+        What its tests failed with.
+    notes : list of str
+        Lines that stand before the table.
+    environment, tested, gated : dict
+        Of this process, of the system's, and what was gated, as the gate file keeps them.
+    result : GateResult or None
+        Once the session is over.
+    """
+
+    asked: Asked
+    spec: SystemSpec
+    chosen: Config | None
+    judgements: dict[str, Judgement] = field(default_factory=dict)
+    known_defects: dict[str, str] = field(default_factory=dict)
+    failures: list[BaseException] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    tested: dict[str, Any] = field(default_factory=dict)
+    gated: dict[str, Any] = field(default_factory=dict)
+    result: GateResult | None = None
+
+    def about(self) -> dict[str, Any]:
+        """Return what another process of the session must know of it, JSON-able."""
+        return {
+            "asked": asdict(self.asked), "notes": self.notes, "environment": self.environment,
+            "tested": self.tested, "gated": self.gated, "known_defects": self.known_defects,
+        }  # fmt: skip
+
+
+STATES = pytest.StashKey[dict[Asked, GateState]]()
+
+
+def option(config: pytest.Config, name: str, given: Mapping[str, str] | None = None) -> str:
+    """Return an option's value: of the command line, else of a test file, else of the ini file."""
+    said = config.getoption(f"samebits_{name}")
+    if said is None:
+        said = (given or {}).get(name)
+    return str(said if said is not None else config.getini(f"samebits_{name}"))
+
+
+_TEXTS = tuple(name for name in Asked.__dataclass_fields__ if name != "promises")
+
+
+def asked(
+    config: pytest.Config, given: Mapping[str, str] | None = None,
+    promises: tuple[str, ...] | None = None,
+) -> Asked:  # fmt: skip
+    """Return what options, test file and ini ask for together.
+
+    Raises
+    ------
+    pytest.UsageError
+        If the tier, or a promise, is none.
+    """
+    texts = {name: option(config, name, given) for name in _TEXTS}
+    if texts["tier"] not in TIERS:
+        msg = f"--tier: expected one of {', '.join(TIERS)}, got {texts['tier']!r}"
+        raise pytest.UsageError(msg)
+    named = config.getoption("samebits_promise") or promises or config.getini("samebits_required")
+    unknown = [name for name in named if name not in PROMISES]
+    if unknown:
+        msg = f"--promise {unknown[0]}: no promise of that name; `harness promises` lists them"
+        raise pytest.UsageError(msg)
+    return Asked(**texts, promises=tuple(p for p in PROMISES if p in named))
+
+
+def state_of(config: pytest.Config, wanted: Asked) -> GateState:
+    """Return the state of a gate, which is made when it is first asked for.
+
+    Raises
+    ------
+    ValueError, harness.config.ConfigError
+        If the options name no system, or no data.
+    """
+    states = config.stash.setdefault(STATES, {})
+    if wanted not in states:
+        spec = wanted.spec()
+        state = states[wanted] = GateState(wanted, spec, wanted.configuration())
+        state.known_defects = parse_known_defects(config.getini("samebits_known_defects"))
+        code = code_state(code_place(spec)).as_dict()
+        state.gated = {"name": short_name(spec), "code": code}
+    return states[wanted]
