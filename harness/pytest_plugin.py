@@ -19,7 +19,7 @@ from harness.systems.code import code_place, code_state, short_name
 from harness.verdict import gate_result
 from harness.whole import remove_old, write_text
 
-__all__ = ["take_report"]
+__all__ = ["select", "take_report"]
 
 _PROPERTY = "samebits"
 _FIXTURE = "samebits_gates"
@@ -38,6 +38,27 @@ def _asked_of(item: pytest.Item) -> Asked:
     """Return what a promise's test asks for."""
     given, only = getattr(getattr(item, "function", None), "samebits_given", ({}, None))
     return asked(item.config, given, only)
+
+
+def select(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the promises that are not asked for: by name, or of a dearer tier."""
+    due: dict[Asked, set[str]] = {}
+    kept, left = [], []
+    for item in items:
+        if not _is_promise(item):
+            kept.append(item)
+            continue
+        wanted = _asked_of(item)
+        if wanted not in due:
+            due[wanted] = set(wanted.due())
+        (kept if _promise_of(item) in due[wanted] else left).append(item)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
+
+
+def _promise_of(item: Any) -> str:
+    return str(item.callspec.params["promise"])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -87,8 +108,7 @@ def pytest_runtest_makereport(
         if any(error is failure for failure in state.failures):
             # The gate's last lines show it, and pytest need not.
             report.samebits = "broken" if isinstance(error, pytest.fail.Exception) else "error"
-        callspec: Any = getattr(item, "callspec")  # noqa: B009 -- of functions alone
-        found = state.judgements.get(callspec.params["promise"])
+        found = state.judgements.get(_promise_of(item))
         if found is not None:
             properties = list(_properties(found, state))
             report.user_properties += properties

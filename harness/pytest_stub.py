@@ -9,22 +9,11 @@ from typing import Any
 
 import pytest
 
-__all__ = ["OPTIONS", "samebits_gates"]
+from harness.gate_options import OPTIONS
+
+__all__ = ["samebits_gates"]
 
 _PLUGIN = "harness.pytest_plugin"
-
-OPTIONS: tuple[tuple[str, str, str, str], ...] = (
-    ("system", "NAME", "builtin",
-     "what is tested: builtin, edgeflownas, MODULE:CLASS or FILE.py:CLASS"),
-    ("system-root", "DIR", "", "folder of the system's own code, given to its class as root"),
-    ("system-python", "EXE", "", "interpreter of the system's process; default: this one"),
-    ("system-timeout", "SECONDS", "600", "time limit of each call of a system in its process"),
-    ("config", "FILE", "", "the run's YAML configuration; default: the embedded one"),
-    ("fc2-root", "DIR", "", "folder with train/ and val/; default: synthetic frames"),
-    ("tier", "TIER", "quick", "how much is checked: smoke, quick, full or nightly"),
-    ("gate-file", "FILE", "", "write the verdict as JSON, for `harness require-gate`"),
-)  # fmt: skip
-"""Name, metavar, default and text of each option, which is an ini key too."""
 
 _LISTS = (
     ("known_defects",
@@ -71,9 +60,12 @@ class _LookOut:
         if not self._config.pluginmanager.has_plugin(_PLUGIN):
             self._config.pluginmanager.import_plugin(_PLUGIN)
 
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        if any("samebits_gates" in getattr(item, "fixturenames", ()) for item in session.items):
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        if any("samebits_gates" in getattr(item, "fixturenames", ()) for item in items):
             self._load()
+            plugin: Any = self._config.pluginmanager.get_plugin(_PLUGIN)
+            plugin.select(self._config, items)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:

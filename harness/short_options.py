@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.pytest_stub import OPTIONS
+from harness.gate_options import OPTIONS
 
 __all__ = ["pytest_addoption"]
 

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, EXIT_INPUT
-from harness.pytest_stub import OPTIONS
+from harness.gate_options import OPTIONS
 
 __all__ = ["add_parser", "run"]
 
