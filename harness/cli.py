@@ -23,6 +23,7 @@ from harness.commands import (
     gate_power,
     promises,
     report,
+    require_gate,
     train,
 )
 from harness.commands.common import EXIT_BROKEN, EXIT_INPUT
@@ -58,6 +59,10 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str
     ("report", report.add_parser, report.run, "show runs, or compare them, in one HTML file"),
     ("faults", faults.add_parser, faults.run, "prove that the gate can fail: the kill matrix"),
     ("gate", gate.add_parser, gate.run, "hold a trainer to its promises, without any test file"),
+    (
+        "require-gate", require_gate.add_parser, require_gate.run,
+        "refuse to go on unless a gate file is green for this code, configuration and data",
+    ),
     (
         "gate-power", gate_power.add_parser, gate_power.run,
         "plant faults around your own system and show what its gate notices",

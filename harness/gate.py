@@ -111,13 +111,15 @@ def _opened(state: GateState, folder: Path) -> Iterator[Gate]:
     from harness.promises.varied import varied_bench
     from harness.systems.opening import system_factory
 
-    spec = state.spec
+    spec, wanted = state.spec, state.asked
+    # A few promises train once, and a second process or another setting would cost more.
+    few = bool(wanted.promises) or wanted.tier == "smoke"
     with _shared(state) as shared:
         # Without a configuration at first: a foreign system says
         # what it cannot vary before it has one.
         bench = Bench(
-            system_factory(spec, shared), spec, {}, folder, FROM_CHECKPOINTS, vary=varied_bench,
-            parks=not spec.foreign,
+            system_factory(spec, shared), spec, {}, folder, () if few else FROM_CHECKPOINTS,
+            vary=None if wanted.tier == "smoke" else varied_bench, parks=not spec.foreign,
         )  # fmt: skip
         if state.chosen is not None and state.asked.config:  # else the crop is nobody's own
             bench.asked = state.chosen.model_dump(mode="json", by_alias=True)

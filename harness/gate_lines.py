@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from harness.promises.judge import Judgement
+from harness.promises.judge import Judgement, tally
 from harness.promises.roots import Root
 from harness.verdict import GateResult
 
@@ -15,12 +15,21 @@ _MOST_ROWS = 3
 """Rows of a root's text, where there is room."""
 
 
-def table_lines(result: GateResult) -> Iterator[tuple[str, str]]:
-    """Yield a line and its colour for each promise that is not among the roots or below them."""
+def table_lines(result: GateResult, *, whole: bool) -> Iterator[tuple[str, str]]:
+    """Yield a line and its colour for each promise that is not among the roots or below them.
+
+    Parameters
+    ----------
+    result : GateResult
+    whole : bool
+        Whether what holds and what does not apply is listed, and not counted alone.
+    """
     shown = [j for j in result.judgements if j.verdict in ("holds", "n/a")]
     width = max((len(j.promise.id) for j in result.judgements), default=0)
-    for j in shown:
+    for j in shown if whole else ():
         yield f"{j.verdict:6} {j.promise.id:{width}}  {j.text}", _colour(j)
+    if shown and not whole:
+        yield f"{tally(shown)}: -v lists them, with figures and reasons", ""
     # With what is found today: it may be worse than what was accepted.
     found = {j.promise.id: j.text for j in result.judgements}
     for name, reason in result.known.items():

@@ -1,7 +1,10 @@
 """The gate's hooks: usage errors before anything runs, and the lines with which a session ends."""
 
 import json
+import os
+import platform
 from collections.abc import Generator, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +14,12 @@ from harness import __version__
 from harness.config import ConfigError
 from harness.gate_lines import result_lines, table_lines
 from harness.gate_state import STATES, Asked, GateState, asked, state_of
+from harness.github import annotations, write_summary
 from harness.promises.drawn_cases import select_profile
 from harness.promises.judge import Judgement
 from harness.promises.promise import Tier
-from harness.promises.registry import AREA_OF, PROMISES
+from harness.promises.registry import AREA_OF, PROMISES, declarations_digest
+from harness.require_gate import FORMAT, code_digest, data_digest, file_digest
 from harness.systems.code import code_place, code_state, short_name
 from harness.verdict import gate_result
 from harness.whole import remove_old, write_text
@@ -43,7 +48,7 @@ def _asked_of(item: pytest.Item) -> Asked:
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the promises that are not asked for: by name, or of a dearer tier."""
     due: dict[Asked, set[str]] = {}
-    kept, left = [], []
+    kept, left = list[pytest.Item](), list[pytest.Item]()
     for item in items:
         if not _is_promise(item):
             kept.append(item)
@@ -104,10 +109,6 @@ def pytest_runtest_makereport(
     report = yield
     if call.when == "call" and _is_promise(item):
         state = item.config.stash[STATES][_asked_of(item)]
-        error = call.excinfo.value if call.excinfo is not None else None
-        if any(error is failure for failure in state.failures):
-            # The gate's last lines show it, and pytest need not.
-            report.samebits = "broken" if isinstance(error, pytest.fail.Exception) else "error"
         found = state.judgements.get(_promise_of(item))
         if found is not None:
             properties = list(_properties(found, state))
@@ -165,30 +166,36 @@ def pytest_terminal_summary(
     With -v, the traceback of what a system raised is shown as well.
     """
     stats = terminalreporter.stats
-    failed = stats.get("failed", [])
-    hidden = {"broken"} if config.option.verbose > 0 else {"broken", "error"}
-    if failed:
-        stats["failed"] = [r for r in failed if getattr(r, "samebits", "") not in hidden]
+    hidden = {"broken", "n/a"} if config.option.verbose > 0 else {"broken", "error", "n/a"}
+    whole = {name: stats.get(name, []) for name in ("failed", "skipped")}
+    for name, reports in whole.items():
+        if reports:
+            stats[name] = [r for r in reports if _verdict_of(r) not in hidden]
     try:
         yield
     finally:
-        if failed:
-            stats["failed"] = failed
-    for state in _judged(config):
-        _show_table(terminalreporter, state)
+        stats.update({name: reports for name, reports in whole.items() if reports})
+    for state in _judged(config) if config.option.verbose >= 0 else ():
+        _show_table(terminalreporter, state, whole=config.option.verbose > 0)
+
+
+def _verdict_of(report: Any) -> str:
+    """Return the verdict that a promise's report carries, in one process or from a worker."""
+    found = dict(report.user_properties).get("verdict", "")
+    return "broken" if found == "BROKEN" else found
 
 
 def _judged(config: pytest.Config) -> Iterable[GateState]:
     return [s for s in config.stash[STATES].values() if s.result is not None]
 
 
-def _show_table(reporter: Any, state: GateState) -> None:
+def _show_table(reporter: Any, state: GateState, *, whole: bool) -> None:
     """Show what holds, what does not apply and what is known, a promise in a line."""
     assert state.result is not None
     reporter.section("samebits: promises")
     for note in state.notes:
         reporter.write_line(note)
-    for line, colour in table_lines(state.result):
+    for line, colour in table_lines(state.result, whole=whole):
         reporter.write_line(line, **{colour: True})
 
 
@@ -212,6 +219,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             failed=session.testsfailed > 0, required=bool(state.asked.promises),
         )  # fmt: skip
         _write_gate_file(state)
+        write_summary(result, state.gated["name"], os.environ)
         if result.verdict in ("red", "empty") and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -220,19 +228,35 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Write what is broken, and the verdict, after everything else that pytest prints."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     for state in _judged(config) if reporter is not None else ():
-        _show_verdict(reporter, state, whole=config.option.verbose > 0)
+        verbose = config.option.verbose
+        _show_verdict(reporter, state, whole=verbose > 0, alone=verbose < 0)
 
 
-def _show_verdict(reporter: Any, state: GateState, *, whole: bool) -> None:
+def _show_verdict(reporter: Any, state: GateState, *, whole: bool, alone: bool) -> None:
     assert state.result is not None
     name = f"{state.gated['name']} {state.gated['code']['commit'][:12]}".strip()
     heading = f"{name}: what is broken, causes first"
     width = reporter._tw.fullwidth
+    for annotation in annotations(state.result, os.environ):
+        reporter.write_line(annotation)
     lines = list(result_lines(state.result, heading, width=width, whole=whole))
-    for line, colour in lines[:-1]:
+    for line, colour in lines[:-1] if not alone else ():
         reporter.write_line(line, **({colour: True} if colour else {}))
     line, colour = lines[-1]
     reporter.write_line(line, bold=True, **{colour: True})
+
+
+def _digests(state: GateState) -> dict[str, str]:
+    """Return what a run that demands the gate is held against, besides the verdict."""
+    place, asked_for = code_place(state.spec), state.asked
+    found = {"declarations": declarations_digest()}
+    if place is not None:
+        found["code"] = code_digest(place)
+    if asked_for.config:
+        found["config"] = file_digest(asked_for.config)
+    if asked_for.fc2_root:
+        found["data"] = data_digest(asked_for.fc2_root)
+    return found
 
 
 def _write_gate_file(state: GateState) -> None:
@@ -242,8 +266,13 @@ def _write_gate_file(state: GateState) -> None:
     from harness.runs.identity import gate_values
 
     content = {
+        "format": FORMAT,
         "verdict": result.verdict,
         "version": __version__,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "where": platform.node(),
+        "digests": _digests(state),
+        "required": list(state.asked.promises),
         "system": short_name(state.spec),
         "gated": state.gated,
         "tier": state.asked.tier,

@@ -22,7 +22,7 @@ from harness.systems.spec import SystemSpec
 
 HERE = Path(__file__).parent / "numpy_trainer"
 NUMPY, IDLE = f"{HERE / 'adapter.py'}:NumpySystem", f"{HERE / 'broken.py'}:IdleHead"
-QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
+QUICK = [name for name, promise in PROMISES.items() if promise.in_quick]
 
 
 DEAD = {"metric-alive", "training-moves", "seeds-matter"}

@@ -44,7 +44,7 @@ COMPLAINTS = {
 LATER = ("same-scores-again", "eval-crop-centred", "eval-pure")
 """Those that commit 3261988 mended."""
 
-QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
+QUICK = [name for name, promise in PROMISES.items() if promise.in_quick]
 NEVER_MENDED = {
     "bad-files-named", "changed-plan-told", "checkpoint-of-one-save", "checkpoint-verified",
     "nan-score-stops", "nan-stops", "unknown-flow-masked", "unknown-flow-unscored",

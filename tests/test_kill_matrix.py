@@ -60,7 +60,7 @@ def assert_killed(matrix: dict[str, Any], *, least: int) -> None:
 @pytest.mark.slow
 def test_every_quick_promise_is_seen_to_fail(whole_matrix: dict[str, Any]) -> None:
     fired = {promise for result in whole_matrix["results"] for promise in result["fired"]}
-    assert sorted({p.id for p in PROMISES.values() if p.tier == "quick"} - fired) == []
+    assert sorted({p.id for p in PROMISES.values() if p.in_quick} - fired) == []
 
 
 def test_few_faults_cover_every_quick_promise() -> None:
@@ -72,7 +72,7 @@ def test_few_faults_cover_every_quick_promise() -> None:
     chosen = plan_cover(every)
     assert len(chosen) < len(every) / 2
     judged = {promise for task in chosen for promise in task.promises}
-    assert sorted({p.id for p in PROMISES.values() if p.tier == "quick"} - judged) == []
+    assert sorted({p.id for p in PROMISES.values() if p.in_quick} - judged) == []
     breaking = [task for task in every if "metric-oracle" not in task.expected]
     with pytest.raises(InputError, match="no fault breaks metric-oracle"):
         plan_cover(breaking)
@@ -86,7 +86,7 @@ def test_every_fault_is_caught_by_the_promises_that_should(whole_matrix: dict[st
 @pytest.mark.slow
 def test_the_clean_system_raises_no_alarm(whole_matrix: dict[str, Any]) -> None:
     assert whole_matrix["false_alarms"] == {}
-    quick = {promise.id for promise in PROMISES.values() if promise.tier == "quick"}
+    quick = {promise.id for promise in PROMISES.values() if promise.in_quick}
     assert set(whole_matrix["relations_on_clean"]) == quick
 
 

@@ -22,7 +22,7 @@ from harness.systems.spec import SystemSpec
 
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "numpy_trainer"
-QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
+QUICK = [name for name, promise in PROMISES.items() if promise.in_quick]
 SCORES = {"again", "fresh", "permuted", "subset", "prefix"}
 # Judged in the slow tier.
 ALIKE = ("EvalMovesTheStream", "DeadMetric", "CentredOverBatch", "ResumesUnderAnyPlan")

@@ -33,7 +33,7 @@ def compiled():
 
 def roots_of(spec, config, compiled, folder):
     bench = Bench(system_factory(spec, compiled), spec, config, folder, FROM_CHECKPOINTS)
-    judgements = [judge(p, bench) for p in PROMISES.values() if p.tier == "quick"]
+    judgements = [judge(p, bench) for p in PROMISES.values() if p.in_quick]
     bench.close()
     return find_roots(judgements, AREA_OF)
 

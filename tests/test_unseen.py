@@ -32,7 +32,7 @@ from harness.systems.remote import Workers
 from harness.systems.spec import SystemSpec
 
 HERE = Path(__file__).parent / "numpy_trainer"
-QUICK = [name for name, promise in PROMISES.items() if promise.tier == "quick"]
+QUICK = [name for name, promise in PROMISES.items() if promise.in_quick]
 HEAD = f"import sys\nsys.path.insert(0, {str(HERE)!r})\n"
 SYSTEMS = {
     # Two nets by the names that somebody gave them, and a log of steps alone.

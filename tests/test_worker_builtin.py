@@ -118,4 +118,4 @@ def test_the_whole_gate_judges_the_same_in_a_process_of_its_own(tmp_path):
     parts = here.keys() - there.keys()  # properties of functions, which are not in this process
     assert not parts & PROMISES.keys()
     assert there == {name: here[name] for name in there}
-    assert set(there) == {n for n, promise in PROMISES.items() if promise.tier == "quick"}
+    assert set(there) == {n for n, promise in PROMISES.items() if promise.in_quick}

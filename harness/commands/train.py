@@ -1,9 +1,7 @@
 """``harness train``: train, evaluate, record, resume."""
 
-import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
 
 from harness.commands.common import (
     EXIT_DONE,
@@ -18,12 +16,14 @@ from harness.comparing import changes
 from harness.config import Config, with_overrides
 from harness.environment import Environment
 from harness.errors import InputError
+from harness.promises.registry import declarations_digest
 from harness.records.environments import vouched_difference
+from harness.require_gate import GateError, require_gate
 from harness.runs.identity import gate_values
 from harness.runs.run_directory import RunOptions, train_run
 from harness.systems.code import code_place, code_state
 from harness.systems.spec import SystemSpec
-from harness.verdict import EXCEPT_KNOWN, GREEN, gate_note
+from harness.verdict import EXCEPT_KNOWN, gate_note
 from harness.wording import counted
 
 __all__ = ["add_parser", "run"]
@@ -86,14 +86,15 @@ def _require_gate(args: Namespace, config: Config, environment: Environment) -> 
     path: Path | None = args.require_gate
     if path is None:
         return ""
-    gate = _read_gate(path)
+    try:
+        gate = require_gate(
+            path, system="builtin", declarations=declarations_digest(),
+            accept_known_defects=args.accept_known_defects,
+        )  # fmt: skip
+    except GateError as error:
+        more = "; --accept-known-defects accepts it" * (EXCEPT_KNOWN in str(error))
+        raise InputError(f"--require-gate {error}{more}") from None
     wrong = []
-    accepted = (GREEN, EXCEPT_KNOWN) if args.accept_known_defects else (GREEN,)
-    # A green gate of another system says nothing of this trainer.
-    if gate.get("verdict") not in accepted or gate.get("system") != "builtin":
-        wrong.append(f"verdict {gate.get('verdict')!r} of system {gate.get('system')!r}")
-    if gate.get("verdict") == EXCEPT_KNOWN not in accepted:
-        wrong.append("--accept-known-defects accepts it")
     expected = gate_values(config)
     reset = changes(gate.get("configuration") or {}, expected, absent=None)
     elsewhere = vouched_difference(gate.get("environment") or {}, environment.as_dict())
@@ -113,15 +114,3 @@ def _require_gate(args: Namespace, config: Config, environment: Environment) -> 
     if gated is not None and gated != code:
         say(f"warning: the code is not the one that was gated: {gated} then, {code} now")
     return gate_note(gate)
-
-
-def _read_gate(path: Path) -> dict[str, Any]:
-    try:
-        gate = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        msg = f"--require-gate {path}: no such file; `pytest invariants/ --gate-file` writes it"
-        raise InputError(msg) from None
-    except (OSError, ValueError) as error:
-        msg = f"--require-gate {path}: not a gate file: {error}"
-        raise InputError(msg) from None
-    return dict(gate)

@@ -136,7 +136,7 @@ def plan_cover(tasks: Sequence[Task], dear: Sequence[Task] = ()) -> list[Task]:
     Each time the fault is taken that should break most of what is left; of equals, the first.
     One of the dear ones is taken where no other would do.
     """
-    left = {promise.id for promise in PROMISES.values() if promise.tier == "quick"}
+    left = {promise.id for promise in PROMISES.values() if promise.in_quick}
     chosen = []
     while left:
         best = max(tasks, key=lambda task: len(left.intersection(task.expected)))

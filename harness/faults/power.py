@@ -56,7 +56,7 @@ class Setting:
 
 def judge_clean(setting: Setting, power: Power) -> Power:
     """Return what the quick promises say of the system as it is, beside what is known so far."""
-    quick = [promise.id for promise in PROMISES.values() if promise.tier == "quick"]
+    quick = [promise.id for promise in PROMISES.values() if promise.in_quick]
     bench = _bench(setting, system_factory(setting.spec, setting.shared), quick)
     try:
         holds, broken, absent = _judged(bench, quick)

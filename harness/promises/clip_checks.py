@@ -119,6 +119,7 @@ CLIP_CHECKS_PLANNED_MICRO_STEP = Promise(
     check=clip_checks_are_planned,
     hint=_PLAN_HINT,
     explained_by=("micro-batches-weighed",),
+    tier="smoke",
 )
 
 
@@ -237,6 +238,7 @@ CLIP_ARITHMETIC_MICRO_STEP = Promise(
     check=clip_arithmetic_holds,
     hint=_FIGURES_HINT,
     explained_by=("clip-applied",),
+    tier="smoke",
 )
 
 

@@ -90,6 +90,7 @@ METRIC_ORACLE = Promise(
     evidence=oracle,
     check=metric_gives_known_answers,
     hint="The metric does not score the accumulated full-scale flow.",
+    tier="smoke",
 )
 
 
@@ -248,6 +249,7 @@ METRIC_RECOMPUTED = Promise(
     ),
     explained_by=("metric-oracle", "recal-effective:no effect", "recal-effective:past"),
     blocked_by=("same-scores-again",),
+    tier="smoke",
 )
 
 

@@ -121,7 +121,7 @@ class Promise:
         Drives a system to give the evidence; several promises may share it. None where the
         evidence is the records of a run (:class:`harness.records.run.RunEvidence`), which
         ``harness audit`` reads from any ledger.
-    tier : {"quick", "full", "nightly"}
+    tier : {"smoke", "quick", "full", "nightly"}
         From which tier on it is checked.
     explained_by : tuple of str
         Promises whose breach explains a breach of this one of the same kinds; ``ID:KIND`` where
@@ -142,6 +142,11 @@ class Promise:
     explained_by: tuple[str, ...] = ()
     blocked_by: tuple[str, ...] = ()
     varied: bool = False
+
+    @property
+    def in_quick(self) -> bool:
+        """Whether the quick tier checks it."""
+        return TIERS.index(self.tier) <= TIERS.index("quick")
 
     @property
     def calls(self) -> tuple[str, ...]:

@@ -111,4 +111,5 @@ EVAL_PURE = Promise(
     evidence=purity,
     check=evaluation_changes_nothing,
     hint="Evaluation shares something with training: a provider, a generator, or BN statistics.",
+    tier="smoke",
 )

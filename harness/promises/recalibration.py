@@ -175,6 +175,7 @@ RECAL_STATISTICS_EXACT = Promise(
     hint=_HINT,
     explained_by=("recal-effective:no effect", "recal-effective:past"),
     varied=True,
+    tier="smoke",
 )
 
 
@@ -243,6 +244,7 @@ RECAL_EFFECTIVE = Promise(
     check=recal_ignores_the_past,
     hint=_HINT,
     explained_by=("eval-pure:state",),
+    tier="smoke",
 )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType, ModuleType
 
+from harness.digest import digest_strings
 from harness.promises import (
     batch_mates,
     cache,
@@ -53,7 +54,7 @@ from harness.promises.recorded_run import ledger
 from harness.promises.roots import AREAS as _AREAS
 from harness.promises.roots import Area
 
-__all__ = ["AREA_OF", "PROMISES", "SUBJECTS", "in_order", "of_tier"]
+__all__ = ["AREA_OF", "PROMISES", "SUBJECTS", "declarations_digest", "in_order", "of_tier"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
@@ -135,6 +136,13 @@ AREA_OF: Mapping[str, Area] = MappingProxyType(
     }
 )
 """What a breach of each promise makes void; of equal roots, the first here comes first."""
+
+
+def declarations_digest() -> str:
+    """Return the digest of what is promised: a gate of other promises says something else."""
+    return digest_strings(
+        text for p in PROMISES.values() for text in (p.id, p.sentence, p.tier, str(p.varied))
+    )
 
 
 def of_tier(tier: Tier) -> tuple[Promise, ...]:

@@ -114,6 +114,7 @@ METRIC_ALIVE = Promise(
     hint="A metric that does not move when the model moves is dead: fix it before tuning anything.",
     explained_by=("metric-oracle",),
     blocked_by=("same-scores-again",),
+    tier="smoke",
 )
 
 

@@ -42,6 +42,7 @@ SAME_SCORES_AGAIN = Promise(
     hint=_HINT,
     # An arch that starts from what the one before it left.
     explained_by=("recal-effective:past",),
+    tier="smoke",
 )
 
 

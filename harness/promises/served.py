@@ -88,6 +88,7 @@ EVAL_CROP_CENTRED = Promise(
         "RGB, u against v, and that the flow is cropped with the frames."
     ),
     explained_by=("same-scores-again", "eval-order-fixed"),
+    tier="smoke",
 )
 
 
@@ -142,6 +143,7 @@ EVAL_ORDER_FIXED = Promise(
     check=eval_order_is_fixed,
     hint="Evaluation must start from the first sample each time, never where it stopped before.",
     explained_by=("same-scores-again",),
+    tier="smoke",
 )
 
 

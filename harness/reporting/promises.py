@@ -57,7 +57,7 @@ def subject_table() -> str:
     """Return the table of ``docs/faults.md``: the subjects that a fault can touch."""
     rows = [
         f"| `{subject}` | {subject_title(subject)} | "
-        f"{sum(PROMISES[name].tier == 'quick' for name in names)} of {len(names)} |"
+        f"{sum(PROMISES[name].in_quick for name in names)} of {len(names)} |"
         for subject, names in SUBJECTS.items()
     ]
     head = ["| subject | what it is about | quick promises |", "|---|---|---|"]
@@ -74,7 +74,7 @@ def promise_page(faults: Mapping[str, Sequence[type["Fault"]]]) -> str:
 
 
 def _section(promise: Promise, faults: Sequence[type["Fault"]]) -> str:
-    tier = "" if promise.tier == "quick" else f" (from `--tier {promise.tier}` on)"
+    tier = "" if promise.in_quick else f" (from `--tier {promise.tier}` on)"
     lines = [
         f"### `{promise.id}`\n",
         f"{_capital(promise.sentence)}{tier}.\n",

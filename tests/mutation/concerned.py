@@ -31,7 +31,7 @@ def reached(modules: set[str]) -> list[str]:
     from harness.promises.registry import PROMISES
 
     return [
-        promise.id for promise in PROMISES.values() if promise.tier == "quick"
+        promise.id for promise in PROMISES.values() if promise.in_quick
         and {promise.check.__module__, getattr(promise.evidence, "__module__", "")} & modules
     ]  # fmt: skip
 
