@@ -1,5 +1,6 @@
 """The lines with which a gate ends: causes first, on one screen."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from harness.promises.judge import Judgement, tally
@@ -46,7 +47,7 @@ def _colour(judgement: Judgement) -> str:
 
 
 def result_lines(
-    result: GateResult, heading: str, *, width: int, whole: bool
+    result: GateResult, heading: str, *, width: int, whole: bool, again: str = ""
 ) -> Iterator[tuple[str, str]]:
     """Yield the roots, each in a line and ranked, and last the verdict; each with its colour.
 
@@ -59,7 +60,10 @@ def result_lines(
         Columns of the screen.
     whole : bool
         Whether everything is shown: each violation, what it means, and what follows from it.
+    again : str, default ""
+        The command that asks for what is broken again.
     """
+    rows = SCREEN_ROWS - 3 - len(result.complaints) - math.ceil(len(again) / width)
     if result.roots or result.complaints:
         yield heading, ""
     for complaint in result.complaints:
@@ -67,7 +71,9 @@ def result_lines(
     if whole:
         yield from _whole(result.roots)
     elif result.roots:
-        yield from _short(result.roots, width, SCREEN_ROWS - 3 - len(result.complaints))
+        yield from _short(result.roots, width, rows)
+    if result.roots and again:
+        yield again, ""
     shade = {"green": "green", "green except known": "green", "incomplete": "yellow"}
     yield result.line, shade.get(result.verdict, "red")
 

@@ -3,7 +3,8 @@
 import json
 import os
 import platform
-from collections.abc import Generator, Iterable, Iterator
+import shlex
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -232,14 +233,29 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _show_verdict(reporter, state, whole=verbose > 0, alone=verbose < 0)
 
 
+def _again(config: pytest.Config, broken: Sequence[str]) -> str:
+    """Return the command that asks for these promises again, as this session was called."""
+    command = config.getini("samebits_again")
+    if command:
+        return f"again: {command} --promise {' '.join(broken)}"
+    words = [word for word in map(str, config.invocation_params.args) if word not in _QUIET]
+    named = [f"--samebits-promise={name}" for name in broken]
+    return f"again: {shlex.join(['pytest', *words, *named])}"
+
+
+_QUIET = ("-q", "-v", "-vv", "-x")
+
+
 def _show_verdict(reporter: Any, state: GateState, *, whole: bool, alone: bool) -> None:
+    config = reporter.config
     assert state.result is not None
     name = f"{state.gated['name']} {state.gated['code']['commit'][:12]}".strip()
     heading = f"{name}: what is broken, causes first"
     width = reporter._tw.fullwidth
     for annotation in annotations(state.result, os.environ):
         reporter.write_line(annotation)
-    lines = list(result_lines(state.result, heading, width=width, whole=whole))
+    again = _again(config, [root.judgement.promise.id for root in state.result.roots])
+    lines = list(result_lines(state.result, heading, width=width, whole=whole, again=again))
     for line, colour in lines[:-1] if not alone else ():
         reporter.write_line(line, **({colour: True} if colour else {}))
     line, colour = lines[-1]

@@ -39,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--samebits-promise", dest="samebits_promise", metavar="ID", action="append",
         help="ask these promises alone, and give a verdict on them",
     )  # fmt: skip
+    parser.addini("samebits_again", "the command that ran this gate, where it was not pytest's")
     for name, text in _LISTS:
         parser.addini(f"samebits_{name}", text, type="linelist", default=[])
 

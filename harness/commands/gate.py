@@ -1,6 +1,7 @@
 """``harness gate``: the gate of a system, without any test file."""
 
 import os
+import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -36,14 +37,16 @@ def run(args: Namespace) -> int:
         value = getattr(args, name.replace("-", "_"))
         if value is not None:
             given.append(f"--samebits-{name}={value}")
+    kept = list(given)
     given += [f"--samebits-promise={name}" for name in args.promise]
     if args.json is not None and args.gate_file is None:
         given.append(f"--samebits-gate-file={args.json}")
     # As a user's own folder has it: its ini keys count, and node ids and cache are its own.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- as Python itself would put it
     plugins = ["-p", "harness.pytest_stub", "-p", "harness.pytest_plugin"]
+    command = shlex.join(["harness", "gate", *(g.replace("--samebits-", "--", 1) for g in kept)])
     code = pytest.main(
         [str(_TESTS), "--rootdir=.", "--import-mode=importlib", *plugins, *given,
-         *args.pytest_options]
+         "-o", f"samebits_again={command}", *args.pytest_options]
     )  # fmt: skip
     return {0: EXIT_DONE, 1: EXIT_BROKEN}.get(int(code), EXIT_INPUT)
