@@ -57,6 +57,9 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
         wanted = _asked_of(item)
         if wanted not in due:
             due[wanted] = set(wanted.due())
+            if config.getoption("samebits_gate_file"):
+                # Named by whoever calls: if nothing is judged, no old verdict may stay.
+                _remove_old(wanted)
         (kept if _promise_of(item) in due[wanted] else left).append(item)
     if left:
         config.hook.pytest_deselected(items=left)
@@ -73,18 +76,23 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for one in wanted:
         try:
             state_of(session.config, one)
-            if one.gate_file:  # an old verdict vouches for nothing
-                remove_old(Path(one.gate_file))
         except (ConfigError, ValueError) as error:
             raise pytest.UsageError(str(error)) from None
-        except OSError as error:
-            raise pytest.UsageError(f"--gate-file {error}") from None
+        _remove_old(one)
     if wanted and not session.config.getoption("hypothesis_profile", default=None):
         select_profile(cast("Tier", next(iter(wanted)).tier))
     files = [one.gate_file for one in wanted if one.gate_file]
     if len(set(files)) < len(files):
         msg = f"--gate-file {files[0]}: {len(wanted)} gates would write it; name one for each"
         raise pytest.UsageError(msg)
+
+
+def _remove_old(wanted: Asked) -> None:
+    if wanted.gate_file:  # an old verdict vouches for nothing
+        try:
+            remove_old(Path(wanted.gate_file))
+        except OSError as error:
+            raise pytest.UsageError(f"--gate-file {error}") from None
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -197,7 +205,7 @@ def _show_table(reporter: Any, state: GateState, *, whole: bool) -> None:
     for note in state.notes:
         reporter.write_line(note)
     for line, colour in table_lines(state.result, whole=whole):
-        reporter.write_line(line, **{colour: True})
+        reporter.write_line(line, **({colour: True} if colour else {}))
 
 
 @pytest.hookimpl(trylast=True)
@@ -240,7 +248,8 @@ def _again(config: pytest.Config, broken: Sequence[str]) -> str:
         return f"again: {command} --promise {' '.join(broken)}"
     words = [word for word in map(str, config.invocation_params.args) if word not in _QUIET]
     named = [f"--samebits-promise={name}" for name in broken]
-    return f"again: {shlex.join(['pytest', *words, *named])}"
+    # In one line, whatever lines an ini value has.
+    return " ".join(f"again: {shlex.join(['pytest', *words, *named])}".split())
 
 
 _QUIET = ("-q", "-v", "-vv", "-x")

@@ -13,10 +13,12 @@ from harness.commands import doctor, train
 from harness.config import Config, dump_config, load_config
 from harness.environment import Environment, EnvironmentMismatchError, apply_environment
 from harness.errors import InputError
+from harness.promises.registry import declarations_digest
 from harness.promises.setting import embedded_config
 from harness.records.environments import LATER_FIELDS
 from harness.records.ledger import effective, read_ledger
 from harness.records.records import EPOCH_FIELDS, EpochRecord, NoteRecord, RunRecord, StepRecord
+from harness.require_gate import FORMAT
 from harness.runs.identity import gate_values
 from harness.runs.run_directory import RunOptions
 
@@ -56,7 +58,9 @@ def green_gate(config_file: Path) -> dict[str, Any]:
     """Return a gate file that is green for a configuration."""
     config = load_config(config_file)
     return {
-        "verdict": "green", "system": "builtin", "version": "0.1", "tier": "quick",
+        "format": FORMAT, "verdict": "green", "system": "builtin", "version": "0.1",
+        "tier": "quick", "relations": {"metric-oracle": {"verdict": "holds"}},
+        "digests": {"declarations": declarations_digest()},
         "configuration": gate_values(config), "environment": apply_environment(config).as_dict(),
     }  # fmt: skip
 
@@ -235,7 +239,7 @@ def test_a_run_is_not_overwritten(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"verdict": "red"}, "verdict 'red' of system 'builtin'"),
+        ({"verdict": "red"}, "verdict 'red', expected 'green'"),
         ({"verdict": "green except known"}, "--accept-known-defects accepts it"),
         ({"configuration": {"train.lr": 1.0}}, "train.lr: gated 1.0, asked 0.001"),
         ({"configuration": {"eval.recal_mode": "random"}}, "eval.recal_mode: gated 'random'"),

@@ -9,7 +9,7 @@ import pytest
 from harness.config import ConfigError, parse_config
 from harness.fc2.layout import list_triplets
 from harness.fc2.synthetic import make_sample, write_sample
-from harness.gate import asked_configuration
+from harness.gate_state import Asked
 from harness.promises.bench import Bench
 from harness.promises.configured import own_crop_fits, own_setting
 from harness.promises.setting import (
@@ -184,10 +184,9 @@ def test_what_is_filled_up_to_whole_batches_is_a_warning(frames):
 def test_a_crop_that_does_not_fit_the_builtin_net_alone_is_wrong_usage(frames, tmp_path, system):
     path = tmp_path / "run.yaml"
     path.write_text(json.dumps({"data": {"input_height": 18, "input_width": 30}}))
-    given = {"system": system, "config": str(path), "fc2_root": str(frames)}
-    options = SimpleNamespace(getoption=lambda name: given[name.removeprefix("samebits_")])
+    asked = Asked(system=system, config=str(path), fc2_root=str(frames))
     if system == "builtin":
         with pytest.raises(ConfigError, match="crop 18 x 30"):
-            asked_configuration(options)
+            asked.configuration()
         return
-    assert asked_configuration(options).train_crop == (18, 30)
+    assert asked.configuration().train_crop == (18, 30)

@@ -66,7 +66,7 @@ def test_a_known_defect_covers_neither_what_follows_from_it_nor_what_could_not_b
 def test_a_known_defect_that_does_not_apply_is_a_warning():
     found = result(A, judged("b", "n/a"), known={"b": "why"})
     assert found.verdict == "green"
-    *_, last = (line for line, _ in table_lines(found))
+    *_, last = (line for line, _ in table_lines(found, whole=True))
     assert last == "warning: known defect b: it does not apply here, and is listed"
 
 
@@ -100,8 +100,19 @@ def test_all_is_shown_on_demand():
 
 def test_the_table_names_what_holds_what_does_not_apply_and_what_is_known():
     found = result(A, B, judged("c", "n/a", text="why"), judged("d", "BROKEN"), known={"b": "so"})
-    lines = [line for line, _ in table_lines(found)]
+    lines = [line for line, _ in table_lines(found, whole=True)]
     assert lines == ["holds  a  text", "n/a    c  why", "known  b  so; broken: text"]
+    lines = [line for line, _ in table_lines(found, whole=False)]
+    counts = "1 promise holds, 1 not applicable: -v lists them, with figures and reasons"
+    assert lines == [counts, "known  b  so; broken: text"]
+
+
+def test_a_subset_that_was_asked_for_can_be_green():
+    found = result(A, judged("c"), required=True)
+    assert (found.verdict, found.line) == ("green", "GATE GREEN: 2 of 2 required promises hold")
+    found = result(A, judged("c", "n/a"), required=True, unchecked=1)
+    line = "GATE INCOMPLETE: 1 of 3 required promises hold, 1 not applicable, 1 not run"
+    assert found.line == line
 
 
 def test_the_record_of_a_gate_says_what_was_gated_and_what_was_accepted():

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.gate_options import OPTIONS
 from harness.promises.registry import PROMISES
-from harness.pytest_plugin import _OPTIONS
 from harness.records.records import StepRecord
 from harness.systems.protocol import (
     METHODS,
@@ -37,7 +37,7 @@ def test_every_call_and_every_option_is_explained():
     calls = {word.partition("(")[0] for word in WORDS if "(" in word}
     assert set(METHODS) <= calls
     named = {word.split()[0] for word in WORDS if word.startswith("--")}
-    assert {option[0] for option in _OPTIONS} <= named
+    assert {f"--{option[0]}" for option in OPTIONS} <= named
 
 
 def rows():
