@@ -18,6 +18,7 @@ from harness.records.records import NOT_LOGGED, RECORDS, EpochRecord
 from harness.systems.protocol import (
     INITIALIZERS,
     METHODS,
+    PROTOCOL,
     Description,
     Evaluation,
     Recalibration,
@@ -241,6 +242,9 @@ def _nothing(value: Any, where: str) -> None:
 
 
 def _description(found: Description, where: str) -> None:
+    if not 1 <= found.protocol <= PROTOCOL:
+        expected = f"1 to {PROTOCOL}: this harness speaks no later version, install one that does"
+        raise _wrong(f"{where}.protocol", expected, found.protocol)
     unknown = sorted(found.can - set(METHODS))
     if unknown:
         msg = f"{where}.can: unknown call {unknown[0]!r}, expected some of {', '.join(METHODS)}"

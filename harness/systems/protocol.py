@@ -17,6 +17,7 @@ from harness.records.records import EpochRecord, Record, StepRecord
 __all__ = [
     "INITIALIZERS",
     "METHODS",
+    "PROTOCOL",
     "Arrays",
     "Check",
     "Description",
@@ -31,6 +32,9 @@ __all__ = [
 ]  # fmt: skip
 
 Arrays = Mapping[str, NDArray[Any]]
+
+PROTOCOL = 1
+"""Version of this protocol. A field or call that is added has a default and leaves it as it is."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Description:
     initializer : str
         What kernels start from, of :data:`INITIALIZERS`; their scale is judged then. Empty: not
         told.
+    protocol : int
+        Version of the protocol that it was written for, :data:`PROTOCOL` at most.
     """
 
     name: str
@@ -93,6 +99,7 @@ class Description:
     known_defects: Mapping[str, str] = field(default_factory=dict)
     option_arrays: Sequence[Sequence[tuple[str, ...]]] = ()
     initializer: str = ""
+    protocol: int = 1
 
 
 @dataclass(frozen=True)
