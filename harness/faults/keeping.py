@@ -13,8 +13,8 @@ from harness.training.checkpoint import kept_names, pointed_name
 from harness.training.tracking import track_patience
 
 __all__ = [
-    "BestByHighest", "BestFollowsLast", "BestIsLast", "DefaultsAnnounced", "DeltaAgainstBest",
-    "DeltaIgnored", "IdentityWithoutSamples", "LatestByName", "NothingRemoved",
+    "BestByDifference", "BestByHighest", "BestFollowsLast", "BestIsLast", "DefaultsAnnounced",
+    "DeltaAgainstBest", "DeltaIgnored", "IdentityWithoutSamples", "LatestByName", "NothingRemoved",
     "PartialBatchUnannounced", "PatienceNeverReset", "PatienceOfOneLess", "PatienceOfOneMore",
     "RetentionDeletesBest", "TieIsBetter", "WholeBatchesAnnounced",
 ]  # fmt: skip
@@ -110,6 +110,18 @@ class BestByHighest(_Scores):
     def apply(self, parts: Parts) -> Parts:
         """Compare the other way round."""
         return replaced(parts, "train", is_best=lambda metric, best: metric > (best or 0.0))
+
+
+class BestByDifference(_Scores):
+    """Any other score takes the best one's place, a worse one too."""
+
+    id = "best-by-difference"
+    citation = "RasaHQ/rasa#8508 (the best model is that of whatever epoch came last)"
+    expected = ("ledger-best-checkpoint",)
+
+    def apply(self, parts: Parts) -> Parts:
+        """Compare for inequality."""
+        return replaced(parts, "train", is_best=lambda metric, best: metric != best)
 
 
 class TieIsBetter(_Scores):

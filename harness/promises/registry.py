@@ -38,6 +38,7 @@ from harness.promises import (
     score_arithmetic,
     scores,
     served,
+    split_sizes,
     step_arithmetic,
     training,
     unrun_options,
@@ -56,7 +57,8 @@ from harness.promises.roots import Area
 __all__ = ["AREA_OF", "PROMISES", "SUBJECTS"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
-    metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
+    metric, response, unrun_options, scores, batch_mates, split_sizes, purity, recalibration,
+    served, draws,
     own_draws, drawn_together, partial_batches, consumed, configured,
     loss, update, every_step, logged_archs, own_labels, micro_batches, micro_statistics,
     clip_checks, training,
@@ -104,8 +106,9 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
 _MEASUREMENT, _RESUMING, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
-        "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
-        "partial_batches", "consumed", "configured", "ranking", "cache", "score_arithmetic",
+        "scores", "metric", "recalibration", "response", "batch_mates", "split_sizes",
+        "unrun_options", "served", "partial_batches", "consumed", "configured", "ranking",
+        "cache", "score_arithmetic",
     ),
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (
