@@ -4,25 +4,32 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from harness.faults import (
+    accumulation,
+    arch_cycles,
     arithmetic,
+    clipping,
     data,
     drawing,
     everywhere,
     geometry,
-    gradients,
     handling,
+    inference,
+    joint_draws,
     keeping,
     later_steps,
     loading,
+    losses,
     metric,
+    partial_steps,
+    precision,
     recalibration,
     resuming,
+    saving,
     scoring,
     searching,
     sharing,
     surroundings,
-    unforeseen_scoring,
-    unforeseen_training,
+    updating,
 )
 from harness.faults.anywhere import checkpoints as any_checkpoints
 from harness.faults.anywhere import evaluations as any_evaluations
@@ -34,9 +41,9 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS", "fault_path"]
 
 _MODULES = (
-    arithmetic, data, drawing, everywhere, geometry, recalibration, gradients, handling, keeping,
-    later_steps, loading, metric, resuming, scoring, searching, sharing, surroundings,
-    unforeseen_scoring, unforeseen_training,
+    arithmetic, data, drawing, joint_draws, everywhere, geometry, recalibration, accumulation,
+    clipping, updating, losses, precision, arch_cycles, partial_steps, handling, keeping, saving,
+    later_steps, loading, metric, resuming, scoring, inference, searching, sharing, surroundings,
     any_scores, any_evaluations, any_runs, any_checkpoints, any_files,
 )  # fmt: skip
 
