@@ -11,7 +11,7 @@ from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
 from harness.promises.samples import data_section, listed_samples, split_folder
-from harness.promises.scores import base_evaluation
+from harness.promises.scores import base_evaluation, is_noisy, repeat_again
 from harness.promises.setting import link_samples
 from harness.systems.protocol import System, digests_of
 from harness.wording import counted
@@ -48,6 +48,9 @@ class SplitScores:
 def long_split(bench: Bench) -> SplitScores:
     """Score a validation split of many copies of its samples, and one of a single sample."""
     archs, about = base_evaluation(bench).archs[-1:], bench.describe()
+    if is_noisy(bench.evidence(repeat_again)):
+        msg = "the same weights score otherwise when evaluated again: no copy can be told from that"
+        raise NotApplicableError(msg)
     source = split_folder(bench, "val")
     samples = listed_samples(source)
     require_seen(samples, f"{source} holds no sample")
@@ -58,11 +61,13 @@ def long_split(bench: Bench) -> SplitScores:
     # Twice at least: a copy has something to be held against.
     count = max(math.ceil(AT_LEAST / (height * width)), 2 * len(samples))
     names = _mixed(samples, count)
-    found, states = {}, []
+    found, states, size = {}, [], _batch_size(bench)
     for how, contents in (("long", names), ("alone", {"0000000": samples[0]})):
         folder = bench.folder / f"split-{how}"
         _link_copies(bench, contents, folder)
-        whole = bench.settable("eval", {"eval_batches_per_arch": "full"})
+        # A number and not "full", which is a word of this project.
+        needed = {"eval_batches_per_arch": math.ceil(len(contents) / size)}
+        whole = bench.settable("eval", needed)
         with bench.open(data=data_section(folder), eval=whole) as system:
             states.append(digests_of(system) if "state" in about.can else {})
             found[how] = _scores(system, archs, contents)
@@ -70,6 +75,11 @@ def long_split(bench: Bench) -> SplitScores:
         found["alone"] = {}
     alone = {arch: (samples[0], [epe for _, epe in rows]) for arch, rows in found["alone"].items()}
     return SplitScores(found["long"], alone)
+
+
+def _batch_size(bench: Bench) -> int:
+    evaluation, train = bench.config.get("eval", {}), bench.config.get("train", {})
+    return int(evaluation.get("batch_size") or train.get("batch_size") or 1)
 
 
 def _mixed(samples: Sequence[str], count: int) -> dict[str, str]:
@@ -146,6 +156,5 @@ SPLIT_SIZES = Promise(
         "A long split is scored in pieces, and a later piece meets what an earlier one left; or a "
         "batch of one sample loses its first axis. A few samples in one piece never show it."
     ),
-    blocked_by=("same-scores-again",),
     explained_by=("batch-mates-unseen", "metric-recomputed"),
 )
