@@ -16,7 +16,7 @@ __all__ = [
     "BestByDifference", "BestByHighest", "BestFollowsLast", "BestIsLast", "DefaultsAnnounced",
     "DeltaAgainstBest", "DeltaIgnored", "IdentityWithoutSamples", "LatestByName", "NothingRemoved",
     "PartialBatchUnannounced", "PatienceNeverReset", "PatienceOfOneLess", "PatienceOfOneMore",
-    "RetentionDeletesBest", "TieIsBetter", "WholeBatchesAnnounced",
+    "RetentionDeletesBest", "SavesWithinEpochsMissed", "TieIsBetter", "WholeBatchesAnnounced",
 ]  # fmt: skip
 
 
@@ -110,6 +110,17 @@ class BestByHighest(_Scores):
     def apply(self, parts: Parts) -> Parts:
         """Compare the other way round."""
         return replaced(parts, "train", is_best=lambda metric, best: metric > (best or 0.0))
+
+
+class SavesWithinEpochsMissed(_Stores):
+    """No checkpoint is saved within an epoch, whatever checkpoint.every_steps asks for."""
+
+    id = "saves-within-epochs-missed"
+    citation = "Lightning-AI/pytorch-lightning#12122 (every_n_train_steps is not kept to)"
+
+    def apply(self, parts: Parts) -> Parts:
+        """Find no step of an epoch due."""
+        return replaced(parts, "train", is_save_due=lambda step, every, steps: False)
 
 
 class BestByDifference(_Scores):

@@ -37,6 +37,7 @@ run that went on."""
 
 _DELTA, _PATIENCE = 0.25, 3
 _ENDS = 6  # epochs, by these scores
+_STEPS, _EVERY = 3, 2  # of each epoch, and a save after every second
 _KEEP = 1
 
 STRANGERS = ("notes.txt", "epoch-0001.bak", "epoch-best")
@@ -130,25 +131,27 @@ def _scripted(bench: Bench) -> _Scripted:
         trainer.surround(options, _score)
         records.append(session.run_record(trainer, 1))
         trainer.run()
-    return _Scripted(tuple(records), KeptRun(_KEEP, _ENDS, tuple(saves), _gone(folder)))
+    return _Scripted(tuple(records), KeptRun(_KEEP, 2 * _ENDS, tuple(saves), _gone(folder)))
 
 
 def _short_session(bench: Bench, system: Any) -> Any:
-    """Return the session of a system that trains one sample a step, and a step an epoch."""
+    """Return the session of a system that trains one sample a step."""
     tree = changed(
         bench.config,
         train={
             "num_epochs": len(SCORES), "batch_size": 1, "micro_batch_size": None,
-            "epoch_mode": "fixed_steps", "steps_per_epoch": 1, "train_sampling_mode": None,
+            "epoch_mode": "fixed_steps", "steps_per_epoch": _STEPS, "train_sampling_mode": None,
         },
         eval={
             "eval_every_epoch": 1, "early_stop_patience": _PATIENCE,
             "early_stop_min_delta": _DELTA, "eval_batches_per_arch": 1, "batch_size": 1,
         },
-        checkpoint={"keep_latest": _KEEP, "every_steps": 0, "reset_early_stop_on_resume": False},
+        checkpoint={
+            "keep_latest": _KEEP, "every_steps": _EVERY, "reset_early_stop_on_resume": False,
+        },
     )  # fmt: skip
     session = system.session
-    provider = dataclasses.replace(session.provider, batch_size=1, steps=1)
+    provider = dataclasses.replace(session.provider, batch_size=1, steps=_STEPS)
     return dataclasses.replace(session, config=parse_config(tree), provider=provider)
 
 

@@ -18,7 +18,7 @@ from harness.training.fairness import Counts, add_cycle, fair_cycle
 from harness.training.model import Initial, Supernet, initial_weight
 from harness.training.progress import Progress, after_epoch, after_step
 from harness.training.schedule import cosine_lr, expected_clip_checks, micro_batches
-from harness.training.tracking import is_best, is_used_up, track_patience
+from harness.training.tracking import is_best, is_save_due, is_used_up, track_patience
 
 __all__ = [
     "ClipCheck",
@@ -77,6 +77,7 @@ class TrainParts:
     is_best: Callable[[float, float | None], bool] = is_best
     track_patience: Callable[..., tuple[float, int]] = track_patience
     is_used_up: Callable[[int, int], bool] = is_used_up
+    is_save_due: Callable[[int, int, int], bool] = is_save_due
 
 
 @dataclass(frozen=True)

@@ -184,8 +184,7 @@ class Trainer:
         if self._options.probe is not None:
             self._options.probe(epoch, step + 1, outcome)
         every = self.config.checkpoint.every_steps
-        # Not at the epoch's end, where the checkpoint follows the evaluation.
-        if every and (step + 1) % every == 0 and step + 1 < self.steps_per_epoch:
+        if self._parts.is_save_due(step + 1, every, self.steps_per_epoch):
             self._save(best=False)
 
     def _advance(self, archs: Sequence[Sequence[int]], outcome: StepOutcome, lr: float) -> None:
