@@ -18,7 +18,6 @@ from harness.faults.power_file import Planted, Power
 from harness.promises.bench import Bench
 from harness.promises.judge import judge
 from harness.promises.registry import PROMISES
-from harness.promises.varied import varied_bench
 from harness.systems.beside import SecondProcess
 from harness.systems.opening import system_factory
 from harness.systems.remote import Workers
@@ -147,11 +146,7 @@ def _bench(setting: Setting, factory: Callable[[], Any], promises: Sequence[str]
         for driver, waiting in ASK_A_SECOND_PROCESS.items()
         if not waiting.isdisjoint(promises)
     ]
-    return Bench(
-        factory, setting.spec, setting.config, place, early, setting.second, setting.asked,
-        # Under the other setting too, as the gate that this is the worth of.
-        vary=varied_bench,
-    )  # fmt: skip
+    return Bench(factory, setting.spec, setting.config, place, early, setting.second, setting.asked)
 
 
 def _end(bench: Bench) -> None:
