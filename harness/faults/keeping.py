@@ -116,7 +116,7 @@ class SavesWithinEpochsMissed(_Stores):
     """No checkpoint is saved within an epoch, whatever checkpoint.every_steps asks for."""
 
     id = "saves-within-epochs-missed"
-    citation = "Lightning-AI/pytorch-lightning#12122 (every_n_train_steps is not kept to)"
+    citation = "Lightning-AI/pytorch-lightning#11979 (no step is ever due, and nothing is saved)"
 
     def apply(self, parts: Parts) -> Parts:
         """Find no step of an epoch due."""
@@ -127,7 +127,7 @@ class BestByDifference(_Scores):
     """Any other score takes the best one's place, a worse one too."""
 
     id = "best-by-difference"
-    citation = "RasaHQ/rasa#8508 (the best model is that of whatever epoch came last)"
+    citation = "ebagdasa/backdoors101#26 (the comparison that saves the best model)"
     expected = ("ledger-best-checkpoint",)
 
     def apply(self, parts: Parts) -> Parts:

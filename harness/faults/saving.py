@@ -125,7 +125,7 @@ class CountersUnverified(Fault):
     """Digests vouch for the arrays of a checkpoint, and not for the counters beside them."""
 
     id, family = "counters-unverified", "RESUME"
-    citation = "meta-pytorch/torchrec#1268 (part of a checkpoint is not verified)"
+    citation = "LMResiliency/lm-resiliency#78 (values that no checksum covers are loaded)"
     expected = ("checkpoint-verified",)
     touches = ("checkpoint", "resume", "kills")
 

@@ -178,7 +178,7 @@ class LoneSampleByItsOwnStatistics(_Pieces):
     """A batch of one sample is normalised by itself, as PyTorch's InstanceNorm would."""
 
     id = "lone-sample-by-its-own-statistics"
-    citation = "pytorch/pytorch#4534 (batch normalisation of one value is a case of its own)"
+    citation = "pytorch/pytorch#4534 (a last batch of one sample is normalised as no other is)"
 
     def wrap(self, system: Any) -> Any:
         """Recalibrate on a piece of one sample before it is predicted."""
