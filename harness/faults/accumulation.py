@@ -4,8 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from harness.faults.base import Fault, overriding, replaced
-from harness.faults.hooks import after_open
+from harness.faults.base import Fault, replaced
 from harness.runs.parts import Parts
 from harness.training.schedule import micro_batches
 
@@ -120,7 +119,7 @@ class AccumulatorKept(Fault):
 
     def apply(self, parts: Parts) -> Parts:
         """Start each step from the last total."""
-        return replaced(parts, "train", zeroed=lambda zeros, last: zeros if last is None else last)
+        return replaced(parts, "train", zeroed=lambda last: last)
 
 
 class AccumulatorUninitialised(Fault):
@@ -131,13 +130,6 @@ class AccumulatorUninitialised(Fault):
     expected = ("gradient-of-loss",)
     touches = ("loss", "update", "micro_batches")
 
-    def wrap(self, system: Any) -> Any:
+    def apply(self, parts: Parts) -> Parts:
         """Start from ones."""
-
-        def change(inner: Any) -> None:
-            functions = inner.trainer._step._functions
-            dirty = overriding(functions)
-            dirty.zeros = [tf.ones_like(z) for z in functions.zeros]
-            inner.trainer._step._functions = dirty
-
-        return after_open(system, change)
+        return replaced(parts, "train", zeroed=lambda last: [tf.ones_like(t) for t in last])

@@ -10,7 +10,7 @@ from harness.runs.parts import Parts
 from harness.streams import integer
 from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
 from harness.training.fairness import fair_cycle
-from harness.training.step import StepOutcome, run_step
+from harness.training.train_parts import StepOutcome, run_step
 
 __all__ = ["CyclesOneStepLater", "LastBlockLags", "NoOptionInItsPlace"]
 

@@ -11,7 +11,7 @@ from harness.records.ledger import write_line
 from harness.records.records import RunRecord
 from harness.records.seals import sealed
 from harness.training.checkpoint import StoreParts
-from harness.training.step import TrainParts
+from harness.training.train_parts import TrainParts
 
 __all__ = ["Parts", "opening_record"]
 

@@ -31,7 +31,9 @@ from harness.training.checkpoint import CheckpointStore
 from harness.training.finite import require_finite_outcome
 from harness.training.model import Supernet
 from harness.training.progress import PreviousScores, Progress
-from harness.training.step import StepFunctions, StepOutcome, Taken, TrainParts, TrainStep
+from harness.training.step import TrainStep
+from harness.training.step_functions import StepFunctions
+from harness.training.train_parts import StepOutcome, Taken, TrainParts
 
 __all__ = ["Evaluate", "Observer", "Rank", "Trainer", "TrainerOptions"]
 
