@@ -24,6 +24,7 @@ from harness.faults import (
     precision,
     recalibration,
     resuming,
+    run_logs,
     saving,
     scoring,
     searching,
@@ -43,8 +44,8 @@ __all__ = ["FAULTS", "fault_path"]
 _MODULES = (
     arithmetic, data, drawing, joint_draws, everywhere, geometry, recalibration, accumulation,
     clipping, updating, losses, precision, arch_cycles, partial_steps, handling, keeping, saving,
-    later_steps, loading, metric, resuming, scoring, inference, searching, sharing, surroundings,
-    any_scores, any_evaluations, any_runs, any_checkpoints, any_files,
+    run_logs, later_steps, loading, metric, resuming, scoring, inference, searching, sharing,
+    surroundings, any_scores, any_evaluations, any_runs, any_checkpoints, any_files,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

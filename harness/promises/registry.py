@@ -15,6 +15,8 @@ from harness.promises import (
     draws,
     elsewhere,
     epoch_log,
+    epochs_csv,
+    eval_seconds,
     every_step,
     kept,
     kills,
@@ -62,7 +64,7 @@ _SUBJECTS: tuple[ModuleType, ...] = (
     own_draws, drawn_together, partial_batches, consumed, configured,
     loss, update, every_step, logged_archs, own_labels, micro_batches, micro_statistics,
     clip_checks, training,
-    epoch_log, ranking,
+    epoch_log, epochs_csv, eval_seconds, ranking,
     checkpoint, kept, plans, resume, kills, elsewhere, refusals, loaded, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
@@ -117,7 +119,7 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
         "clip_checks", "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals", "loaded"),
-    _LOG: ("epoch_log", "ledger"),
+    _LOG: ("epoch_log", "epochs_csv", "eval_seconds", "ledger"),
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {
     "trained-as-served": _TRAINING,
