@@ -38,14 +38,15 @@ def steps(large: Config) -> Iterator[dict[str, "TrainStep"]]:
         found = {"chosen": _traced(large)}
         from benchmarks.dense import forward_dense
 
-        patch.setattr("harness.training.step.forward", forward_dense)
+        patch.setattr("harness.training.step_functions.forward", forward_dense)
         found["dense"] = _traced(large)
         yield found
 
 
 def _traced(config: Config) -> "TrainStep":
     from harness.training.model import Supernet
-    from harness.training.step import TrainParts, TrainStep
+    from harness.training.step import TrainStep
+    from harness.training.train_parts import TrainParts
 
     step = TrainStep(
         Supernet(config.model.skeleton, config.model.width, config.runtime.seed),

@@ -15,7 +15,7 @@ from harness.config import with_overrides
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.runs.session import Session
-    from harness.training.step import StepOutcome
+    from harness.training.train_parts import StepOutcome
 
 Step = Callable[[], "StepOutcome"]
 
@@ -31,7 +31,8 @@ def steps(session: "Session") -> dict[str, Step]:
 def _traced_step(session: "Session", position: str) -> Step:
     from harness.training.fairness import fair_cycle
     from harness.training.model import Supernet
-    from harness.training.step import TrainParts, TrainStep
+    from harness.training.step import TrainStep
+    from harness.training.train_parts import TrainParts
 
     config = with_overrides(session.config, [f"train.clip_position={position}"])
     seed, batch, numbers = config.runtime.seed, session.provider.batch(1, 0), count()

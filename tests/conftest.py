@@ -20,13 +20,22 @@ class RunningMatrix:
     results: Path
 
 
+def _waits(item: pytest.Item) -> bool:
+    return "whole_matrix" in getattr(item, "fixturenames", ())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let those that wait for the matrix come last: the others run beside it."""
+    items.sort(key=_waits)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def running_matrix(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningMatrix | None]:
     """Start with the first test what a later one waits for; end what nobody waited for."""
     items = request.session.items
-    if not any("whole_matrix" in getattr(item, "fixturenames", ()) for item in items):
+    if not any(map(_waits, items)):
         yield None
         return
     folder = tmp_path_factory.mktemp("matrix")

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.promises import batch_mates, unrun_options
+from harness.promises import batch_mates, split_sizes, unrun_options
 from harness.promises.batch_mates import BatchMates
 from harness.promises.moved_statistics import StatisticsMoved
+from harness.promises.split_sizes import SplitScores
 from harness.promises.unrun_options import Poisoned
 
 # ---- two archs, two of three samples of a batch
@@ -124,8 +125,36 @@ FOLLOWING = {
     "NaN": (replace(MOVED, moved=WITH_NAN), "b0/3/moving_mean .*: expected 1 .*, found nan"),
 }
 NO_SHARED = {name: array for name, array in MOVED.moved.items() if name.startswith("b0/2")}
+LONG = [("a", 1.5), ("b", 3.0), ("b", 3.0), ("a", 1.5), ("b", 3.0)]
+SPLITS = SplitScores({"000": LONG}, {"000": ("b", [3.0])})
+
+
+def scored_at(place, epe):
+    """Return the splits with another score at one position of the long one."""
+    rows = [*LONG[:place], (LONG[place][0], epe), *LONG[place + 1 :]]
+    return replace(SPLITS, long={"000": rows})
+
+
+PIECES = {
+    "a later piece": (
+        scored_at(4, 3.1),
+        r"arch 000: EPE of sample b at position 4 of 5: expected 3 px, as at position 1, found 3.1",
+    ),
+    "NaN": (scored_at(3, math.nan), r"sample a at position 3 .*: expected 1.5 px, .* found nan px"),
+    "one sample": (
+        replace(SPLITS, alone={"000": ("b", [2.9])}),
+        r"sample b at a split of one: expected 3 px, as at position 1, found 2.9 px",
+    ),
+    "nothing": (
+        replace(SPLITS, alone={"000": ("b", [])}),
+        r"arch 000: scores of a split of one sample: expected 1, found 0",
+    ),
+}
 CLEAN = {
     batch_mates.scores_ignore_batch_mates: [MATES],
+    split_sizes.scores_ignore_split_size: [
+        SPLITS, replace(SPLITS, alone={}), scored_at(4, 3.0001),
+    ],
     unrun_options.unrun_options_are_unseen: [CASES, [*CASES[:1], REFUSED]],
     unrun_options.unrun_statistics_stay: [
         MOVED, replace(MOVED, moved=left(momentum=0.99)), replace(MOVED, moved=left(momentum=0.5)),
@@ -133,11 +162,13 @@ CLEAN = {
 }  # fmt: skip
 EMPTY = {
     batch_mates.scores_ignore_batch_mates: BatchMates(0, (), {}, {}, {}),
+    split_sizes.scores_ignore_split_size: SplitScores({"000": LONG[:2]}, {}),
     unrun_options.unrun_options_are_unseen: [],
     unrun_options.unrun_statistics_stay: StatisticsMoved(1e6, [], [], {}),
 }
 CORRUPTED = {
     batch_mates.scores_ignore_batch_mates: MIXED,
+    split_sizes.scores_ignore_split_size: PIECES,
     unrun_options.unrun_options_are_unseen: SEEN,
     unrun_options.unrun_statistics_stay: FOLLOWING,
 }

@@ -104,7 +104,10 @@ def test_a_fault_of_somebody_else_joins_by_its_import_path(tmp_path: Path) -> No
     done = harness("--fault", "theirs:Halved", "--json", str(path), "--only", "plan-rounds-down",
                    cwd=tmp_path)  # fmt: skip
     found = json.loads(path.read_text())
-    assert [r["id"] for r in found["results"]] == ["plan-rounds-down", "epe-halved"], done.stderr
+    asked = ["plan-rounds-down", "epe-halved"]
+    run = [(r["id"], r["mode"]) for r in found["results"]]
+    modes = ("full_pass", "fixed_steps")
+    assert run == [(name, mode) for mode in modes for name in asked], done.stderr
     assert found["killed"] == 2
     assert "metric-oracle" in found["results"][1]["where"]
 

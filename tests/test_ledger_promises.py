@@ -137,6 +137,17 @@ def test_a_plateau_at_the_zero_flow_is_a_warning_in_words(run, warned):
     assert not warned or "this is what a dead metric looks like" in found.warnings[0]
 
 
+def test_a_reason_beside_the_value_that_it_excuses_is_told():
+    run = CLEAN["every second epoch"]
+    row = run.epochs[1]
+    both = replace(row, reasons={**row.reasons, "best_epe": "no evaluation yet"})
+    (found,) = judged("ledger-finite", replace(run, epochs=(run.epochs[0], both, *run.epochs[2:])))
+    assert re.search(
+        r"epoch 2, best_epe: expected a value or a reason, found [\d.]+ and 'no evaluation yet'",
+        found,
+    )
+
+
 def test_a_run_without_evaluation_says_so():
     found = OFFLINE["ledger-finite"].check(CLEAN["no evaluation"])
     assert found.warnings == ("no evaluation in the whole run",)

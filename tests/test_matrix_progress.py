@@ -24,6 +24,10 @@ class TextForTuple:
     id, citation, expected, touches = "text", "ours", ("clip-plan",), "loss"
 
 
+class ModesText:
+    id, citation, expected, modes = "modes-text", "ours", ("clip-plan",), "full_pass"
+
+
 class ExpectedText:
     id, citation, expected = "text", "ours", "clip-plan"
 
@@ -185,6 +189,7 @@ def test_the_tier_and_all_promises_widen_what_is_judged():
         ("Misspelt", "touches 'clipchecks', expected subjects .*docs/faults.md.*: metric, "),
         ("TextForTuple", r"touches is the text 'loss', expected a tuple: \('loss',\)"),
         ("ExpectedText", r"expected is the text 'clip-plan', expected a tuple: \('clip-plan',\)"),
+        ("ModesText", r"modes is the text 'full_pass', expected a tuple: \('full_pass',\)"),
     ],
 )
 def test_an_unknown_subject_is_refused(fault, message):

@@ -21,12 +21,14 @@ def kit():
     import tensorflow as tf
 
     from harness.supernet.network import FixedNorm
-    from harness.training import adam, step
+    from harness.training import adam
     from harness.training.model import Supernet
+    from harness.training.step_functions import loss_and_gradients
+    from harness.training.train_parts import TrainParts
 
     return SimpleNamespace(
         tf=tf, FixedNorm=FixedNorm, model=Supernet("full", 2, 5), adam=adam,
-        parts=step.TrainParts(), loss_and_gradients=step.loss_and_gradients,
+        parts=TrainParts(), loss_and_gradients=loss_and_gradients,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from harness.promises.option_arrays import arrays_of_options
 from harness.promises.samples import copy_samples, decode_independently, listed_samples
 from harness.promises.setting import embedded_config
 from harness.promises.training_outputs import outputs_of_training
+from harness.promises.walk import _turned
 from harness.systems.edgeflownas.graph import arrays_of_options as variables_of_options
 from harness.systems.protocol import Description, Recalibration
 from harness.systems.spec import SystemSpec
@@ -170,3 +171,36 @@ def test_outputs_are_normalised_by_the_batch_though_recalibration_has_no_effect(
             np.testing.assert_allclose(found[arch][0], expected, atol=1e-5)
         assert not system.arrays["unit/moving_mean"].any()
     assert outputs_of_training(Centring(held=True, recalibrates=False), ("0",), None) is None
+
+
+class TwoArchs:
+    """A system of one block with two options, whose step has the decay of every kernel."""
+
+    def __init__(self, **kernels):
+        self.kernels = kernels
+
+    def describe(self):
+        return SimpleNamespace(options=((("zero", "a"), ("b",)),))
+
+    def restore(self, path):
+        """Start from the same kernels."""
+
+    def state(self, changes=None):
+        self.kernels |= changes or {}
+        return self.kernels
+
+    def train(self, epoch, steps, evaluate):
+        decay = sum(float((kernel**2).sum()) for kernel in self.kernels.values())
+        losses = tuple(float(self.kernels[name][..., 0].sum()) + decay for name in "ab")
+        return SimpleNamespace(steps=[SimpleNamespace(archs=("0", "1"))], losses=losses)
+
+
+def test_a_kernel_of_zeros_is_left_alone_where_archs_are_told_apart(tmp_path):
+    kernel = np.arange(1.0, 9.0).reshape(1, 1, 2, 4)
+    system = TwoArchs(zero=np.zeros_like(kernel), a=kernel, b=kernel + 1)
+    bench, step = SimpleNamespace(folder=tmp_path), SimpleNamespace(number=1, epoch=1)
+    found = _turned(bench, system, step, system.train(1, steps=1, evaluate=False))
+    assert (found.kernels, found.runs) == (("a",), (True, False))
+    assert found.before[0] != found.after[0]
+    assert found.before[1] == found.after[1]  # another constant for the zeros would decay here too
+    assert not system.kernels["zero"].any()

@@ -103,7 +103,7 @@ def test_a_promise_that_does_not_vary_is_judged_once(tmp_path):
 
 
 def test_a_gate_of_full_passes_sees_what_is_wrong_of_fixed_steps(tmp_path):
-    fault = "harness.faults.unforeseen_scoring:EndsDrawnHalfAsOften"
+    fault = "harness.faults.joint_draws:EndsDrawnHalfAsOften"
     gate = bench(tmp_path, None)
     apply_environment(embedded_config(tmp_path / "data"))
     spec = SystemSpec("builtin", fault, {})

@@ -4,25 +4,33 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from harness.faults import (
+    accumulation,
+    arch_cycles,
     arithmetic,
+    clipping,
     data,
     drawing,
     everywhere,
     geometry,
-    gradients,
     handling,
+    inference,
+    joint_draws,
     keeping,
     later_steps,
     loading,
+    losses,
     metric,
+    partial_steps,
+    precision,
     recalibration,
     resuming,
+    run_logs,
+    saving,
     scoring,
     searching,
     sharing,
     surroundings,
-    unforeseen_scoring,
-    unforeseen_training,
+    updating,
 )
 from harness.faults.anywhere.catalog import FAULTS_ANYWHERE
 from harness.faults.base import Fault
@@ -30,9 +38,10 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS"]
 
 _MODULES = (
-    arithmetic, data, drawing, everywhere, geometry, recalibration, gradients, handling, keeping,
-    later_steps, loading, metric, resuming, scoring, searching, sharing, surroundings,
-    unforeseen_scoring, unforeseen_training,
+    arithmetic, data, drawing, joint_draws, everywhere, geometry, recalibration, accumulation,
+    clipping, updating, losses, precision, arch_cycles, partial_steps, handling, keeping, saving,
+    run_logs, later_steps, loading, metric, resuming, scoring, inference, searching, sharing,
+    surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

@@ -16,7 +16,8 @@ from harness.training.model import initial_weight
 __all__ = [
     "BlocksShareOrder", "ChunksShuffled", "CropsOneDraw", "CropsSharedByPairs", "CyclesOfTenSteps",
     "DrawsSaidToBeOthers", "EpochAddedToSeed", "FiltersRepeated", "KernelsByShape",
-    "KernelsOfWrongFans", "LastPlaceNeverCropped", "ShuffleBufferOfFour", "WorkersSeededAlike",
+    "KernelsOfWrongFans", "LastPlaceNeverCropped", "ShuffleBufferOfFour", "SignsByShape",
+    "WorkersSeededAlike",
 ]  # fmt: skip
 
 
@@ -211,6 +212,28 @@ class KernelsByShape(_Drawing):
                 seed, f"any/{name.rsplit('/', 1)[-1]}", shape
             ),
         )  # fmt: skip
+
+
+class SignsByShape(_Drawing):
+    """Signs and sizes have generators of their own, and that of the signs knows shapes alone.
+
+    No two kernels are equal, and each by itself is drawn as it should be.
+    """
+
+    id, family = "signs-by-shape", "DETERM"
+    citation = "keras-team/keras-hub#352 (one initialiser serves several kernels)"
+    expected = ("kernels-independent",)
+
+    def apply(self, parts: Parts) -> Parts:
+        """Give kernels of one shape the signs of one draw."""
+
+        def initial(seed: int, name: str, shape: tuple[int, ...]) -> Any:
+            own = initial_weight(seed, name, shape)
+            if not name.endswith("/kernel"):
+                return own
+            return np.abs(own) * np.sign(initial_weight(seed, "any/kernel", shape))
+
+        return replaced(parts, "train", initial=initial)
 
 
 class FiltersRepeated(_Drawing):

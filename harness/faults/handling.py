@@ -15,7 +15,7 @@ from harness.fc2.provider import assemble
 from harness.records.ledger import write_line
 from harness.runs.parts import Parts
 from harness.training.progress import Progress, after_epoch
-from harness.training.step import run_step
+from harness.training.train_parts import run_step
 
 __all__ = [
     "BatchRepeatedAtBorder", "BufferOverwritten", "CacheKeyWithoutClip", "CacheKeyWithoutCrop",

@@ -13,10 +13,10 @@ from harness.training.checkpoint import kept_names, pointed_name
 from harness.training.tracking import track_patience
 
 __all__ = [
-    "BestByHighest", "BestFollowsLast", "BestIsLast", "DefaultsAnnounced", "DeltaAgainstBest",
-    "DeltaIgnored", "IdentityWithoutSamples", "LatestByName", "NothingRemoved",
+    "BestByDifference", "BestByHighest", "BestFollowsLast", "BestIsLast", "DefaultsAnnounced",
+    "DeltaAgainstBest", "DeltaIgnored", "IdentityWithoutSamples", "LatestByName", "NothingRemoved",
     "PartialBatchUnannounced", "PatienceNeverReset", "PatienceOfOneLess", "PatienceOfOneMore",
-    "RetentionDeletesBest", "TieIsBetter", "WholeBatchesAnnounced",
+    "RetentionDeletesBest", "SavesWithinEpochsMissed", "TieIsBetter", "WholeBatchesAnnounced",
 ]  # fmt: skip
 
 
@@ -110,6 +110,29 @@ class BestByHighest(_Scores):
     def apply(self, parts: Parts) -> Parts:
         """Compare the other way round."""
         return replaced(parts, "train", is_best=lambda metric, best: metric > (best or 0.0))
+
+
+class SavesWithinEpochsMissed(_Stores):
+    """No checkpoint is saved within an epoch, whatever checkpoint.every_steps asks for."""
+
+    id = "saves-within-epochs-missed"
+    citation = "Lightning-AI/pytorch-lightning#11979 (no step is ever due, and nothing is saved)"
+
+    def apply(self, parts: Parts) -> Parts:
+        """Find no step of an epoch due."""
+        return replaced(parts, "train", is_save_due=lambda step, every, steps: False)
+
+
+class BestByDifference(_Scores):
+    """Any other score takes the best one's place, a worse one too."""
+
+    id = "best-by-difference"
+    citation = "ebagdasa/backdoors101#26 (the comparison that saves the best model)"
+    expected = ("ledger-best-checkpoint",)
+
+    def apply(self, parts: Parts) -> Parts:
+        """Compare for inequality."""
+        return replaced(parts, "train", is_best=lambda metric, best: metric != best)
 
 
 class TieIsBetter(_Scores):

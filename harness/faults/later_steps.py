@@ -74,17 +74,12 @@ class AccumulatorZeroedOnceAnEpoch(Fault):
         def change(inner: Any) -> None:
             step, trainer = inner.trainer._step, inner.trainer
             functions = step._functions
-            kept, zeros = overriding(functions), functions.zeros
-            kept.zeros = zeros
 
-            def apply(_: Any, total: Any, lr: Any) -> Any:
-                planned = len(inner.session.provider.planned_sizes)
-                last = trainer.progress.step + 1 >= planned
-                kept.zeros = zeros if last else total
-                return functions.apply(total, lr)
+            def zero(_: Any) -> None:
+                if trainer.progress.step == 0:
+                    functions.zero()
 
-            kept._calls["apply"] = apply
-            step._functions = kept
+            step._functions = overriding(functions, zero=zero)
 
         return after_open(system, change)
 
@@ -104,11 +99,11 @@ class MomentsRestartEachEpoch(Fault):
             step, trainer, model = inner.trainer._step, inner.trainer, inner.session.model
             functions = step._functions
 
-            def apply(_: Any, total: Any, lr: Any) -> Any:
+            def apply(_: Any, lr: Any) -> Any:
                 if trainer.progress.step == 0:
                     for slot in (*model.first.values(), *model.second.values()):
                         slot.assign(tf.zeros_like(slot))
-                return functions.apply(total, lr)
+                return functions.apply(lr)
 
             step._functions = overriding(functions, apply=apply)
 

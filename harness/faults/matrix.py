@@ -91,8 +91,8 @@ def plan_fault(
 
 def _touched(path: str, fault: Any) -> set[str]:
     """Return the promises of the subjects that a fault touches, once all its names are known."""
-    touches = getattr(fault, "touches", ())
-    for name, value in (("expected", fault.expected), ("touches", touches)):
+    touches, modes = getattr(fault, "touches", ()), getattr(fault, "modes", ())
+    for name, value in (("expected", fault.expected), ("touches", touches), ("modes", modes)):
         if isinstance(value, str):
             msg = f"fault {path}: {name} is the text {value!r}, expected a tuple: ({value!r},)"
             raise InputError(msg)
@@ -107,7 +107,7 @@ def _touched(path: str, fault: Any) -> set[str]:
             f"{', '.join(SUBJECTS)}"
         )
         raise InputError(msg)
-    other = [mode for mode in getattr(fault, "modes", ()) if mode not in EPOCH_MODES]
+    other = [mode for mode in modes if mode not in EPOCH_MODES]
     if other:
         msg = f"fault {path}: modes has {other[0]!r}, expected some of {', '.join(EPOCH_MODES)}"
         raise InputError(msg)

@@ -10,8 +10,9 @@ from harness.faults.hooks import after_open, gradient_hook
 from harness.fc2.batch import Batch
 
 __all__ = [
-    "EvalCountLoggedOnly", "EverythingByBatchStatistics", "OptionsMixedByZeros",
-    "RecalCountLoggedOnly", "UnrunStatisticsMove",
+    "EvalCountLoggedOnly", "EverythingByBatchStatistics", "LaterPieceFromFirstFrames",
+    "LoneSampleByItsOwnStatistics", "OptionsMixedByZeros", "RecalCountLoggedOnly",
+    "UnrunStatisticsMove",
 ]  # fmt: skip
 
 
@@ -134,3 +135,63 @@ class UnrunStatisticsMove(Fault):
                 (np.float32(0.9) * old + np.float32(0.05)) if np.array_equal(old, new) else new
             ),
         )
+
+
+class _Pieces(Fault):
+    """What a long split, or one of a single sample, meets and a few samples do not."""
+
+    family = "METRIC"
+    expected = ("split-size-unseen",)
+    touches: ClassVar[tuple[str, ...]] = ("split_sizes", "metric")
+
+
+class LaterPieceFromFirstFrames(_Pieces):
+    """The buffer that frames are run from is filled once; a later piece of the split reads it.
+
+    A split that is scored at once is right.
+    """
+
+    id = "later-piece-from-first-frames"
+    citation = "ManifoldRG/MultiNet#774 (one batch alone enters the metric)"
+
+    def wrap(self, system: Any) -> Any:
+        """Predict every piece of an evaluation from the frames of the first."""
+
+        def opened(inner: Any) -> None:
+            evaluator, first = inner.session.evaluator, dict[str, Any]()
+            predict = evaluator.predict
+
+            def from_first(weights: Any, arch: Any, stats: Any, batch: Any) -> Any:
+                if first.get("weights") is not weights:
+                    first.update(weights=weights, batch=batch)
+                elif batch is not first["batch"] and batch.size <= first["batch"].size:
+                    frames = first["batch"].frames[: batch.size]
+                    batch = dataclasses.replace(batch, frames=frames)
+                return predict(weights, arch, stats, batch)
+
+            evaluator.predict = from_first
+
+        return after_open(system, opened)
+
+
+class LoneSampleByItsOwnStatistics(_Pieces):
+    """A batch of one sample is normalised by itself, as PyTorch's InstanceNorm would."""
+
+    id = "lone-sample-by-its-own-statistics"
+    citation = "pytorch/pytorch#4534 (a last batch of one sample is normalised as no other is)"
+
+    def wrap(self, system: Any) -> Any:
+        """Recalibrate on a piece of one sample before it is predicted."""
+
+        def opened(inner: Any) -> None:
+            evaluator = inner.session.evaluator
+            predict = evaluator.predict
+
+            def by_itself(weights: Any, arch: Any, stats: Any, batch: Any) -> Any:
+                if batch.size == 1:
+                    stats = evaluator.recalibrate(dict(weights), arch, [batch])
+                return predict(weights, arch, stats, batch)
+
+            evaluator.predict = by_itself
+
+        return after_open(system, opened)

@@ -16,6 +16,8 @@ from harness.promises import (
     draws,
     elsewhere,
     epoch_log,
+    epochs_csv,
+    eval_seconds,
     every_step,
     kept,
     kills,
@@ -39,6 +41,7 @@ from harness.promises import (
     score_arithmetic,
     scores,
     served,
+    split_sizes,
     step_arithmetic,
     training,
     unrun_options,
@@ -57,11 +60,12 @@ from harness.promises.roots import Area
 __all__ = ["AREA_OF", "PROMISES", "SUBJECTS", "declarations_digest", "in_order", "of_tier"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
-    metric, response, unrun_options, scores, batch_mates, purity, recalibration, served, draws,
+    metric, response, unrun_options, scores, batch_mates, split_sizes, purity, recalibration,
+    served, draws,
     own_draws, drawn_together, partial_batches, consumed, configured,
     loss, update, every_step, logged_archs, own_labels, micro_batches, micro_statistics,
     clip_checks, training,
-    epoch_log, ranking,
+    epoch_log, epochs_csv, eval_seconds, ranking,
     checkpoint, kept, plans, resume, kills, elsewhere, refusals, loaded, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
@@ -105,8 +109,9 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
 _MEASUREMENT, _RESUMING, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
-        "scores", "metric", "recalibration", "response", "batch_mates", "unrun_options", "served",
-        "partial_batches", "consumed", "configured", "ranking", "cache", "score_arithmetic",
+        "scores", "metric", "recalibration", "response", "batch_mates", "split_sizes",
+        "unrun_options", "served", "partial_batches", "consumed", "configured", "ranking",
+        "cache", "score_arithmetic",
     ),
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (
@@ -115,7 +120,7 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
         "clip_checks", "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals", "loaded"),
-    _LOG: ("epoch_log", "ledger"),
+    _LOG: ("epoch_log", "epochs_csv", "eval_seconds", "ledger"),
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {
     "trained-as-served": _TRAINING,

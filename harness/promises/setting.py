@@ -126,11 +126,20 @@ def _crop(config: Config, crop: tuple[int, int], limits: tuple[int, int]) -> tup
     return height, width
 
 
-def link_samples(source: Path, ids: Iterable[str], target: Path) -> None:
-    """Link the files of the named samples of one split into a new folder."""
-    for sample in ids:
+def link_samples(
+    source: Path, ids: Iterable[str], target: Path, *, names: Iterable[str] | None = None
+) -> None:
+    """Link the files of the named samples of one split into a new folder.
+
+    Parameters
+    ----------
+    names : iterable of str, optional
+        What each is called there. Default: as it is.
+    """
+    ids = list(ids)
+    for sample, name in zip(ids, ids if names is None else names, strict=True):
         for member in MEMBERS:
-            link = target / f"{sample}-{member}"
+            link = target / f"{name}-{member}"
             link.parent.mkdir(parents=True, exist_ok=True)
             # Resolved: a relative path would be taken from the link's own folder.
             link.symlink_to((source / f"{sample}-{member}").resolve())

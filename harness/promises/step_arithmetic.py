@@ -226,7 +226,7 @@ def _fixed_gradient(model: Any, train: Any, batch: list[NDArray[Any]], config: A
     import tensorflow as tf
 
     from harness.supernet.network import FixedNorm
-    from harness.training.step import loss_and_gradients
+    from harness.training.step_functions import loss_and_gradients
 
     return loss_and_gradients(
         model, train, config.train.weight_decay, tf.constant([0, 1, 2, 0, 1, 2, 0, 1, 2]),

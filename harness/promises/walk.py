@@ -223,12 +223,13 @@ def _turned(bench: Bench, system: System, step: WalkedStep, straight: Training) 
     others = [set[str]().union(*runs[:i], *runs[i + 1 :]) for i in range(len(runs))]
     alone = [sorted(mine - other) for mine, other in zip(runs, others, strict=True)]
     most: list[str] = max(alone, key=len)
-    kernels = tuple(most)
-    if not kernels:
-        return None
     system.restore(str(bench.folder / f"walk-{step.number}"))
     state = system.state()
-    require_named(state, kernels, "describe().options")
+    require_named(state, most, "describe().options")
+    # One of zeros would become another, whose decay is in the loss of every arch.
+    kernels = tuple(name for name in most if np.any(state[name]))
+    if not kernels:
+        return None
     system.state({n: other_kernel(state[n], place) for place, n in enumerate(kernels)})
     again = system.train(step.epoch, steps=1, evaluate=False)
     after = _losses_by_arch(again)

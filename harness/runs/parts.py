@@ -1,17 +1,19 @@
 """The builtin system's parts, so that it can be broken one part at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness.evaluation.evaluator import EvalParts
 from harness.evaluation.ranking import build_pool, kendall_tau
 from harness.fc2.provider import DataParts
 from harness.records.ledger import write_line
-from harness.records.records import RunRecord
+from harness.records.records import Record, RunRecord
 from harness.records.seals import sealed
 from harness.training.checkpoint import StoreParts
-from harness.training.step import TrainParts
+from harness.training.epochlog import EpochCsv, effective_rows
+from harness.training.train_parts import TrainParts
 
 __all__ = ["Parts", "opening_record"]
 
@@ -46,6 +48,10 @@ class Parts:
         Pointers that a save moves, checkpoints that it keeps, the one that is asked for.
     opening : callable
         The record that opens an attempt, of its fields' values.
+    table : callable
+        The observer that appends rows to the ``epochs.csv`` of a path.
+    rows_in_effect : callable
+        Its rows that no later one has made void.
     """
 
     data: DataParts = field(default_factory=DataParts)
@@ -58,3 +64,5 @@ class Parts:
     write_line: Callable[..., None] = write_line
     store: StoreParts = field(default_factory=StoreParts)
     opening: Callable[..., RunRecord] = opening_record
+    table: Callable[[Path], Callable[[Record], None]] = EpochCsv
+    rows_in_effect: Callable[[Path], Sequence[Mapping[str, str]]] = effective_rows

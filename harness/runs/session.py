@@ -27,7 +27,8 @@ from harness.supernet.space import SKELETONS, check_crop
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.training.model import Supernet
 from harness.training.progress import Progress
-from harness.training.step import StepFunctions, TrainParts
+from harness.training.step_functions import CompiledGradient, StepFunctions
+from harness.training.train_parts import TrainParts
 from harness.training.trainer import Observer, Trainer, TrainerOptions
 
 __all__ = ["CompiledCache", "CompiledSteps", "CompiledSupernet", "Session", "open_session"]
@@ -48,16 +49,19 @@ class CompiledSteps:
 
     def functions(self, decay: float, parts: TrainParts) -> StepFunctions:
         """Return the step of these parts; decay, frames to input and loss are always the same."""
-        inside = (parts.accumulate, parts.clip, parts.apply)
+        inside = (parts.zeroed, parts.accumulate, parts.clip, parts.apply)
         if inside not in self._functions:
-            gradient = next((f.gradient for f in self._functions.values()), None)
+            gradient = self._gradient()
             self._functions[inside] = StepFunctions(self.model, decay, parts, gradient)
         return self._functions[inside]
 
     def traced(self) -> int:
         """Return how often its gradient was traced."""
-        found = (f.gradient for f in self._functions.values())
-        return max(int(f.experimental_get_tracing_count()) for f in found)
+        gradient = self._gradient()
+        return 0 if gradient is None else gradient.traced()
+
+    def _gradient(self) -> CompiledGradient | None:
+        return next((f.gradient for f in self._functions.values()), None)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from harness.training.model import Supernet
-from harness.training.step import StepOutcome
+from harness.training.train_parts import StepOutcome
 
 __all__ = ["NonFiniteError", "first_non_finite", "require_finite_outcome"]
 

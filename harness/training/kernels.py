@@ -26,7 +26,8 @@ from harness.supernet.network import (
 )
 from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
 from harness.training.model import Supernet
-from harness.training.step import TrainParts, loss_and_gradients
+from harness.training.step_functions import loss_and_gradients
+from harness.training.train_parts import TrainParts
 
 __all__ = [
     "KernelProblem",

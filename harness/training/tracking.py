@@ -1,11 +1,26 @@
 """Which score is the best so far, and how long none has improved."""
 
-__all__ = ["is_best", "is_used_up", "track_patience"]
+__all__ = ["is_best", "is_save_due", "is_used_up", "track_patience"]
 
 
 def is_best(metric: float, best: float | None) -> bool:
     """Return whether a mean EPE is lower than every one before, of which `best` is the lowest."""
     return best is None or metric < best
+
+
+def is_save_due(step: int, every: int, steps: int) -> bool:
+    """Return whether a checkpoint is saved within an epoch after a step of it, counted from 1.
+
+    Not after the last one, where the checkpoint follows the evaluation.
+
+    Parameters
+    ----------
+    every : int
+        ``checkpoint.every_steps``; 0 for none.
+    steps : int
+        Of the epoch.
+    """
+    return every > 0 and step % every == 0 and step < steps
 
 
 def track_patience(

@@ -31,7 +31,9 @@ from harness.training.checkpoint import CheckpointStore
 from harness.training.finite import require_finite_outcome
 from harness.training.model import Supernet
 from harness.training.progress import PreviousScores, Progress
-from harness.training.step import StepFunctions, StepOutcome, Taken, TrainParts, TrainStep
+from harness.training.step import TrainStep
+from harness.training.step_functions import StepFunctions
+from harness.training.train_parts import StepOutcome, Taken, TrainParts
 
 __all__ = ["Evaluate", "Observer", "Rank", "Trainer", "TrainerOptions"]
 
@@ -184,8 +186,7 @@ class Trainer:
         if self._options.probe is not None:
             self._options.probe(epoch, step + 1, outcome)
         every = self.config.checkpoint.every_steps
-        # Not at the epoch's end, where the checkpoint follows the evaluation.
-        if every and (step + 1) % every == 0 and step + 1 < self.steps_per_epoch:
+        if self._parts.is_save_due(step + 1, every, self.steps_per_epoch):
             self._save(best=False)
 
     def _advance(self, archs: Sequence[Sequence[int]], outcome: StepOutcome, lr: float) -> None:

@@ -1,8 +1,10 @@
 """Judge a mutant of ``harness/promises/`` by the part of the kill matrix that it can reach.
 
-``python tests/mutation/concerned.py [FILE ...]``: FILE is what was mutated; by default what git
-says has changed. Exit code 1, the mutant is killed, if a promise that depends on the file breaks
-on the clean system, or no longer breaks on a fault that it should notice. Code 0: it survives.
+``python tests/mutation/concerned.py [--all] [FILE ...]``: FILE is what was mutated; by default
+what git says has changed. Exit code 1, the mutant is killed, if a promise that depends on the file
+breaks on the clean system, or no longer breaks on a fault that it should notice. Code 0: it
+survives. With ``--all`` every fault that one of them should notice is asked, under both epoch
+modes, and not few that break them all: that takes minutes, and is for what has survived those.
 """
 
 import subprocess
@@ -36,6 +38,24 @@ def reached(modules: set[str]) -> list[str]:
     ]  # fmt: skip
 
 
+def all_tasks(path: str) -> Iterator:
+    """Yield the clean system and every fault that what is reached should notice, in both modes."""
+    from harness.faults.base import fault_path
+    from harness.faults.catalog import FAULTS
+    from harness.faults.matrix import in_modes, plan_clean, plan_fault
+
+    asked = reached(downstream(path))
+    faults = [plan_fault(fault_path(f)) for f in FAULTS.values() if not f.slow]
+    concerned = [
+        replace(task, promises=tuple(p for p in task.expected if p in asked),
+                expected=tuple(p for p in task.expected if p in asked))
+        for task in faults if set(asked).intersection(task.expected)
+    ]  # fmt: skip
+    clean = plan_clean()
+    clean = replace(clean, promises=tuple(p for p in clean.promises if p in asked))
+    yield from in_modes([clean, *concerned])
+
+
 def tasks(path: str) -> Iterator:
     """Yield the clean system, few faults that break all that is reached, and the file's own."""
     from harness.faults.base import fault_path
@@ -59,6 +79,14 @@ def tasks(path: str) -> Iterator:
         yield replace(best, promises=best.expected)
 
 
+def _tree(frames: Path, mode: str) -> dict:
+    from harness.promises.setting import matrix_config
+
+    tree = matrix_config(frames, mode).model_dump(mode="json", by_alias=True)
+    tree["runtime"]["threads"] = 1
+    return tree
+
+
 def main() -> int:
     """Judge until the mutant is noticed."""
     apply_environment(Config())  # before TensorFlow
@@ -70,15 +98,16 @@ def main() -> int:
         ["git", "diff", "--name-only"], check=True, capture_output=True, text=True
     ).stdout.split()
     path = next(p for p in (*sys.argv[1:], *changed) if p.startswith("harness/promises/"))
+    planned = all_tasks(path) if "--all" in sys.argv else tasks(path)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         height, width = setting.MATRIX_SIZE
         write_dataset(folder / "frames", train=setting.MATRIX_TRAIN, val=setting.MATRIX_VAL,
                       height=height, width=width)  # fmt: skip
-        tree = setting.matrix_config(folder / "frames").model_dump(mode="json", by_alias=True)
-        tree["runtime"]["threads"] = 1
+        trees = {mode: _tree(folder / "frames", mode) for mode in setting.EPOCH_MODES}
         with closing(JudgeProcess(folder)) as process:
-            for number, task in enumerate(tasks(path)):
+            for number, task in enumerate(planned):
+                tree = trees[task.mode or setting.EPOCH_MODES[0]]
                 found = process.judge(replace(task, config=tree), number)
                 if found.fired if not task.path else found.survived:
                     print(f"killed by {task.id}: {found.fired or found.survived}")  # noqa: T201

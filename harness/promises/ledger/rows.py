@@ -16,7 +16,7 @@ from harness.promises.ledger.plan import (
     is_logged,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
-from harness.records.records import EpochRecord, EvalRecord, Record
+from harness.records.records import EPOCH_FIELDS, EpochRecord, EvalRecord, Record
 from harness.records.run import RunEvidence
 from harness.wording import counted
 
@@ -175,6 +175,10 @@ def _gaps(row: EpochRecord) -> Iterator[Violation]:
     for name in _REQUIRED:
         if getattr(row, name) is None and not row.reasons.get(name):
             yield Violation(f"epoch {row.epoch}, {name}", "a value or a reason", "null")
+    for name, reason in row.reasons.items():
+        if name in EPOCH_FIELDS and getattr(row, name) is not None:
+            both = f"{getattr(row, name)} and {reason!r}"
+            yield Violation(f"epoch {row.epoch}, {name}", "a value or a reason", both)
 
 
 def best_is_tracked(run: RunEvidence) -> Outcome:
