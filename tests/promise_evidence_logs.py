@@ -81,6 +81,10 @@ TABLES = {
         replace(TABLE, read=(read(ONE), read(TWO), read(AGAIN))),
         "epochs.csv, rows in effect: expected epochs 1, 2, found epochs 1, 2, 2",
     ),
+    "lines that are no rows": (
+        replace(TABLE, read=(), unreadable="invalid literal for int(): 'epoch'"),
+        "epochs.csv, read again: expected rows, found invalid literal",
+    ),
     "the older one in effect": (
         replace(TABLE, read=(read(ONE), read(TWO))),
         "epochs.csv, row in effect 2 of 2, segment: expected again, found main",

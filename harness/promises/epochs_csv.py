@@ -34,12 +34,15 @@ class Attempts:
         Cells of each line of the file.
     read : tuple of mapping
         Rows in effect, column to cell, as they are read for who goes on.
+    unreadable : str
+        Why they are not; empty where they are.
     """
 
     due: tuple[EpochRecord, ...]
     in_effect: tuple[EpochRecord, ...]
     lines: tuple[tuple[str, ...], ...]
     read: tuple[Mapping[str, str], ...]
+    unreadable: str = ""
 
 
 @needs("train", "save", "restore", "state")
@@ -57,11 +60,13 @@ def table_after_cuts(bench: Bench) -> Attempts:
         dataclasses.replace(row, checkpoint_digest="another", segment="again") for row in rows[1:3]
     )
     _attempt(made.table, path, again)
+    try:
+        read, unreadable = tuple(made.rows_in_effect(path)), ""
+    except ValueError as error:  # of a line that is no row
+        read, unreadable = (), str(error)
     with path.open(encoding="utf-8", newline="") as file:
         lines = tuple(tuple(cells) for cells in csv.reader(file))
-    return Attempts(
-        (*first, *second, *again), (*first[:1], *again), lines, tuple(made.rows_in_effect(path))
-    )
+    return Attempts((*first, *second, *again), (*first[:1], *again), lines, read, unreadable)
 
 
 def _attempt(table: Callable[[Path], Any], path: Path, rows: Sequence[EpochRecord]) -> None:
@@ -81,7 +86,10 @@ def epochs_csv_follows_records(evidence: Attempts) -> Outcome:
         )
     named = [dict(zip(header, cells, strict=False)) for cells in rows]
     violations += _other_rows("", evidence.due, named)
-    violations += _other_rows(" in effect", evidence.in_effect, evidence.read)
+    if evidence.unreadable:
+        violations.append(Violation("epochs.csv, read again", "rows", evidence.unreadable))
+    else:
+        violations += _other_rows(" in effect", evidence.in_effect, evidence.read)
     figures = (
         f"{counted(len(rows), 'row')} of 3 attempts as recorded, {len(evidence.read)} in effect"
     )

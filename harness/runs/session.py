@@ -27,7 +27,7 @@ from harness.supernet.space import SKELETONS, check_crop
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.training.model import Supernet
 from harness.training.progress import Progress
-from harness.training.step_functions import CompiledGradient, StepFunctions
+from harness.training.step_functions import StepFunctions
 from harness.training.train_parts import TrainParts
 from harness.training.trainer import Observer, Trainer, TrainerOptions
 
@@ -51,17 +51,13 @@ class CompiledSteps:
         """Return the step of these parts; decay, frames to input and loss are always the same."""
         inside = (parts.zeroed, parts.accumulate, parts.clip, parts.apply)
         if inside not in self._functions:
-            gradient = self._gradient()
-            self._functions[inside] = StepFunctions(self.model, decay, parts, gradient)
+            earlier = next(iter(self._functions.values()), None)
+            self._functions[inside] = StepFunctions(self.model, decay, parts, earlier)
         return self._functions[inside]
 
     def traced(self) -> int:
         """Return how often its gradient was traced."""
-        gradient = self._gradient()
-        return 0 if gradient is None else gradient.traced()
-
-    def _gradient(self) -> CompiledGradient | None:
-        return next((f.gradient for f in self._functions.values()), None)
+        return max((f.gradient.traced() for f in self._functions.values()), default=0)
 
 
 @dataclass(frozen=True)

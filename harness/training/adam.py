@@ -40,13 +40,14 @@ def adam_step(
         Learning rate.
     """
     rows = zip(variables, first, second, gradients, strict=True)
+    beta1_power, beta2_power = powers[0].read_value(), powers[1].read_value()
     for variable, m, v, gradient in rows:
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=m.handle,
             v=v.handle,
-            beta1_power=powers[0].read_value(),
-            beta2_power=powers[1].read_value(),
+            beta1_power=beta1_power,
+            beta2_power=beta2_power,
             lr=lr,
             beta1=BETA_1,
             beta2=BETA_2,

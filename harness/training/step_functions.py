@@ -21,7 +21,7 @@ def loss_and_gradients(
 ) -> tuple[Tensor, list[Tensor], Any]:  # fmt: skip
     """Return loss, gradients (in the order of the weights) and what the norm reported."""
     frames, flow, valid = batch
-    weights = {name: variable.read_value() for name, variable in model.weights.items()}
+    weights = dict(zip(model.weights, _values(list(model.weights.values())), strict=True))
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(list(weights.values()))
         outputs, stats = forward(
@@ -79,14 +79,13 @@ class CompiledGradient:
 
     def _run(self, arch: Tensor, frames: Tensor, flow: Tensor, valid: Tensor) -> Tensor:
         model = self._model
-        moving = {u: (m.read_value(), v.read_value()) for u, (m, v) in model.moving.items()}
+        moving = {unit: tuple(_values(pair)) for unit, pair in model.moving.items()}
         loss, gradients, stats = loss_and_gradients(
             model, self._parts, self._decay, arch, (frames, flow, valid),
             lambda weights: BatchNorm(weights, moving),
         )  # fmt: skip
-        for unit, (mean, variance) in model.moving.items():
-            mean.assign(stats[unit][0])
-            variance.assign(stats[unit][1])
+        for unit, pair in model.moving.items():
+            _assign(pair, stats[unit])
         _assign(self.gradients, gradients)
         return loss
 
@@ -105,9 +104,9 @@ class StepFunctions:
         Weight decay.
     parts : TrainParts
         Of which frames to input, loss, zeroed, accumulate, clip and apply are compiled.
-    gradient : CompiledGradient, optional
-        Of the same supernet, decay, frames to input and loss, of other functions. Default:
-        compiled here, which takes ten times as long as all the others.
+    earlier : StepFunctions, optional
+        Of the same supernet, decay, frames to input and loss: what was compiled for it of the
+        same parts is used again, and so is the gradient, which takes as long as all the rest.
 
     Attributes
     ----------
@@ -127,21 +126,36 @@ class StepFunctions:
 
     def __init__(
         self, model: Supernet, decay: float, parts: TrainParts,
-        gradient: CompiledGradient | None = None,
+        earlier: "StepFunctions | None" = None,
     ) -> None:  # fmt: skip
         self._model, self._parts = model, parts
-        self.gradient = gradient or CompiledGradient(model, decay, parts)
-        self._gradients, self._sums = self.gradient.gradients, _zeros(model)
-        self.zero = _compiled(lambda: _assign(self._sums, parts.zeroed(_values(self._sums))))
-        self.accumulate = _compiled(self._accumulate)
-        self.accumulate_clipped = _compiled(self._accumulate_clipped)
-        self.clip = _compiled(self._clip)
-        self.apply = _compiled(self._apply)
+        self.gradient: CompiledGradient
+        self.gradient = earlier.gradient if earlier else CompiledGradient(model, decay, parts)
+        self._gradients = self.gradient.gradients
+        self._sums: list[Any] = earlier._sums if earlier else _zeros(model)
+        self._made: dict[Any, Any] = earlier._made if earlier else {}
+        self.zero = self._compiled(self._zero, parts.zeroed)
+        self.accumulate = self._compiled(self._accumulate, parts.accumulate)
+        self.accumulate_clipped = self._compiled(
+            self._accumulate_clipped, parts.clip, parts.accumulate
+        )
+        self.clip = self._compiled(self._clip, parts.clip)
+        self.apply = self._compiled(self._apply, parts.apply)
 
     def forget(self) -> None:
         """Leave nothing of an earlier run in the sum."""
         for total in self._sums:
             total.assign(tf.zeros_like(total))
+
+    def _compiled(self, function: Callable[..., Any], *parts: Any) -> Any:
+        """Return the compiled function, once for the parts that it is made of."""
+        key = function.__name__, *parts
+        if key not in self._made:
+            self._made[key] = tf.function(function, autograph=False)
+        return self._made[key]
+
+    def _zero(self) -> None:
+        _assign(self._sums, self._parts.zeroed(_values(self._sums)))
 
     def _accumulate(self, weight: Tensor) -> None:
         total = self._parts.accumulate(_values(self._sums), _values(self._gradients), weight)
@@ -169,18 +183,15 @@ class StepFunctions:
         return tf.math.is_finite(tf.linalg.global_norm(state))
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    return tf.function(function, autograph=False)
-
-
 def _zeros(model: Supernet) -> list[Any]:
     return [tf.Variable(tf.zeros_like(w), trainable=False) for w in model.weights.values()]
 
 
 def _values(variables: Sequence[Any]) -> list[Tensor]:
-    return [variable.read_value() for variable in variables]
+    # One operation each: ``read_value`` and ``assign`` make more, and tracing them takes longer.
+    return [tf.raw_ops.ReadVariableOp(resource=v.handle, dtype=v.dtype) for v in variables]
 
 
 def _assign(variables: Sequence[Any], values: Sequence[Tensor]) -> None:
     for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+        tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
