@@ -38,7 +38,7 @@ def roots_of(spec, config, compiled, folder):
     return find_roots(judgements, AREA_OF)
 
 
-def test_every_planted_fault_is_in_the_catalogue(compiled):
+def test_every_planted_fault_is_in_the_catalogue(config):
     for pair in PAIRS:
         assert [fault.id for fault in Pair(*pair).faults] == list(pair)
 
