@@ -1,20 +1,18 @@
 """Two faults at once, as an untested trainer has them."""
 
-from harness.systems.opening import load_object
-
 PAIRS = (
-    ("metric:LastResidualOnly", "resuming:DrawsRestart"),
-    ("recalibration:RecalNeverUpdates", "resuming:SlotsForgotten"),
-    ("data:EvalResumesCursor", "metric:LastResidualOnly"),
-    ("geometry:UForV", "gradients:ScheduleNeverEnds"),
-    ("recalibration:RecalCarriesOver", "surroundings:NanIgnored"),
-    ("geometry:CentreRoundsUp", "gradients:MeanOfMeans"),
-    ("recalibration:EvalUpdatesStatistics", "data:CorruptSampleReplaced"),
-    ("surroundings:NoiseInMetric", "gradients:ClipReportedOnly"),
-    ("searching:DrawsUnfair", "metric:RowOfEarlierEvaluation"),
-    ("gradients:LastLayerFrozen", "resuming:CheckpointNotVerified"),
+    ("last-residual-scored", "draws-restart"),
+    ("recal-never-updates", "slots-forgotten"),
+    ("eval-cursor-kept", "last-residual-scored"),
+    ("u-for-v", "schedule-too-long"),
+    ("recal-carries-over", "nan-ignored"),
+    ("centre-off-by-one", "mean-of-means"),
+    ("eval-updates-statistics", "corrupt-sample-replaced"),
+    ("noise-in-metric", "clip-reported-only"),
+    ("archs-drawn-unfairly", "row-stale"),
+    ("layer-frozen", "manifest-against-itself"),
 )
-"""Modules of ``harness.faults`` and their classes."""
+"""Ids of faults."""
 
 
 class Pair:
@@ -27,7 +25,10 @@ class Pair:
     """
 
     def __init__(self, first, second):
-        self.faults = [load_object(f"harness.faults.{name}", "fault")() for name in (first, second)]
+        # Imports TensorFlow, hence once the environment is applied.
+        from harness.faults.catalog import FAULTS
+
+        self.faults = [FAULTS[name]() for name in (first, second)]
 
     def apply(self, parts):
         for fault in self.faults:

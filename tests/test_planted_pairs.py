@@ -38,6 +38,11 @@ def roots_of(spec, config, compiled, folder):
     return find_roots(judgements, AREA_OF)
 
 
+def test_every_planted_fault_is_in_the_catalogue(config):
+    for pair in PAIRS:
+        assert [fault.id for fault in Pair(*pair).faults] == list(pair)
+
+
 @pytest.mark.parametrize(
     "pair",
     [pytest.param(p, marks=pytest.mark.nightly if i > 2 else pytest.mark.slow)

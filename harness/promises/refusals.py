@@ -215,7 +215,7 @@ def _changed_digits(
 _NUMBER = re.compile(r"(?<=[:\s,\[])\d+(?:\.\d+)?(?=[\s,\]}])")
 """A number of a JSON text, outside of strings but for those that hold one between blanks."""
 
-_DIGITS = 6
+_DIGITS = 12
 """So many of its numbers are changed, one at a time."""
 
 
