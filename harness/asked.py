@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 from harness.config import Config, ConfigError, load_config, with_fc2_root
+from harness.fc2.layout import list_triplets
 from harness.supernet.space import SKELETONS, check_crop
 from harness.systems.spec import SystemSpec, target_of
 
-__all__ = ["named_configuration", "named_system"]
+__all__ = ["named_configuration", "named_system", "required_promises"]
 
 
 def named_system(
@@ -58,7 +59,7 @@ def named_configuration(path: str, root: str, *, own: bool) -> Config | None:
     Raises
     ------
     ConfigError
-        If there is no data, or the crop does not fit.
+        If there is no data, a sample lacks a file, or the crop does not fit.
     """
     if not path and not root:
         return None
@@ -73,4 +74,26 @@ def named_configuration(path: str, root: str, *, own: bool) -> Config | None:
             check_crop(SKELETONS[base.model.skeleton], crop)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-    return with_fc2_root(base, Path(root) if root else None)
+    found = with_fc2_root(base, Path(root) if root else None)
+    _require_samples(found)
+    return found
+
+
+def _require_samples(config: Config) -> None:
+    """Require both splits to be complete, before each promise would say the same."""
+    for split in ("train", "val"):
+        try:
+            list_triplets(config.data.split_dir("train" if split == "train" else "val"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(str(error)) from None
+
+
+def required_promises(path: str) -> tuple[str, ...]:
+    """Return what a configuration's ``gate.required`` names; nothing where there is no file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is none.
+    """
+    return load_config(Path(path)).gate.required if path else ()

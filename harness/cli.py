@@ -24,6 +24,7 @@ from harness.commands import (
     promises,
     report,
     require_gate,
+    schema,
     train,
 )
 from harness.commands.common import EXIT_BROKEN, EXIT_INPUT
@@ -68,6 +69,7 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str
         "plant faults around your own system and show what its gate notices",
     ),
     ("promises", promises.add_parser, promises.run, "list what the gate checks"),
+    ("schema", schema.add_parser, schema.run, "print the JSON Schema of a file that others read"),
     ("doctor", doctor.add_parser, doctor.run, "check this machine"),
 )  # fmt: skip
 

@@ -1,13 +1,13 @@
 """What one gate of a session was asked for and has found; in the end, its verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import pytest
 
-from harness.asked import named_configuration, named_system
-from harness.config import Config
+from harness.asked import named_configuration, named_system, required_promises
+from harness.config import Config, ConfigError
 from harness.promises.judge import Judgement
 from harness.promises.promise import TIERS, Tier
 from harness.promises.registry import PROMISES, of_tier
@@ -141,12 +141,27 @@ def asked(
     if texts["tier"] not in TIERS:
         msg = f"--tier: expected one of {', '.join(TIERS)}, got {texts['tier']!r}"
         raise pytest.UsageError(msg)
-    named = config.getoption("samebits_promise") or promises or config.getini("samebits_required")
+    where, named = _named(config, promises, texts["config"])
     unknown = [name for name in named if name not in PROMISES]
     if unknown:
-        msg = f"--promise {unknown[0]}: no promise of that name; `harness promises` lists them"
+        msg = f"{where} {unknown[0]}: no promise of that name; `harness promises` lists them"
         raise pytest.UsageError(msg)
     return Asked(**texts, promises=tuple(p for p in PROMISES if p in named))
+
+
+def _named(
+    config: pytest.Config, promises: tuple[str, ...] | None, path: str
+) -> tuple[str, Sequence[str]]:
+    """Return which promises are asked for by name, and where that is said."""
+    try:
+        in_yaml = required_promises(path)
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from None
+    said = {
+        "--promise": config.getoption("samebits_promise"), "each_promise": promises,
+        "samebits_required:": config.getini("samebits_required"), f"{path}: gate.required": in_yaml,
+    }  # fmt: skip
+    return next(((where, named) for where, named in said.items() if named), ("", ()))
 
 
 def state_of(config: pytest.Config, wanted: Asked) -> GateState:

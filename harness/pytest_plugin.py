@@ -13,6 +13,7 @@ import pytest
 
 from harness import __version__
 from harness.config import ConfigError
+from harness.gate_file import GateFile
 from harness.gate_lines import result_lines, table_lines
 from harness.gate_state import STATES, Asked, GateState, asked, state_of
 from harness.github import annotations, write_summary
@@ -20,7 +21,7 @@ from harness.promises.drawn_cases import select_profile
 from harness.promises.judge import Judgement
 from harness.promises.promise import Tier
 from harness.promises.registry import AREA_OF, PROMISES, declarations_digest
-from harness.require_gate import FORMAT, code_digest, data_digest, file_digest
+from harness.require_gate import code_digest, data_digest, file_digest
 from harness.systems.code import code_place, code_state, short_name
 from harness.verdict import gate_result
 from harness.whole import remove_old, write_text
@@ -290,23 +291,15 @@ def _write_gate_file(state: GateState) -> None:
         return
     from harness.runs.identity import gate_values
 
-    content = {
-        "format": FORMAT,
-        "verdict": result.verdict,
-        "version": __version__,
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "where": platform.node(),
-        "digests": _digests(state),
-        "required": list(state.asked.promises),
-        "system": short_name(state.spec),
-        "gated": state.gated,
-        "tier": state.asked.tier,
-        "configuration": None if state.chosen is None else gate_values(state.chosen),
-        "environment": state.environment,
-        "system_environment": state.tested,
-        **result.as_dict(),
-    }
+    content = GateFile(
+        verdict=result.verdict, version=__version__,
+        when=datetime.now(UTC).isoformat(timespec="seconds"), where=platform.node(),
+        digests=_digests(state), required=state.asked.promises, system=short_name(state.spec),
+        gated=state.gated, tier=cast("Tier", state.asked.tier),
+        configuration=None if state.chosen is None else gate_values(state.chosen),
+        environment=state.environment, system_environment=state.tested, **result.results(),
+    )  # fmt: skip
     try:
-        write_text(Path(path), json.dumps(content, indent=2) + "\n")
+        write_text(Path(path), json.dumps(content.as_dict(), indent=2) + "\n")
     except OSError as error:  # any other exception would be shown as pytest's own fault
         pytest.exit(f"--gate-file {error}", returncode=pytest.ExitCode.USAGE_ERROR)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.gate_file import GateVerdict, PromiseResult, RootResult
 from harness.promises.judge import Judgement, is_broken, tally
 from harness.promises.roots import Area, Root, find_roots
 
@@ -11,8 +12,8 @@ __all__ = [
     "EXCEPT_KNOWN", "GREEN", "GateResult", "gate_note", "gate_result", "parse_known_defects",
 ]  # fmt: skip
 
-GREEN = "green"
-EXCEPT_KNOWN = "green except known"
+GREEN: GateVerdict = "green"
+EXCEPT_KNOWN: GateVerdict = "green except known"
 """All that is broken is on the list of known defects, each with its reason."""
 
 
@@ -42,28 +43,26 @@ class GateResult:
     known: Mapping[str, str]
     complaints: tuple[str, ...]
     idle: tuple[str, ...]
-    verdict: str
+    verdict: GateVerdict
     line: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return a JSON-able mapping: every promise, the roots, and what is known."""
+    def results(self) -> dict[str, Any]:
+        """Return what a gate file tells of it: every promise, the roots, and what is known."""
         return {
             "known_defects": dict(self.known),
-            "complaints": list(self.complaints),
-            "roots": [
-                {
-                    "id": root.judgement.promise.id, "area": root.area,
-                    "consequences": [j.promise.id for j in root.consequences],
-                    "blocked": [j.promise.id for j in root.blocked],
-                }
+            "complaints": self.complaints,
+            "roots": tuple(
+                RootResult(
+                    root.judgement.promise.id, root.area,
+                    tuple(j.promise.id for j in root.consequences),
+                    tuple(j.promise.id for j in root.blocked),
+                )
                 for root in self.roots
-            ],
-            # A promise was called a relation when this format was made, and the format stays.
+            ),
             "relations": {
-                j.promise.id: {
-                    "verdict": j.verdict, "text": j.text, "violations": list(j.violations),
-                    "warnings": list(j.warnings), "kinds": list(j.kinds), "detail": j.detail,
-                }
+                j.promise.id: PromiseResult(
+                    j.verdict, j.text, j.violations, j.warnings, j.kinds, j.detail
+                )
                 for j in self.judgements
             },
         }  # fmt: skip
@@ -110,7 +109,9 @@ def gate_result(
     }
     unknown = [j for j in judgements if j.promise.id not in known]
     bad = failed or bool(complaints) or is_broken(unknown)
-    verdict = "red" if bad else "incomplete" if unchecked else EXCEPT_KNOWN if known else GREEN
+    verdict: GateVerdict = "red" if bad else "incomplete" if unchecked else "green"
+    if verdict == GREEN and known:
+        verdict = EXCEPT_KNOWN
     text = tally(unknown, (len(known), "known"), (unchecked, "not run"))
     if required:
         holding = sum(j.verdict == "holds" for j in judgements)

@@ -27,6 +27,7 @@ __all__ = [
     "DataConfig",
     "DistillConfig",
     "EvalConfig",
+    "GateConfig",
     "Kind",
     "ModelConfig",
     "RuntimeConfig",
@@ -237,6 +238,13 @@ class WatchConfig(_Section):
     zero_flow: WatchMode = _observation("warn")
 
 
+class GateConfig(_Section):
+    """What a gate of this configuration must show."""
+
+    # Ids of promises; none: all of the tier that is asked for.
+    required: tuple[str, ...] = _observation(())
+
+
 class Config(_Section):
     """The whole tree. Frozen: derive variants with :func:`with_overrides`."""
 
@@ -247,6 +255,7 @@ class Config(_Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     model: ModelConfig = ModelConfig()
     watch: WatchConfig = WatchConfig()
+    gate: GateConfig = GateConfig()
 
     @property
     def eval_batch_size(self) -> int:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from harness.promises.bench import Bench
 from harness.promises.independent_epe import independent_epe
 from harness.promises.promise import needs, require_seen
-from harness.promises.scores import base_evaluation
 from harness.systems.protocol import ServedBatch, System
 
 __all__ = ["Oracle", "oracle"]
@@ -35,9 +34,10 @@ def oracle(bench: Bench) -> Oracle:
 
     They have the shapes of what the system predicts, where it can be asked.
     """
-    # Asked for before the system is lent: no other evidence can be made meanwhile.
-    archs = base_evaluation(bench).archs if bench.describe().can.issuperset(_PREDICTED) else ()
-    with bench.scored() as system:
+    predicts = bench.describe().can.issuperset(_PREDICTED)
+    # Whatever it was trained to: a metric that is dead should be on the screen before training.
+    with bench.in_any_state() as system:
+        archs = system.evaluate(batches_per_arch=1).archs if predicts else ()
         return _scored_residuals(system, archs[:1])
 
 

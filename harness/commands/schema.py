@@ -1,0 +1,39 @@
+"""``harness schema``: the JSON Schema of a file that others read."""
+
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from harness.commands.common import EXIT_DONE, say, write_json
+from harness.errors import InputError
+from harness.whole import write_text
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(parser: ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument(
+        "name", nargs="?", default="", metavar="NAME", help="gate-file, ledger, epoch-log or config"
+    )
+    parser.add_argument(
+        "--write", type=Path, metavar="DIR", help="write all of them into this folder"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Print a schema, or write all."""
+    from harness.schemas import SCHEMAS
+
+    if args.write is not None:
+        for name, schema in SCHEMAS.items():
+            path = args.write / f"{name}.json"
+            write_text(path, json.dumps(schema, indent=2) + "\n")
+            say(f"wrote {path}")
+        return EXIT_DONE
+    if args.name not in SCHEMAS:
+        msg = f"schema {args.name!r}: expected one of {', '.join(SCHEMAS)}, or --write DIR"
+        raise InputError(msg)
+    say(json.dumps(SCHEMAS[args.name], indent=2))
+    write_json(args.json, SCHEMAS[args.name])
+    return EXIT_DONE
