@@ -176,11 +176,11 @@ def pytest_terminal_summary(
     With -v, the traceback of what a system raised is shown as well.
     """
     stats = terminalreporter.stats
-    hidden = {"broken", "n/a"} if config.option.verbose > 0 else {"broken", "error", "n/a"}
+    shown = ("", "error") if config.option.verbose > 0 else ("",)
     whole = {name: stats.get(name, []) for name in ("failed", "skipped")}
     for name, reports in whole.items():
         if reports:
-            stats[name] = [r for r in reports if _verdict_of(r) not in hidden]
+            stats[name] = [r for r in reports if _verdict_of(r) in shown]
     try:
         yield
     finally:
@@ -190,9 +190,8 @@ def pytest_terminal_summary(
 
 
 def _verdict_of(report: Any) -> str:
-    """Return the verdict that a promise's report carries, in one process or from a worker."""
-    found = dict(report.user_properties).get("verdict", "")
-    return "broken" if found == "BROKEN" else found
+    """Return the verdict that a promise's report carries, from a worker too; else nothing."""
+    return str(dict(getattr(report, "user_properties", ())).get("verdict", ""))
 
 
 def _judged(config: pytest.Config) -> Iterable[GateState]:

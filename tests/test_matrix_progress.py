@@ -179,7 +179,7 @@ def test_the_tier_and_all_promises_widen_what_is_judged():
     tiers = [plan_fault(path, tier=tier) for tier in ("quick", "full")]
     assert set(tiers[0].promises) < set(tiers[1].promises)
     every = plan_fault(path, tier="full", every=True)
-    assert {PROMISES[name].tier for name in every.promises} == {"quick", "full"}
+    assert {PROMISES[name].tier for name in every.promises} == {"smoke", "quick", "full"}
     assert len(every.promises) == len(plan_clean(tier="full").promises)
 
 

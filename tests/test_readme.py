@@ -14,7 +14,9 @@ def command(name: str) -> str:
 
 
 def test_the_gate_and_the_tests_are_one_command_each() -> None:
-    assert command("gate") == "pip install -e . -c constraints.txt && pytest invariants/"
+    assert (
+        command("gate") == "pip install -e '.[tensorflow]' -c constraints.txt && pytest invariants/"
+    )
     assert command("test") == (
         "pip install -e '.[dev]' -c constraints.txt && pytest invariants/ && "
         "pytest tests/ -n 2 --dist loadfile"

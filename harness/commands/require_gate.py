@@ -5,7 +5,6 @@ from pathlib import Path
 
 from harness.commands.common import EXIT_DONE, say, write_json
 from harness.errors import InputError
-from harness.promises.registry import declarations_digest
 from harness.require_gate import TIERS, GateError, require_gate
 from harness.verdict import gate_note
 
@@ -35,6 +34,9 @@ def add_parser(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Say what was gated; exit code 2 if the file does not vouch for it."""
+    # Promises import OpenCV, which no other command waits for.
+    from harness.promises.registry import declarations_digest
+
     try:
         gate = require_gate(
             args.file, system=args.system, code=args.code, config=args.config, data=args.data,

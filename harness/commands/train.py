@@ -16,7 +16,6 @@ from harness.comparing import changes
 from harness.config import Config, with_overrides
 from harness.environment import Environment
 from harness.errors import InputError
-from harness.promises.registry import declarations_digest
 from harness.records.environments import vouched_difference
 from harness.require_gate import GateError, require_gate
 from harness.runs.identity import gate_values
@@ -86,6 +85,9 @@ def _require_gate(args: Namespace, config: Config, environment: Environment) -> 
     path: Path | None = args.require_gate
     if path is None:
         return ""
+    # Promises import OpenCV, which no other command waits for.
+    from harness.promises.registry import declarations_digest
+
     try:
         gate = require_gate(
             path, system="builtin", declarations=declarations_digest(),

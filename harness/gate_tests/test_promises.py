@@ -2,4 +2,6 @@
 
 from harness.testing import each_promise
 
+__all__ = ["test_promise"]
+
 test_promise = each_promise()
