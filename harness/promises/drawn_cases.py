@@ -43,10 +43,11 @@ def parts(bench: Bench) -> Any:
 def select_profile(tier: Tier) -> None:
     """Let the tier say how many cases hypothesis draws.
 
-    Quick and full repeat the same cases; nightly draws new ones, and prints how to repeat
+    All but nightly repeat the same cases; nightly draws new ones, and prints how to repeat
     a failure.
     """
     quick, nightly = settings(max_examples=60, derandomize=True), settings(max_examples=1000)
+    settings.register_profile("samebits-smoke", quick)
     settings.register_profile("samebits-quick", quick)
     settings.register_profile("samebits-full", quick, max_examples=500)
     settings.register_profile("samebits-nightly", nightly, derandomize=False, print_blob=True)
