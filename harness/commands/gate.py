@@ -47,6 +47,8 @@ def run(args: Namespace) -> int:
     command = shlex.join(["harness", "gate", *(g.replace("--samebits-", "--", 1) for g in kept)])
     code = pytest.main(
         [str(_TESTS), "--rootdir=.", "--import-mode=importlib", *plugins, *given,
+         # This command is part of the package whose plugin pytest loads.
+         "-W", "ignore:Module already imported so cannot be rewritten",
          "-o", f"samebits_again={command}", *args.pytest_options]
     )  # fmt: skip
     return {0: EXIT_DONE, 1: EXIT_BROKEN}.get(int(code), EXIT_INPUT)
