@@ -1,4 +1,4 @@
-"""What drivers make evidence of: crops, files, residuals; and which values count as equal."""
+"""What drivers make evidence of: crops, files, residuals; what wrong values are said to be."""
 
 import itertools
 import math
@@ -8,9 +8,13 @@ import pytest
 
 from harness.fc2.synthetic import write_dataset
 from harness.promises.known_answers import _residuals
+from harness.promises.ledger.registry import LEDGER_PROMISES
+from harness.promises.metric import _why
 from harness.promises.plans import _crop
 from harness.promises.promise import differences
 from harness.promises.samples import _centre_members, decode_independently
+from harness.promises.served import _order_instead
+from tests.ledger_runs import RUN, each
 
 
 @pytest.mark.parametrize("crop", [(24, 36), (25, 38), (29, 43), (27, 41)])
@@ -55,3 +59,51 @@ def test_values_are_equal_to_themselves_alone_and_nan_is_a_value():
     for (name, one), (other, two) in itertools.product(values.items(), repeat=2):
         told = differences({"x": one}, {"x": two}, what="state:")
         assert bool(told) == (name != other), (name, other)
+
+
+SPLIT = tuple("abcdefg")
+
+
+@pytest.mark.parametrize(
+    ("served", "told"),
+    [
+        ("cdef", ": the split from its sample 2 on"),
+        ("c", ": the split from its sample 2 on"),
+        ("defg", ": the split from its sample 3 on"),
+        ("abcd", ""),
+        ("dcba", None),
+        ("cxef", None),
+        ("wxyz", ": no sample of this split"),
+    ],
+)
+def test_a_split_that_is_served_from_its_middle_is_told(served, told):
+    found = _order_instead(SPLIT[: len(served)], tuple(served), SPLIT)
+    assert found == told if told is not None else "the split from" not in found
+
+
+def test_what_the_last_residual_scores_is_no_answer_where_it_is_the_right_one():
+    words = "what the last residual scores alone"
+    assert words in _why(want=4.0, got=3.0, alone=2.0, fed=2.0)
+    assert words not in _why(want=4.0, got=3.0, alone=4.0, fed=4.0)
+    assert words not in _why(want=4.0, got=3.0, alone=2.0, fed=4.0)
+
+
+@pytest.mark.parametrize(
+    ("promise", "name", "nobodys"),
+    [
+        ("ledger-scores-add-up", "mean_epe_12", 7.75),
+        ("ledger-scores-add-up", "per_arch_epe_max", 7.75),
+        ("ledger-clip-figures", "clip_count", 99),
+        ("ledger-clip-figures", "clip_rate", 0.123),
+    ],
+)
+def test_a_figure_of_nobody_is_not_said_to_be_that_of_the_row_before(promise, name, nobodys):
+    def said(value):
+        found = LEDGER_PROMISES[promise].check(each("epochs", only=2, **{name: value}))
+        return "".join(str(one) for one in found.violations if f", {name}" in str(one))
+
+    before = getattr(RUN.epochs[1], name)
+    assert before != getattr(RUN.epochs[2], name)
+    assert "of the epoch before" in said(before)
+    assert said(nobodys)
+    assert "of the epoch before" not in said(nobodys)
