@@ -106,17 +106,18 @@ def test_the_chance_of_signs_is_a_chance(ratio):
     assert math.isclose(signs(ratio), math.log(bound), abs_tol=1e-12)
 
 
-@pytest.mark.parametrize("size", [4, 5, 6, 7])
+@pytest.mark.parametrize("size", [2, 4, 5, 6, 7, 12])
 def test_neighbours_of_two_orders_are_counted_in_both_directions(size):
-    order = np.arange(size)
-    same, swapped = order, order.copy()
-    pairs = size // 2
-    swapped[: 2 * pairs] = order[: 2 * pairs].reshape(-1, 2)[:, ::-1].ravel()
-    found = {
-        name: [int(f.found) for f in order_agreements("orders", order, other)]
-        for name, other in (("same", same), ("swapped", swapped))
-    }
-    assert found == {"same": [size, pairs, 0], "swapped": [size % 2, 0, pairs]}
+    rng = np.random.default_rng(size)
+    for other in (np.arange(size), np.arange(size)[::-1], *(rng.permutation(size),) * 40):
+        order = rng.permutation(size)
+        pairs = {(int(a), int(b)) for a, b in itertools.pairwise(order)}
+        twos = [tuple(map(int, other[at : at + 2])) for at in range(0, size - 1, 2)]
+        found = [int(f.found) for f in order_agreements("orders", order, other)]
+        assert found == [
+            int((order == other).sum()), sum(two in pairs for two in twos),
+            sum(two[::-1] in pairs for two in twos),
+        ]  # fmt: skip
 
 
 def test_repeats_are_told_beside_what_is_expected():

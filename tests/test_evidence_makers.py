@@ -2,13 +2,16 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from harness.fc2.synthetic import write_dataset
 from harness.promises.known_answers import _residuals
+from harness.promises.ledger.plan import NEGLIGIBLE
 from harness.promises.ledger.registry import LEDGER_PROMISES
+from harness.promises.ledger.scores import _can_tell_recal_draws
 from harness.promises.metric import _why
 from harness.promises.plans import _crop
 from harness.promises.promise import differences
@@ -17,7 +20,7 @@ from harness.promises.served import _order_instead
 from tests.ledger_runs import RUN, each
 
 
-@pytest.mark.parametrize("crop", [(24, 36), (25, 38), (29, 43), (27, 41)])
+@pytest.mark.parametrize("crop", [(24, 36), (25, 38), (29, 43), (27, 41), (10, 16)])
 def test_a_sample_that_is_cut_to_its_centre_holds_the_centre_window(tmp_path, crop):
     write_dataset(tmp_path / "whole", train=1, val=1, height=29, width=43)
     source, target = tmp_path / "whole" / "val", tmp_path / "cut"
@@ -107,3 +110,22 @@ def test_a_figure_of_nobody_is_not_said_to_be_that_of_the_row_before(promise, na
     assert "of the epoch before" in said(before)
     assert said(nobodys)
     assert "of the epoch before" not in said(nobodys)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_equal_recalibration_draws_are_told_where_chance_is_no_excuse(size):
+    """Of a split of unknown size, which has at least the samples that its batches needed."""
+
+    def told(batches):
+        evals = [replace(record, recal_batches=batches) for record in RUN.evals[:2]]
+        section = {"eval": {"batch_size": size}, "train": {"batch_size": 9}}
+        run = replace(RUN, config={**RUN.config, **section}, train_samples=0)
+        return _can_tell_recal_draws(run, evals)
+
+    def ways(batches):
+        samples, drawn = batches * size - size + 1, batches * size
+        return math.factorial(samples) // math.factorial(max(samples - drawn, 0))
+
+    for batches in range(1, 20):
+        assert told(batches) == (ways(batches) > 2 / NEGLIGIBLE), batches
+    assert told(19)
