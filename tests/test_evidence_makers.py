@@ -119,7 +119,7 @@ def test_equal_recalibration_draws_are_told_where_chance_is_no_excuse(size):
     def told(batches):
         evals = [replace(record, recal_batches=batches) for record in RUN.evals[:2]]
         section = {"eval": {"batch_size": size}, "train": {"batch_size": 9}}
-        run = replace(RUN, config={**RUN.config, **section}, train_samples=0)
+        run = each("openings", replace(RUN, config={**RUN.config, **section}), train_samples=0)
         return _can_tell_recal_draws(run, evals)
 
     def ways(batches):
