@@ -15,6 +15,8 @@ from harness.promises.chance import (
     spread,
     too_unlikely,
 )
+from harness.promises.drawn_together import _long_order
+from harness.promises.joint_tables import of_repeats, order_agreements
 
 
 def multinomial(counts, shares):
@@ -90,3 +92,45 @@ def test_many_figures_share_one_chance():
     rare = Finding("there", "that", "this", -100.0)
     assert [v.where for v in too_unlikely([one, rare, one])] == ["there"]
     assert too_unlikely([]) == []
+
+
+@pytest.mark.parametrize(("count", "orders"), [(0, 1), (1, 1), (2, 2), (3, 6), (4, 24), (7, 5040)])
+def test_the_chance_of_an_agreement_is_one_in_its_orders(count, orders):
+    assert math.isclose(agreement(count), -math.log(orders), abs_tol=1e-12)
+    assert math.isclose(agreement(count, 2), min(0.0, math.log(2 / orders)), abs_tol=1e-12)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0, 1.5, 2.0, 3.5])
+def test_the_chance_of_signs_is_a_chance(ratio):
+    bound = min(1.0, 2 * math.exp(-(ratio**2) / 2))
+    assert math.isclose(signs(ratio), math.log(bound), abs_tol=1e-12)
+
+
+@pytest.mark.parametrize("size", [2, 4, 5, 6, 7, 12])
+def test_neighbours_of_two_orders_are_counted_in_both_directions(size):
+    rng = np.random.default_rng(size)
+    for other in (np.arange(size), np.arange(size)[::-1], *(rng.permutation(size),) * 40):
+        order = rng.permutation(size)
+        pairs = {(int(a), int(b)) for a, b in itertools.pairwise(order)}
+        twos = [tuple(map(int, other[at : at + 2])) for at in range(0, size - 1, 2)]
+        found = [int(f.found) for f in order_agreements("orders", order, other)]
+        assert found == [
+            int((order == other).sum()), sum(two in pairs for two in twos),
+            sum(two[::-1] in pairs for two in twos),
+        ]  # fmt: skip
+
+
+def test_repeats_are_told_beside_what_is_expected():
+    draws = np.arange(10).reshape(-1, 1) % 8
+    found = of_repeats("windows", draws, 100.0)
+    # 100 (1 - 0.99 ** 10) = 9.56
+    assert (found.where, found.expected, found.found) == (
+        "different windows in 10 draws", "some 10", "8"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [40, 41])
+def test_a_long_order_of_odd_length_is_looked_at_in_pairs(count):
+    found = list(_long_order((1, 0), np.arange(count), count))
+    assert found[-1].found == f"{count // 2} of {count // 2}"
+    assert found[-1].where.endswith("neighbours that are 1 apart")

@@ -180,6 +180,23 @@ def test_what_is_filled_up_to_whole_batches_is_a_warning(frames):
     assert own_crop_fits(own_setting(bench(asked, MINE))).warnings == ()
 
 
+def test_a_system_of_whole_batches_is_asked_for_counts_that_need_no_filling(frames):
+    asked = own(
+        frames, train={"batch_size": 4}, eval={"eval_batches_per_arch": 3, "bn_recal_batches": 7}
+    )
+    whole = Description("mine", MINE.can, whole_batches=True)
+    fitted = fit_to_system(asked, whole)
+    # Of 5 training and 2 validation samples.
+    assert (fitted.train.batch_size, fitted.eval_batch_size) == (1, 1)
+    assert (fitted.eval.eval_batches_per_arch, fitted.eval.bn_recal_batches) == (2, 5)
+    fixed = Description(
+        "mine", MINE.can, whole_batches=True, settings={"train.batch_size": 2}
+    )  # fmt: skip
+    fitted = fit_to_system(asked, fixed)
+    assert (fitted.train.batch_size, fitted.train.micro_batch) == (2, 2)
+    assert (fitted.eval.eval_batches_per_arch, fitted.eval.bn_recal_batches) == (1, 2)
+
+
 @pytest.mark.parametrize("system", ["builtin", "mine.py:Mine"])
 def test_a_crop_that_does_not_fit_the_builtin_net_alone_is_wrong_usage(frames, tmp_path, system):
     path = tmp_path / "run.yaml"

@@ -37,7 +37,7 @@ run that went on."""
 
 _DELTA, _PATIENCE = 0.25, 3
 _ENDS = 6  # epochs, by these scores
-_STEPS, _EVERY = 3, 2  # of each epoch, and a save after every second
+_STEPS, _EVERY = 4, 2  # of each epoch, and a save after every second: not after the last
 _KEEP = 1
 
 STRANGERS = ("notes.txt", "epoch-0001.bak", "epoch-best")
