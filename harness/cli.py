@@ -5,6 +5,7 @@ resumable.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from harness.commands import (
     schema,
     train,
 )
-from harness.commands.common import EXIT_BROKEN, EXIT_INPUT
+from harness.commands.common import EXIT_BROKEN, EXIT_DONE, EXIT_INPUT
 from harness.environment import EnvironmentMismatchError
 from harness.errors import InputError, WatchError, is_out_of_memory, memory_line
 
@@ -96,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: _Run = args.run_command
     try:
         return run(args)
+    except BrokenPipeError:  # whoever reads has seen enough; the interpreter would complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
     except (InputError, EnvironmentMismatchError, OSError) as error:  # OSError: a full disk, too
         print(f"harness {args.command}: {error}", file=sys.stderr)
         return EXIT_INPUT

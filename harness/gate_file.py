@@ -1,11 +1,12 @@
 """What a gate file holds, declared once: its writer fills this, and its schema is made of it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from harness.promises.promise import Tier
-from harness.require_gate import FORMAT
+from harness.require_gate import FORMAT, seal_of
 
 __all__ = ["GateFile", "GateVerdict", "PromiseResult", "RootResult"]
 
@@ -62,6 +63,10 @@ class GateFile:
         What is wrong with that list.
     relations : mapping of str to PromiseResult
         By id. A promise was called a relation when this was made.
+    due : tuple of str
+        Promises that the verdict is about, judged or not.
+    seal : str
+        Digest of everything else (:func:`harness.require_gate.seal_of`).
     """
 
     verdict: GateVerdict
@@ -80,9 +85,12 @@ class GateFile:
     complaints: tuple[str, ...]
     roots: tuple[RootResult, ...]
     relations: Mapping[str, PromiseResult]
+    due: tuple[str, ...]
     format: int = FORMAT
+    seal: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it JSON-able, its format first."""
-        values = asdict(self)
-        return {"format": values.pop("format"), **values}
+        """Return it JSON-able, its format first, and sealed."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        values = {"format": values.pop("format"), **values}
+        return {**values, "seal": seal_of(values)}

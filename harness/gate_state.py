@@ -1,5 +1,7 @@
 """What one gate of a session was asked for and has found; in the end, its verdict."""
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
@@ -8,14 +10,16 @@ import pytest
 
 from harness.asked import named_configuration, named_system, required_promises
 from harness.config import Config, ConfigError
+from harness.gate_options import OPTIONS
 from harness.promises.judge import Judgement
 from harness.promises.promise import TIERS, Tier
-from harness.promises.registry import PROMISES, of_tier
+from harness.promises.registry import PROMISES, declarations_digest, of_tier
+from harness.require_gate import code_digest, data_digest, file_digest
 from harness.systems.code import code_place, code_state, short_name
 from harness.systems.spec import SystemSpec
 from harness.verdict import GateResult, parse_known_defects
 
-__all__ = ["STATES", "Asked", "GateState", "asked", "option", "state_of"]
+__all__ = ["STATES", "Asked", "GateState", "asked", "digests_of", "option", "spelt", "state_of"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,10 @@ class GateState:
         What its tests failed with.
     notes : list of str
         Lines that stand before the table.
+    digests : dict
+        Of what is gated, made before any of it is loaded.
+    selected : bool
+        Whether a test of it was to run.
     environment, tested, gated : dict
         Of this process, of the system's, and what was gated, as the gate file keeps them.
     result : GateResult or None
@@ -99,16 +107,28 @@ class GateState:
     known_defects: dict[str, str] = field(default_factory=dict)
     failures: list[BaseException] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+    selected: bool = False
     environment: dict[str, Any] = field(default_factory=dict)
     tested: dict[str, Any] = field(default_factory=dict)
     gated: dict[str, Any] = field(default_factory=dict)
     result: GateResult | None = None
+
+    def failed_tests(self) -> int:
+        """Return how many of its promises' tests failed."""
+        return sum(
+            j.verdict == "error"
+            or (j.verdict == "BROKEN" and not self.known_defects.get(name))
+            or (j.verdict == "holds" and name in self.known_defects)
+            for name, j in self.judgements.items()
+        )
 
     def about(self) -> dict[str, Any]:
         """Return what another process of the session must know of it, JSON-able."""
         return {
             "asked": asdict(self.asked), "notes": self.notes, "environment": self.environment,
             "tested": self.tested, "gated": self.gated, "known_defects": self.known_defects,
+            "digests": self.digests,
         }  # fmt: skip
 
 
@@ -121,6 +141,14 @@ def option(config: pytest.Config, name: str, given: Mapping[str, str] | None = N
     if said is None:
         said = (given or {}).get(name)
     return str(said if said is not None else config.getini(f"samebits_{name}"))
+
+
+def spelt(config: pytest.Config, text: str) -> str:
+    """Return a message with the options' names as they are where pytest was called."""
+    if config.getini("samebits_again") or config.pluginmanager.has_plugin("harness.short_options"):
+        return text
+    names = "|".join((*(name for name, *_ in OPTIONS), "promise"))
+    return re.sub(rf"(?<![\w-])--({names})(?![\w-])", r"--samebits-\1", text)
 
 
 _TEXTS = tuple(name for name in Asked.__dataclass_fields__ if name != "promises")
@@ -140,12 +168,15 @@ def asked(
     texts = {name: option(config, name, given) for name in _TEXTS}
     if texts["tier"] not in TIERS:
         msg = f"--tier: expected one of {', '.join(TIERS)}, got {texts['tier']!r}"
-        raise pytest.UsageError(msg)
+        raise pytest.UsageError(spelt(config, msg))
     where, named = _named(config, promises, texts["config"])
     unknown = [name for name in named if name not in PROMISES]
     if unknown:
-        msg = f"{where} {unknown[0]}: no promise of that name; `harness promises` lists them"
-        raise pytest.UsageError(msg)
+        near = difflib.get_close_matches(unknown[0], PROMISES, n=1)
+        msg = f"{where} {unknown[0]}: no promise of that name" + (
+            f", did you mean {near[0]}?" if near else "; `harness promises` lists them"
+        )
+        raise pytest.UsageError(spelt(config, msg))
     return Asked(**texts, promises=tuple(p for p in PROMISES if p in named))
 
 
@@ -164,6 +195,28 @@ def _named(
     return next(((where, named) for where, named in said.items() if named), ("", ()))
 
 
+def digests_of(wanted: Asked, spec: SystemSpec) -> dict[str, str]:
+    """Return what a run that demands the gate is held against, besides the verdict.
+
+    Raises
+    ------
+    GateError
+        If a folder is not there, or git does not say what is in it.
+    """
+    place, without = code_place(spec), [wanted.gate_file] * bool(wanted.gate_file)
+    found = {"declarations": declarations_digest()}
+    if place is not None:
+        found["code"] = code_digest(place, without)
+    adapter = code_place(SystemSpec(spec.system))
+    if spec.root and adapter is not None:
+        found["adapter"] = code_digest(adapter, without)
+    if wanted.config:
+        found["config"] = file_digest(wanted.config)
+    if wanted.fc2_root:
+        found["data"] = data_digest(wanted.fc2_root, without)
+    return found
+
+
 def state_of(config: pytest.Config, wanted: Asked) -> GateState:
     """Return the state of a gate, which is made when it is first asked for.
 
@@ -179,4 +232,5 @@ def state_of(config: pytest.Config, wanted: Asked) -> GateState:
         state.known_defects = parse_known_defects(config.getini("samebits_known_defects"))
         code = code_state(code_place(spec)).as_dict()
         state.gated = {"name": short_name(spec), "code": code}
+        state.digests = digests_of(wanted, spec)
     return states[wanted]

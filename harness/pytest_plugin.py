@@ -15,13 +15,13 @@ from harness import __version__
 from harness.config import ConfigError
 from harness.gate_file import GateFile
 from harness.gate_lines import result_lines, table_lines
-from harness.gate_state import STATES, Asked, GateState, asked, state_of
+from harness.gate_state import STATES, Asked, GateState, asked, digests_of, spelt, state_of
 from harness.github import annotations, write_summary
 from harness.promises.drawn_cases import select_profile
 from harness.promises.judge import Judgement
 from harness.promises.promise import Tier
-from harness.promises.registry import AREA_OF, PROMISES, declarations_digest
-from harness.require_gate import code_digest, data_digest, file_digest
+from harness.promises.registry import AREA_OF, PROMISES
+from harness.require_gate import GateError
 from harness.systems.code import code_place, code_state, short_name
 from harness.verdict import gate_result
 from harness.whole import remove_old, write_text
@@ -71,29 +71,48 @@ def _promise_of(item: Any) -> str:
     return str(item.callspec.params["promise"])
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Find out what is asked for, and say at once what is wrong with it."""
     wanted = {_asked_of(item): None for item in session.items if _is_promise(item)}
     for one in wanted:
         try:
-            state_of(session.config, one)
-        except (ConfigError, ValueError) as error:
-            raise pytest.UsageError(str(error)) from None
+            state = state_of(session.config, one)
+        except (ConfigError, GateError, OSError, ValueError) as error:
+            raise pytest.UsageError(spelt(session.config, str(error))) from None
         _remove_old(one)
+        options = session.config.option
+        state.selected = not (options.collectonly or options.setuponly or options.setupplan)
     if wanted and not session.config.getoption("hypothesis_profile", default=None):
         select_profile(cast("Tier", next(iter(wanted)).tier))
     files = [one.gate_file for one in wanted if one.gate_file]
     if len(set(files)) < len(files):
-        msg = f"--gate-file {files[0]}: {len(wanted)} gates would write it; name one for each"
+        msg = (
+            f"--gate-file {files[0]}: {len(wanted)} gates would write it; give each its own, as "
+            "each_promise(gate_file=...)"
+        )
         raise pytest.UsageError(msg)
 
 
 def _remove_old(wanted: Asked) -> None:
-    if wanted.gate_file:  # an old verdict vouches for nothing
-        try:
-            remove_old(Path(wanted.gate_file))
-        except OSError as error:
-            raise pytest.UsageError(f"--gate-file {error}") from None
+    path = Path(wanted.gate_file)
+    if not wanted.gate_file:
+        return
+    if path.is_file() and path.stat().st_size and not _is_gate_file(path):
+        msg = f"--gate-file {path}: this is no gate file, and would be lost; name another"
+        raise pytest.UsageError(msg)
+    try:
+        remove_old(path)  # an old verdict vouches for nothing
+    except OSError as error:
+        raise pytest.UsageError(f"--gate-file {error}") from None
+
+
+def _is_gate_file(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "relations" in content
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -153,6 +172,7 @@ def take_report(config: pytest.Config, report: Any) -> None:
     if "notes" in about and not state.notes:
         state.notes, state.environment = about["notes"], about["environment"]
         state.tested, state.gated = about["tested"], about["gated"]
+        state.digests = about["digests"]
         state.known_defects = about["known_defects"]
     error = RuntimeError(content["text"]) if content["verdict"] == "error" else None
     violations, warnings, kinds = (tuple(content[k]) for k in ("violations", "warnings", "kinds"))
@@ -214,23 +234,37 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if hasattr(config, "workerinput"):  # whoever hands out the tests does
         return
-    for state in config.stash[STATES].values():
-        # Its opening alone leaves notes: promises that were asked for, and none of them judged.
-        opened = bool(state.notes) and exitstatus == pytest.ExitCode.OK
-        if not state.judgements and not opened:
+    states = config.stash[STATES].values()
+    # A gate that ran beside other tests vouches for nothing if one of them failed.
+    failed = session.testsfailed > sum(state.failed_tests() for state in states)
+    for state in states:
+        # Promises whose tests were to run, or a system that was opened, and nothing judged.
+        begun = (state.selected or bool(state.notes)) and exitstatus == pytest.ExitCode.OK
+        if not state.judgements and not begun:
             continue
         due = set(state.asked.due())
         order = [name for name in PROMISES if name in state.judgements]
         result = state.result = gate_result(
             [state.judgements[name] for name in order], areas=AREA_OF,
             known_defects=state.known_defects, unchecked=len(due - state.judgements.keys()),
-            # A gate that ran beside other tests vouches for nothing if one of them failed.
-            failed=session.testsfailed > 0, required=bool(state.asked.promises),
+            failed=failed, required=bool(state.asked.promises), changed=_changed(state),
         )  # fmt: skip
         _write_gate_file(state)
-        write_summary(result, state.gated["name"], os.environ)
+        try:
+            write_summary(result, state.gated["name"], os.environ)
+        except OSError as error:
+            state.notes.append(f"the job's summary is not written: {error}")
         if result.verdict in ("red", "empty") and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _changed(state: GateState) -> tuple[str, ...]:
+    """Return what of the code, configuration and data is not what it was at the beginning."""
+    try:
+        now = digests_of(state.asked, state.spec)
+    except (GateError, OSError) as error:
+        return (str(error),)
+    return tuple(name for name, digest in state.digests.items() if now.get(name) != digest)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -246,7 +280,11 @@ def _again(config: pytest.Config, broken: Sequence[str]) -> str:
     command = config.getini("samebits_again")
     if command:
         return f"again: {command} --promise {' '.join(broken)}"
-    words = [word for word in map(str, config.invocation_params.args) if word not in _QUIET]
+    # Without the gate file: what is asked again is a part, and would replace the whole.
+    words = [
+        word for word in map(str, config.invocation_params.args)
+        if word not in _QUIET and "gate-file" not in word
+    ]  # fmt: skip
     named = [f"--samebits-promise={name}" for name in broken]
     # In one line, whatever lines an ini value has.
     return " ".join(f"again: {shlex.join(['pytest', *words, *named])}".split())
@@ -268,20 +306,9 @@ def _show_verdict(reporter: Any, state: GateState, *, whole: bool, alone: bool) 
     for line, colour in lines[:-1] if not alone else ():
         reporter.write_line(line, **({colour: True} if colour else {}))
     line, colour = lines[-1]
+    if len(config.stash[STATES]) > 1:
+        line = f"{line} [{short_name(state.spec)}]"
     reporter.write_line(line, bold=True, **{colour: True})
-
-
-def _digests(state: GateState) -> dict[str, str]:
-    """Return what a run that demands the gate is held against, besides the verdict."""
-    place, asked_for = code_place(state.spec), state.asked
-    found = {"declarations": declarations_digest()}
-    if place is not None:
-        found["code"] = code_digest(place)
-    if asked_for.config:
-        found["config"] = file_digest(asked_for.config)
-    if asked_for.fc2_root:
-        found["data"] = data_digest(asked_for.fc2_root)
-    return found
 
 
 def _write_gate_file(state: GateState) -> None:
@@ -293,8 +320,9 @@ def _write_gate_file(state: GateState) -> None:
     content = GateFile(
         verdict=result.verdict, version=__version__,
         when=datetime.now(UTC).isoformat(timespec="seconds"), where=platform.node(),
-        digests=_digests(state), required=state.asked.promises, system=short_name(state.spec),
+        digests=state.digests, required=state.asked.promises, system=short_name(state.spec),
         gated=state.gated, tier=cast("Tier", state.asked.tier),
+        due=state.asked.due(),
         configuration=None if state.chosen is None else gate_values(state.chosen),
         environment=state.environment, system_environment=state.tested, **result.results(),
     )  # fmt: skip

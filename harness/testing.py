@@ -8,7 +8,9 @@ Each promise is then a test of its own, ``test_my_trainer[metric-oracle]``, whic
 ``--lf``, ``-x`` and ``--collect-only`` select like any other.
 """
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +34,8 @@ def each_promise(
     Parameters
     ----------
     system : str, optional
-        ``FILE.py:CLASS``, ``MODULE:CLASS``, ``builtin`` or ``edgeflownas``.
+        ``FILE.py:CLASS``, ``MODULE:CLASS``, ``builtin`` or ``edgeflownas``. A file is looked for
+        in the working directory, and else beside the test file.
     root, python : str, optional
         Folder that the class gets as ``root``; interpreter of the system's process.
     timeout : float, optional
@@ -47,7 +50,8 @@ def each_promise(
         Ask these alone. Default: all.
     """
     given = {
-        "system": system, "system_root": root, "system_python": python,
+        "system": _beside(system, sys._getframe(1).f_globals.get("__file__", "")),
+        "system_root": root, "system_python": python,
         "system_timeout": None if timeout is None else str(timeout), "config": config,
         "fc2_root": fc2_root, "tier": tier, "gate_file": gate_file,
     }  # fmt: skip
@@ -64,6 +68,15 @@ def each_promise(
     made: Any = test_promise
     made.samebits_given = (named, only)
     return made  # type: ignore[no-any-return]
+
+
+def _beside(system: str | None, test_file: str) -> str | None:
+    """Return a system whose file lies beside the test file by that place, others as they are."""
+    place, colon, name = (system or "").rpartition(":")
+    beside = Path(test_file).parent / place
+    if place.endswith(".py") and not Path(place).exists() and beside.exists():
+        return f"{beside}{colon}{name}"
+    return system
 
 
 def _param(promise: Promise) -> Any:

@@ -80,7 +80,7 @@ def parse_known_defects(lines: Iterable[str]) -> dict[str, str]:
 def gate_result(
     judgements: Sequence[Judgement], *, areas: Mapping[str, Area],
     known_defects: Mapping[str, str] | None = None, unchecked: int = 0, failed: bool = False,
-    required: bool = False,
+    required: bool = False, changed: Sequence[str] = (),
 ) -> GateResult:  # fmt: skip
     """Return the verdict.
 
@@ -99,9 +99,12 @@ def gate_result(
         Whether a test beside the gate failed: it vouches for nothing then.
     required : bool, default False
         Whether the judgements are of promises that were asked for by name.
+    changed : sequence of str
+        What is another than when the gate began: it is not known what was judged.
     """
     reasons = dict(known_defects or {})
-    complaints = _complaints(judgements, reasons, areas)
+    moved = (f"{what} changed while the gate ran: gate again" for what in changed)
+    complaints = (*_complaints(judgements, reasons, areas), *moved)
     known = {
         j.promise.id: reasons[j.promise.id]
         for j in judgements

@@ -18,7 +18,7 @@ from harness.promises.setting import embedded_config
 from harness.records.environments import LATER_FIELDS
 from harness.records.ledger import effective, read_ledger
 from harness.records.records import EPOCH_FIELDS, EpochRecord, NoteRecord, RunRecord, StepRecord
-from harness.require_gate import FORMAT
+from harness.require_gate import FORMAT, seal_of
 from harness.runs.identity import gate_values
 from harness.runs.run_directory import RunOptions
 
@@ -48,10 +48,15 @@ def straight(config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         "verdict": "green except known", "known_defects": {"nan-stops": "no check yet"},
         "gated": {"name": "builtin", "code": {"commit": "0123456789abcdef", "dirty": False}},
     }  # fmt: skip
-    file.write_text(json.dumps(gate))
+    write_gate(file, gate)
     gated = ("--require-gate", file, "--accept-known-defects")
     run("train", "--config", config_file, "--run", folder, *gated)
     return folder
+
+
+def write_gate(file: Path, gate: dict[str, Any]) -> None:
+    """Write a gate file as the gate does, sealed."""
+    file.write_text(json.dumps({**gate, "seal": seal_of(gate)}))
 
 
 def green_gate(config_file: Path) -> dict[str, Any]:
@@ -60,7 +65,8 @@ def green_gate(config_file: Path) -> dict[str, Any]:
     return {
         "format": FORMAT, "verdict": "green", "system": "builtin", "version": "0.1",
         "tier": "quick", "relations": {"metric-oracle": {"verdict": "holds"}},
-        "digests": {"declarations": declarations_digest()},
+        "digests": {"declarations": declarations_digest()}, "known_defects": {},
+        "required": [], "due": ["metric-oracle"],
         "configuration": gate_values(config), "environment": apply_environment(config).as_dict(),
     }  # fmt: skip
 
@@ -256,7 +262,7 @@ def test_training_refuses_a_gate_that_is_not_green_for_it(
     found = {k: v | changes.get(k, {}) if isinstance(v, dict) else changes.get(k, v)
              for k, v in green.items()}  # fmt: skip
     file = tmp_path / "gate.json"
-    file.write_text(json.dumps(found))
+    write_gate(file, found)
     words = ["train", "--config", str(config_file), "--run", str(tmp_path / "run")]
     assert main([*words, "--require-gate", str(file)]) == 2
     assert message in capsys.readouterr().err
@@ -266,7 +272,7 @@ def test_a_gate_file_must_name_what_gate_files_always_named(
     config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "gate.json"
-    file.write_text(json.dumps(green_gate(config_file) | {"environment": {}}))
+    write_gate(file, green_gate(config_file) | {"environment": {}})
     words = ["train", "--config", str(config_file), "--run", str(tmp_path / "run")]
     assert main([*words, "--require-gate", str(file)]) == 2
     assert "tensorflow: gated absent, asked '" in capsys.readouterr().err
@@ -278,7 +284,7 @@ def test_a_gate_file_of_an_earlier_version_is_accepted_with_a_note(
 ) -> None:  # fmt: skip
     gate, file = green_gate(config_file), tmp_path / "gate.json"
     known = {k: v for k, v in gate["environment"].items() if k not in LATER_FIELDS}
-    file.write_text(json.dumps(gate | {"environment": known}))
+    write_gate(file, gate | {"environment": known})
     asked = []
 
     def told(config: Config, _: Path, options: RunOptions) -> Any:

@@ -75,7 +75,7 @@ def test_a_gate_in_which_nothing_applies_is_not_green(tmp_path):
         "    def describe(self):\n"
         "        return {'name': 'n', 'can': ['describe']}\n"
     )
-    (tmp_path / "gate.json").write_text('{"verdict": "green"}')
+    (tmp_path / "gate.json").write_text('{"verdict": "green", "relations": {}}')
     code, text, file = gate(tmp_path / "nothing.py:Nothing", tmp_path, "-k", "same-scores")
     assert code == 1
     assert "GATE EMPTY: nothing was found to hold" in text
@@ -157,7 +157,7 @@ def test_another_test_that_failed_is_seen_without_a_terminal(tmp_path):
 
 def test_a_gate_that_judged_nothing_is_no_success(tmp_path):
     file = tmp_path / "gate.json"
-    file.write_text("an old verdict")
+    file.write_text('{"relations": {}}')  # an old verdict
     command = [
         sys.executable, "-m", "pytest", "invariants", "-p", "no:cacheprovider", "--gate-file",
         str(file), "-k", "resume-anywhere", "--tier", "quick",

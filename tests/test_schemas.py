@@ -88,7 +88,7 @@ def gate_file(**changes):
         verdict=result.verdict, version="0.1.0", when="2026-01-01T00:00:00+00:00", where="here",
         digests={"code": "x"}, required=("eval-pure",), system="adapter.py:X", gated={"name": "X"},
         tier="quick", configuration=None, environment={}, system_environment={},
-        **result.results(),
+        **result.results(), due=("eval-pure",),
     ).as_dict()  # fmt: skip
     return {**json.loads(json.dumps(values)), **changes}
 

@@ -5,9 +5,14 @@ import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, EXIT_INPUT
 from harness.gate_options import OPTIONS
+from harness.verdict import EXCEPT_KNOWN, GREEN
+
+if TYPE_CHECKING:
+    import pytest
 
 __all__ = ["add_parser", "run"]
 
@@ -29,7 +34,7 @@ def add_parser(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Run the promises under pytest; exit code 1 if one is broken, 2 for wrong input."""
+    """Run the promises under pytest; exit code 1 unless the gate is green, 2 for wrong input."""
     import pytest
 
     given = []
@@ -37,7 +42,8 @@ def run(args: Namespace) -> int:
         value = getattr(args, name.replace("-", "_"))
         if value is not None:
             given.append(f"--samebits-{name}={value}")
-    kept = list(given)
+    # Not the gate file: what is asked again is a part, and would replace the whole.
+    kept = [word for word in given if not word.startswith("--samebits-gate-file=")]
     given += [f"--samebits-promise={name}" for name in args.promise]
     if args.json is not None and args.gate_file is None:
         given.append(f"--samebits-gate-file={args.json}")
@@ -45,10 +51,49 @@ def run(args: Namespace) -> int:
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- as Python itself would put it
     plugins = ["-p", "harness.pytest_stub", "-p", "harness.pytest_plugin"]
     command = shlex.join(["harness", "gate", *(g.replace("--samebits-", "--", 1) for g in kept)])
+    verdicts = _Verdicts()
     code = pytest.main(
-        [str(_TESTS), "--rootdir=.", "--import-mode=importlib", *plugins, *given,
+        [str(_TESTS), "-c", _ini_file(Path.cwd()), "--rootdir=.", "--import-mode=importlib",
+         *plugins, *given,
          # This command is part of the package whose plugin pytest loads.
          "-W", "ignore:Module already imported so cannot be rewritten",
-         "-o", f"samebits_again={command}", *args.pytest_options]
+         "-o", f"samebits_again={command}", *args.pytest_options],
+        plugins=[verdicts],
     )  # fmt: skip
+    if code == pytest.ExitCode.OK and not verdicts.green:
+        return EXIT_BROKEN
     return {0: EXIT_DONE, 1: EXIT_BROKEN}.get(int(code), EXIT_INPUT)
+
+
+class _Verdicts:
+    """Looks, once the session is over, whether its gate is green; or was to be listed alone."""
+
+    def __init__(self) -> None:
+        self.green = False
+
+    def pytest_unconfigure(self, config: "pytest.Config") -> None:
+        from harness.gate_state import STATES
+
+        results = [state.result for state in config.stash.get(STATES, {}).values()]
+        self.green = bool(config.option.collectonly) or (
+            bool(results) and all(r and r.verdict in (GREEN, EXCEPT_KNOWN) for r in results)
+        )
+
+
+_SECTIONS = {
+    "pytest.toml": "", ".pytest.toml": "", "pytest.ini": "", ".pytest.ini": "",
+    "pyproject.toml": "[tool.pytest", "tox.ini": "[pytest]", "setup.cfg": "[tool:pytest]",
+}  # fmt: skip
+
+
+def _ini_file(folder: Path) -> str:
+    """Return the ini file of a folder or of one above it, as pytest would find it from there.
+
+    From the tests, which lie where this is installed, it would find another one.
+    """
+    for place in (folder, *folder.parents):
+        for name, section in _SECTIONS.items():
+            path = place / name
+            if path.is_file() and section in path.read_text(encoding="utf-8", errors="replace"):
+                return str(path)
+    return os.devnull

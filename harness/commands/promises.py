@@ -3,6 +3,7 @@
 import os
 import re
 from argparse import ArgumentParser, Namespace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,16 @@ def run(args: Namespace) -> int:
 def _faults() -> Any:
     """Return the faults by promise; they import TensorFlow, which is told to be quiet first.
 
-    Nothing is computed, so no environment is applied: a process that has one keeps it.
+    Nothing is computed, so no environment is applied: a process that has one keeps it. Where
+    there is no TensorFlow, those that wrap any system are told of alone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from harness.faults.catalog import FAULTS
+    from harness.faults.anywhere.catalog import FAULTS_ANYWHERE
     from harness.reporting.promises import faults_by_promise
+
+    if find_spec("tensorflow") is None:
+        return faults_by_promise(FAULTS_ANYWHERE.values())
+    from harness.faults.catalog import FAULTS
 
     return faults_by_promise(FAULTS.values())
 

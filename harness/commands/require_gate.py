@@ -16,6 +16,9 @@ def add_parser(parser: ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="what `--gate-file` wrote")
     parser.add_argument("--system", metavar="NAME", help="what must have been gated")
     parser.add_argument("--code", metavar="DIR", help="folder of the code that must be the same")
+    parser.add_argument(
+        "--adapter", metavar="DIR", help="folder of the adapter, where the code is another's"
+    )
     parser.add_argument("--config", metavar="FILE", help="the run's configuration")
     parser.add_argument("--data", metavar="DIR", help="folder of the data")
     parser.add_argument(
@@ -39,8 +42,9 @@ def run(args: Namespace) -> int:
 
     try:
         gate = require_gate(
-            args.file, system=args.system, code=args.code, config=args.config, data=args.data,
-            tier=args.tier, promises=args.promise, declarations=declarations_digest(),
+            args.file, system=args.system, code=args.code, adapter=args.adapter,
+            config=args.config, data=args.data, tier=args.tier, promises=args.promise,
+            declarations=declarations_digest(),
             accept_known_defects=args.accept_known_defects,
         )  # fmt: skip
     except (GateError, OSError) as error:

@@ -32,7 +32,8 @@ def run(args: Namespace) -> int:
             say(f"wrote {path}")
         return EXIT_DONE
     if args.name not in SCHEMAS:
-        msg = f"schema {args.name!r}: expected one of {', '.join(SCHEMAS)}, or --write DIR"
+        named = f"schema {args.name!r}: " if args.name else "no schema is named: "
+        msg = f"{named}expected one of {', '.join(SCHEMAS)}, or --write DIR"
         raise InputError(msg)
     say(json.dumps(SCHEMAS[args.name], indent=2))
     write_json(args.json, SCHEMAS[args.name])

@@ -64,7 +64,7 @@ def served(bench: Bench) -> Served:
     return _served(bench, "val", batches, again)
 
 
-@needs("batches")
+@needs("batches", "recalibrate")
 def served_recal(bench: Bench) -> Served:
     """Ask for the recalibration batches twice and decode the same files independently."""
     if bench.config["eval"].get("recal_mode", "fixed") != "fixed":

@@ -1,5 +1,6 @@
 """The states of a trained system that a promise can ask for by name, and how they are made."""
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import NotApplicableError, UnseenError
+from harness.errors import NotApplicableError
 from harness.systems.protocol import Arrays, Description, System, Training, digests_of
 
 __all__ = [
@@ -123,13 +124,16 @@ def require_named(state: Arrays, names: Iterable[str], where: str) -> None:
 
     Raises
     ------
-    UnseenError
-        If one is not there.
+    ValueError
+        If one is not there: a misspelt name would switch off what looks at it, and that
+        nothing was seen is no excuse.
     """
     absent = [name for name in names if name not in state]
     if absent:
-        msg = f"state() has no {absent[0]}, which {where} names"
-        raise UnseenError(msg)
+        near = difflib.get_close_matches(absent[0], list(state), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        msg = f"state() has no {absent[0]}, which {where} names{hint}"
+        raise ValueError(msg)
 
 
 def train_two_epochs(system: System, config: Mapping[str, Any], folder: Path) -> Trained:

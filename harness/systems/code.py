@@ -122,4 +122,4 @@ def _asked(git: str, folder: Path, *arguments: str) -> tuple[str, str]:
 def _first_line(text: str) -> str:
     """Return what git complains of, without the path that it quotes: the record has none."""
     first = text.strip().splitlines()[0] if text.strip() else ""
-    return re.sub(r"'[^']*/[^']*'", "it", first).removeprefix("fatal: ")
+    return re.sub(r"'[^']*/[^']*'", "it", first).removeprefix("fatal: ").partition(" (")[0]
