@@ -320,3 +320,25 @@ def test_four_calls_open_the_first_promises(embedded_frames, tmp_path):
         bench.evidence(moves)
     bench.close()
     workers.close()
+
+
+@pytest.mark.parametrize("first", sorted({driver.__name__ for driver in FROM_CHECKPOINTS}))
+def test_what_a_second_process_begins_early_is_made_once_whoever_asks_first(
+    first, frames, tmp_path
+):
+    made = []
+    (driver,) = (d for d in FROM_CHECKPOINTS if d.__name__ == first)
+
+    def counted(bench):
+        made.append(first)
+        return driver(bench)
+
+    spec, workers = SystemSpec(f"{HERE / 'adapter.py:NumpySystem'}"), Workers()
+    config = embedded_config(embedded_frames)
+    apply_environment(config)
+    tree = config.model_dump(mode="json", by_alias=True)
+    bench = Bench(system_factory(spec, workers), spec, tree, tmp_path, (counted,))
+    bench.evidence(counted)
+    bench.close()
+    workers.close()
+    assert made == [first]

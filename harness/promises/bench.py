@@ -79,6 +79,10 @@ class Bench:
 
         What it raised then is raised again: several promises may share it.
         """
+        if driver in self.early and "trained" not in self._kept:
+            # Which begins it: begun here, it would be made once more within itself.
+            with suppress(Exception):  # kept, and raised again below
+                _ = self.trained
         found: _Evidence = self._once(driver, lambda: driver(self))
         return found
 
