@@ -324,7 +324,7 @@ def test_four_calls_open_the_first_promises(embedded_frames, tmp_path):
 
 @pytest.mark.parametrize("first", sorted({driver.__name__ for driver in FROM_CHECKPOINTS}))
 def test_what_a_second_process_begins_early_is_made_once_whoever_asks_first(
-    first, frames, tmp_path
+    first, embedded_frames, tmp_path
 ):
     made = []
     (driver,) = (d for d in FROM_CHECKPOINTS if d.__name__ == first)
