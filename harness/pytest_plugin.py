@@ -116,7 +116,9 @@ def _is_gate_file(path: Path) -> bool:
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """Say what is gated, on which data."""
+    """Say what is gated, on which data; not under -q, which asks for the verdict alone."""
+    if config.option.verbose < 0:
+        return []
     lines = []
     for wanted, state in config.stash[STATES].items():
         data = "embedded synthetic frames"

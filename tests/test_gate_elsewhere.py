@@ -116,7 +116,7 @@ def test_a_broken_promise_ends_with_its_name_and_the_command_that_asks_again(ins
     assert verdict == "GATE RED: 1 of 2 required promises hold, 1 broken"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -158,7 +158,7 @@ def test_an_unrelated_test_suite_imports_neither_numpy_nor_the_promises(installe
     assert all("--samebits-" in line for line in group.splitlines() if line.strip()[:2] == "--")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_gate_file_says_what_was_gated_where_and_when(installed, repository):
     gate = (installed / "harness", "gate", "--system", "adapter.py:NumpySystem")
     run(*gate, "--promise", "eval-pure", "--gate-file", "gate.json", cwd=repository)

@@ -284,7 +284,7 @@ def test_a_system_that_cannot_be_made_is_one_error(name, tmp_path):
     ]  # fmt: skip
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "no tests ran" in found.stdout
+    assert not {"passed", "failed", "GATE"} & set(found.stdout.split())
     assert found.stdout.count("Exit: ") == 1
     assert {"Needy": "a_package_that_is_not_there", "Nobody": "no class 'Nobody'"}[
         name
