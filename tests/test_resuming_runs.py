@@ -110,11 +110,14 @@ POINTS: dict[str, tuple[Any, str, int, bool]] = {
     "before the first record": (Ledger, "__call__", 1, False),
     "before the first step is recorded": (Ledger, "__call__", 2, False),
     "before the first checkpoint is pointed at": (CheckpointStore, "_point", 1, False),
-    "after the second checkpoint": (CheckpointStore, "save", 2, True),
+    "before epoch 1 is saved, ahead of its evaluation": (CheckpointStore, "save", 2, False),
+    "as that is pointed at": (CheckpointStore, "_point", 2, False),
+    "after that": (CheckpointStore, "save", 2, True),
     "before the norms of epoch 1": (Ledger, "__call__", 5, False),
     "before the scores of epoch 1": (Ledger, "__call__", 6, False),
-    "before the checkpoint of epoch 1": (CheckpointStore, "save", 2, False),
-    "between best and last": (CheckpointStore, "_point", 3, False),
+    "before the checkpoint of epoch 1": (CheckpointStore, "save", 3, False),
+    "between best and last": (CheckpointStore, "_point", 4, False),
+    "before the first save goes": (CheckpointStore, "_discard_others", 3, False),
     "between checkpoint and its record": (Ledger, "__call__", 7, False),
     "between checkpoint and row": (Ledger, "__call__", 8, False),
     "between ledger row and CSV row": (EpochCsv, "__call__", 8, False),
@@ -267,7 +270,7 @@ def test_logs_are_only_appended_to_and_name_the_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     folder = tmp_path / "run"
-    crashing(CheckpointStore, "save", 3)
+    crashing(CheckpointStore, "save", 4)
     with pytest.raises(Crash):
         train(config, folder, cache)
     before = [(folder / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")]
