@@ -82,7 +82,7 @@ def _measure(args: Namespace, config: Config) -> Any:
 
     session = open_session(config)
     weights = _load_weights(args, session)
-    protocol = session.fixed.protocol(0, pool=asked_pool(args.pool, config))
+    protocol = session.fixed.checked_protocol(0, pool=asked_pool(args.pool, config))
     design, macs = _timed_settings(protocol), _count_macs(config, protocol)
     say(
         f"measuring with {weights}, {len(protocol.pool)} archs, {len(design) + 3} evaluations "

@@ -87,7 +87,7 @@ def run_freeze(args: Namespace) -> int:
     """Write the evaluation's batches to one artifact."""
     config = configured(args)
     apply_environment(config)
-    from harness.evaluation.batches import FixedBatches
+    from harness.evaluation.batches import FixedBatches, require_scorable
     from harness.fc2.batch import join_digests
     from harness.fc2.frozen import FrozenBatches, write_frozen
 
@@ -96,6 +96,7 @@ def run_freeze(args: Namespace) -> int:
     fixed = FixedBatches(config)
     # Epoch 0 is that of an evaluation outside of training.
     batches = FrozenBatches(fixed.eval_batches(), fixed.recal_batches(0))
+    require_scorable(batches.eval_batches)
     write_frozen(args.out, batches)
     result = {
         "out": str(args.out),

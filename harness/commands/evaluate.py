@@ -56,7 +56,7 @@ def run(args: Namespace) -> int:
     session = open_session(config)
     session.parts.train.restore(session.model, checkpoint.arrays)
     epoch = int(checkpoint.progress["epoch"])
-    protocol = session.fixed.protocol(epoch, pool=pool)
+    protocol = session.fixed.checked_protocol(epoch, pool=pool)
     say(_cost_text(config, protocol))
     weights = session.model.weight_tensors()
     if args.pool == "all":

@@ -141,7 +141,7 @@ def _train(
     from harness.runs.session import open_session
     from harness.training.trainer import TrainerOptions
 
-    session = open_session(config, cache=options.cache)
+    session, until = open_session(config, cache=options.cache), options.until
     meta = session.meta(plan.segment)
     store = session.store(folder / "checkpoints")
     with _observed(folder, config, plan, content, options) as observers:
@@ -154,6 +154,7 @@ def _train(
         # Before anything is recorded, so that a resume that is refused leaves the run as it was.
         if plan.checkpoint is not None and not plan.new_segment:
             _require_same_pixels(session, content, plan)
+        _require_evaluation(session, plan, config.train.num_epochs if until is None else until)
         write_text(folder / "config.yaml", dump_config(config))
         opening = session.run_record(trainer, plan.attempt, segment=plan.segment)
         _emit(opening, observers)
@@ -162,7 +163,7 @@ def _train(
             notes += _resume(session, trainer, plan, content, observers, store)
         for note in notes:
             _emit(NoteRecord(trainer.progress.epoch, note), observers)
-        status = trainer.run(until=options.until)
+        status = trainer.run(until=until)
     return RunResult(status, trainer.progress, plan.segment)
 
 
@@ -242,6 +243,21 @@ def _require_same_pixels(session: "Session", content: LedgerContent, plan: Conti
                     "Restore them, or name a new segment with --segment NAME."
                 )
                 raise InputError(msg)
+
+
+def _require_evaluation(session: "Session", plan: Continuation, last: int) -> None:
+    """Open what the first evaluation needs, before the steps that come before it are trained.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, a frame is smaller than the crop, or a sample cannot be scored.
+    """
+    done = 0 if plan.checkpoint is None else int(plan.checkpoint.progress["epoch"])
+    every = session.config.eval.eval_every_epoch
+    first = (done // every + 1) * every
+    if first <= last:
+        session.fixed.checked_protocol(first)
 
 
 def _repair_logs(

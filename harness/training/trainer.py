@@ -5,7 +5,7 @@ above. Nothing an observer or an evaluation does can reach the weights.
 """
 
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -168,9 +168,18 @@ class Trainer:
     def _epoch_steps(self) -> Generator[None, None, None]:
         epoch = self.progress.epoch + 1
         with closing(self.provider.stream(epoch, start=self.progress.step)) as batches:
-            for batch in batches:
+            for batch in self._read(batches):
                 self._train_on(batch, epoch)
                 yield
+
+    def _read(self, batches: Iterable[Batch]) -> Generator[Batch, None, None]:
+        """Yield batches; where one cannot be read, the steps before it are saved first."""
+        try:
+            yield from batches
+        except Exception:
+            if self.progress.step:
+                self._save()
+            raise
 
     def _train_on(self, batch: Batch, epoch: int) -> None:
         # By place in the plan, so that a segment of another plan takes its place in it.
