@@ -8,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any
 
+from harness.asides import sync_open
 from harness.records.records import (
     EpochRecord,
     NormsRecord,
@@ -28,7 +29,7 @@ def write_line(file: IO[str], line: str, *, sync: bool) -> None:
     file.write(line + "\n")
     file.flush()
     if sync:
-        os.fsync(file.fileno())
+        sync_open(file.fileno(), Path(file.name))
 
 
 class Ledger:
@@ -61,7 +62,7 @@ class Ledger:
 
     def close(self) -> None:
         """Sync and close the file."""
-        os.fsync(self._file.fileno())
+        sync_open(self._file.fileno(), Path(self._file.name))
         self._file.close()
 
 

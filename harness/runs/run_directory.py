@@ -3,7 +3,6 @@
 TensorFlow is imported once nothing is left to refuse without it.
 """
 
-import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, fields, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import Config, dump_config
 from harness.environment import Environment, apply_environment
 from harness.errors import InputError
+from harness.locks import only_process
 from harness.records.environments import environment_difference
 from harness.records.ledger import Ledger, LedgerContent, read_ledger
 from harness.records.records import (
@@ -115,14 +115,9 @@ def _locked(folder: Path, *, new: bool) -> Iterator[None]:
         msg = f"{folder}: nothing to resume, no such run directory; start it without --resume"
         raise InputError(msg)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        try:
-            # A lock ends with its process, however that ends; a
-            # file that says "busy" would outlive it.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = f"{folder}: another process trains there; wait for it or end it first"
-            raise InputError(msg) from None
+    lock = folder / ".lock"
+    busy = f"{folder}: another process trains there; wait for it or end it first"
+    with lock.open("a") as file, only_process(file, lock, busy):
         yield
 
 
