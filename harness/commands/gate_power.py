@@ -39,6 +39,10 @@ def add_parser(parser: ArgumentParser) -> None:
         "--system-timeout", default=str(CALL_SECONDS), metavar="SECONDS",
         help="time limit of each call of a system in its process (default: 600)",
     )  # fmt: skip
+    parser.add_argument(
+        "--system-memory", default="", metavar="MIB",
+        help="limit of that process's own memory (default: what the machine has)",
+    )  # fmt: skip
     parser.add_argument("--config", default="", metavar="FILE", help="the run's YAML configuration")
     parser.add_argument(
         "--fc2-root", default="", metavar="DIR",
@@ -57,7 +61,7 @@ def run(args: Namespace) -> int:
     try:
         spec = named_system(
             args.system, root=args.system_root, python=args.system_python,
-            timeout=args.system_timeout,
+            timeout=args.system_timeout, memory=args.system_memory,
         )  # fmt: skip
         chosen = named_configuration(args.config, args.fc2_root, own=spec.system == "builtin")
     except (ConfigError, ValueError) as error:
