@@ -117,9 +117,10 @@ def sync_open(descriptor: int, path: Path) -> None:
         device = os.fstat(descriptor).st_dev
         if device not in _TOLD:
             _TOLD.add(device)
-            folder = path if path.is_dir() else path.parent
+            places = path.absolute(), *path.absolute().parents
+            seen = (p for p in places if p.is_dir() and not any(map(is_aside, p.parts)))
             text = f"cannot be synced to disk here ({error.strerror}): a power cut may lose it"
-            print(f"note: {folder}: what is written {text}", file=sys.stderr)  # noqa: T201
+            print(f"note: {next(seen)}: what is written {text}", file=sys.stderr)  # noqa: T201
 
 
 def sync_tree(folder: Path) -> None:

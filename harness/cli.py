@@ -29,6 +29,7 @@ from harness.commands import (
     train,
 )
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, EXIT_INPUT
+from harness.commands.interrupts import until_interrupted
 from harness.environment import EnvironmentMismatchError
 from harness.errors import InputError, WatchError, is_out_of_memory, memory_line
 
@@ -94,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = _parser().parse_args(argv)
+    args.words = list(sys.argv[1:] if argv is None else argv)
+    return until_interrupted(args.words, lambda: _answered(args))
+
+
+def _answered(args: argparse.Namespace) -> int:
+    """Run a command; errors that are expected become one line."""
     run: _Run = args.run_command
     try:
         return run(args)

@@ -18,6 +18,7 @@ from harness.commands.common import (
     say,
     write_json,
 )
+from harness.commands.interrupts import command_line
 from harness.commands.observers import run_observers
 from harness.config import Config
 from harness.environment import Environment
@@ -78,6 +79,7 @@ def run(args: Namespace) -> int:
     )
     result = train_run(config, args.run, options)
     if result.status == "interrupted":
+        say(f"interrupted; the same command goes on: {command_line(args.words)}")
         return EXIT_INTERRUPTED
     evidence = segments(read_ledger(args.run / "ledger.jsonl").effective())[-1]
     rows = tuple(row for row in evidence.epochs if row.epoch > start)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.commands.common import EXIT_DONE, EXIT_INTERRUPTED, StopFlag, say, write_json
+from harness.commands.interrupts import command_line
 from harness.config import Config, load_config, with_fc2_root
 from harness.environment import apply_environment
 from harness.errors import InputError
@@ -179,7 +180,7 @@ def _whole_space(
                 between=lambda: _raise_if_stopped(stop),
             )[0]  # fmt: skip
         except _StoppedError:
-            say(f"interrupted; the same command goes on from {path}")
+            say(f"interrupted; the same command goes on from {path}: {command_line(args.words)}")
             return None
 
 

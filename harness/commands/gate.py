@@ -60,6 +60,8 @@ def run(args: Namespace) -> int:
          "-o", f"samebits_again={command}", *args.pytest_options],
         plugins=[verdicts],
     )  # fmt: skip
+    if code == pytest.ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
     if code == pytest.ExitCode.OK and not verdicts.green:
         return EXIT_BROKEN
     return {0: EXIT_DONE, 1: EXIT_BROKEN}.get(int(code), EXIT_INPUT)
