@@ -58,7 +58,7 @@ EVERY = {
     "audit": Command(("{given}/run", "--json", "a.json"), "a.json"),
     "report": Command(("{given}/run", "--out", "r.html"), "r.html"),
     "promises": Command(("--json", "p.json"), "p.json"),
-    "schema": Command(("--write", "schemas"), "schemas"),
+    "schema": Command(("ledger", "--json", "s.json"), "s.json"),
     "doctor": Command(("--json", "d.json"), "d.json"),
     "digest": Command(("{given}/trained", "--json", "d.json"), "d.json", needs="trained"),
     "require-gate": Command(
@@ -83,7 +83,20 @@ EVERY = {
 }  # fmt: skip
 """By name; of all harms, half are kills."""
 
-_VARIES = ("seconds", "commit", "created", "time", "free", "pid", "noise", "measured", "advice")
+_VARIES = (
+    "seal",
+    "when",
+    "write access",
+    "seconds",
+    "commit",
+    "created",
+    "time",
+    "free",
+    "pid",
+    "noise",
+    "measured",
+    "advice",
+)
 """Parts of the names of JSON fields that are of the clock, or of the machine's state."""
 
 
