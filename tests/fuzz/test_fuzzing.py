@@ -73,7 +73,7 @@ def test_other_errors_hangs_and_silence_are_found_and_saved(apart, found):
 def test_a_child_that_dies_or_takes_memory_is_found_and_the_next_goes_on():
     def read(name, content):
         if len(content) % 3 == 0:
-            os.abort()
+            os._exit(3)
         if len(content) % 3 == 1:
             return bytearray(2**30)
         raise InputError("no")
