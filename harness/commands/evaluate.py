@@ -1,7 +1,6 @@
 """``harness eval``: score a pool with a checkpoint, in a process of its own."""
 
 import json
-import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -167,16 +166,19 @@ def _whole_space(
     path = _scores_path(args, checkpoint)
     samples = sum(batch.size for batch in protocol.eval_batches)
     at_once = score_split(*session.config.eval_crop)
-    pieces = len(protocol.recal_batches) + math.ceil(samples / at_once)
+    each = [min(at_once, samples - start) for start in range(0, samples, at_once)]
+    pieces = len(protocol.recal_batches) + len(each)
     total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
     header = _score_header(session, checkpoint, protocol)
     with (
         tqdm(total=total, unit="subtree", disable=None) as bar,
-        FileJournal(path, header, lambda: _advance(bar)) as journal,
+        FileJournal(path, header, lambda: _advance(bar), samples=each) as journal,
         StopFlag() as stop,
     ):
         bar.update(len(journal))
         say(f"scores go to {path}, {len(journal)} of {total} subtrees are there")
+        for note in journal.notes:
+            say(f"note: {path}: {note}")
         if journal.unnamed:
             say(f"note: {EnvironmentDifference((), journal.unnamed).note('that file')}")
         try:
