@@ -213,7 +213,7 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
         if differing:
             key = differing[0]
             msg = (
-                f"{self._path}: holds another evaluation, {key[:80]}: found {_cut(old.get(key))}, "
+                f"{self._path}: holds another evaluation, {_cut(key)}: found {_cut(old.get(key))}, "
                 f"expected {_cut(new.get(key))}; move it away to start anew"
             )
             raise InputError(msg)
@@ -250,7 +250,8 @@ def _headers(header: Mapping[str, Any]) -> tuple[bytes, ...]:
 
 
 def _cut(value: Any) -> str:
-    return value[:80] if isinstance(value, str) else quoted(value)
+    # Without its quotes, and what does not print by its number.
+    return quoted(value)[1:-1] if isinstance(value, str) else quoted(value)
 
 
 def _packed(found: Mapping[Key, Any]) -> dict[str, list[list[str]]]:
