@@ -1,6 +1,5 @@
 """``harness eval``: score a pool with a checkpoint, in a process of its own."""
 
-import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -117,21 +116,16 @@ def asked_pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] 
     InputError
         If it is neither a size, nor ``all``, nor a JSON list of arch codes.
     """
+    from harness.evaluation.pool_file import read_pool
     from harness.evaluation.ranking import build_pool
-    from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS, check_arch, parse_arch
+    from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
 
     if text is None:
         return None
     if text == "all" or text.isdigit():
         size = NUM_OPTIONS**NUM_BLOCKS if text == "all" else int(text)
         return build_pool(seed=config.runtime.seed, size=size)
-    try:
-        data = json.loads(Path(text).read_text(encoding="utf-8"))
-        codes = data["archs"] if isinstance(data, dict) else data
-        return tuple(parse_arch(c) if isinstance(c, str) else check_arch(c) for c in codes)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"--pool {text}: expected a JSON list of arch codes: {error}"
-        raise InputError(msg) from None
+    return read_pool(Path(text))
 
 
 def _cost_text(config: Config, protocol: "Protocol") -> str:
