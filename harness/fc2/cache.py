@@ -20,6 +20,7 @@ from harness.errors import InputError
 from harness.fc2 import batch as batch_module
 from harness.fc2 import crop as crop_module
 from harness.fc2 import decode as decode_module
+from harness.fc2 import png as png_module
 from harness.fc2 import provider as provider_module
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.batch_store import map_arrays, write_arrays
@@ -45,7 +46,7 @@ class CacheError(InputError):
 def code_digest() -> str:
     """Return the digest of the code that makes a batch of files, OpenCV's version included."""
     # The provider too: it clips, stacks and digests.
-    modules = (batch_module, crop_module, decode_module, provider_module)
+    modules = (batch_module, crop_module, decode_module, png_module, provider_module)
     return digest_strings([cv2.__version__, *(inspect.getsource(module) for module in modules)])
 
 

@@ -215,6 +215,10 @@ def _content(path: Path) -> bytes:
             return file.read()
     except SpecialFileError as error:
         raise SampleError(path, "a file", error.kind) from None
+    except OSError as error:
+        # What a failing disk answers to a read has no name in it.
+        error.filename = str(path)
+        raise
     except MemoryError:
         msg = f"{path}: no memory for a file of {length} bytes"
         raise MemoryError(msg) from None
