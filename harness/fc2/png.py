@@ -59,6 +59,10 @@ class Header:
         """Bytes of the pixels before compression, without what each row begins with."""
         return -(-self.height * self.width * _CHANNELS[self.colour] * self.depth // 8)
 
+    def fits(self, length: int) -> bool:
+        """Return whether so many compressed bytes can stand for all pixels."""
+        return self.packed <= _DENSEST * length
+
     def decoded(self, transparent: bool) -> str:
         """Return type and shape of the array that it decodes to, as NumPy writes them."""
         channels = 1 if self.colour == 0 else 4 if transparent or self.colour in (4, 6) else 3
@@ -124,7 +128,7 @@ def checked_png(data: bytes) -> tuple[Header, bool, bytes]:
             continue
         kept.append((start, stop))
         end = stop
-    if header.packed > _DENSEST * compressed:
+    if not header.fits(compressed):
         raise PngError(
             f"{compressed} compressed bytes, too few for {header.width} x {header.height} pixels"
         )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from harness.archives import ArchiveError, OtherNamesError, open_archive
 from harness.asides import clear_asides
+from harness.devices import open_regular
 from harness.digest import digest_arrays, digest_strings
 from harness.errors import InputError, plain_line
 from harness.whole import NotWrittenError, whole_folder, write_text
@@ -420,7 +421,8 @@ def _keywords(arrays: Mapping[str, Array]) -> dict[str, Any]:
 
 def _pointed(pointer: Path) -> str:
     """Return the name in a pointer file, which a person may have written."""
-    content = pointer.read_bytes()[:_LONGEST].decode("utf-8", errors="replace").strip().rstrip("/")
+    with open_regular(pointer) as file:
+        content = file.read(_LONGEST).decode("utf-8", errors="replace").strip().rstrip("/")
     # No slash: it names what lies beside it, and leads nowhere else.
     plain = content.isprintable() and not set("/\ufffd") & set(content)
     if not content or not plain or content in ("best", "last"):
