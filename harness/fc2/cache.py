@@ -15,19 +15,22 @@ from typing import Any, BinaryIO
 
 import cv2
 
+from harness.devices import open_regular
 from harness.digest import digest_strings
 from harness.errors import InputError
 from harness.fc2 import batch as batch_module
 from harness.fc2 import crop as crop_module
 from harness.fc2 import decode as decode_module
+from harness.fc2 import png as png_module
 from harness.fc2 import provider as provider_module
 from harness.fc2.batch import Batch, content_digest
-from harness.fc2.batch_store import map_arrays, write_arrays
+from harness.fc2.batch_store import read_arrays, write_arrays
 from harness.fc2.crop import Window, center_window
 from harness.fc2.decode import decode_triplet
 from harness.fc2.errors import SampleError
 from harness.fc2.provider import DataParts, Provider, assemble
 from harness.whole import NotWrittenError, whole_file
+from harness.wording import quoted
 
 __all__ = ["BatchCache", "CacheError", "code_digest"]
 
@@ -45,7 +48,7 @@ class CacheError(InputError):
 def code_digest() -> str:
     """Return the digest of the code that makes a batch of files, OpenCV's version included."""
     # The provider too: it clips, stacks and digests.
-    modules = (batch_module, crop_module, decode_module, provider_module)
+    modules = (batch_module, crop_module, decode_module, png_module, provider_module)
     return digest_strings([cv2.__version__, *(inspect.getsource(module) for module in modules)])
 
 
@@ -149,7 +152,7 @@ def _write_batch(file: BinaryIO, key: str, batch: Batch) -> None:
 
 
 def _read(path: Path) -> Batch:
-    """Map a batch and verify every byte of it.
+    """Read a batch and verify every byte of it.
 
     Raises
     ------
@@ -159,11 +162,14 @@ def _read(path: Path) -> Batch:
         If there is none.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             header, start = _read_header(file, path.stem)
-            arrays = map_arrays(file, header["layout"], start)
+            arrays = read_arrays(file, header["layout"], start)
     except FileNotFoundError:
         raise
+    except MemoryError:
+        msg = f"{path}: no memory for its batch"
+        raise MemoryError(msg) from None
     except OSError as error:
         msg = f"{path}: not readable: {error}; fix it or name another runtime.cache_dir"
         raise CacheError(msg) from error
@@ -186,19 +192,20 @@ def _read(path: Path) -> Batch:
 def _read_header(file: BinaryIO, key: str) -> tuple[dict[str, Any], int]:
     magic = file.read(len(_MAGIC % FORMAT))
     if magic != _MAGIC % FORMAT:
-        msg = f"expected {_MAGIC % FORMAT!r} at the start, found {magic!r}"
+        msg = f"expected {_MAGIC % FORMAT!r} at the start, found {quoted(magic)}"
         raise ValueError(msg)
-    digest = file.read(_DIGEST).decode("ascii")
+    digest = file.read(_DIGEST)
     length = int.from_bytes(file.read(8), "little")
     if length > _LONGEST:
         msg = f"expected a header of at most {_LONGEST} bytes, found {length}"
         raise ValueError(msg)
     text = file.read(length).decode()
-    if digest_strings([text]) != digest:
-        msg = f"expected a header of digest {digest}, found {digest_strings([text])}"
+    found = digest_strings([text])
+    if found.encode() != digest:
+        msg = f"expected a header of digest {quoted(digest)[2:-1]}, found {found}"
         raise ValueError(msg)
     header = json.loads(text)
     if header["key"] != key:
-        msg = f"expected the batch of its name, found that of {header['key']}"
+        msg = f"expected the batch of its name, found that of {quoted(header['key'])}"
         raise ValueError(msg)
     return header, file.tell()

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from harness.errors import NotApplicableError
@@ -17,6 +16,7 @@ from harness.promises.samples import (
     decode_independently,
     listed_samples,
     split_folder,
+    write_flow,
 )
 from harness.systems.protocol import System
 
@@ -89,7 +89,7 @@ def _write(source: Path, folder: Path, longest: float) -> Mapping[str, float]:
         for sample, length in lengths.items():
             flow = np.zeros_like(decode_independently(folder / split, sample)[1])
             flow[..., 0] = length
-            cv2.writeOpticalFlow(str(folder / split / f"{sample}-flow_01.flo"), flow)
+            write_flow(folder / split / f"{sample}-flow_01.flo", flow)
     return lengths
 
 

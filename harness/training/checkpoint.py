@@ -9,7 +9,7 @@ falls back to another checkpoint.
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.archives import ArchiveError, OtherNamesError, open_archive
 from harness.asides import clear_asides
+from harness.devices import open_regular
 from harness.digest import digest_arrays, digest_strings
-from harness.errors import InputError
+from harness.errors import InputError, plain_line
 from harness.whole import NotWrittenError, whole_folder, write_text
 
 __all__ = [
@@ -77,18 +79,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         If it is absent, incomplete, damaged or of an unknown format.
     """
     manifest = _read_manifest(path)
-    try:
-        with (path / "arrays.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    # A damaged archive fails wherever the damage leads: in zipfile, NumPy or zlib.
-    except Exception as error:
-        msg = f"{path / 'arrays.npz'}: not readable: {error}"
-        raise CheckpointError(msg) from error
     recorded = manifest["arrays"]
-    if arrays.keys() != recorded.keys():
-        odd = sorted(arrays.keys() ^ recorded.keys())
-        msg = f"{path}: arrays and manifest disagree on {', '.join(odd[:5])}"
-        raise CheckpointError(msg)
+    arrays = _read_arrays(path, recorded)
     # One by one, so that the damaged one is named.
     for name, array in arrays.items():
         found = digest_arrays({name: array})
@@ -100,6 +92,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
         msg = f"{path}: counters are damaged: expected digest {manifest['digest']}, found {digest}"
         raise CheckpointError(msg)
     return Checkpoint(path, arrays, manifest["progress"], manifest["meta"], digest)
+
+
+def _read_arrays(path: Path, names: Iterable[str]) -> dict[str, Array]:
+    """Read the arrays of a checkpoint, which are those of the manifest and no other."""
+    file = path / "arrays.npz"
+    try:
+        with open_archive(file) as archive:
+            archive.require_names(names, "manifest")
+            return {name: archive.read(name) for name in names}
+    except OtherNamesError as error:
+        msg = f"{path}: {error}"
+        raise CheckpointError(msg) from None
+    except (ArchiveError, OSError) as error:
+        msg = f"{file}: not readable: {plain_line(str(error))}"
+        raise CheckpointError(msg) from error
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -414,7 +421,8 @@ def _keywords(arrays: Mapping[str, Array]) -> dict[str, Any]:
 
 def _pointed(pointer: Path) -> str:
     """Return the name in a pointer file, which a person may have written."""
-    content = pointer.read_bytes()[:_LONGEST].decode("utf-8", errors="replace").strip().rstrip("/")
+    with open_regular(pointer) as file:
+        content = file.read(_LONGEST).decode("utf-8", errors="replace").strip().rstrip("/")
     # No slash: it names what lies beside it, and leads nowhere else.
     plain = content.isprintable() and not set("/\ufffd") & set(content)
     if not content or not plain or content in ("best", "last"):
