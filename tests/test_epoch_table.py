@@ -100,8 +100,20 @@ def test_what_may_be_another_value_is_refused_by_its_line(path, change):
 
 
 def test_a_row_that_says_something_else_than_the_ledger_is_told(path, whole):
-    assert list(told_otherwise(whole.rows, ROWS)) == []
+    assert list(told_otherwise(whole.rows, ROWS, ROWS)) == []
     path.write_bytes(path.read_bytes().replace(b"0.3333333333333333", b"0.3333", 1))
-    assert list(told_otherwise(read_table(path).rows, ROWS)) == [
+    assert list(told_otherwise(read_table(path).rows, ROWS, ROWS)) == [
         "epoch 1, lr: says '0.3333', the ledger '0.3333333333333333'"
     ]
+
+
+def test_a_row_that_is_missing_is_told_but_for_the_last(whole):
+    assert list(told_otherwise(whole.rows[:2], ROWS, ROWS)) == []
+    assert list(told_otherwise(whole.rows[::2], ROWS, ROWS)) == ["epoch 2 has no row"]
+    assert list(told_otherwise((), ROWS, ROWS)) == ["epoch 1 has no row", "epoch 2 has no row"]
+    assert list(told_otherwise((), (), ())) == []
+
+
+def test_a_row_of_a_record_that_a_later_attempt_made_void_is_no_other(whole):
+    again = dataclasses.replace(ROWS[2], lr=0.25, checkpoint_digest="e" * 32)
+    assert list(told_otherwise(whole.rows, [*ROWS, again], [*ROWS[:2], again])) == []

@@ -138,8 +138,11 @@ def _plan(
     rows = read_table(folder / "epochs.csv").rows
     if not options.resume:
         return plan_first(folder, content.records, options.segment)
-    known = (record for record in content.effective() if isinstance(record, EpochRecord))
-    other = [f"epochs.csv: {text}" for text in told_otherwise(rows, known)]
+    known, valid = (
+        [record for record in records if isinstance(record, EpochRecord)]
+        for records in (content.records, content.effective())
+    )
+    other = [f"epochs.csv: {text}" for text in told_otherwise(rows, known, valid)]
     plan = plan_resume(folder, content.records, config, read_data_digests(config), options.segment)
     # An attempt whose first line is lost has its number all the same.
     plan = replace(plan, attempt=max(plan.attempt, 1 + max(content.attempts, default=0)))

@@ -84,20 +84,39 @@ def cell_of(value: Any) -> str:
 
 
 def told_otherwise(
-    rows: Iterable[Mapping[str, str]], records: Iterable[EpochRecord]
-) -> Iterator[str]:
-    """Yield where a row says something else than the ledger's record of the same epoch."""
-    known = {(record.epoch, record.checkpoint_digest): record for record in records}
+    rows: Sequence[Mapping[str, str]], records: Iterable[EpochRecord],
+    in_effect: Iterable[EpochRecord],
+) -> Iterator[str]:  # fmt: skip
+    """Yield where a table says something else than the ledger.
+
+    Parameters
+    ----------
+    rows : sequence of mapping of str to str
+        Of the table, those in effect.
+    records, in_effect : iterable of EpochRecord
+        Of the ledger: all, void ones too, because a row is void only once another is written;
+        and those in effect. The last may still lack its row, which a resume writes.
+    """
+    known: dict[int, list[EpochRecord]] = {}
+    for record in records:
+        known.setdefault(record.epoch, []).append(record)
     for row in rows:
-        record = known.get((int(row["epoch"]), row.get("checkpoint_digest") or None))
-        if record is None:
-            continue
-        for name, cell in row.items():
-            value = getattr(record, name)
-            same = cell == cell_of(value) or (_is_number(name) and cell and float(cell) == value)
-            if not same:
-                said, due = quoted(cell, 40), quoted(cell_of(value), 40)
-                yield f"epoch {row['epoch']}, {name}: says {said}, the ledger {due}"
+        found = [_other_cells(row, record) for record in known.get(int(row["epoch"]), ())]
+        if found and all(found):
+            yield f"epoch {row['epoch']}, {min(found, key=len)[0]}"
+    have = {int(row["epoch"]) for row in rows}
+    due = [record.epoch for record in in_effect]
+    yield from (f"epoch {epoch} has no row" for epoch in due[:-1] if epoch not in have)
+
+
+def _other_cells(row: Mapping[str, str], record: EpochRecord) -> list[str]:
+    found = []
+    for name, cell in row.items():
+        value = getattr(record, name)
+        if cell != cell_of(value) and not (_is_number(name) and cell and float(cell) == value):
+            said, due = quoted(cell, 40), quoted(cell_of(value), 40)
+            found.append(f"{name}: says {said}, the ledger {due}")
+    return found
 
 
 def _lines(path: Path, content: bytes) -> list[str]:
