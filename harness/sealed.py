@@ -9,7 +9,10 @@ from harness.devices import read_regular
 from harness.digest import digest_strings
 from harness.strict_json import parse_json
 
-__all__ = ["read_sealed", "sealed_values"]
+__all__ = ["NO_SEAL", "read_sealed", "sealed_values"]
+
+NO_SEAL = "of an earlier version, without a digest: whether it was changed since is not known"
+"""What is to be said of a file that has no seal."""
 
 _SEAL = "seal"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.common import write_json
+from harness.commands.common import say, write_json
 from harness.devices import is_stream
 from harness.errors import InputError
 
@@ -39,7 +39,7 @@ def finished_before(args: Namespace, made_by: Mapping[str, str]) -> "Finished":
     if args.json is None:
         msg = "--resume: goes on with the results in --json FILE, which is not given"
         raise InputError(msg)
-    return read_finished(args.json, made_by)
+    return read_finished(args.json, made_by, say)
 
 
 def verdict(result: "Result") -> str:

@@ -3,14 +3,14 @@
 Reading it needs neither TensorFlow nor the system.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import InputError, plain_line
 from harness.records.declared import check_declared
-from harness.sealed import read_sealed, sealed_values
+from harness.sealed import NO_SEAL, read_sealed, sealed_values
 from harness.wording import quoted
 
 __all__ = ["Planted", "Power", "PowerVerdict", "differing", "read_power"]
@@ -131,8 +131,13 @@ class Power:
         )
 
 
-def read_power(path: Path) -> Power:
+def read_power(path: Path, tell: Callable[[str], None] | None = None) -> Power:
     """Read what ``harness gate-power --json`` wrote, finished or not.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Receives a sentence on a file that carries no digest.
 
     Raises
     ------
@@ -140,7 +145,9 @@ def read_power(path: Path) -> Power:
         If it is no such file.
     """
     try:
-        content, _ = read_sealed(path)
+        content, sealed = read_sealed(path)
+        if not sealed and tell is not None:
+            tell(f"{path}: {NO_SEAL}")
         if content.get("format") != _FORMAT:
             msg = f"format {quoted(content.get('format'))}, expected {_FORMAT}"
             raise ValueError(msg)

@@ -4,7 +4,7 @@ import importlib.metadata
 import importlib.util
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from harness.errors import InputError, plain_line
 from harness.promises.promise import Tier
 from harness.promises.setting import EPOCH_MODES
 from harness.records.declared import check_declared
-from harness.sealed import read_sealed, sealed_values
+from harness.sealed import NO_SEAL, read_sealed, sealed_values
 
 __all__ = [
     "Finished", "Report", "Result", "Task", "kept_results", "made_by", "read_finished", "task_key",
@@ -217,8 +217,15 @@ class _Kept:
     clean_results: list[_KeptResult]
 
 
-def read_finished(path: Path, made_by: Mapping[str, str]) -> Finished:
+def read_finished(
+    path: Path, made_by: Mapping[str, str], tell: Callable[[str], None] | None = None
+) -> Finished:
     """Return the results that an earlier call wrote.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Receives a sentence on a file that carries no digest.
 
     Raises
     ------
@@ -228,7 +235,9 @@ def read_finished(path: Path, made_by: Mapping[str, str]) -> Finished:
     if not path.exists():
         return {}
     try:
-        kept, _ = read_sealed(path)
+        kept, sealed = read_sealed(path)
+        if not sealed and tell is not None:
+            tell(f"{path}: {NO_SEAL}")
         known = {one.name for one in fields(_Kept)}
         check_declared(_Kept, {k: v for k, v in kept.items() if k in known}, "the file")
         before = kept["made_by"]

@@ -117,6 +117,13 @@ def test_pools(count, form, tmp_path):
     try_all(f"pool-{form}", Reader(path, read_pool), count, judge=judge)
 
 
+def is_equal_number(one, other):
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False
+
+
 @counts(CHEAP)
 def test_epoch_tables(count, tmp_path):
     path = tmp_path / "epochs.csv"
@@ -129,7 +136,7 @@ def test_epoch_tables(count, tmp_path):
         # A row that is missing or says something else is told, but for the last.
         told = list(told_otherwise(found.rows, ROWS, ROWS))
         same = len(found.rows) in (len(whole) - 1, len(whole)) and all(
-            cell == due[name] or float(cell) == float(due[name])
+            cell == due[name] or is_equal_number(cell, due[name])
             for row, due in zip(found.rows, whole, strict=False)
             for name, cell in row.items()
         )
@@ -150,13 +157,24 @@ def test_gate_files(count, tmp_path):
     try_all("gate", Reader(path, require_gate, (GateError,)), count)
 
 
+def unless_told(whole, read):
+    """Read a file that says aloud where it carries no digest: then what it holds may be another."""
+
+    def reader(path):
+        told = []
+        found = read(path, told.append)
+        return whole if told else found
+
+    return reader
+
+
 @counts(OTHERS)
 def test_powers_of_gates(count, tmp_path):
     path = tmp_path / "power.json"
     planted = (Planted("f", "what", "who#1", "noticed", {"a": "where"}, "", 3, 1.5),)
     power = Power({"system": "x"}, ("a",), {}, {"b": "no"}, planted, ("f", "g"))
     path.write_text(json.dumps(power.as_dict()))
-    try_all("power", Reader(path, read_power), count)
+    try_all("power", Reader(path, unless_told(power, read_power)), count)
 
 
 @counts(OTHERS)
@@ -169,8 +187,8 @@ def test_results_of_a_matrix(count, tmp_path):
     }  # fmt: skip
     values = {"made_by": {"code": "c"}, "results": [result], "clean_results": [], "seconds": 2.0}
     path.write_text(json.dumps(sealed_values(values)))
-    reader = Reader(path, lambda path: read_finished(path, {"code": "c"}))
-    try_all("results", reader, count)
+    read = unless_told({"k": result}, lambda path, tell: read_finished(path, {"code": "c"}, tell))
+    try_all("results", Reader(path, read), count)
 
 
 @counts(CHEAP)
