@@ -114,6 +114,13 @@ def test_a_row_that_is_missing_is_told_but_for_the_last(whole):
     assert list(told_otherwise((), (), ())) == []
 
 
+def test_a_row_of_an_epoch_that_was_never_recorded_is_told_where_there_is_a_ledger(whole):
+    assert list(told_otherwise(whole.rows, ROWS[:2], ROWS[:2])) == [
+        "epoch 3 is none of the ledger's"
+    ]
+    assert list(told_otherwise(whole.rows, (), ())) == []
+
+
 def test_a_row_of_a_record_that_a_later_attempt_made_void_is_no_other(whole):
     again = dataclasses.replace(ROWS[2], lr=0.25, checkpoint_digest="e" * 32)
     assert list(told_otherwise(whole.rows, [*ROWS, again], [*ROWS[:2], again])) == []

@@ -104,6 +104,8 @@ def told_otherwise(
         found = [_other_cells(row, record) for record in known.get(int(row["epoch"]), ())]
         if found and all(found):
             yield f"epoch {row['epoch']}, {min(found, key=len)[0]}"
+        elif not found and known:
+            yield f"epoch {row['epoch']} is none of the ledger's"
     have = {int(row["epoch"]) for row in rows}
     due = [record.epoch for record in in_effect]
     yield from (f"epoch {epoch} has no row" for epoch in due[:-1] if epoch not in have)
