@@ -1,18 +1,22 @@
 """``harness eval``: score a pool with a checkpoint, in a process of its own."""
 
-import json
-import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.common import EXIT_DONE, EXIT_INTERRUPTED, StopFlag, say, write_json
+from harness.commands.common import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    StopFlag,
+    read_run_ledger,
+    say,
+    write_json,
+)
 from harness.config import Config, load_config, with_fc2_root
 from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.records.environments import EnvironmentDifference, environment_difference
-from harness.records.ledger import read_ledger
 from harness.records.records import EvalRecord
 from harness.whole import check_target
 
@@ -112,21 +116,16 @@ def asked_pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] 
     InputError
         If it is neither a size, nor ``all``, nor a JSON list of arch codes.
     """
+    from harness.evaluation.pool_file import read_pool
     from harness.evaluation.ranking import build_pool
-    from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS, check_arch, parse_arch
+    from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
 
     if text is None:
         return None
     if text == "all" or text.isdigit():
         size = NUM_OPTIONS**NUM_BLOCKS if text == "all" else int(text)
         return build_pool(seed=config.runtime.seed, size=size)
-    try:
-        data = json.loads(Path(text).read_text(encoding="utf-8"))
-        codes = data["archs"] if isinstance(data, dict) else data
-        return tuple(parse_arch(c) if isinstance(c, str) else check_arch(c) for c in codes)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"--pool {text}: expected a JSON list of arch codes: {error}"
-        raise InputError(msg) from None
+    return read_pool(Path(text))
 
 
 def _cost_text(config: Config, protocol: "Protocol") -> str:
@@ -161,16 +160,19 @@ def _whole_space(
     path = _scores_path(args, checkpoint)
     samples = sum(batch.size for batch in protocol.eval_batches)
     at_once = score_split(*session.config.eval_crop)
-    pieces = len(protocol.recal_batches) + math.ceil(samples / at_once)
+    each = [min(at_once, samples - start) for start in range(0, samples, at_once)]
+    pieces = len(protocol.recal_batches) + len(each)
     total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
     header = _score_header(session, checkpoint, protocol)
     with (
         tqdm(total=total, unit="subtree", disable=None) as bar,
-        FileJournal(path, header, lambda: _advance(bar)) as journal,
+        FileJournal(path, header, lambda: _advance(bar), samples=each) as journal,
         StopFlag() as stop,
     ):
         bar.update(len(journal))
         say(f"scores go to {path}, {len(journal)} of {total} subtrees are there")
+        for note in journal.notes:
+            say(f"note: {path}: {note}")
         if journal.unnamed:
             say(f"note: {EnvironmentDifference((), journal.unnamed).note('that file')}")
         try:
@@ -239,7 +241,7 @@ def _in_train_text(record: EvalRecord, ledger: Path, elsewhere: EnvironmentDiffe
         return "no ledger to compare with"
     same = [
         old
-        for old in read_ledger(ledger).effective()
+        for old in read_run_ledger(ledger).effective()
         if isinstance(old, EvalRecord)
         and (old.archs, old.weights_digest, old.eval_batch_hash, old.bn_recal_batch_hash)
         == (record.archs, record.weights_digest, record.eval_batch_hash, record.bn_recal_batch_hash)

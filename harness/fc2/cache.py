@@ -29,6 +29,8 @@ from harness.fc2.crop import Window, center_window
 from harness.fc2.decode import decode_triplet
 from harness.fc2.errors import SampleError
 from harness.fc2.provider import DataParts, Provider, assemble
+from harness.records.declared import check_declared
+from harness.strict_json import parse_json
 from harness.whole import NotWrittenError, whole_file
 from harness.wording import quoted
 
@@ -87,7 +89,7 @@ class BatchCache:
         path = self.folder / f"{self._key(provider, indices, contents)}.batch"
         # Tried, not asked for first: somebody may empty the folder in between.
         with contextlib.suppress(FileNotFoundError):
-            return _read(path)
+            return _of(provider, indices, _read(path), path)
         batch = provider.gather(indices)
         # The key is of the old content; what was decoded since would be served under it for good.
         for i, content in zip(indices, contents, strict=True):
@@ -151,6 +153,27 @@ def _write_batch(file: BinaryIO, key: str, batch: Batch) -> None:
     write_arrays(file, batch)
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What a file says of its batch."""
+
+    key: str
+    ids: list[str]
+    windows: list[tuple[int, int, int, int]]
+    flow_clip: float | None
+    digest: str
+    layout: list[tuple[str, str, list[int]]]
+
+
+def _of(provider: Provider, indices: Sequence[int], batch: Batch, path: Path) -> Batch:
+    """Return a batch that was read, if it says of itself what its name is the digest of."""
+    asked = tuple(provider.samples[i].id for i in indices), provider.flow_clip
+    if (batch.ids, batch.flow_clip) != asked:
+        msg = f"{path}: damaged: it says that it is of other samples, or of another clip; remove it"
+        raise CacheError(msg)
+    return batch
+
+
 def _read(path: Path) -> Batch:
     """Read a batch and verify every byte of it.
 
@@ -204,7 +227,8 @@ def _read_header(file: BinaryIO, key: str) -> tuple[dict[str, Any], int]:
     if found.encode() != digest:
         msg = f"expected a header of digest {quoted(digest)[2:-1]}, found {found}"
         raise ValueError(msg)
-    header = json.loads(text)
+    header = parse_json(text)
+    check_declared(_Header, header, "header")
     if header["key"] != key:
         msg = f"expected the batch of its name, found that of {quoted(header['key'])}"
         raise ValueError(msg)

@@ -17,6 +17,8 @@ from harness.digest import digest_bytes, digest_strings
 from harness.errors import InputError, plain_line
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
+from harness.records.declared import check_declared
+from harness.strict_json import parse_json
 from harness.whole import whole_file
 from harness.wording import quoted
 
@@ -124,16 +126,42 @@ def _all_names(keys: Mapping[str, Sequence[str]]) -> list[str]:
     return ["header", "header_digest", *arrays]
 
 
+@dataclass(frozen=True)
+class _Described:
+    """What the header says of a batch."""
+
+    ids: list[str]
+    windows: list[tuple[int, int, int, int]]
+    flow_clip: float | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What an artifact says of its batches."""
+
+    format: int
+    eval: list[_Described]
+    recal: list[_Described]
+
+
 def _read_header(path: Path, archive: Archive) -> dict[str, Any]:
     """Return what an artifact says of its batches, once it is as it was written."""
     text = archive.read("header").tobytes()
-    header = json.loads(text)
+    try:
+        header = parse_json(text)
+    except ValueError as error:
+        raise FrozenError(f"{path}: the header is damaged: {error}") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = quoted(header.get("format") if isinstance(header, dict) else header)
         raise FrozenError(f"{path}: expected frozen format {FORMAT}, found {found}")
     if digest_bytes(text).encode() != archive.read("header_digest").tobytes():
         raise FrozenError(f"{path}: the header does not match its digest")
-    return header
+    try:
+        check_declared(_Header, header, "header")
+    except ValueError as error:
+        raise FrozenError(f"{path}: {error}") from None
+    return dict(header)
 
 
 def _read_batch(path: Path, archive: Archive, key: str, described: dict[str, Any]) -> Batch:

@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 
 from harness.archives import ArchiveError, OtherNamesError, open_archive
 from harness.asides import clear_asides
-from harness.devices import open_regular
+from harness.devices import open_regular, read_regular
 from harness.digest import digest_arrays, digest_strings
 from harness.errors import InputError, plain_line
+from harness.records.declared import check_declared
+from harness.strict_json import parse_json
 from harness.whole import NotWrittenError, whole_folder, write_text
+from harness.wording import quoted
 
 __all__ = [
     "Checkpoint", "CheckpointError", "CheckpointStore", "StoreParts", "kept_names",
@@ -109,24 +112,49 @@ def _read_arrays(path: Path, names: Iterable[str]) -> dict[str, Array]:
         raise CheckpointError(msg) from error
 
 
+@dataclass(frozen=True)
+class _Manifest:
+    """What lies beside the arrays of a checkpoint.
+
+    Attributes
+    ----------
+    digest : str
+        Of arrays and counters (:func:`state_digest`).
+    arrays : dict of str to str
+        Digest of each array.
+    progress, meta : dict
+        Counters, with the log's row, and where the checkpoint is from.
+    rest : str
+        Digest of what `digest` leaves out.
+    """
+
+    format: int
+    digest: str
+    progress: dict[str, Any]
+    meta: dict[str, Any]
+    arrays: dict[str, str]
+    rest: str
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = parse_json(read_regular(file))
     except FileNotFoundError:
         msg = f"{path}: no checkpoint here (no manifest.json)"
         raise CheckpointError(msg) from None
-    except ValueError as error:
-        msg = f"{file}: damaged: {error}"
+    except (OSError, ValueError) as error:
+        msg = f"{file}: damaged: {plain_line(str(error))}"
         raise CheckpointError(msg) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        msg = f"{file}: expected checkpoint format {FORMAT}, found {found!r}"
+        msg = f"{file}: expected checkpoint format {FORMAT}, found {quoted(found)}"
         raise CheckpointError(msg)
-    absent = sorted({"arrays", "progress", "meta", "digest", "rest"} - manifest.keys())
-    if absent:
-        msg = f"{file}: damaged: no {', '.join(absent)}"
-        raise CheckpointError(msg)
+    try:
+        check_declared(_Manifest, manifest, "manifest")
+    except ValueError as error:
+        msg = f"{file}: damaged: {error}"
+        raise CheckpointError(msg) from None
     if manifest["rest"] != _rest_digest(manifest):
         msg = f"{file}: meta or log row are damaged: they do not match their digest"
         raise CheckpointError(msg)

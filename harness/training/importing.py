@@ -4,7 +4,6 @@ Nothing is left over on either side: every variable of theirs is used or carries
 name, every variable of ours is filled. Damage is found by the checksums of the format.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from harness.config import Config
 from harness.devices import read_regular
 from harness.digest import digest_arrays
 from harness.errors import InputError, plain_line
+from harness.strict_json import parse_json
 from harness.supernet.import_names import Fit, fit_checkpoint
 from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
 from harness.training.adam import BETA_2
@@ -131,7 +131,7 @@ def _require_fit(prefix: Path, arrays: Mapping[str, Array]) -> Fit:
 
 def _read_progress(path: Path) -> Progress:
     try:
-        meta = json.loads(read_regular(path))
+        meta = parse_json(read_regular(path), infinity=True)
     except FileNotFoundError:
         msg = (
             f"{path}: no such file; EdgeFlowNAS writes it beside each checkpoint, and epoch, "
