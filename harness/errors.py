@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 
 __all__ = [
-    "InputError", "NotApplicableError", "UnseenError", "WatchError", "full_text",
-    "is_out_of_memory", "memory_line", "one_line", "plain_line",
+    "InputError", "NotApplicableError", "UnseenError", "WatchError", "cut", "full_text",
+    "is_out_of_memory", "memory_line", "one_line", "plain_line", "shown",
 ]  # fmt: skip
 
 
@@ -30,6 +30,32 @@ class WatchError(RuntimeError):
 
 _MOST = 200
 """Characters of an error in a list of others."""
+
+_SHOWN = 80
+"""Characters of a value in a message."""
+
+
+def cut(text: str, most: int = _SHOWN) -> str:
+    """Return text that somebody gave as a message shows it: in one line, visible, not too long.
+
+    Parameters
+    ----------
+    text : str
+    most : int, default 80
+        Characters of it that are shown.
+    """
+    seen = text[:most].encode("utf-8", "backslashreplace").decode()
+    seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in seen)
+    return seen if len(text) <= most else f"{seen}... ({len(text)} characters)"
+
+
+def shown(value: object, most: int = _SHOWN) -> str:
+    """Return the `repr` of a value as :func:`cut` cuts it."""
+    try:
+        return cut(repr(value), most)
+    except (ValueError, RecursionError):  # an integer of 5,000 digits, a value within itself
+        return f"a {type(value).__name__} that is too large to show"
+
 
 _NOISE = re.compile(
     r"""Traceback\ \(most\ recent | File\ "[^"]*",\ line\ \d | Graph\ execution\ error
