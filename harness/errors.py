@@ -112,15 +112,15 @@ def _telling(text: str) -> Iterator[str]:
             yield plain
 
 
-_NO_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError")
-"""What TensorFlow and PyTorch raise where a device's memory does not suffice."""
+_NO_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "MemoryError")
+"""What TensorFlow, PyTorch and Python raise where memory does not suffice."""
 
 _WANTED = re.compile(r"shape\s*\[([\d,]*)\] and type (\w+)(?: on \S*device:(\S+))?")
 _SIZES = {"double": 8, "int64": 8, "half": 2, "bfloat16": 2, "uint8": 1, "int8": 1, "bool": 1}
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a device has no memory left, in another process too."""
+    """Return whether an error says that no memory is left, in another process too."""
     return any(base.__name__ in _NO_MEMORY for base in type(error).__mro__)
 
 
