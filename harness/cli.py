@@ -89,7 +89,7 @@ def _parser() -> CommandParser:
         command.add_path(
             "--json", kind=PathKind.NEW_FILE, metavar="FILE", help="write the result as JSON"
         )
-        command.set_defaults(run_command=run, paths=command.paths)
+        command.set_defaults(run_command=run, named_paths=command.paths)
     return parser
 
 
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     args = _parser().parse_args(words)
     # Before any work: what cannot be written is said at once.
-    check_paths(given_paths(args.paths, vars(args)))
+    check_paths(given_paths(args.named_paths, vars(args)))
     run: _Run = args.run_command
     return run(args)
 

@@ -68,7 +68,7 @@ def check_with_data(args: Namespace, config: Config, *more: Named) -> None:
     more : Named
         Paths that follow from others, such as the run directory that a configuration names.
     """
-    known = [*given_paths(args.paths, vars(args)), *more]
+    known = [*given_paths(args.named_paths, vars(args)), *more]
     known += [
         Named(f"data.{role}_dir", config.data.split_dir(role), PathKind.FOLDER) for role in _SPLITS
     ]

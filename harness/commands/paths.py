@@ -89,6 +89,8 @@ def check_paths(named: Iterable[Named]) -> None:
     outputs = [one for one in every if one.kind in _WRITTEN and not _is_stream(one)]
     runs = [_real(one.path) for one in outputs if one.kind is PathKind.NEW_RUN]
     for place, one in enumerate(outputs):
+        if one.kind is PathKind.NEW_FILE and one.path.is_dir():
+            raise _wrong(one, "is a folder, expected a file's name")
         _refuse_inputs(one, every)
         _refuse_own_files(one, every)
         _refuse_others(one, outputs[:place])

@@ -68,7 +68,8 @@ def run(args: Namespace) -> int:
     if args.epochs is not None:
         config = with_overrides(config, [f"train.num_epochs={args.epochs}"])
     folder = args.run or Path(config.runtime.output_root) / config.runtime.experiment_name
-    check_with_data(args, config, Named("--run", folder, PathKind.NEW_RUN))
+    if args.run is None:
+        check_with_data(args, config, Named("runtime.output_root", folder, PathKind.NEW_RUN))
     require_crops(config)
     require_data(config)
     gate = _gated(args, config)
