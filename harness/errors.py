@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 __all__ = [
     "InputError", "NotApplicableError", "UnseenError", "WatchError", "cut", "full_text",
-    "is_out_of_memory", "memory_line", "one_line", "plain_line", "shown",
+    "is_out_of_memory", "memory_line", "one_line", "plain_line",
 ]  # fmt: skip
 
 
@@ -47,14 +47,6 @@ def cut(text: str, most: int = _SHOWN) -> str:
     seen = text[:most].encode("utf-8", "backslashreplace").decode()
     seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in seen)
     return seen if len(text) <= most else f"{seen}... ({len(text)} characters)"
-
-
-def shown(value: object, most: int = _SHOWN) -> str:
-    """Return the `repr` of a value as :func:`cut` cuts it."""
-    try:
-        return cut(repr(value), most)
-    except (ValueError, RecursionError):  # an integer of 5,000 digits, a value within itself
-        return f"a {type(value).__name__} that is too large to show"
 
 
 _NOISE = re.compile(

@@ -4,7 +4,8 @@ import math
 import re
 from dataclasses import dataclass
 
-from harness.errors import InputError, shown
+from harness.errors import InputError
+from harness.wording import quoted
 
 __all__ = ["COUNT", "SECONDS", "SEED", "SIDE", "Range"]
 
@@ -57,7 +58,7 @@ class Range:
         low_enough = found > self.low if self.above else found >= self.low
         if not (low_enough and found <= self.high):  # not a number is neither
             kind = "a whole number" if self.whole else "a number"
-            msg = f"expected {kind}, {self}, got {shown(text)}"
+            msg = f"expected {kind}, {self}, got {quoted(text)}"
             raise InputError(msg)
         return found
 

@@ -48,8 +48,8 @@ def add_parser(parser: CommandParser) -> None:
         "--run", kind=PathKind.RUN, metavar="DIR",
         help="run directory whose weights are measured with",
     )  # fmt: skip
-    parser.add_argument(
-        "--checkpoint", metavar="best|last|PATH",
+    parser.add_path(
+        "--checkpoint", kind=PathKind.RUN, words=("best", "last"), metavar="best|last|PATH",
         help="which of its checkpoints, or one anywhere (default with --run: best)",
     )  # fmt: skip
     add_number(parser, "--time-limit", SECONDS, "what one evaluation may take", metavar="SECONDS")
@@ -133,7 +133,7 @@ def _chosen_checkpoint(args: Namespace, config: Config) -> Checkpoint | None:
         msg = f"--checkpoint {args.checkpoint}: name the --run that it is of"
         raise InputError(msg)
     folder = Path() if args.run is None else args.run / "checkpoints"
-    checkpoint = CheckpointStore(folder).load(args.checkpoint or "best")
+    checkpoint = CheckpointStore(folder).load(str(args.checkpoint or "best"))
     trained, here = checkpoint.meta["config"]["model"], config.model.model_dump()
     if trained != here:
         msg = f"{checkpoint.path}: its model is {trained}, the configuration's is {here}"

@@ -10,6 +10,7 @@ from harness.commands.paths import Named, PathKind, check_paths
 from harness.config import Config, ConfigError, load_config, with_fc2_root, with_overrides
 from harness.errors import InputError
 from harness.fc2.layout import list_triplets
+from harness.records.ledger import LedgerContent, read_ledger
 from harness.runs.stop import StopFlag, say
 from harness.supernet.space import SKELETONS, check_crop
 from harness.whole import write_text
@@ -24,6 +25,7 @@ __all__ = [
     "check_with_data",
     "configured",
     "ledger_file",
+    "read_run_ledger",
     "require_crops",
     "require_data",
     "say",
@@ -129,6 +131,14 @@ def ledger_file(path: Path) -> Path:
         msg = f"{file}: no such ledger; name a run directory, or the ledger.jsonl in it"
         raise InputError(msg)
     return file
+
+
+def read_run_ledger(file: Path) -> LedgerContent:
+    """Read a ledger for a command that is about something else; say aloud what is lost in it."""
+    content = read_ledger(file)
+    for line in content.lost():
+        say(f"warning: {file}: {line}")
+    return content
 
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:

@@ -15,9 +15,10 @@ from harness.commands.common import (
 from harness.commands.parsing import CommandParser, add_number
 from harness.commands.paths import PathKind
 from harness.environment import apply_environment
-from harness.errors import InputError, shown
+from harness.errors import InputError
 from harness.ranges import SEED, SIDE, Range
 from harness.whole import check_target
+from harness.wording import quoted
 
 __all__ = [
     "add_freeze_parser",
@@ -61,7 +62,7 @@ def _size(text: str) -> tuple[int, int]:
     try:
         return SIDE(width), SIDE(height)
     except InputError:
-        msg = f"expected WIDTHxHEIGHT such as 512x384, each side {SIDE}, got {shown(text)}"
+        msg = f"expected WIDTHxHEIGHT such as 512x384, each side {SIDE}, got {quoted(text)}"
         raise ArgumentTypeError(msg) from None
 
 

@@ -1,7 +1,5 @@
 """``harness eval``: score a pool with a checkpoint, in a process of its own."""
 
-import json
-import math
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
@@ -13,20 +11,21 @@ from harness.commands.common import (
     EXIT_INTERRUPTED,
     StopFlag,
     check_with_data,
+    read_run_ledger,
     require_crops,
     require_data,
     say,
     write_json,
 )
 from harness.commands.parsing import CommandParser, add_number
-from harness.commands.paths import PathKind
+from harness.commands.paths import Named, PathKind, check_paths
 from harness.config import Config, load_config, parse_config, with_fc2_root
 from harness.devices import is_stream
 from harness.environment import apply_environment
 from harness.errors import InputError
+from harness.expanding import expanded
 from harness.ranges import Range
 from harness.records.environments import EnvironmentDifference, environment_difference
-from harness.records.ledger import read_ledger
 from harness.records.records import EvalRecord
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.whole import check_target
@@ -45,9 +44,10 @@ _NUMBER = re.compile(r"[+-]?[\d.²³]+")
 def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
     parser.add_path("--run", kind=PathKind.RUN, required=True, metavar="DIR", help="run directory")
-    parser.add_argument(
-        "--checkpoint", default="best", metavar="best|last|PATH", help="default: %(default)s"
-    )
+    parser.add_path(
+        "--checkpoint", kind=PathKind.RUN, words=("best", "last"), default="best",
+        metavar="best|last|PATH", help="default: %(default)s",
+    )  # fmt: skip
     parser.add_path(
         "--fc2-root", kind=PathKind.DATA, metavar="DIR", help="folder with train/ and val/"
     )
@@ -67,7 +67,7 @@ def run(args: Namespace) -> int:
     """Evaluate as asked and compare with the run's own evaluation where it is the same."""
     config = _run_config(args)
     pool = asked_pool(args.pool, config)
-    checkpoint = CheckpointStore(args.run / "checkpoints").load(args.checkpoint)
+    checkpoint = CheckpointStore(args.run / "checkpoints").load(str(args.checkpoint))
     if args.pool == "all":
         check_target(_scores_path(args, checkpoint))
     require_data(config)
@@ -128,8 +128,9 @@ def asked_pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] 
     InputError
         If it is neither a size, nor ``all``, nor a JSON list of arch codes.
     """
+    from harness.evaluation.pool_file import read_pool
     from harness.evaluation.ranking import build_pool
-    from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS, check_arch, parse_arch
+    from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
 
     if text is None:
         return None
@@ -140,13 +141,9 @@ def asked_pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] 
         except InputError as error:
             raise InputError(f"--pool: {error}, or 'all', or a file") from None
         return build_pool(seed=config.runtime.seed, size=size)
-    try:
-        data = json.loads(Path(text).read_text(encoding="utf-8"))
-        codes = data["archs"] if isinstance(data, dict) else data
-        return tuple(parse_arch(c) if isinstance(c, str) else check_arch(c) for c in codes)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"--pool {text}: expected a JSON list of arch codes: {error}"
-        raise InputError(msg) from None
+    path = Path(expanded(text, "--pool"))
+    check_paths([Named("--pool", path, PathKind.FILE)])
+    return read_pool(path)
 
 
 def _cost_text(config: Config, protocol: "Protocol") -> str:
@@ -181,16 +178,19 @@ def _whole_space(
     path = _scores_path(args, checkpoint)
     samples = sum(batch.size for batch in protocol.eval_batches)
     at_once = score_split(*session.config.eval_crop)
-    pieces = len(protocol.recal_batches) + math.ceil(samples / at_once)
+    each = [min(at_once, samples - start) for start in range(0, samples, at_once)]
+    pieces = len(protocol.recal_batches) + len(each)
     total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
     header = _score_header(session, checkpoint, protocol)
     with (
         tqdm(total=total, unit="subtree", disable=None) as bar,
-        FileJournal(path, header, lambda: _advance(bar)) as journal,
+        FileJournal(path, header, lambda: _advance(bar), samples=each) as journal,
         StopFlag() as stop,
     ):
         bar.update(len(journal))
         say(f"scores go to {path}, {len(journal)} of {total} subtrees are there")
+        for note in journal.notes:
+            say(f"note: {path}: {note}")
         if journal.unnamed:
             say(f"note: {EnvironmentDifference((), journal.unnamed).note('that file')}")
         try:
@@ -260,7 +260,7 @@ def _in_train_text(record: EvalRecord, ledger: Path, elsewhere: EnvironmentDiffe
         return "no ledger to compare with"
     same = [
         old
-        for old in read_ledger(ledger).effective()
+        for old in read_run_ledger(ledger).effective()
         if isinstance(old, EvalRecord)
         and (old.archs, old.weights_digest, old.eval_batch_hash, old.bn_recal_batch_hash)
         == (record.archs, record.weights_digest, record.eval_batch_hash, record.bn_recal_batch_hash)

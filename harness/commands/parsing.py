@@ -30,9 +30,15 @@ class CommandParser(ArgumentParser):
         super().__init__(*args, **options)
         self.paths: dict[str, tuple[str, PathKind]] = {}
 
-    def add_path(self, *names: str, kind: PathKind, **options: Any) -> Action:
-        """Declare an option or argument that is a path."""
-        action = self.add_argument(*names, type=_path, **options)
+    def add_path(
+        self, *names: str, kind: PathKind, words: tuple[str, ...] = (), **options: Any
+    ) -> Action:
+        """Declare an option or argument that is a path, or one of some words."""
+
+        def read(text: str) -> Path | str:
+            return text if text in words else _path(text)
+
+        action = self.add_argument(*names, type=read, **options)
         shown = action.option_strings[-1] if action.option_strings else str(action.metavar)
         self.paths[action.dest] = (shown, kind)
         return action

@@ -128,6 +128,13 @@ def _is_stream(one: Named) -> bool:
 
 
 def _check_input(one: Named) -> None:
+    index = Path(f"{one.path}.index")
+    if one.kind is PathKind.PREFIX and not index.is_file():
+        text = (
+            f"{index}: no such file; PREFIX is what the checkpoint's files have in common, such "
+            "as checkpoints/supernet_best.ckpt with .index, .data-00000-of-00001 and .meta.json"
+        )
+        raise InputError(text)
     try:
         mode = one.path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -13,7 +13,8 @@ from harness.config.errors import ConfigError
 from harness.config.meant import as_meant, for_key, with_escapes
 from harness.config.tree import Config, Kind
 from harness.config.written import MOST_CHARACTERS, read_yaml
-from harness.errors import cut, shown
+from harness.errors import cut
+from harness.wording import quoted
 
 __all__ = [
     "ConfigError",
@@ -126,7 +127,7 @@ def with_overrides(config: Config, assignments: Iterable[str]) -> Config:
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator:
-            msg = f"expected KEY=VALUE such as train.lr=1e-3, got {shown(assignment)}"
+            msg = f"expected KEY=VALUE such as train.lr=1e-3, got {quoted(assignment)}"
             raise ConfigError(msg)
         *parents, leaf = parts = key.strip().split(".")
         if len(parts) > _MOST_PARTS:
@@ -203,7 +204,7 @@ def _unknown_keys(tree: Mapping[str, Any], section: type[BaseModel], prefix: str
         annotation = known[key].annotation
         nested = isinstance(annotation, type) and issubclass(annotation, BaseModel)
         if nested and not isinstance(value, Mapping):
-            yield f"`{prefix}{key}`: expected a section of keys, got {shown(value)}"
+            yield f"`{prefix}{key}`: expected a section of keys, got {quoted(value)}"
         elif nested:
             yield from _unknown_keys(value, annotation, f"{prefix}{key}.")  # type: ignore[arg-type]
 
@@ -229,4 +230,4 @@ def _plain_text(error: Any) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"in `{key}`: {message}"
-    return f"`{key}`: {message}, got {shown(error['input'])}"
+    return f"`{key}`: {message}, got {quoted(error['input'])}"

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from harness.errors import shown
+from harness.wording import quoted
 
 __all__ = [
     "PATH",
@@ -111,7 +111,7 @@ class _Section(BaseModel):
         extra = field.json_schema_extra
         if isinstance(extra, Mapping) and extra.get("kind") == "fixed" and value != field.default:
             key = field.alias or info.field_name
-            msg = f"`{key}` is fixed: got {shown(value)}, only {field.default!r} is implemented"
+            msg = f"`{key}` is fixed: got {quoted(value)}, only {field.default!r} is implemented"
             raise ValueError(msg)
         return value
 

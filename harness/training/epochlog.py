@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.config import Config
 from harness.records.records import EPOCH_FIELDS, FIRST_SEGMENT, EpochRecord, EvalRecord, Record
+from harness.training.epoch_table import cell_of, read_table
 from harness.training.fairness import fairness_gap
 from harness.training.progress import PreviousScores, Progress
 
@@ -149,15 +150,18 @@ class EpochCsv:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # Before a torn row is cut off: what is no table of ours stays as it is.
+        table = read_table(path)
         _drop_torn_row(path)
-        self._columns = _header(path) or EPOCH_FIELDS
+        self._columns, self._delimiter = table.columns or EPOCH_FIELDS, table.delimiter
         self.absent = tuple(name for name in EPOCH_FIELDS if name not in self._columns)
 
     def __call__(self, record: Record) -> None:
         """Append the row if the record is an epoch's and is not there yet."""
         if not isinstance(record, EpochRecord):
             return
-        rows = {int(row["epoch"]): row for row in effective_rows(self._path)}
+        table = read_table(self._path)
+        rows = {int(row["epoch"]): row for row in table.rows}
         written = {
             "checkpoint_digest": record.checkpoint_digest or "", "segment": record.segment,
             "protocol": record.protocol,
@@ -167,11 +171,10 @@ class EpochCsv:
         if old is not None and all(old.get(key, value) == value for key, value in written.items()):
             return
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if _header(self._path) is None:
+        writer = csv.writer(text, delimiter=self._delimiter, lineterminator="\n")
+        if not table.columns:
             writer.writerow(self._columns)
-        values = [getattr(record, name, None) for name in self._columns]
-        writer.writerow(["" if value is None else value for value in values])
+        writer.writerow([cell_of(getattr(record, name)) for name in self._columns])
         # In one write, so that a crash leaves one torn row at most.
         with self._path.open("a", encoding="utf-8", newline="") as file:
             file.write(text.getvalue())
@@ -179,22 +182,7 @@ class EpochCsv:
 
 def effective_rows(path: Path) -> list[dict[str, str]]:
     """Return the rows of an ``epochs.csv`` that later ones have not made void, as cells."""
-    if not path.exists():
-        return []
-    kept: list[dict[str, str]] = []
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            kept = [old for old in kept if int(old["epoch"]) < int(row["epoch"])]
-            kept.append(row)
-    return kept
-
-
-def _header(path: Path) -> tuple[str, ...] | None:
-    """Return the file's columns, None where nothing is written yet."""
-    if not path.exists() or path.stat().st_size == 0:
-        return None
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple(next(csv.reader(file)))
+    return list(read_table(path).rows)
 
 
 def _drop_torn_row(path: Path) -> None:
