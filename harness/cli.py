@@ -29,6 +29,7 @@ from harness.commands import (
 from harness.commands.endings import ended
 from harness.commands.parsing import CommandParser, given_paths
 from harness.commands.paths import PathKind, check_paths
+from harness.console import flush
 
 __all__ = ["main"]
 
@@ -98,7 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     known = {name for name, *_ in _COMMANDS}
     command = next((word for word in words if word in known), "")
-    return ended(f"harness {command}".rstrip(), lambda: _run(words))
+    try:
+        return ended(f"harness {command}".rstrip(), lambda: _run(words))
+    finally:
+        flush()
 
 
 def _run(words: Sequence[str]) -> int:

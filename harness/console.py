@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import suppress
 
-__all__ = ["say", "say_error"]
+__all__ = ["flush", "say", "say_error"]
 
 # EIO: the terminal is gone, and the process was told to live on (nohup).
 _GONE = {errno.EPIPE, errno.EIO}
@@ -32,10 +32,22 @@ def say(line: str) -> None:
 
 def say_error(line: str) -> None:
     """Print one line to standard error; where that fails nobody can be told."""
+    if sys.stderr is None:  # closed before this process began; `print` would take standard output
+        return
     try:
         print(line, file=sys.stderr, flush=True)  # noqa: T201
     except (OSError, ValueError):
         _to_nowhere(sys.stderr)
+
+
+def flush() -> None:
+    """Write what others have printed, or drop it where nobody reads: the end would complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            _to_nowhere(stream)
 
 
 def _write(line: str) -> None:

@@ -56,7 +56,7 @@ STUBS = (
 def work_left_out() -> Iterator[None]:
     """Stop each command where its work begins; draw no plots."""
     stubs = [patch(name, _reached) for name in STUBS]
-    stubs.append(patch("harness.commands.report.draw", lambda _: ""))
+    stubs.append(patch("harness.commands.report.draw", lambda _: b""))
     for stub in stubs:
         stub.start()
     try:

@@ -1,6 +1,7 @@
 """What several commands share: configuration from arguments, JSON results."""
 
 import json
+import zipfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, Literal
@@ -110,8 +111,9 @@ def require_data(config: Config) -> None:
         except ValueError as error:
             raise InputError(str(error)) from None
     frozen = Path(config.eval.frozen)
-    if config.eval.frozen and not frozen.is_file():
-        msg = f"eval.frozen {frozen}: no such file; `harness freeze` writes it"
+    if config.eval.frozen and not (frozen.is_file() and zipfile.is_zipfile(frozen)):
+        what = "is no frozen artifact" if frozen.exists() else "no such file"
+        msg = f"eval.frozen {frozen}: {what}; `harness freeze` writes one"
         raise InputError(msg)
 
 

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
-from harness.commands.matrix_progress import MatrixProgress, finished_before, verdict
+from harness.commands.matrix_progress import (
+    MatrixProgress,
+    check_resumable,
+    finished_before,
+    verdict,
+)
 from harness.commands.parsing import CommandParser, add_number
 from harness.config import Config
 from harness.environment import apply_environment
@@ -67,6 +72,7 @@ def add_parser(parser: CommandParser) -> None:
 
 def run(args: Namespace) -> int:
     """Run the matrix; exit code 1 on a survivor or a false alarm."""
+    check_resumable(args)
     apply_environment(Config())  # imports TensorFlow quietly, before the faults do
     sys.path.insert(0, str(Path.cwd()))  # where somebody's own fault is likely to lie
     if args.list:

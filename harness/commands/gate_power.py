@@ -61,6 +61,8 @@ def run(args: Namespace) -> int:
     """Plant faults; exit code 1 if the gate overlooks one, or notices none because none fits."""
     if args.list:
         return _list()
+    if args.json is not None and args.json.is_file():
+        read_power(args.json)  # at once: what is there is gone on with
     try:
         spec = named_system(
             args.system, root=str(args.system_root or ""), python=args.system_python,

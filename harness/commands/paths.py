@@ -7,13 +7,16 @@ is made of, and it must be possible to write it: all of that is known at once.
 import errno
 import os
 import stat
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import islice
 from pathlib import Path
 
-from harness.devices import is_stream
+from harness.devices import is_stream, kind_of, open_regular
 from harness.errors import InputError
+from harness.fc2.layout import MEMBERS
 from harness.whole import NotWrittenError, check_target
 
 __all__ = ["Named", "PathKind", "check_paths", "own_file_of_run"]
@@ -57,6 +60,15 @@ _OWN_ENDS = (".scores.jsonl",)
 """Names in a run directory of what the run itself writes."""
 
 
+_SAMPLES = tuple(f"-{member}" for member in MEMBERS)
+_LOOKED_AT = 200
+"""Entries of a folder that are looked at: one of samples holds hardly anything else."""
+
+_RESULTS = (".json", ".html", ".htm", ".svg", ".png", ".npz")
+_BEGINNINGS = (b"{", b"[", b"<")
+"""What results end and begin with."""
+
+
 @dataclass(frozen=True)
 class Named:
     """A path, the option that names it, and what it is for."""
@@ -93,8 +105,10 @@ def check_paths(named: Iterable[Named]) -> None:
             raise _wrong(one, "is a folder, expected a file's name")
         _refuse_inputs(one, every)
         _refuse_own_files(one, every)
+        _refuse_among_samples(one)
         _refuse_others(one, outputs[:place])
         _require_writable(one, runs)
+        _refuse_something_else(one)
 
 
 def own_file_of_run(path: Path, runs: Sequence[Path] = ()) -> Path | None:
@@ -153,9 +167,7 @@ def _check_input(one: Named) -> None:
 
 
 def _special(mode: int) -> str:
-    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
-             stat.S_IFBLK: "a device"}  # fmt: skip
-    return f"expected a file or folder, found {kinds.get(stat.S_IFMT(mode), 'something else')}"
+    return f"expected a file or folder, found {kind_of(mode)}"
 
 
 def _refuse_inputs(one: Named, every: Sequence[Named]) -> None:
@@ -203,6 +215,31 @@ def _refuse_own_files(one: Named, every: Sequence[Named]) -> None:
         raise _wrong(one, f"is one of the files of the run {folder}; name another")
 
 
+def _refuse_among_samples(one: Named) -> None:
+    """Refuse what would lie in a folder of samples, whoever reads them."""
+    for folder in _real(one.path).parents:
+        try:
+            with os.scandir(folder) as entries:
+                found = any(entry.name.endswith(_SAMPLES) for entry in islice(entries, _LOOKED_AT))
+        except OSError:  # not there, or not listed: no samples are read from it either
+            continue
+        if found:
+            raise _wrong(one, f"lies among the samples of {folder}; name a place outside")
+
+
+def _refuse_something_else(one: Named) -> None:
+    """Refuse to replace a file that no command wrote: a slip would destroy it."""
+    if one.kind is not PathKind.NEW_FILE or one.path.suffix.lower() in _RESULTS:
+        return
+    try:
+        with open_regular(one.path) as file:
+            first = file.read(1)
+    except OSError:  # there is none, or what writes it says why not
+        return
+    if first and first not in _BEGINNINGS:
+        raise _wrong(one, "holds something else, which would be lost; name another, or remove it")
+
+
 def _refuse_others(one: Named, before: Sequence[Named]) -> None:
     out = _real(one.path)
     for other in before:
@@ -225,6 +262,8 @@ def _require_writable(one: Named, runs: Sequence[Path]) -> None:
             raise InputError(f"{one.option} {error}") from None
         _require_access(one, out.parent)
         return
+    if out.is_symlink():  # it is still one: a circle
+        raise _wrong(one, os.strerror(errno.ELOOP))
     if out.exists() and not out.is_dir():
         raise _wrong(one, "is there and no folder; name another")
     if one.kind is PathKind.FILLED and not out.exists():
@@ -235,8 +274,13 @@ def _require_writable(one: Named, runs: Sequence[Path]) -> None:
 def _require_access(one: Named, folder: Path) -> None:
     if not folder.is_dir():
         raise _wrong(one, f"{folder} is no folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _wrong(one, f"not written: the folder {folder} is protected against writing")
+    try:
+        # Asking alone is not enough: a server may answer for itself, and /proc takes no files.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        msg = f"not written: the folder {folder} takes no files: {error.strerror}"
+        raise _wrong(one, msg) from None
 
 
 def _wrong(one: Named, text: str) -> InputError:
