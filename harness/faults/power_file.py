@@ -3,13 +3,14 @@
 Reading it needs neither TensorFlow nor the system.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from harness.devices import read_regular
 from harness.errors import InputError
+from harness.strict_json import parse_json
 
 __all__ = ["Planted", "Power", "PowerVerdict", "differing", "read_power"]
 
@@ -134,7 +135,7 @@ def read_power(path: Path) -> Power:
         If it is no such file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_regular(path))
         if content["format"] != _FORMAT:
             msg = f"format {content['format']!r}, expected {_FORMAT}"
             raise ValueError(msg)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.devices import read_regular
 from harness.digest import digest_file, digest_strings
 from harness.errors import InputError
 from harness.promises.promise import Tier
 from harness.promises.setting import EPOCH_MODES
+from harness.strict_json import parse_json
 
 __all__ = [
     "Finished", "Report", "Result", "Task", "kept_results", "made_by", "read_finished", "task_key",
@@ -197,10 +199,10 @@ def read_finished(path: Path, made_by: Mapping[str, str]) -> Finished:
     if not path.exists():
         return {}
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = parse_json(read_regular(path))
         before = dict(kept["made_by"])
         results = {one["key"]: one for one in (*kept["results"], *kept["clean_results"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
         msg = (
             f"--resume: {path}: expected results that say what they were made by, found "
             f"{type(error).__name__}: {error}; remove it, or leave --resume out"
