@@ -115,7 +115,7 @@ def test_the_file_of_another_system_is_not_gone_on_with(planted, capsys):
     [
         (["--only", "no-such"], "no fault 'no-such'"),
         (["--system", "nowhere.py:Nothing"], "found none of that name"),
-        (["--system-timeout", "-1"], "expected a number of seconds above 0"),
+        (["--system-timeout", "-1"], "expected a number, above 0"),
         (["--system-root", "."], "the builtin system takes none"),
     ],
 )

@@ -18,6 +18,7 @@ from harness.supernet.import_names import (
 )
 from harness.supernet.space import SKELETONS
 from harness.training.progress import Progress
+from harness.training.saver_files import read_variables
 from tests.edgeflownas_checkpoints import (
     COUNTS,
     META,
@@ -26,6 +27,7 @@ from tests.edgeflownas_checkpoints import (
     variables,
     write,
 )
+from tests.saver_index import sealed
 
 ORIGINAL = os.environ.get("SAMEBITS_EDGEFLOWNAS", "")
 COMMITS = {"2ef204e": "full", "902a0e1": "bilinear", "5f197cd": "decoupled"}
@@ -327,3 +329,48 @@ def test_an_original_comes_over_bit_by_bit(tf, original):
         meta["fairness_counts"]
     )
     assert found.arrays["adam/beta1_power"] == pytest.approx(0.9 ** (now.global_step + 1))
+
+
+# ---- a process of its own
+
+
+@pytest.fixture
+def whole(tf, tmp_path):
+    return write(tf, tmp_path, variables("full", 1))
+
+
+@pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
+def test_a_pipe_in_the_place_of_a_file_is_named(tf, whole, suffix):
+    path = Path(f"{whole}{suffix}")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=rf"{suffix}: is a pipe, expected a file"):
+        tf.read_edgeflownas(whole)
+
+
+def test_a_folder_of_bytes_that_are_no_utf_8_is_read(tf, whole):
+    folder = Path(os.fsdecode(os.fsencode(whole.parent) + b"/\xff\xfe"))
+    folder.mkdir()
+    for path in whole.parent.glob(f"{whole.name}.*"):
+        path.rename(folder / path.name)
+    assert tf.read_edgeflownas(folder / whole.name).progress.global_step == STEPS
+
+
+def test_a_reader_that_takes_too_long_is_ended(whole):
+    with pytest.raises(InputError, match="reader did not end within 0 seconds"):
+        read_variables(whole, seconds=0.01)
+
+
+def test_an_index_that_ends_tensorflow_is_a_line(tf, whole):
+    path = Path(f"{whole}.index")
+    content = path.read_bytes()
+    found = bytearray(content)
+    at = found.index(b"beta1_power") + len("beta1_power")
+    assert found[at : at + 4] == b"\x08\x01\x12\x00", "expected type 1 and a shape of no sides"
+    found[at + 2] = 1  # a field that no entry has, under a checksum that holds
+    path.write_bytes(sealed(bytes(found), content))
+    with pytest.raises(InputError) as caught:
+        tf.read_edgeflownas(whole)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: cut short or damaged (TensorFlow's reader died of it: SIG")
+    assert said.endswith("copy all of them again")

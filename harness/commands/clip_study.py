@@ -5,7 +5,7 @@ Nothing is changed: the advice is a command that the user may run.
 
 import json
 import shlex
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,18 @@ from harness.commands.common import (
     add_config_options,
     configured,
     read_run_ledger,
+    require_crops,
+    require_data,
     say,
     write_json,
 )
 from harness.commands.observers import run_observers
+from harness.commands.parsing import CommandParser, add_number
+from harness.commands.paths import PathKind
 from harness.config import Config
 from harness.environment import Environment
 from harness.errors import InputError, plain_line
+from harness.ranges import COUNT, Range
 from harness.records.declared import check_type
 from harness.records.records import EpochRecord
 from harness.records.run import RunEvidence, segments
@@ -42,20 +47,17 @@ _UNDER_WAY = ".clip-study.json"
 """In the run directory until the study has told its result."""
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
     add_config_options(parser)
-    parser.add_argument(
-        "--run", type=Path, required=True, metavar="DIR",
+    parser.add_path(
+        "--run", kind=PathKind.NEW_RUN, required=True, metavar="DIR",
         help="run directory; a run that is there is continued",
     )  # fmt: skip
-    parser.add_argument(
-        "--epochs",
-        type=int,
-        required=True,
-        metavar="E",
-        help="epochs to run from where the run stands, and to judge",
-    )
+    add_number(
+        parser, "--epochs", Range(1, COUNT, "epochs"), "how many to run from where the run stands, "
+        "and to judge", required=True, metavar="E",
+    )  # fmt: skip
     parser.add_argument(
         "--segment", metavar="NAME", help="name of a new segment, to study another threshold"
     )
@@ -64,6 +66,8 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Train for some epochs under the configuration as it is, then report and advise."""
     config = configured(args)
+    require_crops(config)
+    require_data(config)
     start, under_way = _start(args, config), args.run / _UNDER_WAY
 
     def note_start(_: Environment) -> str:
@@ -131,9 +135,6 @@ def _epochs_done(folder: Path) -> int:
 
 
 def _last_epoch(done: int, config: Config, epochs: int) -> int:
-    if epochs < 1:
-        msg = f"--epochs: expected at least 1, got {epochs}"
-        raise InputError(msg)
     planned = config.train.num_epochs
     if done + epochs > planned:
         msg = (

@@ -90,8 +90,8 @@ def _require_same(out: Path, files: Mapping[Path, Path]) -> None:
     same = (
         found == {*files, Path(_MANIFEST)}
         and all(filecmp.cmp(path, out / at, shallow=False) for at, path in files.items())
-        and (out / _MANIFEST).read_bytes()
-        == _text([_HEAD, *(_line(at, path.read_bytes()) for at, path in files.items())]).encode()
+        and read_regular(out / _MANIFEST)
+        == _text([_HEAD, *(_line(at, read_regular(path)) for at, path in files.items())]).encode()
     )
     if not same:
         msg = f"{out}: exists and is not this subset; name another folder, or remove it"

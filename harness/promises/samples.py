@@ -67,7 +67,8 @@ def decode_independently(
     images = []
     for member in ("img_0.png", "img_1.png"):
         # Pillow's decoder is its own: OpenCV's, which the provider uses, is libpng's.
-        with Image.open(folder / f"{sample}-{member}") as image:
+        # PNG alone: of some formats Pillow asks another program.
+        with Image.open(folder / f"{sample}-{member}", formats=("PNG",)) as image:
             images.append(np.asarray(image.convert("RGB"))[..., ::-1])
     content = (folder / f"{sample}-flow_01.flo").read_bytes()
     width, height = np.frombuffer(content, "<i4", count=2, offset=4)

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+__all__: list[str] = []  # run, not imported
+
 _NUMBERS = "biufc"
 
 
