@@ -33,6 +33,8 @@ def run(args: Namespace) -> int:
     say(_heading_line(path, evidence))
     for line in history.broken:
         say(str(line))
+    if history.note:
+        say(f"note: {history.note}")
     begun = history.attempts[-1].segment
     if begun != evidence[-1].segment:
         say(f"segment {begun} has begun and made no step yet")

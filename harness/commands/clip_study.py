@@ -15,6 +15,7 @@ from harness.commands.common import (
     EXIT_INTERRUPTED,
     add_config_options,
     configured,
+    read_run_ledger,
     say,
     write_json,
 )
@@ -22,7 +23,6 @@ from harness.commands.observers import run_observers
 from harness.config import Config
 from harness.environment import Environment
 from harness.errors import InputError
-from harness.records.ledger import read_ledger
 from harness.records.records import EpochRecord
 from harness.records.run import RunEvidence, segments
 from harness.runs.run_directory import RunOptions, train_run
@@ -79,7 +79,7 @@ def run(args: Namespace) -> int:
     result = train_run(config, args.run, options)
     if result.status == "interrupted":
         return EXIT_INTERRUPTED
-    evidence = segments(read_ledger(args.run / "ledger.jsonl").effective())[-1]
+    evidence = segments(read_run_ledger(args.run / "ledger.jsonl").effective())[-1]
     rows = tuple(row for row in evidence.epochs if row.epoch > start)
     if not rows:
         msg = f"{args.run}: no epoch was trained ({result.status}), there is nothing to judge"

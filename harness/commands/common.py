@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.config import Config, load_config, with_fc2_root, with_overrides
 from harness.errors import InputError
+from harness.records.ledger import LedgerContent, read_ledger
 from harness.runs.stop import StopFlag, say
 from harness.whole import write_text
 
@@ -19,6 +20,7 @@ __all__ = [
     "add_config_options",
     "configured",
     "ledger_file",
+    "read_run_ledger",
     "say",
     "write_json",
 ]
@@ -57,6 +59,14 @@ def ledger_file(path: Path) -> Path:
         msg = f"{file}: no such ledger; name a run directory, or the ledger.jsonl in it"
         raise InputError(msg)
     return file
+
+
+def read_run_ledger(file: Path) -> LedgerContent:
+    """Read a ledger for a command that is about something else; say aloud what is lost in it."""
+    content = read_ledger(file)
+    for line in content.lost():
+        say(f"warning: {file}: {line}")
+    return content
 
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:

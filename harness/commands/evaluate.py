@@ -7,12 +7,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.common import EXIT_DONE, EXIT_INTERRUPTED, StopFlag, say, write_json
+from harness.commands.common import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    StopFlag,
+    read_run_ledger,
+    say,
+    write_json,
+)
 from harness.config import Config, load_config, with_fc2_root
 from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.records.environments import EnvironmentDifference, environment_difference
-from harness.records.ledger import read_ledger
 from harness.records.records import EvalRecord
 from harness.whole import check_target
 
@@ -239,7 +245,7 @@ def _in_train_text(record: EvalRecord, ledger: Path, elsewhere: EnvironmentDiffe
         return "no ledger to compare with"
     same = [
         old
-        for old in read_ledger(ledger).effective()
+        for old in read_run_ledger(ledger).effective()
         if isinstance(old, EvalRecord)
         and (old.archs, old.weights_digest, old.eval_batch_hash, old.bn_recal_batch_hash)
         == (record.archs, record.weights_digest, record.eval_batch_hash, record.bn_recal_batch_hash)

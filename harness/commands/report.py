@@ -16,7 +16,6 @@ from harness.faults.power_file import Power, read_power
 from harness.records.ledger import read_ledger
 from harness.records.run import RunHistory, read_history
 from harness.reporting.borders import short_digest
-from harness.reporting.checked import require_drawable
 from harness.reporting.curves import PANELS, Panel, View, drawing, view
 from harness.reporting.html import Page, Plot, page
 from harness.reporting.plots import colour, draw
@@ -51,7 +50,8 @@ def run(args: Namespace) -> int:
     names = _run_names(args.paths, files)
     histories = [_read_run(name, file) for name, file in zip(names, files, strict=True)]
     if not any(history.rows for history in histories):
-        msg = f"{', '.join(names)}: no epoch is finished yet, there is nothing to show"
+        lost = "".join(f"; {line}" for one in histories for line in one.broken[:1] if not line.tail)
+        msg = f"{', '.join(names)}: no epoch is finished yet, there is nothing to show{lost}"
         raise InputError(msg)
     views = [
         view(name, history, across=args.across_segments)
@@ -74,7 +74,6 @@ def _read_run(name: str, file: Path) -> RunHistory:
     except ValueError as error:
         msg = f"{name}: {error}"
         raise InputError(msg) from None
-    require_drawable(name, history)
     return history
 
 

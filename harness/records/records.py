@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from harness.records.declared import check_declared
+from harness.wording import quoted
+
 __all__ = [
     "EPOCH_FIELDS",
     "FIRST_SEGMENT",
@@ -285,16 +288,40 @@ def from_json(data: Mapping[str, Any]) -> Record:
     Raises
     ------
     ValueError
-        If the kind is unknown.
+        If the kind is unknown, or a value is not what the record's class declares.
     """
     values = dict(data)
     kind = values.pop("kind", None)
-    if kind not in RECORDS:
-        msg = f"unknown record kind {kind!r}, expected one of {', '.join(RECORDS)}"
+    if not isinstance(kind, str) or kind not in RECORDS:
+        msg = f"unknown record kind {quoted(kind)}, expected one of {', '.join(RECORDS)}"
         raise ValueError(msg)
     if kind not in ("run", "resume"):
         values.pop("attempt", None)  # the ledger's, not the record's own
+    check_declared(RECORDS[kind], values, kind)
+    if kind == "run":
+        _require_readable(values)
     return RECORDS[kind](**{name: _tuples(value) for name, value in values.items()})
+
+
+_MOST_STEPS = 10**8
+"""Steps of an epoch that are believed; whoever reads on makes a list of them."""
+
+
+_SECTIONS = ("train", "eval", "data", "model", "runtime", "search", "watch", "checkpoint")
+"""Of a configuration: what is looked up in them, and so is a mapping where it is there."""
+
+
+def _require_readable(opening: Mapping[str, Any]) -> None:
+    """Refuse what no type says: a plan without end, a section that is none."""
+    for number, (size, count) in enumerate(opening["planned_sizes"]):
+        if size < 1 or not 0 <= count <= _MOST_STEPS:
+            msg = f"run.planned_sizes[{number}]: expected a size and a count, found {[size, count]}"
+            raise ValueError(msg)
+    for name in _SECTIONS:
+        if not isinstance(opening["config"].get(name) or {}, Mapping):
+            found = quoted(opening["config"][name])
+            msg = f"run.config.{name}: expected a section, found {found}"
+            raise ValueError(msg)
 
 
 def _tuples(value: Any) -> Any:

@@ -99,7 +99,7 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
     with _locked(folder, new=not options.resume), StopFlag() as stop:
         ledger = folder / "ledger.jsonl"
         content = read_ledger(ledger) if ledger.exists() else LedgerContent((), ())
-        plan = _plan(folder, content.records, config, options)
+        plan = _plan(folder, content, config, options)
         environment = apply_environment(config)
         say(environment.line())
         note = options.check_environment(environment)
@@ -126,12 +126,20 @@ def _locked(folder: Path, *, new: bool) -> Iterator[None]:
         yield
 
 
+_MOST_LOST = 3
+"""Lines that a resume names, of those that the ledger has lost."""
+
+
 def _plan(
-    folder: Path, history: Sequence[Record], config: Config, options: RunOptions
+    folder: Path, content: LedgerContent, config: Config, options: RunOptions
 ) -> Continuation:
     if not options.resume:
-        return plan_first(folder, history, options.segment)
-    return plan_resume(folder, history, config, read_data_digests(config), options.segment)
+        return plan_first(folder, content.records, options.segment)
+    plan = plan_resume(folder, content.records, config, read_data_digests(config), options.segment)
+    # An attempt whose first line is lost has its number all the same.
+    plan = replace(plan, attempt=max(plan.attempt, 1 + max(content.attempts, default=0)))
+    lost = [f"ledger.jsonl: {line}" for line in content.lost()]
+    return replace(plan, notes=(*plan.notes, *lost[:_MOST_LOST]))
 
 
 def _train(
