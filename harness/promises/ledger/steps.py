@@ -71,7 +71,9 @@ def _other_steps(
     for epoch, made in steps.items():
         if epoch in rows and len(made) != planned:
             yield Violation(f"epoch {epoch}, steps", str(planned), str(len(made)))
-        for step in made if checks is not None else ():
+        if checks is None:
+            continue
+        for step in made:
             due = checks[step.step - 1] if 0 < step.step <= planned else 0
             if step.checks != due:
                 where = f"epoch {epoch}, step {step.step}, clip checks"
