@@ -18,8 +18,8 @@ from harness.require_gate import GateError, require_gate
 from harness.require_gate import seal_of as gate_seal
 from harness.sealed import read_sealed, sealed_values
 from harness.training.checkpoint import CheckpointStore, load_checkpoint
-from harness.training.epoch_table import read_table, told_otherwise
-from harness.training.epochlog import EpochCsv
+from harness.training.epoch_table import told_otherwise
+from harness.training.epochlog import EpochCsv, effective_rows
 from tests.fuzz.fuzzing import CHEAP, OTHERS, counts, run_cases, seed
 from tests.fuzz.mutators import BYTES, CSV, JSON, LINES, one_of
 from tests.test_epoch_table import ROWS
@@ -130,19 +130,19 @@ def test_epoch_tables(count, tmp_path):
     table = EpochCsv(path)
     for record in ROWS:
         table(record)
-    whole = read_table(path).rows
+    whole = effective_rows(path)
 
     def judge(name, found):
         # A row that is missing or says something else is told, but for the last.
-        told = list(told_otherwise(found.rows, ROWS, ROWS))
-        same = len(found.rows) in (len(whole) - 1, len(whole)) and all(
+        told = list(told_otherwise(found, ROWS, ROWS))
+        same = len(found) in (len(whole) - 1, len(whole)) and all(
             cell == due[name] or is_equal_number(cell, due[name])
-            for row, due in zip(found.rows, whole, strict=False)
+            for row, due in zip(found, whole, strict=False)
             for name, cell in row.items()
         )
-        return None if told or same else f"other values: {found.rows}"
+        return None if told or same else f"other values: {found}"
 
-    try_all("epochs", Reader(path, read_table), count, mutate=TABLE, judge=judge)
+    try_all("epochs", Reader(path, effective_rows), count, mutate=TABLE, judge=judge)
 
 
 @counts(OTHERS)
