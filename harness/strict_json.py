@@ -16,15 +16,15 @@ LARGEST = 2**63
 _MOST = 160
 
 
-def parse_json(content: bytes | str, *, infinity: bool = False) -> Any:
+def parse_json(content: bytes | str, *, constants: bool = False) -> Any:
     """Return the value of a JSON text.
 
     Parameters
     ----------
     content : bytes or str
         Bytes are UTF-8.
-    infinity : bool, default False
-        Take ``Infinity``, which Python writes and the standard does not have.
+    constants : bool, default False
+        Take ``Infinity`` and ``NaN``, which Python writes and the standard does not have.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def parse_json(content: bytes | str, *, infinity: bool = False) -> Any:
         text = content.decode("utf-8") if isinstance(content, bytes) else content
         value = json.loads(
             text, object_pairs_hook=_unique, parse_float=_finite, parse_int=_whole,
-            parse_constant=_constant if infinity else _refused,
+            parse_constant=float if constants else _refused,
         )  # fmt: skip
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
@@ -58,10 +58,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         msg = f"the key {double[:80]!r} stands there twice"
         raise ValueError(msg)
     return found
-
-
-def _constant(text: str) -> float:
-    return math.inf if text == "Infinity" else _refused(text)
 
 
 def _refused(constant: str) -> NoReturn:

@@ -203,8 +203,8 @@ def _read(path: Path) -> Batch:
     found = content_digest(header["ids"], windows, **arrays)
     if found != header["digest"]:
         msg = (
-            f"{path}: damaged: expected digest {header['digest']}, found {found}; remove it, and "
-            "it is made anew from its source files"
+            f"{path}: damaged: expected digest {quoted(header['digest'])}, found {found}; remove "
+            "it, and it is made anew from its source files"
         )
         raise CacheError(msg)
     return Batch(

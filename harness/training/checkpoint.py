@@ -88,13 +88,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
     for name, array in arrays.items():
         found = digest_arrays({name: array})
         if found != recorded[name]:
-            msg = f"{path}: {name} is damaged: expected digest {recorded[name]}, found {found}"
+            due = _shown(recorded[name])
+            msg = f"{path}: {name} is damaged: expected digest {due}, found {found}"
             raise CheckpointError(msg)
     digest = state_digest(arrays, manifest["progress"])
     if digest != manifest["digest"]:
-        msg = f"{path}: counters are damaged: expected digest {manifest['digest']}, found {digest}"
+        due = _shown(manifest["digest"])
+        msg = f"{path}: counters are damaged: expected digest {due}, found {digest}"
         raise CheckpointError(msg)
     return Checkpoint(path, arrays, manifest["progress"], manifest["meta"], digest)
+
+
+def _shown(digest: str) -> str:
+    """Return a digest that a damaged file names as a message can hold it."""
+    return quoted(digest)[1:-1]
 
 
 def _read_arrays(path: Path, names: Iterable[str]) -> dict[str, Array]:

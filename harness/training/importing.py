@@ -131,7 +131,7 @@ def _require_fit(prefix: Path, arrays: Mapping[str, Array]) -> Fit:
 
 def _read_progress(path: Path) -> Progress:
     try:
-        meta = parse_json(read_regular(path), infinity=True)
+        meta = parse_json(read_regular(path), constants=True)
     except FileNotFoundError:
         msg = (
             f"{path}: no such file; EdgeFlowNAS writes it beside each checkpoint, and epoch, "
