@@ -111,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str], command: str) -> int:
     args = _parser(command).parse_args(words)
+    args.words = list(words)
     # Before any work: what cannot be written is said at once.
     check_paths(given_paths(args.named_paths, vars(args)))
     run: _Run = args.run_command
