@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 
 from harness.config import Config, ConfigError, load_config, with_fc2_root
+from harness.errors import InputError
 from harness.fc2.layout import list_triplets
+from harness.ranges import MEMORY, SECONDS, Range
 from harness.supernet.space import SKELETONS, check_crop
 from harness.systems.spec import MACHINE_MIB, SystemSpec, target_of
 
@@ -27,8 +29,8 @@ def named_system(
     ValueError
         If one of them names nothing that is there.
     """
-    seconds = _positive("--system-timeout", timeout, "seconds")
-    most = _positive("--system-memory", memory, "MiB") if memory else MACHINE_MIB
+    seconds = _within("--system-timeout", timeout, SECONDS)
+    most = _within("--system-memory", memory, MEMORY) if memory else MACHINE_MIB
     found_python = shutil.which(python) if python else ""
     if found_python is None:
         msg = f"--system-python {python}: expected a Python interpreter, found none of that name"
@@ -41,19 +43,12 @@ def named_system(
     return spec
 
 
-def _positive(option: str, text: str, unit: str) -> float:
+def _within(option: str, text: str, within: Range) -> float:
     try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < _ENDLESS:
-        msg = f"{option} {text[:80]}: expected a number of {unit} above 0"
-        raise ValueError(msg)
-    return found
-
-
-_ENDLESS = 1e9
-"""What no limit reaches: some 30 years, some 900 TiB."""
+        return within.number(text)
+    except InputError as error:
+        msg = f"{option}: {error}"
+        raise InputError(msg) from None
 
 
 def named_configuration(path: str, root: str, *, own: bool) -> Config | None:

@@ -126,9 +126,9 @@ def test_the_limits_are_asked_for_in_seconds_and_mib() -> None:
     found = named_system("builtin", timeout="5", memory="2048")
     assert (found.timeout, found.memory_mib) == (5.0, 2048.0)
     for text in ("0", "-1", "nan", "inf", "1e400", "much"):
-        with pytest.raises(ValueError, match=r"--system-memory .*: expected a number of MiB above"):
+        with pytest.raises(ValueError, match=r"--system-memory: expected a number, above 0, up to"):
             named_system("builtin", memory=text)
-        with pytest.raises(ValueError, match=r"--system-timeout .*: expected a number of seconds"):
+        with pytest.raises(ValueError, match=r"--system-timeout: expected a number, above 0, up"):
             named_system("builtin", timeout=text)
 
 

@@ -9,15 +9,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from harness.console import say
+
 __all__ = ["StopFlag", "handled", "leave_terminal", "say"]
 
 _STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 _ONCE = b"\nstopping at the next step, to be resumed; Ctrl-C again ends at once\n"
-
-
-def say(line: str) -> None:
-    """Print one line at once, so that logs of a batch job are current."""
-    print(line, flush=True)  # noqa: T201
 
 
 class StopFlag:
