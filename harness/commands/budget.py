@@ -101,7 +101,7 @@ def _measure(
     if checkpoint is not None:
         session.parts.train.restore(session.model, checkpoint.arrays)
         weights = f"checkpoint {checkpoint.path.name}, digest {checkpoint.digest}"
-    protocol = session.fixed.protocol(0, pool=pool)
+    protocol = session.fixed.checked_protocol(0, pool=pool)
     design, macs = _timed_settings(protocol), _count_macs(config, protocol)
     say(
         f"measuring with {weights}, {len(protocol.pool)} archs, {len(design) + 3} evaluations "

@@ -17,6 +17,7 @@ from harness.commands.common import (
     say,
     write_json,
 )
+from harness.commands.interrupts import command_line
 from harness.commands.parsing import CommandParser, add_number
 from harness.commands.paths import Named, PathKind, check_paths
 from harness.config import Config, load_config, parse_config, with_fc2_root
@@ -78,7 +79,7 @@ def run(args: Namespace) -> int:
     session = open_session(config)
     session.parts.train.restore(session.model, checkpoint.arrays)
     epoch = int(checkpoint.progress["epoch"])
-    protocol = session.fixed.protocol(epoch, pool=pool)
+    protocol = session.fixed.checked_protocol(epoch, pool=pool)
     say(_cost_text(config, protocol))
     weights = session.model.weight_tensors()
     if args.pool == "all":
@@ -199,7 +200,7 @@ def _whole_space(
                 between=lambda: _raise_if_stopped(stop),
             )[0]  # fmt: skip
         except _StoppedError:
-            say(f"interrupted; the same command goes on from {path}")
+            say(f"interrupted; the same command goes on from {path}: {command_line(args.words)}")
             return None
 
 

@@ -19,7 +19,7 @@ from harness.config import Config, ConfigError
 from harness.digest import digest_bytes, digest_strings
 from harness.errors import InputError
 from harness.faults.power_file import Planted, Power, differing, read_power
-from harness.ranges import SECONDS
+from harness.ranges import MEMORY, SECONDS
 from harness.reporting.gate_power import planted_line, power_lines
 from harness.systems.code import code_place, short_name
 from harness.systems.spec import CALL_SECONDS, SystemSpec
@@ -44,6 +44,10 @@ def add_parser(parser: CommandParser) -> None:
         parser, "--system-timeout", SECONDS, "limit of each call of a system in its process",
         default=CALL_SECONDS, metavar="SECONDS",
     )  # fmt: skip
+    add_number(
+        parser, "--system-memory", MEMORY, "limit of that process's own memory",
+        metavar="MIB",
+    )  # fmt: skip
     parser.add_path(
         "--config", kind=PathKind.FILE, metavar="FILE", help="the run's YAML configuration"
     )
@@ -66,7 +70,7 @@ def run(args: Namespace) -> int:
     try:
         spec = named_system(
             args.system, root=str(args.system_root or ""), python=args.system_python,
-            timeout=str(args.system_timeout),
+            timeout=str(args.system_timeout), memory=str(args.system_memory or ""),
         )  # fmt: skip
         config_file, data = str(args.config or ""), str(args.fc2_root or "")
         chosen = named_configuration(config_file, data, own=spec.system == "builtin")

@@ -8,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import IO, cast
 
+from harness.asides import sync_open
 from harness.devices import open_regular
 from harness.records.chain import chain_before, chained
 from harness.records.door import Door, NoRecord
@@ -37,7 +38,7 @@ def write_line(file: IO[str], line: str, *, sync: bool) -> None:
     file.write(line + "\n")
     file.flush()
     if sync:
-        os.fsync(file.fileno())
+        sync_open(file.fileno(), Path(file.name))
 
 
 class Ledger:
@@ -70,7 +71,7 @@ class Ledger:
 
     def close(self) -> None:
         """Sync and close the file."""
-        os.fsync(self._file.fileno())
+        sync_open(self._file.fileno(), Path(self._file.name))
         self._file.close()
 
 
@@ -80,6 +81,7 @@ class _ChainedFile:
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
         self._path, self._before = path, b""
+        self.name = str(path)
 
     def write(self, line: str) -> None:
         """Write a line with its end."""

@@ -3,7 +3,6 @@
 TensorFlow is imported once nothing is left to refuse without it.
 """
 
-import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, fields, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import Config, dump_config
 from harness.environment import Environment, apply_environment
 from harness.errors import InputError
+from harness.locks import only_process
 from harness.records.environments import environment_difference
 from harness.records.ledger import Ledger, LedgerContent, read_ledger
 from harness.records.records import (
@@ -116,14 +116,9 @@ def _locked(folder: Path, *, new: bool) -> Iterator[None]:
         msg = f"{folder}: nothing to resume, no such run directory; start it without --resume"
         raise InputError(msg)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        try:
-            # A lock ends with its process, however that ends; a
-            # file that says "busy" would outlive it.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = f"{folder}: another process trains there; wait for it or end it first"
-            raise InputError(msg) from None
+    lock = folder / ".lock"
+    busy = f"{folder}: another process trains there; wait for it or end it first"
+    with lock.open("a") as file, only_process(file, lock, busy):
         yield
 
 
@@ -165,7 +160,7 @@ def _train(
     from harness.runs.session import open_session
     from harness.training.trainer import TrainerOptions
 
-    session = open_session(config, cache=options.cache)
+    session, until = open_session(config, cache=options.cache), options.until
     meta = session.meta(plan.segment)
     store = session.store(folder / "checkpoints")
     with _observed(folder, config, plan, content, options) as observers:
@@ -178,6 +173,7 @@ def _train(
         # Before anything is recorded, so that a resume that is refused leaves the run as it was.
         if plan.checkpoint is not None and not plan.new_segment:
             _require_same_pixels(session, content, plan)
+        _require_evaluation(session, plan, config.train.num_epochs if until is None else until)
         write_text(folder / "config.yaml", dump_config(config))
         opening = session.run_record(trainer, plan.attempt, segment=plan.segment)
         _emit(opening, observers)
@@ -186,7 +182,7 @@ def _train(
             notes += _resume(session, trainer, plan, content, observers, store)
         for note in notes:
             _emit(NoteRecord(trainer.progress.epoch, note), observers)
-        status = trainer.run(until=options.until)
+        status = trainer.run(until=until)
     return RunResult(status, trainer.progress, plan.segment)
 
 
@@ -266,6 +262,21 @@ def _require_same_pixels(session: "Session", content: LedgerContent, plan: Conti
                     "Restore them, or name a new segment with --segment NAME."
                 )
                 raise InputError(msg)
+
+
+def _require_evaluation(session: "Session", plan: Continuation, last: int) -> None:
+    """Open what the first evaluation needs, before the steps that come before it are trained.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, a frame is smaller than the crop, or a sample cannot be scored.
+    """
+    done = 0 if plan.checkpoint is None else int(plan.checkpoint.progress["epoch"])
+    every = session.config.eval.eval_every_epoch
+    first = (done // every + 1) * every
+    if first <= last:
+        session.fixed.checked_protocol(first)
 
 
 def _repair_logs(

@@ -21,7 +21,13 @@ from harness.evaluation.batches import FixedBatches
 from harness.evaluation.evaluator import Evaluator
 from harness.fc2.layout import left_lines
 from harness.fc2.provider import Provider, open_provider
-from harness.records.records import FIRST_SEGMENT, EvalRecord, ResumeRecord, RunRecord
+from harness.records.records import (
+    FIRST_SEGMENT,
+    CheckpointRecord,
+    EvalRecord,
+    ResumeRecord,
+    RunRecord,
+)
 from harness.runs.identity import data_digests, protocol_identity, run_identity
 from harness.runs.parts import Parts
 from harness.runs.stop import say
@@ -253,6 +259,9 @@ class Session:
             )
         trainer.progress = progress
         digest = "" if checkpoint is None else checkpoint.digest
+        if checkpoint is not None:
+            place = progress.epoch, progress.step, progress.global_step
+            trainer.continue_from(CheckpointRecord(*place, checkpoint.path.name, digest))
         record = ResumeRecord(attempt, progress.epoch, progress.step, progress.global_step, digest)
         for observer in observers:
             observer(record)
