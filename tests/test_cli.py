@@ -21,6 +21,7 @@ from harness.records.records import EPOCH_FIELDS, EpochRecord, NoteRecord, RunRe
 from harness.require_gate import FORMAT, seal_of
 from harness.runs.identity import gate_values
 from harness.runs.run_directory import RunOptions
+from tests.chains import without_chain
 
 HARNESS = [sys.executable, "-m", "harness"]
 

@@ -6,10 +6,11 @@ for those weights alone.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from harness.evaluation.journal import Entry
 from harness.evaluation.recalibration import (
     NonFiniteScoreError,
     PooledStatistics,
@@ -23,7 +24,7 @@ from harness.supernet.sharing.plan import Key, Plan
 from harness.supernet.sharing.walk import Model, Walk
 from harness.supernet.space import check_arch, format_arch
 
-__all__ = ["Entry", "Journal", "Shared"]
+__all__ = ["Journal", "Shared"]
 
 Tensor = Any
 Arch = tuple[int, ...]
@@ -31,8 +32,6 @@ Pool = Callable[[Sequence[Statistics], Sequence[int]], PooledStatistics]
 Input = Callable[[Tensor], Tensor]
 Between = Callable[[], None]
 
-Entry = tuple[Literal["recal", "score"], int, str]
-"""A finished piece of work: phase, batch, and the subtree's name."""
 Journal = MutableMapping[Entry, dict[Any, Any]]
 """What is finished: statistics by key, or per-sample EPE by arch. A dict forgets it at the
 end; one that writes to disk can go on after a kill."""

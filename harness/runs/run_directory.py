@@ -27,6 +27,7 @@ from harness.runs.identity import read_data_digests
 from harness.runs.lineage import Continuation, plan_first, plan_resume
 from harness.runs.stop import StopFlag, say
 from harness.training.checkpoint import CheckpointStore
+from harness.training.epoch_table import each_row, read_header, told_otherwise
 from harness.training.epochlog import EpochCsv
 from harness.training.progress import Progress
 from harness.whole import write_text
@@ -126,20 +127,35 @@ def _locked(folder: Path, *, new: bool) -> Iterator[None]:
         yield
 
 
-_MOST_LOST = 3
-"""Lines that a resume names, of those that the ledger has lost."""
+_MOST_TOLD = 3
+"""Of a kind: lines that the ledger has lost, cells that say something else than the ledger."""
 
 
 def _plan(
     folder: Path, content: LedgerContent, config: Config, options: RunOptions
 ) -> Continuation:
+    # Before anything slow: a table that is none is refused at once.
+    read_header(folder / "epochs.csv")
     if not options.resume:
         return plan_first(folder, content.records, options.segment)
+    known, valid = (
+        [record for record in records if isinstance(record, EpochRecord)]
+        for records in (content.records, content.effective())
+    )
+    other = [
+        f"epochs.csv: {text}"
+        for text in told_otherwise(each_row(folder / "epochs.csv"), known, valid)
+    ]
     plan = plan_resume(folder, content.records, config, read_data_digests(config), options.segment)
     # An attempt whose first line is lost has its number all the same.
     plan = replace(plan, attempt=max(plan.attempt, 1 + max(content.attempts, default=0)))
     lost = [f"ledger.jsonl: {line}" for line in content.lost()]
-    return replace(plan, notes=(*plan.notes, *lost[:_MOST_LOST]))
+    return replace(plan, notes=(*plan.notes, *_first(lost), *_first(other)))
+
+
+def _first(notes: Sequence[str]) -> list[str]:
+    more = [f"and {len(notes) - _MOST_TOLD} more of the kind"] if len(notes) > _MOST_TOLD else []
+    return [*notes[:_MOST_TOLD], *more]
 
 
 def _train(

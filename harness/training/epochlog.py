@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.config import Config
 from harness.records.records import EPOCH_FIELDS, FIRST_SEGMENT, EpochRecord, EvalRecord, Record
+from harness.training.epoch_table import cell_of, each_row, read_header
 from harness.training.fairness import fairness_gap
 from harness.training.progress import PreviousScores, Progress
 
@@ -152,10 +153,11 @@ class EpochCsv:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        _drop_torn_row(path)
-        self._columns = _header(path) or EPOCH_FIELDS
-        self.absent = tuple(name for name in EPOCH_FIELDS if name not in self._columns)
+        # Before a torn row is cut off: what is no table of ours stays as it is.
         self._look()
+        _drop_torn_row(path)
+        self._size = _size(path)
+        self.absent = tuple(name for name in EPOCH_FIELDS if name not in self._columns)
 
     def __call__(self, record: Record) -> None:
         """Append the row if the record is an epoch's and is not there yet."""
@@ -170,7 +172,9 @@ class EpochCsv:
     def _look(self) -> None:
         """Take in where the file ends; every row is read once, so that one that is none is told."""
         self._size, self._last = _size(self._path), 0
-        for row in _all_rows(self._path):
+        columns, self._delimiter = read_header(self._path)
+        self._columns = columns or EPOCH_FIELDS
+        for row in each_row(self._path):
             self._last = int(row["epoch"])
         self._known: Mapping[int, Mapping[str, str]] | None = None
 
@@ -185,11 +189,10 @@ class EpochCsv:
 
     def _append(self, record: EpochRecord) -> None:
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text, delimiter=self._delimiter, lineterminator="\n")
         if self._size == 0:
             writer.writerow(self._columns)
-        values = [getattr(record, name, None) for name in self._columns]
-        writer.writerow(["" if value is None else value for value in values])
+        writer.writerow([cell_of(getattr(record, name)) for name in self._columns])
         # In one write, so that a crash leaves one torn row at most.
         with self._path.open("a", encoding="utf-8", newline="") as file:
             file.write(text.getvalue())
@@ -199,7 +202,7 @@ class EpochCsv:
 def effective_rows(path: Path) -> list[dict[str, str]]:
     """Return the rows of an ``epochs.csv`` that later ones have not made void, as cells."""
     kept: list[dict[str, str]] = []
-    for row in _all_rows(path):
+    for row in each_row(path):
         # Those in effect rise, so that what a row makes void stands at the end.
         while kept and int(kept[-1]["epoch"]) >= int(row["epoch"]):
             kept.pop()
@@ -207,17 +210,10 @@ def effective_rows(path: Path) -> list[dict[str, str]]:
     return kept
 
 
-def _all_rows(path: Path) -> Iterator[dict[str, str]]:
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
-
-
 def _states_in_effect(path: Path) -> dict[int, dict[str, str]]:
     """Return what tells two states of an epoch apart, of each row in effect."""
     kept: dict[int, dict[str, str]] = {}
-    for row in _all_rows(path):
+    for row in each_row(path):
         epoch = int(row["epoch"])
         while kept and next(reversed(kept)) >= epoch:
             kept.popitem()
@@ -231,14 +227,6 @@ _STATE = ("checkpoint_digest", "segment", "protocol")
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _header(path: Path) -> tuple[str, ...] | None:
-    """Return the file's columns, None where nothing is written yet."""
-    if _size(path) == 0:
-        return None
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple(next(csv.reader(file)))
 
 
 def _drop_torn_row(path: Path) -> None:
