@@ -217,6 +217,28 @@ def test_sealed_files(count, tmp_path):
     try_all("sealed", Reader(path, read, (ValueError, OSError), named=""), count)
 
 
+@counts(OTHERS)
+def test_counters_beside_a_checkpoint_of_edgeflownas(count, tmp_path):
+    """The file carries no digest: what is read of it goes into that of the checkpoint."""
+    from harness.training.checkpoint import state_digest
+    from harness.training.importing import read_counters
+
+    path = tmp_path / "supernet_last.ckpt.meta.json"
+    blocks = {str(block): {str(option): 7 for option in range(3)} for block in range(9)}
+    meta = {
+        "checkpoint_path": "x", "epoch": 2, "metric": 5.25, "global_step": 7, "best_metric": 5.0,
+        "bad_epochs": 0, "fairness_counts": blocks, "extra": {"lr": 1e-4},
+    }  # fmt: skip
+    path.write_text(json.dumps(meta))
+    whole = read_counters(path)
+    digest = state_digest({}, whole.get_state())
+
+    def judge(name, found):
+        return None if found == whole or state_digest({}, found.get_state()) != digest else "hidden"
+
+    try_all("edgeflownas-meta", Reader(path, read_counters), count, judge=judge)
+
+
 def what_frozen_batches_say(path):
     found = read_frozen(path)
     groups = found.eval_batches, found.recal_batches
