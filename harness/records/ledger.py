@@ -80,7 +80,7 @@ class _ChainedFile:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
-        self._path, self._before = path, b""
+        self._path, self._before, self.name = path, b"", str(path)
 
     def write(self, line: str) -> None:
         """Write a line with its end."""
