@@ -366,3 +366,16 @@ def test_two_thousand_tiny_epochs_end_where_they_were_after_two_hundred(tmp_path
     assert late["threads"] <= early["threads"]
     assert late["files"] <= early["files"]
     assert late["private_bytes"] - early["private_bytes"] < 2 * MIB
+
+
+def test_a_long_curve_is_drawn_with_its_ends_and_extremes_and_so_many_points():
+    from harness.reporting.plots import _MOST_POINTS, _extremes
+
+    points = [(float(x), float((x * 7919) % 10_007)) for x in range(50_001)]
+    found = _extremes(points)
+    assert found == sorted(found)
+    assert len(found) <= _MOST_POINTS + 2
+    assert {points[0], points[-1]} < set(found) < set(points)
+    for bound in (min, max):
+        assert bound(y for _, y in found) == bound(y for _, y in points)
+    assert _extremes(points[:50]) == points[:50]
