@@ -235,6 +235,16 @@ def test_what_is_missing_before_half_a_line_is_no_tail(path):
     assert len(content.records) == 2
 
 
+def test_a_line_after_half_a_line_is_known_by_itself(path):
+    write(path, RUN, step(1, 1), step(1, 2), step(1, 3))
+    lines = path.read_text().splitlines()
+    lines[1] = lines[1][:40]
+    for figure, records in (("7.5", (RUN, step(1, 2), step(1, 3))), ("8.5", (RUN, step(1, 3)))):
+        changed = lines[2].replace("7.5", figure)
+        path.write_text("\n".join([*lines[:2], changed, lines[3], ""]))
+        assert read_ledger(path).records == records
+
+
 @pytest.mark.parametrize("lines", [1, 40, 3000])
 def test_a_chain_goes_on_over_attempts_whatever_the_length_of_the_last_line(path, lines):
     write(path, RUN, NormsRecord(1, (0.125,) * lines * 100))

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -105,6 +106,8 @@ class Evaluator:
             for unit, pair in pairs.items()
         }
         self._layers = Layers()
+        # One for all evaluations: TensorFlow keeps something of every thread that it ever met.
+        self._ahead = ThreadPoolExecutor(1, "ahead")
         signature = [weights, pairs, arch, frames]
         self._input = tf.function(
             self.parts.frames_to_input, autograph=False, input_signature=[frames]
@@ -133,7 +136,9 @@ class Evaluator:
         """
         model = Model(self.parts.plan(self.skeleton), self._layers, weights)
         told = None if taken is None else partial(taken, "")
-        return Shared(model, pool, lambda frames: self._input(tf.constant(frames)), taken=told)
+        return Shared(
+            model, pool, lambda frames: self._input(tf.constant(frames)), self._ahead, taken=told
+        )
 
     def recalibrate(
         self, weights: Weights, arch: Sequence[int], batches: Sequence[Batch]

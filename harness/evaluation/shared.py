@@ -5,7 +5,7 @@ for those weights alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -75,12 +75,15 @@ class Shared(Mapping[str, Tensor]):
         Who shares.
     to_input : callable
         Frames to input.
+    ahead : Executor
+        Of one thread, which computes ahead: two that run NumPy wait for each other's lock at
+        every operation and gained nothing.
     taken : callable, optional
         Receives each batch once statistics were collected on it.
     """
 
     def __init__(
-        self, model: Model, pool: Sequence[Arch], to_input: Input, *,
+        self, model: Model, pool: Sequence[Arch], to_input: Input, ahead: Executor, *,
         taken: Callable[[Batch], None] | None = None,
     ) -> None:  # fmt: skip
         self.model, self._to_input, self._taken = model, to_input, taken
@@ -92,8 +95,7 @@ class Shared(Mapping[str, Tensor]):
         self._pairs = self._pools.pairs
         self._given: dict[tuple[int, ...], PooledStatistics] = {}
         self._walk: tuple[Batch, Walk] | None = None
-        # One: two that run NumPy wait for each other's lock at every operation and gained nothing.
-        self._ahead = ThreadPoolExecutor(1)
+        self._ahead = ahead
 
     def __getitem__(self, name: str) -> Tensor:
         return self.model.weights[name]
@@ -105,8 +107,9 @@ class Shared(Mapping[str, Tensor]):
         return len(self.model.weights)
 
     def close(self) -> None:
-        """End the thread that computes ahead, if there is one."""
-        self._ahead.shutdown(cancel_futures=True)
+        """Wait for what is computed ahead, if anything is."""
+        if self._walk is not None:
+            self._walk[1].close()
 
     @property
     def archs(self) -> tuple[Arch, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import plain_line
-from harness.records.chain import chain_of, split_chain
+from harness.records.chain import chain_of, is_of_itself, split_chain
 from harness.records.declared import check_type
 from harness.records.records import Record, from_json
 from harness.strict_json import parse_json
@@ -90,7 +90,8 @@ class Door:
             record = from_json(data)
         except ValueError as error:
             return _no_record(error)
-        if odd and not cut:
+        # After half a line, what a line says is known by itself alone, and not what is missing.
+        if odd and not (cut and chain is not None and is_of_itself(chain, body)):
             return NoRecord(odd, cut=False)
         if odd:
             self.gaps.add(self._number - 1)

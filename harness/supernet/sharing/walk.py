@@ -100,6 +100,11 @@ class Walk:
         self.found: dict[Key, Pairs] = {}
         self.waiting = set(archs)
 
+    def close(self) -> None:
+        """Wait for what is computed ahead, which nobody asks for any more."""
+        if self._running is not None and not self._running.cancel():
+            self._running.exception()
+
     def recalibrate(self, arch: Arch) -> None:
         """Run what normalises for an arch and has not run; `found` gets the statistics."""
         for node in reversed(tuple(self._model.plan.chain(arch))):  # each brings what feeds it
