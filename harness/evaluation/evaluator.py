@@ -1,8 +1,9 @@
 """Evaluation is a function: (weights, arch, batches) -> scores. It changes nothing."""
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from harness.digest import digest_arrays
+from harness.evaluation import scoring
 from harness.evaluation.recalibration import (
     NonFiniteScoreError,
     PooledStatistics,
@@ -20,7 +22,8 @@ from harness.evaluation.recalibration import (
     pool_statistics,
     stats_digest,
 )
-from harness.evaluation.scoring import score_pieces
+from harness.evaluation.on_device import device_scores
+from harness.evaluation.scoring import score_pieces, scored_on
 from harness.evaluation.shared import Journal, Shared
 from harness.fc2.batch import Batch, join_digests
 from harness.records.records import EvalRecord
@@ -28,7 +31,9 @@ from harness.supernet.epe import mean_epe, sample_epe
 from harness.supernet.loss import accumulate_flow
 from harness.supernet.network import GivenNorm, forward, frames_to_input
 from harness.supernet.sharing.layers import Layers
+from harness.supernet.sharing.order import Subtree
 from harness.supernet.sharing.plan import Plan, plan_of
+from harness.supernet.sharing.scores import Scoring
 from harness.supernet.sharing.walk import Model
 from harness.supernet.space import (
     SKELETONS,
@@ -45,6 +50,9 @@ Weights = Mapping[str, Tensor]
 Taken = Callable[[str, Batch], None]
 """Receives an arch's code, or nothing for recalibration, and a batch that was computed on."""
 Arch = tuple[int, ...]
+
+SCORING_BYTES = 1 << 29
+"""Memory that scoring on the device may take beside the outputs."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +94,17 @@ class Evaluator:
 
     Training and standalone evaluation use the same object's functions, and an arch alone is
     a pool of one: archs that are scored together share every value whose inputs agree.
+
+    Attributes
+    ----------
+    scored_on : {"host", "device"}
+        Where scores are summed up: one arch after another in NumPy, or many in a call where their
+        outputs are. By default on a GPU if TensorFlow uses one.
     """
 
     def __init__(self, skeleton: str, width: int, parts: EvalParts | None = None) -> None:
         self.skeleton, self.parts = skeleton, parts or EvalParts()
+        self.scored_on = scored_on("auto", "gpu" if tf.config.get_visible_devices("GPU") else "cpu")
         shapes = variable_shapes(SKELETONS[skeleton], width)
         spec = tf.TensorSpec
         weights = {name: spec(shape, tf.float32) for name, shape in shapes.items()}
@@ -103,7 +118,7 @@ class Evaluator:
             unit: (np.zeros(pair[0].shape, np.float32), np.ones(pair[0].shape, np.float32))
             for unit, pair in pairs.items()
         }
-        self._layers = Layers()
+        self._layers, self._scoring = Layers(), Scoring(SCORING_BYTES)
         signature = [weights, pairs, arch, frames]
         self._input = tf.function(
             self.parts.frames_to_input, autograph=False, input_signature=[frames]
@@ -121,6 +136,12 @@ class Evaluator:
     ) -> Any:
         x = self.parts.frames_to_input(frames)
         return forward(self.skeleton, weights, arch, x, GivenNorm(weights, stats))[0]
+
+    def samples_at_once(self, height: int, width: int) -> int:
+        """Return how many samples of a crop, px, are scored at once."""
+        on_device = self.scored_on == "device"
+        split = scoring.device_split if on_device else scoring.score_split
+        return split(height, width)
 
     def share(
         self, weights: Weights, pool: Sequence[tuple[int, ...]], taken: Taken | None = None
@@ -242,7 +263,10 @@ class Evaluator:
         digest: str, seconds: tuple[float, float], epoch: int,
     ) -> EvalRecord:  # fmt: skip
         parts, batches = self.parts, protocol.eval_batches
-        per_arch = [_finite(parts.mean(samples), name) for name, samples in per_sample.items()]
+        per_arch = [
+            _finite(parts.mean(samples), arch)
+            for arch, samples in zip(protocol.pool, per_sample.values(), strict=True)
+        ]
         return EvalRecord(
             archs=tuple(per_sample),
             per_arch_epe=tuple(per_arch),
@@ -270,18 +294,19 @@ class Evaluator:
     ) -> dict[Arch, list[float]]:  # fmt: skip
         """Return each arch's per-sample EPE, batch by batch, subtree by subtree."""
         samples: dict[Arch, list[float]] = {arch: [] for arch in stats}
-        for index, batch in enumerate(score_pieces(batches)):
+        size = self.samples_at_once(*batches[0].frames.shape[1:3])
+        together = self.scored_on == "device" and self._is_as_compiled(shared, stats)
+        for index, batch in enumerate(score_pieces(batches, size)):
             todo = [s for s in shared.subtrees if ("score", index, s.name) not in journal]
-            if todo:
-                shared.start(batch, [arch for subtree in todo for arch in subtree.archs])
-            for subtree in todo:
-                found: dict[Arch, list[float]] = {}
-                for arch in subtree.archs:
-                    between()
-                    flow = self.predict(shared, arch, stats[arch], batch)
-                    found[arch] = self.parts.epe(flow, batch.flow, batch.valid).tolist()
+            scored = (
+                device_scores(shared, batch, todo, between, self._scoring, size)
+                if together
+                else self._host_scores(shared, stats, batch, todo, between)
+            )
+            for subtree, found in scored:
+                for arch, values in found.items():
                     # Before it is kept: the journal would hand it to the next process as finished.
-                    _finite(sum(found[arch]), format_arch(arch))
+                    _finite(sum(values), arch)
                     if taken is not None:
                         taken(format_arch(arch), batch)
                 journal["score", index, subtree.name] = found
@@ -289,6 +314,34 @@ class Evaluator:
                 for arch, values in journal["score", index, subtree.name].items():
                     samples[arch] += values
         return samples
+
+    def _host_scores(
+        self, shared: Shared, stats: Mapping[Arch, PooledStatistics], batch: Batch,
+        todo: Sequence[Subtree], between: Callable[[], None],
+    ) -> Iterator[tuple[Subtree, dict[Arch, list[float]]]]:  # fmt: skip
+        """Yield each subtree with the per-sample EPE of its archs, one arch after another."""
+        if todo:
+            shared.start(batch, [arch for subtree in todo for arch in subtree.archs])
+        for subtree in todo:
+            found: dict[Arch, list[float]] = {}
+            for arch in subtree.archs:
+                between()
+                flow = self.predict(shared, arch, stats[arch], batch)
+                found[arch] = self.parts.epe(flow, batch.flow, batch.valid).tolist()
+                _finite(sum(found[arch]), arch)
+            yield subtree, found
+
+    def _is_as_compiled(self, shared: Shared, stats: Mapping[Arch, PooledStatistics]) -> bool:
+        """Return whether nobody replaced a step of what scores archs together.
+
+        Whoever did is called for each arch.
+        """
+        parts = self.parts
+        own = (parts.accumulate_flow, parts.epe) == (accumulate_flow, sample_epe)
+        return (
+            own and getattr(self.predict, "__func__", None) is Evaluator.predict
+            and all(shared.gave(arch, given) for arch, given in stats.items())
+        )  # fmt: skip
 
 
 def _nothing() -> None:
@@ -304,8 +357,8 @@ def _zero_flow_epe(parts: EvalParts, batches: Sequence[Batch]) -> list[float]:
     ]
 
 
-def _finite(value: float, arch: str) -> float:
-    if not np.isfinite(value):
-        msg = f"arch {arch}: EPE is {value}, expected a finite number"
+def _finite(value: float, arch: Arch) -> float:
+    if not math.isfinite(value):
+        msg = f"arch {format_arch(arch)}: EPE is {value}, expected a finite number"
         raise NonFiniteScoreError(msg)
     return value

@@ -200,20 +200,28 @@ class Shared(Mapping[str, Tensor]):
         """Return whether these are the very statistics that were returned for an arch."""
         return self._given.get(self.model.plan.statistic_key(arch)) is stats
 
-    def start(self, batch: Batch, archs: Sequence[Arch]) -> Walk:
+    def start(self, batch: Batch, archs: Sequence[Arch], samples: int | None = None) -> Walk:
         """Start to score a batch for some archs of the pool, in their order.
 
         A batch of one sample is run twice side by side, and the second is not looked at.
+
+        Parameters
+        ----------
+        samples : int, optional
+            How many samples are run, for scores that are summed up on the device: a batch of fewer
+            is filled up with copies of its last.
         """
         whole = len(archs) == len(self._pool)
         uses = self._schedule if whole else schedule(self.model.plan, archs)
         frames = batch.frames
         if batch.size == 1:  # one sample alone takes other kernels, with other bits
             frames = np.concatenate([frames, frames])
+        if samples is not None:
+            frames = batch.frames[np.minimum(np.arange(samples), batch.size - 1)]
         x = self._to_input(frames)
         walk = Walk(
             self.model, x, uses.score, uses.wanted, given=self._pairs, archs=archs,
-            ahead=self._ahead,
+            ahead=self._ahead, stay=samples is not None,
         )  # fmt: skip
         self._walk = batch, walk
         return walk

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import Config, dump_config
 from harness.environment import Environment, apply_environment
 from harness.errors import InputError
+from harness.evaluation.scoring import scored_on
 from harness.records.environments import environment_difference
 from harness.records.ledger import Ledger, LedgerContent, read_ledger
 from harness.records.records import (
@@ -23,7 +24,7 @@ from harness.records.records import (
     RunRecord,
     StepRecord,
 )
-from harness.runs.identity import read_data_digests
+from harness.runs.identity import SCORED, read_data_digests
 from harness.runs.lineage import Continuation, plan_first, plan_resume
 from harness.runs.stop import StopFlag, say
 from harness.training.checkpoint import CheckpointStore
@@ -99,13 +100,30 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
     with _locked(folder, new=not options.resume), StopFlag() as stop:
         ledger = folder / "ledger.jsonl"
         content = read_ledger(ledger) if ledger.exists() else LedgerContent((), ())
-        plan = _plan(folder, content.records, config, options)
+        known = _scored_so_far(config, content.records, options)
+        plan = _plan(folder, content.records, config, options, known or "host")
         environment = apply_environment(config)
         say(environment.line())
+        scored = known or scored_on("auto", environment.device)
+        if scored != (known or "host"):
+            plan = _plan(folder, content.records, config, options, scored)
         note = options.check_environment(environment)
         if note:
             plan = replace(plan, notes=(note, *plan.notes))
-        return _train(config, folder, plan, content, options, stop)
+        return _train(config, folder, plan, content, options, stop, scored)
+
+
+def _scored_so_far(config: Config, history: Sequence[Record], options: RunOptions) -> str | None:
+    """Return where scores are to be summed up, if that is known before the device is.
+
+    A run goes on as it began, on another device too: its scores would not compare otherwise.
+    """
+    if config.runtime.score_on != "auto":
+        return config.runtime.score_on
+    runs = [record for record in history if isinstance(record, RunRecord)]
+    if not options.resume or not runs or options.segment not in (None, runs[-1].segment):
+        return None
+    return runs[-1].data.get(SCORED, "host")
 
 
 @contextmanager
@@ -127,21 +145,22 @@ def _locked(folder: Path, *, new: bool) -> Iterator[None]:
 
 
 def _plan(
-    folder: Path, history: Sequence[Record], config: Config, options: RunOptions
+    folder: Path, history: Sequence[Record], config: Config, options: RunOptions, scored: str
 ) -> Continuation:
     if not options.resume:
         return plan_first(folder, history, options.segment)
-    return plan_resume(folder, history, config, read_data_digests(config), options.segment)
+    data = read_data_digests(config, scored=scored)
+    return plan_resume(folder, history, config, data, options.segment)
 
 
 def _train(
     config: Config, folder: Path, plan: Continuation, content: LedgerContent,
-    options: RunOptions, stop: Callable[[], bool],
+    options: RunOptions, stop: Callable[[], bool], scored: str,
 ) -> RunResult:  # fmt: skip
     from harness.runs.session import open_session
     from harness.training.trainer import TrainerOptions
 
-    session = open_session(config, cache=options.cache)
+    session = open_session(config, cache=options.cache, scored=scored)
     meta = session.meta(plan.segment)
     store = session.store(folder / "checkpoints")
     with _observed(folder, config, plan, content, options) as observers:
