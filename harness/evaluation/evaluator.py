@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.digest import digest_arrays
 from harness.evaluation import scoring
+from harness.evaluation.on_device import device_scores
 from harness.evaluation.recalibration import (
     NonFiniteScoreError,
     PooledStatistics,
@@ -22,7 +23,6 @@ from harness.evaluation.recalibration import (
     pool_statistics,
     stats_digest,
 )
-from harness.evaluation.on_device import device_scores
 from harness.evaluation.scoring import score_pieces, scored_on
 from harness.evaluation.shared import Journal, Shared
 from harness.fc2.batch import Batch, join_digests

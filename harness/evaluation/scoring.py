@@ -36,8 +36,8 @@ def score_split(height: int, width: int) -> int:
 def device_split(height: int, width: int) -> int:
     """Return how many samples of a crop, px, a call on a device scores: a power of two from 2 on.
 
-    The last call is filled up to as many: for another number a device takes other kernels, with other
-    bits. Hence fewer than on the CPU, and a number that batch sizes are multiples of.
+    The last call is filled up to as many: for another number a device takes other kernels, with
+    other bits. Hence fewer than on the CPU, and a number that batch sizes are multiples of.
     """
     most = max(2, DEVICE_PIXELS // (height * width))
     return 1 << (most.bit_length() - 1)
