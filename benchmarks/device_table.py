@@ -61,7 +61,7 @@ class Size:
 
 
 LARGE = Size(32, (180, 240), (384, 512), 8, 2, 8, 4, 32, 1, 2)
-SMALL = Size(2, (16, 32), (48, 64), 4, 2, 2, 2, 4, 2, 2)
+SMALL = Size(2, (16, 32), (48, 64), 4, 2, 2, 2, 4, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _timed(both: BothWays, pool: Sequence[tuple[int, ...]], rounds: int) -> _Tim
 
 
 def space_seconds(bench: Bench) -> Iterator[Row]:
-    """The whole space at the batch that is trained at, R = K = 1."""
+    """Time the whole space at the batch that is trained at, R = K = 1."""
     both = bench.ways(bench.size.batch, 1, 1)
     start = perf_counter()
     both.ours(SPACE)
@@ -179,7 +179,7 @@ def space_seconds(bench: Bench) -> Iterator[Row]:
 
 
 def space_ratio(bench: Bench) -> Iterator[Row]:
-    """The whole space against 12 dense archs on a small batch, and its rate."""
+    """Hold the whole space against 12 dense archs on a small batch; say its rate."""
     both = bench.ways(bench.size.few, 1, 1)
     rates = [large_convolution_rate()]
     found = _timed(both, SPACE, bench.size.rounds)
@@ -198,7 +198,7 @@ def space_ratio(bench: Bench) -> Iterator[Row]:
 
 
 def pool_of_12(bench: Bench) -> Iterator[Row]:
-    """12 archs against 12 dense ones."""
+    """Hold 12 archs against 12 dense ones."""
     size = bench.size
     both = bench.ways(size.batch, size.recal, size.scored)
     found = _timed(both, both.twelve, size.rounds)
@@ -217,7 +217,7 @@ def pool_of_12(bench: Bench) -> Iterator[Row]:
 
 
 def train_step(bench: Bench) -> Iterator[Row]:
-    """A training step of chosen branches against one of dense branches, on one batch."""
+    """Hold a training step of chosen branches against one of dense branches, on one batch."""
     config, size = bench.config, bench.size
     batch = open_provider(config, "train", "train").batch(1, 0)
     taken = {}
