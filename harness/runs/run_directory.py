@@ -107,10 +107,18 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
         scored = known or scored_on("auto", environment.device)
         if scored != (known or "host"):
             plan = _plan(folder, content.records, config, options, scored)
+        if environment.device != "cpu" and (config.runtime.score_on, scored) == ("auto", "host"):
+            plan = replace(plan, notes=(*plan.notes, _AS_BEFORE))
         note = options.check_environment(environment)
         if note:
             plan = replace(plan, notes=(note, *plan.notes))
         return _train(config, folder, plan, content, options, stop, scored)
+
+
+_AS_BEFORE = (
+    "scores are summed up on the host, as so far in this run, and not on the GPU: a new segment "
+    "(--segment NAME) would, as a new metric series"
+)
 
 
 def _scored_so_far(config: Config, history: Sequence[Record], options: RunOptions) -> str | None:
