@@ -505,7 +505,7 @@ def on_device(config: Config) -> Config:
 def test_scores_go_on_where_they_were_summed_up(config: Config, cache: Any, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(config, folder, cache, until=1)
-    with pytest.raises(InputError, match="eval.scored: host -> device.* name a new segment"):
+    with pytest.raises(InputError, match=r"eval.scored: host -> device.* name a new segment"):
         train(on_device(config), folder, cache, resume=True)
     train(on_device(config), folder, cache, resume=True, segment="device")
     assert any(

@@ -83,7 +83,7 @@ def _measure(args: Namespace, config: Config) -> Any:
     session = open_session(config)
     weights = _load_weights(args, session)
     protocol = session.fixed.protocol(0, pool=asked_pool(args.pool, config))
-    design, macs = _timed_settings(protocol), _count_macs(config, protocol)
+    design, macs = _timed_settings(protocol), _count_macs(config, protocol, session.evaluator)
     say(
         f"measuring with {weights}, {len(protocol.pool)} archs, {len(design) + 3} evaluations "
         "after those that compile"
@@ -134,8 +134,8 @@ def _load_weights(args: Namespace, session: Any) -> str:
     return f"checkpoint {checkpoint.path.name}, digest {checkpoint.digest}"
 
 
-def _count_macs(config: Config, protocol: Any) -> dict[str, int]:
-    from harness.evaluation.scoring import score_split
+def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]:
+    from harness.evaluation.evaluator import SCORING_BYTES
     from harness.fc2.batch_store import MIB
     from harness.supernet.macs import pool_macs
     from harness.supernet.sharing.memory import walk_bytes
@@ -148,8 +148,10 @@ def _count_macs(config: Config, protocol: Any) -> dict[str, int]:
         )
     )  # fmt: skip
     counts = ", ".join(f"{name} {count:.3g}" for name, count in found.items())
-    at_once = max(score_split(*config.eval_crop), protocol.recal_batches[0].size)
+    split = evaluator.samples_at_once(*config.eval_crop)
+    at_once = max(split, protocol.recal_batches[0].size)
     memory = walk_bytes(config.model.skeleton, config.model.width, config.eval_crop, at_once)
+    memory += SCORING_BYTES * (evaluator.scored_on == "device")
     say(
         f"MACs of the whole split, {len(protocol.eval_batches)} batches, and "
         f"{len(protocol.recal_batches)} recalibration batches: {counts}; dense / shared "

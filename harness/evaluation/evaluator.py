@@ -153,7 +153,10 @@ class Evaluator:
         """
         model = Model(self.parts.plan(self.skeleton), self._layers, weights)
         told = None if taken is None else partial(taken, "")
-        return Shared(model, pool, lambda frames: self._input(tf.constant(frames)), taken=told)
+        return Shared(
+            model, pool, lambda frames: self._input(tf.constant(frames)), taken=told,
+            lag=int(self.scored_on == "device"),
+        )  # fmt: skip
 
     def recalibrate(
         self, weights: Weights, arch: Sequence[int], batches: Sequence[Batch]

@@ -4,11 +4,13 @@ Handed to the evaluator's functions in place of the weights, because what was co
 for those weights alone.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 
 from harness.evaluation.recalibration import (
     NonFiniteScoreError,
@@ -51,11 +53,13 @@ class Shared(Mapping[str, Tensor]):
         Frames to input.
     taken : callable, optional
         Receives each batch once statistics were collected on it.
+    lag : int, default 0
+        Subtrees that are given to the device before the statistics of one are waited for.
     """
 
     def __init__(
         self, model: Model, pool: Sequence[Arch], to_input: Input, *,
-        taken: Callable[[Batch], None] | None = None,
+        taken: Callable[[Batch], None] | None = None, lag: int = 0,
     ) -> None:  # fmt: skip
         self.model, self._to_input, self._taken = model, to_input, taken
         self._schedule = schedule(model.plan, pool)
@@ -66,6 +70,8 @@ class Shared(Mapping[str, Tensor]):
         self._merge: Pool = pool_statistics
         self._pooled: dict[Key, PooledStatistics] = {}
         self._given: dict[tuple[int, ...], PooledStatistics] = {}
+        self._ready: dict[Key, Sequence[Any]] = {}
+        self._lag = lag
         self._walk: tuple[Batch, Walk] | None = None
         # One: two that run NumPy wait for each other's lock at every operation and gained nothing.
         self._ahead = ThreadPoolExecutor(1)
@@ -110,6 +116,7 @@ class Shared(Mapping[str, Tensor]):
         self._batches, self._walk = None, None
         self._pooled.clear()
         self._given.clear()
+        self._ready.clear()
         for piece in recal_pieces(batches):
             todo = [s for s in self.subtrees if any(e not in journal for e in _entries(piece, s))]
             together = [batches[index] for index in piece]
@@ -143,13 +150,19 @@ class Shared(Mapping[str, Tensor]):
             frames *= 2
         x, known = self._to_input(np.concatenate(frames)), 0
         walk = Walk(self.model, x, uses.recal, uses.wanted, batches=len(frames))
+        given: deque[tuple[Subtree, list[tuple[Key, Any]]]] = deque()
         for subtree in todo:
             for arch in subtree.representatives:
                 between()
                 walk.recalibrate(arch)
-            new = list(walk.found.items())[known:]
-            known += len(new)
-            yield subtree, _by_batch(new, len(frames))[: len(batches)]
+            given.append((subtree, list(walk.found.items())[known:]))
+            known += len(given[-1][1])
+            # What is taken to the host is waited for: the device has the next one by then.
+            if len(given) > self._lag:
+                done, new = given.popleft()
+                yield done, _by_batch(new, len(frames))[: len(batches)]
+        for done, new in given:
+            yield done, _by_batch(new, len(frames))[: len(batches)]
 
     def holds(self, arch: Arch, batches: Sequence[Batch]) -> bool:
         """Return whether the statistics of these batches were gathered for an arch."""
@@ -194,6 +207,7 @@ class Shared(Mapping[str, Tensor]):
         plan = self.model.plan
         for node in plan.chain(arch):
             self._pooled[node.key(arch)] = {unit: stats[unit] for unit in node.units}
+            self._ready.pop(node.key(arch), None)
         self._given[plan.statistic_key(arch)] = stats
 
     def gave(self, arch: Arch, stats: PooledStatistics) -> bool:
@@ -233,7 +247,11 @@ class Shared(Mapping[str, Tensor]):
         return self._walk[1]
 
     def _pairs(self, key: Key) -> Sequence[Any]:
-        return [tuple(pair) for pair in self._node_statistics(key).values()]
+        # Once for all pieces: a device would be sent them again with every call.
+        if key not in self._ready:
+            pairs = self._node_statistics(key).values()
+            self._ready[key] = [tuple(tf.constant(values) for values in pair) for pair in pairs]
+        return self._ready[key]
 
 
 def _require_finite(arch: Arch, stats: PooledStatistics) -> None:
