@@ -157,13 +157,13 @@ def test_a_score_that_is_no_number_names_its_arch(made):
     )
 )  # fmt: skip
 def test_pixels_are_summed_in_an_order_of_their_own(values):
-    from harness.supernet.sharing.scores import _halved
+    from harness.supernet.sharing.scores import _summed
 
-    whole = np.asarray(_halved(values))
+    whole = np.asarray(_summed(values))
     np.testing.assert_allclose(whole, values.sum(axis=(2, 3)), rtol=1e-12)
     for arch, sample in np.ndindex(values.shape[:2]):
         one = values[arch : arch + 1, sample : sample + 1]
-        assert np.asarray(_halved(one))[0, 0] == whole[arch, sample]
+        assert np.asarray(_summed(one))[0, 0] == whole[arch, sample]
 
 
 def test_what_has_no_label_may_hold_anything(made):

@@ -51,7 +51,7 @@ Taken = Callable[[str, Batch], None]
 """Receives an arch's code, or nothing for recalibration, and a batch that was computed on."""
 Arch = tuple[int, ...]
 
-SCORING_BYTES = 1 << 29
+SCORING_BYTES = 1 << 30
 """Memory that scoring on the device may take beside the outputs."""
 
 

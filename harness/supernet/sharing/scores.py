@@ -1,7 +1,7 @@
 """The end-point error of many archs at once, where their outputs are: on the device.
 
-Each operation here treats archs, samples and pixels apart, or halves the pixels of one sample in
-an order that follows from their number alone. A reduction would choose its order by the shape of
+Each operation here treats archs, samples and pixels apart, or lays parts of one sample's pixels
+upon each other in an order that follows from their number alone. A reduction would choose its order by the shape of
 all that it is given, and an arch would score otherwise among others than alone.
 """
 
@@ -22,8 +22,10 @@ __all__ = ["PIXEL_BYTES", "Labels", "Picks", "Scoring", "picks_of"]
 Tensor = Any
 Arch = Sequence[int]
 
-PIXEL_BYTES = 64
+PIXEL_BYTES = 48
 """Most bytes that a scored pixel of one arch takes at once: its flow, the sums and temporaries."""
+
+_PARTS = 8
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def _compiled(shapes: Sequence[tuple[int, ...]]) -> Callable[..., Tensor]:
         distance = tf.sqrt(squares[:, 0] + squares[:, 1])
         # Chosen, not multiplied: 0 * NaN is NaN, and what is not valid may be anything.
         exact = tf.where(valid, tf.cast(distance, tf.float64), tf.constant(0.0, tf.float64))
-        return _halved(exact) / counts
+        return _summed(exact) / counts
 
     channels, samples, height, width = shapes[-1]
     signature = [tf.TensorSpec([None, *shape], tf.float32) for shape in shapes]
@@ -201,14 +203,17 @@ def _doubled(planes: Tensor, shape: Sequence[int]) -> Tensor:
     return tf.reshape(resize_bilinear(images, shape[-2:]), [-1, *shape])
 
 
-def _halved(values: Tensor) -> Tensor:
-    """Sum (archs, B, H, W) over the pixels of each sample, the second half upon the first."""
+def _summed(values: Tensor) -> Tensor:
+    """Sum (archs, B, H, W) over the pixels of each sample: eighths upon each other, repeatedly.
+
+    Each sum of eight is one operation on whole eighths, whose order is written down here.
+    """
     _, samples, height, width = values.shape
     pixels = height * width
     values = tf.reshape(values, [-1, samples, pixels])
     while pixels > 1:
-        half = pixels - pixels // 2
-        # Where the number is odd, the last of the first half meets a zero.
-        second = tf.pad(values[..., half:], [[0, 0], [0, 0], [0, 2 * half - pixels]])
-        values, pixels = values[..., :half] + second, half
+        eighth = -(-pixels // _PARTS)
+        # What eight does not divide is filled up with zeros.
+        whole = tf.pad(values, [[0, 0], [0, 0], [0, _PARTS * eighth - pixels]])
+        values, pixels = tf.add_n(tf.split(whole, _PARTS, axis=-1)), eighth
     return values[..., 0]
