@@ -1,8 +1,8 @@
 """The end-point error of many archs at once, where their outputs are: on the device.
 
 Each operation here treats archs, samples and pixels apart, or lays parts of one sample's pixels
-upon each other in an order that follows from their number alone. A reduction would choose its order by the shape of
-all that it is given, and an arch would score otherwise among others than alone.
+upon each other in an order that follows from their number alone. A reduction would choose its order
+by the shape of all that it is given, and an arch would score otherwise among others than alone.
 """
 
 from collections.abc import Callable, Sequence
