@@ -1,5 +1,6 @@
 """``harness budget``: what an evaluation costs here, how noisy it is, and which K and R to use."""
 
+import math
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from harness.config import Config, with_overrides
 from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.whole import check_target
+from harness.wording import counted
 
 __all__ = ["add_parser", "run"]
 
@@ -136,10 +138,14 @@ def _load_weights(args: Namespace, session: Any) -> str:
 
 def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]:
     from harness.evaluation.evaluator import SCORING_BYTES
+    from harness.evaluation.scoring import recal_pieces
     from harness.fc2.batch_store import MIB
     from harness.supernet.macs import pool_macs
+    from harness.supernet.sharing.calls import pool_calls
     from harness.supernet.sharing.memory import walk_bytes
+    from harness.supernet.sharing.plan import plan_of
 
+    split = evaluator.samples_at_once(*config.eval_crop)
     found = asdict(
         pool_macs(
             config.model.skeleton, config.model.width, config.eval_crop, protocol.pool,
@@ -147,15 +153,20 @@ def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]
             eval_samples=sum(b.size for b in protocol.eval_batches),
         )
     )  # fmt: skip
+    calls = pool_calls(plan_of(config.model.skeleton), protocol.pool)
+    samples = sum(batch.size for batch in protocol.eval_batches)
+    groups, pieces = len(recal_pieces(protocol.recal_batches)), math.ceil(samples / split)
     counts = ", ".join(f"{name} {count:.3g}" for name, count in found.items())
-    split = evaluator.samples_at_once(*config.eval_crop)
     at_once = max(split, protocol.recal_batches[0].size)
     memory = walk_bytes(config.model.skeleton, config.model.width, config.eval_crop, at_once)
     memory += SCORING_BYTES * (evaluator.scored_on == "device")
     say(
         f"MACs of the whole split, {len(protocol.eval_batches)} batches, and "
         f"{len(protocol.recal_batches)} recalibration batches: {counts}; dense / shared "
-        f"{found['dense'] / found['shared']:.2f}; at most {memory / MIB:.0f} MiB of values"
+        f"{found['dense'] / found['shared']:.2f}; at most {memory / MIB:.0f} MiB of values; "
+        f"{groups * calls.recal + pieces * calls.score} calls of compiled functions, "
+        f"{calls.recal} for each of {counted(groups, 'group')} of recalibration batches and "
+        f"{calls.score} for each of {counted(pieces, 'piece')} of {split} samples"
     )
     return found
 

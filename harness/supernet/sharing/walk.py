@@ -137,7 +137,7 @@ class Walk:
         picks = picks_of(plan.skeleton.name, codes)
         firsts = [[archs[i] for i in numbers] for numbers in picks.firsts]
         for arch in dict.fromkeys(arch for some in firsts for arch in some):
-            self._heads(arch)
+            self.compute_outputs(arch)
         outputs = []
         for node, some, uses in zip(plan.outputs, firsts, picks.uses, strict=True):
             keys = [node.key(arch) for arch in some]
@@ -172,17 +172,18 @@ class Walk:
             # What the other thread raised is raised here.
             self._running.result()
             self._running = None
-        self._heads(arch)
+        self.compute_outputs(arch)
         # Archs of this leaf have their heads by now; the first that has not is in the next leaf.
         while self._order and not self._missing(self._order[0]):
             self._order.popleft()
         if self._ahead is not None and self._order:
-            self._running = self._ahead.submit(self._heads, self._order[0])
+            self._running = self._ahead.submit(self.compute_outputs, self._order[0])
 
     def _missing(self, arch: Arch) -> list[Node]:
         return [node for node in self._model.plan.outputs if node.key(arch) in self._wanted]
 
-    def _heads(self, arch: Arch) -> None:
+    def compute_outputs(self, arch: Arch) -> None:
+        """Run what the outputs of an arch need and has not run."""
         for node in self._missing(arch):
             if node.key(arch) in self._wanted:  # one may have brought the next
                 self._compute(node, arch)
