@@ -194,3 +194,19 @@ def test_another_process_gives_the_same_bits_for_any_threads(made, threads):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == made("full").scores
+
+
+@pytest.mark.parametrize(
+    ("limits", "bytes_left"), [([], 1 << 30), ([None], 1 << 30), ([4096], 1 << 29), ([10**6], 1 << 30)]
+)  # fmt: skip
+def test_scoring_takes_less_where_memory_is_limited(made, monkeypatch, limits, bytes_left):
+    import tensorflow as tf
+
+    from harness.evaluation.on_device import scoring_bytes
+
+    settings_of = [tf.config.LogicalDeviceConfiguration(memory_limit=limit) for limit in limits]
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _: ["a GPU"])
+    monkeypatch.setattr(
+        tf.config, "get_logical_device_configuration", lambda _: settings_of or None
+    )
+    assert scoring_bytes() == bytes_left

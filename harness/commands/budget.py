@@ -137,7 +137,7 @@ def _load_weights(args: Namespace, session: Any) -> str:
 
 
 def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]:
-    from harness.evaluation.evaluator import SCORING_BYTES
+    from harness.evaluation.on_device import scoring_bytes
     from harness.evaluation.scoring import recal_pieces
     from harness.fc2.batch_store import MIB
     from harness.supernet.macs import pool_macs
@@ -159,7 +159,7 @@ def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]
     counts = ", ".join(f"{name} {count:.3g}" for name, count in found.items())
     at_once = max(split, protocol.recal_batches[0].size)
     memory = walk_bytes(config.model.skeleton, config.model.width, config.eval_crop, at_once)
-    memory += SCORING_BYTES * (evaluator.scored_on == "device")
+    memory += scoring_bytes() * (evaluator.scored_on == "device")
     say(
         f"MACs of the whole split, {len(protocol.eval_batches)} batches, and "
         f"{len(protocol.recal_batches)} recalibration batches: {counts}; dense / shared "

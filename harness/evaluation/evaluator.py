@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from harness.digest import digest_arrays
 from harness.evaluation import scoring
-from harness.evaluation.on_device import device_scores
+from harness.evaluation.on_device import device_scores, scoring_bytes
 from harness.evaluation.recalibration import (
     NonFiniteScoreError,
     PooledStatistics,
@@ -50,9 +50,6 @@ Weights = Mapping[str, Tensor]
 Taken = Callable[[str, Batch], None]
 """Receives an arch's code, or nothing for recalibration, and a batch that was computed on."""
 Arch = tuple[int, ...]
-
-SCORING_BYTES = 1 << 30
-"""Memory that scoring on the device may take beside the outputs."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ class Evaluator:
             unit: (np.zeros(pair[0].shape, np.float32), np.ones(pair[0].shape, np.float32))
             for unit, pair in pairs.items()
         }
-        self._layers, self._scoring = Layers(), Scoring(SCORING_BYTES)
+        self._layers, self._scoring = Layers(), Scoring(scoring_bytes())
         signature = [weights, pairs, arch, frames]
         self._input = tf.function(
             self.parts.frames_to_input, autograph=False, input_signature=[frames]

@@ -5,18 +5,36 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from harness.evaluation.shared import Shared
 from harness.fc2.batch import Batch
+from harness.fc2.batch_store import MIB
 from harness.supernet.sharing.order import Subtree
 from harness.supernet.sharing.scores import Labels, Scoring
 
-__all__ = ["device_scores"]
+__all__ = ["SCORING_BYTES", "device_scores", "scoring_bytes"]
 
 Arch = tuple[int, ...]
 
 _AHEAD = 2
 """Subtrees that the device is given before the scores of one are waited for."""
+
+
+SCORING_BYTES = 1 << 30
+"""Memory that scoring on the device may take beside the outputs, where there is enough."""
+
+_SHARE = 8
+
+
+def scoring_bytes() -> int:
+    """Return what scoring may take here: less where the device's memory is limited."""
+    settings = [
+        tf.config.get_logical_device_configuration(gpu) or ()
+        for gpu in tf.config.get_visible_devices("GPU")
+    ]
+    limits = [one.memory_limit for some in settings for one in some if one.memory_limit]
+    return min([SCORING_BYTES, *(int(limit) * MIB // _SHARE for limit in limits)])
 
 
 def device_scores(
