@@ -197,8 +197,9 @@ def test_another_process_gives_the_same_bits_for_any_threads(made, threads):
 
 
 @pytest.mark.parametrize(
-    ("limits", "bytes_left"), [([], 1 << 30), ([None], 1 << 30), ([4096], 1 << 29), ([10**6], 1 << 30)]
-)  # fmt: skip
+    ("limits", "bytes_left"),
+    [([], 1 << 30), ([None], 1 << 30), ([4096], 1 << 29), ([10**6], 1 << 30)],
+)
 def test_scoring_takes_less_where_memory_is_limited(made, monkeypatch, limits, bytes_left):
     import tensorflow as tf
 

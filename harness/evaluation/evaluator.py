@@ -5,7 +5,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,23 +15,21 @@ from numpy.typing import NDArray
 from harness.digest import digest_arrays
 from harness.evaluation import scoring
 from harness.evaluation.on_device import device_scores, scoring_bytes
+from harness.evaluation.protocol import EvalParts, Protocol
 from harness.evaluation.recalibration import (
     NonFiniteScoreError,
     PooledStatistics,
-    Statistics,
-    pool_statistics,
     stats_digest,
 )
 from harness.evaluation.scoring import score_pieces, scored_on
 from harness.evaluation.shared import Journal, Shared
 from harness.fc2.batch import Batch, join_digests
 from harness.records.records import EvalRecord
-from harness.supernet.epe import mean_epe, sample_epe
+from harness.supernet.epe import sample_epe
 from harness.supernet.loss import accumulate_flow
-from harness.supernet.network import GivenNorm, forward, frames_to_input
+from harness.supernet.network import GivenNorm, forward
 from harness.supernet.sharing.layers import Layers
 from harness.supernet.sharing.order import Subtree
-from harness.supernet.sharing.plan import Plan, plan_of
 from harness.supernet.sharing.scores import Scoring
 from harness.supernet.sharing.walk import Model
 from harness.supernet.space import (
@@ -50,40 +47,6 @@ Weights = Mapping[str, Tensor]
 Taken = Callable[[str, Batch], None]
 """Receives an arch's code, or nothing for recalibration, and a batch that was computed on."""
 Arch = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class EvalParts:
-    """The functions that an evaluation is put together from."""
-
-    frames_to_input: Callable[[Tensor], Tensor] = frames_to_input
-    pool_statistics: Callable[[Sequence[Statistics], Sequence[int]], PooledStatistics] = (
-        pool_statistics
-    )
-    accumulate_flow: Callable[[Sequence[Tensor]], Tensor] = accumulate_flow
-    epe: Callable[..., NDArray[np.float64]] = sample_epe
-    mean: Callable[[Sequence[float]], float] = mean_epe
-    plan: Callable[[str], Plan] = plan_of
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What is scored on what.
-
-    Attributes
-    ----------
-    pool : tuple of arch code
-        Archs, in order.
-    eval_batches, recal_batches : tuple of Batch
-        Decoded once, used for every arch.
-    batches_asked : int or "full"
-        As configured; the split may end earlier.
-    """
-
-    pool: tuple[tuple[int, ...], ...]
-    eval_batches: tuple[Batch, ...]
-    recal_batches: tuple[Batch, ...]
-    batches_asked: int | str
 
 
 class Evaluator:
