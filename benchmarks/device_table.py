@@ -7,7 +7,8 @@ when it is measured, with the device's name before them.
 import argparse
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.both_ways import BothWays, Seconds, large_convolution_rate
+from benchmarks.profile import profiled
 from harness.config import Config, parse_config, with_fc2_root, with_overrides
 from harness.environment import apply_environment
 from harness.fc2.provider import open_provider
@@ -201,7 +203,8 @@ def pool_of_12(bench: Bench) -> Iterator[Row]:
     """Hold 12 archs against 12 dense ones."""
     size = bench.size
     both = bench.ways(size.batch, size.recal, size.scored)
-    found = _timed(both, both.twelve, size.rounds)
+    # Once: a dense evaluation of so many samples, decoded for each arch, takes most of a minute.
+    found = _timed(both, both.twelve, 1)
     macs = both.macs(both.twelve)
     ours, theirs = (median(s.compute for s in one) for one in (found.ours, found.theirs))
     yield Row(
@@ -236,7 +239,22 @@ def train_step(bench: Bench) -> Iterator[Row]:
     )  # fmt: skip
 
 
-def _steps(config: Config) -> Iterator[tuple[str, Callable[[int, Any], object]]]:
+def train_busy(bench: Bench) -> Iterator[Row]:
+    """Profile training steps: the share of the time that the device computes; nothing on a CPU."""
+    batch = open_provider(bench.config, "train", "train").batch(1, 0)
+    with closing(_steps(bench.config)) as steps:
+        _, step = next(steps)
+        step(0, batch)
+        found = profiled(lambda: [step(number, batch) for number in range(1, 5)], skip=0.25)
+    if found is not None:
+        yield Row(
+            "train step, share the device is busy", found.busy, 0.85, float("inf"),
+            f"{found.kernels} kernels and copies in {found.seconds:.2f} s; longest gaps "
+            f"{', '.join(f'{1e3 * gap:.1f} ms before {name}' for gap, name in found.gaps)}",
+        )  # fmt: skip
+
+
+def _steps(config: Config) -> Generator[tuple[str, Callable[[int, Any], object]]]:
     """Yield a step of each kind, on a supernet of its own that is given up before the next."""
     import harness.training.step_functions as functions
     from benchmarks.dense import forward_dense
@@ -263,6 +281,7 @@ def _steps(config: Config) -> Iterator[tuple[str, Callable[[int, Any], object]]]
 
 ROWS: Mapping[str, Callable[[Bench], Iterator[Row]]] = {
     "space": space_seconds, "ratio": space_ratio, "pool": pool_of_12, "train": train_step,
+    "busy": train_busy,
 }  # fmt: skip
 
 
