@@ -11,7 +11,7 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -32,16 +32,19 @@ class Killed(BaseException):
 
 
 @contextmanager
-def interfering(decide: Callable[[int, str], BaseException | None]) -> Iterator[list[str]]:
-    """Ask before each call, by its number from 0 and its name, for an error to raise instead.
+def interfering(
+    folder: Path, decide: Callable[[int, str], BaseException | None]
+) -> Iterator[list[str]]:
+    """Ask before each call beneath a folder, by its number from 0 and its name, for an error.
 
-    Calls of other threads are none of the test's: a loader of an earlier one may still read.
+    Other calls are none of the test's: a loader of an earlier one may still read in its thread,
+    and the garbage collector removes earlier ones' temporary folders whenever it likes.
     """
     made: list[str] = []
     tested = threading.get_ident()
 
     def called(name: str, real: Callable[..., Any], *args: Any, **given: Any) -> Any:
-        if threading.get_ident() != tested:
+        if threading.get_ident() != tested or not _concerns(folder, name, args, given):
             return real(*args, **given)
         made.append(name)
         error = decide(len(made) - 1, name)
@@ -55,17 +58,17 @@ def interfering(decide: Callable[[int, str], BaseException | None]) -> Iterator[
         yield made
 
 
-def dying_at(call: int) -> Any:
+def dying_at(call: int, folder: Path) -> Any:
     """Let nothing be done to files from a call on, by whatever would clean up, as after a kill."""
-    return interfering(lambda number, _: Killed() if number >= call else None)
+    return interfering(folder, lambda number, _: Killed() if number >= call else None)
 
 
-def failing_at(call: int, error: BaseException) -> Any:
+def failing_at(call: int, error: BaseException, folder: Path) -> Any:
     """Let one call fail, and those after it succeed."""
-    return interfering(lambda number, _: error if number == call else None)
+    return interfering(folder, lambda number, _: error if number == call else None)
 
 
-def dead_at_name(number: int) -> Any:
+def dead_at_name(number: int, folder: Path) -> Any:
     """Die where a result is to get its name, counted from 0."""
     named: list[str] = []
 
@@ -74,7 +77,7 @@ def dead_at_name(number: int) -> Any:
             named.append(made)
         return Killed() if len(named) > number else None
 
-    return interfering(decide)
+    return interfering(folder, decide)
 
 
 def device(folder: Path, name: str) -> Path:
@@ -92,13 +95,22 @@ def device(folder: Path, name: str) -> Path:
     return path
 
 
-def _concerns(folder: Path, argument: object) -> bool:
-    if isinstance(argument, int):
-        path = Path(f"/proc/self/fd/{argument}")
-        return path.is_symlink() and str(path.readlink()).startswith(f"{folder}/")
-    if not isinstance(argument, str | os.PathLike):
+def _concerns(folder: Path, name: str, args: Sequence[Any], given: Mapping[str, Any]) -> bool:
+    """Say whether a call is of a file or folder beneath a folder, or of that folder."""
+    keys = ("dir_fd", "src_dir_fd", "dst_dir_fd")
+    # A name beside a descriptor is one in that folder, not in the current one.
+    held = [given[key] for key in keys if given.get(key) is not None]
+    places = held or args[: 2 if name in ("rename", "replace", "link") else 1]
+    return any(_lies_in(folder, place) for place in places)
+
+
+def _lies_in(folder: Path, place: object) -> bool:
+    if isinstance(place, int):
+        path = Path(f"/proc/self/fd/{place}")
+        return path.is_symlink() and f"{path.readlink()}/".startswith(f"{folder}/")
+    if not isinstance(place, str | os.PathLike):
         return False
-    return f"{folder}/" in f"{Path(argument).absolute()}/"
+    return f"{Path(place).absolute()}/".startswith(f"{folder}/")
 
 
 def _main(folder: Path, call: int, words: list[str]) -> int:
@@ -106,16 +118,16 @@ def _main(folder: Path, call: int, words: list[str]) -> int:
 
     count = 0
 
-    def called(real: Callable[..., Any], *args: Any, **given: Any) -> Any:
+    def called(name: str, real: Callable[..., Any], *args: Any, **given: Any) -> Any:
         nonlocal count
-        if any(_concerns(folder, argument) for argument in args[:2]):
+        if _concerns(folder, name, args, given):
             if count == call:
                 os.kill(os.getpid(), signal.SIGKILL)
             count += 1
         return real(*args, **given)
 
     for owner, name in CALLS:
-        setattr(owner, name, partial(called, getattr(owner, name)))
+        setattr(owner, name, partial(called, name, getattr(owner, name)))
     code = main(words)
     print(count, flush=True)  # noqa: T201
     return code

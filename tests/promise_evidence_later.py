@@ -9,7 +9,8 @@ import numpy as np
 from harness.promises import every_step, logged_archs, micro_statistics, own_labels
 from harness.promises.micro_statistics import MicroStatistics
 from harness.promises.own_labels import LabelledStep, Labels
-from harness.promises.walk import Nudge, Turned, Walk, WalkedStep
+from harness.promises.slopes import Nudge
+from harness.promises.walk import Turned, Walk, WalkedStep
 from harness.systems.protocol import Recalibration
 
 RNG = np.random.default_rng(21)
@@ -47,7 +48,7 @@ def taken(weights, moments, number, place, gradient, lr):
     }
     epoch, step = place
     slope = norm(gradient)
-    nudges = [Nudge(w, 9 + slope * w, 9 - slope * w) for w in (1e-3, 2e-3)]
+    nudges = [Nudge(w, 9 + slope * w, 9 - slope * w, 9.0) for w in (1e-3, 2e-3)]
     return WalkedStep(
         epoch, step, number, SIZES[step - 1], rate(number), weights, after, moments, new,
         nudges if place in ((2, 2), (2, 3)) else None, turned() if place == (2, 3) else None,
@@ -82,13 +83,18 @@ def restarted(step):
     return tuple({n: np.zeros(shape) for n, shape in SHAPES.items()} for _ in BETA)
 
 
-def flows(order, losses=None):
-    lengths = [50.0, 50 / 3, 50 / 9, 50 / 27]
-    return Labels(tuple(
-        LabelledStep(epoch, place, f"{i:07d}", lengths[i],
-                     1.0 + 2.5 * lengths[i if losses is None else losses[place - 1]])
-        for epoch in (1, 2) for place, i in enumerate(order, start=1)
-    ))  # fmt: skip
+def flows(order, losses=None, **losses_of):
+    """Return two epochs on samples in this order, the first two of them under two labels each."""
+    lengths = [(50.0, 10.0), (2.0, 50.0), (10.0, 10.0), (0.4, 0.4)]
+    steps = []
+    for epoch, place in itertools.product((1, 2), range(len(order))):
+        one = order[place] if losses is None else losses[place]
+        # Of archs that differ by more than labels do: their level tells nothing.
+        level = float(RNG.normal(100, 40))
+        pair = tuple(level + 2.5 * length for length in lengths[one])
+        steps.append(LabelledStep(epoch, place + 1, f"{order[place]:07d}", lengths[order[place]],
+                                  losses_of.get(f"of_{epoch}_{place + 1}", pair)))  # fmt: skip
+    return Labels(tuple(steps))
 
 
 COPIES = 5
@@ -164,7 +170,7 @@ CORRUPTED = {
     every_step.gradients_are_slopes: {
         "a partial batch divided by a full one's samples": (
             changed(WALK, 6, nudges=lambda s: [
-                Nudge(n.length, 9 + 5 * (n.forth - 9), 9 + 5 * (n.back - 9)) for n in s.nudges
+                Nudge(n.length, 9 + 5 * (n.forth - 9), 9 + 5 * (n.back - 9), 9.0) for n in s.nudges
             ]),
             r"step 3 of epoch 2 \(1 sample\): slope of its mean loss along its gradient: expected "
             "[0-9.]+, the gradient's norm, found [0-9.]+ by differences: as if divided by the "
@@ -172,26 +178,35 @@ CORRUPTED = {
         ),
         "a gradient of an earlier step in the accumulator": (
             changed(WALK, 5, nudges=lambda s: [
-                Nudge(n.length, 9 + (n.forth - 9) / 2, 9 + (n.back - 9) / 2) for n in s.nudges
+                Nudge(n.length, 9 + (n.forth - 9) / 2, 9 + (n.back - 9) / 2, 9.0) for n in s.nudges
             ]),
             r"step 2 of epoch 2 \(5 samples\): slope",
         ),
         "losses that are no numbers": (
-            changed(WALK, 5, nudges=lambda s: [Nudge(1e-3, math.nan, 9.0)]), "found nan",
+            changed(WALK, 5, nudges=lambda s: [Nudge(1e-3, math.nan, 9.0, 9.0)]), "found nan",
         ),
     },
     own_labels.losses_follow_labels: {
         "the labels of the step before": (
             flows((2, 0, 3, 1), losses=(1, 2, 0, 3)),
-            r"step 1 of epoch 2, on a flow of 5\.56 px: expected a loss above those of shorter "
-            r"flows and below those of longer ones, found .*, the place of a flow of",
+            r"loss of step 2 of epoch 1, on 0000000: expected another than \d+\.?\d* once its flow "
+            r"is 10 px long, not 50 px, found \d+\.?\d*: every step moves with the label of the "
+            "step before",
+        ),
+        "a label of another step, once": (
+            flows((2, 0, 3, 1), of_2_3=(140.0, 139.0)),
+            "loss of step 3 of epoch 2, on 0000003: expected 140 as before, its flow is 0.4 px "
+            "long as before, found 139$",
+        ),
+        "a third of a lagging label": (
+            flows((2, 0, 3, 1), of_1_1=(1000.0, 1000.2)),
+            "loss of step 1 of epoch 1, on 0000002: expected 1e.03 as before|expected 1000 as",
         ),
         "a loss that is no number": (
-            Labels((*flows((2, 0, 3, 1)).steps[:-1],
-                    replace(flows((2, 0, 3, 1)).steps[-1], loss=math.nan))),
-            "step 4 of epoch 2",
+            flows((2, 0, 3, 1), of_2_4=(math.nan, 1.0)),
+            "loss of step 4 of epoch 2, on 0000001: expected a number, found nan, then 1",
         ),
-        "labels all alike": (flows((1, 1, 1)), "labels of the steps: expected of different length"),
+        "labels all alike": (flows((2, 3)), "labels of the steps: expected some changed, found 0"),
     },
     micro_statistics.every_micro_batch_is_followed: {
         "the last micro-batch alone": (

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.promises import loss, update
+from harness.promises.slopes import Nudge
 from tests.promise_evidence_steps import (
     ARCHS,
     BATCH,
@@ -149,28 +150,29 @@ ADAM = {
 
 def losing(change):
     """Log another loss than the one that is minimised."""
-    ((size, forth, back),) = STEP.nudged
-    return replace(STEP, nudged=((size, change(forth), change(back)),))
+    (way,) = STEP.nudged
+    logged = (change(loss) for loss in (way.forth, way.back, way.level))
+    return replace(STEP, nudged=(Nudge(way.length, *logged),))
 
 
 SLOPE = {
     "a sum is logged": (
         losing(lambda loss: 3 * loss),
         r"slope of the mean loss along the gradient: expected (1\.36\d+), its norm, "
-        r"found 4\.1\d+ by a central difference over 0\.0002",
+        r"found 4\.1\d+ by differences over 0\.0001 forth and back",
     ),
     "the gradient of another step": (
         replace(STEP, nudged_step=1),
         r"slope of the mean loss along the gradient: expected \d\.\d+, its norm, found 1\.36",
     ),
-    "half of it is logged": (losing(lambda loss: loss / 2), r"found 0\.68\d+ by a central"),
+    "half of it is logged": (losing(lambda loss: loss / 2), r"found 0\.68\d+ by differences"),
     "a scale is detached": (
         second_step(slopes(BEFORE, scales=(0, 1))),
         r"slope of the mean loss along the gradient: expected 0\.\d+, its norm, found \d\.\d+ by",
     ),
-    "a constant is logged": (losing(lambda loss: 1.0), "found 0 by a central difference"),
+    "a constant is logged": (losing(lambda loss: 1.0), "found 0 by differences over"),
     "uphill": (losing(lambda loss: -loss), r"expected 1\.36\d+, its norm, found -1\.36"),
-    "NaN": (losing(lambda loss: np.nan), "found nan by a central difference"),
+    "NaN": (losing(lambda loss: np.nan), "found nan by differences over"),
 }
 
 
@@ -289,14 +291,17 @@ NOTHING_TO_TELL = {
     },
     loss.gradient_is_the_losses: {
         "no gradient": (
-            replace(UNMOVED, nudged=((1e-4, 1.0, 1.0),)),
+            replace(UNMOVED, nudged=(Nudge(1e-4, 1.0, 1.0, 1.0),)),
             "weights moved along the gradient: expected a gradient and a way above 0, found norm 0",
         ),
         "other archs after restoring": (
             replace(STEP, nudged=None),
             "not applicable: expected evidence, found a restored run trains other archs",
         ),
-        "no way": (replace(STEP, nudged=((0.0, 1.0, 1.0),)), r"found norm 1\.37, 0 forth and back"),
+        "no way": (
+            replace(STEP, nudged=(Nudge(0.0, 1.0, 1.0, 1.0),)),
+            r"found norm 1\.37, 0 forth and back",
+        ),
     },
     update.gradient_reaches_every_option: {
         "no gradient": (UNMOVED, "gradient of trunk/kernel in a fair step: expected more than"),
@@ -324,5 +329,14 @@ CLEAN = {check: [STEP] for check in ALL}
 CLEAN[update.update_is_adam].append(replace(STEP, norm=None))
 FIRST_NUDGED = replace(STEP, nudged=(nudged(START, slopes(START)),), nudged_step=1)
 CLEAN[loss.gradient_is_the_losses].append(FIRST_NUDGED)
+
+
+def kinked(bend):
+    """Let the loss bend where the weights stand: one side alone has the gradient's slope."""
+    (way,) = STEP.nudged
+    return replace(STEP, nudged=(replace(way, forth=way.forth + bend * way.length),))
+
+
+CLEAN[loss.gradient_is_the_losses] += [kinked(0.2), kinked(-0.2)]
 EMPTY = dict.fromkeys(ALL, NO_WEIGHTS)
 CORRUPTED = dict(zip(ALL, (LOSS, ADAM, SLOPE, EVERYWHERE, FOLLOWED), strict=True))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.promises import metric, purity, ranking, response
+from harness.promises import metric, purity, ranking, response, score_means
 from harness.promises.known_answers import Oracle
 from harness.promises.ledger.tau import tau_of_changed_ranking
 from harness.promises.metric import Recomputation
@@ -13,6 +13,7 @@ from harness.promises.purity import Purity
 from harness.promises.ranking import ConstantRanking
 from harness.promises.response import Response
 from harness.promises.same_scores import Repeat, same_scores
+from harness.promises.score_means import Evaluations
 from harness.records.run import run_evidence
 from harness.systems.protocol import Evaluation
 from tests.synthetic_run import make_records
@@ -275,7 +276,52 @@ RANKED = {
 UNMOVED = replace(
     SHAKEN, evals=tuple(replace(e, per_arch_epe=(1.0, 2.0, 3.0, 4.0, 5.0)) for e in SHAKEN.evals)
 )
+# ---- the means of the pool, and of one arch alone
+
+ALONE = replace(only(BASE, ARCHS[2:]), mean_epe=EPE[2])
+MEANS = Evaluations((("the pool", BASE), ("the pool again", BASE), ("one arch alone", ALONE)))
+
+
+def reported(place=0, **values):
+    made = list(MEANS.made)
+    made[place] = made[place][0], replace(made[place][1], **values)
+    return Evaluations(tuple(made))
+
+
+WRONG_MEANS = {
+    "a meter that is not reset": (
+        reported(2, mean_epe=(2 * BASE.mean_epe + ALONE.mean_epe) / 3),
+        r"evaluation of one arch alone, mean EPE: expected \d\.\d+ px, the mean over 1 arch, found "
+        r"\d\.\d+ px: the mean over all evaluations so far",
+    ),
+    "the mean of the evaluation before": (
+        reported(2, mean_epe=BASE.mean_epe),
+        "found .* px: that of the evaluation before",
+    ),
+    "the best arch's": (
+        reported(1, mean_epe=min(EPE)),
+        "evaluation of the pool again, mean EPE: .*: the smallest",
+    ),
+    "a sample left out": (
+        reported(per_arch_epe=(math.fsum(PER_SAMPLE[ARCHS[0]][:4]) / 4, *EPE[1:])),
+        "evaluation of the pool, arch 000000000: expected .* px, the mean over 5 samples, found",
+    ),
+    "the sum over samples": (
+        reported(per_arch_epe=(5 * EPE[0], *EPE[1:])),
+        "px: the sum over samples",
+    ),
+    "a sample lost": (
+        reported(per_sample={**PER_SAMPLE, ARCHS[1]: PER_SAMPLE[ARCHS[1]][:4]}),
+        "arch 111111111: expected scores of 5 samples, as of the others, found 4",
+    ),
+    "an arch without an EPE": (
+        reported(per_arch_epe=EPE[:2]),
+        "expected one for each of 3 archs, found 2 EPE",
+    ),
+    "no number": (reported(mean_epe=math.nan), "mean EPE: expected .*, found nan px"),
+}
 CLEAN = {
+    score_means.epe_adds_up: [MEANS, Evaluations((("one arch alone", ALONE),))],
     same_scores: [
         REPEAT, PREFIX, Repeat(BASE, only(BASE, ARCHS[::-1]), "permuted"),
         Repeat(BASE, only(BASE, ARCHS[1:]), "subset"),
@@ -290,6 +336,7 @@ CLEAN = {
     ranking.tau_of_close_scores: [closer(SHAKEN)],
 }  # fmt: skip
 EMPTY = {
+    score_means.epe_adds_up: Evaluations(()),
     same_scores: Repeat(only(BASE, ()), only(BASE, ()), "again"),
     purity.evaluation_changes_nothing: Purity({}, {}, (), ()),
     metric.metric_gives_known_answers: Oracle([]),
@@ -301,6 +348,7 @@ EMPTY = {
     ranking.tau_of_close_scores: replace(SHAKEN, evals=(), epochs=()),
 }
 CORRUPTED = {
+    score_means.epe_adds_up: WRONG_MEANS,
     same_scores: SCORES,
     purity.evaluation_changes_nothing: PURITY,
     metric.metric_gives_known_answers: KNOWN,

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.promises import loss
 from harness.promises.one_step import OneStep
+from harness.promises.slopes import Nudge
 from harness.systems.protocol import Recalibration, ServedBatch
 from tests.promise_evidence_pixels import pixel_loss
 
@@ -113,7 +114,7 @@ def nudged(weights, gradient):
     for sign in (1, -1):
         far = sign * size / length(gradient)
         along.append(mean_loss({n: w + far * gradient[n] for n, w in weights.items()}))
-    return size, *along
+    return Nudge(size, *along, mean_loss(weights))
 
 
 ZERO = {name: np.zeros_like(w) for name, w in START.items()}
@@ -168,7 +169,7 @@ BLANK = OneStep(
     start=START, before=BEFORE, after=BEFORE, first=tuple(FIRST), second=tuple(FIRST),
     batch=BATCH, decoded=DECODED, flow_clip=CLIP, losses=losses(BEFORE), archs=ARCHS,
     outputs={a: [o.astype(np.float32) for o in predict(BEFORE, a)] for a in ARCHS}, norm=0.0,
-    lr=LR, decay=DECAY, nudged=((0.0, 0.0, 0.0),), moving=MOVING, moved=moved(),
+    lr=LR, decay=DECAY, nudged=(Nudge(0.0, 0.0, 0.0, 0.0),), moving=MOVING, moved=moved(),
     recalibrated=RECALIBRATED,
 )  # fmt: skip
 GRADIENT = slopes(BEFORE)

@@ -51,10 +51,10 @@ def test_leftovers_of_a_crashed_save_are_ignored_and_then_removed(store, folder)
     assert names(folder) == ["best", "epoch-0001", "epoch-0002", "last"]
 
 
-def saved_at_every_kill(store):
+def saved_at_every_kill(store, folder):
     """Kill a save in each call that concerns files in turn, until one is whole."""
     for call in itertools.count():
-        with dying_at(call) as made, contextlib.suppress(Killed):
+        with dying_at(call, folder.parent) as made, contextlib.suppress(Killed):
             save(store, 3 + call, best=True)
             return
         yield call, made[call]
@@ -64,7 +64,7 @@ def test_a_kill_at_any_call_of_a_save_leaves_a_whole_checkpoint(store, folder):
     save(store, 1)
     save(store, 2, best=True)
     killed = []
-    for call, name in saved_at_every_kill(store):
+    for call, name in saved_at_every_kill(store, folder):
         found = {pointer: store.load(pointer).progress["epoch"] for pointer in ("best", "last")}
         assert set(found.values()) <= {2, *range(3, 4 + call)}
         for left in store.names():

@@ -130,7 +130,7 @@ def test_an_import_that_was_killed_completes_when_repeated(tmp_path, prefix, the
         out = tmp_path / str(number) / "run"
         (out if there else out.parent).mkdir(parents=True)
         try:
-            with dead_at_name(number):
+            with dead_at_name(number, tmp_path):
                 assert main([*words, str(out)]) == 0
         except Killed:
             seen |= {p.name for p in out.parent.glob("run/*") if not is_aside(p.name)}
@@ -143,7 +143,7 @@ def test_an_import_that_was_killed_completes_when_repeated(tmp_path, prefix, the
 
 
 def test_an_import_to_a_full_disk_is_one_line(tmp_path, prefix, capsys):
-    with failing_at(20, OSError(errno.ENOSPC, "No space left on device")):
+    with failing_at(9, OSError(errno.ENOSPC, "No space left on device"), tmp_path):
         assert main(["import-checkpoint", str(prefix), str(tmp_path / "run")]) == 2
     wanted = f"harness import-checkpoint: {tmp_path / 'run'}: not written: No space left on device"
     error = capsys.readouterr().err

@@ -152,7 +152,7 @@ def test_a_command_killed_as_it_names_its_results_completes_when_repeated(
     for number in range(len(COMMANDS[name].results)):
         folder = prepare(tmp_path / str(number), name)
         with contextlib.chdir(folder):
-            with dead_at_name(number), pytest.raises(Killed):
+            with dead_at_name(number, folder), pytest.raises(Killed):
                 main(given.words(name))
             require_old_or_new(folder, name, straight)
             assert any(is_aside(path.name) for path in folder.iterdir())
@@ -172,7 +172,7 @@ def test_a_command_killed_at_its_end_completes_when_repeated(
 
 def test_a_json_file_killed_as_it_gets_its_name_is_old(tmp_path: Path) -> None:
     write_json(tmp_path / "e.json", {"epe": 1.5})
-    with dead_at_name(0), pytest.raises(Killed):
+    with dead_at_name(0, tmp_path), pytest.raises(Killed):
         write_json(tmp_path / "e.json", {"epe": 2.5})
     assert json.loads((tmp_path / "e.json").read_text()) == {"epe": 1.5}
     write_json(tmp_path / "e.json", {"epe": 2.5})
@@ -187,7 +187,7 @@ def test_synth_killed_between_its_splits_in_a_folder_that_is_there_completes(
     (folder / "fc2").mkdir()
     (folder / "fc2" / "mine").write_bytes(b"1")
     with contextlib.chdir(folder):
-        with dead_at_name(1), pytest.raises(Killed):
+        with dead_at_name(1, folder), pytest.raises(Killed):
             main(given.words("synth"))
         assert list_entries(Path("fc2")) == ["mine", "train"]
         assert main(given.words("synth")) == 0

@@ -69,7 +69,7 @@ def test_a_kill_at_any_call_leaves_old_or_new_and_the_same_again_completes(case,
     for call in itertools.count():
         folder = tmp_path / str(call)
         case.prepare(folder)
-        with dying_at(call) as made, contextlib.suppress(Killed):
+        with dying_at(call, folder) as made, contextlib.suppress(Killed):
             case.write(folder / "t")
             break
         assert whole(folder) in case.seen
@@ -87,7 +87,7 @@ def test_an_error_in_any_call_leaves_old_or_new_and_no_litter(case, error, tmp_p
     for call in itertools.count():
         folder, raised = tmp_path / str(call), None
         case.prepare(folder)
-        with failing_at(call, error) as made:
+        with failing_at(call, error, folder) as made:
             try:
                 case.write(folder / "t")
             except (OSError, Killed) as found:
@@ -237,7 +237,7 @@ def test_what_cannot_be_a_file_is_said_before_the_work(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "two\nlines", ".hidden", "t.part", "-"])
 def test_any_name_that_the_system_allows_will_do(name, tmp_path):
     for write in (lambda p: write_bytes(p, NEW), lambda p: write_bytes(p, OLD)):
-        with dying_at(3), contextlib.suppress(Killed):
+        with dying_at(3, tmp_path), contextlib.suppress(Killed):
             write(tmp_path / name)
         write(tmp_path / name)
     assert contents(tmp_path) == {name: OLD}

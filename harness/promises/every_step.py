@@ -16,6 +16,7 @@ from harness.promises.gradients import (
     gradient_norm,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.slopes import nearest_slope
 from harness.promises.walk import Walk, WalkedStep, walk
 from harness.wording import counted
 
@@ -124,9 +125,10 @@ EVERY_UPDATE = Promise(
     varied=True,
 )
 
-_SLOPE_TOLERANCE = 0.1
-"""Relative error of a central difference across ReLU and |.| kinks, of which a batch of one sample
-has more. A divisor of another batch, or a gradient that was there before, is further off."""
+_SLOPE_TOLERANCE = 0.05
+"""Relative error of a difference of losses where kinks of ReLU and |.| lie on both sides, of which
+a batch of one sample has more. A divisor of another batch, or a gradient that was there before, is
+further off."""
 
 _RATIOS = {
     "three times that, as the sum over a step's archs": 3.0,
@@ -150,8 +152,7 @@ def gradients_are_slopes(evidence: Walk) -> Outcome:
     violations, figures = [], []
     for step in nudged:
         expected = gradient_norm(step.gradient)
-        slopes = [(n.forth - n.back) / (2 * n.length) for n in step.nudges or ()]
-        slope = min(slopes, key=lambda s: abs(s - expected))
+        slope = nearest_slope(step.nudges or (), expected)
         figures.append(f"{step.name}: {slope:.4g} by differences, norm {expected:.4g}")
         if not (expected > 0 and math.isclose(slope, expected, rel_tol=_SLOPE_TOLERANCE)):
             ratios = {**_RATIOS, "as if divided by the samples of a full batch": most / step.size}

@@ -14,6 +14,7 @@ from harness.promises.independent_epe import resize_legacy_bilinear
 from harness.promises.one_step import LOSS_TOLERANCE, OneStep, nudged_gradient, one_step
 from harness.promises.pixel_differences import first_pixel_differences
 from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.slopes import nearest_slope
 from harness.wording import counted
 
 __all__ = [
@@ -36,7 +37,7 @@ _CHANNELS = 4
 
 
 _SLOPE_TOLERANCE = 0.03
-"""Relative error of a central difference across ReLU and |.| kinks."""
+"""Relative error of a difference of losses in float32, between kinks of ReLU and |.|."""
 
 
 def _softplus(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -236,27 +237,26 @@ def _nothing_to_tell(
 
 
 def gradient_is_the_losses(evidence: OneStep) -> Outcome:
-    """Require the gradient to be the slope of the reported loss, by a central difference."""
+    """Require the gradient to be the slope of the reported loss, by its differences."""
     if evidence.nudged is None:
         msg = (
             "a restored run trains other archs, has another loss or records none, so that it says "
             "nothing about the step's"
         )
         raise NotApplicableError(msg)
-    gradient, length = nudged_gradient(evidence), min(way[0] for way in evidence.nudged)
+    gradient, length = nudged_gradient(evidence), min(way.length for way in evidence.nudged)
     expected = gradient_norm(gradient)
     if not (expected > 0 and length > 0):
         nothing = Violation("weights moved along the gradient", "a gradient and a way above 0",
                             f"norm {expected:.3g}, {length:.3g} forth and back")  # fmt: skip
         return outcome([nothing], len(gradient), "no slope")
     # A long way crosses kinks, a short one drowns in rounding: the better of both counts.
-    slopes = [((forth - back) / (2 * way), way) for way, forth, back in evidence.nudged]
-    slope, length = min(slopes, key=lambda pair: abs(pair[0] - expected))
+    slope = nearest_slope(evidence.nudged, expected)
     violations = []
     if not math.isclose(slope, expected, rel_tol=_SLOPE_TOLERANCE):
         violations.append(
             Violation("slope of the mean loss along the gradient", f"{expected:.5g}, its norm",
-                      f"{slope:.5g} by a central difference over {2 * length:.2g}"
+                      f"{slope:.5g} by differences over {length:.2g} forth and back"
                       f"{instead(slope / expected, _RATIOS, rel_tol=_SLOPE_TOLERANCE)}")
         )  # fmt: skip
     figures = f"slope {slope:.5g} by differences, norm {expected:.5g}"

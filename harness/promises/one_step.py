@@ -24,6 +24,7 @@ from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import other_schedule
 from harness.promises.samples import copy_samples, decode_independently, listed_samples, odd_samples
+from harness.promises.slopes import Nudge
 from harness.promises.states import require_named
 from harness.promises.training_outputs import outputs_of_training, recalibrations
 from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System, Training
@@ -61,9 +62,8 @@ class OneStep:
         Reported global norm of step 2's update; None where no check reports it.
     lr, decay : float
         Planned learning rate of step 2; weight decay.
-    nudged : sequence of (float, float, float) or None
-        Lengths of a step along a gradient, each with the mean loss of that training step with
-        the weights moved forth and back by it.
+    nudged : sequence of Nudge or None
+        A training step with the weights moved forth and back along its gradient.
     nudged_step : int
         Which training step: 2, or 1 where a restored run repeats that one alone.
     moving, moved : mapping of str to numpy.ndarray
@@ -88,7 +88,7 @@ class OneStep:
     norm: float | None
     lr: float
     decay: float
-    nudged: Sequence[tuple[float, float, float]] | None
+    nudged: Sequence[Nudge] | None
     moving: Arrays
     moved: Arrays
     recalibrated: Sequence[Recalibration] | None
@@ -138,13 +138,13 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
     outputs = outputs_of_training(system, archs, batch)
     config = bench.config["train"]
     nudged, nudged_step = _nudged(
-        _Nudge(str(bench.folder / "one-step-middle"), 2, second, _named(middle, slots),
+        _Repeated(str(bench.folder / "one-step-middle"), 2, second, _named(middle, slots),
                _second_gradient(middle, end, slots)), system,
     ), 2  # fmt: skip
     if nudged is None:
         # EdgeFlowNAS restarts its generators when it resumes: it then repeats its first step alone.
         nudged, nudged_step = _nudged(
-            _Nudge(str(bench.folder / "one-step-start"), 1, first, start,
+            _Repeated(str(bench.folder / "one-step-start"), 1, first, start,
                    first_step_gradient(middle, slots)), system,
         ), 1  # fmt: skip
     # The statistics that are judged are those of step 1, which ran with the weights before it.
@@ -206,7 +206,7 @@ def _second_gradient(
 
 
 @dataclass(frozen=True)
-class _Nudge:
+class _Repeated:
     """A training step that is repeated: from which checkpoint, and along which gradient."""
 
     checkpoint: str
@@ -216,7 +216,7 @@ class _Nudge:
     gradient: Gradient
 
 
-def _nudged(nudge: _Nudge, system: System) -> tuple[tuple[float, float, float], ...] | None:
+def _nudged(nudge: _Repeated, system: System) -> tuple[Nudge, ...] | None:
     """Return two lengths, each with a step's mean loss forth and back along the gradient.
 
     None of a system that, restored, does not repeat the step: its losses are of other archs, or
@@ -244,7 +244,7 @@ def _nudged(nudge: _Nudge, system: System) -> tuple[tuple[float, float, float], 
                 }
             )
             losses.append(float(np.mean(system.train(nudge.step, evaluate=False).losses)))
-        found.append((length, losses[0], losses[1]))
+        found.append(Nudge(length, losses[0], losses[1], level))
     return tuple(found)
 
 

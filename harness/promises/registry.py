@@ -39,6 +39,7 @@ from harness.promises import (
     response,
     resume,
     score_arithmetic,
+    score_means,
     scores,
     served,
     split_sizes,
@@ -60,8 +61,8 @@ from harness.promises.roots import Area
 __all__ = ["AREA_OF", "PROMISES", "SUBJECTS", "declarations_digest", "in_order", "of_tier"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
-    metric, response, unrun_options, scores, batch_mates, split_sizes, purity, recalibration,
-    served, draws,
+    metric, response, unrun_options, score_means, scores, batch_mates, split_sizes, purity,
+    recalibration, served, draws,
     own_draws, drawn_together, partial_batches, consumed, configured,
     loss, update, every_step, logged_archs, own_labels, micro_batches, micro_statistics,
     clip_checks, training,
@@ -109,9 +110,9 @@ PROMISES: Mapping[str, Promise] = MappingProxyType(
 _MEASUREMENT, _RESUMING, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
-        "scores", "metric", "recalibration", "response", "batch_mates", "split_sizes",
-        "unrun_options", "served", "partial_batches", "consumed", "configured", "ranking",
-        "cache", "score_arithmetic",
+        "score_means", "scores", "metric", "recalibration", "response", "batch_mates",
+        "split_sizes", "unrun_options", "served", "partial_batches", "consumed", "configured",
+        "ranking", "cache", "score_arithmetic",
     ),
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (

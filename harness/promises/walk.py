@@ -15,32 +15,16 @@ from harness.promises.bench import Bench
 from harness.promises.gradients import BETA_1, REPEATED, SHARES, Gradient, adam_slots, gradient_norm
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import other_schedule, planned_sizes
+from harness.promises.slopes import Nudge
 from harness.promises.states import other_kernel, require_named
 from harness.records.records import StepRecord
 from harness.systems.protocol import Arrays, System, Training
 
-__all__ = ["Nudge", "Turned", "Walk", "WalkedStep", "mean_loss", "walk"]
+__all__ = ["Turned", "Walk", "WalkedStep", "mean_loss", "walk"]
 
 _NO_CLIP = 1e9
 
 Moments = tuple[Arrays, Arrays]
-
-
-@dataclass(frozen=True)
-class Nudge:
-    """A step that was repeated with its weights moved forth and back along its gradient.
-
-    Attributes
-    ----------
-    length : float
-        Of the way, in units of the weights.
-    forth, back : float
-        Mean loss of the step, each micro-batch weighing by its samples.
-    """
-
-    length: float
-    forth: float
-    back: float
 
 
 @dataclass(frozen=True)
@@ -295,5 +279,5 @@ def _nudges(
         forth, back = loss(length / norm), loss(-length / norm)
         if forth is None or back is None:
             return None
-        found.append(Nudge(length, forth, back))
+        found.append(Nudge(length, forth, back, level))
     return tuple(found)

@@ -11,6 +11,7 @@ from harness.systems.protocol import Evaluation
 __all__ = [
     "ArchUnderAnothersName",
     "LastSampleNotAveraged",
+    "MeanOfAllEvaluations",
     "MetricHalved",
     "OneBatchScored",
     "ScoreDriftsAlongPool",
@@ -120,7 +121,7 @@ class LastSampleNotAveraged(_Scores):
 
     id = "last-sample-not-averaged"
     citation = "tensorflow/tensorflow#38596; NVIDIA/DeepLearningExamples#299"
-    expected = ("metric-recomputed",)
+    expected = ("metric-recomputed", "epe-adds-up")
     idle = "an evaluation has one sample alone"
 
     def wrap(self, system: Any) -> Any:
@@ -129,6 +130,28 @@ class LastSampleNotAveraged(_Scores):
         def change(found: Evaluation) -> Evaluation:
             fewer = {arch: epe[:-1] or epe for arch, epe in found.per_sample.items()}
             return dataclasses.replace(rescored(found, fewer), per_sample=found.per_sample)
+
+        return evaluating(self, system, change)
+
+
+class MeanOfAllEvaluations(_Scores):
+    """The meter of the mean is not reset: it averages over every evaluation so far."""
+
+    id = "mean-of-all-evaluations"
+    citation = "ludwig-ai/ludwig#1659 (a reset that keeps the running average)"
+    expected = ("epe-adds-up",)
+    touches = ("score_means",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._means = list[float]()
+
+    def wrap(self, system: Any) -> Any:
+        """Report the mean over all means, and every score as it is."""
+
+        def change(found: Evaluation) -> Evaluation:
+            self._means.append(found.mean_epe)
+            return dataclasses.replace(found, mean_epe=sum(self._means) / len(self._means))
 
         return evaluating(self, system, change)
 
