@@ -142,7 +142,7 @@ def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]
     from harness.fc2.batch_store import MIB
     from harness.supernet.macs import pool_macs
     from harness.supernet.sharing.calls import pool_calls
-    from harness.supernet.sharing.memory import walk_bytes
+    from harness.supernet.sharing.memory import device_bytes, walk_bytes
     from harness.supernet.sharing.plan import plan_of
 
     split = evaluator.samples_at_once(*config.eval_crop)
@@ -158,8 +158,9 @@ def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]
     groups, pieces = len(recal_pieces(protocol.recal_batches)), math.ceil(samples / split)
     counts = ", ".join(f"{name} {count:.3g}" for name, count in found.items())
     at_once = max(split, protocol.recal_batches[0].size)
-    memory = walk_bytes(config.model.skeleton, config.model.width, config.eval_crop, at_once)
-    memory += scoring_bytes() * (evaluator.scored_on == "device")
+    sizes = config.model.skeleton, config.model.width, config.eval_crop, at_once
+    on_device = evaluator.scored_on == "device"
+    memory = device_bytes(*sizes, scoring_bytes()) if on_device else walk_bytes(*sizes)
     say(
         f"MACs of the whole split, {len(protocol.eval_batches)} batches, and "
         f"{len(protocol.recal_batches)} recalibration batches: {counts}; dense / shared "
