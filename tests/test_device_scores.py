@@ -19,7 +19,11 @@ from harness.fc2.batch import Batch
 from harness.supernet.space import SKELETONS
 
 WIDTH, CROP = 2, (16, 48)
-POOL = build_pool(seed=5, size=14)
+# Neighbours too: of one subtree, in which values have several uses.
+POOL = (
+    *build_pool(seed=5, size=8),
+    *((1, 1, 1, 1, h0, 1, h1, 2, h2) for h0 in (0, 2) for h1 in (1, 2) for h2 in (0, 1)),
+)
 
 
 def batch(seed: int, size: int) -> Batch:
