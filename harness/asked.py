@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 
 from harness.config import Config, ConfigError, load_config, with_fc2_root
+from harness.errors import InputError
 from harness.fc2.layout import list_triplets
+from harness.ranges import SECONDS
 from harness.supernet.space import SKELETONS, check_crop
 from harness.systems.spec import SystemSpec, target_of
 
@@ -28,12 +30,10 @@ def named_system(
         If one of them names nothing that is there.
     """
     try:
-        seconds = float(timeout)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        msg = f"--system-timeout {timeout}: expected a number of seconds above 0"
-        raise ValueError(msg)
+        seconds = SECONDS.number(timeout)
+    except InputError as error:
+        msg = f"--system-timeout: {error}"
+        raise InputError(msg) from None
     found_python = shutil.which(python) if python else ""
     if found_python is None:
         msg = f"--system-python {python}: expected a Python interpreter, found none of that name"

@@ -1,14 +1,12 @@
 """``python -m harness``: one parser, one line per command.
 
-Exit codes: 0 done, 1 a promise broken, 2 the input was wrong, 75 interrupted and
-resumable.
+Exit codes: 0 done, 1 a promise broken, 2 the input was wrong, 70 a mistake of this program, 75
+interrupted and resumable, 130 interrupted.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from harness import __version__
 from harness.commands import (
@@ -28,14 +26,15 @@ from harness.commands import (
     schema,
     train,
 )
-from harness.commands.common import EXIT_BROKEN, EXIT_DONE, EXIT_INPUT
-from harness.environment import EnvironmentMismatchError
-from harness.errors import InputError, WatchError, is_out_of_memory, memory_line
+from harness.commands.endings import ended
+from harness.commands.parsing import CommandParser, given_paths
+from harness.commands.paths import PathKind, check_paths
+from harness.console import flush
 
 __all__ = ["main"]
 
 _Run = Callable[[argparse.Namespace], int]
-_COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str], ...] = (
+_COMMANDS: tuple[tuple[str, Callable[[CommandParser], None], _Run, str], ...] = (
     ("synth", data.add_synth_parser, data.run_synth, "write a synthetic FlyingChairs2"),
     ("subset", data.add_subset_parser, data.run_subset, "copy a subset with a manifest"),
     ("train", train.add_parser, train.run, "train a supernet"),
@@ -75,43 +74,48 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], _Run, str
 )  # fmt: skip
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(asked: str) -> CommandParser:
+    """Return the parser of all commands, of which the one that is asked for has its options."""
+    parser = CommandParser(
         prog="harness",
         description="Train, evaluate and prepare data for optical-flow supernets under a gate.",
-        epilog="Exit codes: 0 done, 1 a promise broken, 2 wrong input, 75 interrupted, resumable.",
+        epilog="Exit codes: 0 done, 1 a promise broken, 2 wrong input, 70 a mistake of this "
+        "program, 75 interrupted and resumable, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"samebits {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, declare, run, text in _COMMANDS:
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        command.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
-        command.set_defaults(run_command=run)
+        if name != asked:  # declaring them all takes longer than most commands
+            continue
         declare(command)
+        # Last: where two outputs are one file, this is the one to be named again.
+        command.add_path(
+            "--json", kind=PathKind.NEW_FILE, metavar="FILE", help="write the result as JSON"
+        )
+        command.set_defaults(run_command=run, named_paths=command.paths)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = _parser().parse_args(argv)
-    run: _Run = args.run_command
+    words = list(sys.argv[1:] if argv is None else argv)
+    # No option of the program itself takes a value.
+    first = next((word for word in words if not word.startswith("-")), "")
+    command = first if first in {name for name, *_ in _COMMANDS} else ""
     try:
-        return run(args)
-    except BrokenPipeError:  # whoever reads has seen enough; the interpreter would complain again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
-    except (InputError, EnvironmentMismatchError, OSError) as error:  # OSError: a full disk, too
-        print(f"harness {args.command}: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    # A NaN, or what the watch stopped a run for, is a broken promise and no wrong input.
-    except (FloatingPointError, WatchError) as error:
-        print(f"harness {args.command}: {error}", file=sys.stderr)
-        return EXIT_BROKEN
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        print(f"harness {args.command}: {memory_line(error)}", file=sys.stderr)
-        return EXIT_INPUT
+        return ended(f"harness {command}".rstrip(), lambda: _run(words, command))
+    finally:
+        flush()
+
+
+def _run(words: Sequence[str], command: str) -> int:
+    args = _parser(command).parse_args(words)
+    args.words = list(words)
+    # Before any work: what cannot be written is said at once.
+    check_paths(given_paths(args.named_paths, vars(args)))
+    run: _Run = args.run_command
+    return run(args)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 __all__ = [
-    "InputError", "NotApplicableError", "UnseenError", "WatchError", "full_text",
+    "InputError", "NotApplicableError", "UnseenError", "WatchError", "cut", "full_text",
     "is_out_of_memory", "memory_line", "one_line", "plain_line",
 ]  # fmt: skip
 
@@ -30,6 +30,24 @@ class WatchError(RuntimeError):
 
 _MOST = 200
 """Characters of an error in a list of others."""
+
+_SHOWN = 80
+"""Characters of a value in a message."""
+
+
+def cut(text: str, most: int = _SHOWN) -> str:
+    """Return text that somebody gave as a message shows it: in one line, visible, not too long.
+
+    Parameters
+    ----------
+    text : str
+    most : int, default 80
+        Characters of it that are shown.
+    """
+    seen = text[:most].encode("utf-8", "backslashreplace").decode()
+    seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in seen)
+    return seen if len(text) <= most else f"{seen}... ({len(text)} characters)"
+
 
 _NOISE = re.compile(
     r"""Traceback\ \(most\ recent | File\ "[^"]*",\ line\ \d | Graph\ execution\ error
@@ -86,15 +104,15 @@ def _telling(text: str) -> Iterator[str]:
             yield plain
 
 
-_NO_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError")
-"""What TensorFlow and PyTorch raise where a device's memory does not suffice."""
+_NO_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError", "MemoryError")
+"""What TensorFlow, PyTorch and Python raise where memory does not suffice."""
 
 _WANTED = re.compile(r"shape\s*\[([\d,]*)\] and type (\w+)(?: on \S*device:(\S+))?")
 _SIZES = {"double": 8, "int64": 8, "half": 2, "bfloat16": 2, "uint8": 1, "int8": 1, "bool": 1}
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a device has no memory left, in another process too."""
+    """Return whether an error says that no memory is left, in another process too."""
     return any(base.__name__ in _NO_MEMORY for base in type(error).__mro__)
 
 
@@ -104,10 +122,14 @@ def memory_line(error: BaseException) -> str:
     who = f"pid {pid}" if pid else f"pid {os.getpid()}, {plain_line(' '.join(sys.argv), most=120)}"
     found = _WANTED.search(str(error))
     wanted = plain_line(str(error)) if found is None else _wanted(*found.groups())
-    return (
-        f"out of memory ({who}): {wanted}; lower train.micro_batch_size or eval.batch_size, or let "
-        "other processes on the device end or take less (runtime.gpu_memory_mib)"
-    )
+    if isinstance(error, MemoryError):  # the machine's own
+        advice = "let other processes end, or lower data.num_workers and runtime.cache_mib"
+    else:
+        advice = (
+            "lower train.micro_batch_size or eval.batch_size, or let other processes on the device "
+            "end or take less (runtime.gpu_memory_mib)"
+        )
+    return f"out of memory ({who}): {wanted}; {advice}"
 
 
 def _wanted(shape: str, kind: str, device: str | None) -> str:

@@ -10,6 +10,8 @@ import pytest
 
 from harness.asked import named_configuration, named_system, required_promises
 from harness.config import Config, ConfigError
+from harness.errors import InputError
+from harness.expanding import expanded
 from harness.gate_options import OPTIONS
 from harness.promises.judge import Judgement
 from harness.promises.promise import TIERS, Tier
@@ -151,6 +153,7 @@ def spelt(config: pytest.Config, text: str) -> str:
     return re.sub(rf"(?<![\w-])--({names})(?![\w-])", r"--samebits-\1", text)
 
 
+_PATHS = ("system", "system_root", "system_python", "config", "fc2_root", "gate_file")
 _TEXTS = tuple(name for name in Asked.__dataclass_fields__ if name != "promises")
 
 
@@ -166,6 +169,11 @@ def asked(
         If the tier, or a promise, is none.
     """
     texts = {name: option(config, name, given) for name in _TEXTS}
+    for name in _PATHS:
+        try:
+            texts[name] = expanded(texts[name], f"--{name.replace('_', '-')}")
+        except InputError as error:
+            raise pytest.UsageError(spelt(config, str(error))) from None
     if texts["tier"] not in TIERS:
         msg = f"--tier: expected one of {', '.join(TIERS)}, got {texts['tier']!r}"
         raise pytest.UsageError(spelt(config, msg))

@@ -12,7 +12,9 @@ from typing import Any, cast
 import pytest
 
 from harness import __version__
-from harness.config import ConfigError
+from harness.commands.paths import Named, PathKind, check_paths
+from harness.config import Config, ConfigError
+from harness.errors import InputError
 from harness.gate_file import GateFile
 from harness.gate_lines import result_lines, table_lines
 from harness.gate_state import STATES, Asked, GateState, asked, digests_of, spelt, state_of
@@ -60,7 +62,7 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
             due[wanted] = set(wanted.due())
             if config.getoption("samebits_gate_file"):
                 # Named by whoever calls: if nothing is judged, no old verdict may stay.
-                _remove_old(wanted)
+                _remove_old(config, wanted)
         (kept if _promise_of(item) in due[wanted] else left).append(item)
     if left:
         config.hook.pytest_deselected(items=left)
@@ -80,7 +82,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             state = state_of(session.config, one)
         except (ConfigError, GateError, OSError, ValueError) as error:
             raise pytest.UsageError(spelt(session.config, str(error))) from None
-        _remove_old(one)
+        _remove_old(session.config, one, state.chosen)
         options = session.config.option
         state.selected = not (options.collectonly or options.setuponly or options.setupplan)
     if wanted and not session.config.getoption("hypothesis_profile", default=None):
@@ -94,10 +96,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError(msg)
 
 
-def _remove_old(wanted: Asked) -> None:
+def _remove_old(config: pytest.Config, wanted: Asked, chosen: Config | None = None) -> None:
     path = Path(wanted.gate_file)
     if not wanted.gate_file:
         return
+    try:
+        check_paths(_named_paths(wanted, chosen))
+    except (InputError, OSError) as error:
+        raise pytest.UsageError(spelt(config, str(error))) from None
     if path.is_file() and path.stat().st_size and not _is_gate_file(path):
         msg = f"--gate-file {path}: this is no gate file, and would be lost; name another"
         raise pytest.UsageError(msg)
@@ -105,6 +111,20 @@ def _remove_old(wanted: Asked) -> None:
         remove_old(path)  # an old verdict vouches for nothing
     except OSError as error:
         raise pytest.UsageError(f"--gate-file {error}") from None
+
+
+def _named_paths(wanted: Asked, chosen: Config | None) -> Iterator[Named]:
+    """Yield what a gate reads, and the one file that it writes."""
+    yield Named("--gate-file", Path(wanted.gate_file), PathKind.NEW_FILE)
+    given = (
+        ("--config", wanted.config, PathKind.FILE), ("--fc2-root", wanted.fc2_root, PathKind.DATA),
+        ("--system-root", wanted.system_root, PathKind.CODE),
+        ("--system", wanted.system.rpartition(":")[0], PathKind.CODE),
+    )  # fmt: skip
+    yield from (Named(option, Path(text), kind) for option, text, kind in given if text)
+    if chosen is not None:
+        for folder in (chosen.data.split_dir("train"), chosen.data.split_dir("val")):
+            yield Named("the data", folder, PathKind.FOLDER)
 
 
 def _is_gate_file(path: Path) -> bool:

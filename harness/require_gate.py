@@ -276,10 +276,39 @@ def _read(path: Any) -> dict[str, Any]:
     if gate.get("format") != FORMAT:
         text = "{}: format {!r}, expected {}: gate again with the harness that is installed"
         raise GateError(text.format(path, gate.get("format"), FORMAT))
-    # Whoever reads on may rely on names and types: they are the writer's.
-    if gate.get("seal") != seal_of(gate):
+    try:
+        sealed = gate.get("seal") == seal_of(gate)
+    except RecursionError:
+        sealed = False
+    if not sealed:
         raise GateError(f"{path}: it was changed since it was written; gate again")
+    # Anybody can seal what the gate did not write.
+    for name, kinds in _KINDS:
+        if not isinstance(gate.get(name), kinds):
+            text = "{}: not a gate file: {} is {}; gate again"
+            raise GateError(text.format(path, name, type(gate.get(name)).__name__))
+    if gate["tier"] not in TIERS or not _is_told(gate):
+        raise GateError(f"{path}: not a gate file: what it says of promises is no verdict")
     return gate
+
+
+_KINDS = (
+    ("verdict", str), ("system", str), ("tier", str), ("digests", dict), ("known_defects", dict),
+    ("required", list), ("due", list), ("relations", dict), ("environment", (dict, type(None))),
+    ("configuration", (dict, type(None))), ("gated", (dict, type(None))),
+)  # fmt: skip
+
+
+def _is_told(gate: dict[str, Any]) -> bool:
+    """Say whether promises have verdicts, and lists hold text, as whoever reads on relies on."""
+    code = (gate.get("gated") or {}).get("code") or {}
+    return (
+        all(isinstance(one, dict) and isinstance(one.get("verdict"), str)
+            for one in gate["relations"].values())
+        and all(isinstance(one, str) for one in gate["required"] + gate["due"])
+        and isinstance(code, dict)
+        and isinstance(code.get("commit", ""), str)
+    )  # fmt: skip
 
 
 def _not_green(

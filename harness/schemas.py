@@ -28,7 +28,11 @@ def _ledger_line() -> dict[str, Any]:
     for kind, record in RECORDS.items():
         schema = _closed(TypeAdapter(record).json_schema())
         attempt = {"type": "integer", "minimum": 1}
-        schema["properties"] = {"kind": {"const": kind}, "attempt": attempt, **schema["properties"]}
+        # Lines of earlier versions carry none.
+        chain = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+        schema["properties"] = {
+            "kind": {"const": kind}, "attempt": attempt, **schema["properties"], "chain": chain,
+        }  # fmt: skip
         schema["required"] = ["kind", "attempt", *(n for n in schema["required"] if n != "attempt")]
         kinds.append(schema)
     return {"title": "a line of ledger.jsonl", "oneOf": kinds}

@@ -1,8 +1,9 @@
-"""How counts and digests are written for people, in one way everywhere."""
+"""How counts, digests and found values are written for people, in one way everywhere."""
 
 import re
+import reprlib
 
-__all__ = ["counted", "is_digest", "shortened"]
+__all__ = ["counted", "is_digest", "quoted", "shortened"]
 
 _HISS = re.compile(r"(s|x|z|tch|sh)$")
 _DIGEST = re.compile(r"[0-9a-f]{16,}")
@@ -38,3 +39,44 @@ def shortened(value: object) -> str:
     """Return a value as text; a long digest by its first characters."""
     text = str(value)
     return f"{text[:_SHOWN]}..." if _DIGEST.fullmatch(text) else text
+
+
+_MOST = 80
+"""Characters of a value that a message quotes."""
+
+
+class _Cut(reprlib.Repr):
+    """Writes a value as Python does, without ever writing all of a large or deep one."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        # Depth and breadth together: what is nested by references in YAML has no end otherwise.
+        self.maxlevel = 4
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = 6
+        self.maxstring = self.maxother = self.maxlong = most
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return an integer by its size where Python refuses to write its digits."""
+        del level
+        if x.bit_length() > 4 * self.maxlong:
+            return f"an integer of some {int(x.bit_length() * 0.30103) + 1} digits"
+        return repr(x)
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        """Return the beginning of bytes: all of them would be written before they are cut."""
+        del level
+        return repr(x[: self.maxstring])
+
+
+def quoted(value: object, most: int = _MOST) -> str:
+    """Return a value that was found in a file as a message quotes it, at most so long.
+
+    Parameters
+    ----------
+    value : object
+        Of any size and depth.
+    most : int, default 80
+        Characters.
+    """
+    text = _Cut(most).repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -166,13 +166,13 @@ def test_lines_for_people_hold_the_fit_the_noise_and_the_advice():
     ("words", "message"),
     [
         (["--out", "plot.pdf"], "--out plot.pdf: expected a name that ends in .png, .svg, .html"),
-        (["--time-limit", "0"], "--time-limit: expected a positive number of seconds, got 0.0"),
+        (["--time-limit", "0"], "--time-limit: expected a number, above 0, up to 1e+09 s, got '0'"),
         (
             ["--out", "no/plot.svg"],
             "no/plot.svg: not written: there is no folder no; make it first",
         ),
         (["--json", "no/b.json"], "no/b.json: not written: there is no folder no; make it first"),
-        (["--tau", "1.5"], "--tau: expected a number above 0 and up to 1, got 1.5"),
+        (["--tau", "1.5"], "--tau: expected a number, above 0, up to 1, got '1.5'"),
     ],
 )
 def test_wrong_options_are_one_plain_line(embedded_frames, tmp_path, capsys, words, message):

@@ -187,20 +187,22 @@ def test_a_leaf_is_of_the_kind_that_its_effect_makes_it(key, kind):
 
 @given(
     seed=st.integers(0, 2**63),
-    lr=st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    lr=st.floats(min_value=0, exclude_min=True, max_value=3e38),
     crop=st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
-    name=st.text(min_size=1),
+    name=st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1),
     batches=st.just("full") | st.integers(1, 99),
 )
 @settings(deadline=None, max_examples=50)
-def test_a_dumped_configuration_reads_back_equal(seed, lr, crop, name, batches):
+def test_a_dumped_configuration_reads_back_equal(tmp_path_factory, seed, lr, crop, name, batches):
     tree = {
         "runtime": {"seed": seed, "experiment_name": name},
         "train": {"lr": lr},
         "eval": {"crop": crop, "eval_batches_per_arch": batches},
     }
     config = parse_config(tree)
-    assert parse_config(yaml.safe_load(dump_config(config))) == config
+    path = tmp_path_factory.getbasetemp() / "dumped.yaml"
+    path.write_text(dump_config(config), encoding="utf-8")
+    assert load_config(path) == config
     assert (config.runtime.seed, config.train.lr, config.eval.crop) == (seed, lr, crop)
 
 

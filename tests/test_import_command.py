@@ -111,7 +111,8 @@ def test_something_that_is_there_is_never_overwritten(tmp_path, prefix, kind, ca
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("mine")
     assert main(["import-checkpoint", str(prefix), str(out)]) == 2
-    assert "expected a new run directory" in capsys.readouterr().err
+    said = {"folder": "expected a new run directory", "file": "is there and no folder"}
+    assert said[kind] in capsys.readouterr().err
     assert kept.read_text() == "mine"
 
 

@@ -21,6 +21,7 @@ from harness.records.records import (
     to_json,
 )
 from harness.records.run import segments
+from tests.chains import unchained
 
 ARCHS = ("012012012", "120120120", "201201201")
 DIGEST = "0123456789abcdef" * 2
@@ -39,9 +40,13 @@ def scores(epoch):
 
 
 def row(epoch, **changes):
-    names = EpochRecord.__dataclass_fields__
-    values = dict.fromkeys(names, 1.5) | {"epoch": epoch, "reasons": {"kendall_tau_prev": "none"}}
-    return EpochRecord(**values | {"mean_epe_12": None} | changes)
+    values = {"int": 3, "float": 1.5, "str": "a"}
+    of_type = {
+        name: next((value for kind, value in values.items() if kind in str(item.type)), None)
+        for name, item in EpochRecord.__dataclass_fields__.items()
+    }
+    given = {"epoch": epoch, "reasons": {"kendall_tau_prev": "none"}, "mean_epe_12": None}
+    return EpochRecord(**of_type | given | changes)
 
 
 RUN = RunRecord(
@@ -127,11 +132,43 @@ def test_a_new_record_after_a_broken_tail_starts_on_its_own_line(path):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"kind": "stop", "epoch": 1}', "ValueError: unknown record kind 'stop', expected one of"),
-        ('{"kind": "note", "epoch": 1}', "TypeError: "),
-        ('{"kind": "note", "epoch": 1, "text": "a", "more": 2}', "TypeError: "),
-        ('{"kind": "note", "attempt": "x", "epoch": 1, "text": "a"}', "ValueError: "),
-        ("7", "TypeError: "),
+        ('{"kind": "stop", "epoch": 1}', "unknown record kind 'stop', expected one of"),
+        ('{"kind": "note", "epoch": 1}', "note: no text"),
+        ('{"kind": "note", "epoch": 1, "text": "a", "more": 2}', "note: 'more' is no field of it"),
+        ('{"kind": "note", "epoch": 1, "text": 2}', "note.text: expected a text, found 2"),
+        ('{"kind": "note", "epoch": "x", "text": "a"}', "note.epoch: expected a whole number, fo"),
+        ('{"kind": "note", "epoch": null, "text": "a"}', "note.epoch: expected a whole number, fo"),
+        ('{"kind": "note", "epoch": true, "text": "a"}', "note.epoch: expected a whole number, fo"),
+        ('{"kind": "note", "epoch": 1.0, "text": "a"}', "note.epoch: expected a whole number, fo"),
+        (
+            '{"kind": "note", "epoch": 1, "epoch": 2, "text": "a"}',
+            "JSONDecodeError: the key 'epoch' stands",
+        ),
+        (
+            '{"kind": "norms", "epoch": 1, "norms": [1.0, true]}',
+            "norms.norms[1]: expected a finite",
+        ),
+        (
+            '{"kind": "norms", "epoch": 1, "norms": [1.0, NaN]}',
+            "JSONDecodeError: NaN is no number of JSON",
+        ),
+        (
+            '{"kind": "norms", "epoch": 1, "norms": [1e999]}',
+            "JSONDecodeError: the number 1e999 is beyond",
+        ),
+        (
+            '{"kind": "note", "epoch": 1%s, "text": "a"}' % ("0" * 400),
+            "JSONDecodeError: the whole number",
+        ),
+        ('{"kind": "note", "attempt": "x", "epoch": 1, "text": "a"}', "attempt: expected a whole"),
+        (
+            '{"kind": "note", "attempt": 1e999, "epoch": 1, "text": "a"}',
+            "JSONDecodeError: the number 1e999",
+        ),
+        ('{"kind": "note", "attempt": 0, "epoch": 1, "text": "a"}', "attempt: expected 1 or more"),
+        ('{"kind": [], "epoch": 1, "text": "a"}', "unknown record kind [], expected one of"),
+        ("7", "expected an object, found 7"),
+        ("[" * 5000, "JSONDecodeError: nested deeper than"),
         ("", "JSONDecodeError: "),
         ("\0\0\0", "JSONDecodeError: "),
     ],
@@ -143,7 +180,71 @@ def test_a_line_that_is_no_record_is_reported_with_its_number(path, line, reason
     write(path, step(1, 2))
     content = read_ledger(path)
     assert content.records == (step(1, 1), step(1, 2))
-    assert [(one.number, one.reason[: len(reason)]) for one in content.broken] == [(2, reason)]
+    (broken,) = content.broken
+    assert broken.number == 2
+    kind = "" if reason.startswith("JSON") else "ValueError: "
+    assert broken.reason.startswith(kind + reason)
+
+
+CHANGES = {
+    "a figure changed": (lambda lines: [*lines[:2], lines[2].replace("7.5", "8.5"), *lines[3:]], 3),
+    "a line left out": (lambda lines: [*lines[:2], *lines[3:]], 3),
+    "a line said twice": (lambda lines: [*lines[:3], *lines[2:]], 4),
+    "two lines exchanged": (lambda lines: [*lines[:1], lines[2], lines[1], *lines[3:]], 2),
+    "a chain changed": (lambda lines: [*lines[:2], lines[2][:-10] + "0" + lines[2][-9:]], 3),
+    "a chain taken away": (lambda lines: [*lines[:2], lines[2][:-44] + "}", *lines[3:]], 3),
+    "the opening changed": (lambda lines: [lines[0].replace('":9', '":8'), *lines[1:]], 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_since_it_was_written_is_named_by_its_line(path, change):
+    write(path, RUN, step(1, 1), step(1, 2), step(1, 3), step(1, 4))
+    changed, number = CHANGES[change]
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*changed(lines), ""]))
+    content = read_ledger(path)
+    assert content.broken[0].number == number
+    assert content.broken[0].reason.startswith("changed since it was written")
+    assert not content.broken[0].tail
+    assert all(one in (RUN, *(step(1, n) for n in (1, 2, 3, 4))) for one in content.records)
+
+
+def test_a_ledger_of_an_earlier_version_is_read_said_and_vouched_for_from_then_on(path):
+    write(path, RUN, step(1, 1), step(1, 2))
+    unchained(path)
+    assert read_ledger(path).unchained == 3
+    write(path, step(1, 3), step(1, 4))
+    content = read_ledger(path)
+    assert (content.records, content.broken) == ((RUN, *(step(1, n) for n in (1, 2, 3, 4))), ())
+    assert content.unchained == 3
+    path.write_text(path.read_text().replace("7.5", "8.5", 1))
+    assert [line.number for line in read_ledger(path).broken] == [4]
+
+
+def test_what_is_missing_before_half_a_line_is_no_tail(path):
+    write(path, RUN, step(1, 1), step(1, 2), step(1, 3))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], lines[3][:40]]))
+    write(path, replace(RUN, attempt=2))
+    assert [line.tail for line in read_ledger(path).broken] == [True]
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *lines[2:], ""]))
+    content = read_ledger(path)
+    assert [line.tail for line in content.broken] == [False]
+    assert len(content.records) == 2
+
+
+@pytest.mark.parametrize("lines", [1, 40, 3000])
+def test_a_chain_goes_on_over_attempts_whatever_the_length_of_the_last_line(path, lines):
+    write(path, RUN, NormsRecord(1, (0.125,) * lines * 100))
+    with path.open("a") as file:
+        file.write('{"kind":"step","epo')
+    write(path, replace(RUN, attempt=2), step(1, 1))
+    content = read_ledger(path)
+    assert [line.number for line in content.broken] == [3]
+    assert content.broken[0].tail
+    assert len(content.records) == 4
 
 
 def test_a_ledger_that_is_not_there_is_an_error(path):

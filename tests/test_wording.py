@@ -3,7 +3,7 @@
 import pytest
 
 from harness.errors import full_text, one_line, plain_line
-from harness.wording import counted, shortened
+from harness.wording import counted, quoted, shortened
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,41 @@ def test_a_digest_is_cut_and_nothing_else():
     assert shortened("f522a3bb0011223344556677") == "f522a3bb..."
     assert shortened("no batch") == "no batch"
     assert shortened(0.25) == "0.25"
+
+
+def nested(depth):
+    """Return lists in lists that share their parts: nine times as long for each level."""
+    found = ["x"] * 9
+    for _ in range(depth):
+        found = [found] * 9
+    return found
+
+
+def looped():
+    found = {"a": 1}
+    found["self"] = found
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        nested(20), looped(), "x" * 10**7, b"x" * 10**7, 10**5000, -(10**9000), [10**5000] * 3,
+        list(range(10**6)), {str(n): n for n in range(10**5)}, {"\ud800" * 500: None},
+    ],
+    ids=["aliases", "loop", "text", "bytes", "digits", "negative", "in a list", "long", "wide",
+         "half a character"],
+)  # fmt: skip
+def test_a_found_value_is_quoted_in_80_characters_whatever_it_is(value):
+    assert 0 < len(quoted(value)) <= 80
+    assert len(quoted(value, 200)) <= 200
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 3, -2.5, "text", b"PIEH", [1, 2], (1,), {"lr": "x"}, {1}, [[0.5], {}]]
+)
+def test_a_short_value_is_quoted_as_it_is_written(value):
+    assert quoted(value) == repr(value)
 
 
 class InvalidArgumentError(Exception):
@@ -92,3 +127,10 @@ def test_the_full_text_keeps_everything_and_what_was_noted():
     error.add_note("in train() of system mine, in its own process:\nTraceback ...")
     assert IN_A_GRAPH in full_text(error)
     assert full_text(error).endswith("in its own process:\nTraceback ...")
+
+
+def test_memory_of_the_machine_is_told_with_what_helps_there():
+    found = one_line(MemoryError("a/0000004-img_0.png: no memory for 8000 x 8000 pixels"))
+    assert ": a/0000004-img_0.png: no memory for 8000 x 8000 pixels; let other processes" in found
+    assert "data.num_workers" in found
+    assert "micro_batch_size" in one_line(type("OutOfMemoryError", (RuntimeError,), {})("cuda"))

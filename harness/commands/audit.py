@@ -3,13 +3,15 @@
 No TensorFlow: a ledger can be audited on any machine.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, ledger_file, say, write_json
+from harness.commands.parsing import CommandParser
+from harness.commands.paths import PathKind
 from harness.errors import InputError
 from harness.promises.judge import Judgement, gravity, is_broken, judge_evidence, tally
 from harness.promises.ledger.registry import LEDGER_PROMISES
@@ -20,9 +22,9 @@ from harness.wording import counted
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("path", type=Path, metavar="RUN", help="run directory, or its ledger")
+    parser.add_path("path", kind=PathKind.RUN, metavar="RUN", help="run directory, or its ledger")
 
 
 def run(args: Namespace) -> int:
@@ -33,6 +35,8 @@ def run(args: Namespace) -> int:
     say(_heading_line(path, evidence))
     for line in history.broken:
         say(str(line))
+    if history.note:
+        say(f"note: {history.note}")
     begun = history.attempts[-1].segment
     if begun != evidence[-1].segment:
         say(f"segment {begun} has begun and made no step yet")

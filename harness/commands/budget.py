@@ -2,7 +2,7 @@
 
 import math
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,42 +11,54 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from harness.commands.common import EXIT_DONE, add_config_options, configured, say, write_json
+from harness.commands.common import (
+    EXIT_DONE,
+    add_config_options,
+    configured,
+    require_crops,
+    require_data,
+    say,
+    write_json,
+)
+from harness.commands.evaluate import asked_pool
+from harness.commands.parsing import CommandParser, add_number
+from harness.commands.paths import PathKind
 from harness.config import Config, with_overrides
 from harness.environment import apply_environment
 from harness.errors import InputError
-from harness.whole import check_target
+from harness.ranges import SECONDS, Range
+from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.wording import counted
 
 __all__ = ["add_parser", "run"]
 
+_TAU = Range(0, 1, whole=False, above=True)
 _COUNTS = (1, 2, 4)
 _REPEATS = 2
 _FEW = 8
 """Validation batches on which two recalibration sizes are compared."""
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
     add_config_options(parser)
     parser.add_argument(
         "--pool", metavar="N|all|FILE",
         help="pool size, the whole space, or a JSON list of arch codes (default: as configured)",
     )  # fmt: skip
-    parser.add_argument(
-        "--run", type=Path, metavar="DIR", help="run directory whose weights are measured with"
-    )
-    parser.add_argument(
-        "--checkpoint", metavar="best|last|PATH",
+    parser.add_path(
+        "--run", kind=PathKind.RUN, metavar="DIR",
+        help="run directory whose weights are measured with",
+    )  # fmt: skip
+    parser.add_path(
+        "--checkpoint", kind=PathKind.RUN, words=("best", "last"), metavar="best|last|PATH",
         help="which of its checkpoints, or one anywhere (default with --run: best)",
     )  # fmt: skip
-    parser.add_argument(
-        "--time-limit", type=float, metavar="SECONDS", help="what one evaluation may take"
+    add_number(parser, "--time-limit", SECONDS, "what one evaluation may take", metavar="SECONDS")
+    add_number(parser, "--tau", _TAU, "wanted rank resolution against the whole split", metavar="T")
+    parser.add_path(
+        "--out", kind=PathKind.NEW_FILE, metavar="FILE", help="plot: .png, .svg or .html"
     )
-    parser.add_argument(
-        "--tau", type=float, metavar="T", help="wanted rank resolution against the whole split"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="plot: .png, .svg or .html")
 
 
 def run(args: Namespace) -> int:
@@ -57,11 +69,14 @@ def run(args: Namespace) -> int:
     _check_options(args, FORMATS)
     # The whole split is what every K is held against.
     config = with_overrides(configured(args), ["eval.eval_batches_per_arch=full"])
+    require_crops(config)
+    require_data(config)
+    checkpoint, pool = _chosen_checkpoint(args, config), asked_pool(args.pool, config)
     environment = apply_environment(config)
     say(environment.line())
     from harness.evaluation.advice import advise
 
-    budget = _measure(args, config)
+    budget = _measure(config, checkpoint, pool)
     advice = None
     if args.tau is not None or args.time_limit is not None:
         advice = advise(budget, tau=args.tau, limit=args.time_limit)
@@ -77,14 +92,18 @@ def run(args: Namespace) -> int:
     return EXIT_DONE
 
 
-def _measure(args: Namespace, config: Config) -> Any:
-    from harness.commands.evaluate import asked_pool
+def _measure(
+    config: Config, checkpoint: Checkpoint | None, pool: tuple[tuple[int, ...], ...] | None
+) -> Any:
     from harness.evaluation.budget import Budget, fit_cost, k_grid, noise_at, recal_effect
     from harness.runs.session import open_session
 
     session = open_session(config)
-    weights = _load_weights(args, session)
-    protocol = session.fixed.protocol(0, pool=asked_pool(args.pool, config))
+    weights = "initial weights"
+    if checkpoint is not None:
+        session.parts.train.restore(session.model, checkpoint.arrays)
+        weights = f"checkpoint {checkpoint.path.name}, digest {checkpoint.digest}"
+    protocol = session.fixed.protocol(0, pool=pool)
     design, macs = _timed_settings(protocol), _count_macs(config, protocol, session.evaluator)
     say(
         f"measuring with {weights}, {len(protocol.pool)} archs, {len(design) + 3} evaluations "
@@ -102,38 +121,28 @@ def _check_options(args: Namespace, formats: Sequence[str]) -> None:
     if args.out is not None and args.out.suffix not in formats:
         msg = f"--out {args.out}: expected a name that ends in {', '.join(formats)}"
         raise InputError(msg)
-    for file in (args.out, args.json):
-        if file is not None:
-            check_target(file)
-    if args.time_limit is not None and not args.time_limit > 0:
-        msg = f"--time-limit: expected a positive number of seconds, got {args.time_limit}"
-        raise InputError(msg)
-    if args.tau is not None and not 0 < args.tau <= 1:
-        msg = f"--tau: expected a number above 0 and up to 1, got {args.tau}"
-        raise InputError(msg)
 
 
-def _load_weights(args: Namespace, session: Any) -> str:
-    """Restore the weights that were asked for, and say which."""
-    from harness.training.checkpoint import CheckpointStore
-
+def _chosen_checkpoint(args: Namespace, config: Config) -> Checkpoint | None:
+    """Return the checkpoint with whose weights is measured, None for initial ones."""
     if args.run is None and args.checkpoint is None:
         say(
             "note: initial weights; seconds are right, but the noise of an untrained net says "
             "little about a trained one (name a --run)"
         )
-        return "initial weights"
+        return None
     if args.run is None and args.checkpoint in ("best", "last"):
         msg = f"--checkpoint {args.checkpoint}: name the --run that it is of"
         raise InputError(msg)
     folder = Path() if args.run is None else args.run / "checkpoints"
-    checkpoint = CheckpointStore(folder).load(args.checkpoint or "best")
-    trained, here = checkpoint.meta["config"]["model"], session.config.model.model_dump()
+    checkpoint = CheckpointStore(folder).load(str(args.checkpoint or "best"))
+    held = checkpoint.meta.get("config")
+    trained = held.get("model") if isinstance(held, dict) else None
+    here = config.model.model_dump()
     if trained != here:
         msg = f"{checkpoint.path}: its model is {trained}, the configuration's is {here}"
         raise InputError(msg)
-    session.parts.train.restore(session.model, checkpoint.arrays)
-    return f"checkpoint {checkpoint.path.name}, digest {checkpoint.digest}"
+    return checkpoint
 
 
 def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]:

@@ -1,12 +1,14 @@
 """``harness import-checkpoint`` and ``harness digest``: what a checkpoint holds."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
+from harness.commands.parsing import CommandParser
+from harness.commands.paths import PathKind
 from harness.config import (
     Config,
     ConfigError,
@@ -31,15 +33,15 @@ if TYPE_CHECKING:
 __all__ = ["add_digest_parser", "add_import_parser", "run_digest", "run_import"]
 
 
-def add_import_parser(parser: ArgumentParser) -> None:
+def add_import_parser(parser: CommandParser) -> None:
     """Declare the options of ``import-checkpoint``."""
-    parser.add_argument(
-        "prefix", type=Path, metavar="PREFIX",
+    parser.add_path(
+        "prefix", kind=PathKind.PREFIX, metavar="PREFIX",
         help="EdgeFlowNAS's checkpoint without .index, such as checkpoints/supernet_best.ckpt",
     )  # fmt: skip
-    parser.add_argument("out", type=Path, metavar="OUT", help="new run directory")
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE",
+    parser.add_path("out", kind=PathKind.NEW_FOLDER, metavar="OUT", help="new run directory")
+    parser.add_path(
+        "--config", kind=PathKind.FILE, metavar="FILE",
         help="EdgeFlowNAS's YAML or ours (default: ours); skeleton and width are read off the "
         "checkpoint",
     )  # fmt: skip
@@ -153,12 +155,12 @@ def _import_lines(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def add_digest_parser(parser: ArgumentParser) -> None:
+def add_digest_parser(parser: CommandParser) -> None:
     """Declare the options of ``digest``."""
     text = "a checkpoint's directory, a pointer such as checkpoints/last, or a run's directory"
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help=text)
-    parser.add_argument(
-        "other", type=Path, nargs="?", metavar="OTHER",
+    parser.add_path("checkpoint", kind=PathKind.RUN, metavar="CHECKPOINT", help=text)
+    parser.add_path(
+        "other", kind=PathKind.RUN, nargs="?", metavar="OTHER",
         help="compare: exit code 0 if all is equal, else 1 and the first difference",
     )  # fmt: skip
 

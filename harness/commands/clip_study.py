@@ -5,7 +5,7 @@ Nothing is changed: the advice is a command that the user may run.
 
 import json
 import shlex
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,24 @@ from harness.commands.common import (
     EXIT_INTERRUPTED,
     add_config_options,
     configured,
+    read_run_ledger,
+    require_crops,
+    require_data,
     say,
     write_json,
 )
 from harness.commands.observers import run_observers
+from harness.commands.parsing import CommandParser, add_number
+from harness.commands.paths import PathKind
 from harness.config import Config
 from harness.environment import Environment
-from harness.errors import InputError
-from harness.records.ledger import read_ledger
+from harness.errors import InputError, plain_line
+from harness.ranges import COUNT, Range
+from harness.records.declared import check_type
 from harness.records.records import EpochRecord
 from harness.records.run import RunEvidence, segments
 from harness.runs.run_directory import RunOptions, train_run
+from harness.sealed import read_sealed, sealed_values
 from harness.training.checkpoint import CheckpointStore
 from harness.training.ladder import ClipAdvice, advise_threshold
 from harness.whole import write_text
@@ -40,20 +47,17 @@ _UNDER_WAY = ".clip-study.json"
 """In the run directory until the study has told its result."""
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
     add_config_options(parser)
-    parser.add_argument(
-        "--run", type=Path, required=True, metavar="DIR",
+    parser.add_path(
+        "--run", kind=PathKind.NEW_RUN, required=True, metavar="DIR",
         help="run directory; a run that is there is continued",
     )  # fmt: skip
-    parser.add_argument(
-        "--epochs",
-        type=int,
-        required=True,
-        metavar="E",
-        help="epochs to run from where the run stands, and to judge",
-    )
+    add_number(
+        parser, "--epochs", Range(1, COUNT, "epochs"), "how many to run from where the run stands, "
+        "and to judge", required=True, metavar="E",
+    )  # fmt: skip
     parser.add_argument(
         "--segment", metavar="NAME", help="name of a new segment, to study another threshold"
     )
@@ -62,10 +66,12 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Train for some epochs under the configuration as it is, then report and advise."""
     config = configured(args)
+    require_crops(config)
+    require_data(config)
     start, under_way = _start(args, config), args.run / _UNDER_WAY
 
     def note_start(_: Environment) -> str:
-        write_text(under_way, json.dumps({**_asked(args, config), "start": start}))
+        write_text(under_way, json.dumps(sealed_values({**_asked(args, config), "start": start})))
         return ""
 
     options = RunOptions(
@@ -79,7 +85,7 @@ def run(args: Namespace) -> int:
     result = train_run(config, args.run, options)
     if result.status == "interrupted":
         return EXIT_INTERRUPTED
-    evidence = segments(read_ledger(args.run / "ledger.jsonl").effective())[-1]
+    evidence = segments(read_run_ledger(args.run / "ledger.jsonl").effective())[-1]
     rows = tuple(row for row in evidence.epochs if row.epoch > start)
     if not rows:
         msg = f"{args.run}: no epoch was trained ({result.status}), there is nothing to judge"
@@ -109,11 +115,13 @@ def _start(args: Namespace, config: Config) -> int:
     if not path.exists():
         return done
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        start = int(begun.pop("start"))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        msg = f"{path}: expected what study is under way, found something else: {error}; remove it"
+        begun, _ = read_sealed(path)
+        check_type(int, begun.get("start"), "start")
+    except (OSError, ValueError) as error:
+        why = plain_line(str(error))
+        msg = f"{path}: expected what study is under way, found something else: {why}; remove it"
         raise InputError(msg) from None
+    start = int(begun.pop("start"))
     # A note of another study, or of a run that has been trained
     # on since, says nothing of this one.
     same = begun == _asked(args, config) and start <= done <= start + args.epochs
@@ -127,9 +135,6 @@ def _epochs_done(folder: Path) -> int:
 
 
 def _last_epoch(done: int, config: Config, epochs: int) -> int:
-    if epochs < 1:
-        msg = f"--epochs: expected at least 1, got {epochs}"
-        raise InputError(msg)
     planned = config.train.num_epochs
     if done + epochs > planned:
         msg = (

@@ -1,12 +1,24 @@
 """``harness synth``, ``subset`` and ``freeze``: data sets and frozen batches."""
 
-from argparse import ArgumentParser, Namespace
+import zipfile
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
-from harness.commands.common import EXIT_DONE, add_config_options, configured, say, write_json
+from harness.commands.common import (
+    EXIT_DONE,
+    add_config_options,
+    configured,
+    require_data,
+    say,
+    write_json,
+)
+from harness.commands.parsing import CommandParser, add_number
+from harness.commands.paths import PathKind
 from harness.environment import apply_environment
 from harness.errors import InputError
+from harness.ranges import SEED, SIDE, Range
 from harness.whole import check_target
+from harness.wording import quoted
 
 __all__ = [
     "add_freeze_parser",
@@ -18,52 +30,67 @@ __all__ = [
 ]
 
 
-def _add_counts(parser: ArgumentParser) -> None:
-    parser.add_argument("--train", type=int, required=True, metavar="N", help="training samples")
-    parser.add_argument("--val", type=int, required=True, metavar="M", help="validation samples")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
+_MOST_SAMPLES = 1_000_000
+"""Of a split: from this number on those of the other are numbered."""
 
 
-def add_synth_parser(parser: ArgumentParser) -> None:
+def _add_counts(parser: CommandParser) -> None:
+    samples = Range(1, _MOST_SAMPLES, "samples")
+    add_number(parser, "--train", samples, "for training", required=True, metavar="N")
+    add_number(parser, "--val", samples, "for validation", required=True, metavar="M")
+    add_number(parser, "--seed", SEED, "which are chosen or made", default=0, metavar="S")
+
+
+def add_synth_parser(parser: CommandParser) -> None:
     """Declare the options of ``synth``."""
-    parser.add_argument("out", type=Path, metavar="OUT", help="new folder")
+    parser.add_path("out", kind=PathKind.NEW_FOLDER, metavar="OUT", help="new folder")
     _add_counts(parser)
     parser.add_argument(
-        "--size", default="512x384", metavar="WxH", help="frame size in px (default: %(default)s)"
-    )
+        "--size", type=_size, default="512x384", metavar="WxH",
+        help=f"frame size, each side {SIDE} (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
-        "--look", default="varied", metavar="LOOK",
+        "--look", choices=("varied", "even"), default="varied",
         help="varied, as FlyingChairs, or even, which small nets learn within minutes "
         "(default: %(default)s)",
     )  # fmt: skip
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Return the width and height in px that a text such as ``512x384`` names."""
+    width, _, height = text.partition("x")
+    try:
+        return SIDE(width), SIDE(height)
+    except InputError:
+        msg = f"expected WIDTHxHEIGHT such as 512x384, each side {SIDE}, got {quoted(text)}"
+        raise ArgumentTypeError(msg) from None
 
 
 def run_synth(args: Namespace) -> int:
     """Write a synthetic data set."""
     from harness.fc2.synthetic import write_dataset
 
-    width, _, height = args.size.partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        msg = f"--size: expected WIDTHxHEIGHT such as 512x384, got {args.size!r}"
-        raise InputError(msg)
+    width, height = args.size
     try:
         write_dataset(
-            args.out, train=args.train, val=args.val, height=int(height), width=int(width),
+            args.out, train=args.train, val=args.val, height=height, width=width,
             seed=args.seed, look=args.look, progress=True,
         )  # fmt: skip
     except FileExistsError as error:
         raise InputError(str(error)) from None
     except ValueError as error:
         raise InputError(str(error)) from None
-    say(f"{args.out}: {args.train} training and {args.val} validation samples of {args.size}")
+    say(f"{args.out}: {args.train} training and {args.val} validation samples of {width}x{height}")
     write_json(args.json, {"out": str(args.out), "train": args.train, "val": args.val})
     return EXIT_DONE
 
 
-def add_subset_parser(parser: ArgumentParser) -> None:
+def add_subset_parser(parser: CommandParser) -> None:
     """Declare the options of ``subset``."""
-    parser.add_argument("source", type=Path, metavar="SRC", help="folder with train/ and val/")
-    parser.add_argument("out", type=Path, metavar="OUT", help="new folder")
+    parser.add_path(
+        "source", kind=PathKind.FOLDER, metavar="SRC", help="folder with train/ and val/"
+    )
+    parser.add_path("out", kind=PathKind.NEW_FOLDER, metavar="OUT", help="new folder")
     _add_counts(parser)
 
 
@@ -71,29 +98,37 @@ def run_subset(args: Namespace) -> int:
     """Copy a deterministic subset."""
     from harness.fc2.subset import write_subset
 
-    manifest = write_subset(args.source, args.out, train=args.train, val=args.val, seed=args.seed)
+    manifest = write_subset(
+        args.source, args.out, train=args.train, val=args.val, seed=args.seed, tell=say
+    )
     say(f"{args.out}: {args.train} training and {args.val} validation samples; {manifest}")
     write_json(args.json, {"out": str(args.out), "manifest": str(manifest)})
     return EXIT_DONE
 
 
-def add_freeze_parser(parser: ArgumentParser) -> None:
+def add_freeze_parser(parser: CommandParser) -> None:
     """Declare the options of ``freeze``."""
     add_config_options(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="new .npz file")
+    parser.add_path(
+        "--out", kind=PathKind.NEW_FILE, required=True, metavar="FILE", help="new .npz file"
+    )
 
 
 def run_freeze(args: Namespace) -> int:
     """Write the evaluation's batches to one artifact."""
     config = configured(args)
+    require_data(config)
+    check_target(args.out, new=True)
+    _refuse_something_else(args.out)
     apply_environment(config)
     from harness.evaluation.batches import FixedBatches
     from harness.fc2.batch import join_digests
     from harness.fc2.frozen import FrozenBatches, write_frozen
+    from harness.fc2.layout import left_lines
 
-    # Before any file is decoded.
-    check_target(args.out, new=True)
     fixed = FixedBatches(config)
+    for line in left_lines(fixed.samples("train"), fixed.samples("val")):
+        say(line)
     # Epoch 0 is that of an evaluation outside of training.
     batches = FrozenBatches(fixed.eval_batches(), fixed.recal_batches(0))
     write_frozen(args.out, batches)
@@ -107,3 +142,10 @@ def run_freeze(args: Namespace) -> int:
     say(", ".join(f"{key} {value}" for key, value in result.items()))
     write_json(args.json, result)
     return EXIT_DONE
+
+
+def _refuse_something_else(out: Path) -> None:
+    """Refuse what is surely no artifact; whether one that is there is the same, shows later."""
+    if out.exists() and not zipfile.is_zipfile(out):
+        msg = f"--out {out}: exists and is no frozen artifact; name another, or remove it"
+        raise InputError(msg)

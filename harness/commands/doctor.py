@@ -6,11 +6,13 @@ With ``--against RUN``: would it go on with that run in the same environment?
 import importlib
 import os
 import tempfile
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
+from harness.commands.parsing import CommandParser
+from harness.commands.paths import PathKind
 from harness.commands.surroundings import last_opening, tell_environment
 from harness.config import Config, parse_config
 from harness.environment import apply_environment
@@ -35,14 +37,14 @@ _LIBGL = (
 )
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
-    parser.add_argument(
-        "--run", type=Path, default=Path(), metavar="DIR",
+    parser.add_path(
+        "--run", kind=PathKind.PLACE, default=Path(), metavar="DIR",
         help="folder to test for write access (default: the current one)",
     )  # fmt: skip
-    parser.add_argument(
-        "--against", type=Path, metavar="RUN",
+    parser.add_path(
+        "--against", kind=PathKind.RUN, metavar="RUN",
         help="run directory or ledger: say what differs from the environment of its last attempt",
     )  # fmt: skip
 

@@ -1,58 +1,80 @@
 """``harness eval``: score a pool with a checkpoint, in a process of its own."""
 
-import json
-import math
-from argparse import ArgumentParser, Namespace
+import re
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.common import EXIT_DONE, EXIT_INTERRUPTED, StopFlag, say, write_json
-from harness.config import Config, load_config, with_fc2_root
+from harness.commands.common import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    StopFlag,
+    check_with_data,
+    read_run_ledger,
+    require_crops,
+    require_data,
+    say,
+    write_json,
+)
+from harness.commands.parsing import CommandParser, add_number
+from harness.commands.paths import Named, PathKind, check_paths
+from harness.config import Config, load_config, parse_config, with_fc2_root
+from harness.devices import is_stream
 from harness.environment import apply_environment
 from harness.errors import InputError
+from harness.expanding import expanded
+from harness.ranges import Range
 from harness.records.environments import EnvironmentDifference, environment_difference
-from harness.records.ledger import read_ledger
 from harness.records.records import EvalRecord
+from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.whole import check_target
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.evaluation.evaluator import Protocol
     from harness.runs.session import Session
-    from harness.training.checkpoint import Checkpoint
 
 __all__ = ["add_parser", "asked_pool", "run"]
 
+_BATCHES = Range(1, 2**20, "batches")
+# Of any script, and signed: whatever is meant as a number is answered as one.
+_NUMBER = re.compile(r"[+-]?[\d.²³]+")
 
-def add_parser(parser: ArgumentParser) -> None:
+
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="run directory")
-    parser.add_argument(
-        "--checkpoint", default="best", metavar="best|last|PATH", help="default: %(default)s"
+    parser.add_path("--run", kind=PathKind.RUN, required=True, metavar="DIR", help="run directory")
+    parser.add_path(
+        "--checkpoint", kind=PathKind.RUN, words=("best", "last"), default="best",
+        metavar="best|last|PATH", help="default: %(default)s",
+    )  # fmt: skip
+    parser.add_path(
+        "--fc2-root", kind=PathKind.DATA, metavar="DIR", help="folder with train/ and val/"
     )
-    parser.add_argument("--fc2-root", type=Path, metavar="DIR", help="folder with train/ and val/")
     parser.add_argument(
         "--pool", metavar="N|all|FILE",
         help="pool size, the whole space, or a JSON list of arch codes (default: as trained)",
     )  # fmt: skip
-    parser.add_argument("--batches-per-arch", metavar="K|full", help="validation batches per arch")
-    parser.add_argument("--recal-batches", type=int, metavar="R", help="recalibration batches")
-    parser.add_argument("--frozen", type=Path, metavar="FILE", help="frozen batches to use")
+    add_number(
+        parser, "--batches-per-arch", _BATCHES, "validation batches per arch", words=("full",),
+        metavar="K|full",
+    )  # fmt: skip
+    add_number(parser, "--recal-batches", _BATCHES, "for recalibration", metavar="R")
+    parser.add_path("--frozen", kind=PathKind.FILE, metavar="FILE", help="frozen batches to use")
 
 
 def run(args: Namespace) -> int:
     """Evaluate as asked and compare with the run's own evaluation where it is the same."""
     config = _run_config(args)
-    # Before the evaluation: what cannot be written is said at once.
-    if args.json is not None:
-        check_target(args.json)
     pool = asked_pool(args.pool, config)
+    checkpoint = CheckpointStore(args.run / "checkpoints").load(str(args.checkpoint))
+    if args.pool == "all":
+        check_target(_scores_path(args, checkpoint))
+    require_data(config)
     say(apply_environment(config).line())
     from harness.reporting.terminal import eval_table
     from harness.runs.session import open_session
-    from harness.training.checkpoint import CheckpointStore
 
-    checkpoint = CheckpointStore(args.run / "checkpoints").load(args.checkpoint)
     session = open_session(config, scored=_scored_in(checkpoint, config))
     session.parts.train.restore(session.model, checkpoint.arrays)
     epoch = int(checkpoint.progress["epoch"])
@@ -77,7 +99,7 @@ def run(args: Namespace) -> int:
     return EXIT_DONE
 
 
-def _scored_in(checkpoint: "Checkpoint", config: Config) -> str | None:
+def _scored_in(checkpoint: Checkpoint, config: Config) -> str | None:
     """Return where the run's own scores were summed up, None where that is unknown or not asked."""
     from harness.runs.identity import SCORED
 
@@ -93,23 +115,17 @@ def _run_config(args: Namespace) -> Config:
     config = with_fc2_root(load_config(path), args.fc2_root)
     changes: dict[str, Any] = {}
     if args.batches_per_arch is not None:
-        changes["eval_batches_per_arch"] = _batch_count(args.batches_per_arch)
+        changes["eval_batches_per_arch"] = args.batches_per_arch
     if args.recal_batches is not None:
         changes["bn_recal_batches"] = args.recal_batches
     if args.frozen is not None:
         changes["frozen"] = str(args.frozen)
     evaluation = {**config.eval.model_dump(), **changes}
     # Validated anew: model_copy() would take whatever the options say.
-    return Config.model_validate({**config.model_dump(by_alias=True), "eval": evaluation})
-
-
-def _batch_count(text: str) -> int | str:
-    if text == "full":
-        return text
-    if not text.isdigit() or int(text) < 1:
-        msg = f"--batches-per-arch: expected a positive number or 'full', got {text!r}"
-        raise InputError(msg)
-    return int(text)
+    config = parse_config({**config.model_dump(by_alias=True), "eval": evaluation})
+    check_with_data(args, config)
+    require_crops(config)
+    return config
 
 
 def asked_pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] | None:
@@ -120,21 +136,22 @@ def asked_pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] 
     InputError
         If it is neither a size, nor ``all``, nor a JSON list of arch codes.
     """
+    from harness.evaluation.pool_file import read_pool
     from harness.evaluation.ranking import build_pool
-    from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS, check_arch, parse_arch
+    from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
 
     if text is None:
         return None
-    if text == "all" or text.isdigit():
-        size = NUM_OPTIONS**NUM_BLOCKS if text == "all" else int(text)
+    most = NUM_OPTIONS**NUM_BLOCKS
+    if text == "all" or _NUMBER.fullmatch(text):
+        try:
+            size = most if text == "all" else Range(1, most, "archs")(text)
+        except InputError as error:
+            raise InputError(f"--pool: {error}, or 'all', or a file") from None
         return build_pool(seed=config.runtime.seed, size=size)
-    try:
-        data = json.loads(Path(text).read_text(encoding="utf-8"))
-        codes = data["archs"] if isinstance(data, dict) else data
-        return tuple(parse_arch(c) if isinstance(c, str) else check_arch(c) for c in codes)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"--pool {text}: expected a JSON list of arch codes: {error}"
-        raise InputError(msg) from None
+    path = Path(expanded(text, "--pool"))
+    check_paths([Named("--pool", path, PathKind.FILE)])
+    return read_pool(path)
 
 
 def _cost_text(config: Config, protocol: "Protocol") -> str:
@@ -157,7 +174,7 @@ def _cost_text(config: Config, protocol: "Protocol") -> str:
 
 
 def _whole_space(
-    args: Namespace, session: "Session", checkpoint: "Checkpoint", protocol: "Protocol"
+    args: Namespace, session: "Session", checkpoint: Checkpoint, protocol: "Protocol"
 ) -> EvalRecord | None:
     """Score the whole space into a file that a killed evaluation goes on from."""
     from tqdm import tqdm
@@ -168,16 +185,19 @@ def _whole_space(
     path = _scores_path(args, checkpoint)
     samples = sum(batch.size for batch in protocol.eval_batches)
     at_once = evaluator.samples_at_once(*session.config.eval_crop)
-    pieces = len(protocol.recal_batches) + math.ceil(samples / at_once)
+    each = [min(at_once, samples - start) for start in range(0, samples, at_once)]
+    pieces = len(protocol.recal_batches) + len(each)
     total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
     header = _score_header(session, checkpoint, protocol)
     with (
         tqdm(total=total, unit="subtree", disable=None) as bar,
-        FileJournal(path, header, lambda: _advance(bar)) as journal,
+        FileJournal(path, header, lambda: _advance(bar), samples=each) as journal,
         StopFlag() as stop,
     ):
         bar.update(len(journal))
         say(f"scores go to {path}, {len(journal)} of {total} subtrees are there")
+        for note in journal.notes:
+            say(f"note: {path}: {note}")
         if journal.unnamed:
             say(f"note: {EnvironmentDifference((), journal.unnamed).note('that file')}")
         try:
@@ -203,14 +223,15 @@ def _raise_if_stopped(stop: StopFlag) -> None:
         raise _StoppedError
 
 
-def _scores_path(args: Namespace, checkpoint: "Checkpoint") -> Path:
-    if args.json is not None:
+def _scores_path(args: Namespace, checkpoint: Checkpoint) -> Path:
+    # Beside a pipe or /dev/stdout there is no place for a file.
+    if args.json is not None and not is_stream(args.json):
         return Path(args.json).with_suffix(".scores.jsonl")
     return Path(args.run, f"{checkpoint.path.name}.scores.jsonl")
 
 
 def _score_header(
-    session: "Session", checkpoint: "Checkpoint", protocol: "Protocol"
+    session: "Session", checkpoint: Checkpoint, protocol: "Protocol"
 ) -> dict[str, Any]:
     """Return everything that the scores of the whole space depend on."""
     from harness.fc2.batch import join_digests
@@ -247,7 +268,7 @@ def _in_train_text(record: EvalRecord, ledger: Path, elsewhere: EnvironmentDiffe
         return "no ledger to compare with"
     same = [
         old
-        for old in read_ledger(ledger).effective()
+        for old in read_run_ledger(ledger).effective()
         if isinstance(old, EvalRecord)
         and (old.archs, old.weights_digest, old.eval_batch_hash, old.bn_recal_batch_hash)
         == (record.archs, record.weights_digest, record.eval_batch_hash, record.bn_recal_batch_hash)

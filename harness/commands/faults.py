@@ -2,17 +2,24 @@
 
 import sys
 import tempfile
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
-from harness.commands.matrix_progress import MatrixProgress, finished_before, verdict
+from harness.commands.matrix_progress import (
+    MatrixProgress,
+    check_resumable,
+    finished_before,
+    verdict,
+)
+from harness.commands.parsing import CommandParser, add_number
 from harness.config import Config
 from harness.environment import apply_environment
 from harness.errors import InputError
+from harness.ranges import Range
 
 if TYPE_CHECKING:  # the matrix imports OpenCV, which no other command line should wait for
     from harness.faults.results import Report, Result, Task
@@ -20,7 +27,7 @@ if TYPE_CHECKING:  # the matrix imports OpenCV, which no other command line shou
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--list", action="store_true", help="list faults and promises, run none")
     parser.add_argument(
@@ -56,20 +63,16 @@ def add_parser(parser: ArgumentParser) -> None:
         help="go on with the results that --json FILE holds, if the same code made them",
     )
     parser.add_argument("--quick", action="store_true", help="leave out what takes a minute each")
-    parser.add_argument(
-        "--clean", type=int, default=0, metavar="N",
-        help="run N clean systems under random configurations instead, for false alarms",
+    add_number(
+        parser, "--clean", Range(0, 10**6, "systems"), "run clean ones under random configurations "
+        "instead, for false alarms", default=0, metavar="N",
     )  # fmt: skip
-    parser.add_argument(
-        "--jobs", type=int, default=2, metavar="N", help="worker processes (default: 2)"
-    )
+    add_number(parser, "--jobs", Range(1, 1024, "processes"), "that work", default=2, metavar="N")
 
 
 def run(args: Namespace) -> int:
     """Run the matrix; exit code 1 on a survivor or a false alarm."""
-    if args.jobs < 1:
-        msg = f"--jobs: expected at least 1, got {args.jobs}"
-        raise InputError(msg)
+    check_resumable(args)
     apply_environment(Config())  # imports TensorFlow quietly, before the faults do
     sys.path.insert(0, str(Path.cwd()))  # where somebody's own fault is likely to lie
     if args.list:

@@ -3,11 +3,14 @@
 import os
 import shlex
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, EXIT_INPUT
+from harness.commands.parsing import CommandParser
+from harness.commands.paths import PathKind
+from harness.expanding import escaped
 from harness.gate_options import OPTIONS
 from harness.verdict import EXCEPT_KNOWN, GREEN
 
@@ -16,14 +19,21 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
+_PATHS = {
+    "config": PathKind.FILE, "fc2-root": PathKind.DATA, "system-root": PathKind.CODE,
+    "gate-file": PathKind.NEW_FILE,
+}  # fmt: skip
 _TESTS = Path(__file__).parents[1] / "gate_tests"
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the options of the gate under their short names."""
     for name, metavar, default, text in OPTIONS:
-        shown = f" (default: {default})" if default else ""
-        parser.add_argument(f"--{name}", metavar=metavar, help=text + shown)
+        shown = text + (f" (default: {default})" if default else "")
+        if name in _PATHS:
+            parser.add_path(f"--{name}", kind=_PATHS[name], metavar=metavar, help=shown)
+        else:
+            parser.add_argument(f"--{name}", metavar=metavar, help=shown)
     parser.add_argument(
         "--promise", nargs="+", metavar="ID", default=[],
         help="ask these promises alone, and give a verdict on them",
@@ -41,12 +51,14 @@ def run(args: Namespace) -> int:
     for name, *_ in OPTIONS:
         value = getattr(args, name.replace("-", "_"))
         if value is not None:
-            given.append(f"--samebits-{name}={value}")
+            # Expanded once already, here.
+            text = escaped(str(value)) if name in _PATHS else value
+            given.append(f"--samebits-{name}={text}")
     # Not the gate file: what is asked again is a part, and would replace the whole.
     kept = [word for word in given if not word.startswith("--samebits-gate-file=")]
     given += [f"--samebits-promise={name}" for name in args.promise]
     if args.json is not None and args.gate_file is None:
-        given.append(f"--samebits-gate-file={args.json}")
+        given.append(f"--samebits-gate-file={escaped(str(args.json))}")
     # As a user's own folder has it: its ini keys count, and node ids and cache are its own.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- as Python itself would put it
     plugins = ["-p", "harness.pytest_stub", "-p", "harness.pytest_plugin"]
@@ -60,6 +72,10 @@ def run(args: Namespace) -> int:
          "-o", f"samebits_again={command}", *args.pytest_options],
         plugins=[verdicts],
     )  # fmt: skip
+    if verdicts.failure is not None:  # of pytest itself, or of what we do within it
+        raise verdicts.failure
+    if code == pytest.ExitCode.INTERRUPTED and verdicts.interrupted:
+        raise KeyboardInterrupt
     if code == pytest.ExitCode.OK and not verdicts.green:
         return EXIT_BROKEN
     return {0: EXIT_DONE, 1: EXIT_BROKEN}.get(int(code), EXIT_INPUT)
@@ -70,6 +86,15 @@ class _Verdicts:
 
     def __init__(self) -> None:
         self.green = False
+        self.interrupted = False
+        self.failure: BaseException | None = None
+
+    def pytest_internalerror(self, excinfo: "pytest.ExceptionInfo[BaseException]") -> None:
+        self.failure = excinfo.value
+
+    def pytest_keyboard_interrupt(self, excinfo: "pytest.ExceptionInfo[BaseException]") -> None:
+        # Exit is what our own refusals raise, by pytest.exit().
+        self.interrupted = isinstance(excinfo.value, KeyboardInterrupt)
 
     def pytest_unconfigure(self, config: "pytest.Config") -> None:
         from harness.gate_state import STATES

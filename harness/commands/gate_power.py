@@ -3,7 +3,7 @@
 import json
 import sys
 import tempfile
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 from harness import __version__
 from harness.asked import named_configuration, named_system
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
+from harness.commands.parsing import CommandParser, add_number
+from harness.commands.paths import PathKind
 from harness.config import Config, ConfigError
 from harness.digest import digest_bytes, digest_strings
 from harness.errors import InputError
 from harness.faults.power_file import Planted, Power, differing, read_power
+from harness.ranges import SECONDS
 from harness.reporting.gate_power import planted_line, power_lines
 from harness.systems.code import code_place, short_name
 from harness.systems.spec import CALL_SECONDS, SystemSpec
@@ -27,21 +30,25 @@ if TYPE_CHECKING:  # it imports TensorFlow, before which the environment must be
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options; those of the gate have the same names there."""
     parser.add_argument(
         "--system", default="builtin", metavar="NAME",
         help="builtin (default), edgeflownas, MODULE:CLASS or FILE.py:CLASS",
     )  # fmt: skip
-    parser.add_argument("--system-root", default="", metavar="DIR", help="its own code's folder")
+    parser.add_path(
+        "--system-root", kind=PathKind.CODE, metavar="DIR", help="its own code's folder"
+    )
     parser.add_argument("--system-python", default="", metavar="EXE", help="its interpreter")
-    parser.add_argument(
-        "--system-timeout", default=str(CALL_SECONDS), metavar="SECONDS",
-        help="time limit of each call of a system in its process (default: 600)",
+    add_number(
+        parser, "--system-timeout", SECONDS, "limit of each call of a system in its process",
+        default=CALL_SECONDS, metavar="SECONDS",
     )  # fmt: skip
-    parser.add_argument("--config", default="", metavar="FILE", help="the run's YAML configuration")
-    parser.add_argument(
-        "--fc2-root", default="", metavar="DIR",
+    parser.add_path(
+        "--config", kind=PathKind.FILE, metavar="FILE", help="the run's YAML configuration"
+    )
+    parser.add_path(
+        "--fc2-root", kind=PathKind.DATA, metavar="DIR",
         help="folder with train/ and val/ (default: synthetic frames)",
     )  # fmt: skip
     parser.add_argument(
@@ -54,12 +61,15 @@ def run(args: Namespace) -> int:
     """Plant faults; exit code 1 if the gate overlooks one, or notices none because none fits."""
     if args.list:
         return _list()
+    if args.json is not None and args.json.is_file():
+        read_power(args.json)  # at once: what is there is gone on with
     try:
         spec = named_system(
-            args.system, root=args.system_root, python=args.system_python,
-            timeout=args.system_timeout,
+            args.system, root=str(args.system_root or ""), python=args.system_python,
+            timeout=str(args.system_timeout),
         )  # fmt: skip
-        chosen = named_configuration(args.config, args.fc2_root, own=spec.system == "builtin")
+        config_file, data = str(args.config or ""), str(args.fc2_root or "")
+        chosen = named_configuration(config_file, data, own=spec.system == "builtin")
     except (ConfigError, ValueError) as error:
         raise InputError(str(error)) from None
     with tempfile.TemporaryDirectory(prefix="samebits-") as name:
@@ -174,7 +184,7 @@ def _begun(path: Path | None, new: Power) -> Power:
     """Return what an earlier call wrote of the same system; what is new where it wrote nothing."""
     if path is None or not path.exists():
         return new
-    before = read_power(path)
+    before = read_power(path, _tell)
     differences = differing(before.asked, new.asked)
     if differences:
         msg = (

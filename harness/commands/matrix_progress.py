@@ -10,18 +10,39 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.common import write_json
-from harness.devices import is_stream
+from harness.commands.common import say, write_json
+from harness.devices import is_stream, read_regular
 from harness.errors import InputError
+from harness.strict_json import parse_json
 
 if TYPE_CHECKING:  # imports TensorFlow, which the environment must precede
     from harness.faults.results import Finished, Report, Result
 
-__all__ = ["MatrixProgress", "finished_before", "verdict"]
+__all__ = ["MatrixProgress", "check_resumable", "finished_before", "verdict"]
 
 
 _EVERY = 2.0
 """Seconds from one writing of the JSON to the next."""
+
+
+def check_resumable(args: Namespace) -> None:
+    """Refuse ``--resume`` without results to go on with, before TensorFlow is imported.
+
+    Raises
+    ------
+    InputError
+        If there is no ``--json``, or it holds no JSON.
+    """
+    if not args.resume:
+        return
+    if args.json is None:
+        msg = "--resume: goes on with the results in --json FILE, which is not given"
+        raise InputError(msg)
+    try:
+        parse_json(read_regular(args.json) if args.json.exists() else b"{}")
+    except ValueError as error:
+        msg = f"--resume: {args.json}: expected results, found no JSON: {error}"
+        raise InputError(msg) from None
 
 
 def finished_before(args: Namespace, made_by: Mapping[str, str]) -> "Finished":
@@ -36,10 +57,7 @@ def finished_before(args: Namespace, made_by: Mapping[str, str]) -> "Finished":
 
     if not args.resume:
         return {}
-    if args.json is None:
-        msg = "--resume: goes on with the results in --json FILE, which is not given"
-        raise InputError(msg)
-    return read_finished(args.json, made_by)
+    return read_finished(args.json, made_by, say)
 
 
 def verdict(result: "Result") -> str:

@@ -2,12 +2,14 @@
 
 import os
 import re
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from harness.commands.common import EXIT_DONE, say, write_json
+from harness.commands.parsing import CommandParser
+from harness.commands.paths import PathKind
 from harness.errors import InputError
 from harness.whole import write_text
 
@@ -17,13 +19,13 @@ _README, _FAULTS = "promises", "subjects"
 """Names of the places of made tables, in README.md and in docs/faults.md."""
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
         "ids", nargs="*", metavar="ID", help="tell everything of these promises (default: list all)"
     )
-    parser.add_argument(
-        "--write", type=Path, metavar="DIR",
+    parser.add_path(
+        "--write", kind=PathKind.FILLED, metavar="DIR",
         help="write docs/promises.md and the tables of README.md and docs/faults.md in this "
         "checkout anew",
     )  # fmt: skip

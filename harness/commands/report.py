@@ -3,7 +3,7 @@
 No TensorFlow: a report can be made on any machine.
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,12 +11,13 @@ from pathlib import Path
 
 from harness import __version__
 from harness.commands.common import EXIT_DONE, ledger_file, say, write_json
+from harness.commands.parsing import CommandParser
+from harness.commands.paths import PathKind
 from harness.errors import InputError
 from harness.faults.power_file import Power, read_power
 from harness.records.ledger import read_ledger
 from harness.records.run import RunHistory, read_history
 from harness.reporting.borders import short_digest
-from harness.reporting.checked import require_drawable
 from harness.reporting.curves import PANELS, Panel, View, drawing, view
 from harness.reporting.html import Page, Plot, page
 from harness.reporting.plots import colour, draw
@@ -26,19 +27,21 @@ from harness.whole import write_text
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
-    parser.add_argument(
-        "paths", type=Path, nargs="+", metavar="RUN", help="run directory, or its ledger"
+    parser.add_path(
+        "paths", kind=PathKind.RUN, nargs="+", metavar="RUN", help="run directory, or its ledger"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="HTML to write")
+    parser.add_path(
+        "--out", kind=PathKind.NEW_FILE, required=True, metavar="FILE", help="HTML to write"
+    )
     parser.add_argument(
         "--across-segments", action="store_true",
         help="show every segment and metric series, with borders; overlay runs whose scores do "
         "not compare",
     )  # fmt: skip
-    parser.add_argument(
-        "--gate-power", type=Path, metavar="FILE",
+    parser.add_path(
+        "--gate-power", kind=PathKind.FILE, metavar="FILE",
         help="show what a green gate is worth, too: what `harness gate-power --json` wrote",
     )  # fmt: skip
 
@@ -46,12 +49,12 @@ def add_parser(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Write the page; exit code 2 where runs would be compared that do not compare."""
     files = [ledger_file(path) for path in args.paths]
-    _check_outputs(files, args.out, args.json)
-    power = None if args.gate_power is None else read_power(args.gate_power)
+    power = None if args.gate_power is None else read_power(args.gate_power, say)
     names = _run_names(args.paths, files)
     histories = [_read_run(name, file) for name, file in zip(names, files, strict=True)]
     if not any(history.rows for history in histories):
-        msg = f"{', '.join(names)}: no epoch is finished yet, there is nothing to show"
+        lost = "".join(f"; {line}" for one in histories for line in one.broken[:1] if not line.tail)
+        msg = f"{', '.join(names)}: no epoch is finished yet, there is nothing to show{lost}"
         raise InputError(msg)
     views = [
         view(name, history, across=args.across_segments)
@@ -74,27 +77,7 @@ def _read_run(name: str, file: Path) -> RunHistory:
     except ValueError as error:
         msg = f"{name}: {error}"
         raise InputError(msg) from None
-    require_drawable(name, history)
     return history
-
-
-def _check_outputs(ledgers: Sequence[Path], out: Path, machine: Path | None) -> None:
-    if out.is_dir():
-        msg = f"--out {out}: is a directory, expected a file such as {out / 'report.html'}"
-        raise InputError(msg)
-    for option, file in (("--out", out), ("--json", machine)):
-        if file is None:
-            continue
-        if not file.parent.is_dir():
-            msg = f"{option} {file}: there is no directory {file.parent}; make it first"
-            raise InputError(msg)
-        # Writing the page over the ledger would destroy the only record of the run.
-        if file.resolve() in {ledger.resolve() for ledger in ledgers}:
-            msg = f"{option} {file}: is a ledger that is reported on; name another file"
-            raise InputError(msg)
-    if machine is not None and machine.resolve() == out.resolve():
-        msg = f"--json {machine}: is the file of --out, too; name another one"
-        raise InputError(msg)
 
 
 def _run_names(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:

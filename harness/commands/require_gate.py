@@ -1,9 +1,10 @@
 """``harness require-gate``: refuse to go on unless a gate file is green for what is asked."""
 
-from argparse import ArgumentParser, Namespace
-from pathlib import Path
+from argparse import Namespace
 
 from harness.commands.common import EXIT_DONE, say, write_json
+from harness.commands.parsing import CommandParser
+from harness.commands.paths import PathKind
 from harness.errors import InputError
 from harness.require_gate import TIERS, GateError, require_gate
 from harness.verdict import gate_note
@@ -11,16 +12,20 @@ from harness.verdict import gate_note
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="what `--gate-file` wrote")
+    parser.add_path("file", kind=PathKind.FILE, metavar="FILE", help="what `--gate-file` wrote")
     parser.add_argument("--system", metavar="NAME", help="what must have been gated")
-    parser.add_argument("--code", metavar="DIR", help="folder of the code that must be the same")
-    parser.add_argument(
-        "--adapter", metavar="DIR", help="folder of the adapter, where the code is another's"
-    )
-    parser.add_argument("--config", metavar="FILE", help="the run's configuration")
-    parser.add_argument("--data", metavar="DIR", help="folder of the data")
+    parser.add_path(
+        "--code", kind=PathKind.CODE, metavar="DIR",
+        help="folder of the code that must be the same",
+    )  # fmt: skip
+    parser.add_path(
+        "--adapter", kind=PathKind.CODE, metavar="DIR",
+        help="folder of the adapter, where the code is another's",
+    )  # fmt: skip
+    parser.add_path("--config", kind=PathKind.FILE, metavar="FILE", help="the run's configuration")
+    parser.add_path("--data", kind=PathKind.DATA, metavar="DIR", help="folder of the data")
     parser.add_argument(
         "--tier", choices=TIERS, default="quick", help="of which tier at least (default: quick)"
     )

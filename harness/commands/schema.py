@@ -1,23 +1,24 @@
 """``harness schema``: the JSON Schema of a file that others read."""
 
 import json
-from argparse import ArgumentParser, Namespace
-from pathlib import Path
+from argparse import Namespace
 
 from harness.commands.common import EXIT_DONE, say, write_json
+from harness.commands.parsing import CommandParser
+from harness.commands.paths import PathKind
 from harness.errors import InputError
 from harness.whole import write_text
 
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
         "name", nargs="?", default="", metavar="NAME", help="gate-file, ledger, epoch-log or config"
     )
-    parser.add_argument(
-        "--write", type=Path, metavar="DIR", help="write all of them into this folder"
+    parser.add_path(
+        "--write", kind=PathKind.FILLED, metavar="DIR", help="write all of them into this folder"
     )
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.commands.common import ledger_file, say
+from harness.commands.common import ledger_file, read_run_ledger, say
 from harness.environment import Environment
 from harness.errors import InputError
 from harness.records.environments import EnvironmentDifference, environment_difference
-from harness.records.ledger import read_ledger
 from harness.records.records import RunRecord
 
 __all__ = ["last_opening", "tell_environment"]
@@ -42,7 +41,7 @@ def last_opening(path: Path) -> RunRecord:
         If there is no ledger, or no attempt in it.
     """
     file = ledger_file(path)
-    found = [r for r in read_ledger(file).records if isinstance(r, RunRecord)]
+    found = [r for r in read_run_ledger(file).records if isinstance(r, RunRecord)]
     if not found:
         msg = f"{file}: no attempt of a run in it, nothing to compare with"
         raise InputError(msg)

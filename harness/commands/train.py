@@ -1,21 +1,29 @@
 """``harness train``: train, evaluate, record, resume."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.commands.common import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
     add_config_options,
+    check_with_data,
     configured,
+    require_crops,
+    require_data,
     say,
     write_json,
 )
 from harness.commands.observers import run_observers
-from harness.comparing import changes
+from harness.commands.parsing import CommandParser, add_number
+from harness.commands.paths import Named, PathKind
+from harness.comparing import Change, changes
 from harness.config import Config, with_overrides
 from harness.environment import Environment
 from harness.errors import InputError
+from harness.ranges import COUNT, Range
 from harness.records.environments import vouched_difference
 from harness.require_gate import GateError, require_gate
 from harness.runs.identity import gate_values
@@ -28,22 +36,24 @@ from harness.wording import counted
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(parser: ArgumentParser) -> None:
+def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
     add_config_options(parser)
-    parser.add_argument(
-        "--run", type=Path, metavar="DIR",
+    parser.add_path(
+        "--run", kind=PathKind.NEW_RUN, metavar="DIR",
         help="run directory (default: runtime.output_root/runtime.experiment_name)",
     )  # fmt: skip
-    parser.add_argument("--epochs", type=int, metavar="N", help="override train.num_epochs")
+    add_number(
+        parser, "--epochs", Range(1, COUNT, "epochs"), "override train.num_epochs", metavar="N"
+    )
     parser.add_argument("--resume", action="store_true", help="continue from checkpoints/last")
     parser.add_argument(
         "--segment", metavar="NAME",
         help="name of a new segment of the log, where training dynamics or evaluation protocol "
         "change on a resume",
     )  # fmt: skip
-    parser.add_argument(
-        "--require-gate", type=Path, metavar="FILE",
+    parser.add_path(
+        "--require-gate", kind=PathKind.FILE, metavar="FILE",
         help="refuse to start unless FILE is a green --gate-file for this configuration",
     )  # fmt: skip
     parser.add_argument(
@@ -58,12 +68,17 @@ def run(args: Namespace) -> int:
     if args.epochs is not None:
         config = with_overrides(config, [f"train.num_epochs={args.epochs}"])
     folder = args.run or Path(config.runtime.output_root) / config.runtime.experiment_name
+    if args.run is None:
+        check_with_data(args, config, Named("runtime.output_root", folder, PathKind.NEW_RUN))
+    require_crops(config)
+    require_data(config)
+    gate = _gated(args, config)
     options = RunOptions(
         # EdgeFlowNAS resumes by this key.
         resume=args.resume or config.checkpoint.load_checkpoint,
         segment=args.segment,
         # Asked before the run writes anything, with the environment that is really applied.
-        check_environment=lambda found: _require_gate(args, config, found),
+        check_environment=lambda found: _require_environment(args, gate, found),
         observers=run_observers,
     )
     result = train_run(config, folder, options)
@@ -77,14 +92,15 @@ def run(args: Namespace) -> int:
     return EXIT_INTERRUPTED if result.status == "interrupted" else EXIT_DONE
 
 
-def _require_gate(args: Namespace, config: Config, environment: Environment) -> str:
-    """Return what was gated; refuse unless that is this configuration, data and environment.
+def _gated(args: Namespace, config: Config) -> dict[str, Any] | None:
+    """Return the gate file's content, None where none is required.
 
-    It was green, or green except for known defects where that is accepted.
+    Asked before TensorFlow is imported: that it is a gate of this configuration and data, and
+    green, or green except for known defects where that is accepted.
     """
     path: Path | None = args.require_gate
     if path is None:
-        return ""
+        return None
     # Promises import OpenCV, which no other command waits for.
     from harness.promises.registry import declarations_digest
 
@@ -96,19 +112,21 @@ def _require_gate(args: Namespace, config: Config, environment: Environment) -> 
     except GateError as error:
         more = "; --accept-known-defects accepts it" * (EXCEPT_KNOWN in str(error))
         raise InputError(f"--require-gate {error}{more}") from None
-    wrong = []
     expected = gate_values(config)
     reset = changes(gate.get("configuration") or {}, expected, absent=None)
+    _refuse_changed(path, [one for one in reset if one.key in expected])
+    return gate
+
+
+def _require_environment(
+    args: Namespace, gate: dict[str, Any] | None, environment: Environment
+) -> str:
+    """Return what was gated; refuse unless it was in this environment."""
+    if gate is None:
+        return ""
     elsewhere = vouched_difference(gate.get("environment") or {}, environment.as_dict())
-    wrong += [
-        f"{one.key}: gated {one.old!r}, asked {one.new!r}"
-        for one in (*(one for one in reset if one.key in expected), *elsewhere.changed)
-    ]
-    if wrong:
-        shown = "; ".join(wrong[:6]) + ("; ..." if len(wrong) > 6 else "")
-        msg = f"--require-gate {path}: {shown}. Gate what you want to train, then train it."
-        raise InputError(msg)
-    say(f"gate: {gate['verdict']} ({path})")
+    _refuse_changed(args.require_gate, elsewhere.changed)
+    say(f"gate: {gate['verdict']} ({args.require_gate})")
     if elsewhere.unnamed:
         say(f"note: {elsewhere.note('the gate file')}")
     gated = (gate.get("gated") or {}).get("code")
@@ -116,3 +134,12 @@ def _require_gate(args: Namespace, config: Config, environment: Environment) -> 
     if gated is not None and gated != code:
         say(f"warning: the code is not the one that was gated: {gated} then, {code} now")
     return gate_note(gate)
+
+
+def _refuse_changed(path: Path, found: Sequence[Change]) -> None:
+    """Refuse what was gated with one value and is asked for with another."""
+    wrong = [f"{one.key}: gated {one.old!r}, asked {one.new!r}" for one in found]
+    if wrong:
+        shown = "; ".join(wrong[:6]) + ("; ..." if len(wrong) > 6 else "")
+        msg = f"--require-gate {path}: {shown}. Gate what you want to train, then train it."
+        raise InputError(msg)

@@ -2,14 +2,19 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from harness.config.errors import ConfigError
+from harness.config.meant import as_meant, for_key, with_escapes
 from harness.config.tree import Config, Kind
-from harness.errors import InputError
+from harness.config.written import MOST_CHARACTERS, read_yaml
+from harness.errors import cut
+from harness.wording import quoted
 
 __all__ = [
     "ConfigError",
@@ -22,21 +27,9 @@ __all__ = [
 ]
 
 
-# Of equal keys PyYAML takes the last, in silence.
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which no key of a mapping occurs twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                msg = f"key `{key}` occurs twice"
-                raise yaml.constructor.ConstructorError(None, None, msg, node.start_mark)
-        return dict(super().construct_mapping(node, deep))
-
-
-class ConfigError(InputError):
-    """The configuration is wrong; the message names each key and what was expected."""
+_MOST_PROBLEMS = 10
+"""Problems that one message lists."""
+_MOST_PARTS = 3
 
 
 def parse_config(tree: Mapping[str, Any] | None) -> Config:
@@ -49,14 +42,15 @@ def parse_config(tree: Mapping[str, Any] | None) -> Config:
         that is not implemented. All problems are listed at once.
     """
     data = dict(tree or {})
-    problems = list(_unknown_keys(data, Config, ""))
+    problems = list(islice(_unknown_keys(data, Config, ""), _MOST_PROBLEMS + 1))
     try:
         # Without the unknown keys, so that wrong values are found in the same go.
         config = Config.model_validate(_known_part(data, Config))
     except ValidationError as error:
         problems += dict.fromkeys(_plain_text(e) for e in error.errors())
     if problems:
-        raise ConfigError("; ".join(problems))
+        more = ["and more"] * (len(problems) > _MOST_PROBLEMS)
+        raise ConfigError("; ".join([*problems[:_MOST_PROBLEMS], *more]))
     return config
 
 
@@ -84,20 +78,40 @@ def load_config(path: Path) -> Config:
         If the file is absent, is not YAML, or does not validate; names the file.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+        tree = read_yaml(_read_text(path))
     except FileNotFoundError:
         msg = f"no such configuration file: {path}"
         raise ConfigError(msg) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        msg = f"{path}: not readable as YAML: {error}"
+    except OSError as error:
+        msg = f"{path}: not readable: {error.strerror or error}"
+        raise ConfigError(msg) from None
+    except ConfigError as error:
+        msg = f"{path}: {error}"
         raise ConfigError(msg) from None
     if tree is not None and not isinstance(tree, Mapping):
         msg = f"{path}: expected sections such as `train:`, found {type(tree).__name__}"
         raise ConfigError(msg)
     try:
-        return parse_config(tree)
+        return parse_config(as_meant(tree or {}, Config))
     except ConfigError as error:
         msg = f"{path}: {error}"
+        raise ConfigError(msg) from None
+
+
+def _read_text(path: Path) -> str:
+    """Return a file's text; of one that is too long, or has no end, as much as shows it."""
+    # Of a pipe that nobody writes to, opening would wait for ever.
+    if path.is_fifo() and not str(path).startswith(("/dev/fd/", "/proc/self/fd/", "/dev/stdin")):
+        msg = "expected a file, found a named pipe"
+        raise ConfigError(msg)
+    with path.open("rb") as file:
+        content = file.read(4 * MOST_CHARACTERS + 1)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if len(content) > 4 * MOST_CHARACTERS:  # cut within a character
+            return content.decode("utf-8", "replace")
+        msg = f"not readable as YAML: byte {error.start} is not UTF-8"
         raise ConfigError(msg) from None
 
 
@@ -113,19 +127,22 @@ def with_overrides(config: Config, assignments: Iterable[str]) -> Config:
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator:
-            msg = f"expected KEY=VALUE such as train.lr=1e-3, got {assignment!r}"
+            msg = f"expected KEY=VALUE such as train.lr=1e-3, got {quoted(assignment)}"
             raise ConfigError(msg)
-        *parents, leaf = key.strip().split(".")
+        *parents, leaf = parts = key.strip().split(".")
+        if len(parts) > _MOST_PARTS:
+            msg = f"`{cut(key)}`: no key has more than {_MOST_PARTS} parts"
+            raise ConfigError(msg)
         section = tree
         for parent in parents:
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
-                msg = f"`{key}`: `{parent}` is a value, not a section"
+                msg = f"`{cut(key)}`: `{cut(parent)}` is a value, not a section"
                 raise ConfigError(msg)
         try:
-            section[leaf] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            msg = f"{assignment}: the value is not readable as YAML: {error}"
+            section[leaf] = for_key(read_yaml(text), parts, Config)
+        except ConfigError as error:
+            msg = f"{cut(assignment)}: {error}"
             raise ConfigError(msg) from None
     # Validated anew, which pydantic's model_copy would not do.
     return parse_config(tree)
@@ -154,7 +171,7 @@ def with_fc2_root(config: Config, root: Path | None) -> Config:
 
 def dump_config(config: Config) -> str:
     """Return the resolved tree as YAML that :func:`load_config` reads back equal."""
-    tree = config.model_dump(mode="json", by_alias=True)
+    tree = with_escapes(config.model_dump(mode="json", by_alias=True), Config)
     return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
@@ -187,13 +204,13 @@ def _unknown_keys(tree: Mapping[str, Any], section: type[BaseModel], prefix: str
         annotation = known[key].annotation
         nested = isinstance(annotation, type) and issubclass(annotation, BaseModel)
         if nested and not isinstance(value, Mapping):
-            yield f"`{prefix}{key}`: expected a section of keys, got {value!r}"
+            yield f"`{prefix}{key}`: expected a section of keys, got {quoted(value)}"
         elif nested:
             yield from _unknown_keys(value, annotation, f"{prefix}{key}.")  # type: ignore[arg-type]
 
 
 def _suggest(prefix: str, key: str, siblings: list[str]) -> str:
-    everywhere = field_kinds()
+    key, everywhere = cut(key), field_kinds()
     close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)
     if close:
         return f"unknown key `{prefix}{key}`: did you mean `{prefix}{close[0]}`?"
@@ -213,4 +230,4 @@ def _plain_text(error: Any) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"in `{key}`: {message}"
-    return f"`{key}`: {message}, got {error['input']!r}"
+    return f"`{key}`: {message}, got {quoted(error['input'])}"

@@ -21,7 +21,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from harness.wording import quoted
+
 __all__ = [
+    "PATH",
     "CheckpointConfig",
     "Config",
     "DataConfig",
@@ -38,6 +41,23 @@ __all__ = [
 
 Kind = Literal["dynamics", "protocol", "observation", "environment", "fixed"]
 WatchMode = Literal["stop", "warn", "off"]
+
+
+class _OnDisk:
+    """Marks a key whose value is a path, or a part of one."""
+
+
+PATH = _OnDisk()
+_PathText = Annotated[str, PATH]
+
+# Above what any machine serves: a value beyond is a mistake of the keyboard.
+_MOST_COUNT = 10**9
+_MOST_SIDE = 2**14
+_MOST_SAMPLES = 2**20
+_MOST_MIB = 2**24
+_MOST_SEED = 2**63
+_MOST_SINGLE = 3e38
+"""Just below the largest float32, in which steps are computed: more would be infinite there."""
 
 
 def _kind(kind: Kind, default: Any, **limits: Any) -> Any:
@@ -78,6 +98,10 @@ class _Section(BaseModel):
         if isinstance(value, bool) and annotation is not bool:
             msg = f"`{info.field_name}` takes no truth value, got {value}"
             raise ValueError(msg)
+        # No file's name can hold it, and what prints it is cut there.
+        if isinstance(value, str) and "\0" in value:
+            msg = f"`{info.field_name}` holds a NUL character"
+            raise ValueError(msg)
         return value
 
     @field_validator("*", mode="after")
@@ -87,7 +111,7 @@ class _Section(BaseModel):
         extra = field.json_schema_extra
         if isinstance(extra, Mapping) and extra.get("kind") == "fixed" and value != field.default:
             key = field.alias or info.field_name
-            msg = f"`{key}` is fixed: got {value!r}, only {field.default!r} is implemented"
+            msg = f"`{key}` is fixed: got {quoted(value)}, only {field.default!r} is implemented"
             raise ValueError(msg)
         return value
 
@@ -95,20 +119,20 @@ class _Section(BaseModel):
 class RuntimeConfig(_Section):
     """Where a run lives, its seed, and the environment that is set before TensorFlow."""
 
-    experiment_name: str = _observation("supernet", min_length=1)
-    output_root: str = _observation("outputs/supernet", min_length=1)
-    seed: int = _dynamics(42, ge=0)
-    threads: int = _environment(2, ge=1)
+    experiment_name: _PathText = _observation("supernet", min_length=1, max_length=4095)
+    output_root: _PathText = _observation("outputs/supernet", min_length=1, max_length=4095)
+    seed: int = _dynamics(42, ge=0, le=_MOST_SEED)
+    threads: int = _environment(2, ge=1, le=4096)
     onednn: bool = _environment(True)
     # TensorFloat-32 rounds the factors of matrix products and convolutions to 10 bits on a GPU.
     tf32: bool = _environment(False)
-    gpu_memory_mib: int | None = _environment(None, ge=1)
+    gpu_memory_mib: int | None = _environment(None, ge=1, le=_MOST_MIB)
     require_gpu: bool = _environment(False)
     # Where scores are summed up: in NumPy, or where outputs are; auto: there on a GPU. It counts
     # for the protocol by what it comes to (`harness.runs.identity`): last bits of scores follow it.
     score_on: Literal["auto", "host", "device"] = _environment("auto")
-    cache_dir: str = _observation("")
-    cache_mib: int = _observation(512, ge=0)
+    cache_dir: _PathText = _observation("", max_length=4095)
+    cache_mib: int = _observation(512, ge=0, le=_MOST_MIB)
 
 
 class DistillConfig(_Section):
@@ -128,21 +152,21 @@ class TrainConfig(_Section):
 
     # None: the first GPU if there is one. 0 stands in EdgeFlowNAS's files, and in those that
     # earlier versions wrote, whether or not anybody asked for it.
-    gpu_device: int | None = _environment(None, ge=-1)
-    num_epochs: int = _dynamics(200, ge=1)
+    gpu_device: int | None = _environment(None, ge=-1, le=1023)
+    num_epochs: int = _dynamics(200, ge=1, le=_MOST_COUNT)
     epoch_mode: Literal["fixed_steps", "full_pass"] = _dynamics("fixed_steps")
-    steps_per_epoch: int = _dynamics(50, ge=1)
+    steps_per_epoch: int = _dynamics(50, ge=1, le=_MOST_COUNT)
     train_sampling_mode: Literal["random", "shuffle_no_replacement"] | None = _dynamics(None)
     train_crop_mode: Literal["random", "center"] = _dynamics("random")
-    batch_size: int = _dynamics(32, ge=1)
-    micro_batch_size: int | None = _dynamics(None, ge=1)
-    lr: float = _dynamics(1e-4, gt=0)
+    batch_size: int = _dynamics(32, ge=1, le=_MOST_SAMPLES)
+    micro_batch_size: int | None = _dynamics(None, ge=1, le=_MOST_SAMPLES)
+    lr: float = _dynamics(1e-4, gt=0, le=_MOST_SINGLE)
     optimizer: str = _fixed("adam")
     lr_schedule: str = _fixed("cosine")
-    weight_decay: float = _dynamics(4e-5, ge=0)
+    weight_decay: float = _dynamics(4e-5, ge=0, le=_MOST_SINGLE)
     # EdgeFlowNAS's until its commit 2ef204e, which clips at 200, and once per update. Its YAML
     # never says the position.
-    grad_clip_global_norm: float = _dynamics(5.0, gt=0)
+    grad_clip_global_norm: float = _dynamics(5.0, gt=0, le=_MOST_SINGLE)
     clip_position: Literal["micro_step", "update"] = _dynamics("micro_step")
     supernet_mode: str = _fixed("strict_fairness")
     uncertainty_type: str = _fixed("LinearSoftplus")
@@ -178,37 +202,42 @@ class DataConfig(_Section):
 
     dataset: str = _fixed("FC2")
     # Where files lie is not which samples there are: these are in a run's identity, by their ids.
-    base_path: str = _environment(".")
-    train_dir: str = _environment("train", min_length=1)
-    val_dir: str = _environment("val", min_length=1)
-    input_height: int = _dynamics(180, ge=1)
-    input_width: int = _dynamics(240, ge=1)
+    base_path: _PathText = _environment(".", max_length=4095)
+    train_dir: _PathText = _environment("train", min_length=1, max_length=4095)
+    val_dir: _PathText = _environment("val", min_length=1, max_length=4095)
+    input_height: int = _dynamics(180, ge=1, le=_MOST_SIDE)
+    input_width: int = _dynamics(240, ge=1, le=_MOST_SIDE)
     flow_channels: int = _fixed(2)
-    flow_clip: float | None = _dynamics(50.0, gt=0)
+    flow_clip: float | None = _dynamics(50.0, gt=0, le=_MOST_SINGLE)
     # Neither changes a number; `knobs-alive` holds them to that.
-    num_workers: int = _observation(2, ge=0)
-    prefetch_batches: int = _observation(2, ge=0)
+    num_workers: int = _observation(2, ge=0, le=1024)
+    prefetch_batches: int = _observation(2, ge=0, le=2**16)
 
     def split_dir(self, role: Literal["train", "val"]) -> Path:
         """Return the folder of one split, relative to the working directory."""
         return Path(self.base_path) / (self.train_dir if role == "train" else self.val_dir)
 
 
+_Side = Annotated[int, Field(ge=1, le=_MOST_SIDE)]
+
+
 class EvalConfig(_Section):
     """What an evaluation measures and how often."""
 
-    eval_every_epoch: int = _protocol(1, ge=1)
+    eval_every_epoch: int = _protocol(1, ge=1, le=_MOST_COUNT)
     eval_pool_size: int = _protocol(12, ge=1, le=3**9)
-    bn_recal_batches: int = _protocol(8, ge=1)
-    eval_batches_per_arch: Annotated[int, Field(ge=1)] | Literal["full"] = _protocol(4)
-    batch_size: int | None = _protocol(None, ge=1)
-    crop: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = _protocol(None)
-    flow_clip: float | None = _protocol(None, gt=0)
+    bn_recal_batches: int = _protocol(8, ge=1, le=_MOST_SAMPLES)
+    eval_batches_per_arch: Annotated[int, Field(ge=1, le=_MOST_SAMPLES)] | Literal["full"] = (
+        _protocol(4)
+    )
+    batch_size: int | None = _protocol(None, ge=1, le=_MOST_SAMPLES)
+    crop: tuple[_Side, _Side] | None = _protocol(None)
+    flow_clip: float | None = _protocol(None, gt=0, le=_MOST_SINGLE)
     recal_mode: Literal["fixed", "random"] = _protocol("fixed")
-    frozen: str = _protocol("")
+    frozen: _PathText = _protocol("", max_length=4095)
     # Of the dynamics, although scores decide: they end training.
-    early_stop_patience: int = _dynamics(15, ge=1)
-    early_stop_min_delta: float = _dynamics(0.002, ge=0)
+    early_stop_patience: int = _dynamics(15, ge=1, le=_MOST_COUNT)
+    early_stop_min_delta: float = _dynamics(0.002, ge=0, le=_MOST_SINGLE)
 
 
 class CheckpointConfig(_Section):
@@ -217,8 +246,8 @@ class CheckpointConfig(_Section):
     load_checkpoint: bool = _observation(False)
     resume_experiment_name: str = _fixed("")
     reset_early_stop_on_resume: bool = _dynamics(False)
-    every_steps: int = _observation(0, ge=0)
-    keep_latest: int = _observation(2, ge=0)
+    every_steps: int = _observation(0, ge=0, le=_MOST_COUNT)
+    keep_latest: int = _observation(2, ge=0, le=_MOST_COUNT)
 
 
 class ModelConfig(_Section):
@@ -226,7 +255,7 @@ class ModelConfig(_Section):
 
     # EdgeFlowNAS's YAML does not say its skeleton; this is the one up to its commit 2ef204e.
     skeleton: Literal["full", "bilinear", "decoupled"] = _dynamics("full")
-    width: int = _dynamics(32, ge=1)
+    width: int = _dynamics(32, ge=1, le=4096)
 
 
 class WatchConfig(_Section):

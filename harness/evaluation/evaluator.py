@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from harness.digest import digest_arrays
+from harness.errors import InputError
 from harness.evaluation import scoring
 from harness.evaluation.on_device import device_scores, scoring_bytes
 from harness.evaluation.protocol import EvalParts, Protocol
@@ -274,7 +275,12 @@ class Evaluator:
                         taken(format_arch(arch), batch)
                 journal["score", index, subtree.name] = found
             for subtree in shared.subtrees:
-                for arch, values in journal["score", index, subtree.name].items():
+                known = journal["score", index, subtree.name]
+                # A file of an earlier version may hold others: no digest of it says so.
+                if known.keys() != set(subtree.archs):
+                    msg = f"scores of batch {index}, {subtree.name}: of other archs than are asked"
+                    raise InputError(msg)
+                for arch, values in known.items():
                     samples[arch] += values
         return samples
 

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
+from harness.devices import open_regular
+from harness.records.chain import chain_before, chained
+from harness.records.door import Door, NoRecord
 from harness.records.records import (
     EpochRecord,
     NormsRecord,
@@ -15,15 +18,21 @@ from harness.records.records import (
     ResumeRecord,
     RunRecord,
     StepRecord,
-    from_json,
     to_json,
 )
+from harness.wording import counted
 
 __all__ = ["BrokenLine", "Ledger", "LedgerContent", "effective", "read_ledger", "write_line"]
 
 
 def write_line(file: IO[str], line: str, *, sync: bool) -> None:
-    """Append a line: to the system at once, and to the disk where it is to `sync`."""
+    """Append a line: to the system at once, and to the disk where it is to `sync`.
+
+    Parameters
+    ----------
+    file : file
+        The ledger's, which gives the line its chain.
+    """
     # A killed process loses nothing, a machine without power an epoch at most.
     file.write(line + "\n")
     file.flush()
@@ -51,17 +60,46 @@ class Ledger:
         # Before the file is opened to append: a record glued to half a line would be lost with it.
         _end_broken_line(path)
         self._attempt, self._write = attempt, write
-        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._file = _ChainedFile(path)
 
     def __call__(self, record: Record) -> None:
         """Append one record (the ledger is an observer of the trainer)."""
         data = to_json(record, attempt=self._attempt)
         text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-        self._write(self._file, text, sync=isinstance(record, EpochRecord))
+        self._write(cast("IO[str]", self._file), text, sync=isinstance(record, EpochRecord))
 
     def close(self) -> None:
         """Sync and close the file."""
         os.fsync(self._file.fileno())
+        self._file.close()
+
+
+class _ChainedFile:
+    """A file that is written line by line, each with its chain."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+        self._path, self._before = path, b""
+
+    def write(self, line: str) -> None:
+        """Write a line with its end."""
+        if not self._before:
+            # Not when it was opened: a process that is thought dead may have written since.
+            with self._path.open("rb") as written:
+                self._before = chain_before(written)
+        text, self._before = chained(line.removesuffix("\n").encode(), self._before)
+        self._file.write(text.decode() + "\n")
+
+    def flush(self) -> None:
+        """Hand to the system what is written."""
+        self._file.flush()
+
+    def fileno(self) -> int:
+        """Return the file's descriptor."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
@@ -109,45 +147,69 @@ class LedgerContent:
         Lines that hold none.
     attempts : tuple of int
         The attempt that wrote each record, in the order of `records`.
+    unchained : int
+        Lines that an earlier version wrote, at the beginning, of which no digest says whether
+        they were changed since.
     """
 
     records: tuple[Record, ...]
     broken: tuple[BrokenLine, ...]
     attempts: tuple[int, ...] = ()
+    unchained: int = 0
 
     def effective(self) -> list[Record]:
         """Return the records without those that a later attempt made void."""
         return effective(self.records, self.attempts)
 
+    def lost(self) -> tuple[BrokenLine, ...]:
+        """Return the lines with which evidence is lost: no kill leaves them."""
+        return tuple(line for line in self.broken if not line.tail)
+
+    def old_note(self) -> str:
+        """Return a sentence on the lines that carry no digest, empty where all do."""
+        if not self.unchained:
+            return ""
+        return (
+            f"{counted(self.unchained, 'line')} of an earlier version carry no digest: whether "
+            "they were changed since is not known"
+        )
+
 
 def read_ledger(path: Path) -> LedgerContent:
     """Read a ledger; a broken line is reported with its number, and the rest is read.
+
+    This is the one door: every record is as its class declares it, and every line is as it was
+    written, by its chain.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     """
-    lines: list[Record | str] = []  # a record, or why there is none
+    door = Door()
+    lines: list[Record | NoRecord] = []
     attempts: list[int] = []
-    # "replace": a kill may cut a line within a character, and the rest is still read.
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            data: Any = json.loads(line)
-            record = from_json(data)
-            # Ledgers of version 0.1 name the attempt where it starts, and nowhere else.
-            # The attempt first: where it is no number, the line is broken and neither list has it.
-            attempts.append(int(data.get("attempt", attempts[-1] if attempts else 1)))
-            lines.append(record)
-        except (ValueError, TypeError, AttributeError) as error:
-            lines.append(f"{type(error).__name__}: {error}")
+    with open_regular(path) as file:
+        for line in file:
+            found = door.read(line)
+            if isinstance(found, NoRecord):
+                lines.append(found)
+                continue
+            lines.append(found[0])
+            attempts.append(found[1])
     broken = (
-        BrokenLine(number, line, after is None or isinstance(after, RunRecord))
+        BrokenLine(
+            number,
+            line.reason,
+            line.cut
+            and number not in door.gaps
+            and (after is None or isinstance(after, RunRecord)),
+        )
         for number, (line, after) in enumerate(zip_longest(lines, lines[1:]), start=1)
-        if isinstance(line, str)
+        if isinstance(line, NoRecord)
     )
-    records = (line for line in lines if not isinstance(line, str))
-    return LedgerContent(tuple(records), tuple(broken), tuple(attempts))
+    records = (line for line in lines if not isinstance(line, NoRecord))
+    return LedgerContent(tuple(records), tuple(broken), tuple(attempts), door.unchained)
 
 
 def effective(records: Iterable[Record], attempts: Iterable[int] = ()) -> list[Record]:

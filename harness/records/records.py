@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from harness.records.declared import check_declared
+from harness.records.known import remember, take_known
+from harness.records.packed import Named, PackedFloats
+from harness.wording import quoted
+
 __all__ = [
     "EPOCH_FIELDS",
     "FIRST_SEGMENT",
@@ -37,8 +42,8 @@ STOPPED_EARLY = "stopped early: patience is used up"
 """Text of the note that ends a run whose scores have not improved for long enough."""
 
 
-@dataclass(frozen=True)
-class RunRecord:
+@dataclass(frozen=True, slots=True)
+class RunRecord(Named):
     """The start of one attempt at a run: what was planned, and in which environment.
 
     ``planned_sizes`` run-length encodes the planned batch sizes of one epoch as
@@ -65,8 +70,8 @@ class RunRecord:
     seal: str = ""
 
 
-@dataclass(frozen=True)
-class ResumeRecord:
+@dataclass(frozen=True, slots=True)
+class ResumeRecord(Named):
     """An attempt that continues from a checkpoint: earlier records beyond it are void.
 
     ``checkpoint`` is its digest, empty where the attempt starts again at step 0 because
@@ -80,8 +85,8 @@ class ResumeRecord:
     checkpoint: str
 
 
-@dataclass(frozen=True)
-class StepRecord:
+@dataclass(frozen=True, slots=True)
+class StepRecord(Named):
     """One training step, at most 300 bytes as JSON.
 
     ``step`` counts from 1 within the epoch; ``archs`` are the fair cycle's codes;
@@ -101,15 +106,19 @@ class StepRecord:
 
 
 @dataclass(frozen=True)
-class NormsRecord:
+class NormsRecord(Named):
     """Every pre-clip global norm of an epoch, in the order of the checks."""
 
+    __slots__ = ("_norms", "epoch")
     epoch: int
-    norms: tuple[float, ...]
+    norms: tuple[float, ...] = PackedFloats()  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NormsRecord, (self.epoch, self.norms)
 
 
-@dataclass(frozen=True)
-class EvalRecord:
+@dataclass(frozen=True, slots=True)
+class EvalRecord(Named):
     """One evaluation of a pool: (weights, archs, batches) -> scores.
 
     Attributes
@@ -162,8 +171,8 @@ class EvalRecord:
     unknown_pixels: int = 0
 
 
-@dataclass(frozen=True)
-class EpochRecord:
+@dataclass(frozen=True, slots=True)
+class EpochRecord(Named):
     """One row of the epoch log. Fields and formulas: ``docs/epoch-log.md``.
 
     Fields that need an evaluation are None in an epoch without one, and ``reasons`` says
@@ -210,8 +219,8 @@ EPOCH_FIELDS: tuple[str, ...] = tuple(f.name for f in fields(EpochRecord) if f.n
 """Columns of ``epochs.csv``, in order; the ledger's record adds ``reasons``."""
 
 
-@dataclass(frozen=True)
-class CheckpointRecord:
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord(Named):
     """A checkpoint was written: its directory's name and its digest.
 
     ``best`` is the checkpoint that the pointer file ``best`` named once it was written: empty
@@ -226,8 +235,8 @@ class CheckpointRecord:
     best: str | None = None
 
 
-@dataclass(frozen=True)
-class NoteRecord:
+@dataclass(frozen=True, slots=True)
+class NoteRecord(Named):
     """A sentence for people, such as an early stop or a warning."""
 
     epoch: int
@@ -285,16 +294,43 @@ def from_json(data: Mapping[str, Any]) -> Record:
     Raises
     ------
     ValueError
-        If the kind is unknown.
+        If the kind is unknown, or a value is not what the record's class declares.
     """
     values = dict(data)
     kind = values.pop("kind", None)
-    if kind not in RECORDS:
-        msg = f"unknown record kind {kind!r}, expected one of {', '.join(RECORDS)}"
+    if not isinstance(kind, str) or kind not in RECORDS:
+        msg = f"unknown record kind {quoted(kind)}, expected one of {', '.join(RECORDS)}"
         raise ValueError(msg)
     if kind not in ("run", "resume"):
         values.pop("attempt", None)  # the ledger's, not the record's own
+    if take_known(kind, values):
+        return RECORDS[kind](**values)
+    check_declared(RECORDS[kind], values, kind)
+    remember(kind, values)
+    if kind == "run":
+        _require_readable(values)
     return RECORDS[kind](**{name: _tuples(value) for name, value in values.items()})
+
+
+_MOST_STEPS = 10**8
+"""Steps of an epoch that are believed; whoever reads on makes a list of them."""
+
+
+_SECTIONS = ("train", "eval", "data", "model", "runtime", "search", "watch", "checkpoint")
+"""Of a configuration: what is looked up in them, and so is a mapping where it is there."""
+
+
+def _require_readable(opening: Mapping[str, Any]) -> None:
+    """Refuse what no type says: a plan without end, a section that is none."""
+    for number, (size, count) in enumerate(opening["planned_sizes"]):
+        if size < 1 or not 0 <= count <= _MOST_STEPS:
+            msg = f"run.planned_sizes[{number}]: expected a size and a count, found {[size, count]}"
+            raise ValueError(msg)
+    for name in _SECTIONS:
+        if not isinstance(opening["config"].get(name) or {}, Mapping):
+            found = quoted(opening["config"][name])
+            msg = f"run.config.{name}: expected a section, found {found}"
+            raise ValueError(msg)
 
 
 def _tuples(value: Any) -> Any:

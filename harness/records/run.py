@@ -172,10 +172,13 @@ class RunHistory:
         All of them, in order; at least one.
     broken : tuple of BrokenLine
         Lines that hold no record.
+    note : str
+        On lines that carry no digest; empty where all do.
     """
 
     attempts: tuple[Attempt, ...]
     broken: tuple[BrokenLine, ...] = ()
+    note: str = ""
 
     @cached_property
     def lasting(self) -> tuple[Attempt, ...]:
@@ -202,7 +205,12 @@ def read_history(content: LedgerContent) -> RunHistory:
     ValueError
         If no run record opens the ledger: then nothing says what was planned.
     """
-    return RunHistory(cut_attempts(content.effective()), content.broken)
+    try:
+        attempts = cut_attempts(content.effective())
+    except ValueError as error:
+        lost = "".join(f"; {line}" for line in content.broken[:1])
+        raise ValueError(f"{error}{lost}") from None
+    return RunHistory(attempts, content.broken, content.old_note())
 
 
 def run_evidence(records: Iterable[Record]) -> RunEvidence:

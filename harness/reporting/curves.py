@@ -7,7 +7,6 @@ from itertools import groupby
 from harness.records.records import EpochRecord
 from harness.records.run import Attempt, RunHistory
 from harness.reporting.borders import Border, Segment, border, borders, run_segments, short_digest
-from harness.reporting.checked import is_number
 
 __all__ = [
     "PANELS", "Curve", "Drawing", "Panel", "Points", "Quantity", "View", "clip_threshold",
@@ -151,7 +150,9 @@ def _column(name: str) -> _Value:
 def clip_threshold(attempt: Attempt) -> float | None:
     """Return an attempt's clip threshold, a global gradient norm, if its configuration says it."""
     value = (attempt.opening.config.get("train") or {}).get("grad_clip_global_norm")
-    return float(value) if is_number(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value)
 
 
 PANELS = (

@@ -28,6 +28,7 @@ from harness.runs.identity import SCORED, read_data_digests
 from harness.runs.lineage import Continuation, plan_first, plan_resume
 from harness.runs.stop import StopFlag, say
 from harness.training.checkpoint import CheckpointStore
+from harness.training.epoch_table import each_row, read_header, told_otherwise
 from harness.training.epochlog import EpochCsv
 from harness.training.progress import Progress
 from harness.whole import write_text
@@ -101,12 +102,12 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
         ledger = folder / "ledger.jsonl"
         content = read_ledger(ledger) if ledger.exists() else LedgerContent((), ())
         known = _scored_so_far(config, content.records, options)
-        plan = _plan(folder, content.records, config, options, known or "host")
+        plan = _plan(folder, content, config, options, known or "host")
         environment = apply_environment(config)
         say(environment.line())
         scored = known or scored_on("auto", environment.device)
         if scored != (known or "host"):
-            plan = _plan(folder, content.records, config, options, scored)
+            plan = _plan(folder, content, config, options, scored)
         if environment.device != "cpu" and (config.runtime.score_on, scored) == ("auto", "host"):
             plan = replace(plan, notes=(*plan.notes, _AS_BEFORE))
         note = options.check_environment(environment)
@@ -152,13 +153,36 @@ def _locked(folder: Path, *, new: bool) -> Iterator[None]:
         yield
 
 
+_MOST_TOLD = 3
+"""Of a kind: lines that the ledger has lost, cells that say something else than the ledger."""
+
+
 def _plan(
-    folder: Path, history: Sequence[Record], config: Config, options: RunOptions, scored: str
+    folder: Path, content: LedgerContent, config: Config, options: RunOptions, scored: str
 ) -> Continuation:
+    # Before anything slow: a table that is none is refused at once.
+    read_header(folder / "epochs.csv")
     if not options.resume:
-        return plan_first(folder, history, options.segment)
+        return plan_first(folder, content.records, options.segment)
+    known, valid = (
+        [record for record in records if isinstance(record, EpochRecord)]
+        for records in (content.records, content.effective())
+    )
+    other = [
+        f"epochs.csv: {text}"
+        for text in told_otherwise(each_row(folder / "epochs.csv"), known, valid)
+    ]
     data = read_data_digests(config, scored=scored)
-    return plan_resume(folder, history, config, data, options.segment)
+    plan = plan_resume(folder, content.records, config, data, options.segment)
+    # An attempt whose first line is lost has its number all the same.
+    plan = replace(plan, attempt=max(plan.attempt, 1 + max(content.attempts, default=0)))
+    lost = [f"ledger.jsonl: {line}" for line in content.lost()]
+    return replace(plan, notes=(*plan.notes, *_first(lost), *_first(other)))
+
+
+def _first(notes: Sequence[str]) -> list[str]:
+    more = [f"and {len(notes) - _MOST_TOLD} more of the kind"] if len(notes) > _MOST_TOLD else []
+    return [*notes[:_MOST_TOLD], *more]
 
 
 def _train(

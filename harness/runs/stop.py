@@ -2,12 +2,9 @@
 
 import signal
 
+from harness.console import say
+
 __all__ = ["StopFlag", "say"]
-
-
-def say(line: str) -> None:
-    """Print one line at once, so that logs of a batch job are current."""
-    print(line, flush=True)  # noqa: T201
 
 
 class StopFlag:

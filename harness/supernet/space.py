@@ -8,8 +8,11 @@ is ``bilinear`` with depth branches that share no block. No TensorFlow here.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Integral
 from types import MappingProxyType
 from typing import Literal
+
+from harness.wording import quoted
 
 __all__ = [
     "NUM_BLOCKS",
@@ -174,13 +177,15 @@ def check_arch(arch: Sequence[int]) -> Arch:
     Raises
     ------
     ValueError
-        If it has not 9 codes, or one is not 0, 1 or 2.
+        If it has not 9 codes, or one is not 0, 1 or 2. A truth value is none of them, and 0.9
+        is not 0.
     """
-    code = tuple(int(c) for c in arch)
-    if len(code) != NUM_BLOCKS or any(c not in range(NUM_OPTIONS) for c in code):
-        msg = f"an arch code has {NUM_BLOCKS} codes of 0, 1 or 2, got {list(arch)}"
+    code = tuple(arch)
+    whole = all(isinstance(c, Integral) and not isinstance(c, bool) for c in code)
+    if not whole or len(code) != NUM_BLOCKS or any(c not in range(NUM_OPTIONS) for c in code):
+        msg = f"an arch code has {NUM_BLOCKS} codes of 0, 1 or 2, got {quoted(list(arch))}"
         raise ValueError(msg)
-    return code
+    return tuple(int(c) for c in code)
 
 
 def format_arch(arch: Sequence[int]) -> str:
@@ -198,7 +203,7 @@ def parse_arch(text: str) -> Arch:
     """
     digits = [c for c in text if c not in " ,;-"]
     if not set(digits) <= set("012"):
-        msg = f"an arch code has {NUM_BLOCKS} codes of 0, 1 or 2, got {text!r}"
+        msg = f"an arch code has {NUM_BLOCKS} codes of 0, 1 or 2, got {quoted(text)}"
         raise ValueError(msg)
     return check_arch([int(c) for c in digits])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from harness.config import Config
@@ -71,7 +72,8 @@ class TrainStep:
                     taken(*arrays)
         if not per_micro_step:
             norms_of.append(functions.clip(threshold))
-        finite = functions.apply(tf.constant(lr, tf.float32))
+        # An array: TensorFlow keeps a tensor for every Python number that it was ever given.
+        finite = functions.apply(tf.constant(np.asarray(lr, np.float32)))
         # Read once the step is under way: a device is waited for with each number that is read.
         checks = tuple(ClipCheck(*map(float, norms)) for norms in norms_of)
         return StepOutcome(tuple(map(float, losses)), checks, bool(finite))
