@@ -648,3 +648,29 @@ def test_an_older_epoch_log_keeps_its_columns(config: Config, cache: Any, tmp_pa
     rows = effective_rows(path)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert set(rows[1]) == set(table[0][:25])
+
+
+def on_device(config: Config) -> Config:
+    return with_overrides(config, ["runtime.score_on=device"])
+
+
+def test_scores_go_on_where_they_were_summed_up(config: Config, cache: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(config, folder, cache, until=1)
+    with pytest.raises(InputError, match=r"eval.scored: host -> device.* name a new segment"):
+        train(on_device(config), folder, cache, resume=True)
+    train(on_device(config), folder, cache, resume=True, segment="device")
+    assert any(
+        "a new metric series starts" in note.text and "eval.scored: host -> device" in note.text
+        for note in records(folder, NoteRecord)
+    )
+    # By itself it goes on as it is, whatever this device is.
+    more = with_overrides(config, ["train.num_epochs=3"])
+    train(more, folder, cache, resume=True, segment="more")
+    host, device, again = records(folder, RunRecord)
+    assert [one.data.get("scored") for one in (host, device, again)] == [None, "device", None]
+    assert host.protocol == again.protocol != device.protocol
+    folder = tmp_path / "device"
+    train(on_device(config), folder, cache, until=1)
+    train(config, folder, cache, resume=True)
+    assert [one.data.get("scored") for one in records(folder, RunRecord)] == ["device"] * 2
