@@ -75,7 +75,12 @@ def read_regular(path: Path) -> bytes:
         As :func:`open_regular`, or if it cannot be read.
     """
     with open_regular(path) as file:
-        return file.read()
+        try:
+            return file.read()
+        except OSError as error:
+            # What a failing disk answers has no name in it.
+            error.filename = str(path)
+            raise
 
 
 def _require_file(path: Path, mode: int) -> None:

@@ -5,7 +5,9 @@ array contributes its name, dtype, shape and little-endian C-order bytes, so two
 that differ in dtype or shape alone have different digests.
 """
 
+import errno
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.devices import open_regular
+
 __all__ = ["digest_arrays", "digest_bytes", "digest_file", "digest_strings", "state_digests"]
 
 _SIZE = 16
+_PIECE = 2**20
+"""Bytes of a file that are read at once."""
 
 
 class _Hasher:
@@ -88,5 +94,19 @@ def digest_bytes(*blobs: bytes) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """Return the digest of a file's whole content."""
-    return digest_bytes(path.read_bytes())
+    """Return the digest of a file's whole content, as :func:`digest_bytes`; in little memory.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, is no file, or another length than it had when it was opened.
+    """
+    with open_regular(path) as file:
+        length, found = os.fstat(file.fileno()).st_size, 0
+        digest = hashlib.blake2b(length.to_bytes(8, "little"), digest_size=_SIZE)
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+            found += len(piece)
+    if found != length:
+        raise OSError(errno.EIO, f"changed from {length} to {found} bytes while read", str(path))
+    return digest.hexdigest()

@@ -122,10 +122,14 @@ def memory_line(error: BaseException) -> str:
     who = f"pid {pid}" if pid else f"pid {os.getpid()}, {plain_line(' '.join(sys.argv), most=120)}"
     found = _WANTED.search(str(error))
     wanted = plain_line(str(error)) if found is None else _wanted(*found.groups())
-    return (
-        f"out of memory ({who}): {wanted}; lower train.micro_batch_size or eval.batch_size, or let "
-        "other processes on the device end or take less (runtime.gpu_memory_mib)"
-    )
+    if isinstance(error, MemoryError):  # the machine's own
+        advice = "let other processes end, or lower data.num_workers and runtime.cache_mib"
+    else:
+        advice = (
+            "lower train.micro_batch_size or eval.batch_size, or let other processes on the device "
+            "end or take less (runtime.gpu_memory_mib)"
+        )
+    return f"out of memory ({who}): {wanted}; {advice}"
 
 
 def _wanted(shape: str, kind: str, device: str | None) -> str:

@@ -6,7 +6,7 @@ keys, and half characters, on which whoever writes them on dies later.
 
 import json
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = ["LARGEST", "parse_json"]
 
@@ -16,13 +16,15 @@ LARGEST = 2**63
 _MOST = 160
 
 
-def parse_json(content: bytes | str) -> Any:
+def parse_json(content: bytes | str, *, constants: bool = False) -> Any:
     """Return the value of a JSON text.
 
     Parameters
     ----------
     content : bytes or str
         Bytes are UTF-8.
+    constants : bool, default False
+        Take ``Infinity`` and ``NaN``, which Python writes and the standard does not have.
 
     Raises
     ------
@@ -32,8 +34,8 @@ def parse_json(content: bytes | str) -> Any:
     try:
         text = content.decode("utf-8") if isinstance(content, bytes) else content
         value = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refused, parse_float=_finite,
-            parse_int=_whole,
+            text, object_pairs_hook=_unique, parse_float=_finite, parse_int=_whole,
+            parse_constant=float if constants else _refused,
         )  # fmt: skip
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
@@ -58,7 +60,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refused(constant: str) -> None:
+def _refused(constant: str) -> NoReturn:
     msg = f"{constant} is no number of JSON"
     raise ValueError(msg)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,16 @@ def tensorflow_and_reader():
 
     from harness.training.importing import read_edgeflownas
 
-    return SimpleNamespace(**vars(tensorflow), read_edgeflownas=read_edgeflownas)
+    def read_here(prefix):
+        reader = tensorflow.train.load_checkpoint(str(prefix))
+        return {name: np.asarray(reader.get_tensor(name))
+                for name in reader.get_variable_to_shape_map()}  # fmt: skip
+
+    return SimpleNamespace(
+        **vars(tensorflow), read_edgeflownas=read_edgeflownas,
+        # Without a process for each of the many whole ones.
+        read_whole=partial(read_edgeflownas, read=read_here),
+    )  # fmt: skip
 
 
 def variables(skeleton, width, *, slots=True, first=3):

@@ -1,8 +1,10 @@
+import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 
 import cv2
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from harness.config import parse_config
+from harness.digest import digest_strings
 from harness.evaluation.batches import FixedBatches
 from harness.fc2.batch import join_digests
 from harness.fc2.batch_store import MIB, BatchStore, nbytes
@@ -287,3 +290,63 @@ def test_threads_and_processes_may_share_a_folder(root, tmp_path):
 
 def test_a_budget_in_mib_counts_bytes():
     assert MIB == 1024 * 1024
+
+
+def test_a_cached_file_that_is_cut_while_its_batch_is_used_ends_nothing(root, tmp_path):
+    cache = BatchCache(tmp_path / "cache")
+    cache.batch(provider(root), [0, 1])
+    found, wanted = cache.batch(provider(root), [0, 1]), provider(root).gather([0, 1])
+    [path] = files(tmp_path / "cache")
+    os.truncate(path, 0)
+    same(found, wanted)
+
+
+@pytest.mark.parametrize("mib", [0, 1], ids=["mapped", "in-memory"])
+def test_evaluation_batches_stay_as_they_were_verified(root, tmp_path, mib):
+    settings = {"cache_mib": mib, "cache_dir": str(tmp_path / "cache")}
+    wanted = everything(FixedBatches(config(root)))
+    everything(FixedBatches(config(root, **settings)))
+    found = everything(FixedBatches(config(root, **settings)))
+    for path in files(tmp_path / "cache"):
+        os.truncate(path, 0)
+    for one, other in zip(found, wanted, strict=True):
+        same(one, other)
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".batch"}
+
+
+def _layout(**changed):
+    """Return what a header says of a batch of two, with another array."""
+    arrays = {"frames": ["|u1", [2, 16, 24, 6]], "flow": ["<f4", [2, 16, 24, 2]],
+              "valid": ["|b1", [2, 16, 24]]}  # fmt: skip
+    return [[name, *described] for name, described in (arrays | changed).items()]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        None, [], 7, "frames", _layout(flow=["<f4", [2**40, 16, 24, 2]]), _layout()[:2],
+        _layout(flow=["<f4", [2**32, 2**32, 1, 1]]), _layout(flow=["<f4", [-2, -16, 24, 2]]),
+        _layout(flow=["|O", [2, 16, 24, 2]]), _layout(flow=["<f4", [True, 16, 24, 2]]),
+        _layout(flow=["<f4", None]), _layout(flow=["<f4", [2.0, 16, 24, 2]]), _layout()[::-1],
+        _layout(valid=["|V0", [2**60]]), _layout(flow="x" * 10**6),
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_a_layout_that_lies_is_refused_before_memory_is_taken(root, tmp_path, layout):
+    cache = BatchCache(tmp_path / "cache")
+    cache.batch(provider(root), [0, 1])
+    [path] = files(tmp_path / "cache")
+    content = path.read_bytes()
+    start = len(b"samebits batch 1\n") + 32
+    length = int.from_bytes(content[start : start + 8], "little")
+    header = json.loads(content[start + 8 : start + 8 + length])
+    text = json.dumps(header | {"layout": layout}).encode()
+    head = digest_strings([text.decode()]).encode() + len(text).to_bytes(8, "little") + text
+    path.write_bytes(b"samebits batch 1\n" + head + content[start + 8 + length :])
+    tracemalloc.start()
+    with pytest.raises(CacheError, match=r"\.batch: damaged: .*remove it") as caught:
+        cache.batch(provider(root), [0, 1])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * len(path.read_bytes()) + MIB
+    assert len(str(caught.value)) < 500

@@ -49,3 +49,9 @@ def test_a_file_and_a_link_to_one_are_read(tmp_path):
     assert read_regular(tmp_path / "link") == b"content"
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "absent")
+
+
+def test_a_disk_that_fails_while_it_is_read_is_told_with_the_file(tmp_path):
+    (tmp_path / "0000004-img_0.png").symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match=r"Input/output error.*0000004-img_0\.png"):
+        read_regular(tmp_path / "0000004-img_0.png")

@@ -6,8 +6,8 @@ import pytest
 
 from harness.errors import InputError
 from harness.records.records import EPOCH_FIELDS
-from harness.training.epoch_table import read_table, told_otherwise
-from harness.training.epochlog import EpochCsv
+from harness.training.epoch_table import each_row, read_header, told_otherwise
+from harness.training.epochlog import EpochCsv, effective_rows
 from tests.test_ledger import row
 
 ROWS = tuple(
@@ -30,7 +30,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def whole(path):
-    return read_table(path)
+    return effective_rows(path)
 
 
 SAME = {
@@ -50,13 +50,13 @@ SAME = {
 @pytest.mark.parametrize("change", SAME)
 def test_the_same_values_are_read_and_gone_on_with(path, whole, change):
     path.write_bytes(SAME[change](path.read_bytes()))
-    assert read_table(path).rows == whole.rows
+    assert effective_rows(path) == whole
     fourth = dataclasses.replace(ROWS[0], epoch=4)
     write(path, [*ROWS, fourth])
-    found = read_table(path)
-    assert found.columns == EPOCH_FIELDS
-    assert found.rows[:3] == whole.rows
-    assert [(r["epoch"], r["lr"]) for r in found.rows[3:]] == [("4", str(1 / 3))]
+    found = effective_rows(path)
+    assert read_header(path)[0] == EPOCH_FIELDS
+    assert found[:3] == whole
+    assert [(r["epoch"], r["lr"]) for r in found[3:]] == [("4", str(1 / 3))]
 
 
 OTHER = {
@@ -100,8 +100,25 @@ def test_what_may_be_another_value_is_refused_by_its_line(path, change):
 
 
 def test_a_row_that_says_something_else_than_the_ledger_is_told(path, whole):
-    assert list(told_otherwise(whole.rows, ROWS)) == []
+    assert list(told_otherwise(whole, ROWS, ROWS)) == []
     path.write_bytes(path.read_bytes().replace(b"0.3333333333333333", b"0.3333", 1))
-    assert list(told_otherwise(read_table(path).rows, ROWS)) == [
+    assert list(told_otherwise(each_row(path), ROWS, ROWS)) == [
         "epoch 1, lr: says '0.3333', the ledger '0.3333333333333333'"
     ]
+
+
+def test_a_row_that_is_missing_is_told_but_for_the_last(whole):
+    assert list(told_otherwise(whole[:2], ROWS, ROWS)) == []
+    assert list(told_otherwise(whole[::2], ROWS, ROWS)) == ["epoch 2 has no row"]
+    assert list(told_otherwise((), ROWS, ROWS)) == ["epoch 1 has no row", "epoch 2 has no row"]
+    assert list(told_otherwise((), (), ())) == []
+
+
+def test_a_row_of_an_epoch_that_was_never_recorded_is_told_where_there_is_a_ledger(whole):
+    assert list(told_otherwise(whole, ROWS[:2], ROWS[:2])) == ["epoch 3 is none of the ledger's"]
+    assert list(told_otherwise(whole, (), ())) == []
+
+
+def test_a_row_of_a_record_that_a_later_attempt_made_void_is_no_other(whole):
+    again = dataclasses.replace(ROWS[2], lr=0.25, checkpoint_digest="e" * 32)
+    assert list(told_otherwise(whole, [*ROWS, again], [*ROWS[:2], again])) == []

@@ -23,6 +23,7 @@ from harness.systems.remote import Workers
 from harness.systems.spec import SystemSpec
 from tests.test_report import SEGMENTS
 from tests.test_report import write as write_run
+from tests.test_sealed import resealed
 
 NUMPY = Path(__file__).parent / "numpy_trainer" / "adapter.py"
 ONLY = ("scores-beside-names", "rate-logged-not-used", "recalibration-blended")
@@ -82,7 +83,7 @@ def test_a_killed_call_goes_on_where_it_was(planted, capsys):
     whole = json.loads(path.read_text())
     cut = path.with_name("cut.json")
     kept = [{**one, "what": "as the first call wrote it"} for one in whole["planted"][:2]]
-    cut.write_text(json.dumps({**whole, "planted": kept}))
+    cut.write_text(json.dumps(resealed({**whole, "planted": kept})))
     assert plant(cut, "--only", *ONLY) == 1
     shown = capsys.readouterr()
     assert shown.err.count("[3/3]") == 1
@@ -102,6 +103,7 @@ def test_the_file_of_another_system_is_not_gone_on_with(planted, capsys):
     content = json.loads(path.read_text())
     other = path.with_name("other.json")
     content["asked"]["code"] = "another"
+    content = resealed(content)
     other.write_text(json.dumps(content))
     assert plant(other, "--only", *ONLY) == 2
     assert "is of another system: code 'another' there and" in capsys.readouterr().err
@@ -304,8 +306,10 @@ def test_a_report_shows_the_table(tmp_path, capsys):
         "{}",
         "[]",
         "no JSON",
-        json.dumps({**FINDINGS.as_dict(), "format": 2}),
-        json.dumps({**FINDINGS.as_dict(), "planted": [{"id": "x"}]}),
+        json.dumps(resealed({**FINDINGS.as_dict(), "format": 2})),
+        json.dumps(resealed({**FINDINGS.as_dict(), "planted": [{"id": "x"}]})),
+        json.dumps(resealed({**FINDINGS.as_dict(), "holds": [True]})),
+        json.dumps({**FINDINGS.as_dict(), "holds": ["metric-oracle"]}),
     ],
 )
 def test_another_file_is_refused_in_one_line(content, tmp_path):

@@ -18,6 +18,7 @@ from harness.supernet.import_names import (
 )
 from harness.supernet.space import SKELETONS
 from harness.training.progress import Progress
+from harness.training.saver_files import read_variables
 from tests.edgeflownas_checkpoints import (
     COUNTS,
     META,
@@ -26,6 +27,7 @@ from tests.edgeflownas_checkpoints import (
     variables,
     write,
 )
+from tests.saver_index import sealed
 
 ORIGINAL = os.environ.get("SAMEBITS_EDGEFLOWNAS", "")
 COMMITS = {"2ef204e": "full", "902a0e1": "bilinear", "5f197cd": "decoupled"}
@@ -96,7 +98,7 @@ def canonical(name):
 
 
 def test_variables_that_carry_nothing_are_named_and_nothing_else_is(tf, tmp_path):
-    found = tf.read_edgeflownas(write(tf, tmp_path, variables("full", 1)))
+    found = tf.read_whole(write(tf, tmp_path, variables("full", 1)))
     assert found.fit.ignored == ("strict_accum_0", "strict_accum_1")
 
 
@@ -107,7 +109,7 @@ def test_variables_that_carry_nothing_are_named_and_nothing_else_is(tf, tmp_path
 @pytest.mark.parametrize("skeleton", SKELETONS)
 def test_every_variable_comes_over_bit_by_bit(tf, tmp_path, skeleton, slots):
     source = variables(skeleton, 3, slots=slots)
-    found = tf.read_edgeflownas(write(tf, tmp_path, source))
+    found = tf.read_whole(write(tf, tmp_path, source))
     assert (found.fit.skeleton, found.fit.width, found.fit.optimizer) == (skeleton, 3, slots)
     assert found.digest == digest_arrays(source)
     used = {canonical(name): a for name, a in source.items() if name.startswith("supernet")}
@@ -126,12 +128,12 @@ def test_every_variable_comes_over_bit_by_bit(tf, tmp_path, skeleton, slots):
 def test_the_fullest_state_is_filled_and_no_name_is_ours_alone(tf, tmp_path):
     from harness.training.model import Supernet
 
-    found = tf.read_edgeflownas(write(tf, tmp_path, variables("decoupled", 1)))
+    found = tf.read_whole(write(tf, tmp_path, variables("decoupled", 1)))
     assert found.arrays.keys() == Supernet("decoupled", 1, seed=0).variables().keys()
 
 
 def test_counters_are_those_of_an_epoch_s_end(tf, tmp_path):
-    found = tf.read_edgeflownas(write(tf, tmp_path, variables("full", 1))).progress
+    found = tf.read_whole(write(tf, tmp_path, variables("full", 1))).progress
     counts = tuple(tuple(20 + (b == 4 and o == 2) for o in range(3)) for b in range(9))
     assert found == Progress(
         epoch=3, step=0, global_step=STEPS, counts=counts, best_metric=7.25, patience_metric=7.25,
@@ -141,7 +143,7 @@ def test_counters_are_those_of_an_epoch_s_end(tf, tmp_path):
 
 def test_a_run_that_was_never_evaluated_has_no_best_metric(tf, tmp_path):
     meta = META | {"best_metric": float("inf")}
-    found = tf.read_edgeflownas(write(tf, tmp_path, variables("full", 1), meta))
+    found = tf.read_whole(write(tf, tmp_path, variables("full", 1), meta))
     assert found.progress.best_metric is None
 
 
@@ -198,7 +200,7 @@ def twice(arrays):
 def test_a_variable_that_does_not_fit_is_named(tf, tmp_path, change, message):
     prefix = write(tf, tmp_path, change(variables("full", 2)))
     with pytest.raises(InputError, match=message) as raised:
-        tf.read_edgeflownas(prefix)
+        tf.read_whole(prefix)
     assert "\n" not in str(raised.value)
     assert str(raised.value).startswith(str(prefix))
 
@@ -206,7 +208,7 @@ def test_a_variable_that_does_not_fit_is_named(tf, tmp_path, change, message):
 def test_many_problems_are_counted(tf, tmp_path):
     arrays = {n: a for n, a in variables("full", 2).items() if "/EB1/" not in n}
     with pytest.raises(InputError, match="and 61 more"):
-        tf.read_edgeflownas(write(tf, tmp_path, arrays))
+        tf.read_whole(write(tf, tmp_path, arrays))
 
 
 DATA = ".data-00000-of-00001"
@@ -270,7 +272,7 @@ def test_a_missing_or_damaged_file_is_named(tf, tmp_path, suffix, change, messag
 def test_counters_that_cannot_be_are_named(tf, tmp_path, changes, message):
     prefix = write(tf, tmp_path, variables("full", 1), META | changes)
     with pytest.raises(InputError, match=rf"\.meta\.json: .*{message}"):
-        tf.read_edgeflownas(prefix)
+        tf.read_whole(prefix)
 
 
 @pytest.mark.parametrize("steps", [0, 900, 40_000, 95_000])
@@ -280,7 +282,7 @@ def test_the_step_of_a_long_run_agrees_with_its_float32_power(tf, tmp_path, step
         power *= np.float32(0.999)
     arrays = variables("full", 1) | {"beta2_power": np.float32(power)}
     prefix = write(tf, tmp_path, arrays, META | {"global_step": steps})
-    assert tf.read_edgeflownas(prefix).progress.global_step == steps
+    assert tf.read_whole(prefix).progress.global_step == steps
 
 
 # ---- EdgeFlowNAS's own files
@@ -327,3 +329,48 @@ def test_an_original_comes_over_bit_by_bit(tf, original):
         meta["fairness_counts"]
     )
     assert found.arrays["adam/beta1_power"] == pytest.approx(0.9 ** (now.global_step + 1))
+
+
+# ---- a process of its own
+
+
+@pytest.fixture
+def whole(tf, tmp_path):
+    return write(tf, tmp_path, variables("full", 1))
+
+
+@pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
+def test_a_pipe_in_the_place_of_a_file_is_named(tf, whole, suffix):
+    path = Path(f"{whole}{suffix}")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match=rf"{suffix}: is a pipe, expected a file"):
+        tf.read_edgeflownas(whole)
+
+
+def test_a_folder_of_bytes_that_are_no_utf_8_is_read(tf, whole):
+    folder = Path(os.fsdecode(os.fsencode(whole.parent) + b"/\xff\xfe"))
+    folder.mkdir()
+    for path in whole.parent.glob(f"{whole.name}.*"):
+        path.rename(folder / path.name)
+    assert tf.read_edgeflownas(folder / whole.name).progress.global_step == STEPS
+
+
+def test_a_reader_that_takes_too_long_is_ended(whole):
+    with pytest.raises(InputError, match="reader did not end within 0 seconds"):
+        read_variables(whole, seconds=0.01)
+
+
+def test_an_index_that_ends_tensorflow_is_a_line(tf, whole):
+    path = Path(f"{whole}.index")
+    content = path.read_bytes()
+    found = bytearray(content)
+    at = found.index(b"beta1_power") + len("beta1_power")
+    assert found[at : at + 4] == b"\x08\x01\x12\x00", "expected type 1 and a shape of no sides"
+    found[at + 2] = 1  # a field that no entry has, under a checksum that holds
+    path.write_bytes(sealed(bytes(found), content))
+    with pytest.raises(InputError) as caught:
+        tf.read_edgeflownas(whole)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: cut short or damaged (TensorFlow's reader died of it: SIG")
+    assert said.endswith("copy all of them again")

@@ -1,12 +1,14 @@
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.fc2.layout import MEMBERS, list_triplets, member_name
+from harness.errors import InputError
+from harness.fc2.layout import MEMBERS, Left, left_lines, list_triplets, member_name
 
 # What the data set holds beside the three members, twenty per sample.
 COMPANIONS = [
@@ -208,3 +210,126 @@ def test_two_thousand_samples_among_their_companions_take_one_walk(tmp_path, mon
     assert len(COMPANIONS) == 20
     assert len(found) == len(set(found)) == 2000
     assert sorted(scans) == sorted(map(str, folders))
+
+
+HIDDEN = [".Trash-1000", ".ipynb_checkpoints", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"]
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_a_sample_in_a_hidden_folder_is_not_taken_and_the_folder_is_told(tmp_path, hidden):
+    put_sample(tmp_path / "train", 1)
+    put_sample(tmp_path / "train" / hidden / "files", 2)
+    put_sample(tmp_path / "train" / "part" / hidden, 3)
+    assert ids(tmp_path / "train") == ["0000001"]
+    assert left_lines(list_triplets(tmp_path / "train")) == [
+        f"note: {tmp_path / 'train'}: passed over: 2 hidden folders "
+        f"({', '.join(sorted([hidden, f'part/{hidden}']))})"
+    ]
+
+
+def test_a_hidden_folder_is_not_entered(tmp_path):
+    put_sample(tmp_path / "train", 1)
+    (tmp_path / "train" / "lost+found").mkdir(mode=0)
+    assert ids(tmp_path / "train") == ["0000001"]
+
+
+def test_a_split_that_lies_in_a_hidden_folder_is_listed(tmp_path):
+    put_sample(tmp_path / ".cache" / "train", 1)
+    assert ids(tmp_path / ".cache" / "train") == ["0000001"]
+
+
+def test_resource_forks_of_members_are_passed_over_and_told(tmp_path):
+    put_sample(tmp_path / "train", 0, 1)
+    put(tmp_path / "train", "._0000000-img_0.png", "._0000001-flow_01.flo", ".DS_Store", "._README")
+    samples = list_triplets(tmp_path / "train")
+    assert [sample.id for sample in samples] == ["0000000", "0000001"]
+    assert samples.left == Left(hidden=("._0000000-img_0.png", "._0000001-flow_01.flo"))
+    assert left_lines(samples)[0].endswith(
+        "2 hidden files (._0000000-img_0.png, ._0000001-flow_01.flo)"
+    )
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("IMG_0.PNG", "IMG_1.PNG", "FLOW_01.FLO"),
+        ("img_0.jpg", "img_1.jpg", "flow_01.flo"),
+        ("img_0.png", "img_1.png", "flow_01.FLO"),
+        ("img_0.ppm", "img_1.ppm", "flow_01.flo"),
+        ("img_0.png.part", "img_1.png", "flow_01.flo"),
+        ("img_0.png", "Img_1.png", "flow_01.pfm"),
+    ],
+)
+def test_a_sample_whole_but_for_case_or_suffix_is_refused_and_named(tmp_path, names):
+    put_sample(tmp_path, 4)
+    put(tmp_path / "part", *(f"0000005-{name}" for name in names))
+    with pytest.raises(InputError) as caught:
+        list_triplets(tmp_path)
+    said = str(caught.value)
+    assert "part/0000005" in said
+    odd = sorted(set(names) - set(MEMBERS))
+    assert all(f"0000005-{name}" in said for name in odd)
+    assert "\n" not in said
+
+
+def test_what_is_nearly_a_member_of_no_sample_is_told_and_of_a_sample_is_not(tmp_path):
+    put_sample(tmp_path / "train", 4)
+    put(tmp_path / "train", "0000004-img_0.jpg", "0000005-img_0.jpg", "0000006-img_0.PNG")
+    samples = list_triplets(tmp_path / "train")
+    assert samples.left == Left(nearly=("0000005-img_0.jpg", "0000006-img_0.PNG"))
+    assert "2 files named almost as members (0000005-img_0.jpg, 0" in left_lines(samples)[0]
+
+
+def test_members_beside_the_split_are_told(tmp_path):
+    put_sample(tmp_path / "train", 4)
+    put_sample(tmp_path / "val", 4)
+    put(tmp_path, "0000007-img_0.png", "README.txt")
+    lines = left_lines(*(list_triplets(tmp_path / split) for split in ("train", "val")))
+    assert lines == [
+        f"note: {tmp_path / split}: passed over: 1 file beside it (0000007-img_0.png)"
+        for split in ("train", "val")
+    ]
+
+
+def test_a_clean_folder_tells_nothing(tmp_path):
+    put_sample(tmp_path / "train", 4)
+    assert left_lines(list_triplets(tmp_path / "train")) == []
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a link that leads nowhere", "a socket"])
+def test_a_member_that_is_no_file_is_named(tmp_path, kind):
+    put_sample(tmp_path, 4)
+    path = tmp_path / "0000004-img_1.png"
+    path.unlink()
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a folder":
+        path.mkdir()
+    elif kind == "a socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    else:
+        path.symlink_to("nowhere")
+    wanted = rf"^{re.escape(str(path))}: is {kind}, expected a file$"
+    with pytest.raises(InputError, match=wanted):
+        list_triplets(tmp_path)
+
+
+@pytest.mark.parametrize("fill", [None, "hidden", "readme"])
+def test_an_empty_split_is_one_line_with_what_is_there_instead(tmp_path, fill):
+    (tmp_path / "train").mkdir()
+    if fill == "hidden":
+        put_sample(tmp_path / "train" / ".Trash-1000", 1)
+    elif fill == "readme":
+        put(tmp_path / "train", "README")
+    with pytest.raises(InputError, match=r"train: no sample found, expected files named") as caught:
+        list_triplets(tmp_path / "train")
+    assert "\n" not in str(caught.value)
+    assert (".Trash-1000" in str(caught.value)) is (fill == "hidden")
+
+
+def test_a_name_of_several_lines_is_told_in_one(tmp_path):
+    put_sample(tmp_path / "train", 4)
+    put_sample(tmp_path / "train" / ".a\nb", 5)
+    [line] = left_lines(list_triplets(tmp_path / "train"))
+    assert line.isprintable()

@@ -137,3 +137,22 @@ def test_an_error_of_the_step_leaves_no_loader(config: Config, cache: Any) -> No
         attempt(with_loaders(config, 3, 2), cache, [], probe=refuse)
     assert caught.traceback  # which holds every frame, the loader's too
     assert loaders() == []
+
+
+def test_what_a_run_passes_over_is_said_before_it_trains(
+    tmp_path: Path, config: Config, cache: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.runs.session import open_session
+
+    shutil.copytree(config.data.base_path, tmp_path / "fc2")
+    for split in ("train", "val"):
+        shutil.copytree(tmp_path / "fc2" / split, tmp_path / "fc2" / split / ".Trash-1000")
+    moved = with_fc2_root(config, tmp_path / "fc2")
+    session = open_session(moved, cache=cache)
+    cache.release(session.compiled)
+    assert len(session.provider.samples) == 11
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"note: {tmp_path}/fc2/{split}: passed over: 1 hidden folder (.Trash-1000)"
+        for split in ("train", "val")
+    ]

@@ -12,6 +12,7 @@ from harness.faults.catalog import FAULTS
 from harness.faults.matrix import plan_clean, plan_fault
 from harness.faults.results import Result, made_by, task_key
 from harness.promises.registry import PROMISES
+from tests.test_sealed import resealed
 
 THREE = ("plan-rounds-down", "nan-ranks-last", "pool-padded")
 
@@ -136,6 +137,7 @@ def test_results_of_another_version_are_not_mixed_in(judges, tmp_path, capsys, n
     run(path)
     kept = json.loads(path.read_text())
     kept["made_by"][name] = "another"
+    kept = resealed(kept)
     path.write_text(json.dumps(kept))
     assert run(path, "--resume") == 2
     assert f"{path} was made by another {name}" in capsys.readouterr().err

@@ -207,3 +207,26 @@ def test_a_crop_that_does_not_fit_the_builtin_net_alone_is_wrong_usage(frames, t
             asked.configuration()
         return
     assert asked.configuration().train_crop == (18, 30)
+
+
+def test_what_is_passed_over_is_told_with_the_gate_s_frames(tmp_path):
+    for name in ("train", "val"):
+        split(tmp_path / "fc2" / name, [3])
+    split(tmp_path / "fc2" / "train" / ".Trash-1000", [4])
+    linked, note = link_gate_frames(own(tmp_path / "fc2"), tmp_path / "gate")
+    frames, left = note.splitlines()
+    assert frames.startswith("frames: 1 of 1 train samples")
+    assert left == f"note: {tmp_path}/fc2/train: passed over: 1 hidden folder (.Trash-1000)"
+    assert "0000004" not in listed(linked, "train")
+
+
+def test_a_header_that_lies_fills_no_split_with_gigapixels(tmp_path):
+    for name in ("train", "val"):
+        split(tmp_path / "fc2" / name, [3])
+    path = tmp_path / "fc2" / "train" / "0000003-img_0.png"
+    content = bytearray(path.read_bytes())
+    content[16:24] = b"\x7f\xff\xff\xff" * 2
+    path.write_bytes(content)
+    assert frame_size(path) is None
+    linked, _ = link_gate_frames(own(tmp_path / "fc2"), tmp_path / "gate")
+    assert listed(linked, "train") == ["0000003"]

@@ -1,9 +1,11 @@
 import hashlib
 import re
+import shutil
 from itertools import pairwise
 
 import pytest
 
+from harness.cli import main
 from harness.errors import InputError
 from harness.fc2.layout import MEMBERS, list_triplets, member_name
 from harness.fc2.subset import choose, write_subset
@@ -123,3 +125,18 @@ def test_all_samples_can_be_asked_for(source, tmp_path):
     write_subset(source, tmp_path / "out", train=13, val=9)
     for split in ("train", "val"):
         assert ids(tmp_path / "out", split) == ids(source, split)
+
+
+def test_what_the_source_holds_beside_samples_is_told_and_not_copied(source, tmp_path, capsys):
+    shutil.copytree(source, tmp_path / "fc2")
+    put_sample(tmp_path / "fc2" / "train" / ".Trash-1000", 50)
+    (tmp_path / "fc2" / "val" / "._0000100-img_0.png").write_bytes(b"fork")
+    words = ["subset", str(tmp_path / "fc2"), str(tmp_path / "out"), "--train", "13", "--val", "9"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    for line in (
+        f"note: {tmp_path}/fc2/train: passed over: 1 hidden folder (.Trash-1000)",
+        f"note: {tmp_path}/fc2/val: passed over: 1 hidden file (._0000100-img_0.png)",
+    ):
+        assert line in (said.out + said.err).splitlines()
+    assert not [name for name in files(tmp_path / "out") if "/." in name]

@@ -127,3 +127,10 @@ def test_the_full_text_keeps_everything_and_what_was_noted():
     error.add_note("in train() of system mine, in its own process:\nTraceback ...")
     assert IN_A_GRAPH in full_text(error)
     assert full_text(error).endswith("in its own process:\nTraceback ...")
+
+
+def test_memory_of_the_machine_is_told_with_what_helps_there():
+    found = one_line(MemoryError("a/0000004-img_0.png: no memory for 8000 x 8000 pixels"))
+    assert ": a/0000004-img_0.png: no memory for 8000 x 8000 pixels; let other processes" in found
+    assert "data.num_workers" in found
+    assert "micro_batch_size" in one_line(type("OutOfMemoryError", (RuntimeError,), {})("cuda"))

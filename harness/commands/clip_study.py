@@ -26,11 +26,13 @@ from harness.commands.parsing import CommandParser, add_number
 from harness.commands.paths import PathKind
 from harness.config import Config
 from harness.environment import Environment
-from harness.errors import InputError
+from harness.errors import InputError, plain_line
 from harness.ranges import COUNT, Range
+from harness.records.declared import check_type
 from harness.records.records import EpochRecord
 from harness.records.run import RunEvidence, segments
 from harness.runs.run_directory import RunOptions, train_run
+from harness.sealed import read_sealed, sealed_values
 from harness.training.checkpoint import CheckpointStore
 from harness.training.ladder import ClipAdvice, advise_threshold
 from harness.whole import write_text
@@ -69,7 +71,7 @@ def run(args: Namespace) -> int:
     start, under_way = _start(args, config), args.run / _UNDER_WAY
 
     def note_start(_: Environment) -> str:
-        write_text(under_way, json.dumps({**_asked(args, config), "start": start}))
+        write_text(under_way, json.dumps(sealed_values({**_asked(args, config), "start": start})))
         return ""
 
     options = RunOptions(
@@ -113,11 +115,13 @@ def _start(args: Namespace, config: Config) -> int:
     if not path.exists():
         return done
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        start = int(begun.pop("start"))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        msg = f"{path}: expected what study is under way, found something else: {error}; remove it"
+        begun, _ = read_sealed(path)
+        check_type(int, begun.get("start"), "start")
+    except (OSError, ValueError) as error:
+        why = plain_line(str(error))
+        msg = f"{path}: expected what study is under way, found something else: {why}; remove it"
         raise InputError(msg) from None
+    start = int(begun.pop("start"))
     # A note of another study, or of a run that has been trained
     # on since, says nothing of this one.
     same = begun == _asked(args, config) and start <= done <= start + args.epochs

@@ -98,7 +98,9 @@ def run_subset(args: Namespace) -> int:
     """Copy a deterministic subset."""
     from harness.fc2.subset import write_subset
 
-    manifest = write_subset(args.source, args.out, train=args.train, val=args.val, seed=args.seed)
+    manifest = write_subset(
+        args.source, args.out, train=args.train, val=args.val, seed=args.seed, tell=say
+    )
     say(f"{args.out}: {args.train} training and {args.val} validation samples; {manifest}")
     write_json(args.json, {"out": str(args.out), "manifest": str(manifest)})
     return EXIT_DONE
@@ -122,8 +124,11 @@ def run_freeze(args: Namespace) -> int:
     from harness.evaluation.batches import FixedBatches
     from harness.fc2.batch import join_digests
     from harness.fc2.frozen import FrozenBatches, write_frozen
+    from harness.fc2.layout import left_lines
 
     fixed = FixedBatches(config)
+    for line in left_lines(fixed.samples("train"), fixed.samples("val")):
+        say(line)
     # Epoch 0 is that of an evaluation outside of training.
     batches = FrozenBatches(fixed.eval_batches(), fixed.recal_batches(0))
     write_frozen(args.out, batches)

@@ -191,7 +191,7 @@ def _begun(path: Path | None, new: Power) -> Power:
     """Return what an earlier call wrote of the same system; what is new where it wrote nothing."""
     if path is None or not path.exists():
         return new
-    before = read_power(path)
+    before = read_power(path, _tell)
     differences = differing(before.asked, new.asked)
     if differences:
         msg = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from harness.commands.common import write_json
+from harness.commands.common import say, write_json
 from harness.devices import is_stream, read_regular
 from harness.errors import InputError
 from harness.strict_json import parse_json
@@ -57,7 +57,7 @@ def finished_before(args: Namespace, made_by: Mapping[str, str]) -> "Finished":
 
     if not args.resume:
         return {}
-    return read_finished(args.json, made_by)
+    return read_finished(args.json, made_by, say)
 
 
 def verdict(result: "Result") -> str:

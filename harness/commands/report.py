@@ -49,7 +49,7 @@ def add_parser(parser: CommandParser) -> None:
 def run(args: Namespace) -> int:
     """Write the page; exit code 2 where runs would be compared that do not compare."""
     files = [ledger_file(path) for path in args.paths]
-    power = None if args.gate_power is None else read_power(args.gate_power)
+    power = None if args.gate_power is None else read_power(args.gate_power, say)
     names = _run_names(args.paths, files)
     histories = [_read_run(name, file) for name, file in zip(names, files, strict=True)]
     if not any(history.rows for history in histories):

@@ -41,9 +41,10 @@ class FixedBatches:
     ) -> None:  # fmt: skip
         self._config, self._parts, self._draw_pool = config, parts, draw_pool
         self._frozen: FrozenBatches | None = None
-        self._store = BatchStore(config.runtime.cache_mib * MIB)
-        folder = config.runtime.cache_dir
-        self._cache = BatchCache(Path(folder)) if folder else None
+        folder = Path(config.runtime.cache_dir) if config.runtime.cache_dir else None
+        # Where batches are kept at all, there is room for those that do not fit into memory.
+        self._store = BatchStore(config.runtime.cache_mib * MIB, folder)
+        self._cache = None if folder is None else BatchCache(folder)
         if config.eval.frozen:
             self._frozen = read_frozen(Path(config.eval.frozen), keep=self._store.keep)
         self._providers: dict[str, Provider] = {}

@@ -20,7 +20,7 @@ from harness.evaluation.recalibration import (
 from harness.evaluation.scoring import recal_pieces
 from harness.fc2.batch import Batch
 from harness.supernet.sharing.order import Subtree, schedule, subtrees
-from harness.supernet.sharing.plan import Key
+from harness.supernet.sharing.plan import Key, Plan
 from harness.supernet.sharing.walk import Model, Walk
 from harness.supernet.space import check_arch, format_arch
 
@@ -35,6 +35,33 @@ Between = Callable[[], None]
 Journal = MutableMapping[Entry, dict[Any, Any]]
 """What is finished: statistics by key, or per-sample EPE by arch. A dict forgets it at the
 end; one that writes to disk can go on after a kill."""
+
+
+class _NodePools:
+    """Population statistics by the value of a node, pooled once for each, of some batches.
+
+    What a walk asks. It holds no walk: with a tensor in a circle of references, memory grows from
+    evaluation to evaluation until the interpreter looks for such circles.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.sizes: list[int] = []
+        self.found: list[dict[Key, Any]] = []
+        self.merge: Pool = pool_statistics
+        self.pooled: dict[Key, PooledStatistics] = {}
+
+    def of(self, key: Key) -> PooledStatistics:
+        """Return the statistics of a node's units."""
+        if key not in self.pooled:
+            units = self._plan.nodes[key[0]].units
+            per_batch = [dict(zip(units, found[key], strict=True)) for found in self.found]
+            self.pooled[key] = self.merge(per_batch, self.sizes)
+        return self.pooled[key]
+
+    def pairs(self, key: Key) -> Sequence[Any]:
+        """Return the statistics of a node's units in their order."""
+        return [tuple(pair) for pair in self.of(key).values()]
 
 
 class Shared(Mapping[str, Tensor]):
@@ -61,9 +88,8 @@ class Shared(Mapping[str, Tensor]):
         self.subtrees = subtrees(model.plan, self._schedule.archs)
         self._pool = frozenset(self._schedule.archs)
         self._batches: Sequence[Batch] | None = None
-        self._found: list[dict[Key, Any]] = []
-        self._merge: Pool = pool_statistics
-        self._pooled: dict[Key, PooledStatistics] = {}
+        self._pools = _NodePools(model.plan)
+        self._pairs = self._pools.pairs
         self._given: dict[tuple[int, ...], PooledStatistics] = {}
         self._walk: tuple[Batch, Walk] | None = None
         # One: two that run NumPy wait for each other's lock at every operation and gained nothing.
@@ -107,7 +133,7 @@ class Shared(Mapping[str, Tensor]):
         journal = {} if journal is None else journal
         # Nothing is held until all is gathered: what `between` raises may end this half-way.
         self._batches, self._walk = None, None
-        self._pooled.clear()
+        self._pools.pooled.clear()
         self._given.clear()
         for piece in recal_pieces(batches):
             todo = [s for s in self.subtrees if any(e not in journal for e in _entries(piece, s))]
@@ -119,7 +145,8 @@ class Shared(Mapping[str, Tensor]):
             if todo and self._taken is not None:
                 for batch in together:
                     self._taken(batch)
-        self._found = [self._of_batch(journal, index) for index in range(len(batches))]
+        self._pools.found = [self._of_batch(journal, index) for index in range(len(batches))]
+        self._pools.sizes = [batch.size for batch in batches]
         self._batches = batches
 
     def _of_batch(self, journal: Journal, index: int) -> dict[Key, Any]:
@@ -169,30 +196,22 @@ class Shared(Mapping[str, Tensor]):
         NonFiniteScoreError
             If a statistic is not finite.
         """
-        self._merge = pool
+        self._pools.merge = pool
         codes = self.model.plan.statistic_key(arch)
         if codes not in self._given:
             stats: PooledStatistics = {}
             for node in self.model.plan.chain(arch):
                 if node.units:
-                    stats |= self._node_statistics(node.key(arch))
+                    stats |= self._pools.of(node.key(arch))
             _require_finite(arch, stats)
             self._given[codes] = stats
         return self._given[codes]
-
-    def _node_statistics(self, key: Key) -> PooledStatistics:
-        if key not in self._pooled:
-            units = self.model.plan.nodes[key[0]].units
-            sizes = [batch.size for batch in self._batches or ()]
-            per_batch = [dict(zip(units, found[key], strict=True)) for found in self._found]
-            self._pooled[key] = self._merge(per_batch, sizes)
-        return self._pooled[key]
 
     def give(self, arch: Arch, stats: PooledStatistics) -> None:
         """Take the statistics of a pool of one."""
         plan = self.model.plan
         for node in plan.chain(arch):
-            self._pooled[node.key(arch)] = {unit: stats[unit] for unit in node.units}
+            self._pools.pooled[node.key(arch)] = {unit: stats[unit] for unit in node.units}
         self._given[plan.statistic_key(arch)] = stats
 
     def gave(self, arch: Arch, stats: PooledStatistics) -> bool:
@@ -222,9 +241,6 @@ class Shared(Mapping[str, Tensor]):
         if self._walk is None or self._walk[0] is not batch:
             return self.start(batch, self.archs)
         return self._walk[1]
-
-    def _pairs(self, key: Key) -> Sequence[Any]:
-        return [tuple(pair) for pair in self._node_statistics(key).values()]
 
 
 def _require_finite(arch: Arch, stats: PooledStatistics) -> None:

@@ -3,20 +3,23 @@
 Reading it needs neither TensorFlow nor the system.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from harness.devices import read_regular
-from harness.errors import InputError
-from harness.strict_json import parse_json
+from harness.errors import InputError, plain_line
+from harness.records.declared import check_declared
+from harness.sealed import NO_SEAL, read_sealed, sealed_values
+from harness.wording import quoted
 
 __all__ = ["Planted", "Power", "PowerVerdict", "differing", "read_power"]
 
 PowerVerdict = Literal["noticed", "SURVIVED", "n/a"]
 
 _FORMAT = 1
+_COUNTED = ("format", "headline", "noticed", "plantable")
+"""What follows from the rest, for people and other programs."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +126,18 @@ class Power:
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
         counts = {"noticed": self.noticed, "plantable": self.plantable}
-        return {"format": _FORMAT, "headline": self.headline, **counts, **asdict(self)}
+        return sealed_values(
+            {"format": _FORMAT, "headline": self.headline, **counts, **asdict(self)}
+        )
 
 
-def read_power(path: Path) -> Power:
+def read_power(path: Path, tell: Callable[[str], None] | None = None) -> Power:
     """Read what ``harness gate-power --json`` wrote, finished or not.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Receives a sentence on a file that carries no digest.
 
     Raises
     ------
@@ -135,38 +145,28 @@ def read_power(path: Path) -> Power:
         If it is no such file.
     """
     try:
-        content = parse_json(read_regular(path))
-        if content["format"] != _FORMAT:
-            msg = f"format {content['format']!r}, expected {_FORMAT}"
+        content, sealed = read_sealed(path)
+        if not sealed and tell is not None:
+            tell(f"{path}: {NO_SEAL}")
+        if content.get("format") != _FORMAT:
+            msg = f"format {quoted(content.get('format'))}, expected {_FORMAT}"
             raise ValueError(msg)
-        planted = tuple(_planted(one) for one in content["planted"])
+        values = {name: value for name, value in content.items() if name not in _COUNTED}
+        check_declared(Power, values, "power", every=True)
+        planted = tuple(Planted(**one) for one in values["planted"])
         return Power(
-            _texts(content["asked"]), tuple(map(str, content["holds"])),
-            _texts(content["broken"]), _texts(content["absent"]), planted,
-            tuple(map(str, content["faults"])),
+            values["asked"], tuple(values["holds"]), values["broken"], values["absent"], planted,
+            tuple(values["faults"]),
         )  # fmt: skip
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise InputError(msg) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         msg = (
-            f"{path}: expected what `harness gate-power --json` writes, found another file "
-            f"({type(error).__name__}: {error})"
+            f"{path}: expected what `harness gate-power --json` writes, found another file: "
+            f"{plain_line(str(error))}"
         )
         raise InputError(msg) from None
-
-
-def _planted(content: Mapping[str, Any]) -> Planted:
-    found = Planted(**{one.name: content[one.name] for one in fields(Planted)})
-    if found.verdict not in get_args(PowerVerdict):
-        msg = f"verdict {found.verdict!r} of {found.id}"
-        raise ValueError(msg)
-    _texts(found.red)
-    return found
-
-
-def _texts(content: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name): str(text) for name, text in content.items()}
 
 
 def differing(before: Mapping[str, str], now: Mapping[str, str]) -> Sequence[str]:

@@ -4,18 +4,18 @@ import importlib.metadata
 import importlib.util
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import harness
-from harness.devices import read_regular
 from harness.digest import digest_file, digest_strings
-from harness.errors import InputError
+from harness.errors import InputError, plain_line
 from harness.promises.promise import Tier
 from harness.promises.setting import EPOCH_MODES
-from harness.strict_json import parse_json
+from harness.records.declared import check_declared
+from harness.sealed import NO_SEAL, read_sealed, sealed_values
 
 __all__ = [
     "Finished", "Report", "Result", "Task", "kept_results", "made_by", "read_finished", "task_key",
@@ -121,7 +121,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
         found = len(self.faults) + len(self.clean)
-        return {
+        return sealed_values({
             "faults": self.planted,
             "killed": self.killed,
             "false_alarms": self.false_alarms,
@@ -134,7 +134,7 @@ class Report:
             "complete": found >= self.asked,
             "asked": self.asked or found,
             "made_by": dict(self.made_by),
-        }
+        })  # fmt: skip
 
 
 def _place(task: Task) -> str:
@@ -188,8 +188,44 @@ Finished = Mapping[str, Mapping[str, Any]]
 """Results of an earlier call as JSON has them, by their task's key."""
 
 
-def read_finished(path: Path, made_by: Mapping[str, str]) -> Finished:
+@dataclass(frozen=True)
+class _KeptResult:
+    """A result as :meth:`Result.as_dict` gives it."""
+
+    id: str
+    family: str
+    citation: str
+    expected: list[str]
+    fired: list[str]
+    survived: list[str]
+    where: dict[str, str]
+    violations: dict[str, list[str]]
+    not_applicable: dict[str, str]
+    checked: list[str]
+    tier: str
+    mode: str
+    seconds: float
+    key: str
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is read of a report."""
+
+    made_by: dict[str, str]
+    results: list[_KeptResult]
+    clean_results: list[_KeptResult]
+
+
+def read_finished(
+    path: Path, made_by: Mapping[str, str], tell: Callable[[str], None] | None = None
+) -> Finished:
     """Return the results that an earlier call wrote.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Receives a sentence on a file that carries no digest.
 
     Raises
     ------
@@ -199,13 +235,17 @@ def read_finished(path: Path, made_by: Mapping[str, str]) -> Finished:
     if not path.exists():
         return {}
     try:
-        kept = parse_json(read_regular(path))
-        before = dict(kept["made_by"])
+        kept, sealed = read_sealed(path)
+        if not sealed and tell is not None:
+            tell(f"{path}: {NO_SEAL}")
+        known = {one.name for one in fields(_Kept)}
+        check_declared(_Kept, {k: v for k, v in kept.items() if k in known}, "the file")
+        before = kept["made_by"]
         results = {one["key"]: one for one in (*kept["results"], *kept["clean_results"])}
-    except (AttributeError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         msg = (
             f"--resume: {path}: expected results that say what they were made by, found "
-            f"{type(error).__name__}: {error}; remove it, or leave --resume out"
+            f"{plain_line(str(error))}; remove it, or leave --resume out"
         )
         raise InputError(msg) from None
     other = [name for name in made_by if before.get(name) != made_by[name]]

@@ -15,19 +15,24 @@ from typing import Any, BinaryIO
 
 import cv2
 
+from harness.devices import open_regular
 from harness.digest import digest_strings
 from harness.errors import InputError
 from harness.fc2 import batch as batch_module
 from harness.fc2 import crop as crop_module
 from harness.fc2 import decode as decode_module
+from harness.fc2 import png as png_module
 from harness.fc2 import provider as provider_module
 from harness.fc2.batch import Batch, content_digest
-from harness.fc2.batch_store import map_arrays, write_arrays
+from harness.fc2.batch_store import read_arrays, write_arrays
 from harness.fc2.crop import Window, center_window
 from harness.fc2.decode import decode_triplet
 from harness.fc2.errors import SampleError
 from harness.fc2.provider import DataParts, Provider, assemble
+from harness.records.declared import check_declared
+from harness.strict_json import parse_json
 from harness.whole import NotWrittenError, whole_file
+from harness.wording import quoted
 
 __all__ = ["BatchCache", "CacheError", "code_digest"]
 
@@ -45,7 +50,7 @@ class CacheError(InputError):
 def code_digest() -> str:
     """Return the digest of the code that makes a batch of files, OpenCV's version included."""
     # The provider too: it clips, stacks and digests.
-    modules = (batch_module, crop_module, decode_module, provider_module)
+    modules = (batch_module, crop_module, decode_module, png_module, provider_module)
     return digest_strings([cv2.__version__, *(inspect.getsource(module) for module in modules)])
 
 
@@ -84,7 +89,7 @@ class BatchCache:
         path = self.folder / f"{self._key(provider, indices, contents)}.batch"
         # Tried, not asked for first: somebody may empty the folder in between.
         with contextlib.suppress(FileNotFoundError):
-            return _read(path)
+            return _of(provider, indices, _read(path), path)
         batch = provider.gather(indices)
         # The key is of the old content; what was decoded since would be served under it for good.
         for i, content in zip(indices, contents, strict=True):
@@ -148,8 +153,29 @@ def _write_batch(file: BinaryIO, key: str, batch: Batch) -> None:
     write_arrays(file, batch)
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What a file says of its batch."""
+
+    key: str
+    ids: list[str]
+    windows: list[tuple[int, int, int, int]]
+    flow_clip: float | None
+    digest: str
+    layout: list[tuple[str, str, list[int]]]
+
+
+def _of(provider: Provider, indices: Sequence[int], batch: Batch, path: Path) -> Batch:
+    """Return a batch that was read, if it says of itself what its name is the digest of."""
+    asked = tuple(provider.samples[i].id for i in indices), provider.flow_clip
+    if (batch.ids, batch.flow_clip) != asked:
+        msg = f"{path}: damaged: it says that it is of other samples, or of another clip; remove it"
+        raise CacheError(msg)
+    return batch
+
+
 def _read(path: Path) -> Batch:
-    """Map a batch and verify every byte of it.
+    """Read a batch and verify every byte of it.
 
     Raises
     ------
@@ -159,11 +185,14 @@ def _read(path: Path) -> Batch:
         If there is none.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             header, start = _read_header(file, path.stem)
-            arrays = map_arrays(file, header["layout"], start)
+            arrays = read_arrays(file, header["layout"], start)
     except FileNotFoundError:
         raise
+    except MemoryError:
+        msg = f"{path}: no memory for its batch"
+        raise MemoryError(msg) from None
     except OSError as error:
         msg = f"{path}: not readable: {error}; fix it or name another runtime.cache_dir"
         raise CacheError(msg) from error
@@ -174,8 +203,8 @@ def _read(path: Path) -> Batch:
     found = content_digest(header["ids"], windows, **arrays)
     if found != header["digest"]:
         msg = (
-            f"{path}: damaged: expected digest {header['digest']}, found {found}; remove it, and "
-            "it is made anew from its source files"
+            f"{path}: damaged: expected digest {quoted(header['digest'])}, found {found}; remove "
+            "it, and it is made anew from its source files"
         )
         raise CacheError(msg)
     return Batch(
@@ -186,19 +215,21 @@ def _read(path: Path) -> Batch:
 def _read_header(file: BinaryIO, key: str) -> tuple[dict[str, Any], int]:
     magic = file.read(len(_MAGIC % FORMAT))
     if magic != _MAGIC % FORMAT:
-        msg = f"expected {_MAGIC % FORMAT!r} at the start, found {magic!r}"
+        msg = f"expected {_MAGIC % FORMAT!r} at the start, found {quoted(magic)}"
         raise ValueError(msg)
-    digest = file.read(_DIGEST).decode("ascii")
+    digest = file.read(_DIGEST)
     length = int.from_bytes(file.read(8), "little")
     if length > _LONGEST:
         msg = f"expected a header of at most {_LONGEST} bytes, found {length}"
         raise ValueError(msg)
     text = file.read(length).decode()
-    if digest_strings([text]) != digest:
-        msg = f"expected a header of digest {digest}, found {digest_strings([text])}"
+    found = digest_strings([text])
+    if found.encode() != digest:
+        msg = f"expected a header of digest {quoted(digest)[2:-1]}, found {found}"
         raise ValueError(msg)
-    header = json.loads(text)
+    header = parse_json(text)
+    check_declared(_Header, header, "header")
     if header["key"] != key:
-        msg = f"expected the batch of its name, found that of {header['key']}"
+        msg = f"expected the batch of its name, found that of {quoted(header['key'])}"
         raise ValueError(msg)
     return header, file.tell()

@@ -5,18 +5,22 @@ JSON header; it needs neither the data set nor a decoder to be read.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness.archives import Archive, ArchiveError, open_archive
 from harness.digest import digest_bytes, digest_strings
-from harness.errors import InputError
+from harness.errors import InputError, plain_line
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
+from harness.records.declared import check_declared
+from harness.strict_json import parse_json
 from harness.whole import whole_file
+from harness.wording import quoted
 
 __all__ = ["FrozenBatches", "FrozenError", "read_frozen", "write_frozen"]
 
@@ -92,35 +96,80 @@ def read_frozen(path: Path, *, keep: Callable[[Batch], Batch] = _as_it_is) -> Fr
         If it is not readable, of another format, or a batch does not match its digest.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            text = archive["header"].tobytes()
-            header = json.loads(text)
-            if header.get("format") != FORMAT:
-                msg = f"{path}: expected frozen format {FORMAT}, found {header.get('format')!r}"
-                raise FrozenError(msg)
-            if digest_bytes(text).encode() != archive["header_digest"].tobytes():
-                raise FrozenError(f"{path}: the header does not match its digest")
-            groups = {
-                role: tuple(
-                    keep(_read_batch(path, archive, f"{role}/{index:05d}", described))
-                    for index, described in enumerate(header[role])
-                )
+        with open_archive(path) as archive:
+            header = _read_header(path, archive)
+            keys = {
+                role: [f"{role}/{index:05d}" for index in range(len(header[role]))]
                 for role in ("eval", "recal")
             }
-    except FrozenError:
-        raise
-    except Exception as error:
-        msg = f"{path}: not readable as frozen batches: {error}"
+            archive.require_names(_all_names(keys), "header")
+            groups = {
+                role: tuple(
+                    keep(_read_batch(path, archive, key, described))
+                    for key, described in zip(names, header[role], strict=True)
+                )
+                for role, names in keys.items()
+            }
+    except (ArchiveError, OSError) as error:
+        msg = f"{path}: not readable as frozen batches: {plain_line(str(error))}"
         raise FrozenError(msg) from error
     return FrozenBatches(groups["eval"], groups["recal"])
 
 
-def _read_batch(path: Path, archive: Any, key: str, described: dict[str, Any]) -> Batch:
+def _all_names(keys: Mapping[str, Sequence[str]]) -> list[str]:
+    arrays = [
+        f"{key}/{name}"
+        for group in keys.values()
+        for key in group
+        for name in ("frames", "flow", "valid")
+    ]
+    return ["header", "header_digest", *arrays]
+
+
+@dataclass(frozen=True)
+class _Described:
+    """What the header says of a batch."""
+
+    ids: list[str]
+    windows: list[tuple[int, int, int, int]]
+    flow_clip: float | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What an artifact says of its batches."""
+
+    format: int
+    eval: list[_Described]
+    recal: list[_Described]
+
+
+def _read_header(path: Path, archive: Archive) -> dict[str, Any]:
+    """Return what an artifact says of its batches, once it is as it was written."""
+    text = archive.read("header").tobytes()
+    try:
+        header = parse_json(text)
+    except ValueError as error:
+        raise FrozenError(f"{path}: the header is damaged: {error}") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = quoted(header.get("format") if isinstance(header, dict) else header)
+        raise FrozenError(f"{path}: expected frozen format {FORMAT}, found {found}")
+    if digest_bytes(text).encode() != archive.read("header_digest").tobytes():
+        raise FrozenError(f"{path}: the header does not match its digest")
+    try:
+        check_declared(_Header, header, "header")
+    except ValueError as error:
+        raise FrozenError(f"{path}: {error}") from None
+    return dict(header)
+
+
+def _read_batch(path: Path, archive: Archive, key: str, described: dict[str, Any]) -> Batch:
     ids: Sequence[str] = tuple(described["ids"])
     windows = tuple(Window(*w) for w in described["windows"])
-    frames, flow, valid = (archive[f"{key}/{name}"] for name in ("frames", "flow", "valid"))
+    frames, flow, valid = (archive.read(f"{key}/{name}") for name in ("frames", "flow", "valid"))
     found = content_digest(ids, windows, frames, flow, valid)
     if found != described["digest"]:
-        msg = f"{path}: batch {key}: expected digest {described['digest']}, found {found}"
+        msg = f"{path}: batch {key}: expected digest {quoted(described['digest'])}, found {found}"
         raise FrozenError(msg)
     return Batch(tuple(ids), windows, frames, flow, valid, described["flow_clip"], found)

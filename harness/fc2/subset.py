@@ -2,12 +2,13 @@
 
 import filecmp
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from harness.devices import read_regular
 from harness.errors import InputError
-from harness.fc2.layout import Triplet, list_triplets
+from harness.fc2.layout import Triplet, left_lines, list_triplets
 from harness.streams import permutation
 from harness.whole import whole_folder
 
@@ -33,11 +34,19 @@ def choose(
     return sorted((samples[i] for i in order[:count]), key=lambda triplet: triplet.id)
 
 
-def write_subset(source: Path, out: Path, *, train: int, val: int, seed: int = 0) -> Path:
+def write_subset(
+    source: Path, out: Path, *, train: int, val: int, seed: int = 0,
+    tell: Callable[[str], None] | None = None,
+) -> Path:  # fmt: skip
     """Copy a subset of `source` to `out` in the same layout and return its manifest.
 
     The manifest ``MANIFEST.tsv`` lists each file's path, SHA-256 and size in bytes. The folder is
     there whole or not at all.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Called with a line on what the source holds beside samples. Default: nobody hears.
 
     Raises
     ------
@@ -48,9 +57,13 @@ def write_subset(source: Path, out: Path, *, train: int, val: int, seed: int = 0
     harness.whole.NotWrittenError
         If the system refuses, for example because the disk is full.
     """
+    splits = list_triplets(source / "train"), list_triplets(source / "val")
+    if tell is not None:
+        for line in left_lines(*splits):
+            tell(line)
     chosen = [
-        *choose(list_triplets(source / "train"), train, seed=seed, split="train"),
-        *choose(list_triplets(source / "val"), val, seed=seed, split="val"),
+        *choose(splits[0], train, seed=seed, split="train"),
+        *choose(splits[1], val, seed=seed, split="val"),
     ]
     files = {
         path.relative_to(source): path
@@ -63,7 +76,7 @@ def write_subset(source: Path, out: Path, *, train: int, val: int, seed: int = 0
     with whole_folder(out) as aside:
         lines = [_HEAD]
         for relative, path in files.items():
-            content = path.read_bytes()
+            content = read_regular(path)
             (aside / relative).parent.mkdir(parents=True, exist_ok=True)
             (aside / relative).write_bytes(content)
             lines.append(_line(relative, content))
@@ -77,8 +90,8 @@ def _require_same(out: Path, files: Mapping[Path, Path]) -> None:
     same = (
         found == {*files, Path(_MANIFEST)}
         and all(filecmp.cmp(path, out / at, shallow=False) for at, path in files.items())
-        and (out / _MANIFEST).read_bytes()
-        == _text([_HEAD, *(_line(at, path.read_bytes()) for at, path in files.items())]).encode()
+        and read_regular(out / _MANIFEST)
+        == _text([_HEAD, *(_line(at, read_regular(path)) for at, path in files.items())]).encode()
     )
     if not same:
         msg = f"{out}: exists and is not this subset; name another folder, or remove it"

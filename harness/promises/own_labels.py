@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from harness.errors import NotApplicableError
@@ -18,6 +17,7 @@ from harness.promises.samples import (
     decode_independently,
     listed_samples,
     split_folder,
+    write_flow,
 )
 from harness.systems.protocol import System, Training
 from harness.wording import counted
@@ -137,7 +137,7 @@ def _write(source: Path, folder: Path, lengths: Mapping[str, float]) -> None:
         for sample, length in lengths.items():
             flow = np.zeros_like(decode_independently(folder / split, sample)[1])
             flow[..., 0] = length
-            cv2.writeOpticalFlow(str(folder / split / f"{sample}-flow_01.flo"), flow)
+            write_flow(folder / split / f"{sample}-flow_01.flo", flow)
 
 
 def _trained(system: System, lengths: Mapping[str, float]) -> _Run:

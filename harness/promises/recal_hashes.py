@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.promises.bench import Bench
 from harness.promises.promise import needs, require_seen
-from harness.promises.samples import require_files, split_folder
+from harness.promises.samples import require_files, split_folder, write_image
 from harness.promises.scores import base_evaluation
 from harness.promises.second_process import evaluation_of_end
 from harness.promises.setting import link_samples
@@ -61,12 +61,13 @@ def _hash_with_one_pixel_changed(bench: Bench) -> str:
         ids = [sample for batch in served_batches for sample in batch.ids]
         link_samples(split_folder(bench, split), dict.fromkeys(ids), copy / split)
     target = copy / "train" / f"{first.ids[0]}-img_1.png"
-    image = np.array(cv2.imread(str(target), cv2.IMREAD_UNCHANGED))
+    content = np.frombuffer(target.read_bytes(), np.uint8)
+    image = np.array(cv2.imdecode(content, cv2.IMREAD_UNCHANGED))
     top, left, height, width = first.windows[0]
     image[top + height // 2, left + width // 2, 1] ^= 1
     # A link to the user's own file, which writing through it would change.
     target.unlink()
-    cv2.imwrite(str(target), image)
+    write_image(target, image)
     arch = base_evaluation(bench).archs[0]
     data = {"base_path": str(copy), "train_dir": "train", "val_dir": "val"}
     with bench.open(data=data) as altered:

@@ -28,6 +28,7 @@ from harness.promises.samples import (
     listed_samples,
     require_files,
     split_folder,
+    write_image,
 )
 from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
@@ -132,12 +133,12 @@ def _serve(bench: Bench, folder: Path) -> None:
 
 def _larger(path: Path, content: bytes) -> None:
     image = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED))
-    cv2.imwrite(str(path), np.concatenate([image, image[-1:]]))
+    write_image(path, np.concatenate([image, image[-1:]]))
 
 
 def _smaller(path: Path, content: bytes) -> None:
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    cv2.imwrite(str(path), np.asarray(image)[:-1])
+    write_image(path, np.asarray(image)[:-1])
 
 
 def _with_nan(path: Path, content: bytes) -> None:

@@ -111,8 +111,8 @@ _MEASUREMENT, _RESUMING, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
         "score_means", "scores", "metric", "recalibration", "response", "batch_mates",
-        "split_sizes", "unrun_options", "served", "partial_batches", "consumed", "configured", "ranking",
-        "cache", "score_arithmetic",
+        "split_sizes", "unrun_options", "served", "partial_batches", "consumed", "configured",
+        "ranking", "cache", "score_arithmetic",
     ),
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (

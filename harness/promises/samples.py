@@ -4,6 +4,7 @@ Found and decoded in another way than the provider does it, so that a fault of t
 by the other.
 """
 
+import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from harness.systems.protocol import ServedBatch
 __all__ = [
     "FEW_SAMPLES", "UNKNOWN_FLOW", "copy_samples", "data_section", "decode_independently",
     "decoded_samples", "known_in_files", "listed_samples", "odd_files", "odd_samples",
-    "require_files", "same_content", "split_folder",
+    "require_files", "same_content", "split_folder", "write_flow", "write_image",
 ]  # fmt: skip
 
 
@@ -66,7 +67,8 @@ def decode_independently(
     images = []
     for member in ("img_0.png", "img_1.png"):
         # Pillow's decoder is its own: OpenCV's, which the provider uses, is libpng's.
-        with Image.open(folder / f"{sample}-{member}") as image:
+        # PNG alone: of some formats Pillow asks another program.
+        with Image.open(folder / f"{sample}-{member}", formats=("PNG",)) as image:
             images.append(np.asarray(image.convert("RGB"))[..., ::-1])
     content = (folder / f"{sample}-flow_01.flo").read_bytes()
     width, height = np.frombuffer(content, "<i4", count=2, offset=4)
@@ -123,7 +125,18 @@ def _write_block(folder: Path, sample: str, value: float, *, above: int = 0) -> 
     flow[row - 2 : row + 2, column - 3 : column + 4] = value
     # A link to the user's own file, which writing through it would change.
     path.unlink()
-    cv2.writeOpticalFlow(str(path), flow)
+    write_flow(path, flow)
+
+
+def write_flow(path: Path, flow: NDArray[np.float32]) -> None:
+    """Write a flow file, (H, W, 2) px, as OpenCV does, which takes only paths in UTF-8."""
+    height, width = flow.shape[:2]
+    path.write_bytes(b"PIEH" + struct.pack("<ii", width, height) + flow.astype("<f4").tobytes())
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an 8-bit BGR image as PNG, at any path."""
+    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
 def known_in_files(folder: Path, batch: ServedBatch) -> NDArray[np.bool_]:

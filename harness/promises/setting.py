@@ -7,7 +7,7 @@ and, on large frames, the crop. What it changed is printed in the header.
 
 import itertools
 import math
-import struct
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Any, Literal
 
 from harness.comparing import changes
 from harness.config import Config, field_kinds, parse_config
-from harness.fc2.layout import MEMBERS, Triplet, list_triplets, member_name
+from harness.devices import SpecialFileError, open_regular
+from harness.fc2.layout import MEMBERS, Triplet, left_lines, list_triplets, member_name
+from harness.fc2.png import HEAD, PngError, read_header
 from harness.fc2.subset import choose
 from harness.fc2.synthetic import SMALLEST, make_sample, write_sample
 from harness.promises.sampling import shuffles
@@ -152,11 +154,12 @@ def link_gate_frames(config: Config, folder: Path) -> tuple[Config, str]:
     few samples is filled up with synthetic ones: with batches of one, a last batch that is
     wrapped around or dropped would go unseen.
     """
-    notes = []
+    notes, left = [], []
     for split, most in (("train", EMBEDDED_TRAIN), ("val", EMBEDDED_VAL)):
         name: Literal["train", "val"] = "train" if split == "train" else "val"
         source = config.data.split_dir(name)
         samples = list_triplets(source)
+        left += left_lines(samples)
         count = min(most, len(samples))
         chosen = choose(samples, count, seed=config.runtime.seed, split=name)
         link_samples(source, [triplet.id for triplet in chosen], folder / split)
@@ -166,7 +169,9 @@ def link_gate_frames(config: Config, folder: Path) -> tuple[Config, str]:
     data = config.data.model_copy(
         update={"base_path": str(folder), "train_dir": "train", "val_dir": "val"}
     )
-    return config.model_copy(update={"data": data}), "frames: " + ", ".join(notes)
+    return config.model_copy(update={"data": data}), "\n".join(
+        ["frames: " + ", ".join(notes), *left]
+    )
 
 
 def _fill_up(own: Sequence[Triplet], count: int, folder: Path, seed: int) -> str:
@@ -198,13 +203,13 @@ _SYNTHETIC = {"train": 9_999_800, "val": 9_999_900}
 
 
 def frame_size(path: Path) -> tuple[int, int] | None:
-    """Return (height, width) in px from a PNG's header; None if it is none."""
-    with path.open("rb") as file:
-        head = file.read(24)
-    if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n":
+    """Return (height, width) in px from a PNG's header; None if it is none, or lies."""
+    try:
+        with open_regular(path) as file:
+            header, length = read_header(file.read(HEAD)), os.fstat(file.fileno()).st_size
+    except (PngError, SpecialFileError):  # whoever decodes it names it
         return None
-    width, height = struct.unpack(">II", head[16:])
-    return height, width
+    return (header.height, header.width) if header.fits(length) else None
 
 
 def list_changes(before: Config, after: Config) -> list[str]:

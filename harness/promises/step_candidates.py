@@ -205,13 +205,14 @@ def schedule_instead(rates: Sequence[Rate], base: float, planned: int, total: in
     if len(rates) < 3 or total < 2 or not planned:
         return ""
     places = [((epoch - 1) * planned + step - 1, epoch, step) for epoch, step, _ in rates]
-    found = [rate for *_, rate in rates]
+    # The last ones first: there are as many restarts to try as epochs, which differ there.
+    given = [(rate, place) for (*_, rate), place in zip(rates, places, strict=True)][::-1]
     fitting = {
         name
         for name, schedule in _schedules(base, planned, total, rates[-1][0]).items()
         if all(
             math.isclose(rate, schedule(*place), rel_tol=_RATE, abs_tol=1e-300)
-            for rate, place in zip(found, places, strict=True)
+            for rate, place in given
         )
     }
     return f": {fitting.pop()}" if len(fitting) == 1 else ""

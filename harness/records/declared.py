@@ -25,7 +25,7 @@ _NAMES: Mapping[Any, str] = {
 }  # fmt: skip
 
 
-def check_declared(cls: type, values: Any, where: str) -> None:
+def check_declared(cls: type, values: Any, where: str, *, every: bool = False) -> None:
     """Refuse what is not as a dataclass declares it.
 
     Parameters
@@ -36,6 +36,8 @@ def check_declared(cls: type, values: Any, where: str) -> None:
         Field by field, as JSON has them; a tuple is a list there.
     where : str
         What the message calls it.
+    every : bool, default False
+        Want fields that have a default as well: whoever wrote the values wrote them all.
 
     Raises
     ------
@@ -43,6 +45,10 @@ def check_declared(cls: type, values: Any, where: str) -> None:
         Naming the field, what it is declared to be, and what was found.
     """
     _of_dataclass(cls)(values, where)
+    absent = [item.name for item in fields(cls) if every and item.name not in values]
+    if absent:
+        msg = f"{where}: no {', '.join(absent)}"
+        raise ValueError(msg)
 
 
 def check_type(declared: Any, value: Any, where: str) -> None:

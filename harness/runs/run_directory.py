@@ -27,7 +27,7 @@ from harness.runs.identity import read_data_digests
 from harness.runs.lineage import Continuation, plan_first, plan_resume
 from harness.runs.stop import StopFlag, say
 from harness.training.checkpoint import CheckpointStore
-from harness.training.epoch_table import read_table, told_otherwise
+from harness.training.epoch_table import each_row, read_header, told_otherwise
 from harness.training.epochlog import EpochCsv
 from harness.training.progress import Progress
 from harness.whole import write_text
@@ -135,11 +135,17 @@ def _plan(
     folder: Path, content: LedgerContent, config: Config, options: RunOptions
 ) -> Continuation:
     # Before anything slow: a table that is none is refused at once.
-    rows = read_table(folder / "epochs.csv").rows
+    read_header(folder / "epochs.csv")
     if not options.resume:
         return plan_first(folder, content.records, options.segment)
-    known = (record for record in content.effective() if isinstance(record, EpochRecord))
-    other = [f"epochs.csv: {text}" for text in told_otherwise(rows, known)]
+    known, valid = (
+        [record for record in records if isinstance(record, EpochRecord)]
+        for records in (content.records, content.effective())
+    )
+    other = [
+        f"epochs.csv: {text}"
+        for text in told_otherwise(each_row(folder / "epochs.csv"), known, valid)
+    ]
     plan = plan_resume(folder, content.records, config, read_data_digests(config), options.segment)
     # An attempt whose first line is lost has its number all the same.
     plan = replace(plan, attempt=max(plan.attempt, 1 + max(content.attempts, default=0)))

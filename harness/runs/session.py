@@ -19,10 +19,12 @@ from harness.digest import digest_file
 from harness.environment import Environment, apply_environment
 from harness.evaluation.batches import FixedBatches
 from harness.evaluation.evaluator import Evaluator
+from harness.fc2.layout import left_lines
 from harness.fc2.provider import Provider, open_provider
 from harness.records.records import FIRST_SEGMENT, EvalRecord, ResumeRecord, RunRecord
 from harness.runs.identity import data_digests, protocol_identity, run_identity
 from harness.runs.parts import Parts
+from harness.runs.stop import say
 from harness.supernet.space import SKELETONS, check_crop
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.training.model import Supernet
@@ -283,6 +285,9 @@ def open_session(
             raise ConfigError(str(error)) from None
     provider = open_provider(config, "train", "train", parts=parts.data)
     fixed = FixedBatches(config, parts.data, draw_pool=parts.pool)
+    # Refused, or told, before anything is computed.
+    for line in left_lines(provider.samples, fixed.samples("val")):
+        say(line)
     environment = apply_environment(config)
     compiled = (cache or CompiledCache()).acquire(config, parts)
     return Session(config, parts, environment, provider, fixed, compiled)

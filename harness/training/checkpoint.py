@@ -9,7 +9,7 @@ falls back to another checkpoint.
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.archives import ArchiveError, OtherNamesError, open_archive
 from harness.asides import clear_asides
+from harness.devices import open_regular, read_regular
 from harness.digest import digest_arrays, digest_strings
-from harness.errors import InputError
+from harness.errors import InputError, plain_line
+from harness.records.declared import check_declared
+from harness.strict_json import parse_json
 from harness.whole import NotWrittenError, whole_folder, write_text
+from harness.wording import quoted
 
 __all__ = [
     "Checkpoint", "CheckpointError", "CheckpointStore", "StoreParts", "kept_names",
@@ -77,49 +82,86 @@ def load_checkpoint(path: Path) -> Checkpoint:
         If it is absent, incomplete, damaged or of an unknown format.
     """
     manifest = _read_manifest(path)
-    try:
-        with (path / "arrays.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    # A damaged archive fails wherever the damage leads: in zipfile, NumPy or zlib.
-    except Exception as error:
-        msg = f"{path / 'arrays.npz'}: not readable: {error}"
-        raise CheckpointError(msg) from error
     recorded = manifest["arrays"]
-    if arrays.keys() != recorded.keys():
-        odd = sorted(arrays.keys() ^ recorded.keys())
-        msg = f"{path}: arrays and manifest disagree on {', '.join(odd[:5])}"
-        raise CheckpointError(msg)
+    arrays = _read_arrays(path, recorded)
     # One by one, so that the damaged one is named.
     for name, array in arrays.items():
         found = digest_arrays({name: array})
         if found != recorded[name]:
-            msg = f"{path}: {name} is damaged: expected digest {recorded[name]}, found {found}"
+            due = _shown(recorded[name])
+            msg = f"{path}: {name} is damaged: expected digest {due}, found {found}"
             raise CheckpointError(msg)
     digest = state_digest(arrays, manifest["progress"])
     if digest != manifest["digest"]:
-        msg = f"{path}: counters are damaged: expected digest {manifest['digest']}, found {digest}"
+        due = _shown(manifest["digest"])
+        msg = f"{path}: counters are damaged: expected digest {due}, found {digest}"
         raise CheckpointError(msg)
     return Checkpoint(path, arrays, manifest["progress"], manifest["meta"], digest)
+
+
+def _shown(digest: str) -> str:
+    """Return a digest that a damaged file names as a message can hold it."""
+    return quoted(digest)[1:-1]
+
+
+def _read_arrays(path: Path, names: Iterable[str]) -> dict[str, Array]:
+    """Read the arrays of a checkpoint, which are those of the manifest and no other."""
+    file = path / "arrays.npz"
+    try:
+        with open_archive(file) as archive:
+            archive.require_names(names, "manifest")
+            return {name: archive.read(name) for name in names}
+    except OtherNamesError as error:
+        msg = f"{path}: {error}"
+        raise CheckpointError(msg) from None
+    except (ArchiveError, OSError) as error:
+        msg = f"{file}: not readable: {plain_line(str(error))}"
+        raise CheckpointError(msg) from error
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What lies beside the arrays of a checkpoint.
+
+    Attributes
+    ----------
+    digest : str
+        Of arrays and counters (:func:`state_digest`).
+    arrays : dict of str to str
+        Digest of each array.
+    progress, meta : dict
+        Counters, with the log's row, and where the checkpoint is from.
+    rest : str
+        Digest of what `digest` leaves out.
+    """
+
+    format: int
+    digest: str
+    progress: dict[str, Any]
+    meta: dict[str, Any]
+    arrays: dict[str, str]
+    rest: str
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = parse_json(read_regular(file))
     except FileNotFoundError:
         msg = f"{path}: no checkpoint here (no manifest.json)"
         raise CheckpointError(msg) from None
-    except ValueError as error:
-        msg = f"{file}: damaged: {error}"
+    except (OSError, ValueError) as error:
+        msg = f"{file}: damaged: {plain_line(str(error))}"
         raise CheckpointError(msg) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        msg = f"{file}: expected checkpoint format {FORMAT}, found {found!r}"
+        msg = f"{file}: expected checkpoint format {FORMAT}, found {quoted(found)}"
         raise CheckpointError(msg)
-    absent = sorted({"arrays", "progress", "meta", "digest", "rest"} - manifest.keys())
-    if absent:
-        msg = f"{file}: damaged: no {', '.join(absent)}"
-        raise CheckpointError(msg)
+    try:
+        check_declared(_Manifest, manifest, "manifest")
+    except ValueError as error:
+        msg = f"{file}: damaged: {error}"
+        raise CheckpointError(msg) from None
     if manifest["rest"] != _rest_digest(manifest):
         msg = f"{file}: meta or log row are damaged: they do not match their digest"
         raise CheckpointError(msg)
@@ -414,7 +456,8 @@ def _keywords(arrays: Mapping[str, Array]) -> dict[str, Any]:
 
 def _pointed(pointer: Path) -> str:
     """Return the name in a pointer file, which a person may have written."""
-    content = pointer.read_bytes()[:_LONGEST].decode("utf-8", errors="replace").strip().rstrip("/")
+    with open_regular(pointer) as file:
+        content = file.read(_LONGEST).decode("utf-8", errors="replace").strip().rstrip("/")
     # No slash: it names what lies beside it, and leads nowhere else.
     plain = content.isprintable() and not set("/\ufffd") & set(content)
     if not content or not plain or content in ("best", "last"):

@@ -7,17 +7,17 @@ Somebody may have opened it. A byte-order mark, ``;`` or tabs between cells, quo
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from harness.devices import read_regular
+from harness.devices import open_regular
 from harness.errors import InputError
 from harness.records.records import EPOCH_FIELDS, EpochRecord
 from harness.strict_json import LARGEST
 from harness.wording import quoted
 
-__all__ = ["EpochTable", "cell_of", "read_table", "told_otherwise"]
+__all__ = ["cell_of", "each_row", "read_header", "told_otherwise"]
 
 _BOM = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,4})?")
@@ -26,27 +26,21 @@ _KINDS = {item.name: getattr(item.type, "__name__", str(item.type)) for item in 
 """Names of the declared types, such as ``float | None``."""
 
 
-@dataclass(frozen=True)
-class EpochTable:
-    """A table of epochs.
+def read_header(path: Path) -> tuple[tuple[str, ...], str]:
+    """Return the columns of a table, none where nothing is written yet, and what is between cells.
 
-    Attributes
-    ----------
-    columns : tuple of str
-        Its header; empty where nothing is written yet.
-    rows : tuple of dict of str to str
-        Those in effect, by column, as cells.
-    delimiter : str
-        What stands between cells.
+    Raises
+    ------
+    InputError
+        If the first line is no header of an epoch log.
     """
+    for _, line in _lines(path):
+        return _header(path, line)
+    return (), ","
 
-    columns: tuple[str, ...] = ()
-    rows: tuple[dict[str, str], ...] = ()
-    delimiter: str = ","
 
-
-def read_table(path: Path) -> EpochTable:
-    """Return the rows of an ``epochs.csv`` that later ones have not made void.
+def each_row(path: Path) -> Iterator[dict[str, str]]:
+    """Yield every row of an ``epochs.csv`` in its order, by column, as cells.
 
     A last line without its end is what a crash left of a row, and is passed over.
 
@@ -55,27 +49,10 @@ def read_table(path: Path) -> EpochTable:
     InputError
         Naming the line that is no row of it, and why.
     """
-    try:
-        content = read_regular(path)
-    except FileNotFoundError:
-        return EpochTable()
-    lines = _lines(path, content)
-    if not lines:
-        # Without a whole line it is ours only if a kill cut our own header short.
-        if not ",".join(EPOCH_FIELDS).encode().startswith(content):
-            raise _refusal(path, 1, "is no header of an epoch log")
-        return EpochTable()
-    columns, delimiter = _header(path, lines[0])
-    rows: list[dict[str, str]] = []
-    for number, line in enumerate(lines[1:], start=2):
-        if not line:
-            continue
-        row = _row(path, number, columns, _cells(path, number, line, delimiter))
-        # They ascend: whatever is void stands last.
-        while rows and int(rows[-1]["epoch"]) >= int(row["epoch"]):
-            rows.pop()
-        rows.append(row)
-    return EpochTable(columns, tuple(rows), delimiter)
+    columns, delimiter = read_header(path)
+    for number, line in _lines(path):
+        if number > 1 and line:
+            yield _row(path, number, columns, _cells(path, number, line, delimiter))
 
 
 def cell_of(value: Any) -> str:
@@ -84,34 +61,69 @@ def cell_of(value: Any) -> str:
 
 
 def told_otherwise(
-    rows: Iterable[Mapping[str, str]], records: Iterable[EpochRecord]
-) -> Iterator[str]:
-    """Yield where a row says something else than the ledger's record of the same epoch."""
-    known = {(record.epoch, record.checkpoint_digest): record for record in records}
+    rows: Iterable[Mapping[str, str]], records: Iterable[EpochRecord],
+    in_effect: Iterable[EpochRecord],
+) -> Iterator[str]:  # fmt: skip
+    """Yield where a table says something else than the ledger.
+
+    Parameters
+    ----------
+    rows : iterable of mapping of str to str
+        Of the table, in its order.
+    records, in_effect : iterable of EpochRecord
+        Of the ledger: all, void ones too, because a row is void only once another is written;
+        and those in effect. The last may still lack its row, which a resume writes.
+    """
+    known: dict[int, list[EpochRecord]] = {}
+    for record in records:
+        known.setdefault(record.epoch, []).append(record)
+    have: list[int] = []  # epochs of rows in effect, which rise
     for row in rows:
-        record = known.get((int(row["epoch"]), row.get("checkpoint_digest") or None))
-        if record is None:
-            continue
-        for name, cell in row.items():
-            value = getattr(record, name)
-            same = cell == cell_of(value) or (_is_number(name) and cell and float(cell) == value)
-            if not same:
-                said, due = quoted(cell, 40), quoted(cell_of(value), 40)
-                yield f"epoch {row['epoch']}, {name}: says {said}, the ledger {due}"
+        epoch = int(row["epoch"])
+        while have and have[-1] >= epoch:
+            have.pop()
+        have.append(epoch)
+        found = [_other_cells(row, record) for record in known.get(epoch, ())]
+        if found and all(found):
+            yield f"epoch {epoch}, {min(found, key=len)[0]}"
+        elif not found and known:
+            yield f"epoch {epoch} is none of the ledger's"
+    there = set(have)
+    due = [record.epoch for record in in_effect]
+    yield from (f"epoch {epoch} has no row" for epoch in due[:-1] if epoch not in there)
 
 
-def _lines(path: Path, content: bytes) -> list[str]:
-    if b"\0" in content:
-        raise _refusal(path, content[: content.index(b"\0")].count(b"\n") + 1, "holds a NUL byte")
-    *whole, _ = content.removeprefix(_BOM).split(b"\n")
-    lines = []
-    for number, line in enumerate(whole, start=1):
-        try:
-            lines.append(line.decode("utf-8").removesuffix("\r"))
-        except UnicodeDecodeError as error:
-            reason = f"is no text in UTF-8: {error.reason}"
-            raise _refusal(path, number, reason) from None
-    return lines
+def _other_cells(row: Mapping[str, str], record: EpochRecord) -> list[str]:
+    found = []
+    for name, cell in row.items():
+        value = getattr(record, name)
+        if cell != cell_of(value) and not (_is_number(name) and cell and float(cell) == value):
+            said, due = quoted(cell, 40), quoted(cell_of(value), 40)
+            found.append(f"{name}: says {said}, the ledger {due}")
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each whole line with its number, from 1, as text."""
+    try:
+        file = open_regular(path)
+    except FileNotFoundError:
+        return
+    with file:
+        for number, line in enumerate(file, start=1):
+            content = line.removeprefix(_BOM) if number == 1 else line
+            if not line.endswith(b"\n"):
+                # Without a whole line it is ours only if a kill cut our own header short.
+                if number == 1 and not ",".join(EPOCH_FIELDS).encode().startswith(content):
+                    raise _refusal(path, 1, "is no header of an epoch log")
+                return
+            if b"\0" in content:
+                raise _refusal(path, number, "holds a NUL byte")
+            try:
+                yield number, content.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                reason = f"is no text in UTF-8: {error.reason}"
+                raise _refusal(path, number, reason) from None
 
 
 def _refusal(path: Path, number: int, reason: str) -> InputError:

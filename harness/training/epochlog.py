@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.config import Config
 from harness.records.records import EPOCH_FIELDS, FIRST_SEGMENT, EpochRecord, EvalRecord, Record
-from harness.training.epoch_table import cell_of, read_table
+from harness.training.epoch_table import cell_of, each_row, read_header
 from harness.training.fairness import fairness_gap
 from harness.training.progress import PreviousScores, Progress
 
@@ -141,6 +141,9 @@ class EpochCsv:
     row: a row makes those void that stand before it with the same or a later epoch
     (:func:`effective_rows`).
 
+    The row of an epoch after all others is appended without a look at them: it costs the same in
+    a long run as in a short one. What a resume says again is looked up in the file.
+
     Attributes
     ----------
     absent : tuple of str
@@ -151,45 +154,98 @@ class EpochCsv:
     def __init__(self, path: Path) -> None:
         self._path = path
         # Before a torn row is cut off: what is no table of ours stays as it is.
-        table = read_table(path)
+        self._look()
         _drop_torn_row(path)
-        self._columns, self._delimiter = table.columns or EPOCH_FIELDS, table.delimiter
+        self._size = _size(path)
         self.absent = tuple(name for name in EPOCH_FIELDS if name not in self._columns)
 
     def __call__(self, record: Record) -> None:
         """Append the row if the record is an epoch's and is not there yet."""
         if not isinstance(record, EpochRecord):
             return
-        table = read_table(self._path)
-        rows = {int(row["epoch"]): row for row in table.rows}
-        written = {
-            "checkpoint_digest": record.checkpoint_digest or "", "segment": record.segment,
-            "protocol": record.protocol,
-        }  # fmt: skip
-        old = rows.get(record.epoch)
+        if _size(self._path) != self._size:
+            self._look()  # another process has written, or somebody who looked at it
+        # The last row in the file is of the latest epoch in effect.
+        if record.epoch > self._last or not self._is_there(record):
+            self._append(record)
+
+    def _look(self) -> None:
+        """Take in where the file ends; every row is read once, so that one that is none is told."""
+        self._size, self._last = _size(self._path), 0
+        columns, self._delimiter = read_header(self._path)
+        self._columns = columns or EPOCH_FIELDS
+        for row in each_row(self._path):
+            self._last = int(row["epoch"])
+        self._known: Mapping[int, Mapping[str, str]] | None = None
+
+    def _is_there(self, record: EpochRecord) -> bool:
+        if self._known is None:
+            self._known = _states_in_effect(self._path)
+        old = self._known.get(record.epoch)
         # A file of an earlier version lacks columns; what it cannot tell is no difference.
-        if old is not None and all(old.get(key, value) == value for key, value in written.items()):
-            return
+        return old is not None and all(
+            cell == (getattr(record, name) or "") for name, cell in old.items()
+        )
+
+    def _append(self, record: EpochRecord) -> None:
         text = io.StringIO()
         writer = csv.writer(text, delimiter=self._delimiter, lineterminator="\n")
-        if not table.columns:
+        if self._size == 0:
             writer.writerow(self._columns)
         writer.writerow([cell_of(getattr(record, name)) for name in self._columns])
         # In one write, so that a crash leaves one torn row at most.
         with self._path.open("a", encoding="utf-8", newline="") as file:
             file.write(text.getvalue())
+        self._size, self._last, self._known = _size(self._path), record.epoch, None
 
 
 def effective_rows(path: Path) -> list[dict[str, str]]:
     """Return the rows of an ``epochs.csv`` that later ones have not made void, as cells."""
-    return list(read_table(path).rows)
+    kept: list[dict[str, str]] = []
+    for row in each_row(path):
+        # Those in effect rise, so that what a row makes void stands at the end.
+        while kept and int(kept[-1]["epoch"]) >= int(row["epoch"]):
+            kept.pop()
+        kept.append(row)
+    return kept
+
+
+def _states_in_effect(path: Path) -> dict[int, dict[str, str]]:
+    """Return what tells two states of an epoch apart, of each row in effect."""
+    kept: dict[int, dict[str, str]] = {}
+    for row in each_row(path):
+        epoch = int(row["epoch"])
+        while kept and next(reversed(kept)) >= epoch:
+            kept.popitem()
+        kept[epoch] = {name: row[name] for name in _STATE if name in row}
+    return kept
+
+
+_STATE = ("checkpoint_digest", "segment", "protocol")
+"""Columns that tell whether an epoch that is trained again ended in another state."""
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _drop_torn_row(path: Path) -> None:
     """Cut off a last line that a crash left without its end."""
-    if path.exists():
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole != len(content):
-            with path.open("rb+") as file:
-                file.truncate(whole)
+    end = size = _size(path)
+    if not size:
+        return
+    with path.open("rb+") as file:
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end != size:
+            file.truncate(end)
+
+
+_BLOCK = 2**16
+"""Bytes that are read at once, from the file's end."""

@@ -4,26 +4,28 @@ Nothing is left over on either side: every variable of theirs is used or carries
 name, every variable of ours is filled. Damage is found by the checksums of the format.
 """
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from harness.config import Config
+from harness.devices import read_regular
 from harness.digest import digest_arrays
-from harness.errors import InputError
+from harness.errors import InputError, plain_line
+from harness.strict_json import parse_json
 from harness.supernet.import_names import Fit, fit_checkpoint
 from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
 from harness.training.adam import BETA_2
 from harness.training.fairness import Counts
 from harness.training.model import Supernet
 from harness.training.progress import Progress
+from harness.training.saver_files import read_variables
+from harness.wording import quoted
 
 __all__ = ["SOURCE_FORMAT", "Imported", "imported_meta", "read_edgeflownas"]
 
@@ -57,10 +59,18 @@ class Imported:
     digest: str
 
 
-def read_edgeflownas(prefix: Path) -> Imported:
+def read_edgeflownas(
+    prefix: Path, *, read: Callable[[Path], dict[str, Array]] = read_variables
+) -> Imported:
     """Read PREFIX.index, PREFIX.data-* and PREFIX.meta.json.
 
     Without any optimizer variable in the checkpoint, moments are 0 and powers initial.
+
+    Parameters
+    ----------
+    prefix : pathlib.Path
+    read : callable, optional
+        Reads the variables. Default: in a process of its own.
 
     Raises
     ------
@@ -68,7 +78,7 @@ def read_edgeflownas(prefix: Path) -> Imported:
         If a file is absent, damaged or malformed; if a variable is missing, left over,
         misshapen or not float32; if counters and Adam's powers tell of different steps.
     """
-    found = _read_variables(prefix)
+    found = read(prefix)
     fit = _require_fit(prefix, found)
     progress = _read_progress(Path(f"{prefix}.meta.json"))
     model = Supernet(fit.skeleton, fit.width, seed=0)  # any seed: nothing of it stays
@@ -97,31 +107,6 @@ def imported_meta(imported: Imported, config: Config) -> dict[str, Any]:
     }
 
 
-def _read_variables(prefix: Path) -> dict[str, Array]:
-    index = Path(f"{prefix}.index")
-    if not index.is_file():
-        msg = (
-            f"{index}: no such file; PREFIX is what the checkpoint's files have in common, such "
-            "as checkpoints/supernet_best.ckpt with .index, .data-00000-of-00001 and .meta.json"
-        )
-        raise InputError(msg)
-    place = str(index)
-    try:
-        reader = tf.train.load_checkpoint(str(prefix))
-        arrays: dict[str, Array] = {}
-        for name in sorted(reader.get_variable_to_shape_map()):
-            place = f"{prefix}.data-*: {name}"
-            arrays[name] = np.asarray(reader.get_tensor(name))
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = (
-            f"{place}: cut short or damaged ({reason}); expected the files as TensorFlow's "
-            "Saver wrote them, copy all of them again"
-        )
-        raise InputError(msg) from error
-    return arrays
-
-
 def _require_fit(prefix: Path, arrays: Mapping[str, Array]) -> Fit:
     try:
         fit = fit_checkpoint({name: array.shape for name, array in arrays.items()})
@@ -146,18 +131,19 @@ def _require_fit(prefix: Path, arrays: Mapping[str, Array]) -> Fit:
 
 def _read_progress(path: Path) -> Progress:
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = parse_json(read_regular(path), constants=True)
     except FileNotFoundError:
         msg = (
             f"{path}: no such file; EdgeFlowNAS writes it beside each checkpoint, and epoch, "
             "step and fairness counts are nowhere else: copy it too"
         )
         raise InputError(msg) from None
-    except (OSError, ValueError) as error:
-        msg = f"{path}: not readable as JSON: {error}; copy it again"
+    # RecursionError: brackets in brackets, a thousand deep.
+    except (OSError, ValueError, RecursionError) as error:
+        msg = f"{path}: not readable as JSON: {plain_line(str(error))}; copy it again"
         raise InputError(msg) from None
     if not isinstance(meta, dict):
-        msg = f"{path}: expected an object with epoch, global_step, ..., found {meta!r:.80}"
+        msg = f"{path}: expected an object with epoch, global_step, ..., found {quoted(meta)}"
         raise InputError(msg)
     try:
         # EdgeFlowNAS keeps one value, the best and what patience is measured by.
@@ -176,7 +162,7 @@ def _whole_number(mapping: Mapping[str, Any], key: str, *, prefix: str = "") -> 
     value = mapping.get(key)
     # True is an instance of int.
     if type(value) is not int or value < 0:
-        msg = f"`{prefix}{key}`: expected a whole number from 0, found {value!r:.80}"
+        msg = f"`{prefix}{key}`: expected a whole number from 0, found {quoted(value)}"
         raise ValueError(msg)
     return value
 
@@ -185,7 +171,7 @@ def _best_metric(meta: Mapping[str, Any]) -> float | None:
     """Return the lowest mean EPE, px; infinite in EdgeFlowNAS before its first evaluation."""
     value = meta.get("best_metric")
     if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
-        msg = f"`best_metric`: expected a number from 0 or Infinity, found {value!r:.80}"
+        msg = f"`best_metric`: expected a number from 0 or Infinity, found {quoted(value)}"
         raise ValueError(msg)
     return float(value) if math.isfinite(value) else None
 
@@ -205,7 +191,7 @@ def _fairness_counts(found: object) -> Counts:
 
 def _with_keys(found: object, keys: list[str], name: str) -> Mapping[str, Any]:
     if not isinstance(found, dict) or set(found) != set(keys):
-        msg = f"`{name}`: expected keys {keys[0]} to {keys[-1]}, found {found!r:.80}"
+        msg = f"`{name}`: expected keys {keys[0]} to {keys[-1]}, found {quoted(found)}"
         raise ValueError(msg)
     return found
 

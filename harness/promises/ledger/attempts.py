@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from harness.promises.ledger.plan import MOST, finished_epochs
+from harness.promises.ledger.plan import MOST, finished_epochs, first_violations
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.records.records import CheckpointRecord, ResumeRecord
 from harness.records.run import RunEvidence
@@ -19,7 +19,8 @@ def attempts_agree(run: RunEvidence) -> Outcome:
     if not run.resumes:
         # For what it raises: a run of one attempt without a finished epoch has nothing to compare.
         finished_epochs(run)
-    violations = [*_openings(run), *_rows(run), *_resumes(run)]
+    parts = (_openings, _rows, _resumes)
+    violations = [violation for part in parts for violation in first_violations(part(run))]
     figures = (
         f"{counted(len(run.openings), 'attempt')}, {counted(len(run.epochs), 'row')} and "
         f"{counted(len(run.checkpoints), 'checkpoint')} of segment {run.segment} agree"
@@ -53,10 +54,10 @@ def _openings(run: RunEvidence) -> Iterator[Violation]:
 
 
 def _rows(run: RunEvidence) -> Iterator[Violation]:
-    saved: dict[int, set[str]] = {}
+    saved: dict[int, list[str]] = {}
     for record in run.checkpoints:
         if record.step == 0:
-            saved.setdefault(record.epoch, set()).add(record.digest)
+            saved.setdefault(record.epoch, []).append(record.digest)
     for row in run.epochs:
         where = f"epoch {row.epoch}"
         if row.segment != run.segment:
@@ -65,17 +66,19 @@ def _rows(run: RunEvidence) -> Iterator[Violation]:
             yield Violation(f"{where}, protocol", run.protocol, row.protocol)
         digest = row.checkpoint_digest
         if row.epoch in saved and digest is not None and digest not in saved[row.epoch]:
-            known = " or ".join(sorted(saved[row.epoch]))
+            known = " or ".join(sorted(set(saved[row.epoch])))
             yield Violation(f"{where}, checkpoint_digest", f"{known}, as saved", digest)
 
 
 def _resumes(run: RunEvidence) -> Iterator[Violation]:
     # Those of earlier segments too: a new one starts from a checkpoint of the one before.
-    known = list(_checkpoints(run))
+    known: dict[str, list[CheckpointRecord]] = {}
+    for record in _checkpoints(run) if run.resumes else ():
+        known.setdefault(record.digest, []).append(record)
     for resume in run.resumes:
         place = (resume.epoch, resume.step, resume.global_step)
         where = f"attempt {resume.attempt}, where it restarts"
-        same = [r for r in known if r.digest == resume.checkpoint]
+        same = known.get(resume.checkpoint, [])
         if not resume.checkpoint:
             if place != (0, 0, 0):
                 yield Violation(where, "step 0, it has no checkpoint", str(place))
@@ -88,9 +91,10 @@ def _resumes(run: RunEvidence) -> Iterator[Violation]:
 
 
 def _checkpoints(run: RunEvidence) -> Iterator[CheckpointRecord]:
-    yield from run.checkpoints
-    if run.before is not None:
-        yield from _checkpoints(run.before)
+    segment: RunEvidence | None = run
+    while segment is not None:
+        yield from segment.checkpoints
+        segment = segment.before
 
 
 def _imported(run: RunEvidence, resume: ResumeRecord) -> bool:

@@ -120,8 +120,8 @@ def _counts(run: RunEvidence, one: RunRecord) -> Iterator[Violation]:
         name = f"{split}_samples"
         if getattr(one, name) != getattr(old, name):
             yield _violation(one, name, f"{getattr(old, name)}, {by}", getattr(one, name))
-    scored = _scored(run, one)
-    if scored is not None and one is first:
+    scored = _scored(run, one) if one is first else None
+    if scored is not None:
         yield scored
 
 

@@ -2,8 +2,9 @@
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
+from itertools import chain
 from typing import Any
 
 from harness.errors import NotApplicableError
@@ -12,11 +13,12 @@ from harness.promises.ledger.plan import (
     MOST,
     evaluations,
     finished_epochs,
+    first_violations,
     is_complete,
     is_logged,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
-from harness.records.records import EPOCH_FIELDS, EpochRecord, EvalRecord, Record
+from harness.records.records import EPOCH_FIELDS, RECORDS, EpochRecord, EvalRecord, Record
 from harness.records.run import RunEvidence
 from harness.wording import counted
 
@@ -35,18 +37,11 @@ def scores_add_up(run: RunEvidence) -> Outcome:
         # evaluations of its scores is judged below.
         evaluations(run)
     scored = {record.epoch: record for record in run.evals}
-    violations = [v for record in run.evals for v in _record_adds_up(run, record)]
+    violations = first_violations(v for record in run.evals for v in _record_adds_up(run, record))
     if len(scored) != len(run.evals):
         text = f"{counted(len(run.evals), 'record')} for {counted(len(scored), 'epoch')}"
         violations.append(Violation("evaluations", "one an epoch", text))
-    for row in rows:
-        record = scored.get(row.epoch)
-        if record is not None:
-            violations += _row_adds_up(run, row, record)
-        elif row.mean_epe_12 is not None and run.evals:
-            where = f"epoch {row.epoch}, mean_epe_12 in the log"
-            what = f"{row.mean_epe_12!r}"
-            violations.append(Violation(where, "null: the epoch has no evaluation", what))
+    violations += first_violations(_other_scores(run, rows, scored))
     evaluated = counted(len(scored), "evaluation")
     figures = f"{evaluated} and {counted(len(rows), 'row')} recomputed"
     unseen = "" if run.evals else "no evaluation is recorded, of which the log has scores"
@@ -62,10 +57,23 @@ LEDGER_SCORES_ADD_UP = Promise(
 )
 
 
+def _other_scores(
+    run: RunEvidence, rows: Sequence[EpochRecord], scored: Mapping[int, EvalRecord]
+) -> Iterator[Violation]:
+    for row in rows:
+        record = scored.get(row.epoch)
+        if record is not None:
+            yield from _row_adds_up(run, row, record)
+        elif row.mean_epe_12 is not None and run.evals:
+            where = f"epoch {row.epoch}, mean_epe_12 in the log"
+            what = f"{row.mean_epe_12!r}"
+            yield Violation(where, "null: the epoch has no evaluation", what)
+
+
 def _row_adds_up(run: RunEvidence, row: EpochRecord, record: EvalRecord) -> list[Violation]:
     epe = record.per_arch_epe
     expected = {
-        "mean_epe_12": math.fsum(epe) / len(epe), "std_epe_12": statistics.pstdev(epe),
+        "mean_epe_12": math.fsum(epe) / len(epe), "std_epe_12": _deviation(epe, row.std_epe_12),
         "per_arch_epe_min": min(epe), "per_arch_epe_median": statistics.median(epe),
         "per_arch_epe_max": max(epe), "eval_batches_per_arch": record.batches,
         "bn_recal_batches": record.recal_batches, "eval_seconds": record.eval_seconds,
@@ -86,8 +94,8 @@ def _instead(run: RunEvidence, row: EpochRecord, record: EvalRecord, name: str) 
     found = getattr(row, name)
     if "epe" not in name or not record.per_arch_epe:
         return ""
-    earlier = [one for one in run.epochs if one.epoch < row.epoch]
-    before = getattr(earlier[-1], name) if earlier else None
+    earlier = next((one for one in reversed(run.epochs) if one.epoch < row.epoch), None)
+    before = None if earlier is None else getattr(earlier, name)
     best = {"the best so far": row.best_epe} if name == "mean_epe_12" else {}
     return instead(found, {**scores_instead(name, record.per_arch_epe, before), **best})
 
@@ -101,7 +109,7 @@ def _record_adds_up(run: RunEvidence, record: EvalRecord) -> list[Violation]:
         Violation(f"{where}, {name}", repr(value), f"{getattr(record, name)!r}"
                   f"{instead(getattr(record, name), scores_instead(name, epe))}")
         for name, value in (
-            ("mean_epe", math.fsum(epe) / len(epe)), ("std_epe", statistics.pstdev(epe))
+            ("mean_epe", math.fsum(epe) / len(epe)), ("std_epe", _deviation(epe, record.std_epe))
         )
         if not _close(getattr(record, name), value)
     ]  # fmt: skip
@@ -117,13 +125,35 @@ def _record_adds_up(run: RunEvidence, record: EvalRecord) -> list[Violation]:
     return found
 
 
+def _deviation(epe: Sequence[float], found: Any) -> float:
+    """Return the standard deviation over the pool, or what was found where it is that to 1e-10.
+
+    Exactly as :mod:`statistics` computes it, it takes half of an audit.
+    """
+    mean = math.fsum(epe) / len(epe)
+    quick = math.sqrt(sum((value - mean) * (value - mean) for value in epe) / len(epe))
+    # A smaller one may be the rounding of the mean.
+    if quick > 1e-8 * abs(mean) and isinstance(found, float) and math.isfinite(found):
+        if math.isclose(found, quick, rel_tol=1e-10):
+            return found
+    elif all(value == epe[0] for value in epe):
+        return 0.0
+    return statistics.pstdev(epe)
+
+
 def _close(found: Any, expected: float) -> bool:
     return found is not None and math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-12)
 
 
+_NAMES = {kind: tuple(item.name for item in fields(kind)) for kind in RECORDS.values()}
+
+
 def not_finite(record: Record) -> list[Violation]:
     """Return the first number of a record that is not finite."""
-    for name, value in vars(record).items():
+    for name in _NAMES[type(record)]:
+        value = getattr(record, name)
+        if isinstance(value, float) and math.isfinite(value):
+            continue
         for place, number in enumerate(value if isinstance(value, tuple) else (value,)):
             if isinstance(number, float) and not math.isfinite(number):
                 step = getattr(record, "step", None)
@@ -136,30 +166,32 @@ def not_finite(record: Record) -> list[Violation]:
 def numbers_are_finite(run: RunEvidence) -> Outcome:
     """Require finite numbers, due scores that are there, and a reason for each gap."""
     rows = finished_epochs(run)
-    records: tuple[Record, ...] = (*run.steps, *run.norms, *run.evals, *rows)
-    violations = [v for record in records for v in not_finite(record)]
-    violations += [v for row in rows for v in _gaps(row)]
+    kinds: tuple[Sequence[Record], ...] = (run.steps, run.norms, run.evals, rows)
+    records = sum(map(len, kinds))
+    every_record = chain.from_iterable(kinds)
+    violations = first_violations(v for record in every_record for v in not_finite(record))
+    violations += first_violations(v for row in rows for v in _gaps(row))
     scored = [row.epoch for row in rows if row.mean_epe_12 is not None]
     every = int(run.config["eval"].get("eval_every_epoch", 1))
     if scored:
-        violations += [
+        violations += first_violations(
             Violation(f"epoch {row.epoch}, mean_epe_12", f"a score: eval_every_epoch is {every}",
                       f"null: {row.reasons.get('mean_epe_12')}")
             for row in rows
             if row.epoch % every == 0 and row.mean_epe_12 is None
-        ]  # fmt: skip
+        )  # fmt: skip
     saved = {record.epoch for record in run.checkpoints if record.step == 0}
-    violations += [
+    violations += first_violations(
         Violation(f"epoch {row.epoch}, checkpoint_digest", "its checkpoint's digest", "null")
         for row in rows
         if row.epoch in saved
         and row.checkpoint_digest is None
         and is_logged(row, "checkpoint_digest")
-    ]
+    )
     warning = () if scored or len(rows) < every else ("no evaluation in the whole run",)
     epochs = counted(len(rows), "epoch")
-    figures = f"{counted(len(records), 'record')}, scores in {len(scored)} of {epochs}"
-    return outcome(violations[:MOST], len(records), figures, warning)
+    figures = f"{counted(records, 'record')}, scores in {len(scored)} of {epochs}"
+    return outcome(violations[:MOST], records, figures, warning)
 
 
 LEDGER_FINITE = Promise(
@@ -195,10 +227,18 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
     # The run's first attempt resumes nothing.
     resumes = run.attempts - (1 if run.before is None else 0)
     restarts = resumes if reset else 0
+    violations = first_violations(_other_bests(run, rows, restarts))
+    best = rows[-1].best_epe if rows else run.best_before
+    figures = f"{counted(len(rows), 'row')}, best EPE {best if best is None else f'{best:.6g}'} px"
+    return outcome(violations[:MOST], len(rows), figures, without="no epoch was recorded")
+
+
+def _other_bests(
+    run: RunEvidence, rows: Sequence[EpochRecord], restarts: int
+) -> Iterator[Violation]:
     best = run.best_before
     # What came before is not recorded, where a ledger was lost or a checkpoint imported.
     given = run.before is None and run.start != (0, 0)
-    violations = []
     for row in rows:
         score = [] if row.mean_epe_12 is None else [row.mean_epe_12]
         kept = min([*score, *([] if best is None else [best])], default=None)
@@ -208,12 +248,8 @@ def best_is_tracked(run: RunEvidence) -> Outcome:
                 restarts -= 1
             elif not (given and row is rows[0] and _may_be_earlier(row.best_epe, kept)):
                 text = "null" if kept is None else f"{kept!r}, the lowest so far"
-                violations.append(
-                    Violation(f"epoch {row.epoch}, best_epe", text, repr(row.best_epe))
-                )
+                yield Violation(f"epoch {row.epoch}, best_epe", text, repr(row.best_epe))
         best = row.best_epe
-    figures = f"{counted(len(rows), 'row')}, best EPE {best if best is None else f'{best:.6g}'} px"
-    return outcome(violations[:MOST], len(rows), figures, without="no epoch was recorded")
 
 
 def _may_be_earlier(best: float | None, kept: float | None) -> bool:

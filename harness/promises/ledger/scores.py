@@ -4,9 +4,10 @@ What compares two evaluations, or judges one, is shared with the watch.
 """
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 
-from harness.promises.ledger.plan import MOST, NEGLIGIBLE, evaluations
+from harness.promises.ledger.plan import MOST, NEGLIGIBLE, evaluations, first_violations
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.records.records import EvalRecord
 from harness.records.run import RunEvidence
@@ -52,6 +53,7 @@ def changed_batches(first: EvalRecord, now: EvalRecord, *, recal: bool) -> list[
     ]  # fmt: skip
 
 
+_LOGGED = ("eval_batch_hash", "bn_recal_batch_hash", "zero_flow_epe")
 _CHANGED = {
     "archs": ": another pool was scored",
     "eval_batch_hash": ": other batches were scored",
@@ -63,29 +65,36 @@ _CHANGED = {
 def eval_batches_are_fixed(run: RunEvidence) -> Outcome:
     """Require one pool, one set of evaluation batches and the configured recalibration batches."""
     evals, fixed = evaluations(run, least=2), recal_is_fixed(run.config)
-    violations = [v for now in evals[1:] for v in changed_batches(evals[0], now, recal=fixed)]
-    violations += [
+    violations = first_violations(
+        v for now in evals[1:] for v in changed_batches(evals[0], now, recal=fixed)
+    )
+    violations += first_violations(
         Violation(f"{kind} of epoch {record.epoch}", "a digest", repr(getattr(record, kind)))
         for record in evals
         for kind in ("eval_batch_hash", "bn_recal_batch_hash")
         if not getattr(record, kind) and (kind == "eval_batch_hash" or record.recal_batches)
-    ]
+    )
     mode = "the same"
     if not fixed:
         judged = _can_tell_recal_draws(run, evals)
         violations += _recal_repeats(evals) if judged else []
         mode = "drawn anew" if judged else "random, from too few samples to tell"
-    scored = {record.epoch: record for record in evals}
-    for row in run.epochs:
-        for name in ("eval_batch_hash", "bn_recal_batch_hash", "zero_flow_epe"):
-            found, record = getattr(row, name), scored.get(row.epoch)
-            if record is not None and found is not None and found != getattr(record, name):
-                where = f"epoch {row.epoch}, {name} in the log"
-                violations.append(Violation(where, repr(getattr(record, name)), repr(found)))
+    violations += first_violations(_otherwise_logged(run, evals))
     figures = (
         f"{counted(len(evals), 'evaluation')} on {evals[0].eval_batch_hash}, recalibration {mode}"
     )
     return outcome(violations[:MOST], len(evals), figures)
+
+
+def _otherwise_logged(run: RunEvidence, evals: Sequence[EvalRecord]) -> Iterator[Violation]:
+    scored = {record.epoch: record for record in evals}
+    for row in run.epochs:
+        record = scored.get(row.epoch)
+        for name in () if record is None else _LOGGED:
+            found, scored_on = getattr(row, name), getattr(record, name)
+            if found is not None and found != scored_on:
+                where = f"epoch {row.epoch}, {name} in the log"
+                yield Violation(where, repr(scored_on), repr(found))
 
 
 LEDGER_EVAL_BATCHES_FIXED = Promise(
@@ -177,11 +186,8 @@ def plateau_text(record: EvalRecord, count: int) -> str:
 
 def metric_is_alive(run: RunEvidence) -> Outcome:
     """Require scores that change when, and only when, the weights do."""
-    evals, violations = evaluations(run), []
-    for previous, now in zip((None, *evals), evals, strict=False):
-        violations += dead_metric(previous, now)
-        if previous is not None and now.weights_digest == previous.weights_digest != "":
-            violations += _still_weights(run, previous, now)
+    evals = evaluations(run)
+    violations = first_violations(_not_alive(run, evals))
     if not violations:
         # For what it raises: one evaluation may show a dead metric, but no living one.
         evaluations(run, least=2)
@@ -209,9 +215,13 @@ LEDGER_METRIC_ALIVE = Promise(
 )
 
 
-def _still_weights(run: RunEvidence, previous: EvalRecord, now: EvalRecord) -> list[Violation]:
-    steps = sum(previous.epoch < step.epoch <= now.epoch for step in run.steps)
-    if not steps:
-        return []
-    expected = f"others than in epoch {previous.epoch} after {counted(steps, 'step')}"
-    return [Violation(f"epoch {now.epoch}, weights_digest", expected, "the same")]
+def _not_alive(run: RunEvidence, evals: Sequence[EvalRecord]) -> Iterator[Violation]:
+    stepped = sorted(step.epoch for step in run.steps)
+    for previous, now in zip((None, *evals), evals, strict=False):
+        yield from dead_metric(previous, now)
+        if previous is not None and now.weights_digest == previous.weights_digest != "":
+            until, since = (bisect_right(stepped, one.epoch) for one in (now, previous))
+            if until > since:
+                steps = counted(until - since, "step")
+                expected = f"others than in epoch {previous.epoch} after {steps}"
+                yield Violation(f"epoch {now.epoch}, weights_digest", expected, "the same")

@@ -1,13 +1,15 @@
 """Promises of a ledger about steps: plan, clipping, learning rate, loss."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import archs_per_step
 from harness.promises.ledger.plan import (
     MOST,
     clip_text,
+    first_violations,
     is_logged,
     no_clip_checks,
     planned_checks,
@@ -28,26 +30,12 @@ def steps_are_planned(run: RunEvidence) -> Outcome:
     """Require every planned step once and in order, and the planned clip checks of each."""
     steps, rows = steps_by_epoch(run), {row.epoch: row for row in run.epochs}
     checks = planned_checks(run.config, run.planned_sizes, archs=archs_per_step(run.steps))
-    planned, clips = len(run.planned_sizes), not no_clip_checks(run)
-    violations = _out_of_order(run, steps)
-    for epoch, made in steps.items():
-        if epoch in rows and len(made) != planned:
-            violations.append(Violation(f"epoch {epoch}, steps", str(planned), str(len(made))))
-        for step in made:
-            due = checks[step.step - 1] if 0 < step.step <= planned else 0
-            if clips and step.checks != due:
-                where = f"epoch {epoch}, step {step.step}, clip checks"
-                violations.append(Violation(where, str(due), clip_text(run.config, step.checks, 1)))
-                break
-    executed = run.start[1]
-    for row in run.epochs:
-        made = steps.get(row.epoch, [])
-        executed += len(made)
-        if clips:
-            violations += _row_counts(run, row, made, sum(checks))
-        if row.global_step != executed and is_logged(row, "global_step"):
-            where = f"epoch {row.epoch}, global_step"
-            violations.append(Violation(where, f"{executed} steps executed", str(row.global_step)))
+    clips = not no_clip_checks(run)
+    violations = [
+        *_out_of_order(run, steps),
+        *first_violations(_other_steps(run, steps, rows, checks if clips else None)),
+        *first_violations(_other_counts(run, steps, sum(checks) if clips else None)),
+    ]
     figures = f"{counted(len(run.steps), 'step')} of {counted(len(steps), 'epoch')}, " + (
         f"{counted(sum(checks), 'clip check')} an epoch, clip per {position(run.config)}"
         if clips
@@ -66,6 +54,46 @@ LEDGER_STEPS_PLANNED = Promise(
     ),
     explained_by=("clip-checks-planned-micro-step", "clip-checks-planned-update"),
 )
+
+
+def _other_steps(
+    run: RunEvidence, steps: Mapping[int, list[StepRecord]], rows: Mapping[int, EpochRecord],
+    checks: Sequence[int] | None,
+) -> Iterator[Violation]:  # fmt: skip
+    """Yield epochs of more or fewer steps, and the first step of each with other clip checks.
+
+    Parameters
+    ----------
+    checks : sequence of int or None
+        Planned of each step; None: none are shown.
+    """
+    planned = len(run.planned_sizes)
+    for epoch, made in steps.items():
+        if epoch in rows and len(made) != planned:
+            yield Violation(f"epoch {epoch}, steps", str(planned), str(len(made)))
+        if checks is None:
+            continue
+        for step in made:
+            due = checks[step.step - 1] if 0 < step.step <= planned else 0
+            if step.checks != due:
+                where = f"epoch {epoch}, step {step.step}, clip checks"
+                yield Violation(where, str(due), clip_text(run.config, step.checks, 1))
+                break
+
+
+def _other_counts(
+    run: RunEvidence, steps: Mapping[int, list[StepRecord]], plan: int | None
+) -> Iterator[Violation]:
+    """Yield what rows count otherwise than their steps; `plan`: clip checks of an epoch."""
+    executed = run.start[1]
+    for row in run.epochs:
+        made = steps.get(row.epoch, [])
+        executed += len(made)
+        if plan is not None:
+            yield from _row_counts(run, row, made, plan)
+        if row.global_step != executed and is_logged(row, "global_step"):
+            where = f"epoch {row.epoch}, global_step"
+            yield Violation(where, f"{executed} steps executed", str(row.global_step))
 
 
 def _out_of_order(run: RunEvidence, steps: Mapping[int, list[StepRecord]]) -> list[Violation]:
@@ -87,8 +115,9 @@ def _out_of_order(run: RunEvidence, steps: Mapping[int, list[StepRecord]]) -> li
             nth = f"row {number - first + 1} of the log"
             found.append(Violation(nth, f"epoch {number}", str(row.epoch)))
             break
-    lacking = [epoch for epoch in steps if epoch not in {row.epoch for row in run.epochs}]
-    if any(epoch < max(steps) for epoch in lacking):
+    finished = {row.epoch for row in run.epochs}
+    lacking = [epoch for epoch in steps if epoch not in finished]
+    if lacking and min(lacking) < max(steps):
         found.append(Violation(f"epoch {lacking[0]}", "a row in the log", "none"))
     return found
 
@@ -115,28 +144,36 @@ def learning_rate_follows(run: RunEvidence) -> Outcome:
     if schedule != "cosine":
         msg = f"the rates of schedule {schedule!r} (train.lr_schedule) are not known"
         raise NotApplicableError(msg)
-    total, wrong = planned * int(train["num_epochs"]), []
-    for step in run.steps:
-        done = (step.epoch - 1) * planned + step.step - 1
-        lr = planned_rate(step, planned, base=float(train["lr"]), total=total)
-        where = f"learning rate of epoch {step.epoch}, step {step.step}"
-        if lr is None:
-            planned_text = f"none: {counted(total, 'step is', 'steps are')} planned"
-            wrong.append((where, planned_text, f"step {done + 1}"))
-        elif not math.isclose(step.lr, lr, rel_tol=1e-9):
-            wrong.append((where, f"{lr!r}, step {done} of {total}", repr(step.lr)))
-    rates = [(step.epoch, step.step, step.lr) for step in run.steps]
-    what = schedule_instead(rates, float(train["lr"]), planned, total) if wrong else ""
-    violations = [Violation(where, due, f"{found}{what}") for where, due, found in wrong]
+    base, total = float(train["lr"]), planned * int(train["num_epochs"])
+    wrong = first_violations(_other_rates(run, planned, base, total))
+    what = ""
+    if wrong:
+        rates = [(step.epoch, step.step, step.lr) for step in run.steps]
+        what = schedule_instead(rates, base, planned, total)
+    violations = [replace(one, found=f"{one.found}{what}") for one in wrong]
     last = {step.epoch: step.lr for step in run.steps}
-    violations += [
+    violations += first_violations(
         Violation(f"epoch {row.epoch}, lr", f"{last[row.epoch]!r}, its last step's", repr(row.lr))
         for row in run.epochs
         if row.epoch in last and row.lr != last[row.epoch] and is_logged(row, "lr")
-    ]
+    )
     rates_text = counted(len(run.steps), "learning rate")
     figures = f"{rates_text} of {counted(total, 'planned step')} recomputed"
     return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
+
+
+def _other_rates(run: RunEvidence, planned: int, base: float, total: int) -> Iterator[Violation]:
+    for step in run.steps:
+        lr = planned_rate(step, planned, base=base, total=total)
+        if lr is not None and math.isclose(step.lr, lr, rel_tol=1e-9):
+            continue
+        done = (step.epoch - 1) * planned + step.step - 1
+        where = f"learning rate of epoch {step.epoch}, step {step.step}"
+        if lr is None:
+            planned_text = f"none: {counted(total, 'step is', 'steps are')} planned"
+            yield Violation(where, planned_text, f"step {done + 1}")
+        else:
+            yield Violation(where, f"{lr!r}, step {done} of {total}", repr(step.lr))
 
 
 LEDGER_LEARNING_RATE = Promise(

@@ -3,11 +3,13 @@
 Both are computed again from the evaluations alone.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from harness.errors import NotApplicableError
-from harness.promises.ledger.plan import MOST, evaluations
+from harness.promises.ledger.plan import MOST, evaluations, first_violations
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.records.records import STOPPED_EARLY, CheckpointRecord, EvalRecord
 from harness.records.run import RunEvidence
@@ -40,12 +42,27 @@ class Standing:
 
 def _standings(run: RunEvidence) -> list[Standing]:
     """Return the standing at the start of a segment and after each of its evaluations."""
+    found: list[Standing] = []
+    for segment in _with_those_before(run):
+        found = _in_segment(segment, found)
+    return found
+
+
+def _with_those_before(run: RunEvidence) -> list[RunEvidence]:
+    """Return a segment and those that its metric series goes on from, the first of them first."""
+    chain = [run]
+    while chain[-1].before is not None and chain[-1].before.protocol == run.protocol:
+        chain.append(chain[-1].before)
+    return chain[::-1]
+
+
+def _in_segment(run: RunEvidence, before: list[Standing]) -> list[Standing]:
     delta = float(run.config["eval"].get("early_stop_min_delta", 0.0))
-    resets = _resets(run)
-    found = [_at_start(run)]
+    resets = sorted(_resets(run))
+    found = [_at_start(run, before)]
     for record in run.evals:
         now = found[-1]
-        if any(now.epoch <= epoch < record.epoch for epoch in resets):
+        if _any_within(resets, now.epoch, record.epoch):
             now = Standing()
         found.append(_after(now, record, delta))
     return found
@@ -57,12 +74,57 @@ def _resets(run: RunEvidence) -> list[int]:
     return [resume.epoch for resume in run.resumes] if forgets else []
 
 
-def _at_start(run: RunEvidence) -> Standing:
+def _any_within(epochs: Sequence[int], since: int, until: int) -> bool:
+    """Return whether any of sorted epochs is `since` or later, and before `until`."""
+    place = bisect_left(epochs, since)
+    return place < len(epochs) and epochs[place] < until
+
+
+def _at_start(run: RunEvidence, before: list[Standing]) -> Standing:
     if run.before is None:
         return Standing() if run.start == (0, 0) else Standing(bad=None, epoch=run.start[0])
-    if run.before.protocol != run.protocol:  # another metric series
+    if not before:  # another metric series
         return Standing(epoch=run.start[0])
-    return [one for one in _standings(run.before) if one.epoch <= run.start[0]][-1]
+    return [one for one in before if one.epoch <= run.start[0]][-1]
+
+
+@dataclass(frozen=True)
+class _Course:
+    """The standings of a segment, to be found by their epochs without a look at all of them.
+
+    Attributes
+    ----------
+    standings : list of Standing
+        In file order.
+    epochs : list of int
+        Of the standings, sorted.
+    latest : list of int
+        Place in `standings` of the last one up to each of the epochs.
+    resets : list of int
+        Epochs after which everything was forgotten, sorted.
+    """
+
+    standings: list[Standing]
+    epochs: list[int]
+    latest: list[int]
+    resets: list[int]
+
+    def before(self, epoch: int) -> Standing:
+        """Return the last standing of an epoch before one, the first where there is none."""
+        count = bisect_left(self.epochs, epoch)
+        return self.standings[self.latest[count - 1] if count else 0]
+
+    def until(self, epoch: int) -> Standing:
+        """Return the last standing of an epoch or one before it."""
+        count = bisect_right(self.epochs, epoch)
+        return self.standings[self.latest[count - 1] if count else 0]
+
+
+def _course(run: RunEvidence) -> _Course:
+    standings = _standings(run)
+    places = sorted(range(len(standings)), key=lambda place: standings[place].epoch)
+    epochs = [standings[place].epoch for place in places]
+    return _Course(standings, epochs, list(accumulate(places, max)), sorted(_resets(run)))
 
 
 def _after(now: Standing, record: EvalRecord, delta: float) -> Standing:
@@ -82,12 +144,13 @@ def patience_is_kept(run: RunEvidence) -> Outcome:
         msg = "the configuration says nothing of eval.early_stop_patience"
         raise NotApplicableError(msg)
     evaluations(run)
-    standings = _standings(run)
-    if all(one.bad is None for one in standings):
+    course = _course(run)
+    if all(one.bad is None for one in course.standings):
         msg = "the run goes on from what is not recorded: nothing says how much patience was left"
         raise NotApplicableError(msg)
-    violations = [*_went_on(run, standings, patience), *_stopped(run, standings, patience)]
-    last = standings[-1]
+    stopped = first_violations(_stopped(run, course, patience))
+    violations = [*_went_on(run, course, patience), *stopped]
+    last = course.standings[-1]
     figures = (
         f"{counted(len(run.evals), 'evaluation')}, {last.bad} of {patience} at the end without "
         f"an improvement by more than {run.config['eval'].get('early_stop_min_delta', 0.0):g} px"
@@ -107,32 +170,32 @@ LEDGER_PATIENCE_KEPT = Promise(
 )
 
 
-def _before_epoch(run: RunEvidence, standings: list[Standing], epoch: int) -> Standing:
+def _before_epoch(course: _Course, epoch: int) -> Standing:
     """Return the standing that an epoch began with."""
-    now = [one for one in standings if one.epoch < epoch or one is standings[0]][-1]
-    forgotten = any(now.epoch <= reset < epoch for reset in _resets(run))
+    now = course.before(epoch)
+    forgotten = _any_within(course.resets, now.epoch, epoch)
     return Standing(epoch=now.epoch) if forgotten else now
 
 
-def _went_on(run: RunEvidence, standings: list[Standing], patience: int) -> Iterator[Violation]:
+def _went_on(run: RunEvidence, course: _Course, patience: int) -> Iterator[Violation]:
     steps: dict[int, int] = {}
     for step in run.steps:
         steps[step.epoch] = steps.get(step.epoch, 0) + 1
     for epoch, count in steps.items():
-        now = _before_epoch(run, standings, epoch)
+        now = _before_epoch(course, epoch)
         if now.bad is not None and now.bad >= patience:
             expected = f"none: after epoch {now.epoch}, {_bad_text(now.bad)}, of {patience}"
             yield Violation(f"steps of epoch {epoch}", expected, str(count))
             return
 
 
-def _stopped(run: RunEvidence, standings: list[Standing], patience: int) -> Iterator[Violation]:
+def _stopped(run: RunEvidence, course: _Course, patience: int) -> Iterator[Violation]:
     for note in run.notes:
         if note.text != STOPPED_EARLY:
             continue
-        now = [one for one in standings if one.epoch <= note.epoch or one is standings[0]][-1]
+        now = course.until(note.epoch)
         # A resume at the same place that forgets the patience comes after the stop.
-        forgotten = any(now.epoch <= reset < note.epoch for reset in _resets(run))
+        forgotten = _any_within(course.resets, now.epoch, note.epoch)
         bad = 0 if forgotten else now.bad
         if bad is not None and bad < patience:
             where = f"early stop after epoch {note.epoch}"
@@ -149,12 +212,14 @@ def best_checkpoint_is_best(run: RunEvidence) -> Outcome:
     if not told:
         msg = "not enough evidence: no record of a checkpoint says which one is the best"
         raise NotApplicableError(msg)
-    standings, epochs = _standings(run), _epochs(run)
-    violations = [
-        violation for record in told
-        for violation in _named_best(run, record, standings, epochs)
-    ]  # fmt: skip
-    best = standings[-1].best
+    course, epochs = _course(run), _epochs(run)
+    last_resume = max((resume.epoch for resume in run.resumes), default=-1)
+    violations = first_violations(
+        violation
+        for record in told
+        for violation in _named_best(run, record, course, epochs, last_resume)
+    )
+    best = course.standings[-1].best
     figures = f"{counted(len(told), 'save')}, " + (
         "no evaluation yet"
         if best is None
@@ -177,22 +242,27 @@ LEDGER_BEST_CHECKPOINT = Promise(
 
 def _epochs(run: RunEvidence) -> dict[str, int]:
     """Return the epoch of each checkpoint of an epoch's end, by its name."""
-    before = {} if run.before is None else _epochs(run.before)
-    return {**before, **{r.name: r.epoch for r in run.checkpoints if r.step == 0}}
+    found: dict[str, int] = {}
+    segment: RunEvidence | None = run
+    while segment is not None:
+        # A name that comes again is the later one's.
+        found = {r.name: r.epoch for r in segment.checkpoints if r.step == 0} | found
+        segment = segment.before
+    return found
 
 
 def _named_best(
-    run: RunEvidence, record: CheckpointRecord, standings: list[Standing], epochs: dict[str, int]
-) -> Iterator[Violation]:
+    run: RunEvidence, record: CheckpointRecord, course: _Course, epochs: dict[str, int],
+    last_resume: int,
+) -> Iterator[Violation]:  # fmt: skip
     # The standing after the record's own evaluation, which comes before the checkpoint.
-    now = _before_epoch(run, standings, record.epoch + 1)
+    now = _before_epoch(course, record.epoch + 1)
     best = now.best
     # Without a score since it was forgotten, the pointer stays where it was.
     if best is None:
         return
     # The pointer of what is void is taken away by a resume where its checkpoint is gone.
-    voided = any(resume.epoch >= best.epoch for resume in run.resumes)
-    if not record.best and voided:
+    if not record.best and last_resume >= best.epoch:
         return
     # Of a run whose beginning is not recorded, the best may lie there.
     if now.bad is None and record.best not in epochs:

@@ -1,20 +1,31 @@
 """Promises of a ledger about Kendall's tau of two rankings."""
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
 from harness.promises.candidates import Named, instead
-from harness.promises.ledger.plan import MOST, evaluations, finished_epochs, is_logged
+from harness.promises.ledger.plan import (
+    MOST,
+    evaluations,
+    finished_epochs,
+    first_violations,
+    is_logged,
+)
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.records.records import EpochRecord, EvalRecord
 from harness.records.run import RunEvidence
 from harness.wording import counted
 
 __all__ = ["tau_follows", "tau_of_changed_ranking"]
+
+_AT_ONCE = 64
+"""Archs whose pairs are counted in one call; those of more would take too much memory."""
 
 
 def tau_follows(run: RunEvidence) -> Outcome:
@@ -24,12 +35,13 @@ def tau_follows(run: RunEvidence) -> Outcome:
     chain = evals if run.previous_eval is None else (run.previous_eval, *evals)
     before = {now.epoch: old for old, now in itertools.pairwise(chain)}
     scored = {record.epoch: record for record in evals}
-    violations, defined = [], 0
-    for row in rows:
-        if row.epoch in scored and is_logged(row, "kendall_tau_prev"):
-            wrong = _tau_violation(row, scored[row.epoch], before.get(row.epoch))
-            violations += wrong
-            defined += row.kendall_tau_prev is not None
+    looked_at = [row for row in rows if row.epoch in scored and is_logged(row, "kendall_tau_prev")]
+    violations = first_violations(
+        violation
+        for row in looked_at
+        for violation in _tau_violation(row, scored[row.epoch], before.get(row.epoch))
+    )
+    defined = sum(row.kendall_tau_prev is not None for row in looked_at)
     values = counted(defined, "value")
     figures = f"{values} recomputed, {len(rows) - defined} undefined with a reason"
     logged = sum(is_logged(row, "kendall_tau_prev") for row in rows)
@@ -108,10 +120,21 @@ def _why_undefined(now: EvalRecord, old: EvalRecord | None) -> str:
     return f"the ranking of epoch {constant[0]} is constant" if constant else ""
 
 
+@functools.cache
+def _pairs(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    first, second = np.triu_indices(count, 1)
+    return first, second
+
+
 def _tau_b(one: Sequence[float], other: Sequence[float]) -> float:
     """Return (concordant - discordant) / sqrt(pairs untied in one * pairs untied in other)."""
     x, y = np.asarray(one), np.asarray(other)
     balance = untied_x = untied_y = 0.0
+    if len(x) == len(y) <= _AT_ONCE:
+        first, second = _pairs(len(x))
+        dx, dy = np.sign(x[second] - x[first]), np.sign(y[second] - y[first])
+        untied = float(np.count_nonzero(dx)) * float(np.count_nonzero(dy))
+        return float(dx @ dy) / math.sqrt(untied)
     for i in range(len(x) - 1):
         dx, dy = np.sign(x[i + 1 :] - x[i]), np.sign(y[i + 1 :] - y[i])
         balance += float((dx * dy).sum())

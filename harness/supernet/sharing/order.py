@@ -88,18 +88,18 @@ def subtrees(plan: Plan, archs: Sequence[Arch]) -> tuple[Subtree, ...]:
 
 def walk_order(pool: Iterable[Arch]) -> tuple[Arch, ...]:
     """Return the archs depth first by their codes, siblings as they first appear."""
+    return tuple(_depth_first(list(dict.fromkeys(pool)), 0))
 
-    def visit(group: list[Arch], position: int) -> Iterator[Arch]:
-        if len(group) == 1 or position == NUM_BLOCKS:
-            yield from group
-            return
-        children: dict[int, list[Arch]] = {}
-        for arch in group:
-            children.setdefault(arch[position], []).append(arch)
-        for child in children.values():
-            yield from visit(child, position + 1)
 
-    return tuple(visit(list(dict.fromkeys(pool)), 0))
+def _depth_first(group: list[Arch], position: int) -> Iterator[Arch]:
+    if len(group) == 1 or position == NUM_BLOCKS:
+        yield from group
+        return
+    children: dict[int, list[Arch]] = {}
+    for arch in group:
+        children.setdefault(arch[position], []).append(arch)
+    for child in children.values():
+        yield from _depth_first(child, position + 1)
 
 
 def distinct(
