@@ -91,7 +91,8 @@ def make_place(folder: Path) -> Path:
 
 def _write_texts(folder: Path) -> None:
     texts = {
-        "run.yaml": CONFIG, "empty": "", "deep.yaml": f"train: {DEEP}", "deep.json": DEEP, "list.json": "[1]",
+        "run.yaml": CONFIG, "empty": "", "deep.yaml": f"train: {DEEP}",
+        "deep.json": DEEP, "list.json": "[1]",
         "no.json": "{", "number.json": "9" * 5000, "words.json": '["012012012", "nonsense"]',
         "archs.json": '["012012012"]', "crop.yaml": CONFIG.replace("32", "33"),
         "eval-crop.yaml": CONFIG + "  \n".replace(" ", "") + "watch: {metric: off}\n",
