@@ -74,7 +74,8 @@ _COMMANDS: tuple[tuple[str, Callable[[CommandParser], None], _Run, str], ...] = 
 )  # fmt: skip
 
 
-def _parser() -> CommandParser:
+def _parser(asked: str) -> CommandParser:
+    """Return the parser of all commands, of which the one that is asked for has its options."""
     parser = CommandParser(
         prog="harness",
         description="Train, evaluate and prepare data for optical-flow supernets under a gate.",
@@ -85,6 +86,8 @@ def _parser() -> CommandParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, declare, run, text in _COMMANDS:
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name != asked:  # declaring them all takes longer than most commands
+            continue
         declare(command)
         # Last: where two outputs are one file, this is the one to be named again.
         command.add_path(
@@ -97,16 +100,18 @@ def _parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    known = {name for name, *_ in _COMMANDS}
-    command = next((word for word in words if word in known), "")
+    # No option of the program itself takes a value.
+    first = next((word for word in words if not word.startswith("-")), "")
+    command = first if first in {name for name, *_ in _COMMANDS} else ""
     try:
-        return ended(f"harness {command}".rstrip(), lambda: _run(words))
+        return ended(f"harness {command}".rstrip(), lambda: _run(words, command))
     finally:
         flush()
 
 
-def _run(words: Sequence[str]) -> int:
-    args = _parser().parse_args(words)
+def _run(words: Sequence[str], command: str) -> int:
+    args = _parser(command).parse_args(words)
+    args.words = list(words)
     # Before any work: what cannot be written is said at once.
     check_paths(given_paths(args.named_paths, vars(args)))
     run: _Run = args.run_command

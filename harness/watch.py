@@ -210,8 +210,8 @@ class Watch:
     def _row(self, row: EpochRecord) -> list[Violation]:
         if self._seen.opening is not None and row.segment != self._seen.opening.segment:
             return []  # the last row of another plan, repaired after a crash
-        found, epoch = vars(row), self._seen.epoch
-        counts = {name: found[name] for name in ("expected_clip_checks", "clip_checks")}
+        epoch = self._seen.epoch
+        counts = {name: getattr(row, name) for name in ("expected_clip_checks", "clip_checks")}
         if epoch.whole and epoch.number == row.epoch:
             counts["sum of its steps' checks"] = epoch.checks
         return self._counts(f"epoch {row.epoch}", counts)

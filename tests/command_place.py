@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from harness.config import load_config
 from harness.fc2.synthetic import write_dataset
 from harness.records.ledger import Ledger
 from harness.require_gate import FORMAT, seal_of
@@ -23,7 +24,7 @@ data: {base_path: fc2, input_height: 32, input_width: 48}
 train: {num_epochs: 2, epoch_mode: full_pass, batch_size: 5, micro_batch_size: 2}
 eval: {bn_recal_batches: 2, eval_batches_per_arch: 2}
 """
-DEEP = "[" * 100_000
+DEEP = "[" * 5_000
 
 
 class WorkReached(BaseException):
@@ -125,10 +126,11 @@ def _write_runs(folder: Path) -> None:
     ledger.close()
     (run / "config.yaml").write_text(CONFIG)
     (run / "epochs.csv").write_text("epoch\n")
+    tree = load_config(run / "config.yaml").model_dump(mode="json", by_alias=True)
     store = CheckpointStore(run / "checkpoints")
     name = "epoch-0001-step-00000-attempt-1"
     progress = {"epoch": 1, "step": 0, "global_step": 3}
-    store.save(name, {"w": np.zeros(3, np.float32)}, progress, {"config": {}}, best=True)
+    store.save(name, {"w": np.zeros(3, np.float32)}, progress, {"config": tree}, best=True)
     (folder / "other-run").mkdir()
     shutil.copy(run / "ledger.jsonl", folder / "other-run" / "ledger.jsonl")
     (folder / "no-run").mkdir()

@@ -45,7 +45,7 @@ def _directory_lies():
     return bytes(content)
 
 
-def _one_body_for_many():
+def one_body_for_many():
     """Return an archive of 2,000 names for one array of a mebibyte."""
     content = archive(**{"big": np.zeros(MIB, np.uint8)})
     start = content.index(b"PK\1\2")
@@ -64,7 +64,7 @@ def _directory_alone():
     """Return an archive that is all directory."""
     content = archive()
     start, end = content.index(b"PK\1\2"), content.rindex(b"PK\5\6")
-    directory = content[start:end] * 40_000
+    directory = content[start:end] * 150_000
     tail = bytearray(content[end:])
     tail[12:16] = len(directory).to_bytes(4, "little")
     return content[:start] + directory + bytes(tail)
@@ -98,7 +98,7 @@ def lying():
         "a header without end": archive(**{"E0/kernel": claimed("{'descr': (" + " " * 99)}),
         "a header of 4 GB": archive(**{"E0/kernel": b"\x93NUMPY\x02\0\xff\xff\xff\xff{"}),
         "a length of 4 GB": _directory_lies(),
-        "a thousand names of one body": _one_body_for_many(),
+        "a thousand names of one body": one_body_for_many(),
         "a directory alone": _directory_alone(),
         "no archive": b"PK\5\6" + b"\xff" * 18,
         "an array alone": npy(np.zeros(3)),

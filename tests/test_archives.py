@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.archives import ArchiveError, OtherNamesError, open_archive
-from tests.hostile_archives import ARRAYS, archive
+from tests.hostile_archives import ARRAYS, archive, one_body_for_many
 from tests.limited import in_child
 
 
@@ -57,3 +57,12 @@ def test_a_changed_byte_of_an_array_is_noticed_by_the_archive_s_own_checksum(tmp
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(ArchiveError, match="CRC"), open_archive(tmp_path / "a.npz") as found:
         found.read("E0/kernel")
+
+
+def test_names_that_share_one_body_are_refused_before_any_is_read(tmp_path):
+    (tmp_path / "a.npz").write_bytes(one_body_for_many())
+    with (
+        pytest.raises(ArchiveError, match=r"^\d{10} bytes of arrays in \d{7} bytes$"),
+        open_archive(tmp_path / "a.npz"),
+    ):
+        pytest.fail("opened")

@@ -12,7 +12,7 @@ from harness.fc2.decode import decode_triplet, fingerprint, read_flow, read_imag
 from harness.fc2.errors import SampleError
 from harness.fc2.layout import list_triplets
 from harness.fc2.synthetic import write_dataset
-from tests.hostile_frames import HARMLESS, IMAGE, by_hand, chunk
+from tests.hostile_frames import HARMLESS, IMAGE, LYING, by_hand, chunk
 from tests.limited import in_child
 
 
@@ -111,3 +111,13 @@ def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(triplet, memb
     os.mkfifo(path)
     with pytest.raises(SampleError, match=rf"{path.name}: expected a file, found a pipe"):
         read(triplet)
+
+
+@pytest.mark.parametrize("bit", [13, 24, 30, 31])
+def test_a_chunk_longer_than_the_file_is_named_with_its_place(tmp_path, bit):
+    path = tmp_path / "0000004-img_0.png"
+    path.write_bytes(LYING[f"one bit of the length, {bit}"])
+    with pytest.raises(
+        SampleError, match=r"chunk b'IDAT' at byte 33 claims \d+ bytes, \d+ are left"
+    ):
+        read_image(path)

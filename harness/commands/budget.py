@@ -134,7 +134,9 @@ def _chosen_checkpoint(args: Namespace, config: Config) -> Checkpoint | None:
         raise InputError(msg)
     folder = Path() if args.run is None else args.run / "checkpoints"
     checkpoint = CheckpointStore(folder).load(str(args.checkpoint or "best"))
-    trained, here = checkpoint.meta["config"]["model"], config.model.model_dump()
+    held = checkpoint.meta.get("config")
+    trained = held.get("model") if isinstance(held, dict) else None
+    here = config.model.model_dump()
     if trained != here:
         msg = f"{checkpoint.path}: its model is {trained}, the configuration's is {here}"
         raise InputError(msg)

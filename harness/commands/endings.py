@@ -81,6 +81,8 @@ def _expected_text(error: Exception) -> str | None:
         return memory_line(error)
     if isinstance(error, NotWrittenError):
         return str(error)
+    if isinstance(error, BrokenPipeError):
+        return "whoever reads the output has gone, and the rest was not done"
     if isinstance(error, OSError):
         return _system_text(error)
     named = any(base.__name__ in _EXPECTED_NAMES for base in type(error).__mro__)

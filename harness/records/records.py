@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from harness.records.declared import check_declared
+from harness.records.known import remember, take_known
+from harness.records.packed import Named, PackedFloats
 from harness.wording import quoted
 
 __all__ = [
@@ -40,8 +42,8 @@ STOPPED_EARLY = "stopped early: patience is used up"
 """Text of the note that ends a run whose scores have not improved for long enough."""
 
 
-@dataclass(frozen=True)
-class RunRecord:
+@dataclass(frozen=True, slots=True)
+class RunRecord(Named):
     """The start of one attempt at a run: what was planned, and in which environment.
 
     ``planned_sizes`` run-length encodes the planned batch sizes of one epoch as
@@ -68,8 +70,8 @@ class RunRecord:
     seal: str = ""
 
 
-@dataclass(frozen=True)
-class ResumeRecord:
+@dataclass(frozen=True, slots=True)
+class ResumeRecord(Named):
     """An attempt that continues from a checkpoint: earlier records beyond it are void.
 
     ``checkpoint`` is its digest, empty where the attempt starts again at step 0 because
@@ -83,8 +85,8 @@ class ResumeRecord:
     checkpoint: str
 
 
-@dataclass(frozen=True)
-class StepRecord:
+@dataclass(frozen=True, slots=True)
+class StepRecord(Named):
     """One training step, at most 300 bytes as JSON.
 
     ``step`` counts from 1 within the epoch; ``archs`` are the fair cycle's codes;
@@ -104,15 +106,19 @@ class StepRecord:
 
 
 @dataclass(frozen=True)
-class NormsRecord:
+class NormsRecord(Named):
     """Every pre-clip global norm of an epoch, in the order of the checks."""
 
+    __slots__ = ("_norms", "epoch")
     epoch: int
-    norms: tuple[float, ...]
+    norms: tuple[float, ...] = PackedFloats()  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NormsRecord, (self.epoch, self.norms)
 
 
-@dataclass(frozen=True)
-class EvalRecord:
+@dataclass(frozen=True, slots=True)
+class EvalRecord(Named):
     """One evaluation of a pool: (weights, archs, batches) -> scores.
 
     Attributes
@@ -165,8 +171,8 @@ class EvalRecord:
     unknown_pixels: int = 0
 
 
-@dataclass(frozen=True)
-class EpochRecord:
+@dataclass(frozen=True, slots=True)
+class EpochRecord(Named):
     """One row of the epoch log. Fields and formulas: ``docs/epoch-log.md``.
 
     Fields that need an evaluation are None in an epoch without one, and ``reasons`` says
@@ -213,8 +219,8 @@ EPOCH_FIELDS: tuple[str, ...] = tuple(f.name for f in fields(EpochRecord) if f.n
 """Columns of ``epochs.csv``, in order; the ledger's record adds ``reasons``."""
 
 
-@dataclass(frozen=True)
-class CheckpointRecord:
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord(Named):
     """A checkpoint was written: its directory's name and its digest.
 
     ``best`` is the checkpoint that the pointer file ``best`` named once it was written: empty
@@ -229,8 +235,8 @@ class CheckpointRecord:
     best: str | None = None
 
 
-@dataclass(frozen=True)
-class NoteRecord:
+@dataclass(frozen=True, slots=True)
+class NoteRecord(Named):
     """A sentence for people, such as an early stop or a warning."""
 
     epoch: int
@@ -297,7 +303,10 @@ def from_json(data: Mapping[str, Any]) -> Record:
         raise ValueError(msg)
     if kind not in ("run", "resume"):
         values.pop("attempt", None)  # the ledger's, not the record's own
+    if take_known(kind, values):
+        return RECORDS[kind](**values)
     check_declared(RECORDS[kind], values, kind)
+    remember(kind, values)
     if kind == "run":
         _require_readable(values)
     return RECORDS[kind](**{name: _tuples(value) for name, value in values.items()})

@@ -9,6 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.records.records import EpochRecord, Record
 
 __all__ = ["TensorBoardObserver", "tensorboard_available"]
@@ -34,13 +36,16 @@ class TensorBoardObserver:
         """Write the row if the record is an epoch's; nulls and hashes have no scalar."""
         if not isinstance(record, EpochRecord):
             return
+        # Arrays: TensorFlow keeps a tensor for every Python number that it was ever given.
+        step = np.asarray(record.epoch, np.int64)
         with self._writer.as_default():
             for item in fields(record):
                 value = getattr(record, item.name)
                 if item.name == "epoch" or not isinstance(value, int | float):
                     continue
                 section = _SECTIONS.get(item.name.split("_")[0], "eval")
-                self._tf.summary.scalar(f"{section}/{item.name}", value, step=record.epoch)
+                number = np.asarray(value, np.float64)
+                self._tf.summary.scalar(f"{section}/{item.name}", number, step=step)
         self._writer.flush()
 
     def close(self) -> None:

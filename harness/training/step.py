@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from harness.config import Config
@@ -71,5 +72,6 @@ class TrainStep:
                     taken(*arrays)
         if not per_micro_step:
             checks.append(ClipCheck(*map(float, functions.clip(threshold))))
-        finite = functions.apply(tf.constant(lr, tf.float32))
+        # An array: TensorFlow keeps a tensor for every Python number that it was ever given.
+        finite = functions.apply(tf.constant(np.asarray(lr, np.float32)))
         return StepOutcome(tuple(losses), tuple(checks), bool(finite))
