@@ -17,7 +17,7 @@ import cv2
 
 from harness.devices import open_regular
 from harness.digest import digest_strings
-from harness.errors import InputError, cut
+from harness.errors import InputError
 from harness.fc2 import batch as batch_module
 from harness.fc2 import crop as crop_module
 from harness.fc2 import decode as decode_module
@@ -202,9 +202,10 @@ def _read(path: Path) -> Batch:
     windows = tuple(Window(*w) for w in header["windows"])
     found = content_digest(header["ids"], windows, **arrays)
     if found != header["digest"]:
+        due = quoted(header["digest"])[1:-1]
         msg = (
-            f"{path}: damaged: expected digest {cut(header['digest'])}, found {found}; remove "
-            "it, and it is made anew from its source files"
+            f"{path}: damaged: expected digest {due}, found {found}; remove it, and it is made "
+            "anew from its source files"
         )
         raise CacheError(msg)
     return Batch(

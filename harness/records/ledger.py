@@ -177,6 +177,9 @@ class LedgerContent:
         )
 
 
+_VOID = "changed since it was written, or a line beside it: so says the first chain, in line"
+
+
 def read_ledger(path: Path) -> LedgerContent:
     """Read a ledger; a broken line is reported with its number, and the rest is read.
 
@@ -199,6 +202,12 @@ def read_ledger(path: Path) -> LedgerContent:
                 continue
             lines.append(found[0])
             attempts.append(found[1])
+    void = max(0, door.void_before - 1)
+    attempts = attempts[sum(not isinstance(one, NoRecord) for one in lines[:void]) :]
+    lines[:void] = [
+        one if isinstance(one, NoRecord) else NoRecord(f"{_VOID} {door.void_before}", cut=False)
+        for one in lines[:void]
+    ]
     broken = (
         BrokenLine(
             number,
