@@ -274,8 +274,8 @@ def _read(path: Any) -> dict[str, Any]:
     if not isinstance(gate, dict) or not isinstance(gate.get("relations"), dict):
         raise GateError(f"{path}: not a gate file: it holds no promises")
     if gate.get("format") != FORMAT:
-        text = "{}: format {!r}, expected {}: gate again with the harness that is installed"
-        raise GateError(text.format(path, gate.get("format"), FORMAT))
+        text = "{}: format {}, expected {}: gate again with the harness that is installed"
+        raise GateError(text.format(path, repr(gate.get("format"))[:80], FORMAT))
     try:
         sealed = gate.get("seal") == seal_of(gate)
     except RecursionError:

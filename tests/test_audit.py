@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from harness.cli import main
 from harness.promises.ledger.registry import LEDGER_PROMISES
 from harness.records.ledger import Ledger
 from harness.records.records import EpochRecord, EvalRecord, ResumeRecord, RunRecord
+from tests.chains import unchained
 from tests.synthetic_run import make_records, opening, tree
 
 OFFLINE = list(LEDGER_PROMISES)
@@ -96,6 +98,27 @@ def test_a_line_lost_within_an_attempt_is_broken(run, capsys):
     shown = audit(capsys, run, code=1)
     assert shown[1].startswith(f"broken line {place + 1} (evidence is lost here): ")
     assert shown[-1] == f"AUDIT BROKEN: {len(OFFLINE)} promises hold, 1 lines lost"
+
+
+def test_a_figure_that_was_changed_is_broken_and_named_by_its_line(run, capsys):
+    path = run / "ledger.jsonl"
+    lines = path.read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if '"kind":"norms"' in line)
+    lines[place] = re.sub(r"\d(?=\.)", lambda d: str((int(d[0]) + 1) % 10), lines[place], count=1)
+    path.write_text("\n".join(lines) + "\n")
+    shown = audit(capsys, run, code=1)
+    assert shown[1].startswith(
+        f"broken line {place + 1} (evidence is lost here): changed since it was written"
+    )
+
+
+def test_a_ledger_without_digests_is_said_to_be_of_an_earlier_version(run, capsys):
+    count = len(unchained(run / "ledger.jsonl"))
+    shown = audit(capsys, run, code=0)
+    assert shown[1] == (
+        f"note: {count} lines of an earlier version carry no digest: whether they were changed "
+        "since is not known"
+    )
 
 
 def test_a_short_run_says_what_cannot_be_judged(tmp_path, capsys):

@@ -290,6 +290,43 @@ def test_logs_are_only_appended_to_and_name_the_attempt(
     assert len(content.records) > len(content.effective())  # epoch 2's first step came twice
 
 
+def test_a_resume_tells_of_lost_lines_and_of_a_table_that_says_something_else(
+    config: Config, cache: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    train(config, folder, cache, until=1)
+    ledger, table = folder / "ledger.jsonl", folder / "epochs.csv"
+    lines = ledger.read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if '"kind":"norms"' in line)
+    lines[place] = lines[place].replace('"norms":[', '"norms":[1')
+    ledger.write_text("\n".join([*lines, ""]))
+    header, row = table.read_text().splitlines()
+    cells = dict(zip(header.split(","), row.split(","), strict=True)) | {"lr": "0.25"}
+    table.write_text(";".join(cells) + "\r\n" + ";".join(cells.values()) + "\r\n")
+    train(config, folder, cache, resume=True)
+    notes = [record.text for record in records(folder, NoteRecord, broken=1)]
+    assert any(text.startswith(f"ledger.jsonl: broken line {place + 1} (evid") for text in notes)
+    assert any(
+        text.startswith("epochs.csv: epoch 1, lr: says '0.25', the ledger") for text in notes
+    )
+    rows = effective_rows(table)
+    assert [(one["epoch"], one["lr"] == "0.25") for one in rows] == [("1", True), ("2", False)]
+    assert main(["audit", str(folder)]) == 1
+
+
+def test_a_table_that_is_none_is_refused_before_anything_is_trained(
+    config: Config, cache: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    train(config, folder, cache, until=1)
+    table = folder / "epochs.csv"
+    table.write_bytes(table.read_bytes().replace(b"mean_epe_12", b"mean_epe"))
+    before = [(folder / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")]
+    with pytest.raises(InputError, match=r"epochs\.csv: line 1: expected names of columns, found"):
+        train(config, folder, cache, resume=True)
+    assert [(folder / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")] == before
+
+
 def test_a_stop_within_an_evaluation_keeps_the_steps(
     config: Config, cache: Any, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -611,3 +648,29 @@ def test_an_older_epoch_log_keeps_its_columns(config: Config, cache: Any, tmp_pa
     rows = effective_rows(path)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert set(rows[1]) == set(table[0][:25])
+
+
+def on_device(config: Config) -> Config:
+    return with_overrides(config, ["runtime.score_on=device"])
+
+
+def test_scores_go_on_where_they_were_summed_up(config: Config, cache: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(config, folder, cache, until=1)
+    with pytest.raises(InputError, match=r"eval.scored: host -> device.* name a new segment"):
+        train(on_device(config), folder, cache, resume=True)
+    train(on_device(config), folder, cache, resume=True, segment="device")
+    assert any(
+        "a new metric series starts" in note.text and "eval.scored: host -> device" in note.text
+        for note in records(folder, NoteRecord)
+    )
+    # By itself it goes on as it is, whatever this device is.
+    more = with_overrides(config, ["train.num_epochs=3"])
+    train(more, folder, cache, resume=True, segment="more")
+    host, device, again = records(folder, RunRecord)
+    assert [one.data.get("scored") for one in (host, device, again)] == [None, "device", None]
+    assert host.protocol == again.protocol != device.protocol
+    folder = tmp_path / "device"
+    train(on_device(config), folder, cache, until=1)
+    train(config, folder, cache, resume=True)
+    assert [one.data.get("scored") for one in records(folder, RunRecord)] == ["device"] * 2

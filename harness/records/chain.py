@@ -1,8 +1,9 @@
 """Lines of which each vouches for those before it.
 
-A line of JSON ends with ``"chain"``: the digest of the chain of the line before, and of the rest
-of it. The first chain is of all bytes before its line: none, or what an earlier version wrote. A
-line that was changed, left out, said twice or moved does not match.
+A line of JSON ends with ``"chain"``, two digests of 64 bits: of the rest of the line, and of that
+one with the chain of the line before. The first chain goes on from all bytes before its line: none,
+or what an earlier version wrote. A line that was changed, left out, said twice or moved does not
+match; one that comes after a line which a kill cut short is still known by itself.
 """
 
 import hashlib
@@ -10,7 +11,15 @@ import os
 import re
 from typing import BinaryIO
 
-__all__ = ["chain_before", "chain_of", "chained", "origin", "split_chain"]
+__all__ = [
+    "chain_before",
+    "chain_of",
+    "chained",
+    "is_next",
+    "is_of_itself",
+    "origin",
+    "split_chain",
+]
 
 _SIZE = 16
 _END = re.compile(rb',"chain":"([0-9a-f]{32})"\}$')
@@ -30,8 +39,23 @@ def origin(*parts: bytes) -> bytes:
 
 
 def chain_of(before: bytes, body: bytes) -> bytes:
-    """Return the chain of a line: of the chain before it, and of what it says itself."""
-    return origin(before, body)
+    """Return the chain of a line: of what it says itself, and of that and the chain before it."""
+    own = _half(body)
+    return own + _half(before + own)
+
+
+def is_of_itself(chain: bytes, body: bytes) -> bool:
+    """Return whether a chain is of what its line says, whatever came before."""
+    return chain[:_SIZE] == _half(body)
+
+
+def is_next(chain: bytes, before: bytes) -> bool:
+    """Return whether a chain goes on from another, whatever its line says now."""
+    return chain[_SIZE:] == _half(before + chain[:_SIZE])
+
+
+def _half(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_SIZE // 2).hexdigest().encode()
 
 
 def chained(body: bytes, before: bytes) -> tuple[bytes, bytes]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -80,8 +81,7 @@ class _ChainedFile:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
-        self._path, self._before = path, b""
-        self.name = str(path)
+        self._path, self._before, self.name = path, b"", str(path)
 
     def write(self, line: str) -> None:
         """Write a line with its end."""
@@ -177,6 +177,9 @@ class LedgerContent:
         )
 
 
+_VOID = "changed since it was written, or a line beside it: so says the first chain, in line"
+
+
 def read_ledger(path: Path) -> LedgerContent:
     """Read a ledger; a broken line is reported with its number, and the rest is read.
 
@@ -199,6 +202,12 @@ def read_ledger(path: Path) -> LedgerContent:
                 continue
             lines.append(found[0])
             attempts.append(found[1])
+    void = max(0, door.void_before - 1)
+    attempts = attempts[sum(not isinstance(one, NoRecord) for one in lines[:void]) :]
+    lines[:void] = [
+        one if isinstance(one, NoRecord) else NoRecord(f"{_VOID} {door.void_before}", cut=False)
+        for one in lines[:void]
+    ]
     broken = (
         BrokenLine(
             number,
@@ -226,6 +235,7 @@ def effective(records: Iterable[Record], attempts: Iterable[int] = ()) -> list[R
         left by a process that was thought dead, is void as well. Default: in order.
     """
     kept: list[Record] = []
+    furthest: list[tuple[int, float]] = []  # position of any record up to each that is kept
     newest = 0
     for record, attempt in zip_longest(records, attempts, fillvalue=None):
         # Written by a process that lived on after another one had taken the run over.
@@ -233,11 +243,26 @@ def effective(records: Iterable[Record], attempts: Iterable[int] = ()) -> list[R
             continue
         newest = newest if attempt is None else attempt
         if isinstance(record, ResumeRecord):
-            start = (record.epoch, record.step)
-            kept = [old for old in kept if _position(old) <= start]
+            _drop_void(kept, furthest, (record.epoch, record.step))
         assert record is not None
         kept.append(record)
+        here = _position(record)
+        furthest.append(max(furthest[-1], here) if furthest else here)
     return kept
+
+
+def _drop_void(
+    kept: list[Record], furthest: list[tuple[int, float]], start: tuple[int, float]
+) -> None:
+    """Drop records beyond a place, without a look at those before the first such one."""
+    first = bisect_right(furthest, start)
+    within = [old for old in kept[first:] if _position(old) <= start]
+    before = furthest[first - 1] if first else (0, 0.0)
+    del kept[first:], furthest[first:]
+    for old in within:
+        before = max(before, _position(old))
+        kept.append(old)
+        furthest.append(before)
 
 
 def _position(record: Record) -> tuple[int, float]:

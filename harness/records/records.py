@@ -327,9 +327,9 @@ def _require_readable(opening: Mapping[str, Any]) -> None:
             msg = f"run.planned_sizes[{number}]: expected a size and a count, found {[size, count]}"
             raise ValueError(msg)
     for name in _SECTIONS:
-        if not isinstance(opening["config"].get(name) or {}, Mapping):
-            found = quoted(opening["config"][name])
-            msg = f"run.config.{name}: expected a section, found {found}"
+        section = opening["config"].get(name)
+        if section is not None and not isinstance(section, Mapping):
+            msg = f"run.config.{name}: expected a section, found {quoted(section)}"
             raise ValueError(msg)
 
 

@@ -6,6 +6,8 @@ neither change nor matter.
 
 import io
 import warnings
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 from harness.reporting.borders import Border
@@ -33,6 +35,8 @@ _SETTINGS = {
 }  # fmt: skip
 _SIZE = (6.4, 3.1)
 _MOST_MARKERS, _MOST_LETTERS = 40, 30
+_MOST_POINTS = 4_000
+"""Points of one curve, some six of each column of pixels."""
 _MARGIN = 0.04
 _FEW_DECADES = 10.0
 """Ratio of a logarithmic axis' ends below which powers of ten alone would be too few labels."""
@@ -95,10 +99,12 @@ def _draw_panel(axes: Any, drawing: Drawing) -> None:
 
 
 def _draw_curve(axes: Any, curve: Curve) -> None:
-    x, y = zip(*curve.points, strict=True)
+    x, y = zip(*_extremes(curve.points), strict=True)
     shade = colour(curve.run)
     if curve.role == "band":
-        top = [value for _, value in curve.upper]
+        below = _thinned(list(zip(curve.points, curve.upper, strict=True)))
+        x, y = zip(*(low for low, _ in below), strict=True)
+        top = [high for _, (_, high) in below]
         if len(x) > 1:
             axes.fill_between(x, y, top, color=shade, alpha=0.15, linewidth=0)
         else:  # an area has no width there
@@ -110,6 +116,32 @@ def _draw_curve(axes: Any, curve: Curve) -> None:
         x, y, color=shade, marker="o" if marked else None, markersize=3,
         alpha=0.75 if level else 1.0, **_LINES[curve.role],
     )  # fmt: skip
+
+
+def _extremes(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points of a curve; of a long one the lowest and the highest of each stretch.
+
+    A page of a long run would grow with it, and show no more.
+    """
+    if len(points) <= _MOST_POINTS:
+        return list(points)
+    kept = {points[0], points[-1]}
+    for stretch in _stretches(len(points)):
+        values = sorted(points[stretch], key=itemgetter(1))
+        kept |= {values[0], values[-1]}
+    return sorted(kept)
+
+
+def _thinned(points: list[Any]) -> list[Any]:
+    if len(points) <= _MOST_POINTS:
+        return points
+    return [points[stretch][0] for stretch in _stretches(len(points))] + points[-1:]
+
+
+def _stretches(count: int) -> Iterator[slice]:
+    """Yield as many slices of a long row as leave so many points, two of each."""
+    width = -(-2 * count // _MOST_POINTS)
+    return (slice(start, start + width) for start in range(0, count, width))
 
 
 def _draw_borders(axes: Any, drawing: Drawing) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.config import Config, dump_config
 from harness.environment import Environment, apply_environment
 from harness.errors import InputError
+from harness.evaluation.scoring import scored_on
 from harness.locks import only_process
 from harness.records.environments import environment_difference
 from harness.records.ledger import Ledger, LedgerContent, read_ledger
@@ -23,7 +24,7 @@ from harness.records.records import (
     RunRecord,
     StepRecord,
 )
-from harness.runs.identity import read_data_digests
+from harness.runs.identity import SCORED, read_data_digests
 from harness.runs.lineage import Continuation, plan_first, plan_resume
 from harness.runs.stop import StopFlag, say
 from harness.training.checkpoint import CheckpointStore
@@ -100,13 +101,38 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
     with _locked(folder, new=not options.resume), StopFlag() as stop:
         ledger = folder / "ledger.jsonl"
         content = read_ledger(ledger) if ledger.exists() else LedgerContent((), ())
-        plan = _plan(folder, content, config, options)
+        known = _scored_so_far(config, content.records, options)
+        plan = _plan(folder, content, config, options, known or "host")
         environment = apply_environment(config)
         say(environment.line())
+        scored = known or scored_on("auto", environment.device)
+        if scored != (known or "host"):
+            plan = _plan(folder, content, config, options, scored)
+        if environment.device != "cpu" and (config.runtime.score_on, scored) == ("auto", "host"):
+            plan = replace(plan, notes=(*plan.notes, _AS_BEFORE))
         note = options.check_environment(environment)
         if note:
             plan = replace(plan, notes=(note, *plan.notes))
-        return _train(config, folder, plan, content, options, stop)
+        return _train(config, folder, plan, content, options, stop, scored)
+
+
+_AS_BEFORE = (
+    "scores are summed up on the host, as so far in this run, and not on the GPU: a new segment "
+    "(--segment NAME) would, as a new metric series"
+)
+
+
+def _scored_so_far(config: Config, history: Sequence[Record], options: RunOptions) -> str | None:
+    """Return where scores are to be summed up, if that is known before the device is.
+
+    A run goes on as it began, on another device too: its scores would not compare otherwise.
+    """
+    if config.runtime.score_on != "auto":
+        return config.runtime.score_on
+    runs = [record for record in history if isinstance(record, RunRecord)]
+    if not options.resume or not runs or options.segment not in (None, runs[-1].segment):
+        return None
+    return runs[-1].data.get(SCORED, "host")
 
 
 @contextmanager
@@ -127,7 +153,7 @@ _MOST_TOLD = 3
 
 
 def _plan(
-    folder: Path, content: LedgerContent, config: Config, options: RunOptions
+    folder: Path, content: LedgerContent, config: Config, options: RunOptions, scored: str
 ) -> Continuation:
     # Before anything slow: a table that is none is refused at once.
     read_header(folder / "epochs.csv")
@@ -141,7 +167,8 @@ def _plan(
         f"epochs.csv: {text}"
         for text in told_otherwise(each_row(folder / "epochs.csv"), known, valid)
     ]
-    plan = plan_resume(folder, content.records, config, read_data_digests(config), options.segment)
+    data = read_data_digests(config, scored=scored)
+    plan = plan_resume(folder, content.records, config, data, options.segment)
     # An attempt whose first line is lost has its number all the same.
     plan = replace(plan, attempt=max(plan.attempt, 1 + max(content.attempts, default=0)))
     lost = [f"ledger.jsonl: {line}" for line in content.lost()]
@@ -155,12 +182,13 @@ def _first(notes: Sequence[str]) -> list[str]:
 
 def _train(
     config: Config, folder: Path, plan: Continuation, content: LedgerContent,
-    options: RunOptions, stop: Callable[[], bool],
+    options: RunOptions, stop: Callable[[], bool], scored: str,
 ) -> RunResult:  # fmt: skip
     from harness.runs.session import open_session
     from harness.training.trainer import TrainerOptions
 
-    session, until = open_session(config, cache=options.cache), options.until
+    session = open_session(config, cache=options.cache, scored=scored)
+    until = options.until
     meta = session.meta(plan.segment)
     store = session.store(folder / "checkpoints")
     with _observed(folder, config, plan, content, options) as observers:

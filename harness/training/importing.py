@@ -27,7 +27,7 @@ from harness.training.progress import Progress
 from harness.training.saver_files import read_variables
 from harness.wording import quoted
 
-__all__ = ["SOURCE_FORMAT", "Imported", "imported_meta", "read_edgeflownas"]
+__all__ = ["SOURCE_FORMAT", "Imported", "imported_meta", "read_counters", "read_edgeflownas"]
 
 SOURCE_FORMAT = "EdgeFlowNAS, TensorFlow 1 Saver"
 
@@ -80,7 +80,7 @@ def read_edgeflownas(
     """
     found = read(prefix)
     fit = _require_fit(prefix, found)
-    progress = _read_progress(Path(f"{prefix}.meta.json"))
+    progress = read_counters(Path(f"{prefix}.meta.json"))
     model = Supernet(fit.skeleton, fit.width, seed=0)  # any seed: nothing of it stays
     fresh = {n: a for n, a in model.get_state().items() if n.startswith("adam/")}
     state = ({} if fit.optimizer else fresh) | {n: found[s] for n, s in fit.sources.items()}
@@ -129,7 +129,14 @@ def _require_fit(prefix: Path, arrays: Mapping[str, Array]) -> Fit:
     return fit
 
 
-def _read_progress(path: Path) -> Progress:
+def read_counters(path: Path) -> Progress:
+    """Read PREFIX.meta.json, what EdgeFlowNAS counts beside a checkpoint.
+
+    Raises
+    ------
+    InputError
+        Naming the file, the counter, what it must be and what was found.
+    """
     try:
         meta = parse_json(read_regular(path), constants=True)
     except FileNotFoundError:

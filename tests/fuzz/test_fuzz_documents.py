@@ -20,7 +20,7 @@ from harness.sealed import read_sealed, sealed_values
 from harness.training.checkpoint import CheckpointStore, load_checkpoint
 from harness.training.epoch_table import told_otherwise
 from harness.training.epochlog import EpochCsv, effective_rows
-from tests.fuzz.fuzzing import CHEAP, OTHERS, counts, run_cases, seed
+from tests.fuzz.fuzzing import CHEAP, OTHERS, counts, replay, run_cases, seed
 from tests.fuzz.mutators import BYTES, CSV, JSON, LINES, one_of
 from tests.test_epoch_table import ROWS
 from tests.test_pool_file import LISTS
@@ -99,6 +99,17 @@ def what_a_pool_file_says(content):
     return tuple(archs)
 
 
+def as_the_file_says(path):
+    def judge(name, found):
+        try:
+            due = what_a_pool_file_says(path.read_bytes())
+        except (AssertionError, ValueError, TypeError, KeyError) as error:
+            return f"is no pool ({error!r}) and was read as {found}"
+        return None if found == due else f"{found} instead of {due}"
+
+    return judge
+
+
 @pytest.mark.parametrize("form", ["lists", "texts", "edgeflownas"])
 @counts(CHEAP)
 def test_pools(count, form, tmp_path):
@@ -107,14 +118,8 @@ def test_pools(count, form, tmp_path):
     content = {"lists": LISTS, "texts": {"archs": texts}, "edgeflownas": {"pool": LISTS, "seed": 1}}
     path.write_text(json.dumps(content[form]))
 
-    def judge(name, found):
-        try:
-            due = what_a_pool_file_says(path.read_bytes())
-        except (AssertionError, ValueError, TypeError, KeyError) as error:
-            return f"is no pool ({error!r}) and was read as {found}"
-        return None if found == due else f"{found} instead of {due}"
-
-    try_all(f"pool-{form}", Reader(path, read_pool), count, judge=judge)
+    try_all(f"pool-{form}", Reader(path, read_pool), count, judge=as_the_file_says(path))
+    replay("pool", read=Reader(path, read_pool), judge=as_the_file_says(path)).require_clean()
 
 
 def is_equal_number(one, other):
@@ -142,7 +147,9 @@ def test_epoch_tables(count, tmp_path):
         )
         return None if told or same else f"other values: {found}"
 
-    try_all("epochs", Reader(path, effective_rows), count, mutate=TABLE, judge=judge)
+    reader = Reader(path, effective_rows)
+    try_all("epochs", reader, count, mutate=TABLE, judge=judge)
+    replay("epochs", read=reader, judge=judge, named=lambda _: str(path)).require_clean()
 
 
 @counts(OTHERS)
@@ -154,7 +161,13 @@ def test_gate_files(count, tmp_path):
         "digests": {"declarations": "d"}, "required": [], "due": ["a", "b"],
     }  # fmt: skip
     path.write_text(json.dumps({**gate, "seal": gate_seal(gate)}))
-    try_all("gate", Reader(path, require_gate, (GateError,)), count)
+    reader = Reader(path, require_gate, (GateError,))
+    try_all("gate", reader, count)
+    refused = replay(
+        "gate", read=reader, judge=lambda *_: "a gate", expected=(GateError,),
+        named=lambda _: str(path),
+    )  # fmt: skip
+    refused.require_clean()
 
 
 def unless_told(whole, read):
@@ -202,6 +215,28 @@ def test_sealed_files(count, tmp_path):
         return values if sealed else {"start": 2, "segment": None, "threshold": 1 / 3}
 
     try_all("sealed", Reader(path, read, (ValueError, OSError), named=""), count)
+
+
+@counts(OTHERS)
+def test_counters_beside_a_checkpoint_of_edgeflownas(count, tmp_path):
+    """The file carries no digest: what is read of it goes into that of the checkpoint."""
+    from harness.training.checkpoint import state_digest
+    from harness.training.importing import read_counters
+
+    path = tmp_path / "supernet_last.ckpt.meta.json"
+    blocks = {str(block): {str(option): 7 for option in range(3)} for block in range(9)}
+    meta = {
+        "checkpoint_path": "x", "epoch": 2, "metric": 5.25, "global_step": 7, "best_metric": 5.0,
+        "bad_epochs": 0, "fairness_counts": blocks, "extra": {"lr": 1e-4},
+    }  # fmt: skip
+    path.write_text(json.dumps(meta))
+    whole = read_counters(path)
+    digest = state_digest({}, whole.get_state())
+
+    def judge(name, found):
+        return None if found == whole or state_digest({}, found.get_state()) != digest else "hidden"
+
+    try_all("edgeflownas-meta", Reader(path, read_counters), count, judge=judge)
 
 
 def what_frozen_batches_say(path):

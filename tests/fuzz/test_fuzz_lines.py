@@ -7,7 +7,7 @@ from harness.evaluation.journal import FileJournal
 from harness.records.ledger import Ledger, read_ledger
 from harness.records.run import read_history
 from tests.chains import without_chain
-from tests.fuzz.fuzzing import CHEAP, OTHERS, counts, run_cases, seed
+from tests.fuzz.fuzzing import CHEAP, OTHERS, counts, replay, run_cases, seed
 from tests.fuzz.mutators import BYTES, JSON_LINES, LINES, base64_value, one_of
 from tests.ledger_runs import make_records
 from tests.test_journal import HEADER, SIZES, entries, require_equal
@@ -103,6 +103,23 @@ def test_whatever_a_ledger_holds_is_judged_and_shown(count, chained, ledger, tmp
         named=lambda _: str(path),
     )  # fmt: skip
     tally.require_clean()
+
+
+def told_of(path):
+    """Read a ledger that holds a line which is no record of it: it must be told."""
+    lost = read_ledger(path).lost()
+    if lost:
+        raise InputError(f"{path}: {lost[0]}")
+
+
+def test_lines_that_were_believed_once_are_told(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    replay(
+        "ledger-old", read=reader(path, told_of), judge=lambda *_: "nothing is told",
+        named=lambda _: str(path),
+    ).require_clean()  # fmt: skip
+    shown = replay("ledger-old", read=reader(path, judged_and_shown), judge=lambda *_: None)
+    assert not shown.findings
 
 
 @pytest.fixture(scope="module")

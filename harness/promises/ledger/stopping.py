@@ -122,9 +122,13 @@ class _Course:
 
 def _course(run: RunEvidence) -> _Course:
     standings = _standings(run)
+    return _Course(standings, *_by_epoch(standings), sorted(_resets(run)))
+
+
+def _by_epoch(standings: Sequence[Standing]) -> tuple[list[int], list[int]]:
+    """Return the epochs of standings, sorted, and the place of the last one up to each."""
     places = sorted(range(len(standings)), key=lambda place: standings[place].epoch)
-    epochs = [standings[place].epoch for place in places]
-    return _Course(standings, epochs, list(accumulate(places, max)), sorted(_resets(run)))
+    return [standings[place].epoch for place in places], list(accumulate(places, max))
 
 
 def _after(now: Standing, record: EvalRecord, delta: float) -> Standing:
