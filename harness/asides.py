@@ -12,17 +12,22 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["clear_asides", "is_aside", "new_file", "new_folder", "sync", "sync_tree"]
+__all__ = ["clear_asides", "is_aside", "new_file", "new_folder", "sync", "sync_open", "sync_tree"]
 
 # DOTALL: a name may hold a line break.
 _ASIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.part", re.DOTALL)
 _LONGEST = 200
 """Bytes of a name that its aside repeats; with what is added it stays below the 255 allowed."""
 _LOCK, _CONTENT = "lock", "content"
+_NO_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What fsync(2) answers where a file system does not sync."""
+_TOLD: set[int] = set()
+"""Devices of which this was said."""
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -92,12 +97,30 @@ def sync(path: Path) -> None:
     """Wait until a file's content, or a folder's list of names, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL or not path.is_dir():
-            raise  # some network file systems cannot sync a folder, and need not
+        sync_open(descriptor, path)
     finally:
         os.close(descriptor)
+
+
+def sync_open(descriptor: int, path: Path) -> None:
+    """Wait until an open file or folder is on disk; `path` is what it is called.
+
+    Where a file system cannot do that, as some network and user-space ones, it is said once: what
+    was written is whole, but may be lost with the machine's power. A full disk, or a failing one,
+    is an error.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+        device = os.fstat(descriptor).st_dev
+        if device not in _TOLD:
+            _TOLD.add(device)
+            places = path.absolute(), *path.absolute().parents
+            seen = (p for p in places if p.is_dir() and not any(map(is_aside, p.parts)))
+            text = f"cannot be synced to disk here ({error.strerror}): a power cut may lose it"
+            print(f"note: {next(seen)}: what is written {text}", file=sys.stderr)  # noqa: T201
 
 
 def sync_tree(folder: Path) -> None:

@@ -6,44 +6,49 @@ from pathlib import Path
 from harness.config import Config, ConfigError, load_config, with_fc2_root
 from harness.errors import InputError
 from harness.fc2.layout import list_triplets
-from harness.ranges import SECONDS
+from harness.ranges import MEMORY, SECONDS, Range
 from harness.supernet.space import SKELETONS, check_crop
-from harness.systems.spec import SystemSpec, target_of
+from harness.systems.spec import MACHINE_MIB, SystemSpec, target_of
 
 __all__ = ["named_configuration", "named_system", "required_promises"]
 
 
 def named_system(
-    name: str, *, root: str = "", python: str = "", timeout: str = "600"
+    name: str, *, root: str = "", python: str = "", timeout: str = "600", memory: str = ""
 ) -> SystemSpec:
     """Return the system that options name.
 
     Parameters
     ----------
-    name, root, python, timeout : str
-        As given for ``--system``, ``--system-root``, ``--system-python`` and
-        ``--system-timeout`` (s); empty: not given.
+    name, root, python, timeout, memory : str
+        As given for ``--system``, ``--system-root``, ``--system-python``,
+        ``--system-timeout`` (s) and ``--system-memory`` (MiB); empty: not given.
 
     Raises
     ------
     ValueError
         If one of them names nothing that is there.
     """
-    try:
-        seconds = SECONDS.number(timeout)
-    except InputError as error:
-        msg = f"--system-timeout: {error}"
-        raise InputError(msg) from None
+    seconds = _within("--system-timeout", timeout, SECONDS)
+    most = _within("--system-memory", memory, MEMORY) if memory else MACHINE_MIB
     found_python = shutil.which(python) if python else ""
     if found_python is None:
         msg = f"--system-python {python}: expected a Python interpreter, found none of that name"
         raise ValueError(msg)
-    spec = SystemSpec(name, root=root, python=found_python, timeout=seconds)
+    spec = SystemSpec(name, root=root, python=found_python, timeout=seconds, memory_mib=most)
     if spec.root and not spec.foreign:
         msg = "--system-root: the builtin system takes none; name a system with --system"
         raise ValueError(msg)
     target_of(spec)
     return spec
+
+
+def _within(option: str, text: str, within: Range) -> float:
+    try:
+        return within.number(text)
+    except InputError as error:
+        msg = f"{option}: {error}"
+        raise InputError(msg) from None
 
 
 def named_configuration(path: str, root: str, *, own: bool) -> Config | None:

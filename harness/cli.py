@@ -27,6 +27,7 @@ from harness.commands import (
     train,
 )
 from harness.commands.endings import ended
+from harness.commands.interrupts import until_interrupted
 from harness.commands.parsing import CommandParser, given_paths
 from harness.commands.paths import PathKind, check_paths
 from harness.console import flush
@@ -104,7 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     first = next((word for word in words if not word.startswith("-")), "")
     command = first if first in {name for name, *_ in _COMMANDS} else ""
     try:
-        return ended(f"harness {command}".rstrip(), lambda: _run(words, command))
+        return ended(
+            f"harness {command}".rstrip(),
+            lambda: until_interrupted(words, lambda: _run(words, command)),
+        )
     finally:
         flush()
 

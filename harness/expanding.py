@@ -81,6 +81,11 @@ def _require_name(text: str, what: str) -> None:
     if "\0" in text:
         msg = f"{what} {cut(text)}: holds a NUL character, which no file's name can"
         raise InputError(msg)
-    if len(os.fsencode(text)) >= MOST_PATH:
+    try:
+        length = len(os.fsencode(text))
+    except UnicodeEncodeError:
+        msg = f"{what} {cut(text)}: holds half a character, which no file's name can"
+        raise InputError(msg) from None
+    if length >= MOST_PATH:
         msg = f"{what} {cut(text)}: {len(text)} characters, expected fewer than {MOST_PATH}"
         raise InputError(msg)

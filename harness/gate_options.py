@@ -8,6 +8,8 @@ OPTIONS: tuple[tuple[str, str, str, str], ...] = (
     ("system-root", "DIR", "", "folder of the system's own code, given to its class as root"),
     ("system-python", "EXE", "", "interpreter of the system's process; default: this one"),
     ("system-timeout", "SECONDS", "600", "time limit of each call of a system in its process"),
+    ("system-memory", "MIB", "",
+     "limit of that process's own memory; default: what the machine has"),
     ("config", "FILE", "", "the run's YAML configuration; default: the embedded one"),
     ("fc2-root", "DIR", "", "folder with train/ and val/; default: synthetic frames"),
     ("tier", "TIER", "quick", "how much is checked: smoke, quick, full or nightly"),

@@ -30,7 +30,8 @@ class Asked:
 
     Attributes
     ----------
-    system, system_root, system_python, system_timeout, config, fc2_root, tier, gate_file : str
+    system, system_root, system_python, system_timeout, system_memory : str
+    config, fc2_root, tier, gate_file : str
         As the options of the same names.
     promises : tuple of str
         Ids of those that are asked; empty: all of the tier.
@@ -40,6 +41,7 @@ class Asked:
     system_root: str = ""
     system_python: str = ""
     system_timeout: str = "600"
+    system_memory: str = ""
     config: str = ""
     fc2_root: str = ""
     tier: str = "quick"
@@ -56,7 +58,7 @@ class Asked:
         """
         return named_system(
             self.system, root=self.system_root, python=self.system_python,
-            timeout=self.system_timeout,
+            timeout=self.system_timeout, memory=self.system_memory,
         )  # fmt: skip
 
     def configuration(self) -> Config | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.errors import InputError
 from harness.wording import quoted
 
-__all__ = ["COUNT", "SECONDS", "SEED", "SIDE", "Range"]
+__all__ = ["COUNT", "MEMORY", "SECONDS", "SEED", "SIDE", "Range"]
 
 # ASCII digits alone: `int` takes those of every script, underscores and blanks.
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -75,5 +75,6 @@ COUNT = 10**9
 """More steps, epochs or batches than a machine serves."""
 SEED = Range(0, 2**63)
 SIDE = Range(16, 8192, "px")
+MEMORY = Range(0, 1e9, "MiB", whole=False, above=True)
 SECONDS = Range(0, 1e9, "s", whole=False, above=True)
 """A time limit; waiting for longer overflows a clock."""

@@ -23,7 +23,8 @@ __all__ = ["each_promise"]
 
 def each_promise(
     system: str | None = None, *, root: str | None = None, python: str | None = None,
-    timeout: float | None = None, config: str | None = None, fc2_root: str | None = None,
+    timeout: float | None = None, memory: float | None = None, config: str | None = None,
+    fc2_root: str | None = None,
     tier: str | None = None, gate_file: str | None = None, promises: Sequence[str] | None = None,
 ) -> Callable[..., None]:  # fmt: skip
     """Return a test function that is called for each promise.
@@ -40,6 +41,8 @@ def each_promise(
         Folder that the class gets as ``root``; interpreter of the system's process.
     timeout : float, optional
         Time limit of one call, s. Default: 600.
+    memory : float, optional
+        Limit of the own memory of the system's process, MiB. Default: what the machine has.
     config, fc2_root : str, optional
         The run's YAML configuration, and the folder with ``train/`` and ``val/``.
     tier : {"smoke", "quick", "full", "nightly"}, optional
@@ -52,7 +55,8 @@ def each_promise(
     given = {
         "system": _beside(system, sys._getframe(1).f_globals.get("__file__", "")),
         "system_root": root, "system_python": python,
-        "system_timeout": None if timeout is None else str(timeout), "config": config,
+        "system_timeout": None if timeout is None else str(timeout),
+        "system_memory": None if memory is None else str(memory), "config": config,
         "fc2_root": fc2_root, "tier": tier, "gate_file": gate_file,
     }  # fmt: skip
     named = {name: value for name, value in given.items() if value is not None}

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from harness.asides import is_aside, new_file, new_folder, sync, sync_tree
+from harness.asides import is_aside, new_file, new_folder, sync, sync_open, sync_tree
 from harness.devices import is_stream, open_stream
 
 __all__ = [
@@ -84,7 +84,7 @@ def whole_file(path: Path, *, new: bool = False) -> Iterator[BinaryIO]:
         with new_file(target) as (aside, descriptor):
             if not new and target.exists():
                 os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
-            with _filled(descriptor) as file:
+            with _filled(descriptor, target) as file:
                 yield file
             if new:
                 _link(aside, target, path)
@@ -219,14 +219,14 @@ def _taken(path: Path) -> FileExistsError:
 
 
 @contextmanager
-def _filled(descriptor: int) -> Iterator[BinaryIO]:
+def _filled(descriptor: int, path: Path) -> Iterator[BinaryIO]:
     """Yield a file to write to, then flush and sync it, each of which may find the disk full."""
     # The descriptor stays open, because the lock ends with it.
     file = os.fdopen(descriptor, "wb", closefd=False)
     try:
         yield file
         file.flush()
-        os.fsync(descriptor)
+        sync_open(descriptor, path)
     except BaseException:
         with suppress(OSError):  # the first error is the one to tell
             file.close()

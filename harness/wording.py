@@ -52,7 +52,7 @@ class _Cut(reprlib.Repr):
         super().__init__()
         # Depth and breadth together: what is nested by references in YAML has no end otherwise.
         self.maxlevel = 4
-        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = 6
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = 12
         self.maxstring = self.maxother = self.maxlong = most
 
     def repr_int(self, x: int, level: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from unittest.mock import patch
 
 import numpy as np
@@ -90,7 +91,8 @@ def make_place(folder: Path) -> Path:
 
 def _write_texts(folder: Path) -> None:
     texts = {
-        "run.yaml": CONFIG, "empty": "", "deep.yaml": DEEP, "deep.json": DEEP, "list.json": "[1]",
+        "run.yaml": CONFIG, "empty": "", "deep.yaml": f"train: {DEEP}",
+        "deep.json": DEEP, "list.json": "[1]",
         "no.json": "{", "number.json": "9" * 5000, "words.json": '["012012012", "nonsense"]',
         "archs.json": '["012012012"]', "crop.yaml": CONFIG.replace("32", "33"),
         "eval-crop.yaml": CONFIG + "  \n".replace(" ", "") + "watch: {metric: off}\n",
@@ -163,7 +165,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
         for name in (*folders, *files):
             path = Path(place, name)
             stat = path.lstat()
-            plain = name in files
+            plain = S_ISREG(stat.st_mode)
             yield (
                 str(path.relative_to(folder)),
                 (stat.st_mode, stat.st_ino, *((stat.st_size, stat.st_mtime_ns) if plain else ())),

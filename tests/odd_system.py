@@ -1,10 +1,12 @@
 """A system that misbehaves as it is asked to; it runs in a worker of its own, Python 3.7 on."""
 
 import ctypes
+import mmap
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from types import SimpleNamespace
 
@@ -68,7 +70,25 @@ class TextlessError(Exception):
         return str(1 / 0)
 
 
+def hoard():
+    kept = np.ones(40 * 2**20, np.uint8)
+    time.sleep(60)
+    return kept
+
+
+def mapped():
+    with tempfile.TemporaryFile() as file:
+        file.truncate(300 * 2**20)
+        kept = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    whole = sum(kept[place] for place in range(0, len(kept), 4096))
+    time.sleep(1.5)
+    return whole
+
+
 DEEDS = {
+    "hoard": hoard,
+    "mapped": mapped,
+    "stuck": lambda: ctypes.PyDLL(None).sleep(60),  # and nobody else gets a turn
     "fork": fork,
     "no text": lambda: raised(TextlessError()),
     "noise": noise,

@@ -186,7 +186,7 @@ def test_a_path_to_nothing_that_can_be_read_is_refused(told, option, value):
         ([*TRAIN, "--set", "data.base_path=$NOPE"], "the variable NOPE is not set"),
         ([*TRAIN, "--set", ""], "expected KEY=VALUE"),
         (["faults", "--resume"], "--resume"),
-        (["faults", "--resume", "--json", "no.json"], "found no JSON"),
+        (["faults", "--resume", "--json", "no.json"], "expected results that say"),
         (["gate-power", "--json", "old.json"], "gate-power --json"),
         (["promises", "no-such"], "no promise 'no-such'"),
         (["schema"], "no schema is named"),

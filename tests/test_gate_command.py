@@ -106,7 +106,7 @@ def test_code_that_changes_while_the_gate_runs_is_not_vouched_for(repository):
 def test_a_file_that_is_no_gate_file_is_not_replaced(repository):
     code, text = gate(repository, *ONE, "--gate-file", "trainer.py")
     assert code == 2
-    assert "--gate-file trainer.py: this is no gate file, and would be lost" in text
+    assert "--gate-file trainer.py: holds something else, which would be lost" in text
     assert (repository / "trainer.py").exists()
 
 

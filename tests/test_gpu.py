@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,26 @@ def test_two_gates_at_once_are_green(gpu: str) -> None:
     both = [gate(), gate()]
     for process in both:
         assert_green(process, gpu)
+
+
+def test_scores_have_the_same_bits_in_any_company_and_memory_is_bounded() -> None:
+    import tensorflow as tf
+
+    from harness.evaluation.on_device import scoring_bytes
+    from harness.supernet.sharing.memory import device_bytes
+    from tests.test_device_scores import CROP, POOL, SAMPLES, WIDTH, Made, parted
+
+    made = Made("full")
+    assert made.evaluator.scored_on == "device"
+    for pool, sizes in ((POOL[::-1], [5]), (POOL[2:9], [1, 4]), (POOL[:1], [2, 2, 1])):
+        batches = parted(SAMPLES, sizes)
+        found = made.of(replace(made.protocol, pool=pool, eval_batches=batches))
+        assert found == {name: made.scores[name] for name in found}
+    memory = tf.config.experimental
+    memory.reset_memory_stats("GPU:0")
+    before = memory.get_memory_info("GPU:0")["current"]
+    made.of(made.protocol)
+    used = memory.get_memory_info("GPU:0")["peak"] - before
+    at_once = made.evaluator.samples_at_once(*CROP)
+    workspace = 4 << 30  # what TensorFlow lets a convolution ask for
+    assert used <= device_bytes("full", WIDTH, CROP, at_once, scoring_bytes()) + workspace

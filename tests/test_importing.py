@@ -17,6 +17,7 @@ from harness.supernet.import_names import (
     without_numbers,
 )
 from harness.supernet.space import SKELETONS
+from harness.training import saver_child
 from harness.training.progress import Progress
 from harness.training.saver_files import read_variables
 from tests.edgeflownas_checkpoints import (
@@ -374,3 +375,24 @@ def test_an_index_that_ends_tensorflow_is_a_line(tf, whole):
     said = str(caught.value)
     assert said.startswith(f"{path}: cut short or damaged (TensorFlow's reader died of it: SIG")
     assert said.endswith("copy all of them again")
+
+
+def test_a_full_disk_is_no_damage_of_the_checkpoint(whole, monkeypatch):
+    def full(command, **given):
+        return SimpleNamespace(returncode=0, stdout=b'{"system": "[Errno 28] No space left"}')
+
+    monkeypatch.setattr("subprocess.run", full)
+    with pytest.raises(
+        InputError, match=r"not written, to read .*No space left; make room, or set"
+    ):
+        read_variables(whole)
+
+
+def test_a_tensorflow_that_has_its_reader_elsewhere_is_imported_whole(tf, whole, monkeypatch):
+    monkeypatch.setattr(
+        "harness.training.saver_files._CHILD",
+        odd := whole.parent / "child.py",
+    )
+    source = Path(saver_child.__file__).read_text(encoding="utf-8")
+    odd.write_text(source.replace("py_checkpoint_reader", "no_such_reader"), encoding="utf-8")
+    assert tf.read_edgeflownas(whole).progress.global_step == STEPS

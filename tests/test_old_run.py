@@ -62,6 +62,7 @@ def test_what_was_recorded_has_the_same_identity_and_could_be_resumed():
     tree = yaml.safe_load((OLD / "config.yaml").read_text())
     # What that version did not know has its default.
     tree["runtime"] |= {"tf32": False, "gpu_memory_mib": None, "require_gpu": False}
+    tree["runtime"]["score_on"] = "auto"
     tree["gate"] = {"required": []}
     assert yaml.safe_load(dump_config(load_config(OLD / "config.yaml"))) == tree
     assert parse_config(runs[-1].config) == load_config(OLD / "config.yaml")

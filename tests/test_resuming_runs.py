@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.cli import main
@@ -21,6 +22,7 @@ from harness.promises.setting import matrix_config
 from harness.records.environments import LATER_FIELDS
 from harness.records.ledger import Ledger, read_ledger
 from harness.records.records import (
+    CheckpointRecord,
     EpochRecord,
     EvalRecord,
     NoteRecord,
@@ -111,11 +113,14 @@ POINTS: dict[str, tuple[Any, str, int, bool]] = {
     "before the first record": (Ledger, "__call__", 1, False),
     "before the first step is recorded": (Ledger, "__call__", 2, False),
     "before the first checkpoint is pointed at": (CheckpointStore, "_point", 1, False),
-    "after the second checkpoint": (CheckpointStore, "save", 2, True),
+    "before epoch 1 is saved, ahead of its evaluation": (CheckpointStore, "save", 2, False),
+    "as that is pointed at": (CheckpointStore, "_point", 2, False),
+    "after that": (CheckpointStore, "save", 2, True),
     "before the norms of epoch 1": (Ledger, "__call__", 5, False),
     "before the scores of epoch 1": (Ledger, "__call__", 6, False),
-    "before the checkpoint of epoch 1": (CheckpointStore, "save", 2, False),
-    "between best and last": (CheckpointStore, "_point", 3, False),
+    "before the checkpoint of epoch 1": (CheckpointStore, "save", 3, False),
+    "between best and last": (CheckpointStore, "_point", 4, False),
+    "before the first save goes": (CheckpointStore, "_discard_others", 3, False),
     "between checkpoint and its record": (Ledger, "__call__", 7, False),
     "between checkpoint and row": (Ledger, "__call__", 8, False),
     "between ledger row and CSV row": (EpochCsv, "__call__", 8, False),
@@ -270,7 +275,7 @@ def test_logs_are_only_appended_to_and_name_the_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     folder = tmp_path / "run"
-    crashing(CheckpointStore, "save", 3)
+    crashing(CheckpointStore, "save", 4)
     with pytest.raises(Crash):
         train(config, folder, cache)
     before = [(folder / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")]
@@ -348,6 +353,113 @@ def test_a_stop_within_an_evaluation_keeps_the_steps(
     monkeypatch.undo()
     train(config, tmp_path / "run", cache, resume=True)
     require_equal(tmp_path / "run", straight)
+
+
+def steps_recorded(folder: Path) -> list[tuple[int, int]]:
+    """Return every step that was ever trained, those that became void too."""
+    content = read_ledger(folder / "ledger.jsonl").records
+    return [(r.epoch, r.step) for r in content if isinstance(r, StepRecord)]
+
+
+STEPS = [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_an_evaluation_that_fails_loses_no_step(
+    epoch: int, config: Config, cache: Any, straight: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from harness.evaluation.evaluator import Evaluator
+
+    real, folder = Evaluator.evaluate, tmp_path / "run"
+
+    def evaluate(*args: Any, **options: Any) -> Any:
+        if options["epoch"] == epoch:
+            raise InputError("a file that cannot be read")
+        return real(*args, **options)
+
+    rare = changed_config(config, "checkpoint.every_steps=0")
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "evaluate", evaluate)
+        for resume in (False, True):  # where nothing was mended, the same again
+            with pytest.raises(InputError, match="cannot be read"):
+                train(rare, folder, cache, resume=resume)
+            last = CheckpointStore(folder / "checkpoints").load("last").progress
+            assert (last["epoch"], last["step"]) == (epoch - 1, 2)
+    (saved,) = (r for r in records(folder, CheckpointRecord) if r.step)
+    assert (saved.epoch, saved.step) == (epoch - 1, 2)
+    train(config, folder, cache, resume=True)
+    assert steps_recorded(folder) == STEPS
+    rows = [[without_clock(r) for r in records(f, EpochRecord)] for f in (folder, straight)]
+    assert rows[0] == rows[1]
+    assert main(["audit", str(folder)]) == 0
+
+
+def test_a_batch_that_cannot_be_read_loses_no_step(
+    config: Config, cache: Any, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "fc2", train=7, val=5, height=19, width=37)
+    every = ("checkpoint.every_steps=0", f"data.base_path={tmp_path / 'fc2'}", "runtime.seed=5")
+    own, folder = changed_config(config, *every), tmp_path / "run"
+    train(own, tmp_path / "straight", cache, until=1)
+    second = last_sample_of_epoch(own)
+    whole = second.read_bytes()
+    second.write_bytes(whole[:99])
+    with pytest.raises(InputError, match=f"{second.name}: expected an image"):
+        train(own, folder, cache, until=1)
+    assert CheckpointStore(folder / "checkpoints").load("last").progress["step"] == 1
+    second.write_bytes(whole)
+    train(own, folder, cache, resume=True, until=1)
+    assert steps_recorded(folder) == STEPS[:2]
+    require_equal(folder, tmp_path / "straight")
+
+
+def last_sample_of_epoch(config: Config) -> Path:
+    """Return a frame that the last batch of epoch 1 alone reads, and no evaluation."""
+    from harness.fc2.provider import open_provider
+
+    provider = open_provider(config, "train", "train")
+    served = set(provider.batch(1, 1).ids)
+    fixed = {triplet.id for triplet in provider.samples[: config.eval_batch_size]}
+    chosen = sorted(served - fixed)[0]
+    return next(t.img_0 for t in provider.samples if t.id == chosen)
+
+
+UNFIT: dict[str, tuple[tuple[str, ...], Any, str]] = {
+    "a validation file that cannot be read": (
+        (), lambda val: next(val.glob("*2-img_1*")).write_bytes(b"P6"), "img_1.*expected an image"
+    ),
+    "a crop that does not fit a frame": (
+        ("eval.crop=[32,32]",), lambda val: None, "expected a frame of at least 32 x 32"
+    ),
+    "a sample without a known pixel": (
+        (), lambda val: unknown(next(val.glob("*2-flow*"))),
+        r"sample .*2: expected flow that is known at one pixel at least of its evaluation crop",
+    ),
+}  # fmt: skip
+
+
+def unknown(path: Path) -> None:
+    """Mark the flow of a sample as unknown everywhere."""
+    content = path.read_bytes()
+    path.write_bytes(content[:12] + np.full((len(content) - 12) // 4, 1.5e9, "<f4").tobytes())
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_no_evaluation_can_use_is_said_before_the_first_step(
+    name: str, config: Config, cache: Any, tmp_path: Path
+) -> None:
+    keys, spoil, message = UNFIT[name]
+    write_dataset(tmp_path / "fc2", train=7, val=5, height=19, width=37)
+    own = changed_config(config, f"data.base_path={tmp_path / 'fc2'}", *keys)
+    spoil(tmp_path / "fc2" / "val")
+    with pytest.raises(InputError, match=message):
+        train(own, tmp_path / "run", cache)
+    assert read_ledger(tmp_path / "run" / "ledger.jsonl").records == ()
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    # Where no evaluation comes, none is held against it.
+    rare = changed_config(own, "eval.eval_every_epoch=9")
+    assert train(rare, tmp_path / "run", cache, until=1).status == "finished"
 
 
 def test_a_stop_before_the_first_step_is_resumable(
@@ -536,3 +648,29 @@ def test_an_older_epoch_log_keeps_its_columns(config: Config, cache: Any, tmp_pa
     rows = effective_rows(path)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert set(rows[1]) == set(table[0][:25])
+
+
+def on_device(config: Config) -> Config:
+    return with_overrides(config, ["runtime.score_on=device"])
+
+
+def test_scores_go_on_where_they_were_summed_up(config: Config, cache: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(config, folder, cache, until=1)
+    with pytest.raises(InputError, match=r"eval.scored: host -> device.* name a new segment"):
+        train(on_device(config), folder, cache, resume=True)
+    train(on_device(config), folder, cache, resume=True, segment="device")
+    assert any(
+        "a new metric series starts" in note.text and "eval.scored: host -> device" in note.text
+        for note in records(folder, NoteRecord)
+    )
+    # By itself it goes on as it is, whatever this device is.
+    more = with_overrides(config, ["train.num_epochs=3"])
+    train(more, folder, cache, resume=True, segment="more")
+    host, device, again = records(folder, RunRecord)
+    assert [one.data.get("scored") for one in (host, device, again)] == [None, "device", None]
+    assert host.protocol == again.protocol != device.protocol
+    folder = tmp_path / "device"
+    train(on_device(config), folder, cache, until=1)
+    train(config, folder, cache, resume=True)
+    assert [one.data.get("scored") for one in records(folder, RunRecord)] == ["device"] * 2

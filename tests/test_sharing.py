@@ -327,3 +327,17 @@ def test_scores_of_another_evaluation_are_refused(tmp_path):
     FileJournal(path, {"eval_batch_hash": "b"}).__exit__()
     (line,) = path.read_text().splitlines()
     assert json.loads(line)["eval_batch_hash"] == "b"
+
+
+@pytest.mark.parametrize("scored_on", ["host", "device"])
+@pytest.mark.parametrize("skeleton", ["full", "decoupled"])
+def test_as_many_calls_are_made_as_were_foretold(setting, monkeypatch, skeleton, scored_on):
+    from harness.supernet.sharing.calls import pool_calls
+    from harness.supernet.sharing.layers import Layers
+
+    evaluator, weights, protocol = setting(skeleton)
+    evaluator.scored_on, made, run = scored_on, [], Layers.run
+    monkeypatch.setattr(Layers, "run", lambda *args: made.append(args[4] is not None) or run(*args))
+    evaluator.evaluate(weights, protocol)
+    foretold = pool_calls(plan_of(skeleton), protocol.pool)
+    assert (made.count(False), made.count(True)) == (len(SIZES) * foretold.recal, foretold.score)

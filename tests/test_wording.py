@@ -57,7 +57,8 @@ def test_a_found_value_is_quoted_in_80_characters_whatever_it_is(value):
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 3, -2.5, "text", b"PIEH", [1, 2], (1,), {"lr": "x"}, {1}, [[0.5], {}]]
+    "value",
+    [None, True, 3, -2.5, "text", b"PIEH", [1, 2], (1,), {"lr": "x"}, {1}, [[0.5], {}], [0] * 12],
 )
 def test_a_short_value_is_quoted_as_it_is_written(value):
     assert quoted(value) == repr(value)

@@ -1,5 +1,6 @@
 """``harness budget``: what an evaluation costs here, how noisy it is, and which K and R to use."""
 
+import math
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,7 @@ from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.ranges import SECONDS, Range
 from harness.training.checkpoint import Checkpoint, CheckpointStore
+from harness.wording import counted
 
 __all__ = ["add_parser", "run"]
 
@@ -101,8 +103,8 @@ def _measure(
     if checkpoint is not None:
         session.parts.train.restore(session.model, checkpoint.arrays)
         weights = f"checkpoint {checkpoint.path.name}, digest {checkpoint.digest}"
-    protocol = session.fixed.protocol(0, pool=pool)
-    design, macs = _timed_settings(protocol), _count_macs(config, protocol)
+    protocol = session.fixed.checked_protocol(0, pool=pool)
+    design, macs = _timed_settings(protocol), _count_macs(config, protocol, session.evaluator)
     say(
         f"measuring with {weights}, {len(protocol.pool)} archs, {len(design) + 3} evaluations "
         "after those that compile"
@@ -143,12 +145,16 @@ def _chosen_checkpoint(args: Namespace, config: Config) -> Checkpoint | None:
     return checkpoint
 
 
-def _count_macs(config: Config, protocol: Any) -> dict[str, int]:
-    from harness.evaluation.scoring import score_split
+def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]:
+    from harness.evaluation.on_device import scoring_bytes
+    from harness.evaluation.scoring import recal_pieces
     from harness.fc2.batch_store import MIB
     from harness.supernet.macs import pool_macs
-    from harness.supernet.sharing.memory import walk_bytes
+    from harness.supernet.sharing.calls import pool_calls
+    from harness.supernet.sharing.memory import device_bytes, walk_bytes
+    from harness.supernet.sharing.plan import plan_of
 
+    split = evaluator.samples_at_once(*config.eval_crop)
     found = asdict(
         pool_macs(
             config.model.skeleton, config.model.width, config.eval_crop, protocol.pool,
@@ -156,13 +162,21 @@ def _count_macs(config: Config, protocol: Any) -> dict[str, int]:
             eval_samples=sum(b.size for b in protocol.eval_batches),
         )
     )  # fmt: skip
+    calls = pool_calls(plan_of(config.model.skeleton), protocol.pool)
+    samples = sum(batch.size for batch in protocol.eval_batches)
+    groups, pieces = len(recal_pieces(protocol.recal_batches)), math.ceil(samples / split)
     counts = ", ".join(f"{name} {count:.3g}" for name, count in found.items())
-    at_once = max(score_split(*config.eval_crop), protocol.recal_batches[0].size)
-    memory = walk_bytes(config.model.skeleton, config.model.width, config.eval_crop, at_once)
+    at_once = max(split, protocol.recal_batches[0].size)
+    sizes = config.model.skeleton, config.model.width, config.eval_crop, at_once
+    on_device = evaluator.scored_on == "device"
+    memory = device_bytes(*sizes, scoring_bytes()) if on_device else walk_bytes(*sizes)
     say(
         f"MACs of the whole split, {len(protocol.eval_batches)} batches, and "
         f"{len(protocol.recal_batches)} recalibration batches: {counts}; dense / shared "
-        f"{found['dense'] / found['shared']:.2f}; at most {memory / MIB:.0f} MiB of values"
+        f"{found['dense'] / found['shared']:.2f}; at most {memory / MIB:.0f} MiB of values; "
+        f"{groups * calls.recal + pieces * calls.score} calls of compiled functions, "
+        f"{calls.recal} for each of {counted(groups, 'group')} of recalibration batches and "
+        f"{calls.score} for each of {counted(pieces, 'piece')} of {split} samples"
     )
     return found
 

@@ -21,6 +21,7 @@ from harness.commands.common import (
     say,
     write_json,
 )
+from harness.commands.interrupts import command_line
 from harness.commands.observers import run_observers
 from harness.commands.parsing import CommandParser, add_number
 from harness.commands.paths import PathKind
@@ -84,6 +85,7 @@ def run(args: Namespace) -> int:
     )
     result = train_run(config, args.run, options)
     if result.status == "interrupted":
+        say(f"interrupted; the same command goes on: {command_line(args.words)}")
         return EXIT_INTERRUPTED
     evidence = segments(read_run_ledger(args.run / "ledger.jsonl").effective())[-1]
     rows = tuple(row for row in evidence.epochs if row.epoch > start)

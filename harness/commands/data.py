@@ -121,7 +121,7 @@ def run_freeze(args: Namespace) -> int:
     check_target(args.out, new=True)
     _refuse_something_else(args.out)
     apply_environment(config)
-    from harness.evaluation.batches import FixedBatches
+    from harness.evaluation.batches import FixedBatches, require_scorable
     from harness.fc2.batch import join_digests
     from harness.fc2.frozen import FrozenBatches, write_frozen
     from harness.fc2.layout import left_lines
@@ -131,6 +131,7 @@ def run_freeze(args: Namespace) -> int:
         say(line)
     # Epoch 0 is that of an evaluation outside of training.
     batches = FrozenBatches(fixed.eval_batches(), fixed.recal_batches(0))
+    require_scorable(batches.eval_batches)
     write_frozen(args.out, batches)
     result = {
         "out": str(args.out),

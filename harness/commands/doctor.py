@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from harness.asides import sync_open
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
 from harness.commands.parsing import CommandParser
 from harness.commands.paths import PathKind
@@ -115,5 +116,5 @@ def _writable(folder: Path) -> str:
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         file.write(b"x")
         # Checkpoints are synced, so writing alone is not enough.
-        os.fsync(file.fileno())
+        sync_open(file.fileno(), Path(file.name))
     return f"{folder.resolve()} can be written and synced"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness import __version__
-from harness.commands.common import EXIT_BROKEN, EXIT_INPUT
+from harness.commands.common import EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED
 from harness.console import say_error
 from harness.environment import EnvironmentMismatchError
 from harness.errors import (
@@ -28,11 +28,10 @@ from harness.require_gate import GateError
 from harness.systems.process import WorkerError
 from harness.whole import NotWrittenError, write_text
 
-__all__ = ["EXIT_SIGINT", "EXIT_SOFTWARE", "ended"]
+__all__ = ["EXIT_SOFTWARE", "ended"]
 
 EXIT_SOFTWARE = 70
 """``EX_SOFTWARE`` of sysexits.h: nobody expected this, and it is ours to mend."""
-EXIT_SIGINT = 130
 
 _MOST = 4000
 """Characters of a line."""
@@ -54,9 +53,9 @@ def ended(command: str, run: Callable[[], int]) -> int:
     """
     try:
         return run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # by no signal, or it would have been told before
         _tell(command, "interrupted")
-        return EXIT_SIGINT
+        return EXIT_INTERRUPTED
     # A NaN, or what the watch stopped a run for, is a broken promise and no wrong input.
     except (FloatingPointError, WatchError) as error:
         _tell(command, str(error))

@@ -17,6 +17,7 @@ from harness.commands.common import (
     say,
     write_json,
 )
+from harness.commands.interrupts import command_line
 from harness.commands.parsing import CommandParser, add_number
 from harness.commands.paths import Named, PathKind, check_paths
 from harness.config import Config, load_config, parse_config, with_fc2_root
@@ -75,10 +76,10 @@ def run(args: Namespace) -> int:
     from harness.reporting.terminal import eval_table
     from harness.runs.session import open_session
 
-    session = open_session(config)
+    session = open_session(config, scored=_scored_in(checkpoint, config))
     session.parts.train.restore(session.model, checkpoint.arrays)
     epoch = int(checkpoint.progress["epoch"])
-    protocol = session.fixed.protocol(epoch, pool=pool)
+    protocol = session.fixed.checked_protocol(epoch, pool=pool)
     say(_cost_text(config, protocol))
     weights = session.model.weight_tensors()
     if args.pool == "all":
@@ -97,6 +98,14 @@ def run(args: Namespace) -> int:
     say(_in_train_text(record, args.run / "ledger.jsonl", elsewhere))
     write_json(args.json, _result(record, checkpoint, session.environment.as_dict(), elsewhere))
     return EXIT_DONE
+
+
+def _scored_in(checkpoint: Checkpoint, config: Config) -> str | None:
+    """Return where the run's own scores were summed up, None where that is unknown or not asked."""
+    from harness.runs.identity import SCORED
+
+    data = checkpoint.meta.get("data")
+    return data.get(SCORED, "host") if data and config.runtime.score_on == "auto" else None
 
 
 def _run_config(args: Namespace) -> Config:
@@ -172,12 +181,11 @@ def _whole_space(
     from tqdm import tqdm
 
     from harness.evaluation.journal import FileJournal
-    from harness.evaluation.scoring import score_split
 
     weights, evaluator = session.model.weight_tensors(), session.evaluator
     path = _scores_path(args, checkpoint)
     samples = sum(batch.size for batch in protocol.eval_batches)
-    at_once = score_split(*session.config.eval_crop)
+    at_once = evaluator.samples_at_once(*session.config.eval_crop)
     each = [min(at_once, samples - start) for start in range(0, samples, at_once)]
     pieces = len(protocol.recal_batches) + len(each)
     total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
@@ -199,7 +207,7 @@ def _whole_space(
                 between=lambda: _raise_if_stopped(stop),
             )[0]  # fmt: skip
         except _StoppedError:
-            say(f"interrupted; the same command goes on from {path}")
+            say(f"interrupted; the same command goes on from {path}: {command_line(args.words)}")
             return None
 
 
@@ -227,16 +235,17 @@ def _score_header(
     session: "Session", checkpoint: Checkpoint, protocol: "Protocol"
 ) -> dict[str, Any]:
     """Return everything that the scores of the whole space depend on."""
-    from harness.evaluation.scoring import score_split
     from harness.fc2.batch import join_digests
 
-    config = session.config
+    config, evaluator = session.config, session.evaluator
     return {
         "scores": 2, "checkpoint_digest": checkpoint.digest,
         "skeleton": config.model.skeleton, "width": config.model.width,
         "eval_batch_hash": join_digests(protocol.eval_batches),
         "bn_recal_batch_hash": join_digests(protocol.recal_batches),
-        "score_split": score_split(*config.eval_crop),
+        "score_split": evaluator.samples_at_once(*config.eval_crop),
+        # Earlier versions, which do not say it, summed up on the host.
+        **({"scored": evaluator.scored_on} if evaluator.scored_on != "host" else {}),
         "environment": session.environment.as_dict(),
     }  # fmt: skip
 

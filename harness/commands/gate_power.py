@@ -4,7 +4,7 @@ import json
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +19,11 @@ from harness.config import Config, ConfigError
 from harness.digest import digest_bytes, digest_strings
 from harness.errors import InputError
 from harness.faults.power_file import Planted, Power, differing, read_power
-from harness.ranges import SECONDS
+from harness.ranges import MEMORY, SECONDS
 from harness.reporting.gate_power import planted_line, power_lines
 from harness.systems.code import code_place, short_name
 from harness.systems.spec import CALL_SECONDS, SystemSpec
+from harness.wording import quoted
 
 if TYPE_CHECKING:  # it imports TensorFlow, before which the environment must be applied
     from harness.faults.power import Setting
@@ -44,6 +45,10 @@ def add_parser(parser: CommandParser) -> None:
         parser, "--system-timeout", SECONDS, "limit of each call of a system in its process",
         default=CALL_SECONDS, metavar="SECONDS",
     )  # fmt: skip
+    add_number(
+        parser, "--system-memory", MEMORY, "limit of that process's own memory",
+        metavar="MIB",
+    )  # fmt: skip
     parser.add_path(
         "--config", kind=PathKind.FILE, metavar="FILE", help="the run's YAML configuration"
     )
@@ -61,12 +66,13 @@ def run(args: Namespace) -> int:
     """Plant faults; exit code 1 if the gate overlooks one, or notices none because none fits."""
     if args.list:
         return _list()
+    _check_only(args.only)
     if args.json is not None and args.json.is_file():
         read_power(args.json)  # at once: what is there is gone on with
     try:
         spec = named_system(
             args.system, root=str(args.system_root or ""), python=args.system_python,
-            timeout=str(args.system_timeout),
+            timeout=str(args.system_timeout), memory=str(args.system_memory or ""),
         )  # fmt: skip
         config_file, data = str(args.config or ""), str(args.fc2_root or "")
         chosen = named_configuration(config_file, data, own=spec.system == "builtin")
@@ -83,6 +89,15 @@ def run(args: Namespace) -> int:
     for line in power_lines(power):
         say(line)
     return EXIT_DONE if power.noticed == power.plantable > 0 else EXIT_BROKEN
+
+
+def _check_only(names: Sequence[str]) -> None:
+    from harness.faults.anywhere.catalog import FAULTS_ANYWHERE
+
+    unknown = [name for name in names if name not in FAULTS_ANYWHERE]
+    if unknown:
+        msg = f"--only: no fault {quoted(unknown[0])}; `harness gate-power --list` names them"
+        raise InputError(msg)
 
 
 def _list() -> int:
@@ -119,10 +134,6 @@ def _judge(
     from harness.faults.power import Setting, judge_clean, plant_all
 
     kinds = FAULTS_ANYWHERE
-    unknown = [name for name in args.only if name not in kinds]
-    if unknown:
-        msg = f"--only: no fault {unknown[0]!r}; `harness gate-power --list` names them"
-        raise InputError(msg)
     names = tuple(args.only or kinds)
     power = _begun(args.json, Power(_asked(spec, config, note), faults=names))
     if not power.left:

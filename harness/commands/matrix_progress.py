@@ -41,7 +41,10 @@ def check_resumable(args: Namespace) -> None:
     try:
         parse_json(read_regular(args.json) if args.json.exists() else b"{}")
     except ValueError as error:
-        msg = f"--resume: {args.json}: expected results, found no JSON: {error}"
+        msg = (
+            f"--resume: {args.json}: expected results that say what they were made by, found no "
+            f"JSON: {error}; remove it, or leave --resume out"
+        )
         raise InputError(msg) from None
 
 

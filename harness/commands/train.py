@@ -16,6 +16,7 @@ from harness.commands.common import (
     say,
     write_json,
 )
+from harness.commands.interrupts import command_line
 from harness.commands.observers import run_observers
 from harness.commands.parsing import CommandParser, add_number
 from harness.commands.paths import Named, PathKind
@@ -89,7 +90,11 @@ def run(args: Namespace) -> int:
         "progress": result.progress.get_state(),
     }  # fmt: skip
     write_json(args.json, values)
-    return EXIT_INTERRUPTED if result.status == "interrupted" else EXIT_DONE
+    if result.status != "interrupted":
+        return EXIT_DONE
+    words = [*args.words, *(["--resume"] if "--resume" not in args.words else [])]
+    say(f"to go on: {command_line(words)}")
+    return EXIT_INTERRUPTED
 
 
 def _gated(args: Namespace, config: Config) -> dict[str, Any] | None:

@@ -128,6 +128,9 @@ class RuntimeConfig(_Section):
     tf32: bool = _environment(False)
     gpu_memory_mib: int | None = _environment(None, ge=1, le=_MOST_MIB)
     require_gpu: bool = _environment(False)
+    # Where scores are summed up: in NumPy, or where outputs are; auto: there on a GPU. It counts
+    # for the protocol by what it comes to (`harness.runs.identity`): last bits of scores follow it.
+    score_on: Literal["auto", "host", "device"] = _environment("auto")
     cache_dir: _PathText = _observation("", max_length=4095)
     cache_mib: int = _observation(512, ge=0, le=_MOST_MIB)
 

@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from harness.config import Config
+from harness.errors import InputError
 from harness.evaluation.evaluator import Protocol
 from harness.evaluation.ranking import build_pool
 from harness.fc2.batch import Batch
@@ -16,7 +19,33 @@ from harness.fc2.order import split_batches
 from harness.fc2.provider import DataParts, Provider, open_provider
 from harness.streams import permutation
 
-__all__ = ["FixedBatches"]
+__all__ = ["FixedBatches", "UnscorableError", "require_scorable"]
+
+
+class UnscorableError(InputError):
+    """A sample that no evaluation can score; the message names it."""
+
+
+def require_scorable(batches: Sequence[Batch]) -> None:
+    """Require of each sample at least one pixel of known flow, without which it has no EPE.
+
+    Raises
+    ------
+    UnscorableError
+        Naming the first sample that has none, and its crop.
+    """
+    for batch in batches:
+        known = batch.valid.reshape(batch.size, -1).any(axis=1)
+        if not known.all():
+            place = int(np.argmin(known))
+            window = batch.windows[place]
+            msg = (
+                f"sample {batch.ids[place]}: expected flow that is known at one pixel at least of "
+                f"its evaluation crop, {window.height} x {window.width} px from row {window.top}, "
+                f"column {window.left}, found none: it has no EPE; take the sample out of the "
+                "split, or configure another evaluation crop"
+            )
+            raise UnscorableError(msg)
 
 
 class FixedBatches:
@@ -59,6 +88,22 @@ class FixedBatches:
         return Protocol(
             pool, self.eval_batches(), self.recal_batches(epoch), config.eval.eval_batches_per_arch
         )
+
+    def checked_protocol(
+        self, epoch: int, *, pool: tuple[tuple[int, ...], ...] | None = None
+    ) -> Protocol:
+        """Return the same, once every sample has been found fit to be scored.
+
+        Raises
+        ------
+        harness.fc2.errors.SampleError
+            If a file cannot be read, or a frame is smaller than the crop.
+        UnscorableError
+            If a sample has no pixel of known flow.
+        """
+        found = self.protocol(epoch, pool=pool)
+        require_scorable(found.eval_batches)
+        return found
 
     def eval_batches(self) -> tuple[Batch, ...]:
         """Return the first K validation batches; a split that ends earlier is used once."""

@@ -1,11 +1,11 @@
 """Evaluation is a function: (weights, arch, batches) -> scores. It changes nothing."""
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,22 +15,24 @@ from numpy.typing import NDArray
 
 from harness.digest import digest_arrays
 from harness.errors import InputError
+from harness.evaluation import scoring
+from harness.evaluation.on_device import device_scores, scoring_bytes
+from harness.evaluation.protocol import EvalParts, Protocol
 from harness.evaluation.recalibration import (
     NonFiniteScoreError,
     PooledStatistics,
-    Statistics,
-    pool_statistics,
     stats_digest,
 )
-from harness.evaluation.scoring import score_pieces
+from harness.evaluation.scoring import score_pieces, scored_on
 from harness.evaluation.shared import Journal, Shared
 from harness.fc2.batch import Batch, join_digests
 from harness.records.records import EvalRecord
-from harness.supernet.epe import mean_epe, sample_epe
+from harness.supernet.epe import sample_epe
 from harness.supernet.loss import accumulate_flow
-from harness.supernet.network import GivenNorm, forward, frames_to_input
+from harness.supernet.network import GivenNorm, forward
 from harness.supernet.sharing.layers import Layers
-from harness.supernet.sharing.plan import Plan, plan_of
+from harness.supernet.sharing.order import Subtree
+from harness.supernet.sharing.scores import Scoring
 from harness.supernet.sharing.walk import Model
 from harness.supernet.space import (
     SKELETONS,
@@ -49,49 +51,22 @@ Taken = Callable[[str, Batch], None]
 Arch = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class EvalParts:
-    """The functions that an evaluation is put together from."""
-
-    frames_to_input: Callable[[Tensor], Tensor] = frames_to_input
-    pool_statistics: Callable[[Sequence[Statistics], Sequence[int]], PooledStatistics] = (
-        pool_statistics
-    )
-    accumulate_flow: Callable[[Sequence[Tensor]], Tensor] = accumulate_flow
-    epe: Callable[..., NDArray[np.float64]] = sample_epe
-    mean: Callable[[Sequence[float]], float] = mean_epe
-    plan: Callable[[str], Plan] = plan_of
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What is scored on what.
-
-    Attributes
-    ----------
-    pool : tuple of arch code
-        Archs, in order.
-    eval_batches, recal_batches : tuple of Batch
-        Decoded once, used for every arch.
-    batches_asked : int or "full"
-        As configured; the split may end earlier.
-    """
-
-    pool: tuple[tuple[int, ...], ...]
-    eval_batches: tuple[Batch, ...]
-    recal_batches: tuple[Batch, ...]
-    batches_asked: int | str
-
-
 class Evaluator:
     """Compiled recalibration and prediction for one skeleton and width.
 
     Training and standalone evaluation use the same object's functions, and an arch alone is
     a pool of one: archs that are scored together share every value whose inputs agree.
+
+    Attributes
+    ----------
+    scored_on : {"host", "device"}
+        Where scores are summed up: one arch after another in NumPy, or many in a call where their
+        outputs are. By default on a GPU if TensorFlow uses one.
     """
 
     def __init__(self, skeleton: str, width: int, parts: EvalParts | None = None) -> None:
         self.skeleton, self.parts = skeleton, parts or EvalParts()
+        self.scored_on = scored_on("auto", "gpu" if tf.config.get_visible_devices("GPU") else "cpu")
         shapes = variable_shapes(SKELETONS[skeleton], width)
         spec = tf.TensorSpec
         weights = {name: spec(shape, tf.float32) for name, shape in shapes.items()}
@@ -105,7 +80,7 @@ class Evaluator:
             unit: (np.zeros(pair[0].shape, np.float32), np.ones(pair[0].shape, np.float32))
             for unit, pair in pairs.items()
         }
-        self._layers = Layers()
+        self._layers, self._scoring = Layers(), Scoring(scoring_bytes())
         # One for all evaluations: TensorFlow keeps something of every thread that it ever met.
         self._ahead = ThreadPoolExecutor(1, "ahead")
         signature = [weights, pairs, arch, frames]
@@ -126,6 +101,12 @@ class Evaluator:
         x = self.parts.frames_to_input(frames)
         return forward(self.skeleton, weights, arch, x, GivenNorm(weights, stats))[0]
 
+    def samples_at_once(self, height: int, width: int) -> int:
+        """Return how many samples of a crop, px, are scored at once."""
+        on_device = self.scored_on == "device"
+        split = scoring.device_split if on_device else scoring.score_split
+        return split(height, width)
+
     def share(
         self, weights: Weights, pool: Sequence[tuple[int, ...]], taken: Taken | None = None
     ) -> Shared:
@@ -137,8 +118,9 @@ class Evaluator:
         model = Model(self.parts.plan(self.skeleton), self._layers, weights)
         told = None if taken is None else partial(taken, "")
         return Shared(
-            model, pool, lambda frames: self._input(tf.constant(frames)), self._ahead, taken=told
-        )
+            model, pool, lambda frames: self._input(tf.constant(frames)), self._ahead, taken=told,
+            lag=int(self.scored_on == "device"),
+        )  # fmt: skip
 
     def recalibrate(
         self, weights: Weights, arch: Sequence[int], batches: Sequence[Batch]
@@ -248,7 +230,10 @@ class Evaluator:
         digest: str, seconds: tuple[float, float], epoch: int,
     ) -> EvalRecord:  # fmt: skip
         parts, batches = self.parts, protocol.eval_batches
-        per_arch = [_finite(parts.mean(samples), name) for name, samples in per_sample.items()]
+        per_arch = [
+            _finite(parts.mean(samples), arch)
+            for arch, samples in zip(protocol.pool, per_sample.values(), strict=True)
+        ]
         return EvalRecord(
             archs=tuple(per_sample),
             per_arch_epe=tuple(per_arch),
@@ -276,18 +261,19 @@ class Evaluator:
     ) -> dict[Arch, list[float]]:  # fmt: skip
         """Return each arch's per-sample EPE, batch by batch, subtree by subtree."""
         samples: dict[Arch, list[float]] = {arch: [] for arch in stats}
-        for index, batch in enumerate(score_pieces(batches)):
+        size = self.samples_at_once(*batches[0].frames.shape[1:3])
+        together = self.scored_on == "device" and self._is_as_compiled(shared, stats)
+        for index, batch in enumerate(score_pieces(batches, size)):
             todo = [s for s in shared.subtrees if ("score", index, s.name) not in journal]
-            if todo:
-                shared.start(batch, [arch for subtree in todo for arch in subtree.archs])
-            for subtree in todo:
-                found: dict[Arch, list[float]] = {}
-                for arch in subtree.archs:
-                    between()
-                    flow = self.predict(shared, arch, stats[arch], batch)
-                    found[arch] = self.parts.epe(flow, batch.flow, batch.valid).tolist()
+            scored = (
+                device_scores(shared, batch, todo, between, self._scoring, size)
+                if together
+                else self._host_scores(shared, stats, batch, todo, between)
+            )
+            for subtree, found in scored:
+                for arch, values in found.items():
                     # Before it is kept: the journal would hand it to the next process as finished.
-                    _finite(sum(found[arch]), format_arch(arch))
+                    _finite(sum(values), arch)
                     if taken is not None:
                         taken(format_arch(arch), batch)
                 journal["score", index, subtree.name] = found
@@ -300,6 +286,34 @@ class Evaluator:
                 for arch, values in known.items():
                     samples[arch] += values
         return samples
+
+    def _host_scores(
+        self, shared: Shared, stats: Mapping[Arch, PooledStatistics], batch: Batch,
+        todo: Sequence[Subtree], between: Callable[[], None],
+    ) -> Iterator[tuple[Subtree, dict[Arch, list[float]]]]:  # fmt: skip
+        """Yield each subtree with the per-sample EPE of its archs, one arch after another."""
+        if todo:
+            shared.start(batch, [arch for subtree in todo for arch in subtree.archs])
+        for subtree in todo:
+            found: dict[Arch, list[float]] = {}
+            for arch in subtree.archs:
+                between()
+                flow = self.predict(shared, arch, stats[arch], batch)
+                found[arch] = self.parts.epe(flow, batch.flow, batch.valid).tolist()
+                _finite(sum(found[arch]), arch)
+            yield subtree, found
+
+    def _is_as_compiled(self, shared: Shared, stats: Mapping[Arch, PooledStatistics]) -> bool:
+        """Return whether nobody replaced a step of what scores archs together.
+
+        Whoever did is called for each arch.
+        """
+        parts = self.parts
+        own = (parts.accumulate_flow, parts.epe) == (accumulate_flow, sample_epe)
+        return (
+            own and getattr(self.predict, "__func__", None) is Evaluator.predict
+            and all(shared.gave(arch, given) for arch, given in stats.items())
+        )  # fmt: skip
 
 
 def _nothing() -> None:
@@ -315,8 +329,8 @@ def _zero_flow_epe(parts: EvalParts, batches: Sequence[Batch]) -> list[float]:
     ]
 
 
-def _finite(value: float, arch: str) -> float:
-    if not np.isfinite(value):
-        msg = f"arch {arch}: EPE is {value}, expected a finite number"
+def _finite(value: float, arch: Arch) -> float:
+    if not math.isfinite(value):
+        msg = f"arch {format_arch(arch)}: EPE is {value}, expected a finite number"
         raise NonFiniteScoreError(msg)
     return value

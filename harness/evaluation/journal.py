@@ -7,10 +7,9 @@ that a kill cut short is dropped and computed again.
 """
 
 import base64
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -18,8 +17,10 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.asides import sync_open
 from harness.comparing import leaves
 from harness.errors import InputError, plain_line
+from harness.locks import only_process
 from harness.records.chain import chain_of, chained, origin, split_chain
 from harness.records.declared import check_declared, check_type
 from harness.records.environments import vouched_difference
@@ -74,19 +75,22 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
         self._before = origin()
         # Neither cut nor replaced on opening: it may be in use, which the lock tells afterwards.
         self._file = path.open("a+b")
+        self._held = ExitStack()
+        self._held.callback(self._file.close)
         try:
-            self._lock()
+            busy = f"{path}: another process evaluates into it"
+            self._held.enter_context(only_process(self._file, path, busy))
             # As it will be read: JSON has no tuples, and one that became a list would differ.
             self._read(json.loads(json.dumps(dict(header))))
         except BaseException:
-            self._file.close()
+            self._held.close()
             raise
 
     def __enter__(self) -> "FileJournal":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._held.close()
 
     def __getitem__(self, entry: Entry) -> dict[Any, Any]:
         return self._entries[entry]
@@ -107,13 +111,6 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = f"{self._path}: another process evaluates into it"
-            raise InputError(msg) from None
 
     def _read(self, header: dict[str, Any]) -> None:
         self._file.seek(0)
@@ -222,7 +219,7 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
         line, self._before = chained(_body(record), self._before)
         self._file.write(line + b"\n")
         self._file.flush()
-        os.fsync(self._file.fileno())
+        sync_open(self._file.fileno(), self._path)
 
 
 def _nothing() -> None:

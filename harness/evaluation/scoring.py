@@ -10,11 +10,18 @@ import numpy as np
 from harness.fc2.batch import Batch
 from harness.supernet.sharing.flow import as_planes, as_samples
 
-__all__ = ["PIXELS", "recal_pieces", "score_pieces", "score_split"]
+__all__ = [
+    "DEVICE_PIXELS", "PIXELS", "device_split", "recal_pieces", "score_pieces", "score_split",
+    "scored_on",
+]  # fmt: skip
 
 PIXELS = 1 << 18
 """Most pixels that are run at once, unless two samples or one recalibration batch have more;
 bounds the memory."""
+
+
+DEVICE_PIXELS = 1 << 16
+"""Most pixels of one call on a device, unless two samples have more."""
 
 
 def score_split(height: int, width: int) -> int:
@@ -24,6 +31,31 @@ def score_split(height: int, width: int) -> int:
     """
     # One sample alone takes other kernels, with other bits (decision 0011).
     return max(2, PIXELS // (height * width))
+
+
+def device_split(height: int, width: int) -> int:
+    """Return how many samples of a crop, px, a call on a device scores: a power of two from 2 on.
+
+    The last call is filled up to as many: for another number a device takes other kernels, with
+    other bits. Hence fewer than on the CPU, and a number that batch sizes are multiples of.
+    """
+    most = max(2, DEVICE_PIXELS // (height * width))
+    return 1 << (most.bit_length() - 1)
+
+
+def scored_on(asked: str, device: str) -> str:
+    """Return where scores are summed up, ``"host"`` or ``"device"``.
+
+    Parameters
+    ----------
+    asked : str
+        As in ``runtime.score_on``; ``"auto"``: on the device if it is a GPU.
+    device : str
+        As in the environment's record: ``"cpu"`` or a GPU's name.
+    """
+    if asked != "auto":
+        return asked
+    return "host" if device == "cpu" else "device"
 
 
 def recal_pieces(batches: Sequence[Batch]) -> list[list[int]]:

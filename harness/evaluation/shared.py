@@ -4,11 +4,13 @@ Handed to the evaluator's functions in place of the weights, because what was co
 for those weights alone.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from harness.evaluation.journal import Entry
 from harness.evaluation.recalibration import (
@@ -50,6 +52,7 @@ class _NodePools:
         self.found: list[dict[Key, Any]] = []
         self.merge: Pool = pool_statistics
         self.pooled: dict[Key, PooledStatistics] = {}
+        self.ready: dict[Key, Sequence[Any]] = {}
 
     def of(self, key: Key) -> PooledStatistics:
         """Return the statistics of a node's units."""
@@ -61,7 +64,11 @@ class _NodePools:
 
     def pairs(self, key: Key) -> Sequence[Any]:
         """Return the statistics of a node's units in their order."""
-        return [tuple(pair) for pair in self.of(key).values()]
+        # Once for all pieces: a device would be sent them again with every call.
+        if key not in self.ready:
+            pairs = self.of(key).values()
+            self.ready[key] = [tuple(tf.constant(values) for values in pair) for pair in pairs]
+        return self.ready[key]
 
 
 class Shared(Mapping[str, Tensor]):
@@ -80,11 +87,13 @@ class Shared(Mapping[str, Tensor]):
         every operation and gained nothing.
     taken : callable, optional
         Receives each batch once statistics were collected on it.
+    lag : int, default 0
+        Subtrees that are given to the device before the statistics of one are waited for.
     """
 
     def __init__(
         self, model: Model, pool: Sequence[Arch], to_input: Input, ahead: Executor, *,
-        taken: Callable[[Batch], None] | None = None,
+        taken: Callable[[Batch], None] | None = None, lag: int = 0,
     ) -> None:  # fmt: skip
         self.model, self._to_input, self._taken = model, to_input, taken
         self._schedule = schedule(model.plan, pool)
@@ -94,6 +103,7 @@ class Shared(Mapping[str, Tensor]):
         self._pools = _NodePools(model.plan)
         self._pairs = self._pools.pairs
         self._given: dict[tuple[int, ...], PooledStatistics] = {}
+        self._lag = lag
         self._walk: tuple[Batch, Walk] | None = None
         self._ahead = ahead
 
@@ -138,6 +148,7 @@ class Shared(Mapping[str, Tensor]):
         self._batches, self._walk = None, None
         self._pools.pooled.clear()
         self._given.clear()
+        self._pools.ready.clear()
         for piece in recal_pieces(batches):
             todo = [s for s in self.subtrees if any(e not in journal for e in _entries(piece, s))]
             together = [batches[index] for index in piece]
@@ -172,13 +183,19 @@ class Shared(Mapping[str, Tensor]):
             frames *= 2
         x, known = self._to_input(np.concatenate(frames)), 0
         walk = Walk(self.model, x, uses.recal, uses.wanted, batches=len(frames))
+        given: deque[tuple[Subtree, list[tuple[Key, Any]]]] = deque()
         for subtree in todo:
             for arch in subtree.representatives:
                 between()
                 walk.recalibrate(arch)
-            new = list(walk.found.items())[known:]
-            known += len(new)
-            yield subtree, _by_batch(new, len(frames))[: len(batches)]
+            given.append((subtree, list(walk.found.items())[known:]))
+            known += len(given[-1][1])
+            # What is taken to the host is waited for: the device has the next one by then.
+            if len(given) > self._lag:
+                done, new = given.popleft()
+                yield done, _by_batch(new, len(frames))[: len(batches)]
+        for done, new in given:
+            yield done, _by_batch(new, len(frames))[: len(batches)]
 
     def holds(self, arch: Arch, batches: Sequence[Batch]) -> bool:
         """Return whether the statistics of these batches were gathered for an arch."""
@@ -214,27 +231,37 @@ class Shared(Mapping[str, Tensor]):
         """Take the statistics of a pool of one."""
         plan = self.model.plan
         for node in plan.chain(arch):
-            self._pools.pooled[node.key(arch)] = {unit: stats[unit] for unit in node.units}
+            key = node.key(arch)
+            self._pools.pooled[key] = {unit: stats[unit] for unit in node.units}
+            self._pools.ready.pop(key, None)
         self._given[plan.statistic_key(arch)] = stats
 
     def gave(self, arch: Arch, stats: PooledStatistics) -> bool:
         """Return whether these are the very statistics that were returned for an arch."""
         return self._given.get(self.model.plan.statistic_key(arch)) is stats
 
-    def start(self, batch: Batch, archs: Sequence[Arch]) -> Walk:
+    def start(self, batch: Batch, archs: Sequence[Arch], samples: int | None = None) -> Walk:
         """Start to score a batch for some archs of the pool, in their order.
 
         A batch of one sample is run twice side by side, and the second is not looked at.
+
+        Parameters
+        ----------
+        samples : int, optional
+            How many samples are run, for scores that are summed up on the device: a batch of fewer
+            is filled up with copies of its last.
         """
         whole = len(archs) == len(self._pool)
         uses = self._schedule if whole else schedule(self.model.plan, archs)
         frames = batch.frames
         if batch.size == 1:  # one sample alone takes other kernels, with other bits
             frames = np.concatenate([frames, frames])
+        if samples is not None:
+            frames = batch.frames[np.minimum(np.arange(samples), batch.size - 1)]
         x = self._to_input(frames)
         walk = Walk(
             self.model, x, uses.score, uses.wanted, given=self._pairs, archs=archs,
-            ahead=self._ahead,
+            ahead=self._ahead, stay=samples is not None,
         )  # fmt: skip
         self._walk = batch, walk
         return walk

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from harness.config import Config, parse_config
-from harness.faults.matrix import JudgeProcess, plan_clean
+from harness.faults.matrix import JudgeProcess, plan_clean, run_all
 from harness.faults.results import Finished, Result, Task, kept_results
 from harness.fc2.layout import list_triplets
 from harness.fc2.synthetic import write_dataset
@@ -126,6 +126,8 @@ def run_clean(
     for result in found.values():
         on_result(result)
 
+    running: list[JudgeProcess] = []
+
     def work(group: int) -> None:
         left = [index for index in range(group, count, _GROUPS) if index not in found]
         if not left:
@@ -133,6 +135,7 @@ def run_clean(
         worker = JudgeProcess(
             folder, environment={**os.environ, "PYTHONHASHSEED": str(100 + group)}
         )
+        running.append(worker)
         try:
             for index in left:
                 config = random_config(
@@ -146,7 +149,5 @@ def run_clean(
         finally:
             worker.close()
 
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        for future in [pool.submit(work, group) for group in range(min(_GROUPS, count))]:
-            future.result()
+    run_all([partial(work, group) for group in range(min(_GROUPS, count))], jobs, running)
     return [found[index] for index in range(count)]

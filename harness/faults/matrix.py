@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from harness.systems.spec import SystemSpec
 
 __all__ = [
     "ASK_A_SECOND_PROCESS", "CLEAN", "Judge", "JudgeProcess", "in_modes", "judged", "plan_clean",
-    "plan_cover", "plan_fault", "run_matrix",
+    "plan_cover", "plan_fault", "run_all", "run_matrix",
 ]  # fmt: skip
 
 CLEAN = "clean system"
@@ -271,12 +272,34 @@ class JudgeProcess:
             raise RuntimeError(msg) from None
         return Result(task, found["fired"], found["absent"], found["seconds"], found["violations"])
 
+    def kill(self) -> None:
+        """End the process at once, in the middle of a task too; its own end with it."""
+        self._worker.kill()
+
     def close(self) -> None:
         """End the process, and first those that it started."""
         try:
             self._judge.close()
         finally:
             self._worker.close()
+
+
+def run_all(
+    works: Sequence[Callable[[], None]], jobs: int, running: Sequence[JudgeProcess]
+) -> None:
+    """Let threads work; where Ctrl-C comes, wait for none of them."""
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        futures = [pool.submit(work) for work in works]
+        try:
+            for future in futures:
+                future.result()
+        except Exception:
+            raise  # of one of them: the others' results are kept
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in running:
+                worker.kill()
+            raise
 
 
 def run_matrix(
@@ -306,8 +329,11 @@ def run_matrix(
     # What takes a minute comes first from either end: at the end one worker would wait for it.
     queue = deque(sorted(left, key=lambda pair: _place_in_queue(pair[1])))
 
+    running: list[JudgeProcess] = []
+
     def work(position: int) -> None:
         worker = JudgeProcess(folder)
+        running.append(worker)
         # the first worker takes those that need a fresh process, which it keeps
         take = queue.popleft if position == 0 else queue.pop
         try:
@@ -323,7 +349,5 @@ def run_matrix(
         finally:
             worker.close()
 
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        for future in [pool.submit(work, position) for position in range(min(jobs, len(left)))]:
-            future.result()
+    run_all([partial(work, position) for position in range(min(jobs, len(left)))], jobs, running)
     return [found[number] for number in range(len(tasks))]

@@ -202,9 +202,10 @@ def _read(path: Path) -> Batch:
     windows = tuple(Window(*w) for w in header["windows"])
     found = content_digest(header["ids"], windows, **arrays)
     if found != header["digest"]:
+        due = quoted(header["digest"])[1:-1]
         msg = (
-            f"{path}: damaged: expected digest {quoted(header['digest'])}, found {found}; remove "
-            "it, and it is made anew from its source files"
+            f"{path}: damaged: expected digest {due}, found {found}; remove it, and it is made "
+            "anew from its source files"
         )
         raise CacheError(msg)
     return Batch(

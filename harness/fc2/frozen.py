@@ -170,6 +170,7 @@ def _read_batch(path: Path, archive: Archive, key: str, described: dict[str, Any
     frames, flow, valid = (archive.read(f"{key}/{name}") for name in ("frames", "flow", "valid"))
     found = content_digest(ids, windows, frames, flow, valid)
     if found != described["digest"]:
-        msg = f"{path}: batch {key}: expected digest {quoted(described['digest'])}, found {found}"
+        due = quoted(described["digest"])[1:-1]
+        msg = f"{path}: batch {key}: expected digest {due}, found {found}"
         raise FrozenError(msg)
     return Batch(tuple(ids), windows, frames, flow, valid, described["flow_clip"], found)

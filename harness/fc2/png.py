@@ -117,7 +117,7 @@ def checked_png(data: bytes) -> tuple[Header, bool, bytes]:
     header = read_header(data[:HEAD])
     compressed, transparent, left_out = 0, False, False
     kept: list[tuple[int, int]] = []
-    end = len(data)
+    end = 0
     for kind, start, stop in _chunks(data):
         if kind == b"IDAT":
             compressed += stop - start - _OVERHEAD
@@ -126,7 +126,8 @@ def checked_png(data: bytes) -> tuple[Header, bool, bytes]:
             transparent |= kind == b"tRNS"
             left_out = True
             continue
-        kept.append((start, stop))
+        # One piece where they follow one another: a chunk may be of twelve bytes.
+        kept[-1:] = [(kept[-1][0], stop)] if kept and end == start else [*kept[-1:], (start, stop)]
         end = stop
     if not header.fits(compressed):
         raise PngError(

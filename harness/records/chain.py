@@ -11,7 +11,15 @@ import os
 import re
 from typing import BinaryIO
 
-__all__ = ["chain_before", "chain_of", "chained", "is_of_itself", "origin", "split_chain"]
+__all__ = [
+    "chain_before",
+    "chain_of",
+    "chained",
+    "is_next",
+    "is_of_itself",
+    "origin",
+    "split_chain",
+]
 
 _SIZE = 16
 _END = re.compile(rb',"chain":"([0-9a-f]{32})"\}$')
@@ -39,6 +47,11 @@ def chain_of(before: bytes, body: bytes) -> bytes:
 def is_of_itself(chain: bytes, body: bytes) -> bool:
     """Return whether a chain is of what its line says, whatever came before."""
     return chain[:_SIZE] == _half(body)
+
+
+def is_next(chain: bytes, before: bytes) -> bool:
+    """Return whether a chain goes on from another, whatever its line says now."""
+    return chain[_SIZE:] == _half(before + chain[:_SIZE])
 
 
 def _half(content: bytes) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import plain_line
-from harness.records.chain import chain_of, is_of_itself, split_chain
+from harness.records.chain import chain_of, is_next, is_of_itself, split_chain
 from harness.records.declared import check_type
 from harness.records.records import Record, from_json
 from harness.strict_json import parse_json
@@ -24,12 +24,9 @@ class NoRecord:
     cut: bool
 
 
-def _no_record(error: ValueError) -> NoRecord:
-    return NoRecord(f"ValueError: {plain_line(str(error))}", cut=False)
-
-
 _NO_CHAIN = "changed since it was written: it carries no chain, as the lines before it do"
-_OTHER_CHAIN = "changed since it was written, or lines before it are missing or moved"
+_NOT_ITSELF = "changed since it was written: it does not match its chain"
+_NOT_NEXT = "lines before it are missing, changed or moved: its chain goes on from another line's"
 
 
 _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -56,16 +53,21 @@ class Door:
     gaps : set of int
         Numbers of broken lines that more is missing beside than a cut leaves: what comes next
         does not follow what came before.
+    void_before : int
+        Number of the first line that carries a digest, where that is of other lines than those
+        before it; 0 where it is of them.
     """
 
     def __init__(self) -> None:
         self.unchained = 0
         self.gaps: set[int] = set()
+        self.void_before = 0
         self._number, self._cut = 0, False
         self._attempt = 1
         # Of what an earlier version wrote, before the first line that carries a chain.
         self._old: Any = hashlib.blake2b(digest_size=16)
         self._last: tuple[bytes, ...] = ()
+        self._before = b""
         self._of_attempt: dict[int, bytes] = {}
 
     def read(self, line: bytes) -> tuple[Record, int] | NoRecord:
@@ -73,30 +75,53 @@ class Door:
         self._number += 1
         cut, self._cut = self._cut, False
         body, chain = split_chain(line.rstrip(b"\r\n"))
+        begun = self._old is None
+        linked = self._pass(line, chain)
         try:
             # What carries its chain was written by us; another hand may say a key twice.
             data = _own_json(body) if chain else parse_json(body)
         except (ValueError, RecursionError) as error:
-            self._pass(line, chain)
             self._cut = chain is None
             return NoRecord(f"JSONDecodeError: {plain_line(str(error))}", cut=True)
         try:
             attempt = self._attempt_of(data)
-        except ValueError as error:
-            self._pass(line, chain)
-            return _no_record(error)
-        odd = self._odd(line, body, chain, attempt)
-        try:
             record = from_json(data)
         except ValueError as error:
-            return _no_record(error)
-        # After half a line, what a line says is known by itself alone, and not what is missing.
-        if odd and not (cut and chain is not None and is_of_itself(chain, body)):
-            return NoRecord(odd, cut=False)
-        if odd:
-            self.gaps.add(self._number - 1)
+            return NoRecord(f"ValueError: {plain_line(str(error))}", cut=False)
+        if chain is None:
+            if begun:
+                return NoRecord(_NO_CHAIN, cut=False)
+            self.unchained += 1
+        else:
+            if not is_of_itself(chain, body):
+                # Whether what it says or its chain was changed: the next one may be as it was.
+                self._last = (chain, chain_of(self._before, body))
+                return NoRecord(_NOT_ITSELF, cut=False)
+            # A process that was thought dead goes on from its own last line, not from another's.
+            linked = linked or is_next(chain, self._of_attempt.get(attempt, b""))
+            self._of_attempt[attempt] = chain
+            if not linked:
+                # What a line says is known by itself; what is missing is told where it is.
+                if not cut and self.void_before != self._number:
+                    return NoRecord(_NOT_NEXT, cut=False)
+                self.gaps.add(self._number - 1)
         self._attempt = attempt
         return record, attempt
+
+    def _pass(self, line: bytes, chain: bytes | None) -> bool:
+        """Take a line in; return whether it goes on from the line before."""
+        if chain is None:
+            if self._old is not None:
+                self._old.update(line)
+            return False
+        expected = self._last
+        if self._old is not None:
+            expected, self._old = (self._old.hexdigest().encode(),), None
+        linked = any(is_next(chain, before) for before in expected)
+        if not linked and not self._last and self._number > 1:
+            self.void_before = self._number
+        self._last, self._before = (chain,), expected[0]
+        return linked
 
     def _attempt_of(self, data: Any) -> int:
         if not isinstance(data, dict):
@@ -109,33 +134,3 @@ class Door:
             msg = f"attempt: expected 1 or more, found {attempt}"
             raise ValueError(msg)
         return int(attempt)
-
-    def _odd(self, line: bytes, body: bytes, chain: bytes | None, attempt: int) -> str:
-        """Take a line in; return why its chain is not what it should be, empty where it is."""
-        begun = self._old is None
-        expected = self._pass(line, chain)
-        if chain is None:
-            self.unchained += not begun
-            return _NO_CHAIN if begun else ""
-        # A process that was thought dead goes on from its own last line, not from another's.
-        own = self._of_attempt.get(attempt)
-        self._of_attempt[attempt] = chain
-        first, *others = (*expected, own or b"")
-        found = chain_of(first, body)
-        # Whether what a line says or its chain was changed: the next one may be as it was.
-        self._last = (chain, found)
-        if chain == found or any(chain == chain_of(before, body) for before in others):
-            return ""
-        return f"{_OTHER_CHAIN}: expected chain {found.decode()}, found {chain.decode()}"
-
-    def _pass(self, line: bytes, chain: bytes | None) -> tuple[bytes, ...]:
-        """Take a line in; return what the chain of it may follow."""
-        expected = self._last
-        if self._old is not None:
-            if chain is None:
-                self._old.update(line)
-            else:
-                expected, self._old = (self._old.hexdigest().encode(),), None
-        if chain is not None:
-            self._last = (chain,)
-        return expected

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import IO, cast
 
+from harness.asides import sync_open
 from harness.devices import open_regular
 from harness.records.chain import chain_before, chained
 from harness.records.door import Door, NoRecord
@@ -38,7 +39,7 @@ def write_line(file: IO[str], line: str, *, sync: bool) -> None:
     file.write(line + "\n")
     file.flush()
     if sync:
-        os.fsync(file.fileno())
+        sync_open(file.fileno(), Path(file.name))
 
 
 class Ledger:
@@ -71,7 +72,7 @@ class Ledger:
 
     def close(self) -> None:
         """Sync and close the file."""
-        os.fsync(self._file.fileno())
+        sync_open(self._file.fileno(), Path(self._file.name))
         self._file.close()
 
 
@@ -176,6 +177,9 @@ class LedgerContent:
         )
 
 
+_VOID = "changed since it was written, or a line beside it: so says the first chain, in line"
+
+
 def read_ledger(path: Path) -> LedgerContent:
     """Read a ledger; a broken line is reported with its number, and the rest is read.
 
@@ -198,6 +202,12 @@ def read_ledger(path: Path) -> LedgerContent:
                 continue
             lines.append(found[0])
             attempts.append(found[1])
+    void = max(0, door.void_before - 1)
+    attempts = attempts[sum(not isinstance(one, NoRecord) for one in lines[:void]) :]
+    lines[:void] = [
+        one if isinstance(one, NoRecord) else NoRecord(f"{_VOID} {door.void_before}", cut=False)
+        for one in lines[:void]
+    ]
     broken = (
         BrokenLine(
             number,

@@ -13,10 +13,11 @@ from typing import Any, Literal
 from harness.comparing import ABSENT, changes
 from harness.config import Config, field_kinds, parse_config
 from harness.digest import digest_file, digest_strings
-from harness.evaluation.scoring import score_split
+from harness.evaluation.scoring import device_split, score_split
 from harness.fc2.layout import Triplet, list_triplets
 
 __all__ = [
+    "SCORED",
     "DataDigests",
     "data_digests",
     "dynamics_values",
@@ -30,7 +31,13 @@ __all__ = [
 ]
 
 DataDigests = Mapping[str, str]
-"""Digest of the sample ids of ``train`` and ``val``, and of a ``frozen`` artifact if any."""
+"""Digest of the sample ids of ``train`` and ``val``, and of a ``frozen`` artifact if any.
+
+And ``scored``: ``"device"`` where scores are summed up there. Earlier versions knew the host alone,
+and where it is the host nothing is said, so that digests stay.
+"""
+
+SCORED = "scored"
 
 
 def _values_of(config: Config, kinds: tuple[str, ...]) -> dict[str, Any]:
@@ -56,12 +63,15 @@ def protocol_values(config: Config, data: DataDigests) -> dict[str, Any]:
 
     Defaults are resolved, and a frozen artifact counts by its content, not by its path.
     """
+    on_device = data.get(SCORED) == "device"
+    split = device_split if on_device else score_split
     return {
         **_values_of(config, ("protocol",)),
         "eval.batch_size": config.eval_batch_size,
         "eval.crop": list(config.eval_crop),
         "eval.frozen": data.get("frozen", ""),
-        "eval.score_split": score_split(*config.eval_crop),
+        "eval.score_split": split(*config.eval_crop),
+        **({"eval.scored": "device"} if on_device else {}),
         # The seed draws the pool, and random recalibration sets.
         "runtime.seed": config.runtime.seed,
         **_listed_samples(data, "train", "val"),
@@ -73,7 +83,7 @@ def _listed_samples(data: DataDigests, *splits: str) -> dict[str, Any]:
 
 
 def data_digests(
-    train: Iterable[Triplet], val: Iterable[Triplet], *, frozen: str = ""
+    train: Iterable[Triplet], val: Iterable[Triplet], *, frozen: str = "", scored: str = "host"
 ) -> dict[str, str]:
     """Return the digests of two splits' sample ids.
 
@@ -83,16 +93,20 @@ def data_digests(
     ----------
     frozen : str
         Digest of a frozen artifact's file.
+    scored : {"host", "device"}
+        Where scores are summed up, as :func:`harness.evaluation.scoring.scored_on` says.
     """
     found = {
         split: digest_strings([triplet.id for triplet in samples])
         for split, samples in (("train", train), ("val", val))
     }
-    return {**found, "frozen": frozen} if frozen else found
+    if frozen:
+        found["frozen"] = frozen
+    return found if scored == "host" else {**found, SCORED: scored}
 
 
-def read_data_digests(config: Config) -> dict[str, str]:
-    """List the configured data and return its digests.
+def read_data_digests(config: Config, *, scored: str = "host") -> dict[str, str]:
+    """List the configured data and return its digests; `scored` as in :func:`data_digests`.
 
     Raises
     ------
@@ -104,6 +118,7 @@ def read_data_digests(config: Config) -> dict[str, str]:
         list_triplets(config.data.split_dir("train")),
         list_triplets(config.data.split_dir("val")),
         frozen=digest_file(frozen) if config.eval.frozen else "",
+        scored=scored,
     )
 
 
@@ -168,7 +183,11 @@ def identity_changes(
     values = dynamics_values if what == "dynamics" else protocol_values
     # Key by key and not by digest: a key of a later version has its
     # default in older records (decision 0009).
-    found = changes(values(*old), values(*new))
+    before, after = values(*old), values(*new)
+    if what == "protocol":  # what is not said is known here: it was the host
+        for one in (before, after):
+            one.setdefault("eval.scored", "host")
+    found = changes(before, after)
     return [str(change) for change in found if ABSENT not in (change.old, change.new)]
 
 

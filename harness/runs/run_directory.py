@@ -3,7 +3,6 @@
 TensorFlow is imported once nothing is left to refuse without it.
 """
 
-import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, fields, replace
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from harness.config import Config, dump_config
 from harness.environment import Environment, apply_environment
 from harness.errors import InputError
+from harness.evaluation.scoring import scored_on
+from harness.locks import only_process
 from harness.records.environments import environment_difference
 from harness.records.ledger import Ledger, LedgerContent, read_ledger
 from harness.records.records import (
@@ -23,7 +24,7 @@ from harness.records.records import (
     RunRecord,
     StepRecord,
 )
-from harness.runs.identity import read_data_digests
+from harness.runs.identity import SCORED, read_data_digests
 from harness.runs.lineage import Continuation, plan_first, plan_resume
 from harness.runs.stop import StopFlag, say
 from harness.training.checkpoint import CheckpointStore
@@ -100,13 +101,38 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
     with _locked(folder, new=not options.resume), StopFlag() as stop:
         ledger = folder / "ledger.jsonl"
         content = read_ledger(ledger) if ledger.exists() else LedgerContent((), ())
-        plan = _plan(folder, content, config, options)
+        known = _scored_so_far(config, content.records, options)
+        plan = _plan(folder, content, config, options, known or "host")
         environment = apply_environment(config)
         say(environment.line())
+        scored = known or scored_on("auto", environment.device)
+        if scored != (known or "host"):
+            plan = _plan(folder, content, config, options, scored)
+        if environment.device != "cpu" and (config.runtime.score_on, scored) == ("auto", "host"):
+            plan = replace(plan, notes=(*plan.notes, _AS_BEFORE))
         note = options.check_environment(environment)
         if note:
             plan = replace(plan, notes=(note, *plan.notes))
-        return _train(config, folder, plan, content, options, stop)
+        return _train(config, folder, plan, content, options, stop, scored)
+
+
+_AS_BEFORE = (
+    "scores are summed up on the host, as so far in this run, and not on the GPU: a new segment "
+    "(--segment NAME) would, as a new metric series"
+)
+
+
+def _scored_so_far(config: Config, history: Sequence[Record], options: RunOptions) -> str | None:
+    """Return where scores are to be summed up, if that is known before the device is.
+
+    A run goes on as it began, on another device too: its scores would not compare otherwise.
+    """
+    if config.runtime.score_on != "auto":
+        return config.runtime.score_on
+    runs = [record for record in history if isinstance(record, RunRecord)]
+    if not options.resume or not runs or options.segment not in (None, runs[-1].segment):
+        return None
+    return runs[-1].data.get(SCORED, "host")
 
 
 @contextmanager
@@ -116,14 +142,9 @@ def _locked(folder: Path, *, new: bool) -> Iterator[None]:
         msg = f"{folder}: nothing to resume, no such run directory; start it without --resume"
         raise InputError(msg)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        try:
-            # A lock ends with its process, however that ends; a
-            # file that says "busy" would outlive it.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = f"{folder}: another process trains there; wait for it or end it first"
-            raise InputError(msg) from None
+    lock = folder / ".lock"
+    busy = f"{folder}: another process trains there; wait for it or end it first"
+    with lock.open("a") as file, only_process(file, lock, busy):
         yield
 
 
@@ -132,7 +153,7 @@ _MOST_TOLD = 3
 
 
 def _plan(
-    folder: Path, content: LedgerContent, config: Config, options: RunOptions
+    folder: Path, content: LedgerContent, config: Config, options: RunOptions, scored: str
 ) -> Continuation:
     # Before anything slow: a table that is none is refused at once.
     read_header(folder / "epochs.csv")
@@ -146,7 +167,8 @@ def _plan(
         f"epochs.csv: {text}"
         for text in told_otherwise(each_row(folder / "epochs.csv"), known, valid)
     ]
-    plan = plan_resume(folder, content.records, config, read_data_digests(config), options.segment)
+    data = read_data_digests(config, scored=scored)
+    plan = plan_resume(folder, content.records, config, data, options.segment)
     # An attempt whose first line is lost has its number all the same.
     plan = replace(plan, attempt=max(plan.attempt, 1 + max(content.attempts, default=0)))
     lost = [f"ledger.jsonl: {line}" for line in content.lost()]
@@ -160,12 +182,13 @@ def _first(notes: Sequence[str]) -> list[str]:
 
 def _train(
     config: Config, folder: Path, plan: Continuation, content: LedgerContent,
-    options: RunOptions, stop: Callable[[], bool],
+    options: RunOptions, stop: Callable[[], bool], scored: str,
 ) -> RunResult:  # fmt: skip
     from harness.runs.session import open_session
     from harness.training.trainer import TrainerOptions
 
-    session = open_session(config, cache=options.cache)
+    session = open_session(config, cache=options.cache, scored=scored)
+    until = options.until
     meta = session.meta(plan.segment)
     store = session.store(folder / "checkpoints")
     with _observed(folder, config, plan, content, options) as observers:
@@ -178,6 +201,7 @@ def _train(
         # Before anything is recorded, so that a resume that is refused leaves the run as it was.
         if plan.checkpoint is not None and not plan.new_segment:
             _require_same_pixels(session, content, plan)
+        _require_evaluation(session, plan, config.train.num_epochs if until is None else until)
         write_text(folder / "config.yaml", dump_config(config))
         opening = session.run_record(trainer, plan.attempt, segment=plan.segment)
         _emit(opening, observers)
@@ -186,7 +210,7 @@ def _train(
             notes += _resume(session, trainer, plan, content, observers, store)
         for note in notes:
             _emit(NoteRecord(trainer.progress.epoch, note), observers)
-        status = trainer.run(until=options.until)
+        status = trainer.run(until=until)
     return RunResult(status, trainer.progress, plan.segment)
 
 
@@ -266,6 +290,21 @@ def _require_same_pixels(session: "Session", content: LedgerContent, plan: Conti
                     "Restore them, or name a new segment with --segment NAME."
                 )
                 raise InputError(msg)
+
+
+def _require_evaluation(session: "Session", plan: Continuation, last: int) -> None:
+    """Open what the first evaluation needs, before the steps that come before it are trained.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, a frame is smaller than the crop, or a sample cannot be scored.
+    """
+    done = 0 if plan.checkpoint is None else int(plan.checkpoint.progress["epoch"])
+    every = session.config.eval.eval_every_epoch
+    first = (done // every + 1) * every
+    if first <= last:
+        session.fixed.checked_protocol(first)
 
 
 def _repair_logs(

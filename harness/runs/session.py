@@ -19,9 +19,16 @@ from harness.digest import digest_file
 from harness.environment import Environment, apply_environment
 from harness.evaluation.batches import FixedBatches
 from harness.evaluation.evaluator import Evaluator
+from harness.evaluation.scoring import scored_on
 from harness.fc2.layout import left_lines
 from harness.fc2.provider import Provider, open_provider
-from harness.records.records import FIRST_SEGMENT, EvalRecord, ResumeRecord, RunRecord
+from harness.records.records import (
+    FIRST_SEGMENT,
+    CheckpointRecord,
+    EvalRecord,
+    ResumeRecord,
+    RunRecord,
+)
 from harness.runs.identity import data_digests, protocol_identity, run_identity
 from harness.runs.parts import Parts
 from harness.runs.stop import say
@@ -96,8 +103,8 @@ class CompiledCache:
     _idle: dict[Hashable, list[CompiledSteps]] = field(default_factory=dict)
     _evaluators: dict[Hashable, Evaluator] = field(default_factory=dict)
 
-    def acquire(self, config: Config, parts: Parts) -> CompiledSupernet:
-        """Return a supernet that nobody else holds, reset to step 0."""
+    def acquire(self, config: Config, parts: Parts, scored: str = "host") -> CompiledSupernet:
+        """Return a supernet that nobody else holds, reset to step 0; `scored`: where scores are."""
         model, train = config.model, parts.train
         # Traced into the gradient's graph. Other parts are called from Python, and may differ.
         decay = config.train.weight_decay
@@ -113,10 +120,10 @@ class CompiledCache:
             seed = config.runtime.seed
             steps = CompiledSteps(Supernet(model.skeleton, model.width, seed, train.initial))
         return CompiledSupernet(
-            key, steps, steps.functions(decay, train), self._evaluator(config, parts)
+            key, steps, steps.functions(decay, train), self._evaluator(config, parts, scored)
         )
 
-    def _evaluator(self, config: Config, parts: Parts) -> Evaluator:
+    def _evaluator(self, config: Config, parts: Parts, scored: str) -> Evaluator:
         """Return an evaluator that shares compiled functions and nothing else."""
         model, evaluation = config.model, parts.evaluation
         traced = (
@@ -127,6 +134,7 @@ class CompiledCache:
         # A shallow copy: compiled functions are shared, parts are each session's own.
         evaluator = copy.copy(self._evaluators[traced])
         evaluator.parts = evaluation
+        evaluator.scored_on = scored
         return evaluator
 
     def release(self, compiled: CompiledSupernet) -> None:
@@ -190,11 +198,12 @@ class Session:
 
     @cached_property
     def data(self) -> dict[str, str]:
-        """Digests of the samples, as :func:`harness.runs.identity.data_digests`."""
+        """Digests of the samples, and more, as :func:`harness.runs.identity.data_digests`."""
         frozen = Path(self.config.eval.frozen)
         return data_digests(
             self.provider.samples, self.fixed.samples("val"),
             frozen=digest_file(frozen) if self.config.eval.frozen else "",
+            scored=self.evaluator.scored_on,
         )  # fmt: skip
 
     def meta(self, segment: str = FIRST_SEGMENT) -> dict[str, Any]:
@@ -253,6 +262,9 @@ class Session:
             )
         trainer.progress = progress
         digest = "" if checkpoint is None else checkpoint.digest
+        if checkpoint is not None:
+            place = progress.epoch, progress.step, progress.global_step
+            trainer.continue_from(CheckpointRecord(*place, checkpoint.path.name, digest))
         record = ResumeRecord(attempt, progress.epoch, progress.step, progress.global_step, digest)
         for observer in observers:
             observer(record)
@@ -260,14 +272,17 @@ class Session:
 
 
 def open_session(
-    config: Config, parts: Parts | None = None, cache: CompiledCache | None = None
-) -> Session:
+    config: Config, parts: Parts | None = None, cache: CompiledCache | None = None, *,
+    scored: str | None = None,
+) -> Session:  # fmt: skip
     """Apply the environment and open data, supernet and evaluator.
 
     Parameters
     ----------
     cache : CompiledCache, optional
         Where compiled functions are kept between sessions. Default: compile anew.
+    scored : {"host", "device"}, optional
+        Where scores are summed up. Default: as configured, and as the device is.
 
     Raises
     ------
@@ -289,5 +304,6 @@ def open_session(
     for line in left_lines(provider.samples, fixed.samples("val")):
         say(line)
     environment = apply_environment(config)
-    compiled = (cache or CompiledCache()).acquire(config, parts)
+    scored = scored or scored_on(config.runtime.score_on, environment.device)
+    compiled = (cache or CompiledCache()).acquire(config, parts, scored)
     return Session(config, parts, environment, provider, fixed, compiled)

@@ -5,6 +5,7 @@ another type, dtype or shape is an error that names the call and the field.
 """
 
 import dataclasses
+import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -198,7 +199,10 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
     accepted = (int, float) if hint is float else (hint,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
         raise _wrong(where, _named(hint), value)
-    return hint(value)
+    try:
+        return hint(value)
+    except OverflowError:
+        raise _wrong(where, f"{_named(hint)} of at most 1.8e308", value) from None
 
 
 def _array(dtype_hint: Any, value: Any, where: str) -> NDArray[Any]:
@@ -227,8 +231,13 @@ def _shown(value: Any) -> str:
         return f"an array of {value.dtype} and shape {value.shape}"
     if isinstance(value, Fields):
         return f"an object {value.of} with {', '.join(value) or 'no field'}"
-    text = repr(value)
+    text = _SHORT.repr(value)
     return f"{type(value).__name__} {text if len(text) < 80 else text[:77] + '...'}"
+
+
+_SHORT = reprlib.Repr()  # looks at a few items, however many there are
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 76
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 20
 
 
 def _named(hint: Any) -> str:

@@ -70,7 +70,7 @@ class SecondProcess:
         WorkerError
             If it cannot be started, or this was closed.
         """
-        runs = repr((spec.system, spec.root, spec.python, spec.timeout))
+        runs = repr((spec.system, spec.root, spec.python, spec.timeout, spec.memory_mib))
         # Under the lock: a process that starts while this is closed would not be ended.
         with self._lock:
             if self._closed:

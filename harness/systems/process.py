@@ -1,10 +1,7 @@
 """A worker process: started, asked within a time limit, ended; each failure in one sentence."""
 
-import contextlib
-import io
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,18 +12,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-import numpy as np
-
+from harness.errors import plain_line
 from harness.systems.answers import Fields
+from harness.systems.ending import (
+    end_group,
+    ended_how,
+    has_ended,
+    log_tail,
+    memory_mib,
+    wait_for_end,
+)
 from harness.systems.spec import SystemSpec
-from harness.systems.worker import MAGIC, PREFIX, FrameError, decode, pack, unpack_header
+from harness.systems.worker import MAGIC, PREFIX, decode, pack, unpack_array, unpack_header
 
 __all__ = ["Worker", "WorkerError"]
 
 _FILE = Path(__file__).with_name("worker.py")
-_TAIL_CHARACTERS = 2000
 _EXIT_SECONDS = 5.0
 """Seconds in which a process that closed its pipe must have ended."""
+_MOST_HEADER = 1 << 28
+"""Bytes of a frame's header, which holds all but the arrays."""
 
 
 class WorkerError(RuntimeError):
@@ -36,13 +41,13 @@ class WorkerError(RuntimeError):
 class Worker:
     """A process that runs systems of one class.
 
-    It is started at once and waited for by the first request. One thread makes requests; any
-    may call :meth:`kill`.
+    What it starts ends with it, however either ends. It is started at once and waited for by the
+    first request. One thread makes requests; any may call :meth:`kill`.
 
     Parameters
     ----------
     spec : SystemSpec
-        Names interpreter, class and the time limit of a call.
+        Names interpreter, class and the limits of a call: time, and the process's own memory.
     own_group : bool, default True
         Whether it gets a process group of its own, which ends as a whole.
     environment : mapping, optional
@@ -100,7 +105,7 @@ class Worker:
     @property
     def running(self) -> bool:
         """Whether the process is there and can be asked."""
-        return not self.ended and self._process.poll() is None
+        return not self.ended and not has_ended(self._process)
 
     @property
     def crashed(self) -> bool:
@@ -136,13 +141,23 @@ class Worker:
             raise WorkerError(msg)
         self._greet()
         deadline = time.monotonic() + self._spec.timeout
+        frame = pack({**request, "number": self._asked + 1}, what)
         self._asked += 1
-        self._send(what, pack({**request, "number": self._asked}, what), deadline)
-        reply = self._receive(what, deadline)
+        try:
+            self._send(what, frame, deadline)
+            reply = self._receive(what, deadline)
+        except WorkerError:
+            raise
+        except BaseException:  # Ctrl-C: whoever asked next would get the answer to this
+            self._why, self._hung = f"{what} was interrupted", True
+            self.close()
+            raise
         if reply.get("number") != self._asked:
             self._fail_no_frame(
                 what, f"the reply to request {reply.get('number')}, not {self._asked}"
             )
+        if "result" not in reply and not _is_error(reply.get("error")):
+            self._fail_no_frame(what, "a reply with neither a result nor an error")
         return reply
 
     def _greet(self) -> None:
@@ -150,11 +165,14 @@ class Worker:
         if not self._about:
             deadline = time.monotonic() + self._spec.timeout
             needs = " Python 3.7 or newer with NumPy and"
-            self._about = self._receive("starting", deadline, needs)["hello"]
+            about = self._receive("starting", deadline, needs).get("hello")
+            if not isinstance(about, dict) or not about.keys() >= {"executable", "python"}:
+                self._fail_no_frame("starting", about)
+            self._about = about
 
     def kill(self) -> None:
         """End the process at once; whoever waits for an answer of it gets an error."""
-        _kill(self._process, own_group=self._group)
+        end_group(self._process, own_group=self._group)
 
     def close(self) -> None:
         """End the process and let go of its pipes; no other thread may be asking it."""
@@ -162,7 +180,7 @@ class Worker:
 
     def fail(self, sentence: str, log: str = "") -> NoReturn:
         """End the process and raise, with the end of its log."""
-        tail = log or _tail(self._log.name)
+        tail = log or log_tail(self._log.name)
         self._why = sentence
         self.close()
         shown = f"\nEnd of the worker's log:\n{tail}" if tail.strip() else "\nIts log is empty."
@@ -174,8 +192,9 @@ class Worker:
         for piece in pieces:
             rest = memoryview(piece)
             while rest:
-                if not select.select([], [pipe], [], max(0.0, deadline - time.monotonic()))[1]:
-                    self._fail_late(what)
+                if not select.select([], [pipe], [], _wait(deadline))[1]:
+                    self._require_alive(what, deadline)
+                    continue
                 try:
                     rest = rest[os.write(pipe, rest[:_CHUNK]) :]
                 except BlockingIOError:
@@ -187,36 +206,48 @@ class Worker:
         prefix = self._read(PREFIX.size, what, deadline, needs)
         magic, length = PREFIX.unpack(prefix)
         if magic != MAGIC:
-            self._fail_no_frame(what, prefix)
+            self._fail_no_frame(what, repr(prefix))
+        if length > _MOST_HEADER:
+            self._fail_no_frame(what, f"a header of {length} bytes, more than {_MOST_HEADER}")
         try:
             body, sizes = unpack_header(self._read(length, what, deadline))
             payloads = [self._read(size, what, deadline) for size in sizes]
-            arrays = [
-                np.lib.format.read_array(io.BytesIO(payload), allow_pickle=False)
-                for payload in payloads
-            ]
-            found: dict[str, Any] = decode(body, arrays, Fields.named)
-        except (FrameError, ValueError) as error:
-            self._fail_no_frame(what, error)
+            found = decode(body, [unpack_array(payload) for payload in payloads], Fields.named)
+            if not isinstance(found, dict):
+                self._fail_no_frame(what, f"a {type(found).__name__} in one")
+        except WorkerError:
+            raise
+        # Bytes that lie fail wherever that leads: in json, NumPy or what is built of them.
+        except Exception as error:  # noqa: BLE001
+            self._fail_no_frame(what, f"{type(error).__name__}: {error}")
         return found
 
     def _read(self, size: int, what: str, deadline: float, needs: str = "") -> bytes:
         assert self._process.stdout is not None
         pipe, found = self._process.stdout.fileno(), bytearray()
         while len(found) < size:
-            if not select.select([pipe], [], [], max(0.0, min(1.0, deadline - time.monotonic())))[
-                0
-            ]:
-                if self._process.poll() is not None:  # a child of its may hold the pipe open
-                    self._fail_ended(what, needs)
-                if time.monotonic() >= deadline:
-                    self._fail_late(what)
+            if not select.select([pipe], [], [], _wait(deadline))[0]:
+                self._require_alive(what, deadline, needs)
                 continue
             piece = os.read(pipe, min(_CHUNK, size - len(found)))
             if not piece:
                 self._fail_ended(what, needs)
             found += piece
         return bytes(found)
+
+    def _require_alive(self, what: str, deadline: float, needs: str = "") -> None:
+        """Give up a call whose process has ended, or has taken too much time or memory."""
+        if has_ended(self._process):  # a child of its may hold the pipe open
+            self._fail_ended(what, needs)
+        if time.monotonic() >= deadline:
+            self._fail_late(what)
+        taken, most = memory_mib(self._process.pid), self._spec.memory_mib
+        if taken > most:
+            self.fail(
+                f"{what} of system {self._spec.system!r}: its process holds {taken:.0f} MiB of "
+                f"memory, expected at most {most:.0f} MiB; it was ended: let go of what is not "
+                "needed, or allow more with --system-memory"
+            )
 
     def _fail_late(self, what: str) -> NoReturn:
         self._hung = True
@@ -227,11 +258,10 @@ class Worker:
         )
 
     def _fail_ended(self, what: str, needs: str = "") -> NoReturn:
-        try:
-            code: int | None = self._process.wait(timeout=_EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            code = None
-        how = "its process closed the pipe" if code is None else f"its process ended {_how(code)}"
+        how = "its process closed the pipe"
+        if wait_for_end(self._process, _EXIT_SECONDS):
+            self.kill()  # what it has started: once it is waited for, its number says nothing
+            how = f"its process ended {ended_how(self._process.wait())}"
         self.fail(
             f"{what} of system {self._spec.system!r}: {how}, expected{needs} an answer; "
             f"run it by hand with {self._spec.python or sys.executable}"
@@ -240,12 +270,30 @@ class Worker:
     def _fail_no_frame(self, what: str, found: object) -> NoReturn:
         self.fail(
             f"{what} of system {self._spec.system!r}: expected a frame of the worker, found "
-            f"{found!r}; something in its process writes to the pipe that belongs to the worker: "
-            "print, or write to descriptor 1 or 2, instead"
+            f"{plain_line(str(found))}; something in its process writes to the pipe that belongs "
+            "to the worker: print, or write to descriptor 1 or 2, instead"
         )
 
 
 _CHUNK = 1 << 20
+
+
+def _wait(deadline: float) -> float:
+    """Return how long to wait, s, before the process is looked at again."""
+    return max(0.0, min(1.0, deadline - time.monotonic()))
+
+
+_ERROR = ("stage", "name", "text", "trace")
+
+
+def _is_error(found: Any) -> bool:
+    """Say whether a reply's error has what it is raised again from."""
+    return (
+        isinstance(found, dict)
+        and all(isinstance(found.get(key), str) for key in _ERROR)
+        and isinstance(found.get("bases"), list)
+        and all(isinstance(base, str) for base in found["bases"])
+    )
 
 
 def _start(
@@ -269,31 +317,10 @@ def _start(
     return process
 
 
-def _kill(process: "subprocess.Popen[bytes]", *, own_group: bool) -> None:
-    """Kill a process, and its children where it leads a group."""
-    if process.poll() is not None:
-        return
-    if not own_group:
-        process.kill()
-        return
-    with contextlib.suppress(ProcessLookupError):  # another thread has just seen its end
-        os.killpg(process.pid, signal.SIGKILL)
-
-
 def _end(process: "subprocess.Popen[bytes]", log: IO[bytes], own_group: bool) -> None:
     """End a process, wait for its end, and close its pipes and its log."""
-    _kill(process, own_group=own_group)
+    end_group(process, own_group=own_group)
     process.wait()
     for pipe in (process.stdin, process.stdout, log):
         assert pipe is not None
         pipe.close()
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"with exit code {code}"
-    return f"by signal {signal.Signals(-code).name}"
-
-
-def _tail(path: str) -> str:
-    return Path(path).read_text(encoding="utf-8", errors="replace")[-_TAIL_CHARACTERS:]

@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CALL_SECONDS", "SystemSpec", "target_of"]
+__all__ = ["CALL_SECONDS", "MACHINE_MIB", "SystemSpec", "target_of"]
 
 CALL_SECONDS = 600.0
 """Default time limit of one call of a system in a process of its own, s."""
+
+MACHINE_MIB = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20)
+"""Default limit of the own memory of such a process, MiB: what the machine has."""
 
 _HOSTED = "harness.systems.opening:hosted_factory"
 _EDGEFLOWNAS = Path(__file__).parent / "edgeflownas" / "__init__.py"
@@ -42,6 +45,9 @@ class SystemSpec:
         Interpreter that the system runs in; empty: this one.
     timeout : float
         Time limit of one call of a system in a process of its own, s.
+    memory_mib : float
+        Limit of that process's own memory (anonymous, shared and swapped out), MiB; looked at
+        every second of a call.
     """
 
     system: str = "builtin"
@@ -50,6 +56,7 @@ class SystemSpec:
     root: str = ""
     python: str = ""
     timeout: float = CALL_SECONDS
+    memory_mib: float = MACHINE_MIB
 
     @property
     def foreign(self) -> bool:

@@ -256,8 +256,14 @@ class CheckpointStore:
         meta: Mapping[str, Any],
         *,
         best: bool = False,
+        replaces: str = "",
     ) -> str:
         """Write a checkpoint, point ``last`` (and ``best``) at it, and return its digest.
+
+        Parameters
+        ----------
+        replaces : str, default ""
+            Name of a checkpoint whose place it takes: that one goes, whatever else is kept.
 
         Raises
         ------
@@ -279,8 +285,8 @@ class CheckpointStore:
             self._write(name, arrays, json.dumps(manifest, allow_nan=False))
             for pointer in self._parts.moved(best):
                 self._point(pointer, name)
-            if not self._keep_all:
-                self._discard_others()
+            if replaces or not self._keep_all:
+                self._discard_others(replaces)
         except OSError as error:
             self._clean_up()
             why = error.strerror if isinstance(error, NotWrittenError) else error
@@ -404,18 +410,23 @@ class CheckpointStore:
     def _point(self, pointer: str, name: str) -> None:
         write_text(self._folder / pointer, name + "\n")
 
-    def _discard_others(self) -> None:
+    def _discard_others(self, replaced: str) -> None:
         """Remove what need not be kept; a name disappears before its content does."""
-        pointer, names = self._folder / "last", self.names()
-        kept = self._parts.kept(
-            names, best=self.best_name(), last=_pointed(pointer) if pointer.is_file() else "",
-            epoch_end=self.newest_epoch_end() or "", keep_latest=self._keep_latest,
-        )  # fmt: skip
-        for name in names:
+        there = self.names()
+        names = [name for name in there if name != replaced]
+        kept = set(names) if self._keep_all else self._kept(names)
+        for name in there:
             if name not in kept:
                 gone = self._folder / f".{name}.gone"
                 (self._folder / name).rename(gone)
         self._clean_up()
+
+    def _kept(self, names: Sequence[str]) -> set[str]:
+        pointer = self._folder / "last"
+        return self._parts.kept(
+            names, best=self.best_name(), last=_pointed(pointer) if pointer.is_file() else "",
+            epoch_end=self.newest_epoch_end() or "", keep_latest=self._keep_latest,
+        )  # fmt: skip
 
     def _clean_up(self) -> None:
         """Remove what a save or a removal that was cut short has left."""

@@ -5,6 +5,7 @@ sizes that it names. Here it may: :mod:`harness.training.saver_files` starts thi
 its own, which imports nothing of this package.
 """
 
+import errno
 import importlib.util
 import json
 import os
@@ -21,23 +22,25 @@ __all__: list[str] = []  # run, not imported
 _NUMBERS = "biufc"
 
 
-def _new_reader(prefix: bytes) -> Any:
-    """Return TensorFlow's reader, of as little of TensorFlow as it needs."""
-    try:
-        # Seconds of imports are not needed for it, and take most of the memory.
-        spec = importlib.util.find_spec("tensorflow")
-        bare = types.ModuleType("tensorflow")
-        bare.__path__ = list(spec.submodule_search_locations or ()) if spec else []
-        sys.modules["tensorflow"] = bare
-        from tensorflow.python.training import py_checkpoint_reader
+def _new_reader(prefix: bytes, *, whole: bool = False) -> Any:
+    """Return TensorFlow's reader and what it is to be called with.
 
-        return py_checkpoint_reader.NewCheckpointReader, prefix
-    except (ImportError, AttributeError):
-        for name in [name for name in sys.modules if name.partition(".")[0] == "tensorflow"]:
-            del sys.modules[name]
+    Parameters
+    ----------
+    whole : bool, default False
+        Import all of TensorFlow, and not as little of it as the reader needs: seconds of imports.
+    """
+    if whole:
         import tensorflow as tf
 
         return tf.train.load_checkpoint, os.fsdecode(prefix)
+    spec = importlib.util.find_spec("tensorflow")
+    bare = types.ModuleType("tensorflow")
+    bare.__path__ = list(spec.submodule_search_locations or ()) if spec else []
+    sys.modules["tensorflow"] = bare
+    from tensorflow.python.training import py_checkpoint_reader
+
+    return py_checkpoint_reader.NewCheckpointReader, prefix
 
 
 def _limit(memory: int, length: int, seconds: int) -> None:
@@ -51,13 +54,18 @@ def _limit(memory: int, length: int, seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _read(prefix: bytes, target: str, limits: Sequence[int]) -> dict[str, str]:
-    """Write every variable to `target` and return nothing, or what is wrong with which."""
+def _read(made: Any, target: str, limits: Sequence[int]) -> dict[str, Any]:
+    """Write every variable to `target` and return nothing, or what is wrong with which.
+
+    Parameters
+    ----------
+    made : pair
+        As :func:`_new_reader`.
+    """
     place, arrays, others = ".index", dict[str, Any](), dict[str, str]()
+    _limit(*limits)
     try:
-        make, name_of = _new_reader(prefix)
-        _limit(*limits)
-        reader = make(name_of)
+        reader = made[0](made[1])
         for name in sorted(reader.get_variable_to_shape_map()):
             place = f".data-*: {name}"
             array = np.asarray(reader.get_tensor(name))
@@ -65,9 +73,6 @@ def _read(prefix: bytes, target: str, limits: Sequence[int]) -> dict[str, str]:
                 arrays[name] = array
             else:
                 others[name] = str(array.dtype)
-        place = ".data-*"
-        with open(target, "wb") as file:  # noqa: PTH123 -- no import more
-            np.savez(file, allow_pickle=False, **arrays)
     except MemoryError:
         return {"place": place, "reason": "more memory than its files can fill"}
     # Whatever it is, the process that asked says it.
@@ -76,6 +81,19 @@ def _read(prefix: bytes, target: str, limits: Sequence[int]) -> dict[str, str]:
     if others:
         name, kind = next(iter(others.items()))
         return {"place": place, "reason": f"{name} is of type {kind}, expected numbers"}
+    return _written(target, arrays)
+
+
+def _written(target: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Write the arrays; what hinders it is no damage of the checkpoint."""
+    try:
+        with open(target, "wb") as file:  # noqa: PTH123 -- no import more
+            np.savez(file, allow_pickle=False, **arrays)
+    except OSError as error:
+        # Beyond the limit of length: more than the files can hold.
+        if error.errno == errno.EFBIG:
+            return {"place": ".data-*", "reason": "more numbers than its files can hold"}
+        return {"system": str(error)}
     return {}
 
 
@@ -83,5 +101,13 @@ if __name__ == "__main__":
     # What TensorFlow prints is no answer.
     answers = os.dup(1)
     os.dup2(2, 1)
-    found = _read(os.fsencode(sys.argv[1]), sys.argv[2], [int(text) for text in sys.argv[3:]])
+    words = sys.argv[1:]
+    try:
+        made = _new_reader(os.fsencode(words[0]), whole=words[-1] == "whole")
+    except (ImportError, AttributeError):  # another TensorFlow has its reader elsewhere
+        if words[-1] == "whole":
+            raise
+        os.dup2(answers, 1)
+        os.execv(sys.executable, [sys.executable, "-P", *sys.argv, "whole"])
+    found = _read(made, words[1], [int(text) for text in words[2:5]])
     os.write(answers, json.dumps(found).encode())

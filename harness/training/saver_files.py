@@ -102,8 +102,15 @@ def _ended(prefix: Path, target: Path, limits: tuple[int, ...], seconds: float) 
         return ".index", _death(child.returncode, limits[0])
     try:
         answer = json.loads(child.stdout)
+        if "system" in answer:
+            raise InputError(
+                f"{target.parent}: not written, to read {prefix}: {plain_line(answer['system'])}; "
+                "make room, or set TMPDIR"
+            )
         return answer.get("place", ""), plain_line(answer.get("reason", "")) if answer else ""
-    except (ValueError, AttributeError):
+    except InputError:
+        raise
+    except (ValueError, AttributeError, TypeError):
         return ".index", f"TensorFlow's reader answered {len(child.stdout)} bytes of no sense"
 
 

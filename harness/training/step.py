@@ -45,7 +45,7 @@ class TrainStep:
         lr : float
             Learning rate.
         taken : callable, optional
-            Receives the arrays of each micro-batch of each arch once its loss is known: what was
+            Receives the arrays of each micro-batch of each arch once they were taken: what was
             computed on, and not what the batch says of itself.
         """
         parts, train = self._parts, self._config.train
@@ -53,7 +53,7 @@ class TrainStep:
         # Tensors, here and below: a function is traced anew for each value of a Python number.
         threshold = tf.constant(train.grad_clip_global_norm, tf.float32)
         functions = self._functions
-        losses, checks = [], []
+        losses, norms_of = [], []
         functions.zero()
         for arch in archs:
             code = tf.constant(arch, tf.int32)
@@ -64,14 +64,16 @@ class TrainStep:
                 weight = tf.constant(share, tf.float32)
                 if per_micro_step:
                     norms = functions.accumulate_clipped(threshold, weight)
-                    checks.append(ClipCheck(*map(float, norms)))
+                    norms_of.append(norms)
                 else:
                     functions.accumulate(weight)
-                losses.append(float(loss))
+                losses.append(loss)
                 if taken is not None:
                     taken(*arrays)
         if not per_micro_step:
-            checks.append(ClipCheck(*map(float, functions.clip(threshold))))
+            norms_of.append(functions.clip(threshold))
         # An array: TensorFlow keeps a tensor for every Python number that it was ever given.
         finite = functions.apply(tf.constant(np.asarray(lr, np.float32)))
-        return StepOutcome(tuple(losses), tuple(checks), bool(finite))
+        # Read once the step is under way: a device is waited for with each number that is read.
+        checks = tuple(ClipCheck(*map(float, norms)) for norms in norms_of)
+        return StepOutcome(tuple(map(float, losses)), checks, bool(finite))

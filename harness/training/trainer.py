@@ -5,7 +5,7 @@ above. Nothing an observer or an evaluation does can reach the weights.
 """
 
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -118,7 +118,8 @@ class Trainer:
     ) -> None:  # fmt: skip
         self.config, self.model, self.provider = config, model, provider
         self.progress = Progress()
-        self._saved: tuple[int, int] | None = None
+        self._saved: CheckpointRecord | None = None
+        self._recorded = True
         self._evaluate, self._rank, self._parts, self._options = evaluate, rank, parts, options
         self._step = TrainStep(model, config, parts, functions)
         self.steps_per_epoch = len(provider.planned_sizes)
@@ -147,13 +148,12 @@ class Trainer:
             with closing(self._epoch_steps()) as steps:  # leaves no loader thread behind
                 for _ in steps:
                     if self._options.should_stop():
-                        self._save(best=False)
+                        self._save()
                         return "interrupted"
             try:
                 self._end_epoch()
             # After the epoch's last step: the resume makes the evaluation again, and no step.
             except _StopRequestedError:
-                self._save(best=False)
                 return "interrupted"
         return "finished"
 
@@ -168,9 +168,18 @@ class Trainer:
     def _epoch_steps(self) -> Generator[None, None, None]:
         epoch = self.progress.epoch + 1
         with closing(self.provider.stream(epoch, start=self.progress.step)) as batches:
-            for batch in batches:
+            for batch in self._read(batches):
                 self._train_on(batch, epoch)
                 yield
+
+    def _read(self, batches: Iterable[Batch]) -> Generator[Batch, None, None]:
+        """Yield batches; where one cannot be read, the steps before it are saved first."""
+        try:
+            yield from batches
+        except Exception:
+            if self.progress.step:
+                self._save()
+            raise
 
     def _train_on(self, batch: Batch, epoch: int) -> None:
         # By place in the plan, so that a segment of another plan takes its place in it.
@@ -187,7 +196,7 @@ class Trainer:
             self._options.probe(epoch, step + 1, outcome)
         every = self.config.checkpoint.every_steps
         if self._parts.is_save_due(step + 1, every, self.steps_per_epoch):
-            self._save(best=False)
+            self._save()
 
     def _advance(self, archs: Sequence[Sequence[int]], outcome: StepOutcome, lr: float) -> None:
         threshold = self.config.train.grad_clip_global_norm
@@ -216,11 +225,7 @@ class Trainer:
         epoch = self.progress.epoch + 1
         # One record an epoch: 96 norms would not fit a step's 300 bytes (decision 0005).
         self._emit(NormsRecord(epoch, self.progress.sums.norms))
-        scores = None
-        if self._evaluate is not None and epoch % self.config.eval.eval_every_epoch == 0:
-            weights = self.model.weight_tensors()
-            scores = self._evaluate(weights, epoch, between=self._stop_if_asked)
-            self._emit(scores)
+        scores = self._scores(epoch)
         row = self._parts.row(
             self.progress, scores, config=self.config, rank=self._rank,
             expected=self.expected_clip_checks, segment=self._options.segment,
@@ -231,6 +236,21 @@ class Trainer:
         # writes the row from the checkpoint, where `_finish_epoch` has put it.
         digest = self._save(best=improved)
         self._emit(dataclasses.replace(row, checkpoint_digest=digest))
+
+    def _scores(self, epoch: int) -> EvalRecord | None:
+        """Evaluate where that is due, once the epoch is saved."""
+        if self._evaluate is None or epoch % self.config.eval.eval_every_epoch:
+            return None
+        # First: whatever ends the evaluation, a resume makes it again, and trains no step again.
+        self._keep()
+        try:
+            weights = self.model.weight_tensors()
+            scores = self._evaluate(weights, epoch, between=self._stop_if_asked)
+        except Exception:
+            self._record_saved()
+            raise
+        self._emit(scores)
+        return scores
 
     def _stop_if_asked(self) -> None:
         if self._options.should_stop():
@@ -254,18 +274,39 @@ class Trainer:
         )  # fmt: skip
         return improved
 
-    def _save(self, *, best: bool) -> str | None:
-        store, now = self._options.store, self.progress
-        if store is None:
+    def continue_from(self, saved: CheckpointRecord) -> None:
+        """Take note of the checkpoint that the present state was restored from."""
+        self._saved, self._recorded = saved, True
+
+    def _save(self, *, best: bool = False) -> str | None:
+        """Save where the run stands, and record it; return the digest, None without a store."""
+        if self._options.store is None:
             return None
-        if self._saved == (now.epoch, now.step):
-            return None  # asked to stop where a checkpoint was due anyway
+        self._keep(best=best)
+        self._record_saved()
+        return None if self._saved is None else self._saved.digest
+
+    def _keep(self, *, best: bool = False) -> None:
+        """Save where the run stands, unless that is saved already."""
+        store, now, old = self._options.store, self.progress, self._saved
+        if store is None or (old is not None and (old.epoch, old.step) == (now.epoch, now.step)):
+            return
         name = f"epoch-{now.epoch:04d}-step-{now.step:05d}-attempt-{self._options.attempt}"
         digest = store.save(
-            name, self._parts.save(self.model), now.get_state(), self._options.meta, best=best
+            name, self._parts.save(self.model), now.get_state(), self._options.meta, best=best,
+            replaces=old.name if old is not None and self._was_its_last_step(old) else "",
+        )  # fmt: skip
+        self._recorded = False
+        self._saved = CheckpointRecord(
+            now.epoch, now.step, now.global_step, name, digest, store.best_name()
         )
-        self._saved = (now.epoch, now.step)
-        self._emit(
-            CheckpointRecord(now.epoch, now.step, now.global_step, name, digest, store.best_name())
-        )
-        return digest
+
+    def _was_its_last_step(self, old: CheckpointRecord) -> bool:
+        """Say whether a checkpoint is of the last step of the epoch that has now ended."""
+        ended = self.progress.epoch - 1, self.steps_per_epoch
+        return self.progress.step == 0 and (old.epoch, old.step) == ended
+
+    def _record_saved(self) -> None:
+        if self._saved is not None and not self._recorded:
+            self._recorded = True
+            self._emit(self._saved)

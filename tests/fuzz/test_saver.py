@@ -1,15 +1,14 @@
 """Damaged checkpoints of TensorFlow's Saver: a line, though TensorFlow's reader dies of some."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-from tests.fuzz.fuzzing import OTHERS, counts
+from tests.fuzz.fuzzing import OTHERS
 from tests.limited import in_child
 from tests.saver_index import masked_crc, sealed
-
-pytestmark = pytest.mark.slow  # TensorFlow is imported once to write what is damaged
 
 WRITE = """
 import sys, tensorflow as tf
@@ -28,11 +27,20 @@ def prefix(tmp_path_factory):
 
 
 @pytest.mark.parametrize("what", ["blind", "with_checksums"])
-@counts(OTHERS, few=60)
+# TensorFlow is imported to write what is damaged: too slow for the quick tier.
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(int(os.environ.get("SAMEBITS_FUZZ_COUNT", 60)), marks=pytest.mark.slow),
+        pytest.param(OTHERS, marks=pytest.mark.nightly),
+    ],
+    ids=["few", "many"],
+)
 def test_a_damaged_checkpoint_is_a_line_or_has_the_same_variables(prefix, count, what):
     in_child(f"tests.fuzz.saver:{what}", prefix, count, seconds=7200)
 
 
+@pytest.mark.slow
 def test_the_checksum_is_that_of_tensorflow(prefix):
     whole = prefix.with_name("net.ckpt.index").read_bytes()
     assert sealed(whole, whole) == whole

@@ -4,7 +4,7 @@ from harness.supernet.sharing.plan import plan_of
 from harness.supernet.sharing.runs import in_leaf, variants
 from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS, check_crop, stage_sizes
 
-__all__ = ["walk_bytes"]
+__all__ = ["device_bytes", "walk_bytes"]
 
 _FLOAT = 4
 _FLOW = 2
@@ -55,3 +55,26 @@ def walk_bytes(skeleton: str, width: int, size: tuple[int, int], samples: int) -
     sums = 6 * pixels["input"] * _FLOW
     # Flows four times: of this leaf and of the one ahead, each twice while it is laid out.
     return samples * _FLOAT * (sum(values) + resized + 3 * max(values) + 4 * flows + sums)
+
+
+def device_bytes(
+    skeleton: str, width: int, size: tuple[int, int], samples: int, scoring: int
+) -> int:
+    """Return a bound of the device's memory that values and scores of a walk take there.
+
+    Every value lies there twice while it is laid out for its kernels. What a convolution asks for
+    to work in is not in it: TensorFlow allows 4 GiB (``TF_CUDNN_WORKSPACE_LIMIT_IN_MB``).
+
+    Parameters
+    ----------
+    skeleton, width, size, samples
+        As of :func:`walk_bytes`.
+    scoring : int
+        What scoring may take, as :func:`harness.evaluation.on_device.scoring_bytes`.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    return 2 * walk_bytes(skeleton, width, size, samples) + scoring

@@ -7,12 +7,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from harness.supernet.sharing.flow import as_samples, double
 from harness.supernet.sharing.layers import Layers, head_kernel
 from harness.supernet.sharing.plan import FRAMES, Key, Node, Plan
 from harness.supernet.sharing.runs import Part, Step, chain_run, in_leaf, leaf_run, parts_of
+from harness.supernet.sharing.scores import Labels, Scoring, picks_of
 
 __all__ = ["Model", "Walk"]
 
@@ -76,6 +78,9 @@ class Walk:
         Whose flows are asked for, once each: the uses are counted for these.
     ahead : Executor, optional
         Runs the next leaf of `archs` while flows of the last are summed and scored.
+    stay : bool, default False
+        Whether outputs stay where they were computed, for :meth:`scores`. Then no flow is
+        given out.
 
     Attributes
     ----------
@@ -89,11 +94,12 @@ class Walk:
     def __init__(
         self, model: Model, x: Tensor, uses: Mapping[Key, int], wanted: Set[Key], *,
         batches: int = 1, given: Callable[[Key], Pairs] | None = None,
-        archs: Sequence[tuple[int, ...]] = (), ahead: Executor | None = None,
+        archs: Sequence[tuple[int, ...]] = (), ahead: Executor | None = None, stay: bool = False,
     ) -> None:  # fmt: skip
         self._model, self._left, self._given = model, dict(uses), given
         self._values: dict[Key, Tensor] = {FRAMES: x}
-        self._planes: dict[Key, NDArray[np.float32]] = {}
+        self._planes: dict[Key, Any] = {}
+        self._stay = stay
         self._wanted, self._batches = set(wanted), batches
         self._order, self._ahead = deque(archs), ahead
         self._running: Future[None] | None = None
@@ -123,6 +129,29 @@ class Walk:
         self._release(last.key(arch))
         return as_samples(planes)
 
+    def scores(
+        self, archs: Sequence[tuple[int, ...]], scoring: Scoring, labels: Labels
+    ) -> list[Tensor]:
+        """Return the EPE of archs that agree in every depth choice, (archs, B), px, in parts.
+
+        Asked for once, with all archs of the pool that agree in them.
+        """
+        plan = self._model.plan
+        trunk = set(plan.trunk_codes)
+        codes = tuple([tuple([0 if i in trunk else c for i, c in enumerate(a)]) for a in archs])
+        picks = picks_of(plan.skeleton.name, codes)
+        firsts = [[archs[i] for i in numbers] for numbers in picks.firsts]
+        for arch in dict.fromkeys(arch for some in firsts for arch in some):
+            self.compute_outputs(arch)
+        outputs = []
+        for node, some, uses in zip(plan.outputs, firsts, picks.uses, strict=True):
+            keys = [node.key(arch) for arch in some]
+            outputs.append(tf.concat([self._planes[key] for key in keys], axis=0))
+            for key, times in zip(keys, uses, strict=True):
+                self._release(key, times)
+        self.waiting.difference_update(archs)
+        return scoring(outputs, picks, labels)
+
     def _partial(self, arch: Arch) -> NDArray[np.float32]:
         total: Any = None
         for node in self._model.plan.outputs[:-1]:
@@ -148,17 +177,18 @@ class Walk:
             # What the other thread raised is raised here.
             self._running.result()
             self._running = None
-        self._heads(arch)
+        self.compute_outputs(arch)
         # Archs of this leaf have their heads by now; the first that has not is in the next leaf.
         while self._order and not self._missing(self._order[0]):
             self._order.popleft()
         if self._ahead is not None and self._order:
-            self._running = self._ahead.submit(self._heads, self._order[0])
+            self._running = self._ahead.submit(self.compute_outputs, self._order[0])
 
     def _missing(self, arch: Arch) -> list[Node]:
         return [node for node in self._model.plan.outputs if node.key(arch) in self._wanted]
 
-    def _heads(self, arch: Arch) -> None:
+    def compute_outputs(self, arch: Arch) -> None:
+        """Run what the outputs of an arch need and has not run."""
         for node in self._missing(arch):
             if node.key(arch) in self._wanted:  # one may have brought the next
                 self._compute(node, arch)
@@ -198,12 +228,12 @@ class Walk:
             if part.returned:
                 y = next(returned)
                 if part.kind == "output":
-                    self._planes[step.key] = np.asarray(y)
+                    self._planes[step.key] = y if self._stay else np.asarray(y)
                 elif self._left.get(step.key, 0):
                     self._values[step.key] = y
 
-    def _release(self, key: Key) -> None:
-        left = self._left[key] = self._left.get(key, 0) - 1
+    def _release(self, key: Key, times: int = 1) -> None:
+        left = self._left[key] = self._left.get(key, 0) - times
         if left <= 0:
             self._values.pop(key, None)
             self._planes.pop(key, None)
