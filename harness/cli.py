@@ -1,7 +1,7 @@
 """``python -m harness``: one parser, one line per command.
 
 Exit codes: 0 done, 1 a promise broken, 2 the input was wrong, 70 a mistake of this program, 75
-interrupted and resumable, 130 interrupted.
+interrupted and resumable.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def _parser(asked: str) -> CommandParser:
         prog="harness",
         description="Train, evaluate and prepare data for optical-flow supernets under a gate.",
         epilog="Exit codes: 0 done, 1 a promise broken, 2 wrong input, 70 a mistake of this "
-        "program, 75 interrupted and resumable, 130 interrupted.",
+        "program, 75 interrupted and resumable.",
     )
     parser.add_argument("--version", action="version", version=f"samebits {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
