@@ -259,7 +259,7 @@ def require_told(name: str, found: int, code: int, out: str, error: str) -> None
     said = lines or [line for line in out.splitlines() if "to go on: " in line or "goes on" in line]
     assert len(said) == 1 or "interrupted before it began" in error, out + error
     if found == 2 and lines:
-        full = ("File too large", "No space left", "cannot")
+        full = ("File too large", "No space left", "cannot", "No usable temporary directory")
         assert any(text in lines[0] for text in full), error
 
 

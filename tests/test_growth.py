@@ -119,16 +119,15 @@ def audited(folder):
     return int(code), float(seconds), int(kib)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("write", [write_long_ledger, write_unchained])
-def test_an_audit_of_ten_times_the_epochs_takes_ten_times_the_seconds_and_memory(tmp_path, write):
+def test_an_audit_of_ten_times_the_epochs_takes_ten_times_the_memory(tmp_path, write):
     none, few, many = (
         audited(write(tmp_path / str(count), count)) for count in (10, 1_000, 10_000)
     )
     assert [found[0] for found in (none, few, many)] == [0, 0, 0]
-    seconds, memory = ([found[place] - none[place] for found in (few, many)] for place in (1, 2))
-    assert seconds[1] < 14 * seconds[0], seconds
-    assert memory[1] < 60 * 1024, memory  # 500 MiB at ten times as many
+    # Seconds are those of benchmarks/test_growth.py.
+    assert many[2] - none[2] < 60 * 1024, (none, few, many)  # 500 MiB at ten times as many
 
 
 @pytest.mark.nightly
@@ -331,7 +330,7 @@ def soaked(tmp_path, epochs):
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_tiny_epochs_leave_no_thread_file_or_circle_of_tensors(tmp_path):
     epochs = soaked(tmp_path, 60)
     early, late = epochs[20], epochs[-1]
@@ -340,7 +339,7 @@ def test_tiny_epochs_leave_no_thread_file_or_circle_of_tensors(tmp_path):
     assert {epoch["in_circles"] for epoch in epochs[20:]} == {0}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_tensorboard_keeps_nothing_of_the_numbers_that_it_was_given(tmp_path):
     code = (
         "import sys\nfrom dataclasses import replace\nfrom pathlib import Path\n"

@@ -97,8 +97,18 @@ def without_network(folder, *words):
 def test_a_socket_that_leads_out_is_found(tmp_path):
     code = "import socket\ntry: socket.create_connection(('a.test', 80))\nexcept OSError: pass"
     assert without_network(tmp_path, "-c", code) == "a look-up of a.test\n"
-    code = "import socket\nsocket.socket(socket.AF_UNIX).close()"
     (tmp_path / "sockets.txt").unlink()
+    code = (
+        "import socket\nmade = socket.socket(type=socket.SOCK_DGRAM)\n"
+        "try: made.sendto(b'x', ('127.0.0.1', 9))\nexcept OSError: pass\n"
+        "try: made.connect(('192.0.2.1', 9))\nexcept OSError: pass\n"
+        "try: made.bind(('', 0))\nexcept OSError: pass"
+    )
+    assert without_network(tmp_path, "-c", code) == (
+        "a way to ('127.0.0.1', 9)\na way to ('192.0.2.1', 9)\na service at ('', 0)\n"
+    )
+    (tmp_path / "sockets.txt").unlink()
+    code = "import socket\nsocket.socket(socket.AF_UNIX).close()\nsocket.socket().close()"
     assert without_network(tmp_path, "-c", code) == ""
 
 

@@ -14,10 +14,28 @@ def _refuse(what):
 
 
 class _Local(socket.socket):
-    def __init__(self, family=-1, *given, **named):
-        if family != socket.AF_UNIX:
-            _refuse(f"a socket of family {family}")
-        super().__init__(family, *given, **named)
+    """Made freely: urllib3 makes one when it is imported, to see which addresses there are."""
+
+    def connect(self, address):
+        self._require_inside(address)
+        super().connect(address)
+
+    def connect_ex(self, address):
+        self._require_inside(address)
+        return super().connect_ex(address)
+
+    def sendto(self, data, *given):
+        self._require_inside(given[-1])
+        return super().sendto(data, *given)
+
+    def bind(self, address):
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1"):
+            _refuse(f"a service at {address}")
+        super().bind(address)
+
+    def _require_inside(self, address):
+        if self.family != socket.AF_UNIX:
+            _refuse(f"a way to {address}")
 
 
 def _no_lookup(host, *_, **__):
