@@ -1,6 +1,7 @@
 """The kill matrix runs beside the tests: it takes minutes, and another core is idle."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,15 @@ class RunningMatrix:
     process: "subprocess.Popen[str]"
     log: Path
     results: Path
+
+
+def pytest_configure() -> None:
+    """Answer Ctrl-C also where the tests run in the background of a shell, which ignores it.
+
+    Processes inherit what is ignored, so that theirs is not answered either.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _waits(item: pytest.Item) -> bool:

@@ -63,6 +63,7 @@ def test_a_subset_can_be_green_and_vouches_for_itself_alone(repository):
     assert "code: gated 'files " in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["yaml", "ini"])
 def test_a_configuration_and_an_ini_file_name_a_subset(repository, how):
     words = ("--config", "run.yaml", "--fc2-root", "fc2") if how == "yaml" else ()
@@ -110,6 +111,7 @@ def test_a_file_that_is_no_gate_file_is_not_replaced(repository):
     assert (repository / "trainer.py").exists()
 
 
+@pytest.mark.slow
 def test_two_gates_of_a_session_have_a_verdict_each_and_a_line_that_asks_again(repository):
     (repository / "test_gates.py").write_text(
         "from harness.testing import each_promise\n\n"

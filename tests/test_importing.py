@@ -388,6 +388,7 @@ def test_a_full_disk_is_no_damage_of_the_checkpoint(whole, monkeypatch):
         read_variables(whole)
 
 
+@pytest.mark.slow
 def test_a_tensorflow_that_has_its_reader_elsewhere_is_imported_whole(tf, whole, monkeypatch):
     monkeypatch.setattr(
         "harness.training.saver_files._CHILD",

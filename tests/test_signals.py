@@ -147,6 +147,7 @@ class Hanging:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_foreign_system_works_waits_for_nothing_and_blames_nobody(
     tmp_path: Path,
 ) -> None:

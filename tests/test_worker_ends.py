@@ -101,6 +101,7 @@ def test_a_large_request_to_a_process_that_has_ended_is_answered_at_once(
 # ---- within its limits
 
 
+@pytest.mark.slow
 def test_a_call_has_a_limit_of_memory(odd: Callable[..., Any]) -> None:
     system = odd(memory_mib=1024.0)
     pid = pid_of(system)
