@@ -22,12 +22,14 @@ class RunningMatrix:
 
 
 def pytest_configure() -> None:
-    """Answer Ctrl-C also where the tests run in the background of a shell, which ignores it.
+    """Answer Ctrl-C and a hangup also under ``nohup`` and ``&``, which ignore them.
 
-    Processes inherit what is ignored, so that theirs is not answered either.
+    Processes inherit what is ignored, so that theirs are not answered either.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler),
+                          (signal.SIGHUP, signal.SIG_DFL)):  # fmt: skip
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def _waits(item: pytest.Item) -> bool:

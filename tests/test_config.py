@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -192,6 +192,7 @@ def test_a_leaf_is_of_the_kind_that_its_effect_makes_it(key, kind):
     name=st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1),
     batches=st.just("full") | st.integers(1, 99),
 )
+@example(seed=1, lr=0.1, crop=None, name="a\x85b\u2028\u2029", batches=1)
 @settings(deadline=None, max_examples=50)
 def test_a_dumped_configuration_reads_back_equal(tmp_path_factory, seed, lr, crop, name, batches):
     tree = {

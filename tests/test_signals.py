@@ -31,6 +31,20 @@ def send(number: int) -> None:
     time.sleep(0.01)
 
 
+def test_an_interrupt_leaves_ignored_what_was_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+
+        def run() -> int:
+            send(signal.SIGINT)
+            return 0
+
+        assert until_interrupted(["audit", "a run"], run) == 75
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", ENDS)
 def test_a_command_that_is_interrupted_says_how_to_go_on(
     number: int, capsys: pytest.CaptureFixture[str]

@@ -39,7 +39,8 @@ def until_interrupted(words: Sequence[str], run: Callable[[], int]) -> int:
     def end(number: int, _: FrameType | None) -> None:
         came.append(number)
         for one in _ENDS:
-            signal.signal(one, signal.SIG_DFL)
+            if signal.getsignal(one) is not signal.SIG_IGN:  # as nohup leaves it
+                signal.signal(one, signal.SIG_DFL)
         if number == signal.SIGHUP:
             leave_terminal()
         raise KeyboardInterrupt

@@ -172,7 +172,11 @@ def with_fc2_root(config: Config, root: Path | None) -> Config:
 def dump_config(config: Config) -> str:
     """Return the resolved tree as YAML that :func:`load_config` reads back equal."""
     tree = with_escapes(config.model_dump(mode="json", by_alias=True), Config)
-    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    plain = str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+    # PyYAML writes these as they are, and reads a blank: they end a line of YAML.
+    if not any(end in plain for end in "\x85\u2028\u2029"):
+        return plain
+    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=False))
 
 
 def field_kinds() -> dict[str, Kind]:
