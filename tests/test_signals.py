@@ -210,7 +210,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ctrl_c_of_a_run_is_resumed_by_the_command_that_it_prints(
     config: Path, tmp_path: Path
 ) -> None:

@@ -119,7 +119,7 @@ def test_audit_and_report_open_no_socket(tmp_path):
     assert without_network(tmp_path, *words) == ""
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_gate_training_and_evaluation_open_no_socket(tmp_path):
     (tmp_path / "run.yaml").write_text(
         "model: {width: 8}\ndata: {input_height: 64, input_width: 96}\n"
