@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from harness.promises.registry import of_tier
 
@@ -33,6 +37,25 @@ def run(*command, cwd, ok=(0,), **variables):
     return done
 
 
+def needed(name):
+    """Return the package and all that it asks for without an extra, by their canonical names."""
+    found, open_names = set(), {canonicalize_name(name)}
+    while open_names:
+        one = open_names.pop()
+        found.add(one)
+        asked = (Requirement(line) for line in distribution(one).requires or ())
+        due = (a for a in asked if a.marker is None or a.marker.evaluate({"extra": ""}))
+        open_names |= {canonicalize_name(a.name) for a in due} - found
+    return found
+
+
+def hashed_lines(names):
+    """Return the pins of these packages with their hashes; the project itself has none."""
+    text = (ROOT / "constraints-hashed.txt").read_text(encoding="utf-8")
+    pins = {canonicalize_name(entry.split("==")[0]): entry for entry in re.split(r"\n(?=\S)", text)}
+    return "\n".join(pins[name] for name in sorted(names - {"samebits"})) + "\n"
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """Return the scripts of a new environment that holds the wheel and what it asks for."""
@@ -41,12 +64,16 @@ def installed(tmp_path_factory):
     ignored = shutil.ignore_patterns("build", "*.egg-info", ".git", ".*", "__pycache__")
     shutil.copytree(ROOT, source, ignore=ignored)
     pip = (sys.executable, "-m", "pip", "-q")
-    run(*pip, "wheel", "--no-deps", "-w", folder, source, cwd=folder)
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, source, cwd=folder)
     (wheel,) = folder.glob("samebits-*.whl")
     run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
     scripts = folder / "venv" / "bin"
-    pinned = ROOT / "constraints.txt"
-    run(scripts / "pip", "install", "-q", wheel, "pytest-xdist", "-c", pinned, cwd=folder)
+    install = (scripts / "pip", "install", "-q", "--no-deps")
+    hashed = folder / "hashed.txt"
+    hashed.write_text(hashed_lines(needed("samebits") | needed("pytest-xdist")))
+    run(*install, "--require-hashes", "-r", hashed, cwd=folder, PIP_NO_INDEX="0")
+    run(*install, wheel, cwd=folder)
+    run(scripts / "pip", "check", cwd=folder)
     return scripts
 
 

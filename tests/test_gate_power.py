@@ -72,6 +72,7 @@ def test_the_page_says_what_the_example_s_gate_is_worth(tmp_path):
     page = (NUMPY.parents[2] / "docs" / "your-trainer.md").read_text(encoding="utf-8")
     power = read_power(path)
     assert f"    {power.headline}\n" in page
+    assert f"all {len(power.holds)} promises that apply still hold" in page
     assert {one.id for one in power.planted if one.verdict == "SURVIVED"} == {
         "rate-logged-not-used", "loss-logged-as-sum",
     }  # fmt: skip

@@ -66,6 +66,8 @@ def run(args: Namespace) -> int:
     verdicts = _Verdicts()
     code = pytest.main(
         [str(_TESTS), "-c", _ini_file(Path.cwd()), "--rootdir=.", "--import-mode=importlib",
+         # Where this is installed as editable, a conftest.py of ours lies above the tests.
+         f"--confcutdir={_TESTS}",
          *plugins, *given,
          # This command is part of the package whose plugin pytest loads.
          "-W", "ignore:Module already imported so cannot be rewritten",
