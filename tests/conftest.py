@@ -46,8 +46,7 @@ def running_matrix(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningMatrix | None]:
     """Start with the first test what a later one waits for; end what nobody waited for."""
-    items = request.session.items
-    if not any(map(_waits, items)):
+    if not any(map(_waits, request.session.items)):
         yield None
         return
     folder = tmp_path_factory.mktemp("matrix")

@@ -70,12 +70,17 @@ def failing_at(call: int, error: BaseException, folder: Path) -> Any:
 
 def dead_at_name(number: int, folder: Path) -> Any:
     """Die where a result is to get its name, counted from 0."""
-    named: list[str] = []
+    return dead_at(number, ("rename", "replace", "link"), folder)
+
+
+def dead_at(number: int, kinds: Sequence[str], folder: Path) -> Any:
+    """Die in a call of these names, counted from 0; nothing is done to files after it."""
+    seen: list[str] = []
 
     def decide(_: int, made: str) -> BaseException | None:
-        if made in ("rename", "replace", "link"):
-            named.append(made)
-        return Killed() if len(named) > number else None
+        if made in kinds:
+            seen.append(made)
+        return Killed() if len(seen) > number else None
 
     return interfering(folder, decide)
 

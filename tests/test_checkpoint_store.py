@@ -12,7 +12,7 @@ import pytest
 
 from harness.training.checkpoint import CheckpointError, CheckpointStore, load_checkpoint
 from tests.checkpoints import ARRAYS, META, names, progress, save
-from tests.dying import Killed, dying_at
+from tests.dying import Killed, dead_at
 
 
 @pytest.fixture
@@ -51,32 +51,44 @@ def test_leftovers_of_a_crashed_save_are_ignored_and_then_removed(store, folder)
     assert names(folder) == ["best", "epoch-0001", "epoch-0002", "last"]
 
 
+LEAST = {"mkdir": 2, "open": 10, "fsync": 8, "rename": 2, "replace": 2, "unlink": 3, "rmdir": 2}
+"""Calls of each kind that a save makes, at the least."""
+
+
 def saved_at_every_kill(store, folder):
-    """Kill a save in each call that concerns files in turn, until one is whole."""
-    for call in itertools.count():
-        with dying_at(call, folder.parent) as made, contextlib.suppress(Killed):
-            save(store, 3 + call, best=True)
-            return
-        yield call, made[call]
+    """Kill a save in each call of a kind in turn, until one is whole; then in those of the next.
+
+    By kind, because the order within a folder that is removed is the file system's own.
+    """
+    epochs = itertools.count(3)
+    for kind in LEAST:
+        for number, epoch in zip(itertools.count(), epochs, strict=False):
+            whole = False
+            with dead_at(number, (kind,), folder.parent), contextlib.suppress(Killed):
+                save(store, epoch, best=True)
+                whole = True
+            yield (None if whole else kind), epoch
+            if whole:
+                break
 
 
 def test_a_kill_at_any_call_of_a_save_leaves_a_whole_checkpoint(store, folder):
     save(store, 1)
     save(store, 2, best=True)
-    killed = []
-    for call, name in saved_at_every_kill(store, folder):
+    killed, whole = [], 2
+    for kind, epoch in saved_at_every_kill(store, folder):
         found = {pointer: store.load(pointer).progress["epoch"] for pointer in ("best", "last")}
-        assert set(found.values()) <= {2, *range(3, 4 + call)}
+        assert set(found.values()) <= {*range(whole, epoch + 1)}
         for left in store.names():
             assert load_checkpoint(folder / left).path == folder / left
-        killed.append(name)
-    least = {"mkdir": 2, "open": 10, "fsync": 8, "rename": 2, "replace": 2, "unlink": 3, "rmdir": 2}
-    assert {name: killed.count(name) >= most for name, most in least.items()} == dict.fromkeys(
-        least, True
+        if kind is None:
+            assert found == {"best": epoch, "last": epoch}
+            assert names(folder) == ["best", f"epoch-{epoch:04d}", "last"]
+            whole = epoch
+        killed.append(kind)
+    assert {kind: killed.count(kind) >= least for kind, least in LEAST.items()} == dict.fromkeys(
+        LEAST, True
     )
-    last = store.load("last").progress["epoch"]
-    assert (last, store.load("best").progress["epoch"]) == (3 + len(killed), 3 + len(killed))
-    assert names(folder) == ["best", f"epoch-{last:04d}", "last"]
 
 
 def test_what_a_killed_save_of_an_earlier_version_left_is_removed(store, folder):
