@@ -10,8 +10,10 @@ import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -29,6 +31,9 @@ _ENTRY = 46
 _KINDS = "biufc"
 """Kinds of numbers, and booleans: objects run code, text and records have no use here."""
 _SHOWN = 5
+_PART = 2**20
+_LENGTH_OF_HEADER = {(1, 0): 2, (2, 0): 4}
+"""Bytes that hold the length of an array's header, by its version."""
 
 
 class ArchiveError(ValueError):
@@ -93,7 +98,7 @@ class Archive:
         """
         entry = self._entries[name]
         with self._zip.open(entry) as member:
-            dtype, shape = _array_header(member)
+            shape, fortran, dtype = _array_header(member)
             if dtype.kind not in _KINDS or dtype.itemsize == 0:
                 raise ArchiveError(f"{name}: type {quoted(dtype.str)}, expected numbers")
             wanted = member.tell() + math.prod(shape) * dtype.itemsize
@@ -101,8 +106,8 @@ class Archive:
                 raise ArchiveError(
                     f"{name}: a header of {dtype} {quoted(shape)}, found {entry.file_size} bytes"
                 )
-        with self._zip.open(entry) as member:
-            found: NDArray[Any] = npy.read_array(member, allow_pickle=False)
+            found: NDArray[Any] = np.empty(shape, dtype, order="F" if fortran else "C")
+            _fill(found.reshape(-1, order="A").view(np.uint8), member)
             # The checksum is compared at the end alone.
             if member.read(1):
                 raise ArchiveError(f"{name}: more bytes than its header says")
@@ -164,17 +169,38 @@ def _require_stored(entry: zipfile.ZipInfo) -> None:
         raise ArchiveError(f"{name} in it is encrypted")
 
 
-def _array_header(member: Any) -> tuple["np.dtype[Any]", tuple[int, ...]]:
-    """Return dtype and shape that an array's header claims."""
+def _fill(content: NDArray[np.uint8], member: IO[bytes]) -> None:
+    """Fill bytes from a file, a part at a time: beside an array lies no second one."""
+    view, at = content.data, 0
+    while at < len(view):
+        part = member.read(min(_PART, len(view) - at))
+        if not part:
+            raise ArchiveError(f"an array that ends after {at} of {len(view)} bytes")
+        view[at : at + len(part)] = part
+        at += len(part)
+
+
+def _array_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, "np.dtype[Any]"]:
+    """Return shape, Fortran order and dtype that an array's header claims."""
     version = npy.read_magic(member)
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    if version not in readers:
+    if version not in _LENGTH_OF_HEADER:
         raise ArchiveError(f"an array of format {version}, expected 1.0 or 2.0")
+    length = member.read(_LENGTH_OF_HEADER[version])
+    header = length + member.read(int.from_bytes(length, "little"))
     try:
-        shape, _, dtype = readers[version](member)
+        return _parsed_header(version, header)
     # Python's own parser gives up in many ways, of which lack of memory is one.
     except Exception as error:
         raise ArchiveError(
             f"an array's header that does not parse: {plain_line(str(error))}"
         ) from error
-    return dtype, shape
+
+
+@lru_cache(maxsize=512)
+def _parsed_header(
+    version: tuple[int, int], header: bytes
+) -> tuple[tuple[int, ...], bool, "np.dtype[Any]"]:
+    """Parse a header; a checkpoint has hundreds of arrays, and few different ones."""
+    reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = reader(BytesIO(header))
+    return shape, fortran, dtype
