@@ -125,7 +125,7 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
             if number == 1:
                 self._require_same(record, header)
             else:
-                self._take(record, number)
+                self._take(record, number, ours=ours)
         if rest:
             cut = f"line {len(lines) + 1} was cut short by a kill, and is computed again"
             self.notes = (*self.notes, cut)
@@ -156,7 +156,8 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
             self._before = origin(*(one + b"\n" for one in lines))
         if old:
             note = f"{counted(old, 'line')} of an earlier version carry no digest"
-            self.notes = (f"{note}: whether they were changed since is not known",)
+            again = "what is missing is recalibrated anew"
+            self.notes = (f"{note}: whether they were changed since is not known; {again}",)
 
     def _refuse(self, number: int, reason: str) -> NoReturn:
         msg = f"{self._path}: line {number}: {reason}; move the file away to start anew"
@@ -171,8 +172,11 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
             self._refuse(number, f"no record: {error}")
         return dict(record)
 
-    def _take(self, record: dict[str, Any], number: int) -> None:
-        """Take a finished piece in; a line of an earlier version is known by its types alone."""
+    def _take(self, record: dict[str, Any], number: int, *, ours: bool) -> None:
+        """Take a finished piece in; a line of an earlier version is known by its types alone.
+
+        Which arrays its recalibration should have is not known here: that is computed again.
+        """
         try:
             check_declared(_Piece, record, "piece")
             entry = record["phase"], record["batch"], record["subtree"]
@@ -184,7 +188,8 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
                 self._require_every_sample(record["batch"], found)
         except ValueError as error:
             self._refuse(number, f"no record: {plain_line(str(error))}")
-        self._entries[entry] = found
+        if ours or record["phase"] == "score":
+            self._entries[entry] = found
 
     def _require_every_sample(self, batch: int, found: Mapping[Any, Sequence[float]]) -> None:
         if self._samples is None:
