@@ -63,6 +63,13 @@ def test_ci_installs_by_hash_and_builds_without_an_index():
     assert "bash .ci/install" in (ROOT / ".ci" / "run").read_text()
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_installs_by_hash_or_as_the_readme_says(path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for words in re.findall(r"pip install[^&|\n]*", path.read_text(encoding="utf-8")):
+        assert "--require-hashes" in words or words.strip() in readme, words
+
+
 def direct():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
