@@ -31,7 +31,7 @@ _ENTRY = 46
 _KINDS = "biufc"
 """Kinds of numbers, and booleans: objects run code, text and records have no use here."""
 _SHOWN = 5
-_PART = 2**20
+_PART = 2**16
 _LENGTH_OF_HEADER = {(1, 0): 2, (2, 0): 4}
 """Bytes that hold the length of an array's header, by its version."""
 
