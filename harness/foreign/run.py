@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from harness.wording import quoted
+
 __all__ = ["Epoch", "ForeignRun", "Kept", "Plan", "effective_epochs", "grown"]
 
 Ranking = tuple[tuple[int, float], ...]
@@ -102,7 +104,7 @@ class Plan:
     def told(self, key: str) -> str:
         """Return a value with where it was found, for people."""
         value = self.values[key]
-        shown = value if isinstance(value, str) else f"{value:g}"
+        shown = quoted(value, 40) if isinstance(value, str) else f"{value:g}"
         return f"{key} = {shown} ({self.sources.get(key, 'not said where')})"
 
 
