@@ -142,6 +142,21 @@ def test_what_is_too_long_is_refused_before_it_is_read(run, tmp_path, monkeypatc
     assert "expected at most" in refused(run)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["audit", "RUN", "--json"], ["report", "RUN", "--out"],
+     ["clip-study", "--advise", "RUN", "--json"]],
+    ids=["audit", "report", "clip-study"],
+)  # fmt: skip
+def test_nothing_is_written_over_what_another_trainer_left(run, capsys, words):
+    for name in ("run_manifest.json", "checkpoints/supernet_last.ckpt.meta.json", "train.log"):
+        before = (run / name).read_bytes()
+        given = [str(run) if word == "RUN" else word for word in words]
+        assert main([*given, str(run / name)]) == 2
+        assert str(run / name) in capsys.readouterr().err
+        assert (run / name).read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["train.log", "fairness_counts.json"])
 def test_what_is_no_file_is_named_and_not_waited_for(run, capsys, name):
     (run / name).unlink()

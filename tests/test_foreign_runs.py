@@ -250,5 +250,11 @@ def test_a_study_names_the_next_rung_of_a_run_of_ours(tmp_path, capsys):
     assert "52.1% of the checks were clipped at 50" in capsys.readouterr().out
     assert main(["clip-study", "--advise", str(tmp_path), "--epochs", "2"]) == 2
     assert "--epochs: --advise trains nothing" in capsys.readouterr().err
+    table = tmp_path / "x.csv"
+    table.write_text("round,g\n1,30\n2,40\n")
+    named = ["--column", "epoch=round", "--column", "norm=g"]
+    threshold = ["--set", "train.grad_clip_global_norm=5"]
+    assert main(["clip-study", "--advise", str(table), *named, *threshold]) == 0
+    assert "train.grad_clip_global_norm = 20" in capsys.readouterr().out
     assert main(["clip-study"]) == 2
     assert "required: --config, --run, --epochs, or --advise RUN" in capsys.readouterr().err

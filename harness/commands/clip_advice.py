@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.commands.common import EXIT_DONE, ledger_file, read_run_ledger, say, write_json
-from harness.commands.foreign import is_foreign
+from harness.commands.foreign import columns_of, is_foreign, refuse_outputs
 from harness.errors import InputError, NotApplicableError
 from harness.foreign.clipping import clip_is_not_saturated
 from harness.foreign.configured import configured_plan
@@ -40,8 +40,8 @@ def advise(args: Namespace) -> int:
 
 
 def _own(path: Path, args: Namespace) -> dict[str, Any]:
-    if args.config is not None or args.assignments:
-        msg = "--config, --set: are for runs of other trainers, a ledger tells its configuration"
+    if args.config is not None or args.assignments or args.columns:
+        msg = "--config, --set, --column: are for runs of other trainers, a ledger tells it all"
         raise InputError(msg)
     file = ledger_file(path)
     try:
@@ -64,7 +64,8 @@ def _own(path: Path, args: Namespace) -> dict[str, Any]:
 
 
 def _foreign(path: Path, args: Namespace) -> dict[str, Any]:
-    run = read_foreign(path, {})
+    refuse_outputs(path, args)
+    run = read_foreign(path, columns_of(args))
     configured = configured_plan(args.config, args.assignments).over(run.configured)
     subject = Subject(run, run.plan.over(configured), configured)
     threshold = subject.plan.number(_KEY)

@@ -22,6 +22,7 @@ from harness.commands.common import (
     say,
     write_json,
 )
+from harness.commands.foreign import add_column_option
 from harness.commands.interrupts import command_line
 from harness.commands.observers import run_observers
 from harness.commands.parsing import CommandParser, UsageError, add_number
@@ -60,6 +61,7 @@ def add_parser(parser: CommandParser) -> None:
         "--advise", kind=PathKind.RUN, metavar="RUN",
         help="train nothing: name the next threshold by a run that is there, of any trainer",
     )  # fmt: skip
+    add_column_option(parser)
     add_number(
         parser, "--epochs", Range(1, COUNT, "epochs"), "how many to run from where the run stands, "
         "and to judge", metavar="E",
@@ -74,6 +76,9 @@ def run(args: Namespace) -> int:
     if args.advise is not None:
         return advise(args)
     lacking = [f"--{name}" for name in ("config", "run", "epochs") if getattr(args, name) is None]
+    if args.columns:
+        msg = "--column: is for a table that --advise names"
+        raise UsageError(msg)
     if lacking:
         msg = f"the following arguments are required: {', '.join(lacking)}, or --advise RUN"
         raise UsageError(f"{msg}; harness clip-study --help shows what there is")

@@ -11,14 +11,16 @@ from harness.commands.paths import PathKind
 from harness.errors import InputError
 from harness.foreign.configured import configured_plan
 from harness.foreign.judging import Findings, Subject, ZeroFlow, judge_run
-from harness.foreign.recognise import FOREIGN_FILES, is_own, read_foreign
+from harness.foreign.recognise import FOREIGN_FILES, is_file_of_run, is_own, read_foreign
 from harness.foreign.registry import CHECKS
 from harness.foreign.zero_flow import measured_zero_flow
 from harness.ranges import Range
 from harness.wording import counted, quoted
 
-__all__ = ["add_foreign_options", "audit_foreign", "foreign_findings", "is_foreign", "own_only",
-           "read_subject"]  # fmt: skip
+__all__ = [
+    "add_column_option", "add_foreign_options", "audit_foreign", "columns_of", "foreign_findings",
+    "is_foreign", "own_only", "read_subject", "refuse_outputs",
+]  # fmt: skip
 
 _OPTIONS = {
     "columns": "--column", "foreign_config": "--config", "plan": "--set",
@@ -26,13 +28,18 @@ _OPTIONS = {
 }  # fmt: skip
 
 
-def add_foreign_options(parser: CommandParser) -> None:
-    """Declare the options that say more of another trainer's run than its files."""
+def add_column_option(parser: CommandParser) -> None:
+    """Declare which column of a table is which."""
     parser.add_argument(
         "--column", dest="columns", action="append", default=[], metavar="NAME=COLUMN",
         help="of another trainer's table: which column is epoch, epe, loss, lr, norm, clip_rate, "
         "...; may be repeated",
     )  # fmt: skip
+
+
+def add_foreign_options(parser: CommandParser) -> None:
+    """Declare the options that say more of another trainer's run than its files."""
+    add_column_option(parser)
     parser.add_path(
         "--config", dest="foreign_config", kind=PathKind.FILE, metavar="FILE",
         help="YAML that another trainer's run was configured with",
@@ -72,8 +79,8 @@ def own_only(args: Namespace) -> None:
 
 def read_subject(path: Path, args: Namespace) -> Subject:
     """Read a run and all that the command line says beside it."""
-    columns = dict(_named(text) for text in args.columns)
-    run = read_foreign(path, columns)
+    refuse_outputs(path, args)
+    run = read_foreign(path, columns_of(args))
     configured = configured_plan(args.foreign_config, args.plan).over(run.configured)
     plan = run.plan.over(configured)
     zero = None
@@ -85,6 +92,28 @@ def read_subject(path: Path, args: Namespace) -> Subject:
     elif args.foreign_data is not None:
         zero = measured_zero_flow(args.foreign_data, run, plan)
     return Subject(run, plan, configured, zero)
+
+
+def columns_of(args: Namespace) -> dict[str, str]:
+    """Return the columns that a command line names."""
+    return dict(_named(text) for text in args.columns)
+
+
+def refuse_outputs(path: Path, args: Namespace) -> None:
+    """Refuse to write over what another trainer has left.
+
+    Raises
+    ------
+    InputError
+        Naming the option.
+    """
+    folder = path.resolve()
+    for option, out in (("--json", args.json), ("--out", getattr(args, "out", None))):
+        if out is None or not is_file_of_run(out.name):
+            continue
+        if (out.resolve().is_relative_to(folder)) or out.resolve() == folder:
+            msg = f"{option} {out}: is one of the files of the run {path}; name another"
+            raise InputError(msg)
 
 
 def _named(text: str) -> tuple[str, str]:

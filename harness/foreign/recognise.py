@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from harness.foreign.edgeflownas import HISTORY, LOG, is_edgeflownas, read_edgef
 from harness.foreign.logged_steps import read_scalars, read_table
 from harness.foreign.run import ForeignRun
 
-__all__ = ["FOREIGN_FILES", "is_own", "read_foreign"]
+__all__ = ["FOREIGN_FILES", "is_file_of_run", "is_own", "read_foreign"]
 
 _TABLE, _SCALARS = "metrics.csv", "scalars.json"
 _LEDGER, _OPENING = "ledger.jsonl", b'{"kind":"run"'
@@ -19,6 +20,12 @@ FOREIGN_FILES = (
     f"{LOG} or {HISTORY} (EdgeFlowNAS), {_TABLE} (Lightning), vis_data/{_SCALARS} (MMEngine)"
 )
 """What other trainers' folders are known by, for people."""
+
+_OF_RUNS = (
+    LOG, HISTORY, _TABLE, _SCALARS, "*.meta.json", "*manifest.json", "fairness_counts.json",
+    "eval_pool_*.json", "supernet_eval_result_*.json", "supernet_training_report.md",
+)  # fmt: skip
+"""Names of files that such runs are made of, of those that look like a result."""
 
 _LOOKED_AT = 1000
 """Entries of a folder that are looked at."""
@@ -30,6 +37,11 @@ def is_own(path: Path) -> bool:
         return os.path.lexists(path / _LEDGER) or not (is_edgeflownas(path) or _logs(path))
     named = path.suffix.lower() == ".csv" or path.name == _SCALARS
     return not named or not path.is_file() or _begins_a_ledger(path)
+
+
+def is_file_of_run(name: str) -> bool:
+    """Return whether a file of this name in the folder of another trainer's run is a part of it."""
+    return any(fnmatchcase(name, pattern) for pattern in _OF_RUNS)
 
 
 def _begins_a_ledger(path: Path) -> bool:

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from contextlib import redirect_stdout
+from dataclasses import asdict
 
 import pytest
 
@@ -40,7 +41,7 @@ def audited(folder, path, _, content):
     shown = view("a", foreign_history(subject), across=False)
     for panel in PANELS:
         drawing(panel, [shown])
-    summary(shown)
+    json.dumps(asdict(summary(shown)), allow_nan=False)
     return _lines(folder, subject, findings), _json(subject, findings)
 
 
