@@ -130,6 +130,23 @@ def test_lines_of_json_are_refused_by_their_number(tmp_path):
     assert len(read_foreign(folder, {}).epochs) == 3
 
 
+@pytest.mark.parametrize("cell", ["1e100", "-1e100", "1e-300", "nan", "inf", "0"])
+def test_extreme_numbers_are_audited_to_the_end(tmp_path, capsys, cell):
+    path = tmp_path / "x.csv"
+    names = "epoch,loss,lr,grad_norm,epe,epe_std,clip_count,clip_rate"
+    rows = [[epoch, *[cell] * 7] for epoch in (1, 1, 2, 3)]
+    path.write_text("\n".join([names, *(",".join(map(str, row)) for row in rows)]) + "\n")
+    plan = ["num_epochs=3", "steps_per_epoch=2", "lr_schedule=cosine", "batch_size=3",
+            "micro_batch_size=1", "grad_clip_global_norm=1e-300"]  # fmt: skip
+    words = [word for one in plan for word in ("--set", f"train.{one}")]
+    words += ["--set", "search.archs_per_step=3", "--zero-flow", "1e-300"]
+    assert main(["audit", str(path), *words, "--json", str(tmp_path / "o.json")]) == 1
+    assert main(["clip-study", "--advise", str(path), *words[:12]]) in (0, 2)
+    assert len(capsys.readouterr().err.splitlines()) <= 1
+    path.write_text(f"epoch,loss\n1,{ {'0': '1e101', 'nan': '-1e999'}.get(cell, '9' * 200) }\n")
+    assert "line 2: 'loss': expected a number up to 1e+100, found" in refused(path)
+
+
 def test_what_is_too_long_is_refused_before_it_is_read(run, tmp_path, monkeypatch):
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,loss\n" + "1" * 2**21)

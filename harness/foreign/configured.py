@@ -9,7 +9,7 @@ from harness.config.written import Plain, read_yaml
 from harness.devices import read_regular
 from harness.errors import InputError, plain_line
 from harness.foreign.run import Plan
-from harness.foreign.text import number_of
+from harness.foreign.text import logged_number, number_of
 from harness.wording import quoted
 
 __all__ = ["PLANNED", "configured_plan"]
@@ -86,9 +86,5 @@ def _value(key: str, value: Any) -> float | str:
             msg = f"expected a word, found {quoted(found)}"
             raise ValueError(msg)
         return found
-    if isinstance(found, str):  # YAML 1.1 takes 1e-4 for a text
-        found = number_of(found)
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        msg = f"expected a number, found {quoted(value)}"
-        raise ValueError(msg)
-    return found
+    # YAML 1.1 takes 1e-4 for a text.
+    return number_of(found) if isinstance(found, str) else logged_number(found)

@@ -14,7 +14,7 @@ from harness.errors import InputError
 from harness.foreign.columns import epochs_of_rows, named_columns, row_of_cells
 from harness.foreign.run import Epoch, ForeignRun, Kept, Plan
 from harness.foreign.tables import open_table
-from harness.foreign.text import read_document, refusal, whole_of
+from harness.foreign.text import logged_number, read_document, refusal, whole_of
 from harness.foreign.train_log import TrainLog, read_train_log
 from harness.wording import counted, quoted
 
@@ -210,9 +210,10 @@ def _section(path: Path, document: Mapping[str, Any], name: str) -> Mapping[str,
 
 
 def _number(path: Path, key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise refusal(path, None, f"{key}: expected a number, found {quoted(value)}")
-    return value
+    try:
+        return logged_number(value)
+    except ValueError as error:
+        raise refusal(path, None, f"{key}: {error}") from None
 
 
 def _mode(documents: Mapping[str, Mapping[str, Any]]) -> object:

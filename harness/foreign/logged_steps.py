@@ -8,8 +8,8 @@ from harness.errors import InputError, plain_line
 from harness.foreign.columns import Row, epochs_of_rows, named_columns, row_of_cells
 from harness.foreign.run import ForeignRun
 from harness.foreign.tables import open_table
-from harness.foreign.text import each_line, refusal, whole_of
-from harness.strict_json import LARGEST, parse_json
+from harness.foreign.text import each_line, logged_number, refusal, whole_of
+from harness.strict_json import parse_json
 from harness.wording import counted, quoted
 
 __all__ = ["read_scalars", "read_table"]
@@ -125,10 +125,7 @@ def _rows_of_objects(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
 def _value(name: str, value: object) -> float:
     if name == "epoch":
         return whole_of(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) == LARGEST:
-        msg = f"expected a number, found {quoted(value)}"
-        raise ValueError(msg)
-    return float(value)
+    return float(logged_number(value))
 
 
 def _run(kind: str, path: Path, epochs: Any, void: int, notes: list[str]) -> ForeignRun:

@@ -12,7 +12,9 @@ from harness.errors import InputError, cut, plain_line
 from harness.strict_json import LARGEST, parse_json
 from harness.wording import quoted
 
-__all__ = ["each_line", "number_of", "read_document", "refusal", "whole_of"]
+__all__ = [
+    "each_line", "logged_number", "number_of", "read_document", "refusal", "whole_of",
+]  # fmt: skip
 
 MOST_BYTES = 2**29
 """Of a log or table; one of a step a line for 2,000,000 steps has some 2**28."""
@@ -20,6 +22,9 @@ _MOST_DOCUMENT = 2**24
 _MOST_LINE = 2**20
 
 _NUMBER = re.compile(r"[+-]?([0-9]{1,400}(\.[0-9]{0,400})?|\.[0-9]{1,400})([eE][+-]?[0-9]{1,4})?")
+_LARGEST = 1e100
+"""More than a float32 holds by far, and little enough for sums and quotients to stay finite."""
+_BEYOND = 1e300
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _BOM = b"\xef\xbb\xbf"
 
@@ -67,9 +72,26 @@ def number_of(text: str) -> float:
     """
     if text in _NOT_FINITE:
         return _NOT_FINITE[text]
-    value = float(text) if _NUMBER.fullmatch(text) else math.inf
-    if not math.isfinite(value):
+    if not _NUMBER.fullmatch(text):
         msg = f"expected a number, found {quoted(text)}"
+        raise ValueError(msg)
+    # What is written in digits and becomes an infinity is beyond the largest, too.
+    return logged_number(math.copysign(min(abs(float(text)), _BEYOND), float(text)))
+
+
+def logged_number(value: object) -> float:
+    """Return a number as it lies in a file; it may be NaN or infinite.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or larger than any that is logged; says what was found.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"expected a number, found {quoted(value)}"
+        raise ValueError(msg)
+    if math.isfinite(value) and abs(value) > _LARGEST:
+        msg = f"expected a number up to {_LARGEST:g}, found {quoted(value)}"
         raise ValueError(msg)
     return value
 
