@@ -33,7 +33,7 @@ def edit(path, old, new):
 
 LOG = [
     ("clip_count=0", "clip_count=x", "line 9: expected a number, found 'x'"),
-    ("epoch=1 ", "epoch=1.5 ", "line 9: expected a whole number from 0, found '1.5'"),
+    ("epoch=1 ", "epoch=1.5 ", "line 9: expected a whole number from 0, found 1.5"),
     ("loss=9.000000", "loss=9.000000 loss=8.0", "line 9: expected NAME=VALUE, each once"),
     ("loss=9.000000 ", "", "line 9: expected loss=, found"),
     ("arch_rank_12=1:", "arch_rank_12=2:", "line 9: expected 1:INDEX:EPE in the ranking"),
@@ -89,7 +89,7 @@ def test_a_row_of_a_table_that_is_none_is_named(run, old, new, words):
 DOCUMENTS = [
     ("fairness_counts.json", '"0": 35', '"0": -1', "block '0': expected a whole number from 0"),
     ("fairness_counts.json", "{", "[", "Expecting"),
-    ("checkpoints/supernet_last.ckpt.meta.json", '"epoch": 5', '"epoch": "5x"', "epoch and global"),
+    ("checkpoints/supernet_last.ckpt.meta.json", '"epoch": 5', '"epoch": "5"', "epoch and global"),
     (
         "checkpoints/supernet_best.ckpt.meta.json",
         '"metric": ',
@@ -180,6 +180,20 @@ def test_what_is_no_file_is_named_and_not_waited_for(run, capsys, name):
     os.mkfifo(run / name)
     assert main(["audit", str(run)]) == 2
     assert str(run / name) in capsys.readouterr().err
+
+
+def test_a_log_of_any_program_beside_a_known_table_decides_nothing(tmp_path):
+    folder = write_lightning(tmp_path / "a")
+    (folder / "train.log").write_text("[2026-02-17 10:00:00] begin\n")
+    assert read_foreign(folder, {}).kind == "Lightning"
+    (folder / "metrics.csv").unlink()
+    assert "train.log: no supernet trainer began in it" in refused(folder)
+
+
+def test_what_table_and_log_say_is_never_mixed_where_the_table_says_it(tmp_path):
+    folder = write_edgeflownas(tmp_path / "a", Made(generation="902a0e1", ahead=True))
+    edit(folder / "train.log", "lr=0.00e+00", "lr=5.00e-05")
+    assert read_foreign(folder, {}).epochs[-1].lr == 0.0
 
 
 def test_a_folder_of_nobody_or_of_several_is_named(tmp_path, capsys):

@@ -81,6 +81,21 @@ def test_a_checkpoint_of_another_attempt_is_found(tmp_path):
     assert found(folder) == {"checkpoint-metric-logged"}
 
 
+def test_a_table_and_a_log_that_differ_or_lack_an_epoch_are_found(tmp_path):
+    folder = write_edgeflownas(tmp_path / "a", SOUND)
+    log, whole = folder / "train.log", (folder / "train.log").read_text()
+    log.write_text(whole.replace("loss=4.500000", "loss=4.500001"))
+    assert found(folder) == {"log-complete"}
+    log.write_text("".join(line for line in whole.splitlines(True) if "epoch=3 " not in line))
+    _, result = audited(folder)
+    said = result["measured"]["log-complete"]["text"]
+    assert "has no epoch 3" in said
+    assert "the table has epoch 3, which the log does not have" in said
+    (folder / "eval_epe_history.csv").unlink()
+    log.write_text(whole)
+    assert found(folder) == {"log-complete"}
+
+
 @pytest.mark.parametrize("generation", ["8f83824", "3261988", "2ef204e", "902a0e1", "v2", "v3"])
 @pytest.mark.parametrize("finished", [True, False])
 def test_runs_of_every_generation_are_read_finished_or_killed(tmp_path, generation, finished):
@@ -114,6 +129,13 @@ def test_what_could_not_be_checked_says_why(tmp_path):
     assert unmade["eval-batches-fixed"] == "no digest of the scored batches is logged"
     assert not set(unmade) & set(result["measured"])
     assert {check.id for check in CHECKS} <= {*unmade, *result["measured"]}
+
+
+def test_a_rate_that_is_no_share_is_not_judged_and_said(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("epoch,loss,clip_rate\n1,3,0.5\n2,2,1.5\n")
+    _, result = audited(path)
+    assert "found 1.5 (a.csv, line 3)" in result["not_made"]["clip-not-saturated"]
 
 
 def test_measurement_and_interpretation_stand_apart(tmp_path, capsys):

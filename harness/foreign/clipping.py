@@ -20,10 +20,13 @@ def clip_rates(subject: Subject) -> list[tuple[Epoch, float]]:
     Raises
     ------
     NotApplicableError
-        If none does.
+        If none does, or one is no share.
     """
     rates = [(e, e.clip_rate) for e in subject.run.epochs if e.clip_rate is not None]
-    rates = [(e, rate) for e, rate in rates if 0 <= rate <= 1]
+    wrong = [f"{rate!r} ({e.where})" for e, rate in rates if not 0 <= rate <= 1]
+    if wrong:
+        msg = f"expected a share of the checks as clip rate, found {wrong[0]}"
+        raise NotApplicableError(msg)
     if not rates:
         msg = "no clip rate is logged"
         raise NotApplicableError(msg)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.errors import InputError
 from harness.foreign.run import Epoch, Ranking, effective_epochs, grown
-from harness.foreign.text import number_of, whole_of
+from harness.foreign.text import number_of, whole_in
 from harness.wording import quoted
 
 __all__ = ["KNOWN", "Row", "epochs_of_rows", "named_columns", "ranking_of", "row_of_cells"]
@@ -173,7 +173,7 @@ def row_of_cells(
             if name == "ranking":
                 ranking = ranking_of(cell) if cell else ()
             elif cell or name == "epoch":
-                values[name] = whole_of(cell) if name == "epoch" else number_of(cell)
+                values[name] = whole_in(cell) if name == "epoch" else number_of(cell)
         except ValueError as error:
             raise refuse(f"{quoted(column, 40)}: {error}") from None
     epoch = int(values.pop("epoch"))
@@ -194,7 +194,7 @@ def ranking_of(text: str) -> Ranking:
         if len(pieces) != 3 or pieces[0] != str(place):
             msg = f"expected {place}:INDEX:EPE in the ranking, found {quoted(part)}"
             raise ValueError(msg)
-        found.append((whole_of(pieces[1]), number_of(pieces[2])))
+        found.append((whole_in(pieces[1]), number_of(pieces[2])))
     if len({index for index, _ in found}) != len(found):
         msg = f"expected each arch once in the ranking, found {quoted(text)}"
         raise ValueError(msg)

@@ -18,7 +18,7 @@ from harness.foreign.text import logged_number, read_document, refusal, whole_of
 from harness.foreign.train_log import TrainLog, read_train_log
 from harness.wording import counted, quoted
 
-__all__ = ["HISTORY", "LOG", "is_edgeflownas", "read_edgeflownas"]
+__all__ = ["HISTORY", "LOG", "read_edgeflownas"]
 
 LOG, HISTORY = "train.log", "eval_epe_history.csv"
 _COUNTS, _MANIFEST, _RUN_MANIFEST = (
@@ -42,11 +42,6 @@ _UNMADE = {
     "resume-exact": "generators are in no file of it",
 }
 """What the plan found that no file of a run tells."""
-
-
-def is_edgeflownas(folder: Path) -> bool:
-    """Return whether a folder is taken for a run of it."""
-    return (folder / LOG).is_file() or (folder / HISTORY).is_file()
 
 
 def read_edgeflownas(folder: Path) -> ForeignRun:
@@ -135,7 +130,7 @@ def _both(said: Epoch, row: Epoch) -> Epoch:
     missing = {
         name: getattr(said, name)
         for name in ("norm_mean", "norm_p90", "clip_count", "clip_rate", "loss", "ranking", "lr")
-        if not getattr(row, name) and getattr(said, name)
+        if getattr(row, name) in (None, ()) and getattr(said, name) not in (None, ())
     }
     if "clip_rate" in missing:
         missing["rate_error"] = said.rate_error

@@ -129,7 +129,7 @@ def options_are_fair(subject: Subject) -> Measured:
     gap = max(max(options) - min(options) for options in run.counts.values())
     values: dict[str, Any] = {"blocks": len(run.counts)}
     text = f"{counted(len(run.counts), 'block')}"
-    last = run.kept[0] if run.kept else None
+    last = next((one for one in run.kept if "last" in one.name), None)
     if run.strict and last is not None:
         off = [b for b, options in run.counts.items() if set(options) != {last.global_step}]
         values["off"] = off

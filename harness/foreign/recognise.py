@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.devices import open_regular
 from harness.errors import InputError
-from harness.foreign.edgeflownas import HISTORY, LOG, is_edgeflownas, read_edgeflownas
+from harness.foreign.edgeflownas import HISTORY, LOG, read_edgeflownas
 from harness.foreign.logged_steps import read_scalars, read_table
 from harness.foreign.run import ForeignRun
 
@@ -34,7 +34,7 @@ _LOOKED_AT = 1000
 def is_own(path: Path) -> bool:
     """Return whether a path is a run of ours, or is to be read as one: no other reader takes it."""
     if path.is_dir():
-        return os.path.lexists(path / _LEDGER) or not (is_edgeflownas(path) or _logs(path))
+        return os.path.lexists(path / _LEDGER) or not (_is_edgeflownas(path) or _logs(path))
     named = path.suffix.lower() == ".csv" or path.name == _SCALARS
     return not named or not path.is_file() or _begins_a_ledger(path)
 
@@ -67,7 +67,7 @@ def read_foreign(path: Path, columns: Mapping[str, str]) -> ForeignRun:
     """
     if not path.is_dir():
         return _read_file(path, columns)
-    if is_edgeflownas(path):
+    if _is_edgeflownas(path):
         if columns:
             msg = f"{path}: --column is for tables of other trainers, EdgeFlowNAS's are known"
             raise InputError(msg)
@@ -87,6 +87,12 @@ def _read_file(path: Path, columns: Mapping[str, str]) -> ForeignRun:
     if path.name == _SCALARS:
         return read_scalars(path, columns)
     return read_table(path, columns, "Lightning" if path.name == _TABLE else "CSV")
+
+
+def _is_edgeflownas(folder: Path) -> bool:
+    # `train.log` is what many programs call a log: what lies beside it decides.
+    others = any((folder / name).is_file() for name in (_TABLE, f"vis_data/{_SCALARS}"))
+    return (folder / HISTORY).is_file() or ((folder / LOG).is_file() and not others)
 
 
 def _logs(folder: Path) -> list[Path]:

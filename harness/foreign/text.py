@@ -13,7 +13,8 @@ from harness.strict_json import LARGEST, parse_json
 from harness.wording import quoted
 
 __all__ = [
-    "each_line", "logged_number", "number_of", "read_document", "refusal", "whole_of",
+    "each_line", "logged_number", "number_of", "read_document", "refusal", "whole_in",
+    "whole_of",
 ]  # fmt: skip
 
 MOST_BYTES = 2**29
@@ -97,22 +98,29 @@ def logged_number(value: object) -> float:
 
 
 def whole_of(value: object) -> int:
-    """Return a whole number from 0, however it is written: ``3``, ``3.0``.
+    """Return a whole number from 0 that lies in a file: ``3`` or ``3.0``.
 
     Raises
     ------
     ValueError
         If it is none; says what was found.
     """
-    found = value
-    if isinstance(found, str):
-        found = number_of(found)
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        found = math.nan
-    if not 0 <= found < LARGEST or found != int(found):
-        msg = f"expected a whole number from 0, found {quoted(value)}"
-        raise ValueError(msg)
-    return int(found)
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1
+    if 0 <= number < LARGEST and number == int(number):
+        return int(number)
+    msg = f"expected a whole number from 0, found {quoted(value)}"
+    raise ValueError(msg)
+
+
+def whole_in(text: str) -> int:
+    """Return a whole number from 0 as a text writes it.
+
+    Raises
+    ------
+    ValueError
+        If it is none; says what was found.
+    """
+    return whole_of(number_of(text))
 
 
 def read_document(path: Path) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.foreign.columns import ranking_of
 from harness.foreign.run import Epoch, effective_epochs
-from harness.foreign.text import each_line, number_of, refusal, whole_of
+from harness.foreign.text import each_line, number_of, refusal, whole_in
 from harness.wording import quoted
 
 __all__ = ["TrainLog", "read_train_log"]
@@ -157,7 +157,7 @@ def _epoch(path: Path, number: int, said: str) -> Epoch | None:
         return None
     values: dict[str, float] = {}
     try:
-        which = whole_of(words["epoch"])
+        which = whole_in(words["epoch"])
         for name, mine in _WORDS.items():
             if name in words:
                 values[mine] = number_of(words[name])
