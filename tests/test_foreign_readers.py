@@ -65,6 +65,15 @@ def test_a_log_may_say_anything_else_and_end_anywhere(run):
     assert "the last line of train.log has no end and is left out" in cut.notes
 
 
+def test_a_last_row_without_its_end_is_left_out(tmp_path):
+    folder = write_lightning(tmp_path / "a")
+    path = folder / "metrics.csv"
+    path.write_text(path.read_text().rstrip("\n")[:-2])
+    run = read_foreign(folder, {})
+    assert [epoch.loss for epoch in run.epochs] == [8.0, 4.0, None]
+    assert "the last line has no end and is left out" in run.notes
+
+
 TABLE = [
     ("epoch,", "epoch,epoch,", "line 1: expected each column once, found 'epoch' twice"),
     ("mean_epe_12,", "mean_epe,", "line 1: expected the columns epoch and mean_epe_12"),

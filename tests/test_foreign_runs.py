@@ -72,6 +72,17 @@ def test_every_check_has_a_cause_here():
     assert {check.id for check in CHECKS} == told
 
 
+def test_counts_that_a_resume_began_anew_are_found_though_no_option_lags(tmp_path):
+    folder = write_edgeflownas(tmp_path / "a", SOUND)
+    path = folder / "fairness_counts.json"
+    counts = json.loads(path.read_text())
+    path.write_text(json.dumps({b: dict.fromkeys(options, 7) for b, options in counts.items()}))
+    assert found(folder) == {"options-fair"}
+    _, result = audited(folder)
+    said = result["measured"]["options-fair"]["text"]
+    assert said == "block '0' has [7, 7, 7], expected 35 of each after as many steps"
+
+
 def test_a_checkpoint_of_another_attempt_is_found(tmp_path):
     folder = write_edgeflownas(tmp_path / "a", SOUND)
     assert found(folder) == set()
@@ -117,6 +128,8 @@ def test_the_figures_are_those_that_the_plan_found_by_hand(tmp_path):
     assert (micro["checks"], micro["implied"], micro["configured"]) == (150, 1, 4)
     clip = result["measured"]["clip-not-saturated"]["values"]
     assert clip["factor"] == pytest.approx(20, rel=0.1)
+    said = result["measured"]["clip-not-saturated"]["text"]
+    assert f"{clip['factor']:.3g} times the threshold 5" in said
     assert clip["norm_is"] == "mean"  # this generation logs no quantiles
     assert result["measured"]["rate-as-used"]["values"]["ahead"] == 1
 
@@ -164,16 +177,21 @@ def test_the_zero_flow_is_measured_as_the_trainer_scores(tmp_path):
         "measured on 3 samples of fc2/val, centre 32 x 48, labels clipped at 50 px"
     )
     assert values["zero_flow_epe"] == pytest.approx(by_hand(tmp_path / "fc2" / "val"), rel=1e-6)
+    less = ["--set", "eval.flow_clip=1"]
+    _, result = audited(folder, "--fc2-root", tmp_path / "fc2", *less)
+    values = result["measured"]["epe-below-zero-flow"]["values"]
+    clipped = by_hand(tmp_path / "fc2" / "val", clip=1)
+    assert values["zero_flow_epe"] == pytest.approx(clipped, rel=1e-6)
 
 
-def by_hand(folder):
+def by_hand(folder, clip=50):
     """Return the same by NumPy alone."""
     import numpy as np
 
     scores = []
     for path in sorted(folder.glob("*-flow_01.flo")):
         flow = np.frombuffer(path.read_bytes()[12:], "<f4").reshape(72, 104, 2)
-        crop = np.clip(flow[20:52, 28:76].astype(np.float64), -50, 50)
+        crop = np.clip(flow[20:52, 28:76].astype(np.float64), -clip, clip)
         scores.append(np.hypot(crop[..., 0], crop[..., 1]).mean())
     return (2 * scores[0] + scores[1] + scores[2]) / 4
 
