@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from harness.cli import main
 from harness.fc2.synthetic import write_dataset
+from harness.foreign.columns import KNOWN
 from harness.foreign.registry import CHECKS
 from tests.foreign_runs import Made, write_edgeflownas, write_lightning, write_mmengine
 from tests.synthetic_run import make_records
@@ -83,6 +85,12 @@ def test_counts_that_a_resume_began_anew_are_found_though_no_option_lags(tmp_pat
     assert said == "block '0' has [7, 7, 7], expected 35 of each after as many steps"
 
 
+def test_the_page_has_every_check_and_every_name_of_a_column():
+    page = (Path(__file__).parents[1] / "docs" / "foreign-runs.md").read_text(encoding="utf-8")
+    assert [check.id for check in CHECKS if f"| `{check.id}` |" not in page] == []
+    assert [name for name in KNOWN if f"`{name}`" not in page] == []
+
+
 def test_a_checkpoint_of_another_attempt_is_found(tmp_path):
     folder = write_edgeflownas(tmp_path / "a", SOUND)
     assert found(folder) == set()
@@ -105,6 +113,17 @@ def test_a_table_and_a_log_that_differ_or_lack_an_epoch_are_found(tmp_path):
     (folder / "eval_epe_history.csv").unlink()
     log.write_text(whole)
     assert found(folder) == {"log-complete"}
+
+
+@pytest.mark.parametrize("generation", ["2ef204e", "v3"])
+def test_checks_of_updates_are_told_from_those_of_micro_steps(tmp_path, generation):
+    made = Made(generation=generation, threshold=5.0)
+    _, result = audited(write_edgeflownas(tmp_path / "a", made))
+    one = result["measured"]["micro-batches-as-configured"]
+    assert one["verdict"] == "holds"
+    assert "7 clip checks in 7 steps, 1 a step: clipped once an update" in one["text"]
+    _, result = audited(tmp_path / "a", "--set", "train.clip_position=micro_step")
+    assert result["measured"]["micro-batches-as-configured"]["verdict"] == "found"
 
 
 @pytest.mark.parametrize("generation", ["8f83824", "3261988", "2ef204e", "902a0e1", "v2", "v3"])

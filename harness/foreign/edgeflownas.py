@@ -142,6 +142,8 @@ def _both(said: Epoch, row: Epoch) -> Epoch:
 def _plan(log: TrainLog | None, kept: tuple[Kept, ...], epochs: tuple[Epoch, ...]) -> Plan:
     """Return what the run itself tells of how it was made."""
     plan = _one("train.lr_schedule", "cosine", "the only schedule that it has")
+    # In later spaces, too, whose largest blocks have three options.
+    plan = _one("search.archs_per_step", 3, "its cycles of three archs").over(plan)
     last = next((one for one in kept if "last" in one.name and one.epoch), None)
     if last is not None and last.global_step % last.epoch == 0:
         source = f"{last.name}: {last.global_step} steps in {counted(last.epoch, 'epoch')}"
@@ -152,8 +154,6 @@ def _plan(log: TrainLog | None, kept: tuple[Kept, ...], epochs: tuple[Epoch, ...
     if log.finished and not log.stopped:
         source = f"{LOG}: it ended after epoch {epochs[-1].number}"
         plan = _one("train.num_epochs", epochs[-1].number, source).over(plan)
-    if not log.later:
-        plan = _one("search.archs_per_step", 3, "its fair cycles of three archs").over(plan)
     return said.over(plan)
 
 
