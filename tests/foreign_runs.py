@@ -40,6 +40,7 @@ class Made:
     unfair: bool = False
     finished: bool = True
     resumed: int = 0
+    every: int = 1
     seed: int = 3
 
     @property
@@ -104,9 +105,11 @@ def _said(made, row):
     lr = f" lr={row['lr']:.2e}" if made.manifest else ""
     p90 = f" grad_p90={row['train_grad_norm_p90']:.4f}" if made.ranked else ""
     rank = f" arch_rank_12={row['arch_rank_12']}" if made.ranked else ""
+    scores = f"mean_epe_12={row['mean_epe_12']:.6f} std_epe_12={row['std_epe_12']:.6f} "
+    if row["epoch"] % made.every:
+        scores, rank = "eval=skipped ", ""
     return (
-        f"epoch={row['epoch']}{lr} loss={row['train_loss_epoch_avg']:.6f} "
-        f"mean_epe_12={row['mean_epe_12']:.6f} std_epe_12={row['std_epe_12']:.6f} "
+        f"epoch={row['epoch']}{lr} loss={row['train_loss_epoch_avg']:.6f} {scores}"
         f"fairness_gap={row['fairness_gap']:.2f} grad_norm={row['train_grad_norm_epoch_avg']:.4f}"
         f"{p90} clip_count={int(row['clip_trigger_count'])} "
         f"clip_rate={row['clip_trigger_rate']:.4f}{rank}"
@@ -117,7 +120,8 @@ def _log(made, rows):
     name = f"supernet {made.generation.upper()}" if made.later else "strict-fairness supernet"
     how = " with balanced irregular-space sampling" if made.later else ""
     opening = [f"start {name} training{how}",
-               f"batch_size={made.batch} micro_batch_size={made.micro}", "eval_every_epoch=1",
+               f"batch_size={made.batch} micro_batch_size={made.micro}",
+               f"eval_every_epoch={made.every}",
                *(["eval_batches_per_arch=4"] * made.ranked),
                f"grad_clip_global_norm={made.threshold:.4f}",
                "train_source=/data/Flying Chairs2/train train_samples=23",
@@ -153,12 +157,14 @@ def write_edgeflownas(folder: Path, made: Made = Made()) -> Path:
     (folder / "train.log").write_text(text)
     counts = _counts(made, made.epochs * made.steps)
     for which in ("last", "best"):
-        row = rows[-1] if which == "last" else min(rows, key=lambda r: r["mean_epe_12"])
+        scored = [row for row in rows if row["epoch"] % made.every == 0]
+        row = rows[-1] if which == "last" else min(scored, key=lambda r: r["mean_epe_12"])
+        extra = {"row": row} if row in scored else {"eval_skipped": True}
         meta = {
             "checkpoint_path": f"/runs/a/checkpoints/supernet_{which}.ckpt", "epoch": row["epoch"],
             "metric": row["mean_epe_12"], "global_step": row["epoch"] * made.steps,
             "best_metric": row["mean_epe_12"], "bad_epochs": 0, "fairness_counts": counts,
-            "extra": {"row": row},
+            "extra": extra,
         }  # fmt: skip
         (folder / f"checkpoints/supernet_{which}.ckpt.meta.json").write_text(json.dumps(meta))
     if made.manifest:
@@ -180,8 +186,8 @@ def _write_run_manifest(folder, made):
             "batch_size": made.batch, "micro_batch_size": made.configured_micro, "lr": made.lr,
             "lr_schedule": "cosine", "grad_clip_global_norm": made.threshold,
         },
-        "eval_snapshot": {"eval_every_epoch": 1, "eval_pool_size": POOL, "bn_recal_batches": 8,
-                          "eval_batches_per_arch": 4},
+        "eval_snapshot": {"eval_every_epoch": made.every, "eval_pool_size": POOL,
+                          "bn_recal_batches": 8, "eval_batches_per_arch": 4},
     }  # fmt: skip
     (folder / "run_manifest.json").write_text(json.dumps(manifest))
 
@@ -189,7 +195,7 @@ def _write_run_manifest(folder, made):
 def _write_ending(folder, made, rows, counts):
     old = {"eval_batches_per_arch", "train_grad_norm_p50", "train_grad_norm_p90",
            "train_grad_norm_p99", "arch_rank_12"}  # fmt: skip
-    kept = [row for row in rows if row["epoch"] >= made.resumed]
+    kept = [row for row in rows if row["epoch"] >= made.resumed and not row["epoch"] % made.every]
     names = [name for name in rows[0] if made.ranked or name not in old]
     with (folder / "eval_epe_history.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore")

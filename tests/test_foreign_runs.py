@@ -1,6 +1,7 @@
 """What an audit finds in runs of other trainers: each finding comes with its cause, and goes."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,16 @@ def test_the_page_has_every_check_and_every_name_of_a_column():
     assert [name for name in KNOWN if f"`{name}`" not in page] == []
 
 
+def test_a_kill_between_a_checkpoint_and_its_line_is_no_finding(tmp_path):
+    folder = write_edgeflownas(tmp_path / "a", replace(SOUND, finished=False))
+    log = folder / "train.log"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:-1]))
+    assert found(folder) == set()
+    log.write_text("".join(lines[:-2]))
+    assert found(folder) == {"checkpoint-metric-logged"}
+
+
 def test_a_checkpoint_of_another_attempt_is_found(tmp_path):
     folder = write_edgeflownas(tmp_path / "a", SOUND)
     assert found(folder) == set()
@@ -161,6 +172,18 @@ def test_what_could_not_be_checked_says_why(tmp_path):
     assert unmade["eval-batches-fixed"] == "no digest of the scored batches is logged"
     assert not set(unmade) & set(result["measured"])
     assert {check.id for check in CHECKS} <= {*unmade, *result["measured"]}
+
+
+@pytest.mark.parametrize("lacking", ["", "train.log", "eval_epe_history.csv"])
+def test_epochs_without_an_evaluation_are_no_gap(tmp_path, lacking):
+    made = Made(generation="v3", epochs=5, every=2, finished=lacking != "eval_epe_history.csv")
+    folder = write_edgeflownas(tmp_path / "a", made)
+    if lacking and made.finished:
+        (folder / lacking).unlink()
+    _, result = audited(folder)
+    assert result["verdict"] == "clean"
+    assert result["evaluations"] == 2
+    assert result["epochs"] == (2 if lacking == "train.log" else 5)
 
 
 def test_a_rate_that_is_no_share_is_not_judged_and_said(tmp_path):
@@ -234,6 +257,18 @@ def test_logs_of_steps_are_audited_with_what_is_said_beside_them(tmp_path, write
     assert found(folder, "--set", "train.grad_clip_global_norm=4") == set()
     assert found(folder, "--zero-flow", "1.7") == {"epe-below-zero-flow"}
     assert found(folder, "--zero-flow", "5") == set()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_rate_that_is_ahead_is_found_however_epochs_are_counted(tmp_path, first, ahead):
+    path = tmp_path / "a.csv"
+    rates = [1e-3 * (1 + math.cos(math.pi * (7 * n - 1 + ahead) / 21)) / 2 for n in (1, 2, 3)]
+    rows = [f"{n + first},{9 - n},{rate!r}" for n, rate in enumerate(rates)]
+    path.write_text("\n".join(["epoch,loss,lr", *rows]) + "\n")
+    plan = ["train.num_epochs=3", "train.steps_per_epoch=7", "train.lr_schedule=cosine"]
+    names = found(path, *(word for one in plan for word in ("--set", one)))
+    assert names == ({"rate-as-used"} if ahead else set())
 
 
 def test_a_log_of_iterations_is_cut_at_its_validations(tmp_path):

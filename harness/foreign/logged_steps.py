@@ -133,6 +133,6 @@ def _run(kind: str, path: Path, epochs: Any, void: int, notes: list[str]) -> For
         raise refusal(path, None, "holds no row yet, there is nothing to audit")
     if void:
         notes.append(f"{counted(void, 'epoch')} came again later: the last counts")
-    return ForeignRun(
-        kind, (path.name,), epochs, notes=tuple(notes), unmade=_UNMADE,
-    )  # fmt: skip
+    # Lightning counts from 0, MMEngine from 1; of another's table the first row tells.
+    first = min(epochs[0].number, 1)
+    return ForeignRun(kind, (path.name,), epochs, notes=tuple(notes), first=first, unmade=_UNMADE)

@@ -29,8 +29,8 @@ def rate_is_as_used(subject: Subject) -> Measured:
         raise NotApplicableError(msg)
     base, total = plan.number("train.lr"), epochs * steps
     # Which step's rate a row may hold: of those taken, the last, or the one after it.
-    bases = {late: _base(rows, base, [(e.number * steps - 1 + late) / total for e in rows])
-             for late in (0, 1)}  # fmt: skip
+    done = [(e.number - subject.run.first + 1) * steps for e in rows]
+    bases = {late: _base(rows, base, [(n - 1 + late) / total for n in done]) for late in (0, 1)}
     values: dict[str, Any] = {"rows": len(rows), "total_steps": total}
     if bases[0] is not None and bases[1] is not None:
         msg = f"{counted(len(rows), 'rate')} with their digits cannot tell one step from the next"
@@ -50,12 +50,12 @@ def rate_is_as_used(subject: Subject) -> Measured:
 def _base(rows: Sequence[Epoch], base: float | None, places: Sequence[float]) -> float | None:
     """Return the base rate by which all rates follow from their places, None if there is none."""
     known = [] if base is None else [(base, 1e-9)]
-    ends = 0
+    ends, largest = 0, max(row.lr or 0.0 for row in rows)
     for row, place in zip(rows, places, strict=True):
         factor = 0.5 * (1 + math.cos(math.pi * min(max(place, 0.0), 1.0)))
         rate = row.lr or 0.0
         if factor < 1e-12:
-            if rate > 1e-12 * max(one.lr or 0.0 for one in rows):
+            if rate > 1e-12 * largest:
                 return None
             ends += 1
         else:

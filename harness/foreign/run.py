@@ -167,6 +167,8 @@ class ForeignRun:
         Whether each step is to train every option of a block once.
     label_clip : float or None
         px at which it clips labels when it scores.
+    first : int
+        Number of a run's first epoch, 0 or 1.
     unmade : mapping of str to str
         Checks that nothing of this kind can be put to, and why.
     """
@@ -184,6 +186,7 @@ class ForeignRun:
     notes: tuple[str, ...] = ()
     strict: bool = True
     label_clip: float | None = None
+    first: int = 1
     unmade: Mapping[str, str] = field(default_factory=dict)
 
     @property
