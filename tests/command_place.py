@@ -17,6 +17,7 @@ from harness.fc2.synthetic import write_dataset
 from harness.records.ledger import Ledger
 from harness.require_gate import FORMAT, seal_of
 from harness.training.checkpoint import CheckpointStore
+from tests.foreign_runs import Made, write_edgeflownas
 from tests.synthetic_run import make_records
 
 CONFIG = """\
@@ -80,6 +81,7 @@ def make_place(folder: Path) -> Path:
     (folder / "odd-names" / "train" / "x-img_0.png").write_bytes(b"")
     _write_texts(folder)
     _write_runs(folder)
+    write_edgeflownas(folder / "foreign", Made(generation="902a0e1", epochs=2))
     os.mkfifo(folder / "pipe")
     (folder / "to-nowhere").symlink_to("nothing-here")
     (folder / "loop").symlink_to("loop")

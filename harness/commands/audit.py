@@ -1,6 +1,7 @@
 """``harness audit``: hold a finished, running or killed run to its promises, by its ledger.
 
-No TensorFlow: a ledger can be audited on any machine.
+A run of another trainer is looked at by the files that it has left (``harness.foreign``). No
+TensorFlow: a run can be audited on any machine.
 """
 
 from argparse import Namespace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, ledger_file, say, write_json
+from harness.commands.foreign import add_foreign_options, audit_foreign, is_foreign, own_only
 from harness.commands.parsing import CommandParser
 from harness.commands.paths import PathKind
 from harness.errors import InputError
@@ -24,12 +26,19 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
-    parser.add_path("path", kind=PathKind.RUN, metavar="RUN", help="run directory, or its ledger")
+    parser.add_path(
+        "path", kind=PathKind.RUN, metavar="RUN",
+        help="run directory, or its ledger; or the run of another trainer: its folder or log",
+    )  # fmt: skip
+    add_foreign_options(parser)
 
 
 def run(args: Namespace) -> int:
     """Judge every promise that a ledger can prove or break; exit code 1 if one is broken."""
+    if is_foreign(args.path):
+        return audit_foreign(args.path, args)
     path = ledger_file(args.path)
+    own_only(args)
     history = _history(path)
     evidence = history.segments  # each is judged by its own configuration
     say(_heading_line(path, evidence))

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness.commands.clip_advice import advise
 from harness.commands.common import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -21,9 +22,10 @@ from harness.commands.common import (
     say,
     write_json,
 )
+from harness.commands.foreign import add_column_option
 from harness.commands.interrupts import command_line
 from harness.commands.observers import run_observers
-from harness.commands.parsing import CommandParser, add_number
+from harness.commands.parsing import CommandParser, UsageError, add_number
 from harness.commands.paths import PathKind
 from harness.config import Config
 from harness.environment import Environment
@@ -50,14 +52,19 @@ _UNDER_WAY = ".clip-study.json"
 
 def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
-    add_config_options(parser)
+    add_config_options(parser, required=False)
     parser.add_path(
-        "--run", kind=PathKind.NEW_RUN, required=True, metavar="DIR",
+        "--run", kind=PathKind.NEW_RUN, metavar="DIR",
         help="run directory; a run that is there is continued",
     )  # fmt: skip
+    parser.add_path(
+        "--advise", kind=PathKind.RUN, metavar="RUN",
+        help="train nothing: name the next threshold by a run that is there, of any trainer",
+    )  # fmt: skip
+    add_column_option(parser)
     add_number(
         parser, "--epochs", Range(1, COUNT, "epochs"), "how many to run from where the run stands, "
-        "and to judge", required=True, metavar="E",
+        "and to judge", metavar="E",
     )  # fmt: skip
     parser.add_argument(
         "--segment", metavar="NAME", help="name of a new segment, to study another threshold"
@@ -66,6 +73,15 @@ def add_parser(parser: CommandParser) -> None:
 
 def run(args: Namespace) -> int:
     """Train for some epochs under the configuration as it is, then report and advise."""
+    if args.advise is not None:
+        return advise(args)
+    lacking = [f"--{name}" for name in ("config", "run", "epochs") if getattr(args, name) is None]
+    if args.columns:
+        msg = "--column: is for a table that --advise names"
+        raise UsageError(msg)
+    if lacking:
+        msg = f"the following arguments are required: {', '.join(lacking)}, or --advise RUN"
+        raise UsageError(f"{msg}; harness clip-study --help shows what there is")
     config = configured(args)
     require_crops(config)
     require_data(config)

@@ -11,6 +11,7 @@ from harness.commands.paths import Named, PathKind, check_paths
 from harness.config import Config, ConfigError, load_config, with_fc2_root, with_overrides
 from harness.errors import InputError
 from harness.fc2.layout import list_triplets
+from harness.foreign.recognise import FOREIGN_FILES
 from harness.records.ledger import LedgerContent, read_ledger
 from harness.runs.stop import StopFlag, say
 from harness.supernet.space import SKELETONS, check_crop
@@ -36,9 +37,11 @@ __all__ = [
 EXIT_DONE, EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 75
 
 
-def add_config_options(parser: CommandParser) -> None:
+def add_config_options(parser: CommandParser, *, required: bool = True) -> None:
     """Add ``--config``, ``--fc2-root`` and ``--set``."""
-    parser.add_path("--config", kind=PathKind.FILE, required=True, metavar="FILE", help="YAML file")
+    parser.add_path(
+        "--config", kind=PathKind.FILE, required=required, metavar="FILE", help="YAML file"
+    )
     parser.add_path(
         "--fc2-root", kind=PathKind.DATA, metavar="DIR",
         help="folder with train/ and val/; overrides paths",
@@ -131,6 +134,8 @@ def ledger_file(path: Path) -> Path:
     file = path / "ledger.jsonl" if path.is_dir() else path
     if not file.exists():
         msg = f"{file}: no such ledger; name a run directory, or the ledger.jsonl in it"
+        if path.is_dir():
+            msg += f"; of other trainers' runs, {FOREIGN_FILES} are known"
         raise InputError(msg)
     return file
 

@@ -1,20 +1,31 @@
-"""``harness report``: one page that shows a run, or compares several, by their ledgers alone.
+"""``harness report``: one page that shows a run, or compares several, by their records alone.
+
+Of a run of ours that is the ledger, of another trainer's what it has left (``harness.foreign``).
 
 No TensorFlow: a report can be made on any machine.
 """
 
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from harness import __version__
 from harness.commands.common import EXIT_DONE, ledger_file, say, write_json
+from harness.commands.foreign import (
+    add_foreign_options,
+    foreign_findings,
+    is_foreign,
+    own_only,
+    read_subject,
+)
 from harness.commands.parsing import CommandParser
 from harness.commands.paths import PathKind
 from harness.errors import InputError
 from harness.faults.power_file import Power, read_power
+from harness.foreign.history import foreign_history
+from harness.foreign.judging import Subject
 from harness.records.ledger import read_ledger
 from harness.records.run import RunHistory, read_history
 from harness.reporting.borders import short_digest
@@ -30,8 +41,10 @@ __all__ = ["add_parser", "run"]
 def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
     parser.add_path(
-        "paths", kind=PathKind.RUN, nargs="+", metavar="RUN", help="run directory, or its ledger"
-    )
+        "paths", kind=PathKind.RUN, nargs="+", metavar="RUN",
+        help="run directory, or its ledger; or the run of another trainer: its folder or log",
+    )  # fmt: skip
+    add_foreign_options(parser)
     parser.add_path(
         "--out", kind=PathKind.NEW_FILE, required=True, metavar="FILE", help="HTML to write"
     )
@@ -48,10 +61,17 @@ def add_parser(parser: CommandParser) -> None:
 
 def run(args: Namespace) -> int:
     """Write the page; exit code 2 where runs would be compared that do not compare."""
-    files = [ledger_file(path) for path in args.paths]
+    if not any(map(is_foreign, args.paths)):
+        own_only(args)
+    files = [path if is_foreign(path) else ledger_file(path) for path in args.paths]
     power = None if args.gate_power is None else read_power(args.gate_power, say)
     names = _run_names(args.paths, files)
-    histories = [_read_run(name, file) for name, file in zip(names, files, strict=True)]
+    subjects = {name: read_subject(file, args) for name, file in zip(names, files, strict=True)
+                if is_foreign(file)}  # fmt: skip
+    histories = [
+        foreign_history(subjects[name]) if name in subjects else _read_run(name, file)
+        for name, file in zip(names, files, strict=True)
+    ]
     if not any(history.rows for history in histories):
         lost = "".join(f"; {line}" for one in histories for line in one.broken[:1] if not line.tail)
         msg = f"{', '.join(names)}: no epoch is finished yet, there is nothing to show{lost}"
@@ -60,8 +80,13 @@ def run(args: Namespace) -> int:
         view(name, history, across=args.across_segments)
         for name, history in zip(names, histories, strict=True)
     ]
-    warnings = _comparison_warnings(views, across=args.across_segments)
-    summaries = [summary(one, None if one is views[0] else views[0]) for one in views]
+    own = [one for one in views if one.name not in subjects]
+    warnings = _comparison_warnings(own, across=args.across_segments)
+    warnings += _foreign_warnings(subjects, len(views))
+    summaries = [
+        _with_findings(summary(one, None if one is views[0] else views[0]), subjects.get(one.name))
+        for one in views
+    ]
     _write_page(args.out, _page(views, summaries, warnings, power))
     _say_summaries(summaries, warnings)
     if power is not None:
@@ -86,7 +111,7 @@ def _run_names(paths: Sequence[Path], files: Sequence[Path]) -> list[str]:
     if double:
         msg = f"{double[0]}: named twice; name each run once"
         raise InputError(msg)
-    folders = [file.resolve().parent.name for file in files]
+    folders = [(file if file.is_dir() else file.parent).resolve().name for file in files]
     return [
         name if folders.count(name) == 1 else str(path)
         for name, path in zip(folders, paths, strict=True)
@@ -112,6 +137,26 @@ def _comparison_warnings(views: Sequence[View], *, across: bool) -> list[str]:
                 "or tau across a dashed line"
             )
     return warnings
+
+
+def _foreign_warnings(subjects: Mapping[str, Subject], runs: int) -> list[str]:
+    """Return that scores of other trainers do not compare, where there is something beside them."""
+    if runs < 2:
+        return []
+    return [
+        f"{name} is a run of {subject.run.kind}: no record tells which batches it scored, so that "
+        "its EPE and tau stand beside the others' and do not compare with them"
+        for name, subject in subjects.items()
+    ]
+
+
+def _with_findings(shown: RunSummary, subject: Subject | None) -> RunSummary:
+    """Add what an audit of another trainer's run finds."""
+    if subject is None:
+        return shown
+    found = [f"{check.id}: {measured.text}" for check, measured in
+             foreign_findings(subject).measured if measured.found]  # fmt: skip
+    return replace(shown, warnings=(*shown.warnings, *found))
 
 
 def _page(

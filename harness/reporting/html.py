@@ -91,7 +91,7 @@ def page(content: Page) -> str:
         *(_section(run) for run in content.runs),
         *([] if content.power is None else _power(content.power)),
         f'<p class="small">Made by harness report, samebits {_safe(content.version)}, from '
-        f"{'the ledgers alone' if content.power is None else 'ledgers and a gate-power file'}.</p>",
+        f"{'the records alone' if content.power is None else 'records and a gate-power file'}.</p>",
     ]  # fmt: skip
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -98,7 +98,8 @@ def _headline(view: View) -> str:
     row = _last_scored(view)
     if row is None or row.mean_epe_12 is None:
         return f"epoch {last}: no evaluation yet ({place})"
-    text = f"epoch {row.epoch}: EPE {row.mean_epe_12:.4f} ± {row.std_epe_12 or 0.0:.4f} px"
+    spread = "" if row.std_epe_12 is None else f" ± {row.std_epe_12:.4f}"
+    text = f"epoch {row.epoch}: EPE {row.mean_epe_12:.4f}{spread} px"
     if row.zero_flow_epe:
         ratio = row.mean_epe_12 / row.zero_flow_epe
         text += f", {ratio:.2f} of an all-zero flow's {row.zero_flow_epe:.4f} px"

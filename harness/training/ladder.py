@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["SATURATED", "ClipAdvice", "advise_threshold", "next_rung"]
+__all__ = ["SATURATED", "ClipAdvice", "advise_threshold", "choose_threshold", "next_rung"]
 
 SATURATED = 0.9
 """Clip rate from which on the step length is the threshold's and not the gradient's."""
@@ -83,19 +83,34 @@ def advise_threshold(norms: Sequence[float], threshold: float) -> ClipAdvice:
         raise ValueError(msg)
     p50, p90, p99 = (float(q) for q in np.quantile(values, [0.5, 0.9, 0.99]))
     rate = float((values > threshold).mean())
-    chosen, reason = _choose_threshold(rate, p90, threshold)
+    chosen, reason = choose_threshold(rate, p90, threshold)
     return ClipAdvice(
         chosen, chosen != threshold, reason, rate, p50, p90, p99, float((values > chosen).mean())
     )
 
 
-def _choose_threshold(rate: float, p90: float, threshold: float) -> tuple[float, str]:
-    shown = f"{rate:.1%} of the checks were clipped at {threshold:g}"
+def choose_threshold(
+    rate: float, p90: float | None, threshold: float, *, shown: str = ""
+) -> tuple[float, str]:
+    """Return the threshold to try next, and one sentence why.
+
+    Parameters
+    ----------
+    rate : float
+        Share of the checks that clipped.
+    p90 : float or None
+        Of the norms before clipping; None where it is not known.
+    threshold : float
+        The one in use.
+    shown : str, optional
+        What was measured, for people. Default: the rate.
+    """
+    shown = shown or f"{rate:.1%} of the checks were clipped at {threshold:g}"
     if rate < SATURATED:
         what = "never acts" if rate == 0 else "shortens some steps and not nearly all"
         return threshold, f"{shown}: clipping {what}, keep it"
     rung = next_rung(threshold)
-    if p90 < rung:
+    if p90 is not None and p90 < rung:
         rounded = float(f"{p90:.3g}")
         # Three digits may round down to the threshold itself, which would change nothing.
         if rounded > threshold:
@@ -103,7 +118,8 @@ def _choose_threshold(rate: float, p90: float, threshold: float) -> tuple[float,
                 f"{shown}, so that the threshold sets nearly every step's length; the measured "
                 f"p90 of {p90:.4g} lies below the next rung {rung:g}"
             )
+    measured = "no p90 is logged" if p90 is None else f"the measured p90 is {p90:.4g}"
     return rung, (
         f"{shown}, so that the threshold sets nearly every step's length; {rung:g} is the next "
-        f"rung, the measured p90 is {p90:.4g}"
+        f"rung, {measured}"
     )

@@ -33,6 +33,10 @@ BASES = (
     "import-checkpoint nothing new --config run.yaml",
     "digest run run --json new.json", "digest run/checkpoints/last",
     "audit run --json new.json", "audit run/ledger.jsonl",
+    "audit foreign --config run.yaml --set train.micro_batch_size=4 --zero-flow 3 --json new.json",
+    "audit foreign/eval_epe_history.csv --column epe=mean_epe_12 --fc2-root fc2",
+    "report run foreign --zero-flow 3 --out new.html",
+    "clip-study --advise foreign --json new.json", "clip-study --advise run --json new.json",
     "report run other-run --out new.html --across-segments --json new.json",
     "faults --only pool-padded --tier full --mode both --jobs 2 --json new.json",
     "faults --clean 3 --cover --quick", "faults --resume --json old.json",
@@ -54,6 +58,7 @@ PATHS = (
     "no-data.yaml", "no-samples.yaml", "odd-names.yaml", "no-frozen.yaml", "no-run", "no-samples",
     "resource-fork", "other-run", "hard-link.yaml", "link.yaml", "run/ledger.jsonl", "old.json",
     "run/config.yaml", "run/checkpoints", "run/checkpoints/last", "run/x.scores.jsonl",
+    "foreign", "foreign/train.log", "foreign/run_manifest.json", "foreign/eval_epe_history.csv",
     "fc2/train", "fc2/train/x", "fc2/train/0000000-img_0.png", "nowhere/x", "run.yaml/x", ".", "..",
     "/", "/dev/null", "/dev/zero", "/dev/full", "/proc/self/mem", "/dev/stdin/x", "a" * 300,
     "a/" * 2100, "$NOPE/a", "$HOME", "${", "~", "~nobody-of-this-name", "a\0b", "caf\udce9",
@@ -62,7 +67,8 @@ PATHS = (
 WORDS = (
     "--json", "--help", "--version", "--nope", "--set", "--config", "--run", "--out", "--pool",
     "--resume", "--fc2-root", "--checkpoint", "--write", "--gate-file", "--list", "--frozen",
-    "--promise", "--only", "--fault", "-h", "@run.yaml", "builtin", "edgeflownas", "a:b", "a.py:b",
+    "--promise", "--only", "--column", "--advise", "--fault", "-h", "@run.yaml", "builtin",
+    "edgeflownas", "a:b", "a.py:b",
 )  # fmt: skip
 ASSIGNMENTS = (
     "train.lr=1e-3", "train.lr=nan", "train.lr", "=", "train.lr=", "a.b.c.d=1", "train=1",
@@ -99,7 +105,7 @@ def command_line(case):
             other = random.randrange(len(words))
             words[at], words[other] = words[other], words[at]
         else:
-            words += [random.choice(WORDS[:19]), value]
+            words += [random.choice(WORDS[:21]), value]
     return words
 
 
