@@ -72,6 +72,7 @@ def green_gate(config_file: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_was_gated_stands_in_the_ledger_and_in_the_report(
     straight: Path, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def gate(folder, *words, system="adapter.py:NumpySystem"):
     return run(folder, "gate", "--system", system, *words)
 
 
+@pytest.mark.slow
 def test_a_subset_can_be_green_and_vouches_for_itself_alone(repository):
     code, text = gate(repository, *ONE, "--gate-file", "g.json")
     assert code == 0, text
@@ -86,6 +87,7 @@ def test_a_part_of_the_due_promises_is_no_success(repository):
     assert code == 1
 
 
+@pytest.mark.slow
 def test_promises_that_were_to_run_and_did_not_are_no_success(repository):
     (repository / "skipper.py").write_text(
         "import pytest\n\n\ndef pytest_collection_modifyitems(items):\n"
@@ -96,6 +98,7 @@ def test_promises_that_were_to_run_and_did_not_are_no_success(repository):
     assert code == 1
 
 
+@pytest.mark.slow
 def test_code_that_changes_while_the_gate_runs_is_not_vouched_for(repository):
     (repository / "editor.py").write_text(EDITOR)
     code, text = gate(repository, *ONE, "--", "-p", "editor")
@@ -140,6 +143,7 @@ def test_an_adapter_beside_the_test_file_is_found_from_elsewhere(repository):
     assert code == 0
 
 
+@pytest.mark.slow
 def test_a_misspelt_name_is_told_with_the_nearest_and_the_option_that_exists(repository):
     code, text = gate(repository, "--promise", "metric-orakle")
     assert code == 2
@@ -164,6 +168,7 @@ def test_a_misspelt_array_in_a_description_switches_nothing_off(repository):
     assert code == 1
 
 
+@pytest.mark.slow
 def test_the_gate_file_of_a_session_says_what_was_due(repository):
     gate(repository, "--tier", "smoke", "--gate-file", "g.json", "--", "-k", "metric-oracle")
     found = json.loads((repository / "g.json").read_text())

@@ -319,6 +319,7 @@ def gate(*words: str) -> Any:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_gate_file_that_cannot_be_is_said_before_the_gate_and_no_device_is_removed(
     tmp_path: Path,
 ) -> None:

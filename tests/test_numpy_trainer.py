@@ -126,6 +126,7 @@ BROKEN_AND_KNOWN = (
 )
 
 
+@pytest.mark.slow
 def test_a_known_defect_is_accepted_until_it_is_mended(tmp_path):
     options = ("-k", "metric-alive or metric-oracle or metric-recomputed", "-o", BROKEN_AND_KNOWN)
     code, text, file = gate("broken.py:DeadMetric", tmp_path, *options)
@@ -142,12 +143,14 @@ def test_a_known_defect_is_accepted_until_it_is_mended(tmp_path):
     assert "FAILURES" not in text
 
 
+@pytest.mark.slow
 def test_a_reason_of_blanks_excuses_nothing(tmp_path):
     code, text, file = gate("broken.py:ExcusedWithBlanks", tmp_path, "-k", "metric-alive")
     assert (code, file["verdict"], file["known_defects"]) == (1, "red", {})
     assert "known defect metric-alive: no reason" in text
 
 
+@pytest.mark.slow
 def test_another_test_that_failed_is_seen_without_a_terminal(tmp_path):
     (tmp_path / "test_other.py").write_text("def test_other():\n    assert False\n")
     options = ("-p", "no:terminal", "-o", "addopts=", "-k", "test_other or metric-oracle")

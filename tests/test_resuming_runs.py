@@ -161,6 +161,7 @@ def test_each_field_of_the_first_line_is_told_when_it_alone_is_changed(
     assert main(["audit", str(tmp_path / "ledger.jsonl")]) == (2 if field == "attempt" else 1)
 
 
+@pytest.mark.slow
 def test_a_crash_between_best_and_last_of_the_first_checkpoint_is_repaired(
     config: Config, cache: Any, straight: Path, tmp_path: Path, crashing: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -178,6 +179,7 @@ def test_a_crash_between_best_and_last_of_the_first_checkpoint_is_repaired(
     assert CheckpointStore(tmp_path / "run" / "checkpoints").load("best")
 
 
+@pytest.mark.slow
 def test_a_segment_with_another_batch_size_is_not_stopped_for_other_evaluation_batches(
     config: Config, cache: Any, tmp_path: Path
 ) -> None:
@@ -191,6 +193,7 @@ def test_a_segment_with_another_batch_size_is_not_stopped_for_other_evaluation_b
     assert main(["audit", str(tmp_path / "run")]) == 0
 
 
+@pytest.mark.slow
 def test_a_row_that_is_repaired_in_a_new_segment_belongs_to_the_old_one(
     config: Config, cache: Any, tmp_path: Path, crashing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +209,7 @@ def test_a_row_that_is_repaired_in_a_new_segment_belongs_to_the_old_one(
     assert main(["audit", str(tmp_path / "run")]) == 0
 
 
+@pytest.mark.slow
 def test_a_segment_may_reset_early_stopping(config: Config, cache: Any, tmp_path: Path) -> None:
     train(config, tmp_path / "run", cache, until=1)
     other = changed_config(config, "checkpoint.reset_early_stop_on_resume=true", "train.lr=0.1")
@@ -213,6 +217,7 @@ def test_a_segment_may_reset_early_stopping(config: Config, cache: Any, tmp_path
     assert main(["audit", str(tmp_path / "run")]) == 0
 
 
+@pytest.mark.slow
 def test_best_is_taken_off_a_checkpoint_that_has_become_void(
     config: Config, cache: Any, tmp_path: Path
 ) -> None:
@@ -539,6 +544,7 @@ def test_a_new_segment_goes_on_with_changed_dynamics_and_the_log_says_so(
     assert "segment clip-3" in text
 
 
+@pytest.mark.slow
 def test_a_new_metric_series_forgets_the_best_and_the_ranking(
     config: Config, cache: Any, tmp_path: Path
 ) -> None:
@@ -565,6 +571,7 @@ def edit_first_record(folder: Path, change: Any) -> None:
     path.write_text("\n".join([json.dumps(to_json(change(record))), *rest, ""]))
 
 
+@pytest.mark.slow
 def test_another_environment_is_a_recorded_border(
     config: Config, cache: Any, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -619,6 +626,7 @@ def test_files_that_were_replaced_in_place_are_noticed(
         train(moved, tmp_path / "run", cache, resume=True)
 
 
+@pytest.mark.slow
 def test_an_older_checkpoint_without_what_observes_resumes_with_a_note(
     config: Config, cache: Any, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -636,6 +644,7 @@ def test_an_older_checkpoint_without_what_observes_resumes_with_a_note(
     assert all((arrays[0][name] == arrays[1][name]).all() for name in arrays[1])
 
 
+@pytest.mark.slow
 def test_an_older_epoch_log_keeps_its_columns(config: Config, cache: Any, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(config, folder, cache, until=1)
@@ -654,6 +663,7 @@ def on_device(config: Config) -> Config:
     return with_overrides(config, ["runtime.score_on=device"])
 
 
+@pytest.mark.slow
 def test_scores_go_on_where_they_were_summed_up(config: Config, cache: Any, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(config, folder, cache, until=1)

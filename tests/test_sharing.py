@@ -176,6 +176,7 @@ def test_statistics_do_not_depend_on_which_batches_lie_side_by_side(setting, mon
 
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (1, 1, 1, 2)])
+@pytest.mark.slow
 def test_statistics_keep_their_bits_where_channels_do_not_fill_a_vector(
     tensorflow, monkeypatch, sizes
 ):
@@ -263,6 +264,7 @@ def test_calls_out_of_order_and_again_are_right(setting):
         assert np.array_equal(evaluator.predict(shared, arch, stats, scored), expected)
 
 
+@pytest.mark.slow
 def test_another_accumulation_is_applied_to_whole_outputs(setting):
     _, weights, protocol = setting("full")
     from harness.evaluation.evaluator import EvalParts, Evaluator
