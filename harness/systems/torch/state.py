@@ -139,7 +139,7 @@ def _of_optimizer(optimizer: Any, part: str, names: Mapping[int, str]) -> dict[s
 
 
 def _is_slot(value: Any) -> bool:
-    return torch.is_tensor(value) and value.dim() > 0
+    return bool(torch.is_tensor(value) and value.dim() > 0)
 
 
 def _slot(optimizer: Any, weight: Any, slot: str) -> Entry:
@@ -264,5 +264,3 @@ def slots_of(parts: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
             if all(one in names for one in pair):
                 found[name] = (pair[0], pair[1])
     return found
-
-

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-
 __all__ = ["Seen", "arrays_in", "watched"]
 
 
@@ -140,17 +139,15 @@ def _watch_clips(put: _Putter, see: Callable[[], Seen]) -> None:
 
     # Whoever imported the function by its name has it under that name.
     for module in list(sys.modules.values()):
-        if getattr(module, "__dict__", {}).get(clip.__name__) is clip:
-            put(module, clip.__name__, clip_and_note)
+        if getattr(module, "__dict__", {}).get("clip_grad_norm_") is clip:
+            put(module, "clip_grad_norm_", clip_and_note)
 
 
 def _has_grad(parameter: Any) -> bool:
     return parameter.grad is not None
 
 
-def _watch_steps(
-    undo: contextlib.ExitStack, put: _Putter, see: Callable[[], Seen]
-) -> None:
+def _watch_steps(undo: contextlib.ExitStack, put: _Putter, see: Callable[[], Seen]) -> None:
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     def note(optimizer: Any, *_: Any) -> None:
