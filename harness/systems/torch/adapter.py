@@ -262,7 +262,7 @@ class TorchSystem(Written):
             Generators.now().with_arrays(drawn).put()
         for name in {"progress/epoch", "progress/step"} & set(changes):
             setattr(self, name.rpartition("/")[2], int(changes[name]))
-        arrays = {name: entry.get() for name, entry in found.items()}
+        arrays = {name: entry.get() for name, entry in entries(self.parts).items()}
         generators = Generators.now().arrays(self._fresh)
         arrays.update({_RANDOM + name: array for name, array in generators.items()})
         counted = {"progress/epoch": self.epoch, "progress/step": self.step}
