@@ -225,6 +225,15 @@ def test_a_loop_that_ends_before_its_first_batch_has_a_state(embedded_frames):
     system.close()
 
 
+def test_a_loop_that_is_never_held_says_what_to_do(embedded_frames):
+    class Unheld(Small):
+        def one_pass(self, model, optimizer, scaler, batches):
+            super().one_pass(model, optimizer, scaler, [torch.ones(2, 3)])
+
+    with pytest.raises(RuntimeError, match=r"before it asks a DataLoader .* self.stepped\(batches"):
+        Unheld().open(config(embedded_frames))
+
+
 def test_a_loop_that_is_given_up_closes_what_it_has_open(embedded_frames):
     system = opened(embedded_frames)
     left = os.path.join(system.folder, "left")

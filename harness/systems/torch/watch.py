@@ -36,9 +36,12 @@ class Seen:
         Steps of an optimizer, those included that a GradScaler left out.
     looks : bool
         Whether more is noted than steps.
+    held : bool
+        Whether there is a place at which a loop that makes a step is held.
     """
 
     looks: bool = True
+    held: bool = True
     batches: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     clips: list[tuple[float, float, float]] = field(default_factory=list)
@@ -89,6 +92,12 @@ def _marked(make: Callable[..., None], mark: Callable[[], None]) -> Callable[...
         make(*args, **options)
 
     return marked
+
+
+_NOT_HELD = (
+    "the training loop makes a step before it asks a DataLoader for a batch, with gradients "
+    "enabled: let it iterate over self.stepped(batches), where batches are what it iterates over"
+)
 
 
 class _Putter:
@@ -156,6 +165,8 @@ def _watch_steps(undo: contextlib.ExitStack, put: _Putter, see: Callable[[], See
 
     def note(optimizer: Any, *_: Any) -> None:
         seen = see()
+        if not seen.held:
+            raise RuntimeError(_NOT_HELD)
         seen.rate = float(optimizer.param_groups[0]["lr"])
         seen.steps += 1
 
