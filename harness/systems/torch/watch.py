@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad
 
+from harness.systems.torch.state import array_of
+
 __all__ = ["Seen", "arrays_in", "watched"]
 
 if not hasattr(clip_grad, "_clip_grads_with_norm_"):
@@ -187,7 +189,7 @@ def _watch_steps(undo: contextlib.ExitStack, put: _Putter, see: Callable[[], See
 def arrays_in(batch: Any) -> Iterator[Any]:
     """Yield the tensors and arrays of a batch, in order, as arrays."""
     if torch.is_tensor(batch):
-        yield batch.detach().cpu().numpy()
+        yield array_of(batch)
     elif isinstance(batch, np.ndarray):
         yield batch
     elif isinstance(batch, dict):
