@@ -106,10 +106,10 @@ def same(one, other):
 
 
 def test_two_that_train_in_turn_are_each_as_alone(embedded_frames):
+    before, place = (random.getstate(), torch.get_rng_state()), Path.cwd()
     alone = [opened(embedded_frames, seed) for seed in (7, 8)]
     for system in alone:
         system.train(2)
-    before, place = (random.getstate(), torch.get_rng_state()), Path.cwd()
     turns = [opened(embedded_frames, seed) for seed in (7, 8)]
     for _ in range(4):
         for system in turns:
