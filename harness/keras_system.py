@@ -157,7 +157,7 @@ class KerasSystem:
                 asked = every[self.step : left]
                 noted = _Noted(self, made, [_digest(list(batch)) for batch in asked])
                 self.fit(
-                    iter(asked), steps_per_epoch=len(asked), initial_epoch=self.epoch,
+                    (tuple(batch) for batch in asked), steps_per_epoch=len(asked), initial_epoch=self.epoch,
                     epochs=self.epoch + 1, callbacks=[noted], verbose=0, shuffle=False,
                 )  # fmt: skip
             self.step += len(asked)

@@ -137,6 +137,7 @@ class Asking:
 
 
 _PLACE = re.compile(r'^ *File "([^"]+)", line (\d+), in (.+)$', re.MULTILINE)
+_LIBRARIES = re.compile(r"(site|dist)-packages/|/lib/python3[.\d]*/|^<")
 _OURS = "worker.py"
 _ADVICE = (
     (r"array of float32, found an array of float(64|16)", "convert it: .astype(np.float32)"),
@@ -145,8 +146,11 @@ _ADVICE = (
     (r"array of bool, found an array", "convert it: .astype(bool)"),
     (r"expected an array, found (int|float|bool)", "counters are arrays too: np.array(3)"),
     (r"requires grad|on cuda|CUDA tensor", "hand over plain arrays: tensor.detach().cpu().numpy()"),
+    (r"unknown call", "spell it as the protocol does, or take it off can"),
     (r"unknown field", "take it out, or see docs/your-trainer.md for how it is written"),
     (r": no field", "add it: docs/your-trainer.md has the fields of each answer"),
+    (r"__init__\(\) (missing|got an|takes)",
+     "let it take root alone, given by --system-root, or nothing"),
     (r"required positional argument|unexpected keyword|takes \d+ positional|takes no arg",
      "take the arguments that docs/your-trainer.md has under The calls"),
     (r"cannot send|keys must be strings",
@@ -167,8 +171,10 @@ def _failure(error: Exception) -> Finding:
         text += _last_of_log(str(error))
     notes = "\n".join(getattr(error, "__notes__", ()))
     places = [p for p in _PLACE.findall(notes) if Path(p[0]).name != _OURS]
-    if places:
-        file, line, function = places[-1]
+    # Where the adapter's or the trainer's own code called what a library then refused.
+    own = [p for p in places if not _LIBRARIES.search(p[0])] or places
+    if own:
+        file, line, function = own[-1]
         text += f" ({Path(file).name}, line {line}, in {function})"
     advice = next((what for pattern, what in _ADVICE if re.search(pattern, told)), "")
     return Finding(text, advice)

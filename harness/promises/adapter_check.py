@@ -15,6 +15,7 @@ from harness.promises import adapter_findings as findings
 from harness.promises.adapter_calls import Asking, Called, Seen
 from harness.promises.adapter_findings import Finding
 from harness.promises.setting import fit_to_system
+from harness.systems.process import Worker
 from harness.systems.protocol import Arrays, Description, Drawn, Role, ServedBatch, Training
 from harness.systems.remote import RemoteSystem, Workers
 from harness.systems.spec import SystemSpec
@@ -39,20 +40,22 @@ def check_adapter(
         Gets each call as soon as it was made.
     """
     asking = Asking(on_result)
-    asking.worker = asking.call("start and import", lambda: workers.of(spec))
-    if asking.worker is None:
+
+    def start() -> Worker:
+        asking.worker = workers.of(spec)
+        return asking.worker
+
+    worker = asking.call("start and import", start)
+    if worker is None:
         return asking.seen
-    lend = partial(_same, asking.worker)
-    calls = _Calls(asking, config, folder, RemoteSystem(lend), RemoteSystem(lend))
+    # The process that was started: a later one would know nothing of its systems.
+    calls = _Calls(
+        asking, config, folder, RemoteSystem(lambda: worker), RemoteSystem(lambda: worker)
+    )
     calls.describe()
     if asking.seen.about is not None:
         calls.every()
     return asking.seen
-
-
-def _same(worker: Any) -> Any:
-    """Return the process that was started; a later one would know nothing of its systems."""
-    return worker
 
 
 @dataclass
@@ -101,6 +104,11 @@ class _Calls:
         """Make the other calls."""
         if not self.asking.done("open(config)", partial(self.system.open, self.tree)):
             self.asking.leave_out("open() failed")
+        before = self.about
+        after = self.asking.call(
+            "describe(), opened", self.system.describe, None, partial(findings.as_before, before)
+        )
+        self.asking.seen.about = after or before
         if self.can("state"):
             self.state()
         if self.can("batches"):
@@ -194,7 +202,7 @@ class _Calls:
         outputs = self.asking.call(
             f"predict({arch!r}, batch)", partial(self.system.predict, arch, batch),
             lambda found: ", ".join(f"{o.shape}" for o in found),
-            partial(findings.predicted, samples=size),
+            partial(findings.predicted, shape=batch.frames.shape),
         )  # fmt: skip
         if outputs and self.can("score"):
             self.asking.call(
@@ -238,7 +246,7 @@ class _Calls:
                 "state() after it", self.system.state, partial(_changed, self.begun),
                 partial(findings.moved, self.begun),
             )  # fmt: skip
-        if run is not None and "steps" in self.about.supports:
+        if run is not None and run.steps and "steps" in self.about.supports:
             self.asking.call(
                 "train(2, steps=1)", partial(self.system.train, 2, evaluate=False, steps=1),
                 _steps, batches.steps_told,
@@ -272,8 +280,9 @@ class _Calls:
 
 def _arrays(state: Arrays) -> str:
     """Return how many arrays there are, and how large they are together."""
-    mib = sum(array.nbytes for array in state.values()) / 2**20
-    return f"{counted(len(state), 'array')}, {mib:.3g} MiB"
+    size = sum(array.nbytes for array in state.values())
+    shown = f"{size / 2**20:.3g} MiB" if size >= 2**20 else f"{size / 2**10:.3g} KiB"
+    return f"{counted(len(state), 'array')}, {shown}"
 
 
 def _served(found: Any) -> str:

@@ -16,8 +16,8 @@ from harness.systems.protocol import METHODS, Arrays, Description, Recalibration
 from harness.wording import counted
 
 __all__ = [
-    "Finding", "assigned", "brought_back", "described", "moved", "opened_alike", "predicted",
-    "recalibrated", "saved", "scored", "stated",
+    "Finding", "as_before", "assigned", "brought_back", "described", "moved", "opened_alike",
+    "predicted", "recalibrated", "saved", "scored", "stated",
 ]  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def described(about: Description, methods: Collection[str]) -> Iterator[Finding]
     methods : collection of str
         Names that the adapter's object has.
     """
-    own = [name for name in methods if not name.startswith("_")]
+    own = {name for name in methods if not name.startswith("_")} - set(METHODS)
     for name in sorted(about.can - set(methods) - {"close"}):
         yield Finding(
             f"can names {name!r}, and the class has no method of that name",
@@ -74,6 +74,21 @@ def described(about: Description, methods: Collection[str]) -> Iterator[Finding]
         yield from _unknown(what, names, known)
 
 
+def as_before(before: Description, after: Description) -> Iterator[Finding]:
+    """Yield what a description says otherwise once the system is open: a gate asks before."""
+    for name in ("can", "supports", "settings", "whole_batches", "stride"):
+        one, other = getattr(before, name), getattr(after, name)
+        if one != other:
+            yield Finding(
+                f"{name} differs before and after open(): {_listed(one)}, then {_listed(other)}",
+                "say the same both times: what is not said before is never asked for",
+            )
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(sorted(map(str, value))) if isinstance(value, frozenset) else str(value)
+
+
 def _unknown(what: str, names: Iterable[str], known: Sequence[str]) -> Iterator[Finding]:
     for name in sorted(set(names).difference(known)):
         shown = ", ".join(known) if len(known) < 9 else f"one of {len(known)} names"
@@ -85,7 +100,7 @@ def _unknown(what: str, names: Iterable[str], known: Sequence[str]) -> Iterator[
 
 def _meant(name: str, known: Iterable[str]) -> str:
     """Return which name was probably meant; nothing where none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"did you mean {close[0]!r}?" if close else ""
 
 
@@ -213,15 +228,18 @@ def _plain(text: str) -> str:
     return text if len(text) < 80 and not re.search(r"\) [0-9a-f]{8}", text) else "other values"
 
 
-def predicted(outputs: Sequence[Any], samples: int) -> Iterator[Finding]:
-    """Yield what outputs for a batch of so many samples lack."""
+def predicted(outputs: Sequence[Any], shape: tuple[int, ...]) -> Iterator[Finding]:
+    """Yield what outputs for frames of a shape (B, H, W, 6) lack."""
+    samples, height, width = shape[:3]
     if not outputs:
         yield Finding("expected residual outputs, coarse to fine, found none", "return a list")
     for index, output in enumerate(outputs):
-        if output.shape[0] != samples or output.shape[-1] < 2:
+        size, h, w, channels = output.shape
+        other = abs(h * width - w * height) > max(height, width)
+        if size != samples or channels < 2 or other:
             yield Finding(
-                f"output {index}: expected shape ({samples}, h, w, 2 or more), found "
-                f"{output.shape}",
+                f"output {index}: expected shape ({samples}, h, w, 2 or more) with h to w as "
+                f"{height} to {width}, found {output.shape}",
                 "channels last: .transpose(0, 2, 3, 1) of (B, channels, h, w)",
             )
         elif _odd(output):
