@@ -157,8 +157,9 @@ class KerasSystem:
                 asked = every[self.step : left]
                 noted = _Noted(self, made, [_digest(list(batch)) for batch in asked])
                 self.fit(
-                    (tuple(batch) for batch in asked), steps_per_epoch=len(asked), initial_epoch=self.epoch,
-                    epochs=self.epoch + 1, callbacks=[noted], verbose=0, shuffle=False,
+                    (tuple(batch) for batch in asked), steps_per_epoch=len(asked),
+                    initial_epoch=self.epoch, epochs=self.epoch + 1, callbacks=[noted],
+                    verbose=0, shuffle=False,
                 )  # fmt: skip
             self.step += len(asked)
             if self.step == len(every):

@@ -12,8 +12,8 @@ from harness.promises.openings import SAYINGS, applying, offered, openings
 from harness.promises.registry import PROMISES
 from harness.promises.setting import MATRIX_SIZE, MATRIX_TRAIN, MATRIX_VAL, matrix_config
 from harness.reporting.adapter import CALLS
-from harness.systems.protocol import METHODS, Description
 from harness.systems.process import Worker
+from harness.systems.protocol import METHODS, Description
 from harness.systems.remote import Workers, load
 from harness.systems.spec import SystemSpec
 
@@ -59,7 +59,9 @@ WRONG = {
         "batches('train')", "batches()[0].flow: expected an array of float32, found an array of "
         "float64", ".astype(np.float32)",
     ),
-    "ScaledFrames": ("batches('train')", "frames hold at most 0, expected bytes up to 255", "before they are scaled"),
+    "ScaledFrames": (
+        "batches('train')", "frames hold at most 0, expected bytes up to 255", "are scaled",
+    ),
     "OwnCrop": ("batches('train')", "expected crops of 16 x 32 px, found 12 x 32", "settings"),
     "OwnBatchSize": (
         "batches('train')", "expected 3 samples in the first batch (train.batch_size), found 4",
@@ -91,7 +93,9 @@ WRONG = {
     "OneScore": (
         "score(outputs, flow, valid)", "expected an EPE of each of 3 samples, found 1", "average",
     ),
-    "StepsFromZero": ("train(1)", "steps[0]: expected epoch, step = (1, 1), found (1, 0)", "from 1"),
+    "StepsFromZero": (
+        "train(1)", "steps[0]: expected epoch, step = (1, 1), found (1, 0)", "counted from 1",
+    ),
     "OtherDigests": ("train(1)", "steps[0].batch is not the digest of batches('train')[0]", ""),
     "StepsNotHeeded": ("train(2, steps=1)", "expected one step, found 3", "off supports"),
     "SavesNothing": ("restore(path)", "FileNotFoundError: ", ""),
@@ -212,7 +216,8 @@ def test_the_command_says_it_within_80_columns_and_as_json(tmp_path, monkeypatch
 
 def test_what_is_no_adapter_is_wrong_input(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for words in (["builtin"], ["nothing.py:A"], ["a b"], [f"{HERE / 'adapter.py'}:N", "--fc2-root", "no"]):
+    numpy = f"{HERE / 'adapter.py'}:NumpySystem"
+    for words in (["builtin"], ["nothing.py:A"], ["a b"], [numpy, "--fc2-root", "no"]):
         assert main(["check-adapter", *words]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
 

@@ -96,7 +96,17 @@ def test_numbers_within_their_ranges_are_taken(told):
 
 @pytest.mark.parametrize(
     "command",
-    ["synth", "subset", "eval", "budget", "faults", "gate-power", "check-adapter", "clip-study", "train"],
+    [
+        "synth",
+        "subset",
+        "eval",
+        "budget",
+        "faults",
+        "gate-power",
+        "check-adapter",
+        "clip-study",
+        "train",
+    ],
 )
 def test_help_names_the_range_of_every_number(command, capsys):
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""A system that a command asks by itself: its options, those of the gate, and the gate's setting."""
+"""A system that a command asks by itself: options as those of the gate, and its setting."""
 
 from argparse import Namespace
 from pathlib import Path

@@ -13,7 +13,13 @@ from harness.systems.protocol import Arrays, Description, Evaluation, ServedBatc
 from harness.wording import counted
 
 __all__ = [
-    "asked_for", "draws_anew", "drawn", "evaluated", "served", "steps_told", "trained",
+    "asked_for",
+    "drawn",
+    "draws_anew",
+    "evaluated",
+    "served",
+    "steps_told",
+    "trained",
 ]  # fmt: skip
 
 Tree = Mapping[str, Any]
@@ -111,17 +117,16 @@ def _ids(batches: Sequence[ServedBatch], config: Tree, role: str) -> Iterator[Fi
 
 
 def draws_anew(
-    first: Sequence[ServedBatch], again: Sequence[ServedBatch], next_epoch: Sequence[ServedBatch],
-    config: Tree, about: Description,
-) -> Iterator[Finding]:  # fmt: skip
+    epochs: Sequence[Sequence[ServedBatch]], config: Tree, about: Description
+) -> Iterator[Finding]:
     """Yield what is random where it should not be, and what is not where it should be.
 
     Parameters
     ----------
-    first, again, next_epoch : sequence of ServedBatch
+    epochs : three sequences of ServedBatch
         Of epoch 1, of epoch 1 asked once more, and of epoch 2.
     """
-    plans = [[(b.ids, b.windows) for b in batches] for batches in (first, again, next_epoch)]
+    plans = [[(b.ids, b.windows) for b in batches] for batches in epochs]
     if plans[0] != plans[1]:
         yield Finding(
             "epoch 1 serves other samples or windows when it is asked again",
@@ -216,14 +221,15 @@ def steps_told(run: Training) -> Iterator[Finding]:
 _AXES = {"order": 1, "windows": 2, "archs": 3}
 
 
-def drawn(what: str, first: Arrays, again: Arrays, other: Arrays) -> Iterator[Finding]:
+def drawn(what: str, answers: Sequence[Arrays]) -> Iterator[Finding]:
     """Yield what is wrong in the draws of one kind.
 
     Parameters
     ----------
-    first, again, other : mapping
+    answers : three mappings
         Of a seed, of the same seed once more, and of another seed.
     """
+    first, again, other = answers
     if what in _AXES:
         array = first.get(what)
         if array is None or array.dtype.kind not in "iu" or array.ndim != _AXES[what]:
@@ -247,9 +253,7 @@ def _equal(one: Arrays, other: Arrays) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[n], other[n]) for n in one)
 
 
-def asked_for(
-    found: Evaluation, whole: Evaluation, asked: Sequence[str]
-) -> Iterator[Finding]:
+def asked_for(found: Evaluation, whole: Evaluation, asked: Sequence[str]) -> Iterator[Finding]:
     """Yield where an evaluation of one arch, on as many batches or fewer, is not that."""
     if list(found.archs) != list(asked):
         yield Finding(

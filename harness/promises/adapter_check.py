@@ -1,6 +1,6 @@
 """Each call of an adapter, made once as a gate would make it: before any promise is asked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -168,7 +168,7 @@ class _Calls:
                 "batches('train', epoch=2)",
                 lambda: [self.system.batches("train"), self.system.batches("train", epoch=2)],
                 lambda found: f"{_served(found[1])}; epoch 1 again",
-                lambda found: batches.draws_anew(first, *found, self.tree, self.about),
+                lambda found: batches.draws_anew([first, *found], self.tree, self.about),
             )  # fmt: skip
 
     def evaluate(self) -> None:
@@ -214,14 +214,15 @@ class _Calls:
 
     def draws(self) -> None:
         seed = int(self.tree["runtime"]["seed"])
-        what: Drawn
-        for what in ("order", "windows", "archs", "kernels"):
+        kinds: tuple[Drawn, ...] = ("order", "windows", "archs", "kernels")
+        for what in kinds:
             self.asking.call(
-                f"draws({what!r}, seed)",
-                lambda what=what: [self.system.draws(what, s) for s in (seed, seed, seed + 1)],
-                lambda found: _arrays(found[0]),
-                lambda found, what=what: batches.drawn(what, *found),
+                f"draws({what!r}, seed)", partial(self._drawn, what, (seed, seed, seed + 1)),
+                lambda found: _arrays(found[0]), partial(batches.drawn, what),
             )  # fmt: skip
+
+    def _drawn(self, what: Drawn, seeds: Sequence[int]) -> list[Arrays]:
+        return [self.system.draws(what, seed) for seed in seeds]
 
     def recalibrate(self) -> None:
         scores = self.asking.seen.evaluation
@@ -299,5 +300,3 @@ def _steps(run: Training) -> str:
 def _changed(before: Arrays, after: Arrays) -> str:
     moved = [n for n in before if n not in after or not np.array_equal(before[n], after[n])]
     return f"{len(moved)} of {counted(len(before), 'array')} moved"
-
-

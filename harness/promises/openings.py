@@ -22,8 +22,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "supports: steps": "'steps' in describe()['supports']: train(steps=N) stops within an "
         "epoch",
         "supports: frozen": "'frozen' in describe()['supports']: evaluates from eval.frozen",
-        "supports: skeletons": "'skeletons' in describe()['supports']: builds every "
-        "model.skeleton",
+        "supports: skeletons": "'skeletons' in describe()['supports']: builds every model.skeleton",
         "supports: knobs": "'knobs' in describe()['supports']: honours every configuration key",
         "Training.records": "train() returns records: what the run would write to a ledger",
         "Training.epochs": "train() returns epochs: the rows of its epoch log",

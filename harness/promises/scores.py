@@ -181,7 +181,9 @@ SAME_SCORES_SKELETONS = tuple(
     Promise(
         id=f"same-scores-{skeleton}",
         sentence=f"the same checkpoint scores the same when skeleton {skeleton} is trained again",
-        evidence=needs("evaluate", "train", says=("supports: skeletons",))(partial(repeat_skeleton, skeleton=skeleton)),
+        evidence=needs("evaluate", "train", says=("supports: skeletons",))(
+            partial(repeat_skeleton, skeleton=skeleton)
+        ),
         check=same_scores,
         hint=_HINT,
         tier="full",
