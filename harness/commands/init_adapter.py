@@ -9,7 +9,7 @@ from harness.commands.paths import PathKind
 from harness.errors import InputError
 from harness.whole import whole_file
 
-__all__ = ["KINDS", "add_parser", "run", "skeleton"]
+__all__ = ["KINDS", "add_parser", "run", "template"]
 
 KINDS = {
     "numpy": "of anything, with NumPy alone (the default)",
@@ -17,7 +17,7 @@ KINDS = {
     "lightning": "of a LightningModule with its DataModule, on harness.lightning_system",
     "tensorflow": "of a Keras model with fit, on harness.keras_system",
 }
-"""What a skeleton is of, by the option that asks for it."""
+"""What a template is of, by the option that asks for it."""
 
 
 def add_parser(parser: CommandParser) -> None:
@@ -31,12 +31,12 @@ def add_parser(parser: CommandParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Write the skeleton, unless something else has its name."""
+    """Write the template, unless something else has its name."""
     name = args.out.name
     if args.out.suffix != ".py" or not args.out.stem.isidentifier():
         msg = f"OUT {args.out}: expected a name that Python can import, such as adapter.py"
         raise InputError(msg)
-    text = skeleton(args.kind).replace("adapter.py", name)
+    text = template(args.kind).replace("adapter.py", name)
     with whole_file(args.out, new=True) as file:
         file.write(text.encode())
     say(f"wrote {args.out}; it runs as it stands:")
@@ -46,7 +46,7 @@ def run(args: Namespace) -> int:
     return EXIT_DONE
 
 
-def skeleton(kind: str) -> str:
-    """Return the text of a skeleton, of one of :data:`KINDS`."""
-    place = files("harness").joinpath("skeletons", f"{kind}.py.txt")
+def template(kind: str) -> str:
+    """Return the text of a template, of one of :data:`KINDS`."""
+    place = files("harness").joinpath("templates", f"{kind}.py.txt")
     return place.read_text(encoding="utf-8")
