@@ -36,9 +36,8 @@ def served(batches: Sequence[ServedBatch], config: Tree, role: str) -> Iterator[
     if not batches:
         yield Finding(f"no batch was served for {role!r}", "serve those of the split, in order")
         return
-    crop = _crop(config, role)
-    shape = tuple(batches[0].frames.shape[1:3])
-    if shape != crop:
+    crop, shape = _crop(config, role), tuple(batches[0].frames.shape[1:3])
+    if crop is not None and shape != crop:
         yield Finding(
             f"expected crops of {crop[0]} x {crop[1]} px, found {shape[0]} x {shape[1]}",
             "crop to data.input_height x data.input_width, or say in settings what you have",
@@ -55,8 +54,11 @@ def served(batches: Sequence[ServedBatch], config: Tree, role: str) -> Iterator[
         )
 
 
-def _crop(config: Tree, role: str) -> tuple[int, int]:
+def _crop(config: Tree, role: str) -> tuple[int, int] | None:
+    """Return height and width of the crop that is asked for, px; None where no pair is."""
     crop = config["eval"].get("crop") if role != "train" else None
+    if isinstance(crop, str):
+        return None
     height, width = crop or (config["data"]["input_height"], config["data"]["input_width"])
     return height, width
 
