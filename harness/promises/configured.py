@@ -8,7 +8,7 @@ from harness.config import parse_config
 from harness.fc2.layout import list_triplets
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
-from harness.promises.setting import crop_stride, frame_size
+from harness.promises.setting import WHOLE_FRAMES, crop_stride, frame_size
 from harness.systems.protocol import Description
 
 __all__ = ["OWN_CROP_FITS", "OwnSetting", "own_crop_fits", "own_setting"]
@@ -23,7 +23,7 @@ class OwnSetting:
     Attributes
     ----------
     crops : mapping of str to (int, int)
-        ``training`` and ``evaluation`` to (height, width), px.
+        ``training`` and, where it is not of whole frames, ``evaluation`` to (height, width), px.
     stride : int
         What must divide both, px.
     frames : mapping of str to mapping of str to (int, int)
@@ -51,6 +51,7 @@ def own_setting(bench: Bench) -> OwnSetting:
         stride = crop_stride({"model": model}, about)
     config = parse_config(tree)
     evaluation = config.train_crop if "eval.crop" in about.settings else config.eval_crop
+    whole = about.settings.get("eval.crop") == WHOLE_FRAMES
     shown = parse_config(bench.config).data
     sizes = {
         split: {
@@ -61,7 +62,7 @@ def own_setting(bench: Bench) -> OwnSetting:
         for split in _SPLITS
     }
     return OwnSetting(
-        {"training": config.train_crop, "evaluation": evaluation}, stride,
+        {"training": config.train_crop, **({} if whole else {"evaluation": evaluation})}, stride,
         {"training": sizes["train"], "evaluation": sizes["val"]},
         _filled(bench, about),
     )  # fmt: skip

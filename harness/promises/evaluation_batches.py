@@ -18,6 +18,7 @@ from harness.promises.samples import (
     split_folder,
 )
 from harness.promises.scores import repeat_again
+from harness.promises.setting import WHOLE_FRAMES
 from harness.systems.protocol import ServedBatch
 
 __all__ = ["Served", "odd_served", "served", "served_in", "served_recal"]
@@ -29,7 +30,8 @@ class Served:
 
     Attributes
     ----------
-    crop : (height, width), px
+    crop : (height, width) or None
+        px; None of a system that scores whole frames.
     batch_size : int
     split : tuple of str
         Every sample id of the split, sorted.
@@ -44,7 +46,7 @@ class Served:
         Whether an evaluation that was repeated used other batches than before.
     """
 
-    crop: tuple[int, int]
+    crop: tuple[int, int] | None
     batch_size: int
     flow_clip: float | None
     count: int
@@ -96,8 +98,10 @@ def served_in(
     """Put served batches beside an independent decode of the files in a folder."""
     evaluation, data, train = (bench.config.get(s, {}) for s in ("eval", "data", "train"))
     split = listed_samples(folder)
+    whole = bench.describe().settings.get("eval.crop") == WHOLE_FRAMES
+    crop = tuple(evaluation.get("crop") or (data["input_height"], data["input_width"]))
     return Served(
-        crop=tuple(evaluation.get("crop") or (data["input_height"], data["input_width"])),
+        crop=None if whole else crop,
         batch_size=evaluation.get("batch_size") or train["batch_size"],
         flow_clip=evaluation.get("flow_clip"),
         # No split has more batches than samples.

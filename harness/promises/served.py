@@ -27,8 +27,8 @@ _MOST = 6
 def eval_crop_is_centred(evidence: Served) -> Outcome:
     """Require the centre window, the same for both frames and the flow, pixel by pixel."""
     violations, seen = _differences_in_windows(evidence, centred=True)
-    crop = f"{evidence.crop[0]}x{evidence.crop[1]}"
-    figures = f"{counted(seen, 'sample')}, crop {crop}, equal to an independent decode"
+    crop = "whole frames" if evidence.crop is None else "crop {}x{}".format(*evidence.crop)
+    figures = f"{counted(seen, 'sample')}, {crop}, equal to an independent decode"
     return outcome(violations[:_MOST], seen, figures)
 
 
@@ -51,10 +51,11 @@ def _differences_in_windows(evidence: Served, *, centred: bool) -> tuple[list[Vi
             window = tuple(batch.windows[position])
             if centred:
                 height, width = evidence.decoded[sample][0].shape[:2]
-                rows, columns = height - evidence.crop[0], width - evidence.crop[1]
+                crop = evidence.crop or (height, width)
+                rows, columns = height - crop[0], width - crop[1]
                 # EdgeFlowNAS's closed form (3261988): an odd margin has its
                 # extra pixel below and to the right.
-                centre = (rows // 2, columns // 2, *evidence.crop)
+                centre = (rows // 2, columns // 2, *crop)
                 if window != centre:
                     where = f"eval sample {sample}, window (top, left, height, width)"
                     violations.append(Violation(where, str(centre), str(window), "window"))

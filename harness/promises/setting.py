@@ -26,7 +26,7 @@ from harness.systems.protocol import Description
 
 __all__ = [
     "EMBEDDED_SIZE", "EMBEDDED_TRAIN", "EMBEDDED_VAL", "EPOCH_MODES", "MATRIX_SIZE",
-    "MATRIX_TRAIN", "MATRIX_VAL", "crop_stride", "embedded_config", "fit_to_system", "frame_size",
+    "MATRIX_TRAIN", "MATRIX_VAL", "WHOLE_FRAMES", "crop_stride", "embedded_config", "fit_to_system", "frame_size",
     "gate_config", "link_gate_frames", "link_samples", "list_changes", "matrix_config",
 ]  # fmt: skip
 
@@ -42,6 +42,9 @@ EPOCH_MODES = ("full_pass", "fixed_steps")
 MATRIX_TRAIN, MATRIX_VAL, MATRIX_SIZE = 8, 7, (29, 43)
 """Samples and frame size, px, in which faults are run: the first sample counts and sides that
 leave a last batch of another size, odd margins, and H that cannot pass for W."""
+
+WHOLE_FRAMES = "frame"
+"""Value of ``eval.crop`` in the settings of a system that scores whole frames."""
 
 _WIDTH, _POOL, _CROP = 2, 5, (64, 96)
 
@@ -230,7 +233,8 @@ def fit_to_system(config: Config, description: Description) -> Config:
         section, name = key.split(".")
         # Of a key that has one value here no configuration can say another: promises read it
         # from the description.
-        if kinds.get(key) != "fixed" and shuffles({name: value}):
+        whole = key == "eval.crop" and value == WHOLE_FRAMES
+        if kinds.get(key) != "fixed" and shuffles({name: value}) and not whole:
             tree[section][name] = value
     train, evaluation = tree["train"], tree["eval"]
     micro = train["micro_batch_size"]

@@ -66,6 +66,7 @@ if __name__ == "__main__":
 import dataclasses
 import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import io
 import json
@@ -324,6 +325,24 @@ def _versions() -> dict[str, str]:
     return found
 
 
+class _Harness:
+    """Finds the package that this file lies in, where the interpreter has none of that name.
+
+    As a package of files alone: nothing of what lies beside it comes along, and an adapter may
+    take what of it needs no other package, such as ``harness.torch_system``.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        """Return where the package lies, for its own name alone."""
+        if name != "harness":
+            return None
+        spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        here = os.path.dirname(os.path.abspath(__file__))
+        spec.submodule_search_locations = [os.path.dirname(here)]
+        return spec
+
+
 def _load(target: str, path: list[str]) -> Any:
     """Return the class that ``MODULE:CLASS`` or ``FILE.py:CLASS`` names."""
     sys.path[:] = path + [entry for entry in sys.path if entry not in path]
@@ -453,4 +472,5 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
+    sys.meta_path.append(_Harness)  # type: ignore[arg-type]
     _serve()

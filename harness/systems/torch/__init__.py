@@ -1,0 +1,7 @@
+"""The base of an adapter for a PyTorch trainer; :mod:`harness.torch_system` is its public name.
+
+Runs in the interpreter of the trainer, which need not be the harness's own: nothing here imports
+the rest of the harness, and it needs PyTorch and NumPy alone.
+"""
+
+__all__: list = []

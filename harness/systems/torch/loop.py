@@ -1,0 +1,152 @@
+"""A training loop that has no hooks, held between its steps."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+__all__ = ["HeldLoop", "Iteration"]
+
+_END_SECONDS = 30.0
+"""So long a loop that is given up may take to unwind, s."""
+
+
+class _GivenUp(BaseException):
+    """Raised within a loop that nobody lets go on; no `except Exception` stops it."""
+
+
+class HeldLoop:
+    """A training loop in a thread of its own, which runs only while it is waited for.
+
+    Parameters
+    ----------
+    run : callable
+        The loop, from its start to its end.
+
+    Attributes
+    ----------
+    ended : bool
+        Whether it has returned, or raised.
+    at_start : bool
+        Whether it is held before the first batch of a pass over its data.
+    """
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self._run, self._go, self._held = run, threading.Semaphore(0), threading.Semaphore(0)
+        self._error: BaseException | None = None
+        self._frame: Any = None
+        self._given_up = False
+        self.ended, self.at_start = False, False
+        self._thread = threading.Thread(target=self._body, name="training loop", daemon=True)
+        self._thread.start()
+
+    def _body(self) -> None:
+        self._go.acquire()
+        try:
+            if not self._given_up:
+                torch.set_num_threads(torch.get_num_threads())  # OpenMP counts by thread
+                self._run()
+        except _GivenUp:
+            pass
+        except BaseException as error:  # noqa: BLE001 -- told to whoever waits
+            self._error = error
+        finally:
+            self.ended = True
+            self._held.release()
+
+    @property
+    def mine(self) -> bool:
+        """Whether the caller is the loop itself."""
+        return threading.current_thread() is self._thread
+
+    def advance(self) -> None:
+        """Let the loop go on until it is held again, or has ended.
+
+        Raises
+        ------
+        Exception
+            What the loop raised.
+        """
+        if self.ended:
+            return
+        self._go.release()
+        self._held.acquire()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def hold(self, *, at_start: bool) -> None:
+        """Wait, within the loop, until it may go on."""
+        self.at_start, self._frame = at_start, sys._getframe(1)
+        self._held.release()
+        self._go.acquire()
+        if self._given_up:
+            raise _GivenUp
+
+    def mark(self) -> None:
+        """Remember, within the loop, where it is: it may end before it is held."""
+        self._frame = sys._getframe(1)
+
+    def give_up(self) -> None:
+        """End the loop where it is held, so that what it has open is closed."""
+        if not self.ended:
+            self._given_up = True
+            self._go.release()
+            self._thread.join(_END_SECONDS)
+        self._frame = None
+
+    def variables(self) -> Iterator[tuple[str, Any]]:
+        """Yield what the functions of the loop have as local variables, innermost first.
+
+        Of a loop that is held, or of one that has ended, as they were at its end.
+        """
+        frame = self._frame
+        while frame is not None:
+            if frame.f_globals.get("__name__", "").partition(".")[0] not in ("torch", _OURS):
+                yield from dict(frame.f_locals).items()
+            frame = frame.f_back
+
+
+_OURS = __name__.partition(".")[0]
+"""This package, whose frames lie around those of the loop; PyTorch's lie between."""
+
+
+class Iteration:
+    """One pass of a training loop over its data, held before each batch that follows a step.
+
+    Parameters
+    ----------
+    begin : callable
+        Starts the pass, and returns what gives the batches.
+    before : callable
+        Called before the pass begins (with True) and before each of its batches (with False).
+    seen : callable
+        Called with each batch.
+    """
+
+    def __init__(
+        self, begin: Callable[[], Any], before: Callable[[bool], None], seen: Callable[[Any], None]
+    ) -> None:
+        self._inner: Any = None
+        self._before, self._seen = before, seen
+        before(True)
+        self._inner = begin()
+
+    def __iter__(self) -> Iteration:
+        return self
+
+    def __next__(self) -> Any:
+        self._before(False)
+        batch = next(self._inner)
+        self._seen(batch)
+        return batch
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)

@@ -1,0 +1,186 @@
+"""What a training loop does, seen from outside: batches, losses, clip checks, rates."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+
+__all__ = ["Seen", "arrays_in", "watched"]
+
+
+@dataclass
+class Seen:
+    """What was seen since the loop was held last.
+
+    Attributes
+    ----------
+    batches : list of str
+        Digests of the batches that were taken.
+    losses : list of float
+        Every loss that was differentiated.
+    clips : list of (float, float, float)
+        Global norm before a clip check, norm after it, and threshold.
+    rate : float
+        Learning rate of the last step.
+    steps : int
+        Steps of an optimizer, those included that a GradScaler left out.
+    looks : bool
+        Whether more is noted than steps.
+    """
+
+    looks: bool = True
+    batches: list[str] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    clips: list[tuple[float, float, float]] = field(default_factory=list)
+    rate: float = 0.0
+    steps: int = 0
+
+
+@contextlib.contextmanager
+def watched(
+    see: Callable[[], Seen],
+    loader: Callable[[Any, Callable[[], Any]], Any],
+    mark: Callable[[], None],
+) -> Iterator[None]:
+    """Watch what is done in a ``with`` block, and let code for a GPU run where there is none.
+
+    Parameters
+    ----------
+    see : callable
+        Returns where to note what is seen.
+    loader : callable
+        Gets a DataLoader and what begins a pass over it, and returns what gives its batches.
+    mark : callable
+        Called by whoever makes an optimizer or a DataLoader.
+    """
+    with contextlib.ExitStack() as undo:
+        put = _Putter(undo)
+        begin = torch.utils.data.DataLoader.__iter__
+        put(
+            torch.utils.data.DataLoader, "__iter__",
+            lambda self: loader(self, lambda: begin(self)),
+        )  # fmt: skip
+        for made in (torch.utils.data.DataLoader, torch.optim.Optimizer):
+            put(made, "__init__", _marked(made.__init__, mark))
+        if not torch.cuda.is_available():
+            # Trainers call .cuda() unasked; where there is no GPU, all there is lies on the CPU.
+            put(torch.Tensor, "cuda", lambda self, *_, **__: self)
+            put(torch.nn.Module, "cuda", lambda self, *_, **__: self)
+        _watch_losses(put, see)
+        _watch_clips(put, see)
+        _watch_steps(undo, put, see)
+        yield
+
+
+def _marked(make: Callable[..., None], mark: Callable[[], None]) -> Callable[..., None]:
+    @functools.wraps(make)
+    def marked(*args: Any, **options: Any) -> None:
+        mark()
+        make(*args, **options)
+
+    return marked
+
+
+class _Putter:
+    """Sets attributes, and sets them back when a stack of exits unwinds."""
+
+    def __init__(self, undo: contextlib.ExitStack) -> None:
+        self._undo = undo
+
+    def __call__(self, holder: Any, name: str, value: Any) -> None:
+        before = getattr(holder, name)
+        own = name in vars(holder)
+        setattr(holder, name, value)
+        self._undo.callback(setattr, holder, name, before) if own else self._undo.callback(
+            delattr, holder, name
+        )
+
+
+def _watch_losses(put: _Putter, see: Callable[[], Seen]) -> None:
+    scaled: dict[int, Any] = {}
+    backward, scaler = torch.Tensor.backward, torch.amp.GradScaler
+    scale = scaler.scale
+
+    def scale_and_keep(self: Any, outputs: Any) -> Any:
+        found = scale(self, outputs)
+        if torch.is_tensor(found) and found is not outputs:
+            scaled[id(found)] = outputs
+        return found
+
+    def backward_and_note(self: Any, *args: Any, **options: Any) -> None:
+        seen, loss = see(), scaled.pop(id(self), self)
+        if seen.looks and loss.numel() == 1:
+            seen.losses.append(float(loss.detach()))
+        backward(self, *args, **options)
+
+    put(scaler, "scale", scale_and_keep)
+    put(torch.Tensor, "backward", backward_and_note)
+
+
+def _watch_clips(put: _Putter, see: Callable[[], Seen]) -> None:
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def clip_and_note(parameters: Any, max_norm: Any, norm_type: Any = 2.0, **options: Any) -> Any:
+        given = [parameters] if torch.is_tensor(parameters) else list(parameters)
+        before = clip(given, max_norm, norm_type, **options)
+        seen = see()
+        if seen.looks:
+            grads = [torch.linalg.vector_norm(p.grad, norm_type) for p in given if _has_grad(p)]
+            after = torch.linalg.vector_norm(torch.stack(grads), norm_type) if grads else before
+            seen.clips.append((float(before), float(after), float(max_norm)))
+        return before
+
+    # Whoever imported the function by its name has it under that name.
+    for module in list(sys.modules.values()):
+        if getattr(module, "__dict__", {}).get(clip.__name__) is clip:
+            put(module, clip.__name__, clip_and_note)
+
+
+def _has_grad(parameter: Any) -> bool:
+    return parameter.grad is not None
+
+
+def _watch_steps(
+    undo: contextlib.ExitStack, put: _Putter, see: Callable[[], Seen]
+) -> None:
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    def note(optimizer: Any, *_: Any) -> None:
+        seen = see()
+        seen.rate = float(optimizer.param_groups[0]["lr"])
+        seen.steps += 1
+
+    undo.callback(register_optimizer_step_pre_hook(note).remove)
+    step = torch.amp.GradScaler.step
+
+    def step_and_note(self: Any, optimizer: Any, *args: Any, **options: Any) -> Any:
+        seen = see()
+        before = seen.steps
+        found = step(self, optimizer, *args, **options)
+        if seen.steps == before:  # it met Inf, and left the step out
+            note(optimizer)
+        return found
+
+    put(torch.amp.GradScaler, "step", step_and_note)
+
+
+def arrays_in(batch: Any) -> Iterator[Any]:
+    """Yield the tensors and arrays of a batch, in order, as arrays."""
+    if torch.is_tensor(batch):
+        yield batch.detach().cpu().numpy()
+    elif isinstance(batch, np.ndarray):
+        yield batch
+    elif isinstance(batch, dict):
+        for key in batch:
+            yield from arrays_in(batch[key])
+    elif isinstance(batch, (list, tuple)):
+        for item in batch:
+            yield from arrays_in(item)
