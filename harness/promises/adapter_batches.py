@@ -25,7 +25,9 @@ __all__ = [
 Tree = Mapping[str, Any]
 
 
-def served(batches: Sequence[ServedBatch], config: Tree, role: str) -> Iterator[Finding]:
+def served(
+    batches: Sequence[ServedBatch], config: Tree, about: Description, role: str
+) -> Iterator[Finding]:
     """Yield what the batches of a role lack.
 
     Parameters
@@ -36,7 +38,7 @@ def served(batches: Sequence[ServedBatch], config: Tree, role: str) -> Iterator[
     if not batches:
         yield Finding(f"no batch was served for {role!r}", "serve those of the split, in order")
         return
-    crop, shape = _crop(config, role), tuple(batches[0].frames.shape[1:3])
+    crop, shape = _crop(config, about, role), tuple(batches[0].frames.shape[1:3])
     if crop is not None and shape != crop:
         yield Finding(
             f"expected crops of {crop[0]} x {crop[1]} px, found {shape[0]} x {shape[1]}",
@@ -54,11 +56,11 @@ def served(batches: Sequence[ServedBatch], config: Tree, role: str) -> Iterator[
         )
 
 
-def _crop(config: Tree, role: str) -> tuple[int, int] | None:
-    """Return height and width of the crop that is asked for, px; None where no pair is."""
+def _crop(config: Tree, about: Description, role: str) -> tuple[int, int] | None:
+    """Return height and width of the crop that is asked for, px; None where there is none."""
     crop = config["eval"].get("crop") if role != "train" else None
-    if isinstance(crop, str):
-        return None
+    if role != "train" and isinstance(about.settings.get("eval.crop"), str):
+        return None  # a mode of its own: whole frames
     height, width = crop or (config["data"]["input_height"], config["data"]["input_width"])
     return height, width
 

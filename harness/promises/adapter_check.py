@@ -159,7 +159,7 @@ class _Calls:
         for role in roles[: 2 + self.can("recalibrate")]:
             found = self.asking.call(
                 f"batches({role!r})", partial(self.system.batches, role), _served,
-                partial(batches.served, config=self.tree, role=role),
+                partial(batches.served, config=self.tree, about=self.about, role=role),
             )  # fmt: skip
             self.served[role] = tuple(found or ())
         first = self.served["train"]
