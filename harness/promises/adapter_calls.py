@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from harness.errors import NotApplicableError, one_line, plain_line
+from harness.errors import NotApplicableError, is_out_of_memory, memory_line, plain_line
 from harness.promises.adapter_findings import Finding
 from harness.systems.answers import AnswerError
 from harness.systems.ending import memory_mib
@@ -136,6 +136,9 @@ class Asking:
         return memory_mib(self.worker.pid)
 
 
+_MOST = 400
+"""Characters of an error's sentence."""
+
 _PLACE = re.compile(r'^ *File "([^"]+)", line (\d+), in (.+)$', re.MULTILINE)
 _LIBRARIES = re.compile(r"(site|dist)-packages/|/lib/python3[.\d]*/|^<")
 _OURS = "worker.py"
@@ -165,8 +168,12 @@ _ADVICE = (
 
 def _failure(error: Exception) -> Finding:
     """Return what an error of a call says: its last line, where it was raised, what to do."""
-    told = str(error) if isinstance(error, AnswerError | WorkerError) else one_line(error)
-    text = plain_line(told, most=400)
+    told = plain_line(str(error), most=_MOST)
+    if is_out_of_memory(error):
+        told = memory_line(error)
+    elif not isinstance(error, AnswerError | WorkerError):
+        told = f"{type(error).__name__}: {told}"
+    text = told
     if isinstance(error, WorkerError) and "\n" in str(error):
         text += _last_of_log(str(error))
     notes = "\n".join(getattr(error, "__notes__", ()))

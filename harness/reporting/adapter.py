@@ -62,11 +62,10 @@ def summary_lines(seen: Seen, again: str) -> list[str]:
     again : str
         The command that asks the gate.
     """
-    notes = sum(not f.wrong for called in seen.calls for f in called.findings)
-    told = f"{seen.wrong} wrong" if seen.wrong else "nothing is wrong"
-    lines = ["", f"{told}, {counted(notes, 'note')}"]
+    lines = [""]
     if seen.about is None:
-        return [*lines, "what could be judged is not known: describe() gave no answer"]
+        text = "what could be judged is not known: describe() gave no answer"
+        return [*lines, text, *_last_lines(seen, again)]
     has = offered(seen.about, seen.training, seen.evaluation)
     quick = sum(promise.in_quick for promise in PROMISES.values())
     now = len(applying(has))
@@ -82,7 +81,19 @@ def summary_lines(seen: Seen, again: str) -> list[str]:
         if len(opening.missing) == 1:
             lines += _wrapped(_meaning(opening.missing[0]), "      ", "      ")
         lines += _wrapped(names, "      opens ", "        ")
-    return [*lines, f"next: {again}" if not seen.wrong else "mend what is WRONG, then check again"]
+    return [*lines, *_last_lines(seen, again)]
+
+
+def _last_lines(seen: Seen, again: str) -> list[str]:
+    """Return what stays on the screen: whether anything is wrong, and what comes next."""
+    notes = sum(not f.wrong for called in seen.calls for f in called.findings)
+    noted = f", {counted(notes, 'note')}"
+    if not seen.wrong:
+        return [f"nothing is wrong{noted}; next: {again}"]
+    calls = dict.fromkeys(c.call for c in seen.calls if c.state == "WRONG")
+    return _wrapped(
+        f"{seen.wrong} wrong, in {', '.join(calls)}{noted}: mend it, then check again", "", ""
+    )
 
 
 def as_json(seen: Seen) -> dict[str, Any]:
