@@ -63,6 +63,27 @@ def test_ci_installs_by_hash_and_builds_without_an_index():
     assert "bash .ci/install" in (ROOT / ".ci" / "run").read_text()
 
 
+def test_pytorch_is_one_build_for_the_cpu_by_hash_with_all_that_it_needs():
+    text = (ROOT / "constraints-torch.txt").read_text()
+    entry = r"[a-z0-9]+==[0-9.]+(?:\+cpu)? \\\n    --hash=sha256:[0-9a-f]{64}\n"
+    assert re.fullmatch(f"(?:{entry})+", text)
+    assert re.search(r"^torch==2\.13\.0\+cpu ", text, re.MULTILINE)
+    # What both files need has one version, that of the other file.
+    assert not pins(text).keys() & pins((ROOT / "constraints.txt").read_text()).keys()
+
+
+def test_ci_goes_on_without_pytorch_and_says_so(tmp_path):
+    pip = tmp_path / "pip"
+    pip.write_text('#!/bin/sh\ncase "$*" in *constraints-torch.txt) exit 1;; esac\n')
+    pip.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", ROOT / ".ci" / "install"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no CPU build of PyTorch 2.13.0 is to be had here: its tests are skipped" in done.stdout
+
+
 def direct():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]

@@ -26,8 +26,9 @@ from harness.systems.protocol import Description
 
 __all__ = [
     "EMBEDDED_SIZE", "EMBEDDED_TRAIN", "EMBEDDED_VAL", "EPOCH_MODES", "MATRIX_SIZE",
-    "MATRIX_TRAIN", "MATRIX_VAL", "WHOLE_FRAMES", "crop_stride", "embedded_config", "fit_to_system", "frame_size",
-    "gate_config", "link_gate_frames", "link_samples", "list_changes", "matrix_config",
+    "MATRIX_TRAIN", "MATRIX_VAL", "WHOLE_FRAMES", "crop_stride", "embedded_config",
+    "fit_to_system", "frame_size", "gate_config", "link_gate_frames", "link_samples",
+    "list_changes", "matrix_config",
 ]  # fmt: skip
 
 EMBEDDED_TRAIN, EMBEDDED_VAL = 11, 7

@@ -333,7 +333,7 @@ class _Harness:
     """
 
     @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+    def find_spec(name: str, *_: Any) -> Any:
         """Return where the package lies, for its own name alone."""
         if name != "harness":
             return None
@@ -472,5 +472,5 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    sys.meta_path.append(_Harness)  # type: ignore[arg-type]
+    sys.meta_path.append(_Harness)
     _serve()

@@ -38,6 +38,11 @@ def read_flow(path):
     return flow
 
 
+def known(flow):
+    """Return where flow (2, H, W) is known, by Middlebury's limit of 1e9 px."""
+    return (np.abs(flow) <= 1e9).all(axis=0)
+
+
 class Pairs(Dataset):
     """Pairs of images with their flow, from (image 1, image 2, flow) paths; random crops."""
 
@@ -54,8 +59,8 @@ class Pairs(Dataset):
         for path, image in zip((first, second), images):
             if image.shape[1:] != flow.shape[1:]:
                 raise ValueError(f"{path}: another size than its flow")
-        known = (np.abs(flow) <= 1e9).all(axis=0)
-        arrays = [*images, np.where(known, flow, 0), known]
+        mask = known(flow)
+        arrays = [*images, np.where(mask, flow, 0), mask]
         if self.crop:
             top, left = (random.randint(0, s - c) for s, c in zip(flow.shape[1:], self.crop))
             rows, columns = (slice(top, top + self.crop[0]), slice(left, left + self.crop[1]))
@@ -167,5 +172,3 @@ def load(path, args, *parts):
     np.random.set_state(generators[1])
     torch.set_rng_state(generators[2])
     return epoch
-
-

@@ -4,4 +4,6 @@ Runs in the interpreter of the trainer, which need not be the harness's own: not
 the rest of the harness, and it needs PyTorch and NumPy alone.
 """
 
-__all__: list = []
+from __future__ import annotations
+
+__all__: list[str] = []

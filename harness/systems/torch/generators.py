@@ -30,7 +30,8 @@ class Generators:
         """Return the states of this process."""
         started = torch.cuda.is_available() and torch.cuda.is_initialized()
         return cls(
-            random.getstate(), np.random.get_state(), torch.get_rng_state(),
+            random.getstate(), np.random.get_state(),  # noqa: NPY002
+            torch.get_rng_state(),
             tuple(torch.cuda.get_rng_state_all()) if started else (),
         )  # fmt: skip
 
@@ -54,21 +55,28 @@ class Generators:
         if self.gpus:
             torch.cuda.set_rng_state_all(list(self.gpus))
 
-    def arrays(self) -> dict[str, Any]:
-        """Return the states as arrays, by name."""
-        found = {
-            "python": as_text(self.python), "numpy": as_text(_plain(self.numpy)),
-            "torch": self.cpu.numpy().copy(),
-        }  # fmt: skip
+    def arrays(self, fresh: Generators) -> dict[str, Any]:
+        """Return the states as arrays, by name.
+
+        Parameters
+        ----------
+        fresh : Generators
+            What the process began with. A generator of Python or NumPy that is still as it was,
+            neither seeded nor drawn from, is an empty array: each process has another.
+        """
+        found = {"torch": self.cpu.numpy().copy()}
+        for name in ("python", "numpy"):
+            now, before = (as_text(_plain(getattr(one, name))) for one in (self, fresh))
+            found[name] = now[:0] if np.array_equal(now, before) else now
         found.update({"cuda%d" % i: state.numpy().copy() for i, state in enumerate(self.gpus)})
         return found
 
     def with_arrays(self, given: dict[str, Any]) -> Generators:
         """Return these states with those that are given, as :meth:`arrays` returns them."""
         python, numpy = self.python, self.numpy
-        if "python" in given:
+        if np.size(given.get("python", ())):
             python = _from_text(given["python"])
-        if "numpy" in given:
+        if np.size(given.get("numpy", ())):
             kind, key, *rest = _from_text(given["numpy"])
             numpy = (kind, np.array(key, np.uint32), *rest)
         gpus = [

@@ -54,7 +54,9 @@ def read_flo(path: str) -> Any:
         data = file.read()
     width, height = np.frombuffer(data[4:12].ljust(8, b"\0"), "<i4").tolist()
     if data[:4] != b"PIEH" or len(data) != 12 + 8 * width * height:
-        raise ValueError("%s: %d bytes are no .flo of %d x %d px" % (path, len(data), width, height))
+        raise ValueError(
+            "%s: %d bytes are no .flo of %d x %d px" % (path, len(data), width, height)
+        )
     return np.frombuffer(data, "<f4", offset=12).reshape(height, width, 2).astype(np.float32)
 
 

@@ -16,12 +16,23 @@ _STATISTICS = {"running_mean": "moving_mean", "running_var": "moving_variance"}
 """BN's moving statistics, by the names that the protocol has for them."""
 
 _LATE = {
-    "Adam": ("exp_avg", "exp_avg_sq"), "AdamW": ("exp_avg", "exp_avg_sq"),
-    "NAdam": ("exp_avg", "exp_avg_sq"), "RAdam": ("exp_avg", "exp_avg_sq"),
-    "Adamax": ("exp_avg", "exp_inf"), "RMSprop": ("square_avg",), "Adadelta": (
-        "square_avg", "acc_delta"), "SGD": ("momentum_buffer",),
-}  # fmt: skip
+    "Adam": ("exp_avg", "exp_avg_sq"),
+    "AdamW": ("exp_avg", "exp_avg_sq"),
+    "NAdam": ("exp_avg", "exp_avg_sq"),
+    "RAdam": ("exp_avg", "exp_avg_sq"),
+    "Adamax": ("exp_avg", "exp_inf"),
+    "Adadelta": ("square_avg", "acc_delta"),
+    "RMSprop": ("square_avg",),
+    "SGD": (),
+}
 """What an optimizer makes in its first step alone, zeros until then: names must not come late."""
+
+_LATE_BY_OPTION = {
+    "amsgrad": "max_exp_avg_sq",
+    "momentum": "momentum_buffer",
+    "centered": "grad_avg",
+}
+"""What it makes besides where an option of a group of weights asks for it."""
 
 
 class Entry:
@@ -123,14 +134,15 @@ def _array(tensor: Any) -> Any:
 
 def _of_optimizer(optimizer: Any, part: str, names: Mapping[int, str]) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
-    late = _LATE.get(type(optimizer).__name__, ())
+    kind = type(optimizer).__name__
     for g, group in enumerate(optimizer.param_groups):
-        momentum = late != ("momentum_buffer",) or group.get("momentum", 0)
+        asked = [slot for key, slot in _LATE_BY_OPTION.items() if group.get(key)]
+        late = [*_LATE[kind], *asked] if kind in _LATE else []
         for p, weight in enumerate(group["params"]):
             name = names.get(id(weight), "group%d/%d" % (g, p))
             state = optimizer.state.get(weight, {})
             slots = {k: v for k, v in state.items() if _is_slot(v)}
-            for slot in dict.fromkeys([*(late if momentum else ()), *slots]):
+            for slot in dict.fromkeys([*late, *slots]):
                 if weight.requires_grad:
                     found["%s/%s/%s" % (part, name, slot)] = _slot(optimizer, weight, slot)
         found.update(_of_rates(optimizer, g, "progress/%s/group%d" % (part, g)))
@@ -139,7 +151,7 @@ def _of_optimizer(optimizer: Any, part: str, names: Mapping[int, str]) -> dict[s
 
 
 def _is_slot(value: Any) -> bool:
-    return torch.is_tensor(value) and value.dim() > 0
+    return bool(torch.is_tensor(value) and value.dim() > 0)
 
 
 def _slot(optimizer: Any, weight: Any, slot: str) -> Entry:
@@ -264,5 +276,3 @@ def slots_of(parts: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
             if all(one in names for one in pair):
                 found[name] = (pair[0], pair[1])
     return found
-
-

@@ -33,12 +33,9 @@ def step_record(seen: Seen, epoch: int, step: int, archs: Sequence[str]) -> dict
 
 
 def training_of(
-    made: Sequence[dict[str, Any]], every: Sequence[Seen], sizes: Sequence[int], train: Any, *,
-    observe: bool,
-) -> dict[str, Any]:  # fmt: skip
-    """Return what a call of ``train`` did; the steps alone where nobody observes."""
-    if not observe:
-        return {}
+    made: Sequence[dict[str, Any]], every: Sequence[Seen], sizes: Sequence[int], train: Any
+) -> dict[str, Any]:
+    """Return what a call of ``train`` did, of the records of its steps and what was seen."""
     clips = [
         (record["epoch"], record["step"], clip)
         for record, seen in zip(made, every) for clip in seen.clips

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-
+from torch.nn.utils import clip_grad
 
 __all__ = ["Seen", "arrays_in", "watched"]
+
+if not hasattr(clip_grad, "_clip_grads_with_norm_"):
+    raise ImportError("expected PyTorch 2.6 or newer, found %s" % torch.__version__)
 
 
 @dataclass
@@ -126,31 +128,30 @@ def _watch_losses(put: _Putter, see: Callable[[], Seen]) -> None:
 
 
 def _watch_clips(put: _Putter, see: Callable[[], Seen]) -> None:
-    clip = torch.nn.utils.clip_grad_norm_
+    """Note what clips by global norm: whatever name the function was imported under calls these."""
+    measure, scale = clip_grad._get_total_norm, clip_grad._clip_grads_with_norm_
+    kinds: list[Any] = []
 
-    def clip_and_note(parameters: Any, max_norm: Any, norm_type: Any = 2.0, **options: Any) -> Any:
+    def measure_and_keep(tensors: Any, norm_type: Any = 2.0, *args: Any, **options: Any) -> Any:
+        kinds[:] = [norm_type]
+        return measure(tensors, norm_type, *args, **options)
+
+    def scale_and_note(
+        parameters: Any, max_norm: Any, total_norm: Any, *args: Any, **options: Any
+    ) -> None:
         given = [parameters] if torch.is_tensor(parameters) else list(parameters)
-        before = clip(given, max_norm, norm_type, **options)
+        scale(given, max_norm, total_norm, *args, **options)
         seen = see()
         if seen.looks:
-            grads = [torch.linalg.vector_norm(p.grad, norm_type) for p in given if _has_grad(p)]
-            after = torch.linalg.vector_norm(torch.stack(grads), norm_type) if grads else before
-            seen.clips.append((float(before), float(after), float(max_norm)))
-        return before
+            grads = [parameter.grad for parameter in given if parameter.grad is not None]
+            after = measure(grads, *kinds)
+            seen.clips.append((float(total_norm), float(after), float(max_norm)))
 
-    # Whoever imported the function by its name has it under that name.
-    for module in list(sys.modules.values()):
-        if getattr(module, "__dict__", {}).get(clip.__name__) is clip:
-            put(module, clip.__name__, clip_and_note)
+    put(clip_grad, "_get_total_norm", measure_and_keep)
+    put(clip_grad, "_clip_grads_with_norm_", scale_and_note)
 
 
-def _has_grad(parameter: Any) -> bool:
-    return parameter.grad is not None
-
-
-def _watch_steps(
-    undo: contextlib.ExitStack, put: _Putter, see: Callable[[], Seen]
-) -> None:
+def _watch_steps(undo: contextlib.ExitStack, put: _Putter, see: Callable[[], Seen]) -> None:
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     def note(optimizer: Any, *_: Any) -> None:

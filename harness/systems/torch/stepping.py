@@ -1,0 +1,110 @@
+"""Letting a training loop make one step after another, and noting what each of them did."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+
+from harness.systems.torch.loop import HeldLoop, Iteration
+from harness.systems.torch.samples import digest
+from harness.systems.torch.training import planned_sizes
+from harness.systems.torch.watch import Seen, arrays_in
+
+__all__ = ["Stepper"]
+
+
+class Stepper:
+    """A training loop that makes a step when it is asked for one.
+
+    A step ends where the loop asks for its next batch, so that whatever it does behind the
+    optimizer's step (schedulers, averages, counters) belongs to it. An epoch ends where the next
+    pass over the data begins, or the loop ends.
+
+    Attributes
+    ----------
+    seen : Seen
+        What was seen since the loop was held last.
+    sizes : tuple of int
+        Batch sizes of a pass; none where the data do not say them.
+    """
+
+    def __init__(self) -> None:
+        self.seen = Seen()
+        self.sizes: tuple[int, ...] = ()
+        self._loop: HeldLoop | None = None
+        self._steps = 1  # of this pass; held before the very first one too
+
+    def start(self, run: Callable[[], None]) -> None:
+        """Start a loop, and hold it before its first batch."""
+        self.seen, self._steps, self._loop = Seen(), 1, HeldLoop(run)
+        self._loop.advance()
+
+    def stop(self) -> None:
+        """End the loop where it is held."""
+        if self._loop is not None:
+            self._loop.give_up()
+        self._loop = None
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a loop that can go on."""
+        return self._loop is not None and not self._loop.ended
+
+    def variables(self) -> Iterator[tuple[str, Any]]:
+        """Yield the local variables of the loop, innermost first."""
+        return iter(()) if self._loop is None else self._loop.variables()
+
+    def advance(self, *, observe: bool) -> tuple[Seen, bool]:
+        """Let the loop go on to where it is held next.
+
+        Returns
+        -------
+        seen : Seen
+            Without a step, nothing but the end of an epoch was left to do.
+        ended : bool
+            Whether an epoch has ended.
+        """
+        assert self._loop is not None
+        self.seen = Seen(looks=observe)
+        self._loop.advance()
+        seen, self.seen = self.seen, Seen(looks=observe)
+        return seen, self._loop.at_start or self._loop.ended
+
+    def pass_of(self, loader: Any, begin: Callable[[], Any]) -> Any:
+        """Return a pass over a DataLoader: held where the loop trains, as it is elsewhere."""
+        trains = self._mine and torch.is_grad_enabled()
+        return self._held(begin, loader) if trains else begin()
+
+    def stepped(self, batches: Iterable[Any]) -> Any:
+        """Return a held pass over any batches."""
+        return self._held(lambda: iter(batches), None)
+
+    def mark(self) -> None:
+        """Remember where the loop is: it may end before it is held."""
+        if self._loop is not None and self._mine:
+            self._loop.mark()
+
+    @property
+    def _mine(self) -> bool:
+        return self._loop is not None and self._loop.mine
+
+    def _held(self, begin: Callable[[], Any], loader: Any) -> Any:
+        return Iteration(begin, functools.partial(self._hold, loader), self._note)
+
+    def _hold(self, loader: Any, at_start: bool) -> None:
+        """Hold the loop before a pass, and before a batch that follows a step."""
+        if self._loop is None or not self._mine:
+            return
+        self._steps += self.seen.steps
+        if at_start and self._steps:
+            self.sizes, self._steps = planned_sizes(loader), 0
+            self._loop.hold(at_start=True)
+        elif not at_start and self.seen.steps:
+            self._loop.hold(at_start=False)
+
+    def _note(self, batch: Any) -> None:
+        if self.seen.looks:
+            self.seen.batches.append(digest(*arrays_in(batch)))

@@ -1,0 +1,88 @@
+"""What somebody writes of a PyTorch trainer's adapter, and what each of it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.systems.torch.samples import FlowSample
+
+__all__ = ["OPENED_BY", "Written"]
+
+OPENED_BY = {
+    "evaluate": "validate",
+    "train": "loop",
+    "predict": "flow",
+    "batches": "read",
+    "score": "epe",
+}
+"""Call of the protocol to the method that it is made of."""
+
+
+class Written:
+    """The methods that a subclass may write; what it does not write is not asked of it.
+
+    Attributes
+    ----------
+    name : str
+        For people. Default: the class's.
+    archs : sequence of str
+        Names that an evaluation scores where none are asked.
+    threads : int
+        Of PyTorch's arithmetic; two make a small net slower on a busy machine.
+    paths : sequence of str
+        Folders below ``root`` that are put on ``sys.path``.
+    """
+
+    name = ""
+    archs: Sequence[str] = ("net",)
+    threads = 1
+    paths: Sequence[str] = ()
+    supports: Sequence[str] = ()
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Get ready under a configuration; what is set on `self` here belongs to the state."""
+
+    def validate(self, samples: list[FlowSample]) -> Any:
+        """Return the EPE of the trainer's own validation on samples, px: one number, or one each.
+
+        Of one number the EPE of each sample is what the validation gives for it alone.
+        """
+        raise NotImplementedError
+
+    def loop(self) -> None:
+        """Run the trainer's own training loop, from its start to its end."""
+        raise NotImplementedError
+
+    def flow(self, image1: Any, image2: Any) -> Any:
+        """Return the predicted flow, (B, 2, H, W), px; modules are in evaluation mode.
+
+        Parameters
+        ----------
+        image1, image2 : torch.Tensor
+            Shape (B, 3, H, W), float32, RGB from 0 to 255.
+        """
+        raise NotImplementedError
+
+    def read(self, sample: FlowSample) -> tuple[Any, ...]:
+        """Return image1, image2, flow, and where it is known, as the trainer validates on them.
+
+        Shapes (3, H, W), RGB from 0 to 255, twice; (2, H, W), px; and (H, W), which may be left
+        out.
+        """
+        raise NotImplementedError
+
+    def epe(self, flow: Any, label: Any, valid: Any) -> Any:
+        """Return the trainer's metric of each sample, (B,), px.
+
+        Parameters
+        ----------
+        flow, label : torch.Tensor
+            Shape (B, 2, H, W), float32, px.
+        valid : torch.Tensor
+            Shape (B, H, W), bool.
+        """
+        raise NotImplementedError
+
+    def choose(self, arch: str) -> None:
+        """Run this arch from here on; of a net that is no supernet there is but one."""
