@@ -4,6 +4,8 @@ It needs Keras 3 on TensorFlow, and NumPy, and nothing else of the harness. ``ha
 --tensorflow adapter.py`` writes an adapter that is made of it.
 """
 
+from __future__ import annotations
+
 import hashlib
 import itertools
 import random
@@ -206,8 +208,8 @@ class KerasSystem:
             msg = f"serve({role!r}) tells of {len(told)} batches, {len(given)} are given"
             raise ValueError(msg)
         return [
-            {"flow_clip": None, **one, "digest": _digest(list(batch))}
-            for one, batch in zip(told, given, strict=True)
+            {"flow_clip": None, **one, "digest": _digest(list(given[place]))}
+            for place, one in enumerate(told)
         ]
 
     def predict(self, arch: str, batch: Any) -> list[Any]:

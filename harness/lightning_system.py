@@ -3,6 +3,8 @@
 ``harness init-adapter --lightning adapter.py`` writes an adapter that is made of it.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import lightning

@@ -37,9 +37,10 @@ def gate(path, folder, *options):
     """Run the gate on a template; return exit code, output and verdicts."""
     file = folder / "gate.json"
     words = ["gate", "--system", f"{path}:MyTrainer", "--gate-file", str(file), *options]
+    place = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "harness", *words], cwd=folder, capture_output=True, text=True,
-        check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False, env={**os.environ, "PYTHONPATH": place},
     )  # fmt: skip
     found = json.loads(file.read_text())["relations"] if file.exists() else {}
     return done.returncode, done.stdout, {name: one["verdict"] for name, one in found.items()}
@@ -78,8 +79,12 @@ def test_nothing_is_wrong_with_a_template(kind, tmp_path, capsys):
     assert "nothing is wrong, 0 notes" in said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+LONG = {"numpy": pytest.mark.slow, "torch": pytest.mark.slow}
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=LONG.get(k, pytest.mark.nightly)) for k in KINDS]
+)
 def test_the_gate_of_a_template_is_green(kind, tmp_path):
     needed(kind)
     code, said, found = gate(written(kind, tmp_path), tmp_path)
@@ -89,23 +94,30 @@ def test_the_gate_of_a_template_is_green(kind, tmp_path):
 
 
 FORGOTTEN = {
-    "no-optimizer": (
-        "[*self.model.variables, *self.model.optimizer.variables]:", "self.model.variables:",
-        {"resume-exact", "checkpoint-complete"},
+    "optimizer": (
+        "tensorflow", "[*self.model.variables, *self.model.optimizer.variables]:",
+        "self.model.variables:", {"resume-exact", "checkpoint-complete"},
     ),
-    "nan-goes-on": (
-        '[*how["callbacks"], StopAtNaN()]', '[*how["callbacks"]]', {"nan-stops"},
+    "stop": (
+        "tensorflow", '[*how["callbacks"], StopAtNaN()]', '[*how["callbacks"]]', {"nan-stops"},
+    ),
+    "seed-of-a-loader": (
+        "torch", "DataLoader(pairs, generator=torch.Generator())", "DataLoader(pairs)",
+        {"eval-pure"},
+    ),
+    "generator-of-a-shuffle": (
+        "lightning", "        torch.set_rng_state(generators[2])\n", "", {"resume-exact"},
     ),
 }  # fmt: skip
-"""What a Keras trainer of one's own may forget: text, instead of it, promises that notice."""
+"""What a trainer of one's own may forget: template, text, instead of it, promises that notice."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FORGOTTEN)
-def test_what_a_keras_trainer_forgets_is_found(fault, tmp_path):
-    needed("tensorflow")
-    path = written("tensorflow", tmp_path)
-    right, wrong, promises = FORGOTTEN[fault]
+def test_what_a_trainer_forgets_is_found(fault, tmp_path):
+    kind, right, wrong, promises = FORGOTTEN[fault]
+    needed(kind)
+    path = written(kind, tmp_path)
     text = path.read_text()
     assert text.count(right) == 1
     path.write_text(text.replace(right, wrong))
