@@ -27,7 +27,17 @@ def add_parser(parser: CommandParser) -> None:
 
 def run(args: Namespace) -> int:
     """Call everything once; exit code 1 if something is missing or wrong."""
-    spec, chosen = asked_system(args)
+    if args.system.endswith(".py"):
+        msg = (
+            f"FILE:CLASS {args.system}: expected the class behind a colon, as in "
+            f"{args.system}:MyTrainer"
+        )
+        raise InputError(msg)
+    try:
+        spec, chosen = asked_system(args)
+    except InputError as error:  # which names the option of the other commands
+        msg = str(error).replace("--system ", "FILE:CLASS ", 1)
+        raise InputError(msg) from None
     if spec.system == "builtin":
         msg = "FILE:CLASS builtin: expected an adapter, which the builtin system has no need of"
         raise InputError(msg)

@@ -89,7 +89,7 @@ def _last_lines(seen: Seen, again: str) -> list[str]:
     notes = sum(not f.wrong for called in seen.calls for f in called.findings)
     noted = f", {counted(notes, 'note')}"
     if not seen.wrong:
-        return [f"nothing is wrong{noted}; next: {again}"]
+        return [f"nothing is wrong{noted}; next:", f"  {again}"]
     calls = dict.fromkeys(c.call for c in seen.calls if c.state == "WRONG")
     return _wrapped(
         f"{seen.wrong} wrong, in {', '.join(calls)}{noted}: mend it, then check again", "", ""
