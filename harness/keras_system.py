@@ -7,7 +7,6 @@ It needs Keras 3 on TensorFlow, and NumPy, and nothing else of the harness. ``ha
 from __future__ import annotations
 
 import hashlib
-import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -132,7 +131,7 @@ class KerasSystem:
     ) -> dict[str, Any]:
         """Score each validation sample alone by the model's own metric."""
         with self._own_generators():
-            batches = list(itertools.islice(self.validation(), batches_per_arch))
+            batches = _batches(self.validation())[:batches_per_arch]
             samples = [one for batch in batches for one in _samples(batch)]
             zero = [_zero_epe(*self.label(sample[1])) for sample in samples]
             scores = {}
@@ -143,7 +142,7 @@ class KerasSystem:
         return {
             "archs": list(scores), "per_arch_epe": means, "per_sample": scores,
             "mean_epe": float(np.mean(means)), "zero_flow_epe": float(np.mean(zero)),
-            "eval_batch_hash": _digest([array for batch in batches for array in batch]),
+            "eval_batch_hash": _digest(batches),
         }  # fmt: skip
 
     def train(
@@ -154,12 +153,12 @@ class KerasSystem:
         made: list[dict[str, Any]] = []
         while self.epoch < epochs and (steps is None or len(made) < steps):
             with self._own_generators():
-                every = list(self.training(self.epoch + 1))
+                every = _batches(self.training(self.epoch + 1))
                 left = None if steps is None else self.step + steps - len(made)
                 asked = every[self.step : left]
-                noted = _Noted(self, made, [_digest(list(batch)) for batch in asked])
+                noted = _Noted(self, made, [_digest(batch) for batch in asked])
                 self.fit(
-                    (tuple(batch) for batch in asked), steps_per_epoch=len(asked),
+                    (batch for batch in asked), steps_per_epoch=len(asked),
                     initial_epoch=self.epoch, epochs=self.epoch + 1, callbacks=[noted],
                     verbose=0, shuffle=False,
                 )  # fmt: skip
@@ -202,13 +201,13 @@ class KerasSystem:
             return []
         serve: Callable[[str, int], Iterable[Mapping[str, Any]]] = getattr(self, "serve")  # noqa: B009
         with self._own_generators():
-            given = list(self.training(epoch) if role == "train" else self.validation())
+            given = _batches(self.training(epoch) if role == "train" else self.validation())
             told = list(serve(role, epoch))
         if len(given) != len(told):
             msg = f"serve({role!r}) tells of {len(told)} batches, {len(given)} are given"
             raise ValueError(msg)
         return [
-            {"flow_clip": None, **one, "digest": _digest(list(given[place]))}
+            {"flow_clip": None, **one, "digest": _digest(given[place])}
             for place, one in enumerate(told)
         ]
 
@@ -260,10 +259,21 @@ class _Noted(keras.callbacks.Callback):  # type: ignore[misc]
         })  # fmt: skip
 
 
+def _batches(data: Any) -> list[tuple[Any, ...]]:
+    """Return every batch of a data set: of a list, a ``PyDataset``, or what is iterated."""
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        return [tuple(data[place]) for place in range(len(data))]
+    return [tuple(batch) for batch in data]
+
+
 def _samples(batch: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return the samples of a batch, each as a batch of one."""
-    arrays = [np.asarray(array) for array in batch]
-    return [tuple(array[i : i + 1] for array in arrays) for i in range(len(arrays[0]))]
+    """Return the samples of a batch, each as a batch of one; x may be several arrays."""
+    size = len(keras.tree.flatten(batch)[0])
+    return [
+        tuple(keras.tree.map_structure(lambda a, i=i: np.asarray(a)[i : i + 1], part)
+              for part in batch)
+        for i in range(size)
+    ]  # fmt: skip
 
 
 def _zero_epe(flow: Any, known: Any) -> float:
@@ -271,9 +281,9 @@ def _zero_epe(flow: Any, known: Any) -> float:
     return float(np.sqrt((np.asarray(flow, np.float64) ** 2).sum(axis=-1))[known].mean())
 
 
-def _digest(arrays: Sequence[Any]) -> str:
+def _digest(batch: Any) -> str:
     made = hashlib.blake2b(digest_size=16)
-    for array in arrays:
+    for array in keras.tree.flatten(batch):
         found = np.ascontiguousarray(array)
         made.update(f"{found.dtype}{found.shape}".encode() + found.tobytes())
     return made.hexdigest()

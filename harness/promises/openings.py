@@ -24,7 +24,9 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "supports: frozen": "'frozen' in describe()['supports']: evaluates from eval.frozen",
         "supports: skeletons": "'skeletons' in describe()['supports']: builds every model.skeleton",
         "supports: knobs": "'knobs' in describe()['supports']: honours every configuration key",
-        "Training.records": "train() returns records: what the run would write to a ledger",
+        "run log": "train() returns epochs, the rows of its epoch log, or records",
+        "Training.records": "train() returns records: what the run would write to a ledger, "
+        "evaluations and norms too",
         "Training.epochs": "train() returns epochs: the rows of its epoch log",
         "Training.checks": "train() returns checks: each norm before and after clipping",
         "Training.losses": "train() returns losses: each micro-batch's mean loss",
@@ -39,6 +41,10 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What a system may say beside answering calls, and how it says it."""
+
+
+_LOGS = frozenset({"Training.records", "Training.epochs"})
+"""Each of which is a run log."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ def offered(
             word = f"{type(answer).__name__}.{name}"
             if word in SAYINGS and getattr(answer, name):
                 found.add(word)
+    if found & _LOGS:
+        found.add("run log")
     archs = () if evaluation is None else evaluation.archs
     if len(archs) > 1:
         found.add("several archs")
@@ -101,6 +109,7 @@ def openings(has: Collection[str]) -> tuple[Opening, ...]:
         missing = promise.needs.difference(has)
         if missing:
             missing = frozenset({UNOPENED}) if UNOPENED in missing else missing
+            missing -= {"run log"} if missing & _LOGS else set()
             by_missing.setdefault(missing, []).append(promise)
     found = [
         Opening(tuple(sorted(missing, key=_place)), tuple(p.id for p in several))
