@@ -23,8 +23,8 @@ def decode():
 DECODED = {sample: decode() for sample in IDS}
 
 
-def serve(ids, corners, digest):
-    windows = tuple((top, left, 4, 6) for top, left in corners)
+def serve(ids, corners, digest, size=(4, 6)):
+    windows = tuple((top, left, *size) for top, left in corners)
     cut = [
         tuple(array[t : t + h, w : w + v] for array in DECODED[sample])
         for sample, (t, w, h, v) in zip(ids, windows, strict=True)
@@ -35,10 +35,10 @@ def serve(ids, corners, digest):
     return ServedBatch(ids, windows, frames, flow, valid, 8.0, digest)
 
 
-def serve_all(order, corners, name):
+def serve_all(order, corners, name, size=(4, 6)):
     sizes = [slice(0, 2), slice(2, 4), slice(4, 5)]
     ids = tuple(IDS[i] for i in order)
-    return tuple(serve(ids[s], corners[s], f"{name}{i}") for i, s in enumerate(sizes))
+    return tuple(serve(ids[s], corners[s], f"{name}{i}", size) for i, s in enumerate(sizes))
 
 
 def first(batches, **changes):
@@ -73,7 +73,13 @@ def small(flow):
     return (np.abs(flow) < 7).all(axis=-1)
 
 
+WHOLE = replace(SERVED, crop=None, batches=serve_all(range(5), [(0, 0)] * 5, "eval", (7, 10)))
 CENTRE = {
+    "a window instead of the frame": (
+        replace(SERVED, crop=None),
+        r"eval sample a/0, window \(top, left, height, width\): expected \(0, 0, 7, 10\), "
+        r"found \(1, 2, 4, 6\)",
+    ),
     "another window": (
         replace(SERVED, batches=serve_all(range(5), [(1, 2)] * 4 + [(2, 1)], "eval")),
         r"eval sample c/4, window \(top, left, height, width\): expected \(1, 2, 4, 6\), "
@@ -124,7 +130,8 @@ CENTRE = {
         r"sample a/0, flow: expected shape \(4, 6, 2\), found shape \(4, 5, 2\)",
     ),
 }
-WINDOWS = {name: row for name, row in CENTRE.items() if name != "another window"}
+OF_WINDOWS_ALONE = ("another window", "a window instead of the frame")
+WINDOWS = {name: row for name, row in CENTRE.items() if name not in OF_WINDOWS_ALONE}
 SHIFTED = serve_all((1, 2, 3, 4, 0), [(1, 2)] * 5, "other")
 ORDER = {
     "another start": (
@@ -232,7 +239,7 @@ OWN_CROPS = {
 CLEAN = {
     configured.own_crop_fits: [OWN],
     served.recal_batches_are_the_first: [SERVED],
-    served.eval_crop_is_centred: [SERVED],
+    served.eval_crop_is_centred: [SERVED, replace(WHOLE, again=WHOLE.batches)],
     # The windows are another promise's matter.
     served.unknown_flow_is_masked: [SERVED, CENTRE["another window"][0]],
     served.eval_order_is_fixed: [SERVED, SHORTER],

@@ -1,6 +1,7 @@
 """The gate's setting: what it keeps of a researcher's own, and what it fills up and tells."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -151,6 +152,17 @@ def test_the_crop_that_was_asked_for_is_held_against_the_systems_own_strides(
     assert bool(own_crop_fits(found).violations) is not fits
     inner = own_setting(bench(shrunk, description))
     assert own_crop_fits(inner).violations == ()
+
+
+def test_of_whole_frames_no_crop_of_an_evaluation_is_asked(frames):
+    settings = {"eval.crop": "frame", "train.lr": 0.5}
+    asked = own(frames, eval={"crop": [16, 64]})
+    fitted = fit_to_system(asked, replace(MINE, settings=settings))
+    assert (fitted.eval.crop, fitted.train.lr) == ((16, 64), 0.5)
+    found = own_setting(bench(asked, replace(MINE, settings=settings)))
+    assert found.crops == {"training": (16, 32)}
+    assert own_crop_fits(found).violations == ()
+    assert own_crop_fits(own_setting(bench(asked, MINE))).violations != ()
 
 
 def test_frames_smaller_than_the_crop_are_named(frames):

@@ -21,6 +21,9 @@ ALLOWED = {
         "systems/edgeflownas/run.py", "systems/edgeflownas/variables.py",
         "training/saver_child.py",
     ),
+    "a list of samples for a trainer, in a folder that goes with its adapter": (
+        "systems/torch/samples.py",
+    ),
     "samples that are damaged on purpose, in the gate's own folder": (
         "promises/cache.py", "promises/loaded.py", "promises/refusals.py", "promises/samples.py",
     ),

@@ -132,6 +132,7 @@ class TorchSystem(Written):
     def begin(self) -> None:
         """Start the training loop anew, up to its first batch, as a new process would."""
         self._stepper.stop()
+        self._stepper.seen = Seen()
         self._fresh = Generators.fresh()
         self._fresh.put()
         self.epoch, self.step, self.parts = 0, 0, {}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from harness.systems.torch.samples import FlowSample, digest, known_flow, read_flo
+from harness.systems.torch.state import array_of
 
 __all__ = [
     "as_images",
@@ -117,7 +118,7 @@ def channels_last(value: Any) -> Any:
 
 def numbers(value: Any) -> Any:
     """Return a tensor or anything of numbers as an array."""
-    return value.detach().cpu().numpy() if torch.is_tensor(value) else np.asarray(value)
+    return array_of(value) if torch.is_tensor(value) else np.asarray(value)
 
 
 @contextlib.contextmanager

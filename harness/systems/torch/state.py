@@ -10,7 +10,7 @@ import torch
 
 from harness.systems.torch.generators import generator_state, is_generator, set_generator
 
-__all__ = ["Entry", "entries", "parts_among", "slots_of"]
+__all__ = ["Entry", "array_of", "entries", "parts_among", "slots_of"]
 
 _STATISTICS = {"running_mean": "moving_mean", "running_var": "moving_variance"}
 """BN's moving statistics, by the names that the protocol has for them."""
@@ -121,10 +121,10 @@ def _of_tensor(tensor: Any) -> Entry:
         with torch.no_grad():
             tensor.copy_(torch.as_tensor(np.array(array)).reshape(tensor.shape))
 
-    return Entry(lambda: _array(tensor), put)
+    return Entry(lambda: array_of(tensor), put)
 
 
-def _array(tensor: Any) -> Any:
+def array_of(tensor: Any) -> Any:
     """Return a copy of a tensor as an array; NumPy has no bfloat16."""
     found = tensor.detach().cpu()
     if found.dtype is torch.bfloat16:
@@ -157,7 +157,7 @@ def _is_slot(value: Any) -> bool:
 def _slot(optimizer: Any, weight: Any, slot: str) -> Entry:
     def get() -> Any:
         value = optimizer.state.get(weight, {}).get(slot)
-        return np.zeros(weight.shape, np.float32) if value is None else _array(value)
+        return np.zeros(weight.shape, np.float32) if value is None else array_of(value)
 
     def put(array: Any) -> None:
         state = optimizer.state[weight]
@@ -215,7 +215,7 @@ def _leaves(tree: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...],
         for i, item in enumerate(tree):
             yield from _leaves(item, (*path, i))
     elif torch.is_tensor(tree):
-        yield path, _array(tree)
+        yield path, array_of(tree)
     elif _is_plain(tree):
         yield path, _leaf(tree)
 

@@ -39,7 +39,7 @@ class Stepper:
 
     def start(self, run: Callable[[], None]) -> None:
         """Start a loop, and hold it before its first batch."""
-        self.seen, self._steps, self._loop = Seen(), 1, HeldLoop(run)
+        self.seen, self._steps, self._loop = Seen(held=False), 1, HeldLoop(run)
         self._loop.advance()
 
     def stop(self) -> None:

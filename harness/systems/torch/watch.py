@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad
 
+from harness.systems.torch.state import array_of
+
 __all__ = ["Seen", "arrays_in", "watched"]
 
 if not hasattr(clip_grad, "_clip_grads_with_norm_"):
@@ -36,9 +38,12 @@ class Seen:
         Steps of an optimizer, those included that a GradScaler left out.
     looks : bool
         Whether more is noted than steps.
+    held : bool
+        Whether there is a place at which a loop that makes a step is held.
     """
 
     looks: bool = True
+    held: bool = True
     batches: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     clips: list[tuple[float, float, float]] = field(default_factory=list)
@@ -89,6 +94,12 @@ def _marked(make: Callable[..., None], mark: Callable[[], None]) -> Callable[...
         make(*args, **options)
 
     return marked
+
+
+_NOT_HELD = (
+    "the training loop makes a step before it asks a DataLoader for a batch, with gradients "
+    "enabled: let it iterate over self.stepped(batches), where batches are what it iterates over"
+)
 
 
 class _Putter:
@@ -156,6 +167,8 @@ def _watch_steps(undo: contextlib.ExitStack, put: _Putter, see: Callable[[], See
 
     def note(optimizer: Any, *_: Any) -> None:
         seen = see()
+        if not seen.held:
+            raise RuntimeError(_NOT_HELD)
         seen.rate = float(optimizer.param_groups[0]["lr"])
         seen.steps += 1
 
@@ -176,7 +189,7 @@ def _watch_steps(undo: contextlib.ExitStack, put: _Putter, see: Callable[[], See
 def arrays_in(batch: Any) -> Iterator[Any]:
     """Yield the tensors and arrays of a batch, in order, as arrays."""
     if torch.is_tensor(batch):
-        yield batch.detach().cpu().numpy()
+        yield array_of(batch)
     elif isinstance(batch, np.ndarray):
         yield batch
     elif isinstance(batch, dict):
