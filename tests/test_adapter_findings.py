@@ -80,6 +80,11 @@ def test_batches_of_other_samples_have_other_digests(tree):
     assert served(tree, first, first) == []  # the same samples once more
 
 
+def test_a_batch_of_no_sample_is_named(tree):
+    none = batch(ids=(), windows=(), frames=np.zeros((0, 16, 32, 6), np.uint8))
+    assert served(tree, batch(), none) == ["batch 1 for 'train' has no sample"]
+
+
 def test_no_batch_is_said_so_by_its_role(tree):
     assert served(tree, role="eval") == ["no batch was served for 'eval'"]
 

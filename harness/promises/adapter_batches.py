@@ -38,6 +38,10 @@ def served(
     if not batches:
         yield Finding(f"no batch was served for {role!r}", "serve those of the split, in order")
         return
+    empty = [place for place, batch in enumerate(batches) if not batch.ids]
+    if empty:
+        yield Finding(f"batch {empty[0]} for {role!r} has no sample", "leave it out")
+        return
     crop, shape = _crop(config, about, role), tuple(batches[0].frames.shape[1:3])
     if crop is not None and shape != crop:
         yield Finding(
@@ -91,10 +95,10 @@ def _windows(batches: Sequence[ServedBatch]) -> Iterator[Finding]:
 
 
 def _pixels(batches: Sequence[ServedBatch]) -> Iterator[Finding]:
-    frames = np.concatenate([batch.frames.reshape(-1) for batch in batches])
-    if frames.max() <= 1:
+    brightest = max(int(batch.frames.max(initial=0)) for batch in batches)
+    if brightest <= 1:
         yield Finding(
-            f"frames hold at most {frames.max()}, expected bytes up to 255",
+            f"frames hold at most {brightest}, expected bytes up to 255",
             "hand over the pixels before they are scaled",
         )
     if not any(batch.valid.any() for batch in batches):

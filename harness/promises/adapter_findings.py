@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.config import field_kinds
+from harness.digest import state_digests
 from harness.promises.promise import grouped_differences
 from harness.promises.registry import PROMISES
 from harness.systems.protocol import METHODS, Arrays, Description, Recalibration
@@ -214,18 +215,8 @@ def moved(before: Arrays, after: Arrays) -> Iterator[Finding]:
 
 
 def _differences(expected: Arrays, found: Arrays, what: str) -> list[str]:
-    digests = [
-        {name: f"{a.dtype} {a.shape} {a.tobytes().hex()}" for name, a in arrays.items()}
-        for arrays in (expected, found)
-    ]
-    return [
-        f"{one.where}: expected {_plain(one.expected)}, found {_plain(one.found)}"
-        for one in grouped_differences(digests[0], digests[1], what=what)
-    ]
-
-
-def _plain(text: str) -> str:
-    return text if len(text) < 80 and not re.search(r"\) [0-9a-f]{8}", text) else "other values"
+    digests = [state_digests(dict(arrays)) for arrays in (expected, found)]
+    return [str(one) for one in grouped_differences(*digests, what=what)]
 
 
 def predicted(outputs: Sequence[Any], shape: tuple[int, ...]) -> Iterator[Finding]:
