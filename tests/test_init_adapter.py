@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from harness.cli import main
 from harness.commands.init_adapter import KINDS, template
 
 ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "your-trainer.md").read_text(encoding="utf-8")
 NEEDS = {
     "numpy": ("PIL",), "tensorflow": ("keras",), "torch": ("torch",),
     "lightning": ("torch", "lightning"),
@@ -77,6 +80,10 @@ def test_nothing_is_wrong_with_a_template(kind, tmp_path, capsys):
     said = capsys.readouterr().out
     assert code == 0, said
     assert "nothing is wrong, 0 notes; next:" in said
+    if kind == "numpy":  # of which docs/your-trainer.md shows a part
+        shown = re.search(r"^    \d+ of \d+ promises.*?with:\n", PAGE, re.DOTALL | re.MULTILINE)
+        assert shown is not None
+        assert textwrap.dedent(shown[0]) in said
 
 
 LONG = {"numpy": pytest.mark.slow, "torch": pytest.mark.slow}
