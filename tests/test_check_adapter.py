@@ -7,11 +7,12 @@ import pytest
 
 from harness.cli import main
 from harness.fc2.synthetic import write_dataset
+from harness.promises.adapter_calls import Called
 from harness.promises.adapter_check import check_adapter
 from harness.promises.openings import SAYINGS, applying, offered, openings
 from harness.promises.registry import PROMISES
 from harness.promises.setting import MATRIX_SIZE, MATRIX_TRAIN, MATRIX_VAL, matrix_config
-from harness.reporting.adapter import CALLS
+from harness.reporting.adapter import CALLS, call_lines
 from harness.systems.process import Worker
 from harness.systems.protocol import METHODS, Description
 from harness.systems.remote import Workers, load
@@ -54,7 +55,7 @@ WRONG = {
     ),
     "RunningMean": ("state()", "'norm/running_mean': moving statistics", "moving_mean"),
     "StateNotAssigned": ("state(changes)", "did not assign the array", "trainer's own array"),
-    "StateIsACopy": ("state() after it", "changed no weight, statistic or slot", "not of a copy"),
+    "StateIsACopy": ("state(), trained", "changed no weight, statistic or slot", "not of a copy"),
     "DoubleFlow": (
         "batches('train')", "batches()[0].flow: expected an array of float32, found an array of "
         "float64", ".astype(np.float32)",
@@ -99,7 +100,7 @@ WRONG = {
     "OtherDigests": ("train(1)", "steps[0].batch is not the digest of batches('train')[0]", ""),
     "StepsNotHeeded": ("train(2, steps=1)", "expected one step, found 3", "off supports"),
     "SavesNothing": ("restore(path)", "FileNotFoundError: ", ""),
-    "LosesMomentum": ("state() after it", "restored by a second instance:", "save it and restore"),
+    "LosesMomentum": ("state(), restored", "restored by a second instance:", "save it and restore"),
     "UnseededStart": (
         "state() of both", "opened twice under one runtime.seed: head/kernel", "seed every",
     ),
@@ -212,6 +213,16 @@ def test_the_command_says_it_within_80_columns_and_as_json(tmp_path, monkeypatch
     assert {"missing": ["draws"]}.items() <= next(
         one for one in found["opens"] if "draws" in one["missing"]
     ).items()
+
+
+def test_each_line_of_a_call_keeps_its_columns_apart():
+    for state in ("ok", "note", "WRONG", "n/a", "not tried"):
+        called = Called("predict()", state, figures="it is given what batches() serves " * 3)
+        first, *others = call_lines(called)
+        assert first[46:56] == f"{state:10}"
+        assert first[45] == first[55] == " " != first[56]
+        assert others
+        assert all(line[:56] == " " * 56 != line[56] for line in others)
 
 
 def test_what_is_no_adapter_is_wrong_input(tmp_path, monkeypatch, capsys):

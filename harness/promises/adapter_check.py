@@ -244,7 +244,7 @@ class _Calls:
         )  # fmt: skip
         if run is not None and self.begun:
             self.asking.call(
-                "state() after it", self.system.state, partial(_changed, self.begun),
+                "state(), trained", self.system.state, partial(_changed, self.begun),
                 partial(findings.moved, self.begun),
             )  # fmt: skip
         if run is not None and run.steps and "steps" in self.about.supports:
@@ -274,7 +274,7 @@ class _Calls:
         )  # fmt: skip
         if saved:
             self.asking.call(
-                "state() after it", self.second.state, _arrays,
+                "state(), restored", self.second.state, _arrays,
                 partial(findings.brought_back, saved),
             )  # fmt: skip
 

@@ -41,9 +41,9 @@ def call_lines(called: Called) -> list[str]:
     """Return how one call went: a line, and what is wrong beneath it."""
     seconds = "-" if called.seconds is None else f"{called.seconds:.2f}"
     memory = "-" if called.memory_mib is None else f"{called.memory_mib:.0f}"
-    start = f"{called.call:28}{seconds:>8}{memory:>8}  {called.state:9}"
+    start = f"{called.call:28}{seconds:>8}{memory:>8}  {called.state:10}"
     if len(called.call) > 27:  # a long one has a line of its own
-        start = f"{called.call}\n{'':28}{seconds:>8}{memory:>8}  {called.state:9}"
+        start = f"{called.call}\n{'':28}{seconds:>8}{memory:>8}  {called.state:10}"
     first = start.rpartition("\n")[2]
     lines = start.splitlines()[:-1] + _wrapped(called.figures, first, " " * len(first))
     lines = lines if called.figures else start.rstrip().splitlines()
