@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "pytorch.md").read_text(encoding="utf-8")
 PARTS = ROOT / "harness" / "systems" / "torch"
 LISTINGS = dict(re.findall(r"<!-- listing: (.+?) -->\n```python\n(.+?)```", PAGE, re.DOTALL))
-FIRST, REST = (LISTINGS[name] for name in ("raft, first verdict", "raft, the rest"))
+FIRST = LISTINGS["raft, first verdict"]
+REST = LISTINGS["raft, the rest"].partition("# ... as above, and\n")[2]
 
 
 def declared(text, name=None):

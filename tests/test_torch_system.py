@@ -396,6 +396,7 @@ def test_the_harness_imports_no_pytorch():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_an_interpreter_without_the_harness_finds_the_base_class(tmp_path):
     worker = ROOT / "harness" / "systems" / "worker.py"
     code = (

@@ -31,6 +31,12 @@ HELD = {
 }.union(*BROKEN.values())  # fmt: skip
 
 
+def tier(name):
+    """What costs the most, and finds the least that others do not, is for the night."""
+    late = name in ("ResumeForgetsNumpy", "TrainsOn")
+    return pytest.mark.nightly if late else pytest.mark.slow
+
+
 def judged(name, promises, frames, folder):
     """Return what is judged of promises, all in one process."""
     spec, workers = SystemSpec(f"{HERE / name}"), Workers()
@@ -54,8 +60,7 @@ def test_a_pytorch_trainer_keeps_what_applies(embedded_frames, tmp_path):
     assert {name for name, judgement in found.items() if judgement.verdict == "holds"} >= HELD
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=tier(name)) for name in BROKEN])
 def test_a_pytorch_trainers_own_fault_is_named(name, embedded_frames, tmp_path):
     asked = BROKEN[name] | {"same-scores-again"}
     found = judged(f"broken.py:{name}", asked, embedded_frames, tmp_path)

@@ -28,7 +28,7 @@ from harness.systems.torch.scoring import (
     served,
     validated,
 )
-from harness.systems.torch.state import entries, parts_among, slots_of
+from harness.systems.torch.state import entries, parts_among
 from harness.systems.torch.stepping import Stepper
 from harness.systems.torch.training import step_record, training_of
 from harness.systems.torch.watch import Seen, watched
@@ -160,8 +160,6 @@ class TorchSystem(Written):
     def describe(self) -> dict[str, Any]:
         """Return what the trainer is, and which calls its adapter can answer."""
         declared = {n: getattr(self, n) for n in _DECLARED if hasattr(type(self), n)}
-        if declared.get("slots") == "adam":
-            declared["slots"] = slots_of(self.parts)
         opened = {call for call, method in OPENED_BY.items() if self._writes(method)}
         can = {"describe", "open", "state", "close"} | opened
         can |= {call for call in _CALLS if self._writes(call)}

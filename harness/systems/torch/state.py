@@ -10,7 +10,7 @@ import torch
 
 from harness.systems.torch.generators import generator_state, is_generator, set_generator
 
-__all__ = ["Entry", "array_of", "entries", "parts_among", "slots_of"]
+__all__ = ["Entry", "array_of", "entries", "parts_among"]
 
 _STATISTICS = {"running_mean": "moving_mean", "running_var": "moving_variance"}
 """BN's moving statistics, by the names that the protocol has for them."""
@@ -262,17 +262,3 @@ def _load(value: Any, path: tuple[Any, ...], array: Any) -> None:
         return type(tree)(changed(v, rest[1:]) if i == rest[0] else v for i, v in enumerate(tree))
 
     value.load_state_dict(changed(value.state_dict(), path))
-
-
-def slots_of(parts: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return each weight's two Adam moments, by their names in the state."""
-    names = entries(parts)
-    ends = "/exp_avg", "/exp_avg_sq"
-    optimizers = [n for n, p in parts.items() if isinstance(p, torch.optim.Optimizer)]
-    found = {}
-    for name in names:
-        for part in optimizers:
-            pair = tuple("%s/%s%s" % (part, name, end) for end in ends)
-            if all(one in names for one in pair):
-                found[name] = (pair[0], pair[1])
-    return found
