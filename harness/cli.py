@@ -12,6 +12,7 @@ from harness import __version__
 from harness.commands import (
     audit,
     budget,
+    check_adapter,
     checkpoints,
     clip_study,
     data,
@@ -20,6 +21,7 @@ from harness.commands import (
     faults,
     gate,
     gate_power,
+    init_adapter,
     promises,
     report,
     require_gate,
@@ -60,6 +62,14 @@ _COMMANDS: tuple[tuple[str, Callable[[CommandParser], None], _Run, str], ...] = 
     ("audit", audit.add_parser, audit.run, "hold a run to its promises, by its ledger"),
     ("report", report.add_parser, report.run, "show runs, or compare them, in one HTML file"),
     ("faults", faults.add_parser, faults.run, "prove that the gate can fail: the kill matrix"),
+    (
+        "init-adapter", init_adapter.add_parser, init_adapter.run,
+        "write a commented adapter for a trainer of your own, which runs as it stands",
+    ),
+    (
+        "check-adapter", check_adapter.add_parser, check_adapter.run,
+        "make each call of an adapter once and say in words what is missing or wrong",
+    ),
     ("gate", gate.add_parser, gate.run, "hold a trainer to its promises, without any test file"),
     (
         "require-gate", require_gate.add_parser, require_gate.run,

@@ -47,7 +47,8 @@ STUBS = (
     "harness.commands.doctor._checks",
     "harness.commands.train.train_run",
     "harness.commands.clip_study.train_run",
-    "harness.commands.gate_power._gate_setting",
+    "harness.commands.gate_power.gate_setting",
+    "harness.commands.check_adapter.gate_setting",
     "harness.commands.promises._faults",
     "harness.fc2.synthetic.write_dataset",
     "pytest.main",
@@ -88,6 +89,7 @@ def make_place(folder: Path) -> Path:
     (folder / "hard-link.yaml").hardlink_to(folder / "run.yaml")
     (folder / "link.yaml").symlink_to("run.yaml")
     (folder / "folder").mkdir()
+    (folder / "folder.py").mkdir()
     return folder
 
 
@@ -103,7 +105,7 @@ def _write_texts(folder: Path) -> None:
         "no-samples.yaml": CONFIG.replace("fc2", "no-samples"),
         "odd-names.yaml": CONFIG.replace("fc2", "odd-names"),
         "no-frozen.yaml": CONFIG.replace("eval: {", "eval: {frozen: nothing.npz, "),
-        "old.json": "{}",
+        "old.json": "{}", "taken.py": "mine = 1\n",
     }  # fmt: skip
     for name, text in texts.items():
         (folder / name).write_text(text)

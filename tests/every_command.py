@@ -68,6 +68,8 @@ EVERY = {
     "gate": Command(
         ("--system", NUMPY, "--promise", "metric-oracle", "--gate-file", "g.json"), "g.json"
     ),
+    "init-adapter": Command(("adapter.py", "--json", "i.json"), "adapter.py"),
+    "check-adapter": Command((NUMPY, "--json", "c.json"), "c.json"),
     "gate-power": Command(_POWER, "p.json", 16),
     "freeze": Command((*_TINY, "--out", "f.npz"), "f.npz", 16),
     "train": Command((*_TINY, "--run", "run"), "run", 16, again=("--resume",)),

@@ -10,6 +10,7 @@ import pytest
 
 from harness.cli import main
 from tests.command_place import Seen, make_place, outcome, work_left_out
+from tests.every_command import NUMPY
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,7 @@ NUMBERS = {
     "--jobs": (["faults"], "0 -1 1.5 ² 100000"),
     "--clean": (["faults"], "-1 1.5 ² 10000000"),
     "--system-timeout": (["gate-power"], "0 -1 nan inf 1e10 ² soon"),
+    "--system-memory": (["check-adapter", "a.py:A"], "0 -1 nan inf 1e12 ² soon"),
 }  # fmt: skip
 """Options that take a number, by a command that has them and what each must refuse."""
 
@@ -94,7 +96,17 @@ def test_numbers_within_their_ranges_are_taken(told):
 
 @pytest.mark.parametrize(
     "command",
-    ["synth", "subset", "eval", "budget", "faults", "gate-power", "clip-study", "train"],
+    [
+        "synth",
+        "subset",
+        "eval",
+        "budget",
+        "faults",
+        "gate-power",
+        "check-adapter",
+        "clip-study",
+        "train",
+    ],
 )
 def test_help_names_the_range_of_every_number(command, capsys):
     with pytest.raises(SystemExit):
@@ -188,6 +200,13 @@ def test_a_path_to_nothing_that_can_be_read_is_refused(told, option, value):
         (["faults", "--resume"], "--resume"),
         (["faults", "--resume", "--json", "no.json"], "expected results that say"),
         (["gate-power", "--json", "old.json"], "gate-power --json"),
+        (["check-adapter", "nothing.py:A"], "expected a file nothing.py"),
+        (["check-adapter", "builtin"], "expected an adapter"),
+        (["check-adapter", "run.yaml"], "FILE:CLASS 'run.yaml': expected builtin, edgeflownas"),
+        (["check-adapter", "taken.py"], "as in taken.py:MyTrainer"),
+        (["init-adapter", "run.yaml"], "expected a name that Python can import"),
+        (["init-adapter", "a-b.py"], "expected a name that Python can import"),
+        (["init-adapter", "--torch", "--numpy", "a.py"], "not allowed with argument"),
         (["promises", "no-such"], "no promise 'no-such'"),
         (["schema"], "no schema is named"),
         ([], "COMMAND"), (["nope"], "invalid choice"), (["audit"], "RUN"),
@@ -240,6 +259,8 @@ OUTPUTS = {
     "gate --gate-file": ["gate", "--config", "run.yaml", "--gate-file"],
     "faults --json": ["faults", "--json"], "synth --json": [*SYNTH, "--json"],
     "subset --json": [*SUBSET, "--json"],
+    "init-adapter --json": ["init-adapter", "new.py", "--json"],
+    "check-adapter --json": ["check-adapter", f"{NUMPY}", "--json"],
     "require-gate --json": ["require-gate", "gate-half.json", "--json"],
 }  # fmt: skip
 NOWHERE = (
@@ -276,6 +297,11 @@ def test_an_output_that_would_destroy_or_fail_is_refused_before_the_work(told, o
         (["train", "--config", "run.yaml", "--run", "run.yaml"], "is there and no folder"),
         ([*TRAIN, "--json", "new/ledger.jsonl"], "one of the files of the run"),
         ([*TRAIN, "--json", "new/checkpoints/x.json"], "one of the files of the run"),
+        (["init-adapter", "taken.py"], "exists and holds something else"),
+        (["init-adapter", "nowhere/a.py"], "nowhere"),
+        (["init-adapter", "fc2/train/a.py"], "lies among the samples"),
+        (["init-adapter", "run/checkpoints/a.py"], "one of the files of the run"),
+        (["init-adapter", "folder.py"], "is a folder"),
         ([*REPORT, "--json", "r.html"], "--json r.html: is what --out writes, too"),
         ([*BUDGET, "--out", "plot.svg", "--json", "plot.svg"], "is what --out writes, too"),
         ([*BUDGET, "--out", "plot.pdf"], "expected a name that ends in .png"),

@@ -113,6 +113,18 @@ def test_without_tensorflow_the_command_gates_a_trainer(installed, repository):
 
 
 @pytest.mark.slow
+def test_an_adapter_is_begun_and_checked_there(installed, tmp_path):
+    said = run(installed / "harness", "init-adapter", "mine.py", cwd=tmp_path).stdout
+    assert "harness check-adapter mine.py:MyTrainer" in said
+    done = run(installed / "harness", "check-adapter", "mine.py:MyTrainer", cwd=tmp_path)
+    assert "nothing is wrong, 0 notes; next:" in done.stdout
+    again = done.stdout.rstrip().splitlines()[-1].split()
+    assert again[:2] == ["harness", "gate"]
+    gated = run(installed / "harness", *again[1:], cwd=tmp_path)
+    assert "GATE GREEN: " in gated.stdout
+
+
+@pytest.mark.slow
 def test_three_lines_give_each_promise_a_test_that_pytest_selects(installed, repository):
     (repository / "test_gate.py").write_text(THREE_LINES)
     listed = run(installed / "pytest", "--collect-only", "-q", cwd=repository).stdout

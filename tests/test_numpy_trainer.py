@@ -9,12 +9,15 @@ import pytest
 
 from harness.environment import apply_environment
 from harness.errors import NotApplicableError
+from harness.fc2.synthetic import write_dataset
+from harness.promises.adapter_check import check_adapter
 from harness.promises.bench import Bench
 from harness.promises.judge import judge
+from harness.promises.openings import applying, offered
 from harness.promises.plans import changed_plan
 from harness.promises.registry import PROMISES
 from harness.promises.second_process import FROM_CHECKPOINTS
-from harness.promises.setting import embedded_config
+from harness.promises.setting import embedded_config, matrix_config
 from harness.promises.training import moves
 from harness.systems.opening import system_factory
 from harness.systems.remote import Workers
@@ -100,6 +103,17 @@ def test_what_it_cannot_show_is_named(healthy):
     assert reasons["ledger-tau"] == "the system keeps no ledger (Training.records)"
     assert reasons["checkpoint-of-one-save"].startswith("a checkpoint is one file")
     assert all(reason and "numpy" not in reason.lower() for reason in reasons.values())
+
+
+def test_what_applies_is_known_before_any_promise_is_asked(healthy, tmp_path):
+    """By what each promise says that it needs, and by each call made once."""
+    write_dataset(tmp_path / "frames", train=8, val=7, height=29, width=43)
+    workers, spec = Workers(), SystemSpec(f"{HERE / 'adapter.py'}:NumpySystem")
+    seen = check_adapter(spec, workers, matrix_config(tmp_path / "frames"), tmp_path)
+    workers.close()
+    found = set(applying(offered(seen.about, seen.training, seen.evaluation)))
+    # Of how many files a checkpoint is, no declaration says.
+    assert found == by_verdict(healthy[2], "holds") | {"checkpoint-of-one-save"}
 
 
 def test_the_gate_says_what_the_system_runs_on(healthy):

@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.asked import named_configuration, named_system
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
-from harness.commands.parsing import CommandParser, add_number
-from harness.commands.paths import PathKind
-from harness.config import Config, ConfigError
+from harness.commands.parsing import CommandParser
+from harness.commands.under_test import add_system_options, asked_system, gate_setting
+from harness.config import Config
 from harness.digest import digest_bytes, digest_strings
 from harness.errors import InputError
 from harness.faults.power_file import Planted, Power, differing, read_power
-from harness.ranges import MEMORY, SECONDS
 from harness.reporting.gate_power import planted_line, power_lines
 from harness.systems.code import code_place, short_name
-from harness.systems.spec import CALL_SECONDS, SystemSpec
+from harness.systems.spec import SystemSpec
 from harness.wording import quoted
 
 if TYPE_CHECKING:  # it imports TensorFlow, before which the environment must be applied
@@ -37,25 +35,7 @@ def add_parser(parser: CommandParser) -> None:
         "--system", default="builtin", metavar="NAME",
         help="builtin (default), edgeflownas, MODULE:CLASS or FILE.py:CLASS",
     )  # fmt: skip
-    parser.add_path(
-        "--system-root", kind=PathKind.CODE, metavar="DIR", help="its own code's folder"
-    )
-    parser.add_argument("--system-python", default="", metavar="EXE", help="its interpreter")
-    add_number(
-        parser, "--system-timeout", SECONDS, "limit of each call of a system in its process",
-        default=CALL_SECONDS, metavar="SECONDS",
-    )  # fmt: skip
-    add_number(
-        parser, "--system-memory", MEMORY, "limit of that process's own memory",
-        metavar="MIB",
-    )  # fmt: skip
-    parser.add_path(
-        "--config", kind=PathKind.FILE, metavar="FILE", help="the run's YAML configuration"
-    )
-    parser.add_path(
-        "--fc2-root", kind=PathKind.DATA, metavar="DIR",
-        help="folder with train/ and val/ (default: synthetic frames)",
-    )  # fmt: skip
+    add_system_options(parser)
     parser.add_argument(
         "--only", nargs="+", metavar="ID", default=[], help="plant these faults alone"
     )
@@ -69,17 +49,9 @@ def run(args: Namespace) -> int:
     _check_only(args.only)
     if args.json is not None and args.json.is_file():
         read_power(args.json)  # at once: what is there is gone on with
-    try:
-        spec = named_system(
-            args.system, root=str(args.system_root or ""), python=args.system_python,
-            timeout=str(args.system_timeout), memory=str(args.system_memory or ""),
-        )  # fmt: skip
-        config_file, data = str(args.config or ""), str(args.fc2_root or "")
-        chosen = named_configuration(config_file, data, own=spec.system == "builtin")
-    except (ConfigError, ValueError) as error:
-        raise InputError(str(error)) from None
+    spec, chosen = asked_system(args)
     with tempfile.TemporaryDirectory(prefix="samebits-") as name:
-        config, note = _gate_setting(chosen, Path(name))
+        config, note = gate_setting(chosen, Path(name))
         if not spec.foreign:
             from harness.environment import apply_environment
 
@@ -107,22 +79,6 @@ def _list() -> int:
         say(f"{kind.id:32} {', '.join(kind.expected)}")
         say(f"{'':32} {kind.citation}")
     return EXIT_DONE
-
-
-def _gate_setting(chosen: Config | None, folder: Path) -> tuple[Config, str]:
-    """Return the gate's configuration, and what to say of it."""
-    from harness.fc2.synthetic import write_dataset
-    from harness.promises import setting
-
-    if chosen is None:
-        height, width = setting.EMBEDDED_SIZE
-        frames, sizes = folder / "frames", (setting.EMBEDDED_TRAIN, setting.EMBEDDED_VAL)
-        write_dataset(frames, train=sizes[0], val=sizes[1], height=height, width=width)
-        config, note = setting.embedded_config(frames), "frames: embedded synthetic ones"
-    else:
-        linked, note = setting.link_gate_frames(chosen, folder / "frames")
-        config = setting.gate_config(linked)
-    return config, note
 
 
 def _judge(

@@ -41,6 +41,8 @@ class PathKind(Enum):
     """A folder of code, or a file in it; it may be written into."""
     NEW_FILE = auto()
     """A file that is written."""
+    ADDED = auto()
+    """A file that is written and replaces nothing, whatever it holds."""
     NEW_FOLDER = auto()
     """A folder that is made."""
     NEW_RUN = auto()
@@ -49,7 +51,8 @@ class PathKind(Enum):
     """A folder that is there, and gets files."""
 
 
-_WRITTEN = (PathKind.NEW_FILE, PathKind.NEW_FOLDER, PathKind.NEW_RUN, PathKind.FILLED)
+_NEW_FILES = (PathKind.NEW_FILE, PathKind.ADDED)
+_WRITTEN = (*_NEW_FILES, PathKind.NEW_FOLDER, PathKind.NEW_RUN, PathKind.FILLED)
 _FOLDERS = (PathKind.DATA, PathKind.FOLDER, PathKind.PLACE, PathKind.FILLED)
 
 _OWN = (
@@ -101,7 +104,7 @@ def check_paths(named: Iterable[Named]) -> None:
     outputs = [one for one in every if one.kind in _WRITTEN and not _is_stream(one)]
     runs = [_real(one.path) for one in outputs if one.kind is PathKind.NEW_RUN]
     for place, one in enumerate(outputs):
-        if one.kind is PathKind.NEW_FILE and one.path.is_dir():
+        if one.kind in _NEW_FILES and one.path.is_dir():
             raise _wrong(one, "is a folder, expected a file's name")
         _refuse_inputs(one, every)
         _refuse_own_files(one, every)
@@ -138,7 +141,7 @@ def _real(path: Path) -> Path:
 
 
 def _is_stream(one: Named) -> bool:
-    return one.kind is PathKind.NEW_FILE and is_stream(one.path)
+    return one.kind in _NEW_FILES and is_stream(one.path)
 
 
 def _check_input(one: Named) -> None:
@@ -253,7 +256,7 @@ def _refuse_others(one: Named, before: Sequence[Named]) -> None:
 
 def _require_writable(one: Named, runs: Sequence[Path]) -> None:
     out = _real(one.path)
-    if one.kind is PathKind.NEW_FILE:
+    if one.kind in _NEW_FILES:
         if out.parent in runs and not out.parent.exists():
             return  # the run that this command begins makes its folder
         try:

@@ -76,6 +76,7 @@ def _as_dict(promise: Any, faults: Any) -> dict[str, Any]:
         "sentence": promise.sentence, "tier": promise.tier, "hint": promise.hint,
         "explained_by": list(promise.explained_by), "blocked_by": list(promise.blocked_by),
         "needs": list(promise.calls),
+        "says": sorted(promise.needs.difference(promise.calls)),
         "faults": {fault.id: fault.citation for fault in faults},
     }  # fmt: skip
 

@@ -230,7 +230,7 @@ class Frozen:
     altered: Evaluation
 
 
-@needs("batches", "evaluate", "save", "restore", "train")
+@needs("batches", "evaluate", "save", "restore", "train", says=("supports: frozen",))
 def frozen(bench: Bench) -> Frozen:
     """Evaluate from files, from a frozen artifact, and from an altered one at its path."""
     trained = bench.trained

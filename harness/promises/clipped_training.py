@@ -15,7 +15,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@needs("train")
+@needs("train", says=("Training.checks",))
 def training_micro_step(bench: Bench) -> Training:
     """Return both epochs of the trained system, which clips as configured or per micro-step."""
     if bench.config["train"].get("clip_position", "micro_step") == "micro_step":
@@ -23,7 +23,7 @@ def training_micro_step(bench: Bench) -> Training:
     return _other_position(bench, "micro_step")
 
 
-@needs("train")
+@needs("train", says=("Training.checks",))
 def training_update(bench: Bench) -> Training:
     """Return an epoch that clips once per update."""
     if bench.config["train"].get("clip_position", "micro_step") == "update":
@@ -47,13 +47,13 @@ def _other_position(bench: Bench, position: str) -> Training:
     return _trained_with(bench, position, full=full if one_mode else not full)
 
 
-@needs("train")
+@needs("train", says=("Training.checks",))
 def training_micro_step_other_mode(bench: Bench) -> Training:
     """Return an epoch of the other epoch mode that clips per micro-step."""
     return _trained_with(bench, "micro_step", full=not _full_pass(bench, "micro_step"))
 
 
-@needs("train")
+@needs("train", says=("Training.checks",))
 def training_update_other_mode(bench: Bench) -> Training:
     """Return an epoch of the other epoch mode that clips once per update."""
     return _trained_with(bench, "update", full=not _full_pass(bench, "update"))

@@ -64,7 +64,7 @@ def _sample_digests(batches: Iterable[ServedBatch]) -> list[tuple[str, str]]:
     ]
 
 
-@needs("train", "batches")
+@needs("train", "batches", says=("Training.consumed",))
 def trained_on(bench: Bench) -> ComputedOn:
     """Hold what each step of two epochs computed on against what is served for it."""
     training = both_epochs(bench)
@@ -81,7 +81,7 @@ def trained_on(bench: Bench) -> ComputedOn:
     return ComputedOn(uses)
 
 
-@needs("evaluate", "batches")
+@needs("evaluate", "batches", says=("Evaluation.consumed",))
 def scored_on(bench: Bench) -> ComputedOn:
     """Hold what two evaluations scored on against the evaluation batches that are served."""
     evaluations = _evaluations(bench)
@@ -99,7 +99,7 @@ def scored_on(bench: Bench) -> ComputedOn:
     )
 
 
-@needs("evaluate", "batches")
+@needs("evaluate", "batches", says=("Evaluation.recal_consumed",))
 def recalibrated_on(bench: Bench) -> ComputedOn:
     """Hold what two evaluations recalibrated on against the batches that are served for it."""
     evaluations = _evaluations(bench)

@@ -229,7 +229,7 @@ WINDOWS_INDEPENDENT = Promise(
 )
 
 
-@needs("draws")
+@needs("draws", says=("arch codes",))
 def drawn_cycles(bench: Bench) -> Cycles:
     """Return the archs of the steps that were asked for."""
     return of_kind(bench, "archs")  # type: ignore[no-any-return]

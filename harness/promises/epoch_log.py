@@ -43,7 +43,7 @@ class EpochRows:
     schedule: str = ""
 
 
-@needs("train", "evaluate", "save", "restore")
+@needs("train", "evaluate", "save", "restore", says=("Training.epochs",))
 def epoch_rows(bench: Bench) -> EpochRows:
     """Take the training's records and evaluate what they end with once more."""
     config, about = bench.config, bench.trained.description
@@ -232,7 +232,7 @@ LOGGED_SETTINGS_USED = Promise(
 )
 
 
-@needs("train")
+@needs("train", says=("arch codes",))
 def whole_run(bench: Bench) -> Training:
     """Return both epochs of the trained system, whose archs are codes of options."""
     run = both_epochs(bench)

@@ -45,7 +45,7 @@ class Attempts:
     unreadable: str = ""
 
 
-@needs("train", "save", "restore", "state")
+@needs("train", "save", "restore", "state", says=("parts",))
 def table_after_cuts(bench: Bench) -> Attempts:
     """Write the rows of the run with given scores: cut within a row, gone on, then gone back."""
     made, rows = parts(bench), bench.evidence(scripted_ledger).epochs

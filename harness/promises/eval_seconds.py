@@ -26,7 +26,7 @@ class Clocked:
     passed: float
 
 
-@needs("evaluate", "state")
+@needs("evaluate", "state", says=("parts",))
 def clocked_evaluation(bench: Bench) -> Clocked:
     """Evaluate one arch on few recalibration batches and many scored ones, with a clock beside."""
     parts(bench)  # for what it raises: nobody else's evaluation tells its times

@@ -78,7 +78,7 @@ class Accumulation:
     repeated: StepRun | None = None
 
 
-@needs("train", "state", "batches", "describe")
+@needs("train", "state", "batches", "describe", says=("slots",))
 def accumulation(bench: Bench) -> Accumulation:
     """Train first steps on copies of two samples, in one and in uneven micro-batches."""
     source, crop = split_folder(bench, "train"), crop_of_random_draws(bench)

@@ -207,7 +207,7 @@ def _gone(folder: Path) -> tuple[str, ...]:
     return tuple(name for name in STRANGERS if not (folder / name).is_file())
 
 
-@needs("train", "save", "restore", "state")
+@needs("train", "save", "restore", "state", says=("parts",))
 def kept_by_stores(bench: Bench) -> Sequence[KeptRun]:
     """Look at what folders of checkpoints hold after each save: a run's, and two of one array."""
     parts(bench)  # for what it raises: nobody else's trainer is said to keep any of this
@@ -227,14 +227,14 @@ def _builtin(system: System) -> Any:
     return system
 
 
-@needs("train", "save", "restore", "state")
+@needs("train", "save", "restore", "state", says=("parts",))
 def scripted_ledger(bench: Bench) -> RunEvidence:
     """Return what the run with given scores recorded, as a ledger would hold it."""
     parts(bench)
     return run_evidence(bench.evidence(_scripted).records)
 
 
-@needs("train", "save", "restore", "state")
+@needs("train", "save", "restore", "state", says=("parts",))
 def announced(bench: Bench) -> RunEvidence:
     """Return the trained run as the system opens it, beside what it should announce."""
     parts(bench)

@@ -56,7 +56,7 @@ KILLS = 20
 """Kills at random moments that make enough evidence."""
 
 
-@needs("train", "save", "restore", "state")
+@needs("train", "save", "restore", "state", says=("supports: steps",))
 def killed(bench: Bench) -> KilledRuns:
     """Kill processes that train and save after each step, at moments drawn from the seed."""
     require_cuts_within(bench)

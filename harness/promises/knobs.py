@@ -69,7 +69,7 @@ SKIPPED = {
 _EPOCHS = 3
 
 
-@needs("train", "evaluate", "state", "batches")
+@needs("train", "evaluate", "state", "batches", says=("supports: knobs",))
 def knobs(bench: Bench) -> list[SweptKnob]:
     """Change every key that can be changed, one at a time, and see what comes out differently."""
     if "knobs" not in bench.describe().supports:

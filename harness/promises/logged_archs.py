@@ -52,6 +52,7 @@ LOGGED_ARCHS = Promise(
     sentence="the archs that a step logs are those that it trains, in a partial step too",
     evidence=walk,
     check=archs_are_those_logged,
+    further=("options", "Training.losses"),
     hint=(
         "A step runs the archs of another one, or one arch for all of its turns: fairness is then "
         "that of the log alone, and some options may never be trained."

@@ -40,7 +40,7 @@ class LoggedSettings:
     pool: int
 
 
-@needs("train", "evaluate", "batches", "save", "restore")
+@needs("train", "evaluate", "batches", "save", "restore", says=("Training.epochs",))
 def logged_settings(bench: Bench) -> LoggedSettings:
     """Count the batches that an evaluation recalibrates and scores on."""
     rows, base = with_epoch_log(both_epochs(bench)).epochs, base_evaluation(bench)

@@ -204,6 +204,7 @@ LOSS_RECOMPUTED = Promise(
     sentence="the training loss is that of the outputs, the labels and the decay",
     evidence=one_step,
     check=loss_is_recomputed,
+    further=("Training.losses",),
     hint=(
         "Training sees other inputs or labels than evaluation, or its loss lacks a scale, the "
         "uncertainty, the mask or the weight decay."
@@ -275,6 +276,7 @@ GRADIENT_OF_LOSS = Promise(
     sentence="the gradient is the slope of the reported loss",
     evidence=one_step,
     check=gradient_is_the_losses,
+    further=("Training.losses",),
     hint="The loss that is logged is not the one that is minimised, or part of it is detached.",
     explained_by=("loss-recomputed:loss", "update-is-adam:gradient"),
 )

@@ -47,7 +47,7 @@ class MicroStatistics:
     pieces: tuple[int, ...]
 
 
-@needs("train", "state", "recalibrate", "describe")
+@needs("train", "state", "recalibrate", "describe", says=("slots",))
 def micro_statistics(bench: Bench) -> MicroStatistics:
     """Train a step on copies of one sample, in micro-batches of 2, 2 and 1."""
     source, folder = split_folder(bench, "train"), bench.folder / "copies-of-one"

@@ -48,7 +48,7 @@ def _is_statistic(name: str) -> bool:
     return name.split(":")[0].endswith(_STATISTICS)
 
 
-@needs("train", "state", "save", "restore", "describe")
+@needs("train", "state", "save", "restore", "describe", says=("options", "arch codes"))
 def statistics_moved(bench: Bench) -> StatisticsMoved:
     """Set every moving statistic to one huge value and train a step, or an epoch."""
     with bench.at(CUT) as system:

@@ -100,7 +100,7 @@ LOSS_TOLERANCE = 1e-4
 """Relative; float32 graph against float64 NumPy."""
 
 
-@needs("train", "state", "save", "restore", "predict", "batches", "describe")
+@needs("train", "state", "save", "restore", "predict", "batches", "describe", says=("slots",))
 def one_step(bench: Bench) -> OneStep:
     """Train two steps on one batch that is also the recalibration batch."""
     folder = odd_samples(bench, "one-step")

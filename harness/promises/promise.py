@@ -131,6 +131,9 @@ class Promise:
     varied : bool
         Whether a gate judges it under the other setting too
         (:func:`harness.promises.varied.varied_bench`), because it may hold under one alone.
+    further : tuple of str
+        What its check needs beyond its evidence: calls, or words of
+        :data:`harness.promises.openings.SAYINGS`.
     """
 
     id: str
@@ -142,6 +145,7 @@ class Promise:
     explained_by: tuple[str, ...] = ()
     blocked_by: tuple[str, ...] = ()
     varied: bool = False
+    further: tuple[str, ...] = ()
 
     @property
     def in_quick(self) -> bool:
@@ -153,12 +157,26 @@ class Promise:
         """Protocol calls that its evidence needs; a system without one cannot be judged."""
         return getattr(self.evidence, "calls", ())
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """Calls that it needs, and what a system must say beside them to be judged at all."""
+        return frozenset((*self.calls, *getattr(self.evidence, "says", ()), *self.further))
 
-def needs(*calls: str) -> Callable[[_Driver], _Driver]:
-    """Declare the protocol calls that a driver makes of every system it is given."""
+
+def needs(*calls: str, says: tuple[str, ...] = ()) -> Callable[[_Driver], _Driver]:
+    """Declare the protocol calls that a driver makes of every system it is given.
+
+    Parameters
+    ----------
+    says : tuple of str
+        What the system must say for them to show anything, of
+        :data:`harness.promises.openings.SAYINGS`: without, the driver finds that its promises
+        do not apply.
+    """
 
     def declared(driver: _Driver) -> _Driver:
         driver.calls = calls  # type: ignore[attr-defined]
+        driver.says = says  # type: ignore[attr-defined]
         return driver
 
     return declared

@@ -41,7 +41,7 @@ class Pools:
     other: Sequence[str]
 
 
-@needs("evaluate")
+@needs("evaluate", says=("arch codes",))
 def pools(bench: Bench) -> Pools:
     """Evaluate a default pool of nine archs, twice, and with another seed."""
     _require_declared_space(bench)
@@ -130,7 +130,7 @@ class ConstantRanking:
     taus: tuple[float | None, ...]
 
 
-@needs("train", "state", "describe", "evaluate")
+@needs("train", "state", "describe", "evaluate", says=("heads", "Training.epochs", "several archs"))
 def constant_ranking(bench: Bench) -> ConstantRanking:
     """Train two epochs in which no arch's flow differs from zero."""
     if is_noisy(bench.evidence(repeat_again)):
@@ -189,7 +189,7 @@ CONSTANT_RANKING = Promise(
 )
 
 
-@needs("train", "evaluate")
+@needs("train", "evaluate", says=("Training.records",))
 def shaken(bench: Bench) -> RunEvidence:
     """Train so fast that the ranking of a larger pool turns over from epoch to epoch."""
     changes: dict[str, dict[str, Any]] = {
@@ -214,7 +214,7 @@ _CLOSE = 1e-2
 """Share of the mean EPE within which scores are close: two digits of it are the same."""
 
 
-@needs("train", "state", "describe", "evaluate")
+@needs("train", "state", "describe", "evaluate", says=("Training.records", "heads"))
 def nearly_equal(bench: Bench) -> RunEvidence:
     """Train two epochs in which archs predict so little flow that their scores hardly differ."""
     changes: dict[str, dict[str, Any]] = {

@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@needs("train")
+@needs("train", says=("run log",))
 def ledger(bench: Bench) -> RunEvidence:
     """Sort what the trained system recorded, as a ledger would hold it."""
     about = bench.trained.description

@@ -32,7 +32,7 @@ class Response:
     again: Evaluation | None = None
 
 
-@needs("evaluate", "state", "describe")
+@needs("evaluate", "state", "describe", says=("heads",))
 def response(bench: Bench) -> Response:
     """Change the kernels of one output head at a time and evaluate."""
     twice = bench.evidence(repeat_again)
@@ -137,7 +137,7 @@ class ArchResponse:
     again: Evaluation | None = None
 
 
-@needs("state", "evaluate", "describe", "train", "save")
+@needs("state", "evaluate", "describe", "train", "save", says=("options",))
 def arch_response(bench: Bench) -> ArchResponse:
     """Change the kernels of one option of one block at a time, and score a fair cycle."""
     options, end = bench.trained.description.options, bench.trained.paths[END]

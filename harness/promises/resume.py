@@ -76,20 +76,20 @@ def resume(bench: Bench) -> Resume:
     return _beside_straight(bench, bench.evidence(cut_after_epoch), done=done, rows=1)
 
 
-@needs("train", "save", "restore", "state")
+@needs("train", "save", "restore", "state", says=("supports: steps",))
 def resume_mid_epoch(bench: Bench) -> Resume:
     """Hold the straight run against one resumed after the first step of epoch 1."""
     return _beside_straight(bench, bench.evidence(cut_mid_epoch), done=1, rows=0)
 
 
-@needs("train", "save", "restore", "state")
+@needs("train", "save", "restore", "state", says=("supports: steps",))
 def resume_before_evaluation(bench: Bench) -> Resume:
     """Hold the straight run against one resumed after the last batch, before the evaluation."""
     done = len(bench.trained.first.steps)
     return _beside_straight(bench, bench.evidence(cut_before_evaluation), done=done, rows=0)
 
 
-@needs("train", "save", "restore", "state")
+@needs("train", "save", "restore", "state", says=("supports: steps",))
 def resume_anywhere(bench: Bench) -> list[Resume]:
     """Cut after every step and at every epoch's end; resume each in a process of its own."""
     require_cuts_within(bench)

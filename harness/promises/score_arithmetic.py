@@ -20,13 +20,13 @@ __all__ = [
 _SEEDS = st.integers(0, 2**32 - 1)
 
 
-@needs()
+@needs(says=("parts",))
 def evaluation_parts(bench: Bench) -> Any:
     """Return the parts that an evaluation is put together from."""
     return parts(bench).evaluation
 
 
-@needs()
+@needs(says=("parts",))
 def all_parts(bench: Bench) -> Any:
     """Return all parts of the system."""
     return parts(bench)

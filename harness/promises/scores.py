@@ -77,7 +77,7 @@ SAME_SCORES_FRESH = Promise(
 )
 
 
-@needs("evaluate")
+@needs("evaluate", says=("several archs",))
 def repeat_permuted(bench: Bench) -> Repeat:
     """Evaluate the pool in reversed order."""
     _require_several(bench)
@@ -97,7 +97,7 @@ SAME_SCORES_PERMUTED = Promise(
 )
 
 
-@needs("evaluate")
+@needs("evaluate", says=("several archs",))
 def repeat_subset(bench: Bench) -> Repeat:
     """Evaluate one arch of the pool alone, and not the first."""
     _require_several(bench)
@@ -124,7 +124,7 @@ def _require_several(bench: Bench) -> None:
         raise NotApplicableError(msg)
 
 
-@needs("evaluate")
+@needs("evaluate", says=("arch codes",))
 def repeat_alone(bench: Bench) -> Repeat:
     """Evaluate neighbours together, which share the most, and each of them alone."""
     space, base = options_per_block(bench.describe().options), base_evaluation(bench)
@@ -181,7 +181,9 @@ SAME_SCORES_SKELETONS = tuple(
     Promise(
         id=f"same-scores-{skeleton}",
         sentence=f"the same checkpoint scores the same when skeleton {skeleton} is trained again",
-        evidence=needs("evaluate", "train")(partial(repeat_skeleton, skeleton=skeleton)),
+        evidence=needs("evaluate", "train", says=("supports: skeletons",))(
+            partial(repeat_skeleton, skeleton=skeleton)
+        ),
         check=same_scores,
         hint=_HINT,
         tier="full",

@@ -44,7 +44,7 @@ class SplitScores:
     alone: Mapping[str, tuple[str, Sequence[float]]]
 
 
-@needs("evaluate", "batches", "state")
+@needs("evaluate", "batches", "state", says=("parts",))
 def long_split(bench: Bench) -> SplitScores:
     """Score a validation split of many copies of its samples, and one of a single sample."""
     parts(bench)  # for what it raises: how much another trainer scores at once is not known

@@ -33,7 +33,7 @@ _SEEDS = st.integers(0, 2**32 - 1)
 Gradient = list[NDArray[Any]]
 
 
-@needs()
+@needs(says=("parts",))
 def train_parts(bench: Bench) -> Any:
     """Return the parts that a training step is put together from."""
     return parts(bench).train
@@ -193,7 +193,7 @@ class Accumulated:
     pieces: tuple[tuple[int, Gradient], ...]
 
 
-@needs()
+@needs(says=("parts",))
 def whole_and_accumulated(bench: Bench) -> Accumulated:
     """Return the gradient of 10 samples, and of 4, 4 and 2 of them, BN statistics held fixed."""
     train = parts(bench).train

@@ -67,7 +67,7 @@ _MODERATE = (7.0,)
 _WILD = (1e30, math.inf, math.nan)
 
 
-@needs("state", "evaluate", "describe")
+@needs("state", "evaluate", "describe", says=("options",))
 def poisoned_options(bench: Bench) -> Sequence[Poisoned]:
     """Score an arch while all that it does not run holds a wrong, a huge or no number."""
     twice, declared = bench.evidence(repeat_again), bench.describe().options

@@ -196,6 +196,7 @@ MOVING_STATISTICS = Promise(
     sentence="moving statistics follow each arch's batch with momentum 0.9",
     evidence=one_step,
     check=moving_statistics_follow,
+    further=("recalibrate",),
     hint="An update is missing, made twice, of other batches, or has the momentum's complement.",
     explained_by=("unrun-statistics-still", "loss-recomputed:frames", "loss-recomputed:loss"),
 )

@@ -112,7 +112,7 @@ class Walk:
     """Why no step was repeated; empty where some were."""
 
 
-@needs("train", "state", "save", "restore", "describe")
+@needs("train", "state", "save", "restore", "describe", says=("slots", "supports: steps"))
 def walk(bench: Bench) -> Walk:
     """Train two epochs step by step, in batches and micro-batches of uneven sizes."""
     about = bench.describe()

@@ -21,7 +21,7 @@ _DRAWS = 400
 """So many that a place out of 12 is missed once in 10^14 runs."""
 
 
-@needs()
+@needs(says=("parts",))
 def data_parts(bench: Any) -> Any:
     """Return the parts that serve data."""
     return parts(bench).data

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from harness.promises.openings import UNOPENED
 from harness.promises.promise import Promise
 from harness.promises.registry import PROMISES, SUBJECTS
 
@@ -98,6 +99,15 @@ def _capital(sentence: str) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
+def _needed(promise: Promise) -> list[str]:
+    """Return the calls that a promise needs, then what a system must say beside them."""
+    said = sorted(promise.needs.difference(promise.calls))
+    return [
+        *promise.calls,
+        *("the parts of the builtin system" if s == UNOPENED else s for s in said),
+    ]
+
+
 def promise_lines(
     promise: Promise, faults: Sequence[type["Fault"]] | None = None
 ) -> tuple[str, ...]:
@@ -112,6 +122,6 @@ def promise_lines(
         f"    a breach usually means: {promise.hint}",
         f"    explained by: {causes}",
         *(blocked if promise.blocked_by else ()),
-        f"    needs: {', '.join(promise.calls) or 'the parts of the builtin system'}",
+        f"    needs: {', '.join(_needed(promise)) or 'nothing beyond describe'}",
         *(f"    seen to notice {fault.id}: {_story(fault)} [{fault.citation}]" for fault in faults),
     )

@@ -42,6 +42,8 @@ BASES = (
     "faults --clean 3 --cover --quick", "faults --resume --json old.json",
     "gate --system builtin --tier smoke --config run.yaml --fc2-root fc2 --gate-file new.json",
     "require-gate gate-half.json --system builtin --code . --config run.yaml --data fc2",
+    "init-adapter --numpy new.py --json new.json",
+    "check-adapter nothing.py:A --config run.yaml --json new.json",
     "gate-power --system builtin --config run.yaml --only nothing --json new.json",
     "promises metric-oracle", "schema ledger --json new.json",
     "doctor --run folder --against run",

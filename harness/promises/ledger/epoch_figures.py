@@ -60,6 +60,7 @@ def clip_figures_follow(run: RunEvidence) -> Outcome:
 
 LEDGER_CLIP_FIGURES = Promise(
     id="ledger-clip-figures",
+    further=("Training.records",),
     sentence="clip counts, rates and quantiles follow from the recorded norms",
     check=clip_figures_follow,
     hint="The clip figures of the log are of other checks than those that were made.",

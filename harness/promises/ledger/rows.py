@@ -50,6 +50,7 @@ def scores_add_up(run: RunEvidence) -> Outcome:
 
 LEDGER_SCORES_ADD_UP = Promise(
     id="ledger-scores-add-up",
+    further=("Training.records",),
     sentence="the log's scores follow from the evaluation of the same epoch",
     check=scores_add_up,
     hint="A column of the log is stale, fabricated, or of another evaluation.",

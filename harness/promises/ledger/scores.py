@@ -99,6 +99,7 @@ def _otherwise_logged(run: RunEvidence, evals: Sequence[EvalRecord]) -> Iterator
 
 LEDGER_EVAL_BATCHES_FIXED = Promise(
     id="ledger-eval-batches-fixed",
+    further=("Training.records",),
     sentence="all evaluations used one pool and the same batches",
     check=eval_batches_are_fixed,
     hint=(
@@ -205,6 +206,7 @@ def metric_is_alive(run: RunEvidence) -> Outcome:
 
 LEDGER_METRIC_ALIVE = Promise(
     id="ledger-metric-alive",
+    further=("Training.records",),
     sentence="scores and statistics change when, and only when, the weights do",
     check=metric_is_alive,
     hint=(

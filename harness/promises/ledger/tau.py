@@ -51,6 +51,7 @@ def tau_follows(run: RunEvidence) -> Outcome:
 
 LEDGER_TAU = Promise(
     id="ledger-tau",
+    further=("Training.records",),
     sentence="Kendall's tau follows from two evaluations of the same pool and batches",
     check=tau_follows,
     hint="A constant ranking has no tau: 1.0 there hides a dead metric behind perfect stability.",
