@@ -332,7 +332,7 @@ def test_a_gate_file_that_cannot_be_is_said_before_the_gate_and_no_device_is_rem
     assert "Traceback" not in done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_gate_file_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(device(tmp_path, "full"))
     done = gate("-k", "ledger-finite", "--gate-file", str(tmp_path / "link"))

@@ -45,7 +45,7 @@ def test_every_planted_fault_is_in_the_catalogue(config):
 
 @pytest.mark.parametrize(
     "pair",
-    [pytest.param(p, marks=pytest.mark.nightly if i > 2 else pytest.mark.slow)
+    [pytest.param(p, marks=pytest.mark.nightly if i else pytest.mark.slow)
      for i, p in enumerate(PAIRS)],
     ids=" and ".join,
 )  # fmt: skip
