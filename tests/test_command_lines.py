@@ -371,6 +371,7 @@ def test_scores_of_the_whole_space_have_a_place(told):
         (["gate", "--system", "nothing.py:A"], "nothing.py"),
         (["gate", "--promise", "no-such"], "no promise of that name"),
         (["gate", "--config", "run.yaml", "--gate-file", "hard-link.yaml"], "--gate-file"),
+        (["gate", "--json", "a.json", "--gate-file", "b.json"], "give one of them"),
     ],
 )
 def test_a_gate_that_cannot_be_asked_is_a_usage_error(place, words, said):

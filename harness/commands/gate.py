@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, EXIT_INPUT
 from harness.commands.parsing import CommandParser
 from harness.commands.paths import PathKind
+from harness.errors import InputError
 from harness.expanding import escaped
 from harness.gate_options import OPTIONS
 from harness.verdict import EXCEPT_KNOWN, GREEN
@@ -39,6 +40,9 @@ def add_parser(parser: CommandParser) -> None:
         help="ask these promises alone, and give a verdict on them",
     )  # fmt: skip
     parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show every line in full, tracebacks too"
+    )
+    parser.add_argument(
         "pytest_options", nargs="*", metavar="-- OPTION", help="pytest's own options"
     )
 
@@ -47,6 +51,9 @@ def run(args: Namespace) -> int:
     """Run the promises under pytest; exit code 1 unless the gate is green, 2 for wrong input."""
     import pytest
 
+    if args.json is not None and args.gate_file is not None:
+        msg = "--json and --gate-file name the same file: give one of them"
+        raise InputError(msg)
     given = []
     for name, *_ in OPTIONS:
         value = getattr(args, name.replace("-", "_"))
@@ -57,7 +64,7 @@ def run(args: Namespace) -> int:
     # Not the gate file: what is asked again is a part, and would replace the whole.
     kept = [word for word in given if not word.startswith("--samebits-gate-file=")]
     given += [f"--samebits-promise={name}" for name in args.promise]
-    if args.json is not None and args.gate_file is None:
+    if args.json is not None:
         given.append(f"--samebits-gate-file={escaped(str(args.json))}")
     # As a user's own folder has it: its ini keys count, and node ids and cache are its own.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- as Python itself would put it
@@ -71,7 +78,7 @@ def run(args: Namespace) -> int:
          *plugins, *given,
          # This command is part of the package whose plugin pytest loads.
          "-W", "ignore:Module already imported so cannot be rewritten",
-         "-o", f"samebits_again={command}", *args.pytest_options],
+         "-o", f"samebits_again={command}", *["-v"] * args.verbose, *args.pytest_options],
         plugins=[verdicts],
     )  # fmt: skip
     if verdicts.failure is not None:  # of pytest itself, or of what we do within it
