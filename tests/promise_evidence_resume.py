@@ -39,7 +39,7 @@ CUT = {
     "neither counts nor generator nor step are restored": (
         replace(RESUMED, restored=START | STATE),
         "cut after epoch 1, restored counters and generators: expected 3 as saved, found "
-        r"none: 3 as at the start of training \(such as progress/counts\)$",
+        r"none: 3 as at the start of training \(progress/counts, progress/\w+, progress/\w+\)$",
     ),
     "epoch 1's archs and batches once more": (
         replace(RESUMED, resumed_steps=(FIRST[0] | {"epoch": 2}, FIRST[1] | {"epoch": 2})),

@@ -64,6 +64,12 @@ def checked(evidence, **changes):
     return replace(evidence, checks=(replace(evidence.checks[0], **changes), *evidence.checks[1:]))
 
 
+def of_no_gradient(evidence):
+    """Return a training whose norms are those of gradients that are not there yet."""
+    checks = tuple(replace(check, before=0.0, after=0.0) for check in evidence.checks)
+    return replace(evidence, checks=checks, epochs=())
+
+
 def cycled(evidence, *cycle):
     return replace(evidence, steps=(*evidence.steps[:3], replace(evidence.steps[3], archs=cycle)))
 
@@ -122,6 +128,10 @@ ARITHMETIC = {
     "not scaled although above": (
         checked(UPDATE, before=60.0, after=60.0),
         r"norm after clipping: expected min\(60, 50\), found 60",
+    ),
+    "of no gradient": (
+        of_no_gradient(MICRO),
+        r"norms before clipping: expected above 0 where the loss is 2, found 0 in all \d+ checks",
     ),
     "NaN after clipping": (
         checked(MICRO, after=math.nan),

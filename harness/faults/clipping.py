@@ -10,8 +10,9 @@ from harness.training.clipping import clip
 from harness.training.schedule import expected_clip_checks
 
 __all__ = [
-    "ChecksCountFloor", "ChecksOfOldPosition", "ClipByValue", "ClipEachVariable",
-    "ClipNeverApplied", "ClipOnScaled", "ClipReportedOnly", "NormOfNorms", "PositionIgnored",
+    "ChecksCountFloor", "ChecksOfOldPosition", "ClipBeforeGradient", "ClipByValue",
+    "ClipEachVariable", "ClipNeverApplied", "ClipOnScaled", "ClipReportedOnly", "NormOfNorms",
+    "PositionIgnored",
 ]  # fmt: skip
 
 
@@ -70,6 +71,23 @@ class ClipNeverApplied(_Clip):
     def apply(self, parts: Parts) -> Parts:
         """Never clip."""
         return replaced(parts, "train", clip=_no_clip)
+
+
+def _clip_too_early(gradients: Any, threshold: Any) -> Any:
+    norm = tf.zeros_like(tf.linalg.global_norm(gradients))
+    return list(gradients), norm, norm
+
+
+class ClipBeforeGradient(_Clip):
+    """What is clipped is the gradient that is not there yet: zeros."""
+
+    id = "clip-before-gradient"
+    citation = "Cranial-XIX/FAMO#4; yandex-research/tabm#20"
+    expected = ("clip-arithmetic-micro-step", "clip-arithmetic-update", "clip-applied")
+
+    def apply(self, parts: Parts) -> Parts:
+        """Clip zeros."""
+        return replaced(parts, "train", clip=_clip_too_early)
 
 
 def _clip_value(gradients: Any, threshold: Any) -> Any:

@@ -177,6 +177,7 @@ def clip_arithmetic_holds(evidence: Training) -> Outcome:
             violations += [
                 dataclasses.replace(v, kind="log") for v in _row_arithmetic(row, norms, evidence)
             ]
+    violations += _of_no_gradient(evidence)
     clipped = sum(check.before > evidence.threshold for check in evidence.checks)
     warning: tuple[str, ...] = ()
     if evidence.checks and clipped == len(evidence.checks):
@@ -187,6 +188,18 @@ def clip_arithmetic_holds(evidence: Training) -> Outcome:
     return outcome(
         violations[:6], len(evidence.checks), figures, warning, unseen=_unseen_checks(evidence)
     )
+
+
+def _of_no_gradient(evidence: Training) -> list[Violation]:
+    """Return that all norms are 0 where there is a loss: what was clipped is no gradient."""
+    losses = [step.loss for step in evidence.steps] + list(evidence.losses)
+    if not evidence.checks or not any(losses) or any(check.before for check in evidence.checks):
+        return []
+    found = (
+        f"0 in all {counted(len(evidence.checks), 'check')}: clipped before the gradient is there"
+    )
+    where = "norms before clipping"
+    return [Violation(where, f"above 0 where the loss is {max(losses):.4g}", found, "gradient")]
 
 
 def _row_arithmetic(row: EpochRecord, norms: np.ndarray, training: Training) -> list[Violation]:

@@ -19,6 +19,8 @@ _KINDS = ("weights", "optimizer slots", "moving statistics", COUNTERS)
 
 _NAMED = 2
 """Up to so many arrays are named each; of more, one."""
+_PARTS = 3
+"""Of counters and generators so many, of other parts each: a scheduler hides behind generators."""
 
 
 def kinds_of(names: Iterable[str], description: Description | None = None) -> dict[str, str]:
@@ -84,4 +86,10 @@ def _origin(name: str, expected: Digests, found: Digests, known: Mapping[str, Di
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= _NAMED else f"such as {names[0]}"
+    """Return names, or some: of counters and generators one of each part that keeps some."""
+    parts = {"/".join(name.split("/")[:2]): name for name in reversed(names)}
+    counters = all(name.startswith("progress/") for name in names)
+    shown = sorted(parts.values())[:_PARTS] if counters else names[:1]
+    if len(names) <= max(_NAMED, len(shown)):
+        return ", ".join(names)
+    return f"such as {', '.join(shown)}"
