@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -383,7 +384,25 @@ def test_flying_chairs_are_laid_out_as_trainers_of_the_first_read_them(embedded_
         for i, sample in zip(chosen, some, strict=True):
             pair = [path.resolve() for path in images[2 * i : 2 * i + 2]]
             assert pair == [Path(sample.image1).resolve(), Path(sample.image2).resolve()]
-            assert Path(sample.image2).name in images[2 * i + 1].name  # what an error then names
+        assert [path.name for path in images[:2]] == ["00001_img1.ppm", "00001_img2.ppm"]
+        assert flows[-1].name == f"{len(kinds):05d}_flow.flo"
+    system.close()
+
+
+@pytest.mark.parametrize("error", [ValueError, FileNotFoundError, UnicodeError])
+def test_an_error_that_names_a_link_names_the_file_behind_it(embedded_frames, error):
+    def validate(self, samples):
+        self.chairs("chairs", val=samples)
+        Path("chairs/00002_img2.ppm").unlink()
+        if error is FileNotFoundError:
+            Path("chairs/00002_img2.ppm").read_bytes()
+        raise error("cannot read chairs/00002_img2.ppm")
+
+    system = opened(embedded_frames, validate=validate)
+    second = Path(system.samples("val")[1].image2)
+    with pytest.raises(error, match=re.escape(f"00002_img2.ppm is {second.absolute()}")) as caught:
+        system.evaluate()
+    assert "00001_img" not in str(caught.value)
     system.close()
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from harness.systems.torch.generators import Generators
-from harness.systems.torch.samples import FlowSample, listed, write_chairs
+from harness.systems.torch.samples import FlowSample, listed, name_files, write_chairs
 from harness.systems.torch.scoring import (
     as_images,
     as_read,
@@ -105,6 +105,7 @@ class TorchSystem(Written):
         self.epoch, self.step = 0, 0
         self._generators = self._fresh = Generators.fresh()
         self._stepper, self._inside = Stepper(), False
+        self._links: dict[str, str] = {}
 
     # What a subclass calls.
 
@@ -122,8 +123,11 @@ class TorchSystem(Written):
         self, folder: str, train: Sequence[FlowSample] = (), val: Sequence[FlowSample] = (),
         split: str = "",
     ) -> None:  # fmt: skip
-        """Lay samples out as FlyingChairs 1 has them: images as .ppm, a file of the split."""
-        write_chairs(folder, train, val, split)
+        """Lay samples out as FlyingChairs 1 has them, ``00001_img1.ppm``, and a file of the split.
+
+        An error of the trainer that names such a file names the sample's own then, too.
+        """
+        self._links.update(write_chairs(folder, train, val, split))
 
     def stepped(self, batches: Iterable[Any]) -> Any:
         """Return what gives these batches, held between steps as a DataLoader of the loop is."""
@@ -202,6 +206,9 @@ class TorchSystem(Written):
         try:
             with watched(lambda: stepper.seen, stepper.pass_of, stepper.mark):
                 yield
+        except Exception as error:
+            name_files(error, self._links)
+            raise
         finally:
             self._generators, self._inside = Generators.now(), False
             os.chdir(folder)

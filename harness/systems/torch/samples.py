@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["FlowSample", "digest", "known_flow", "listed", "read_flo", "write_chairs"]
+__all__ = ["FlowSample", "digest", "known_flow", "listed", "name_files", "read_flo", "write_chairs"]
 
 _FLOW = "-flow_01.flo"
 _UNKNOWN = 1e9
@@ -82,30 +82,33 @@ def digest(*parts: Any) -> str:
 
 def write_chairs(
     folder: str, train: Sequence[FlowSample], val: Sequence[FlowSample], split: str = ""
-) -> None:
-    """Lay samples out as FlyingChairs 1 has them: one folder, .ppm, and a file of the split.
+) -> dict[str, str]:
+    """Lay samples out as FlyingChairs 1 has them: one folder, and a file of the split.
 
     Images are links to the PNG files: Pillow and OpenCV tell formats by content, so that the
-    trainer's own reader meets each file as it is. A link's name holds that of its file
-    (``val-0000012-img_0.png.ppm``), so that a message that names the one names the other.
+    trainer's own reader meets each file as it is.
 
     Parameters
     ----------
     folder : str
         Made if it is absent; whatever else it holds is taken away.
     train, val : sequence of FlowSample
+        ``00001_img1.ppm``, ``00001_img2.ppm`` and ``00001_flow.flo`` are the first of `train`.
     split : str, optional
-        File with a line for each sample in the order of its flows' names: 1 for training and 2
-        for validation.
+        File with a line for each sample in order: 1 for training and 2 for validation.
+
+    Returns
+    -------
+    links : dict of str to str
+        Path of the file behind each name.
     """
     os.makedirs(folder, exist_ok=True)
-    kinds, links = {}, {}
-    for number, (role, samples) in enumerate((("train", train), ("val", val)), 1):
-        for sample in samples:
-            name = role + "-" + sample.id.replace("/", "-")
-            kinds[name + _FLOW] = number
-            for end, path in zip(_ENDS, sample[1:]):
-                links[name + end + ("" if end == _FLOW else ".ppm")] = os.path.abspath(path)
+    kinds = ["1"] * len(train) + ["2"] * len(val)
+    links = {
+        "%05d_%s" % (number, member): os.path.abspath(path)
+        for number, sample in enumerate([*train, *val], 1)
+        for member, path in zip(("img1.ppm", "img2.ppm", "flow.flo"), sample[1:])
+    }
     for name in sorted(set(os.listdir(folder)) - set(links)):
         os.remove(os.path.join(folder, name))
     for name, path in links.items():
@@ -116,4 +119,18 @@ def write_chairs(
             os.symlink(path, link)
     if split:
         with open(split, "w", encoding="ascii") as file:
-            file.write("".join("%d\n" % kinds[name] for name in sorted(kinds)))
+            file.write("".join(kind + "\n" for kind in kinds))
+    return links
+
+
+def name_files(error: Exception, links: dict[str, str]) -> None:
+    """Let an error that names a link say also which file that is."""
+    text = str(error)
+    told = ["%s is %s" % (name, path) for name, path in links.items() if name in text]
+    if not told:
+        return
+    more = "; ".join(told)
+    if isinstance(error, OSError) and error.errno is not None:
+        error.strerror = "%s (%s)" % (error.strerror, more)
+    else:
+        error.args = ("%s (%s)" % (text, more),)
