@@ -243,18 +243,30 @@ class _Runner:
         return "refused", text[:120]
 
 
+_WAITING = 20
+"""Times a limit of the processor's time that a reader may take by the clock: others work, too."""
+
+
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise where more time of the processor is taken, or many times that by the clock."""
+
     def ring(*_: object) -> None:
         raise _TimeUp
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = (
+        (signal.SIGPROF, signal.ITIMER_PROF, seconds),
+        (signal.SIGALRM, signal.ITIMER_REAL, _WAITING * seconds),
+    )
+    before = [signal.signal(number, ring) for number, *_ in timers]
+    for _, timer, most in timers:
+        signal.setitimer(timer, most)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (number, timer, _), handler in zip(timers, before, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
 
 
 _Ends = Iterator[tuple[int, tuple[str, str, float]]]
@@ -292,7 +304,7 @@ def _lines_in_time(lines: Any, pid: int, seconds: float) -> Iterator[str]:
     import threading
 
     for _ in iter(int, 1):
-        watchdog = threading.Timer(seconds + 5, os.kill, (pid, signal.SIGKILL))
+        watchdog = threading.Timer(_WAITING * seconds + 5, os.kill, (pid, signal.SIGKILL))
         watchdog.start()
         try:
             line = lines.readline()

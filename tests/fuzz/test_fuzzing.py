@@ -55,12 +55,18 @@ def test_a_refusal_that_is_no_line_or_names_nothing_is_found(message, named):
 
 
 @pytest.mark.parametrize("apart", [False, True])
+def test_a_reader_that_waits_is_found_by_the_clock(apart):
+    tally = ends(lambda *_: time.sleep(60), apart=apart, count=1, seconds=0.05)
+    assert [one.kind for one in tally.findings] == ["hang"]
+
+
+@pytest.mark.parametrize("apart", [False, True])
 def test_other_errors_hangs_and_silence_are_found_and_saved(apart, found):
     def read(name, content):
         if len(content) % 3 == 0:
             raise KeyError("epoch")
-        if len(content) % 3 == 1:
-            time.sleep(2)
+        while len(content) % 3 == 1:
+            pass
         return content
 
     tally = ends(read, lambda name, value: "differs", apart=apart, count=20)
