@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.config import Config, ConfigError
+from harness.errors import plain_line
 from harness.gate_state import GateState, asked, state_of
 from harness.promises.judge import judge
 from harness.promises.promise import TIERS
@@ -103,7 +104,11 @@ def _state(config: pytest.Config, wanted: Any) -> GateState:
 @contextmanager
 def _opened(state: GateState, folder: Path) -> Iterator[Gate]:
     """Yield the gate on the system, configuration and data that were asked for."""
-    setting, notes = _setting(state, folder)
+    try:
+        setting, notes = _setting(state, folder)
+    except OSError as error:  # a full disk, for example: no promise was looked at
+        msg = f"the gate's frames: {plain_line(str(error))}; TMPDIR names another place for them"
+        pytest.exit(msg, returncode=pytest.ExitCode.USAGE_ERROR)
     state.notes += [*_environment(state, setting), *notes]
     from harness.promises.bench import Bench
     from harness.promises.second_process import FROM_CHECKPOINTS

@@ -17,6 +17,8 @@ import numpy as np
 
 __all__ = ["KerasSystem", "NotApplicableError"]
 
+_UNWRITTEN = "an adapter of KerasSystem has to write %s(): it is the trainer's own"
+
 
 class NotApplicableError(Exception):
     """What is asked for does not apply to this trainer; its text is the reason."""
@@ -63,15 +65,15 @@ class KerasSystem:
 
     def setup(self, config: Mapping[str, Any]) -> None:
         """Seed everything, then set ``self.model``, built and compiled."""
-        raise NotImplementedError
+        raise NotImplementedError(_UNWRITTEN % "setup")
 
     def training(self, epoch: int) -> Iterable[Sequence[Any]]:
         """Return the batches (x, y) or (x, y, weight) of an epoch from 1, as ``fit`` gets them."""
-        raise NotImplementedError
+        raise NotImplementedError(_UNWRITTEN % "training")
 
     def validation(self) -> Iterable[Sequence[Any]]:
         """Return the batches of validation, always the same ones."""
-        raise NotImplementedError
+        raise NotImplementedError(_UNWRITTEN % "validation")
 
     def label(self, y: Any) -> tuple[Any, Any]:
         """Return flow (B, H, W, 2), px, and where it is known (B, H, W), of a label."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import resource
 import signal
 import stat
@@ -28,6 +29,7 @@ from harness.whole import list_entries
 from tests.dying import Killed, dead_at_name, device
 from tests.synthetic_run import make_records
 
+ROOT = Path(__file__).parents[1]
 CLOCK = ("eval_seconds", "bn_recal_seconds")
 
 
@@ -343,6 +345,20 @@ def test_a_gate_file_on_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 def limited(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+@pytest.mark.slow
+def test_a_gate_whose_frames_find_no_room_breaks_no_promise(tmp_path: Path) -> None:
+    system = str(ROOT / "tests" / "numpy_trainer" / "adapter.py") + ":NumpySystem"
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "gate", "--system", system, "--promise", "metric-oracle"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limited(1000),
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.match(
+        r"harness gate: the gate's frames: .*File too large.*; TMPDIR names another", done.stderr
+    )
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.nightly

@@ -131,3 +131,6 @@ def test_what_is_written_is_what_is_offered(small):
     assert "batches" in told.describe()["can"]
     with pytest.raises(ValueError, match=r"serve\('eval'\) tells of 0 batches, 3 are given"):
         told.batches("eval")
+    bare = type("Bare", (small,), {"setup": small.__mro__[1].setup})
+    with pytest.raises(NotImplementedError, match=r"has to write setup\(\)"):
+        bare().open(CONFIG)

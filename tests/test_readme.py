@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,16 @@ def test_the_gate_and_the_tests_are_one_command_each() -> None:
         "pip install -e '.[dev]' -c constraints.txt && pytest invariants/ && "
         "pytest tests/ -n 2 --dist loadfile"
     )
+
+
+def test_the_gate_s_command_needs_nothing_that_it_does_not_install() -> None:
+    """An option of a plugin of the tests alone ended it for everybody who followed the README."""
+    absent = [word for name in ("benchmark", "xdist") for word in ("-p", f"no:{name}")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *absent, "--collect-only", "-q", "invariants/"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_pull_requests_run_the_readme_gate() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, EXIT_INPUT
 from harness.commands.parsing import CommandParser
 from harness.commands.paths import PathKind
-from harness.errors import InputError
+from harness.errors import InputError, plain_line
 from harness.expanding import escaped
 from harness.gate_options import OPTIONS
 from harness.verdict import EXCEPT_KNOWN, GREEN
@@ -85,6 +85,8 @@ def run(args: Namespace) -> int:
         raise verdicts.failure
     if code == pytest.ExitCode.INTERRUPTED and verdicts.interrupted:
         raise KeyboardInterrupt
+    if verdicts.refusal:
+        raise InputError(verdicts.refusal)
     if code == pytest.ExitCode.OK and not verdicts.green:
         return EXIT_BROKEN
     return {0: EXIT_DONE, 1: EXIT_BROKEN}.get(int(code), EXIT_INPUT)
@@ -94,16 +96,22 @@ class _Verdicts:
     """Looks, once the session is over, whether its gate is green; or was to be listed alone."""
 
     def __init__(self) -> None:
+        import pytest
+
+        self._exit, self._usage = pytest.exit.Exception, pytest.ExitCode.USAGE_ERROR
         self.green = False
         self.interrupted = False
+        self.refusal = ""
         self.failure: BaseException | None = None
 
     def pytest_internalerror(self, excinfo: "pytest.ExceptionInfo[BaseException]") -> None:
         self.failure = excinfo.value
 
     def pytest_keyboard_interrupt(self, excinfo: "pytest.ExceptionInfo[BaseException]") -> None:
-        # Exit is what our own refusals raise, by pytest.exit().
         self.interrupted = isinstance(excinfo.value, KeyboardInterrupt)
+        # Exit is what our own refusals raise, by pytest.exit(), within a test too.
+        if isinstance(excinfo.value, self._exit) and excinfo.value.returncode == self._usage:
+            self.refusal = plain_line(str(excinfo.value), most=400)
 
     def pytest_unconfigure(self, config: "pytest.Config") -> None:
         from harness.gate_state import STATES
