@@ -59,7 +59,7 @@ EVERY = {
     "report": Command(("{given}/run", "--out", "r.html"), "r.html"),
     "promises": Command(("--json", "p.json"), "p.json"),
     "schema": Command(("ledger", "--json", "s.json"), "s.json"),
-    "doctor": Command(("--json", "d.json"), "d.json"),
+    "doctor": Command(("--json", "d.json"), "d.json", 16),
     "digest": Command(("{given}/trained", "--json", "d.json"), "d.json", needs="trained"),
     "require-gate": Command(
         ("{given}/gate.json", "--promise", "metric-oracle", "--json", "g.json"), "g.json",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.bars import bar
 from harness.commands.common import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -178,8 +179,6 @@ def _whole_space(
     args: Namespace, session: "Session", checkpoint: Checkpoint, protocol: "Protocol"
 ) -> EvalRecord | None:
     """Score the whole space into a file that a killed evaluation goes on from."""
-    from tqdm import tqdm
-
     from harness.evaluation.journal import FileJournal
 
     weights, evaluator = session.model.weight_tensors(), session.evaluator
@@ -191,11 +190,11 @@ def _whole_space(
     total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
     header = _score_header(session, checkpoint, protocol)
     with (
-        tqdm(total=total, unit="subtree", disable=None) as bar,
-        FileJournal(path, header, lambda: _advance(bar), samples=each) as journal,
+        bar(total, "subtrees") as drawn,
+        FileJournal(path, header, lambda: drawn.advance(1), samples=each) as journal,
         StopFlag() as stop,
     ):
-        bar.update(len(journal))
+        drawn.advance(len(journal))
         say(f"scores go to {path}, {len(journal)} of {total} subtrees are there")
         for note in journal.notes:
             say(f"note: {path}: {note}")
@@ -209,10 +208,6 @@ def _whole_space(
         except _StoppedError:
             say(f"interrupted; the same command goes on from {path}: {command_line(args.words)}")
             return None
-
-
-def _advance(bar: Any) -> None:
-    bar.update()
 
 
 class _StoppedError(Exception):
