@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grad
 
 from harness.systems.torch.state import array_of
 
-__all__ = ["Seen", "arrays_in", "watched"]
+__all__ = ["Seen", "arrays_in", "samples_in", "watched"]
 
 if not hasattr(clip_grad, "_clip_grads_with_norm_"):
     raise ImportError("expected PyTorch 2.6 or newer, found %s" % torch.__version__)
@@ -28,6 +28,8 @@ class Seen:
     ----------
     batches : list of str
         Digests of the batches that were taken.
+    samples : list of str
+        Digests of their samples.
     losses : list of float
         Every loss that was differentiated.
     clips : list of (float, float, float)
@@ -45,6 +47,7 @@ class Seen:
     looks: bool = True
     held: bool = True
     batches: list[str] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     clips: list[tuple[float, float, float]] = field(default_factory=list)
     rate: float = 0.0
@@ -198,3 +201,14 @@ def arrays_in(batch: Any) -> Iterator[Any]:
     elif isinstance(batch, (list, tuple)):
         for item in batch:
             yield from arrays_in(item)
+
+
+def samples_in(batch: Any) -> Iterator[list[Any]]:
+    """Yield of each sample of a batch its arrays of two axes or more, such as images and flow.
+
+    None where the batch has no such arrays of one number of samples: a label of a class, or an
+    index of its sample, would tell draws apart that are the same.
+    """
+    arrays = [array for array in arrays_in(batch) if array.ndim >= 3]
+    if len({len(array) for array in arrays}) == 1:
+        yield from ([array[i] for array in arrays] for i in range(len(arrays[0])))
