@@ -79,9 +79,7 @@ class Counting:
     ("interferes", "restores", "kind", "trainings"),
     [(False, True, "", 1), (True, True, "interferes", 2), (False, False, "", 2)],
 )
-def test_what_was_not_restored_is_told_from_what_interferes(
-    interferes, restores, kind, trainings
-):
+def test_what_was_not_restored_is_told_from_what_interferes(interferes, restores, kind, trainings):
     system = Counting(interferes=interferes, restores=restores)
     straight = Counting(interferes=interferes, restores=True)
     straight.train(2)

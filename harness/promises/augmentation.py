@@ -85,7 +85,7 @@ def _on_copies(bench: Bench) -> dict[str, dict[str, Any]]:
 def _drawn(training: Training) -> Steps:
     """Return the digests of each step's samples, once of those that several archs train on."""
     require_seen(training.steps, "no training step was recorded (Training.steps)")
-    found = training.samples or tuple(
+    found: Steps = training.samples or tuple(
         _once(digests, len(step.archs))
         for step, digests in zip(training.steps, training.consumed, strict=False)
     )
@@ -114,10 +114,10 @@ def augmentation_is_drawn_anew(evidence: Augmented) -> Outcome:
         where = f"{counted(len(drawn), 'draw')} of one sample"
         one = Violation(where, "several versions of it", "one alone, all draws alike", "draws")
         return outcome([one], len(drawn), figures)
-    found = _by_place("epoch 2", first, second)
+    found = _by_place("epoch 2", "in epoch 1", first, second)
     if other:
-        found += _by_place("epoch 1 of another seed", first, other)
-    found += _by_place("every second batch, beside the batch before", *_batch_by_batch(evidence))
+        found += _by_place("another seed", "under this one", first, other)
+    found += _by_place("every second batch", "in the one before", *_batch_by_batch(evidence))
     wrong = too_unlikely(found)
     if not any(one.where.startswith("epoch 2,") for one in wrong):
         # Which those that repeat in their place do as well.
@@ -142,18 +142,21 @@ def _batch_by_batch(evidence: Augmented) -> tuple[list[str], list[str]]:
     return _flat([a for a, _ in alike]), _flat([b for _, b in alike])
 
 
-def _by_place(what: str, one: Sequence[str], other: Sequence[str]) -> list[Finding]:
+def _by_place(
+    what: str, where: str, one: Sequence[str], other: Sequence[str]
+) -> list[Finding]:  # fmt: skip
     """Return how many draws are those of the same place in another row of draws."""
     count, chance = same_in_place(one, other)
     places = min(len(one), len(other))
-    where = f"{what}, draws of one sample place by place"
-    return [Finding(where, "others", f"the same in {count} of {places} places", chance)]
+    found = f"the same in {count} of {places} places"
+    return [Finding(f"{what}, draws of one sample", f"others than {where}", found, chance)]
 
 
 def _in_another_order(first: Sequence[str], second: Sequence[str]) -> Finding:
     count, chance = found_in_both(first, second)
     found = f"{count} of {len(second)} that are those of epoch 1"
-    return Finding("epoch 2, draws of one sample in any order", "others", found, chance)
+    where = "epoch 2, draws of one sample in any order"
+    return Finding(where, "others than in epoch 1", found, chance)
 
 
 def same_in_place(one: Sequence[Hashable], other: Sequence[Hashable]) -> tuple[int, float]:
