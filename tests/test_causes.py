@@ -10,7 +10,11 @@ import pytest
 
 from harness.digest import state_digests
 from harness.promises import training
-from harness.promises.checkpoint import checkpoint_pair, checkpoint_restores_everything
+from harness.promises.checkpoint import (
+    CheckpointPair,
+    checkpoint_pair,
+    checkpoint_restores_everything,
+)
 from harness.promises.judge import judge_evidence
 from harness.promises.registry import AREA_OF, PROMISES
 from harness.promises.roots import find_roots
@@ -48,6 +52,7 @@ def test_unknown_flow_that_is_scored_follows_from_no_wrong_score():
 # ---- training with evaluation and without
 
 LOST = replace(RESUMED, restored=RESUMED.restored | {"w": "0"})
+INCOMPLETE = CheckpointPair({"w": "1"}, {"w": "9"}, {"w": "9"})
 
 
 def ways(kind):
@@ -55,8 +60,12 @@ def ways(kind):
 
 
 def test_an_evaluation_that_interferes_follows_from_no_checkpoint():
-    assert roots(resume_exact=LOST, train_unobserved=ways("interferes")) == {
-        "resume-exact": [], "train-unobserved": [],
+    gap = {"resume_exact": LOST, "checkpoint_complete": INCOMPLETE}
+    assert roots(**gap, train_unobserved=ways("interferes")) == {
+        "resume-exact": ["checkpoint-complete"], "train-unobserved": [],
+    }  # fmt: skip
+    assert roots(**gap, train_unobserved=ways("")) == {
+        "resume-exact": ["checkpoint-complete", "train-unobserved"],
     }  # fmt: skip
 
 

@@ -38,6 +38,14 @@ def by_a_norm_of_its_own(nets, optimizers, loss):
         optimizers[i].step()
 
 
+def twice(nets, optimizers, loss):
+    for _ in (0, 1):
+        optimizers[0].zero_grad()
+        loss(0).backward()
+        clip_grad_norm_(nets[0].parameters(), LIMIT)
+        optimizers[0].step()
+
+
 def together(nets, optimizers, loss):
     (loss(0) + loss(1)).backward()
     for i in (0, 1):
@@ -52,7 +60,7 @@ def too_late(nets, optimizers, loss):
         clip_grad_norm_(nets[i].parameters(), LIMIT)
 
 
-@pytest.mark.parametrize("step", [in_order, by_a_norm_of_its_own, together])
+@pytest.mark.parametrize("step", [in_order, by_a_norm_of_its_own, twice, together])
 def test_what_is_clipped_before_its_step_is_clipped(step):
     for before, after in seen_of(step):
         assert before > 2 * LIMIT

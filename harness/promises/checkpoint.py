@@ -61,10 +61,7 @@ def checkpoint_pair(bench: Bench) -> CheckpointPair:
     at its end: a validation that draws a seed moves a generator that nobody will use.
     """
     pair = _pair(bench, END, bench.trained.end_state)
-    if _is_moved_by_its_end(pair):
-        cut = _pair(bench, CUT, bench.trained.cut_state)
-        return cut if cut.saved == cut.restored else pair
-    return pair
+    return _pair(bench, CUT, bench.trained.cut_state) if _is_moved_by_its_end(pair) else pair
 
 
 def _is_moved_by_its_end(pair: CheckpointPair) -> bool:
