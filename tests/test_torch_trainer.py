@@ -35,7 +35,7 @@ HELD = {
 
 def tier(name):
     """What costs the most, and finds the least that others do not, is for the night."""
-    late = name in ("ResumeForgetsNumpy", "TrainsOn")
+    late = name in ("ResumeForgetsNumpy", "TrainsOn", "ClipsTooLate", "UnpadsAtTheCorner")
     return pytest.mark.nightly if late else pytest.mark.slow
 
 
@@ -77,9 +77,13 @@ FRAMES = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
+PADDED = {
+    "Padded": set(), "UnpadsAtTheCorner": {"metric-recomputed", "unknown-flow-unscored"},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(("name", "broken"), [
-    ("Padded", set()), ("UnpadsAtTheCorner", {"metric-recomputed", "unknown-flow-unscored"}),
+    pytest.param(name, broken, marks=tier(name)) for name, broken in PADDED.items()
 ])  # fmt: skip
 def test_frames_that_are_padded_are_judged_whole(name, broken, embedded_frames, tmp_path):
     found = judged(f"padded.py:{name}", FRAMES, embedded_frames, tmp_path)

@@ -160,7 +160,7 @@ def _watch_losses(put: _Putter, see: Callable[[], Seen]) -> None:
 def _watch_clips(put: _Putter, see: Callable[[], Seen]) -> None:
     """Note what clips by global norm: whatever name a function was imported under calls these."""
     both = clip_grad._get_total_norm, clip_grad._clip_grads_with_norm_
-    measure, scale = (function.__wrapped__ for function in both)  # type: ignore[attr-defined]
+    measure, scale = (function.__wrapped__ for function in both)
     kinds: list[Any] = []
 
     def measure_and_keep(tensors: Any, norm_type: Any = 2.0, *args: Any, **options: Any) -> Any:
