@@ -83,6 +83,11 @@ class Description:
         told.
     protocol : int
         Version of the protocol that it was written for, :data:`PROTOCOL` at most.
+    augmentation : bool
+        Whether samples are augmented at random before a step gets them: what training is served
+        is then held against no file, and judged by the digests of what each step trained on.
+    drop_last : bool
+        Whether a last batch that the split does not fill is left out of a pass over it.
     """
 
     name: str
@@ -100,6 +105,8 @@ class Description:
     option_arrays: Sequence[Sequence[tuple[str, ...]]] = ()
     initializer: str = ""
     protocol: int = 1
+    augmentation: bool = False
+    drop_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,10 @@ class Training:
         For each step, the digests of the samples that it computed on, arch by arch, taken from
         the arrays that entered the computation: blake2b of 16 bytes, in hex, over one sample's
         frames, flow and validity. Empty of a system that does not look.
+    samples : tuple of tuple of str
+        For each step, a digest of each sample that it trained on, augmented, in order: of its
+        arrays alone and of no id, made in any way that is the same in another process. Empty:
+        those of `consumed` are looked at.
     """
 
     planned_sizes: tuple[int, ...] = ()
@@ -178,6 +189,7 @@ class Training:
     losses: tuple[float, ...] = ()
     records: tuple[Record, ...] = ()
     consumed: tuple[tuple[str, ...], ...] = ()
+    samples: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

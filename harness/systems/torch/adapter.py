@@ -42,7 +42,7 @@ _CALLS = (
 )  # fmt: skip
 _DECLARED = (
     "version", "heads", "slots", "options", "option_arrays", "supports", "settings", "stride",
-    "whole_batches", "epe_epsilon", "known_defects", "initializer",
+    "whole_batches", "epe_epsilon", "known_defects", "initializer", "augmentation", "drop_last",
 )  # fmt: skip
 _RANDOM = "progress/random/"
 
