@@ -54,6 +54,8 @@ _MOST_MARKERS, _MOST_LETTERS = 40, 30
 _MOST_POINTS = 4_000
 """Points of one curve, some six of each column of pixels."""
 _MARGIN = 0.04
+_APART = 0.07
+"""Share of an axis' width within which the labels of two borders would touch."""
 _FEW_DECADES = 10.0
 """Ratio of a logarithmic axis' ends below which powers of ten alone would be too few labels."""
 
@@ -221,13 +223,33 @@ def _draw_borders(axes: Any, drawing: Drawing) -> None:
     for run, border in drawing.borders:
         shade = _INK if len(runs) == 1 else colour(run)
         axes.axvline(border.x, color=shade, linewidth=1.3, linestyle=_BORDERS[border.kinds[0]])
+    low, high = axes.get_xlim()
+    for group in _clusters(drawing.borders, _APART * (high - low)):
+        run, border = group[0]
+        more = f", +{len(group) - 1} more" if len(group) > 1 else ""
+        left = border.x - low < _APART * (high - low)
         axes.annotate(
-            _label(border), (border.x, 0.98), xycoords=axes.get_xaxis_transform(),
-            xytext=(-4, 0), textcoords="offset points", rotation=90, ha="right", va="top",
+            _label(border) + more, (border.x, 0.98), xycoords=axes.get_xaxis_transform(),
+            xytext=(4 if left else -4, 0), textcoords="offset points", rotation=90,
+            ha="left" if left else "right", va="top",
             # parse_math: a segment's name may hold a dollar sign.
-            fontsize=7, color=shade, parse_math=False, annotation_clip=False,
+            fontsize=7, color=_INK if len(runs) == 1 or more else colour(run), parse_math=False,
+            annotation_clip=False,
             bbox={"facecolor": _PAPER, "alpha": 0.7, "linewidth": 0, "pad": 0.5},
         )  # fmt: skip
+
+
+def _clusters(
+    borders: Sequence[tuple[int, Border]], apart: float
+) -> list[list[tuple[int, Border]]]:
+    """Return borders by place; those whose labels would lie on each other together."""
+    groups: list[list[tuple[int, Border]]] = []
+    for run, border in sorted(borders, key=lambda one: (one[1].x, one[0])):
+        if groups and border.x - groups[-1][0][1].x < apart:
+            groups[-1].append((run, border))
+        else:
+            groups.append([(run, border)])
+    return groups
 
 
 def _label(border: Border) -> str:

@@ -99,7 +99,7 @@ def _front_rows(space: ScoredSpace) -> Iterator[dict[str, Any]]:
     places = sorted({place for front in fronts.values() for place in front},
                     key=lambda place: (costs["macs"][place], space.archs[place]))  # fmt: skip
     for place in places:
-        on = [COST_NAMES[kind] for kind in COSTS if place in fronts[kind]]
+        on = [{"macs": "MACs"}.get(kind, kind) for kind in COSTS if place in fronts[kind]]
         yield {
             "arch": space.archs[place], "epe": space.epe[place], "fronts": ", ".join(on),
             **{kind: cost[place] for kind, cost in costs.items()},
@@ -122,7 +122,8 @@ def _effects(space: ScoredSpace) -> list[str]:
         title,
         note(f"Below 0 is better. A bar is one standard error to each side, the larger where there "
              f"are two. {ESTIMATOR}."),
-        forest(space), table(columns, _effect_rows(space)), _interactions(space),
+        f'<div class="beside">{forest(space)}{table(columns, _effect_rows(space))}</div>',
+        _interactions(space),
     ]  # fmt: skip
 
 
