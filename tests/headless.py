@@ -77,7 +77,7 @@ class Browser:
             self.asked.append(params["request"]["url"])
 
     def open(self, file: Path, *, width: int, scheme: str) -> float:
-        """Open a page as wide as a screen, px, in light or dark; return seconds until it was drawn."""
+        """Open a page at a width, px, in light or dark; return seconds until it was drawn."""
         self("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1,
              mobile=width < 600)  # fmt: skip
         self("Emulation.setEmulatedMedia",

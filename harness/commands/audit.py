@@ -61,7 +61,7 @@ def run(args: Namespace) -> int:
 
 
 def audit_verdict(history: RunHistory) -> tuple[str, str]:
-    """Return the verdict on a run that has made a step, ``clean`` or ``broken``, and a line on it."""
+    """Return the verdict on a run that has made a step: ``clean`` or ``broken``, and a line."""
     return _verdict(_judged(history.segments)[1], history.broken)
 
 

@@ -61,10 +61,12 @@ def _code_text(opening: RunRecord) -> str:
     code = getattr(opening, "code", None)
     if not isinstance(code, Mapping) or not code.get("commit"):
         return "commit not recorded"
-    state = {True: "dirty", False: "clean"}.get(code.get("dirty"), "not known to be clean")
+    state = {"True": "dirty", "False": "clean"}.get(str(code.get("dirty")), "not known to be clean")
     return f"commit {code['commit']}, {state}"
 
 
 def _environment_text(opening: RunRecord) -> str:
-    known = [f"{key} {value}" for key, value in leaves(opening.environment) if value not in ("", None)]
+    known = [
+        f"{key} {value}" for key, value in leaves(opening.environment) if value not in ("", None)
+    ]
     return ", ".join(known) or "not recorded"

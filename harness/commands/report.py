@@ -15,6 +15,7 @@ from typing import Any
 
 from harness import __version__
 from harness.commands.common import EXIT_DONE, ledger_file, say, write_json
+from harness.commands.facts import run_facts
 from harness.commands.foreign import (
     add_foreign_options,
     foreign_findings,
@@ -22,7 +23,6 @@ from harness.commands.foreign import (
     own_only,
     read_subject,
 )
-from harness.commands.facts import run_facts
 from harness.commands.interrupts import command_line
 from harness.commands.parsing import CommandParser
 from harness.commands.paths import PathKind

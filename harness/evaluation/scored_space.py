@@ -80,7 +80,9 @@ class ScoredSpace:
         """Return the places of the archs on a front, cheapest first."""
         cost = self.cost(kind)
         on = self.on_front(kind)
-        return sorted((i for i in range(len(cost)) if on[i]), key=lambda i: (cost[i], self.archs[i]))
+        return sorted(
+            (i for i in range(len(cost)) if on[i]), key=lambda i: (cost[i], self.archs[i])
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return it JSON-able, without the scores."""

@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
-SPACE_SIZE = NUM_OPTIONS**NUM_BLOCKS
+SPACE_SIZE: int = NUM_OPTIONS**NUM_BLOCKS
 _COEFFICIENTS = 1 + NUM_BLOCKS * (NUM_OPTIONS - 1)
 
 ESTIMATOR = (
@@ -149,10 +149,10 @@ def main_effects(archs: Sequence[Sequence[int]], scores: Floats) -> Effects:
     reason = _unidentified(design)
     if reason is not None:
         return Effects((), (), reason)
-    inverse = np.linalg.inv(design.T @ design)
+    inverse: Floats = np.linalg.inv(design.T @ design)
     contrasts = _contrasts()
     by_sample = contrasts @ (inverse @ (design.T @ each))
-    mean = each.mean(axis=1)
+    mean: Floats = each.mean(axis=1)
     values = by_sample.mean(axis=1)
     over_archs = _over_archs(design, inverse, contrasts, mean)
     over_samples = _over_samples(by_sample) if scores.ndim > 1 else None

@@ -37,9 +37,7 @@ def forest(space: ScoredSpace) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _row(
-    space: ScoredSpace, option: str, effect: Effect, y: float, reach: float
-) -> Iterator[str]:
+def _row(space: ScoredSpace, option: str, effect: Effect, y: float, reach: float) -> Iterator[str]:
     def across(value: float) -> float:
         return (_LEFT + _RIGHT) / 2 + value / reach * (_RIGHT - _LEFT) / 2
 

@@ -54,9 +54,7 @@ class PoolSpace:
 
 def pool_space(view: View) -> PoolSpace:
     """Return what the evaluations of the shown metric series say."""
-    evals = [
-        (attempt, record) for attempt in view.metric for record in attempt.of(EvalRecord)
-    ]
+    evals = [(attempt, record) for attempt in view.metric for record in attempt.of(EvalRecord)]
     if not evals:
         return PoolSpace(view.name, None, "its records hold no scores of single archs")
     attempt, last = evals[-1]

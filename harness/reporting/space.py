@@ -50,7 +50,8 @@ def _effect_lines(space: ScoredSpace) -> Iterator[str]:
                 for title, error in zip(error_names(space), errors_of(space, effect), strict=True)
             )
             shown = name if not effect.option else ""
-            yield f"      {shown:6}  {share:>6}  {option:7}  {effect.effect:+9.4f}  {errors}".rstrip()
+            line = f"      {shown:6}  {share:>6}  {option:7}  {effect.effect:+9.4f}  {errors}"
+            yield line.rstrip()
     if found.shares:
         left = max(0.0, 1 - sum(found.shares))  # rounding may leave less than nothing
         yield f"      {left:.1%} of the variance: interactions of blocks"

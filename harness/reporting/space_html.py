@@ -69,7 +69,8 @@ def _scored(space: ScoredSpace) -> list[str]:
         for kind in COSTS
     ]
     return [
-        f'<div class="archs"><div class="plots">{"".join(plots)}</div>{data(archs_data(space))}</div>',
+        '<div class="archs">', f'<div class="plots">{"".join(plots)}</div>',
+        data(archs_data(space)), "</div>",
         "<h4>On a front</h4>", table(_FRONT, _front_rows(space)),
         *_effects(space),
         *(note(f"{stability_text(entry)}.") for entry in space.stability),

@@ -45,7 +45,8 @@ class Additive:
         """Return the cost of each arch, shape (archs,), int64."""
         codes = np.array([tuple(arch) for arch in archs], np.int64).reshape(-1, NUM_BLOCKS)
         more = np.array(self.more, np.int64)
-        return self.base + more[np.arange(NUM_BLOCKS), codes].sum(axis=1)
+        found: NDArray[np.int64] = self.base + more[np.arange(NUM_BLOCKS), codes].sum(axis=1)
+        return found
 
 
 @dataclass(frozen=True)
