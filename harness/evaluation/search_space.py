@@ -149,7 +149,7 @@ def main_effects(archs: Sequence[Sequence[int]], scores: Floats) -> Effects:
     reason = _unidentified(design)
     if reason is not None:
         return Effects((), (), reason)
-    inverse: Floats = np.linalg.inv(design.T @ design)
+    inverse = np.linalg.inv(design.T @ design).astype(np.float64)
     contrasts = _contrasts()
     by_sample = contrasts @ (inverse @ (design.T @ each))
     mean: Floats = each.mean(axis=1)
