@@ -18,8 +18,8 @@ from harness.ranges import Range
 from harness.wording import counted, quoted
 
 __all__ = [
-    "add_column_option", "add_foreign_options", "audit_foreign", "columns_of", "foreign_findings",
-    "is_foreign", "own_only", "read_subject", "refuse_outputs",
+    "add_column_option", "add_foreign_options", "audit_foreign", "columns_of", "findings_verdict",
+    "foreign_findings", "is_foreign", "own_only", "read_subject", "refuse_outputs",
 ]  # fmt: skip
 
 _OPTIONS = {

@@ -54,7 +54,12 @@ class PoolSpace:
 
 def pool_space(view: View) -> PoolSpace:
     """Return what the evaluations of the shown metric series say."""
-    evals = [(attempt, record) for attempt in view.metric for record in attempt.of(EvalRecord)]
+    evals = [
+        (attempt, record)
+        for attempt in view.metric
+        for record in attempt.of(EvalRecord)
+        if len(record.archs) == len(record.per_arch_epe)  # an audit tells of others
+    ]
     if not evals:
         return PoolSpace(view.name, None, "its records hold no scores of single archs")
     attempt, last = evals[-1]
@@ -80,7 +85,7 @@ def _space(config: Mapping[str, Any], record: EvalRecord) -> tuple[ScoredSpace |
             record.archs, record.per_arch_epe, skeleton=known.model.skeleton,
             width=known.model.width, size=known.eval_crop,
         )  # fmt: skip
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, ValueError, OverflowError) as error:
         return None, f"; what archs cost is not known: {error}"
     return space, ""
 
