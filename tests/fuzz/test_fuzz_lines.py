@@ -72,9 +72,9 @@ def test_a_damaged_ledger_says_where_and_holds_no_other_record(count, ledger, tm
 
 
 def judged_and_shown(path):
+    from harness.commands.facts import run_facts
     from harness.promises.judge import judge_evidence
     from harness.promises.ledger.registry import LEDGER_PROMISES
-    from harness.commands.facts import run_facts
     from harness.reporting.curves import view
     from harness.reporting.pool_space import pool_space
     from harness.reporting.space_html import space_section
