@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.cli import main
 from harness.errors import InputError
 from harness.evaluation.ranking import build_pool
 from harness.evaluation.scored_space import csv_text, scored_space
@@ -100,12 +101,12 @@ def test_over_the_whole_space_effects_are_exact_and_shares_add_up():
     assert interaction > 0.01
 
 
-@pytest.mark.parametrize("size", [40, 300])
+@pytest.mark.parametrize("size", [40, 300, 15_000])
 def test_of_a_pool_two_standard_errors_hold_what_the_whole_space_says(size):
     scores = truth() + NOISE
     exact = np.array([e.effect for e in main_effects(WHOLE, scores).effects])
     held = []
-    for draw in range(40):
+    for draw in range(30):
         places = np.random.default_rng(draw).choice(SPACE_SIZE, size, replace=False)
         found = main_effects(CODES[places], scores[places]).effects
         off = np.abs(np.array([e.effect for e in found]) - exact)
@@ -167,6 +168,17 @@ def test_the_table_has_every_arch_with_all_digits():
         assert [int(row[kind]) for row in rows] == list(space.cost(kind))
         on = [row["arch"] for row in rows if row[f"on_front_{kind}"] == "1"]
         assert set(on) == {ARCHS[place] for place in space.front(kind)} != set()
+
+
+def test_only_a_table_of_archs_is_written_over(tmp_path, capsys):
+    mine, table = tmp_path / "mine.csv", tmp_path / "table.csv"
+    mine.write_text("name,value\nmine,1\n")
+    table.write_text(csv_text(scored()))
+    for file, message in ((mine, f"--csv {mine}: holds something else"), (table, "config.yaml")):
+        before = file.read_bytes()
+        assert main(["eval", "--run", str(tmp_path), "--csv", str(file)]) == 2
+        assert message in capsys.readouterr().err
+        assert file.read_bytes() == before
 
 
 def test_lines_say_the_front_each_block_and_what_is_absent():
