@@ -18,6 +18,7 @@ from harness.records.run import read_history
 from harness.reporting.borders import borders
 from harness.reporting.curves import PANELS, drawing, polylines, view
 from tests.synthetic_run import ZERO_FLOW, make_records, opening, tree
+from tests.test_require_gate import write as write_gate
 
 EPE, TAU, _CLIP, NORMS, LOSS, _LR, TIMES = PANELS
 
@@ -307,6 +308,26 @@ def test_a_card_says_verdicts_code_environment_and_what_is_absent(tmp_path, caps
     assert f"Made by <code>{command}</code>" in text
     assert main(["audit", str(folder)]) == (0 if facts["audit"]["good"] else 1)
     assert capsys.readouterr().out.splitlines()[-1] == facts["audit"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind"),
+    [("green", ' class="good"'), ("red", ' class="bad"'), ("green except known", "")],
+)
+def test_a_gate_s_verdict_is_on_the_card(verdict, kind, tmp_path, capsys):
+    folder, file = write(tmp_path / "a", course(epochs=1)), tmp_path / "gate.json"
+    write_gate(file, verdict=verdict, version="0.1.0", gated={"name": "mine.py:Mine"})
+    text, _ = report(capsys, tmp_path, folder, "--gate-file", file)
+    told = f"gated: {verdict}, mine.py:Mine (commit not known), samebits 0.1.0, tier quick"
+    assert f"<dt>gate</dt><dd{kind}>{told}</dd>" in text
+
+
+def test_a_gate_file_that_a_hand_has_changed_is_on_no_card(tmp_path, capsys):
+    folder, file = write(tmp_path / "a", course(epochs=1)), tmp_path / "gate.json"
+    write_gate(file, verdict="red")
+    file.write_text(file.read_text().replace("red", "green"))
+    error, _ = report(capsys, tmp_path, folder, "--gate-file", file, code=2)
+    assert f"{file}: it was changed since it was written" in error
 
 
 def test_one_ledger_gives_one_page_to_the_last_byte(tmp_path):

@@ -9,7 +9,7 @@ from harness.comparing import leaves
 from harness.foreign.judging import Subject
 from harness.records.records import RunRecord
 from harness.records.run import RunHistory
-from harness.verdict import GREEN, gate_note
+from harness.verdict import EXCEPT_KNOWN, GREEN, gate_note
 
 __all__ = ["run_facts"]
 
@@ -54,7 +54,8 @@ def _audit(history: RunHistory, subject: Subject | None) -> Fact:
 def _gate(gate: Mapping[str, Any] | None) -> Fact:
     if gate is None:
         return _fact("gate", "not named: --gate-file FILE shows the verdict of `harness gate`")
-    return _fact("gate", gate_note(gate), gate["verdict"] == GREEN)
+    good = {GREEN: True, EXCEPT_KNOWN: None}.get(gate["verdict"], False)
+    return _fact("gate", gate_note(gate), good)
 
 
 def _code_text(opening: RunRecord) -> str:

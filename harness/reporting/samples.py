@@ -86,8 +86,8 @@ def sample_page(samples: Sequence[Sample], *, title: str, command: str, version:
         f'<p class="small">Made by <code>{safe(command)}</code>, samebits {safe(version)}.</p>',
         f'<div class="wheel">{_picture(wheel_image(), "colours of flow by its direction")}</div>',
         note("Flow: the hue is its direction, from the middle of the wheel outwards, the "
-             "saturation its length; full at the length that is named, darker beyond (Baker et al., "
-             "2011). Grey is unknown."),
+             "saturation its length; full at the length that is named, darker beyond "
+             "(Baker et al., 2011). Grey is unknown."),
         *(part for sample in samples for part in _section(sample)),
     ]  # fmt: skip
     return (
