@@ -17,6 +17,7 @@ from harness.records.records import EpochRecord, EvalRecord, NoteRecord, ResumeR
 from harness.records.run import read_history
 from harness.reporting.borders import borders
 from harness.reporting.curves import PANELS, drawing, polylines, view
+from harness.reporting.markup import data
 from tests.synthetic_run import ZERO_FLOW, make_records, opening, tree
 from tests.test_require_gate import write as write_gate
 
@@ -240,6 +241,13 @@ def test_what_a_ledger_holds_is_text_and_never_markup(tmp_path, capsys):
     titles = ["".join(ElementTree.fromstring(plot).itertext()) for plot in plots]
     assert len(titles) == len(PANELS)
     assert all("segment $\\frac{$?<script>" in title for title in titles)
+
+
+def test_no_text_ends_the_element_that_holds_it():
+    evil = {"run": "x</script><script>alert(1)</script><!--"}
+    text = data(evil)
+    assert text.count("<") == 2
+    assert json.loads(text.partition(">")[2].removesuffix("</script>")) == evil
 
 
 def test_the_page_fetches_nothing_and_runs_one_script_that_its_policy_names(tmp_path, capsys):
