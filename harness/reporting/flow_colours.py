@@ -64,7 +64,7 @@ def flow_image(
     # The longest itself is not beyond, whichever way its length was rounded.
     within = 1 - np.minimum(length, 1) * (1 - hue)
     colour = np.where(length <= 1 + _ROUNDING, within, hue * _BEYOND)
-    image = np.floor(255 * colour).astype(np.uint8)
+    image: Image = np.floor(255 * colour).astype(np.uint8)
     if valid is not None:
         image[~valid] = _UNKNOWN
     return image
