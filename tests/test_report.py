@@ -18,6 +18,7 @@ from harness.records.run import read_history
 from harness.reporting.borders import borders
 from harness.reporting.curves import PANELS, drawing, polylines, view
 from harness.reporting.markup import data
+from harness.verdict import gate_note
 from tests.synthetic_run import ZERO_FLOW, make_records, opening, tree
 from tests.test_require_gate import write as write_gate
 
@@ -328,6 +329,13 @@ def test_a_gate_s_verdict_is_on_the_card(verdict, kind, tmp_path, capsys):
     text, _ = report(capsys, tmp_path, folder, "--gate-file", file)
     told = f"gated: {verdict}, mine.py:Mine (commit not known), samebits 0.1.0, tier quick"
     assert f"<dt>gate</dt><dd{kind}>{told}</dd>" in text
+
+
+def test_what_a_run_was_gated_with_is_on_its_card(tmp_path, capsys):
+    note = gate_note({"verdict": "green", "system": "builtin", "version": "1", "tier": "quick"})
+    folder = write(tmp_path / "a", [*course(epochs=1), NoteRecord(0, note)])
+    text, _ = report(capsys, tmp_path, folder)
+    assert f'<dt>gate</dt><dd class="good">{note}</dd>' in text
 
 
 def test_a_gate_file_that_a_hand_has_changed_is_on_no_card(tmp_path, capsys):

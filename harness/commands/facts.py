@@ -7,13 +7,15 @@ from harness.commands.audit import audit_verdict
 from harness.commands.foreign import findings_verdict, foreign_findings
 from harness.comparing import leaves
 from harness.foreign.judging import Subject
-from harness.records.records import RunRecord
+from harness.records.records import NoteRecord, RunRecord
 from harness.records.run import RunHistory
 from harness.verdict import EXCEPT_KNOWN, GREEN, gate_note
 
 __all__ = ["run_facts"]
 
 Fact = dict[str, Any]
+_GATED = "gated: "
+"""What the note of a run that was started on a gate begins with."""
 
 
 def run_facts(
@@ -32,7 +34,7 @@ def run_facts(
     """
     opening = history.attempts[-1].opening
     return (
-        _audit(history, subject), _gate(gate), _fact("code", _code_text(opening)),
+        _audit(history, subject), _gate(history, gate), _fact("code", _code_text(opening)),
         _fact("environment", _environment_text(opening)),
     )  # fmt: skip
 
@@ -51,9 +53,13 @@ def _audit(history: RunHistory, subject: Subject | None) -> Fact:
     return _fact("audit", text, verdict == "clean")
 
 
-def _gate(gate: Mapping[str, Any] | None) -> Fact:
+def _gate(history: RunHistory, gate: Mapping[str, Any] | None) -> Fact:
     if gate is None:
-        return _fact("gate", "not named: --gate-file FILE shows the verdict of `harness gate`")
+        notes = [note.text for one in history.attempts for note in one.of(NoteRecord)]
+        told = next((text for text in reversed(notes) if text.startswith(_GATED)), None)
+        if told is None:
+            return _fact("gate", "not named: --gate-file FILE shows the verdict of `harness gate`")
+        return _fact("gate", told, told.startswith(f"{_GATED}{GREEN},") or None)
     good = {GREEN: True, EXCEPT_KNOWN: None}.get(gate["verdict"], False)
     return _fact("gate", gate_note(gate), good)
 
