@@ -301,6 +301,25 @@ def test_every_plot_of_several_runs_says_which_is_which(tmp_path, capsys):
     assert all(re.search(r"--run-0.*?>a<.*--run-1.*?>b<", legend) for legend in legends)
 
 
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ({"commit": "abc", "dirty": True}, "commit abc, dirty"),
+        ({"commit": "abc", "dirty": False}, "commit abc, clean"),
+        ({"commit": "abc", "dirty": None}, "commit abc, not known to be clean"),
+        ({"commit": "abc", "dirty": [1]}, "commit abc, not known to be clean"),
+        ({"commit": "", "reason": "git is not installed"},
+         "commit not recorded: git is not installed"),
+    ],
+)  # fmt: skip
+def test_a_card_names_the_commit_and_whether_it_is_all_there_is(tmp_path, capsys, code, text):
+    opening, *rest = course()
+    folder, file = write(tmp_path / "a", [replace(opening, code=code), *rest]), tmp_path / "r.json"
+    report(capsys, tmp_path, folder, "--json", file)
+    (run,) = json.loads(file.read_text())["runs"]
+    assert {fact["name"]: fact["text"] for fact in run["facts"]}["code"] == text
+
+
 def test_a_card_says_verdicts_code_environment_and_what_is_absent(tmp_path, capsys):
     folder, file = write(tmp_path / "a", course()), tmp_path / "report.json"
     text, _ = report(capsys, tmp_path, folder, "--json", file)

@@ -571,6 +571,22 @@ def edit_first_record(folder: Path, change: Any) -> None:
     path.write_text("\n".join([json.dumps(to_json(change(record))), *rest, ""]))
 
 
+def test_other_code_is_a_recorded_border_and_the_same_is_none(
+    config: Config, cache: Any, tmp_path: Path
+) -> None:
+    run, codes = tmp_path / "run", [{"commit": "a" * 40, "dirty": False}] * 2
+    codes += [{"commit": "a" * 40, "dirty": True}, {}]
+    for epochs, code in enumerate(codes, start=0):
+        train(config, run, cache, resume=epochs > 0, until=1, code=lambda found=code: found)
+    records = read_ledger(run / "ledger.jsonl").records
+    assert [one.code for one in records if isinstance(one, RunRecord)] == codes
+    told = [one.text for one in records if isinstance(one, NoteRecord) and "code" in one.text]
+    assert told == [
+        f"resuming with other code, the same is not promised: commit {'a' * 40} -> "
+        f"commit {'a' * 40}, changed since"
+    ]
+
+
 @pytest.mark.slow
 def test_another_environment_is_a_recorded_border(
     config: Config, cache: Any, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -65,9 +65,9 @@ def _gate(history: RunHistory, gate: Mapping[str, Any] | None) -> Fact:
 
 
 def _code_text(opening: RunRecord) -> str:
-    code = getattr(opening, "code", None)
-    if not isinstance(code, Mapping) or not code.get("commit"):
-        return "commit not recorded"
+    code = opening.code
+    if not code.get("commit"):
+        return f"commit not recorded{': ' * bool(code.get('reason'))}{code.get('reason', '')}"
     state = {"True": "dirty", "False": "clean"}.get(str(code.get("dirty")), "not known to be clean")
     return f"commit {code['commit']}, {state}"
 

@@ -81,6 +81,7 @@ def run(args: Namespace) -> int:
         # Asked before the run writes anything, with the environment that is really applied.
         check_environment=lambda found: _require_environment(args, gate, found),
         observers=run_observers,
+        code=lambda: code_state(code_place(SystemSpec())).as_dict(),
     )
     say(
         f"results go to {folder} (epochs.csv, ledger.jsonl, checkpoints); Ctrl-C saves and stops; "

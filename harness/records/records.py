@@ -50,7 +50,9 @@ class RunRecord(Named):
     stretch of one training dynamics, whose digest is ``identity``; ``protocol`` is the digest
     of what an evaluation measures, and another one starts a new metric series; ``data`` holds
     the digests of the lists of samples. ``seal`` is the digest of all other fields
-    (:func:`harness.records.seals.seal_of`), empty in ledgers of earlier versions.
+    (:func:`harness.records.seals.seal_of`), empty in ledgers of earlier versions. ``code`` is what
+    git knows of the trainer's (:meth:`harness.systems.code.CodeState.as_dict`), empty where nobody
+    asked.
     """
 
     attempt: int
@@ -67,6 +69,7 @@ class RunRecord(Named):
     protocol: str = ""
     data: dict[str, str] = field(default_factory=dict)
     seal: str = ""
+    code: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 TensorFlow is imported once nothing is left to refuse without it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import partial
@@ -81,6 +81,8 @@ class RunOptions:
     observers : MakeObservers
         Opens what receives every record after the logs: a progress line, the watch. Default:
         the logs alone.
+    code : callable
+        Returns what is recorded of the trainer's code.
     cache : harness.runs.session.CompiledCache or None
         Where compiled functions are kept between runs; None: compiled anew.
     """
@@ -90,6 +92,7 @@ class RunOptions:
     until: int | None = None
     check_environment: Callable[[Environment], str] = lambda _: ""
     observers: MakeObservers = _no_observers
+    code: Callable[[], Mapping[str, Any]] = dict
     cache: "CompiledCache | None" = None
 
 
@@ -217,7 +220,9 @@ def _train(
             _require_same_pixels(session, content, plan)
         _require_evaluation(session, plan, config.train.num_epochs if until is None else until)
         write_text(folder / "config.yaml", dump_config(config))
-        opening = session.run_record(trainer, plan.attempt, segment=plan.segment)
+        opening = session.run_record(
+            trainer, plan.attempt, segment=plan.segment, code=options.code()
+        )
         _emit(opening, observers)
         notes = [*_environment_border(content.records, opening), *plan.notes]
         if options.resume:
@@ -284,8 +289,18 @@ def _environment_border(history: Sequence[Record], opening: RunRecord) -> list[s
             "resuming in another environment, bit equality with an uncut run is not promised: "
             f"{'; '.join(map(str, found.changed))}"
         )
+    then, now = (_code_text(one.code) for one in (runs[-1], opening))
+    if then and now and then != now:
+        notes.append(f"resuming with other code, the same is not promised: {then} -> {now}")
     silent = found.note("resuming: the record of the attempt before")
     return [*notes, silent] if silent else notes
+
+
+def _code_text(code: Mapping[str, Any]) -> str:
+    """Return the commit of recorded code and whether it is what was committed; "" of none."""
+    known = {"True": ", changed since", "False": ""}
+    state = known.get(str(code.get("dirty")), ", perhaps changed since")
+    return f"commit {code['commit']}{state}" if code.get("commit") else ""
 
 
 def _require_same_pixels(session: "Session", content: LedgerContent, plan: Continuation) -> None:

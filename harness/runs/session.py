@@ -8,10 +8,11 @@ these takes over a closed session's functions and its reset supernet.
 import copy
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harness.config import Config, ConfigError
@@ -218,9 +219,10 @@ class Session:
         }
 
     def run_record(
-        self, trainer: Trainer, attempt: int, *, segment: str = FIRST_SEGMENT
-    ) -> RunRecord:
-        """Return the record that opens an attempt."""
+        self, trainer: Trainer, attempt: int, *, segment: str = FIRST_SEGMENT,
+        code: Mapping[str, Any] = MappingProxyType({}),
+    ) -> RunRecord:  # fmt: skip
+        """Return the record that opens an attempt; `code` is what is known of the trainer's."""
         return self.parts.opening(
             attempt=attempt,
             train_samples=len(self.provider.samples),
@@ -229,6 +231,7 @@ class Session:
             micro_batch_size=self.config.train.micro_batch,
             planned_sizes=tuple(Counter(self.provider.planned_sizes).items()),
             expected_clip_checks=trainer.expected_clip_checks,
+            code=dict(code),
             **self.meta(segment),
         )
 
