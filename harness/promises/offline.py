@@ -44,8 +44,8 @@ _CALLS = ("evaluate_offline", "train", "state", "save", "restore")
 
 _HINT = (
     "The number depends on how the evaluator outside of training is called, and not on the "
-    "checkpoint alone. Look for a cursor or moving statistics that go on from one arch to the next, "
-    "and for a seed or a start that is a worker's own."
+    "checkpoint alone. Look for a cursor or moving statistics that go on from one arch to the "
+    "next, and for a seed or a start that is a worker's own."
 )
 
 
@@ -237,10 +237,9 @@ def offline_changes_nothing(evidence: OfflineCalls) -> Outcome:
         evidence.state, evidence.state_after, what="state after an offline evaluation,"
     )
     new = f"; written beside them: {', '.join(sorted(set(after) - set(before)))}"
-    figures = (
-        f"{counted(len(before), 'file')} of the checkpoint and {counted(len(evidence.state), 'array')} "
-        f"of the open system unchanged{new * (len(after) > len(kept))}"
-    )
+    files, arrays = counted(len(before), "file"), counted(len(evidence.state), "array")
+    figures = f"{files} of the checkpoint and {arrays} of the open system unchanged"
+    figures += new * (len(after) > len(kept))
     return outcome(violations, min(len(before), len(evidence.state)), figures)
 
 
@@ -254,7 +253,7 @@ OFFLINE_PURE = Promise(
     evidence=offline_calls,
     check=offline_changes_nothing,
     hint=(
-        "The evaluator writes into the checkpoint that it reads, or shares variables, statistics or "
-        "generators with the system that is open."
+        "The evaluator writes into the checkpoint that it reads, or shares variables, statistics "
+        "or generators with the system that is open."
     ),
 )

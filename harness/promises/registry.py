@@ -62,7 +62,8 @@ from harness.promises.roots import Area
 __all__ = ["AREA_OF", "PROMISES", "SUBJECTS", "declarations_digest", "in_order", "of_tier"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
-    metric, response, unrun_options, score_means, scores, offline, batch_mates, split_sizes, purity,
+    metric, response, unrun_options, score_means, scores, offline, batch_mates, split_sizes,
+    purity,
     recalibration, served, draws,
     own_draws, drawn_together, partial_batches, consumed, configured,
     loss, update, every_step, logged_archs, own_labels, micro_batches, micro_statistics,
@@ -112,8 +113,8 @@ _MEASUREMENT, _RESUMING, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
         "score_means", "scores", "metric", "recalibration", "response", "batch_mates",
-        "offline", "split_sizes", "unrun_options", "served", "partial_batches", "consumed", "configured",
-        "ranking", "cache", "score_arithmetic",
+        "offline", "split_sizes", "unrun_options", "served", "partial_batches", "consumed",
+        "configured", "ranking", "cache", "score_arithmetic",
     ),
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (

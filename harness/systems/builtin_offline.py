@@ -51,7 +51,7 @@ def evaluate_checkpoint(
 
 def _joined(found: Sequence[Evaluation], pool: Sequence[str], session: Session) -> Evaluation:
     """Return the evaluation of a pool from those of its parts, which saw the same batches."""
-    epe = {a: score for part in found for a, score in zip(part.archs, part.per_arch_epe)}
+    epe = dict(pair for part in found for pair in zip(part.archs, part.per_arch_epe, strict=True))
     per_arch = tuple(epe[arch] for arch in pool)
     return dataclasses.replace(
         found[0], archs=tuple(pool), per_arch_epe=per_arch,
