@@ -20,6 +20,8 @@ _EDGEFLOWNAS = Path(__file__).parent / "edgeflownas" / "__init__.py"
 _FILES = {
     "edgeflownas": (_EDGEFLOWNAS, "EdgeFlowNAS"),
     "edgeflownas-standalone": (_EDGEFLOWNAS, "StandaloneEvaluation"),
+    "edgeflownas-v2": (_EDGEFLOWNAS, "EdgeFlowNASV2"),
+    "edgeflownas-v3": (_EDGEFLOWNAS, "EdgeFlowNASV3"),
 }
 """Short names of adapters that come with the package; they lie beside this file."""
 

@@ -19,6 +19,7 @@ from .graph import (
     skeleton,
     slots,
 )
+from .offline import OfflineEvaluation
 from .providers import WatchedProvider
 from .rows import epoch_row
 from .run import Graphs, Run
@@ -46,10 +47,13 @@ class EdgeFlowNAS:
         The checkout.
     """
 
+    generation = ""
+    """Suffix of the trainer's module."""
+
     def __init__(self, root: str = "") -> None:
         if not root:
             raise CheckoutError("EdgeFlowNAS needs its checkout: name it with --system-root DIR")
-        self.checkout: Checkout = load_checkout(root)
+        self.checkout: Checkout = load_checkout(root, self.generation)
         self._config: dict[str, Any] = {}
         self._run: Run | None = None
 
@@ -63,7 +67,7 @@ class EdgeFlowNAS:
         return {
             "name": "EdgeFlowNAS",
             "version": version(self.checkout.folder),
-            "can": _CALLS,
+            "can": _CALLS + ("evaluate_offline",) * self.checkout.evaluates_offline,
             "heads": output_heads(facts.variables),
             "slots": slots(facts.variables),
             "options": options,
@@ -191,6 +195,25 @@ class EdgeFlowNAS:
         returned, seen = evaluator.watched(self._score_pool, arguments)
         return evaluator.record(returned, seen, chosen)
 
+    def evaluate_offline(
+        self, path: str, archs: Sequence[str] | None = None, batches_per_arch: int | None = None,
+        workers: int = 1,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Score archs of a checkpoint as ``nas.supernet_eval`` does, by one worker or several."""
+        run = self.run
+        chosen = list(archs) if archs is not None else self._pool()
+        offline = OfflineEvaluation(
+            self.checkout, run.config, width=run.width, threads=run.threads
+        )
+        count = batches_per_arch or self._config["eval"]["eval_batches_per_arch"]
+        if count == "full":
+            samples = len(self._providers()["val"])
+            count = max(1, samples // int(self._config["train"]["batch_size"]))
+        prefix = str(self.checkout.checkpoints.build_checkpoint_paths(path)["last"])
+        codes = [[int(option) for option in arch] for arch in chosen]
+        returned, seen = offline(prefix, codes, int(count), workers)
+        return Evaluator(offline).record(returned, seen, chosen)
+
     def _score_pool(self, **arguments: Any) -> Any:
         """Score a pool with the function whose scores are asked for."""
         return self.checkout.run_eval_epoch(**arguments)
@@ -200,10 +223,12 @@ class EdgeFlowNAS:
         return self.run.evaluation_providers()
 
     def _pool(self) -> list[str]:
-        pool = self.checkout.trainer.build_eval_pool(
+        build, nine = self.checkout.trainer.build_eval_pool, {"num_blocks": 9}
+        pool = build(
             seed=int(self._config["runtime"]["seed"]),
             size=int(self._config["eval"]["eval_pool_size"]),
-            num_blocks=9,
+            # Spaces of later generations have a size of their own.
+            **({} if self.generation else nine),
         )
         return ["".join(map(str, code)) for code in pool]
 
