@@ -25,6 +25,7 @@ from .rows import epoch_row
 from .run import Graphs, Run
 from .scoring import Evaluator, copied
 from .serving import planned_sizes, training_batches
+from .spaces import arrays_of_space, kernels_of_space
 from .variables import progress, set_and_get, write_checkpoint
 from .versions import probe, settings, version
 
@@ -63,20 +64,28 @@ class EdgeFlowNAS:
         """Return what this version is, can and cannot vary."""
         facts = self._run.facts if self._run is not None else probe(self.checkout, _GRAPHS)
         plan = skeleton(facts.graph, facts.variables)
-        options = options_by_name(facts.variables, plan) or ()
+        options, arrays = self._options(facts.variables, plan)
         return {
             "name": "EdgeFlowNAS",
             "version": version(self.checkout.folder),
-            "can": _CALLS + ("evaluate_offline",) * self.checkout.evaluates_offline,
+            "can": _CALLS + ("evaluate_offline",) * self.checkout.evaluates_offline(),
             "heads": output_heads(facts.variables),
             "slots": slots(facts.variables),
             "options": options,
-            "option_arrays": arrays_of_options(facts.variables, plan) if options else (),
+            "option_arrays": arrays if options else (),
             "supports": (),
             "whole_batches": True,  # its cursor starts again from the first sample
             "settings": settings(self.checkout, facts),
             "epe_epsilon": epe_epsilon(self.checkout.tf, facts.handles["epe"]),
         }
+
+    def _options(self, variables: dict[str, Any], plan: str) -> tuple[Any, Any]:
+        """Return the kernels, and the further arrays, of each block's options."""
+        blocks = self.checkout.blocks()
+        if blocks:
+            kernels = kernels_of_space(variables, blocks)
+            return kernels or (), arrays_of_space(variables, blocks)
+        return options_by_name(variables, plan) or (), arrays_of_options(variables, plan)
 
     # From start to end.
 
@@ -102,6 +111,9 @@ class EdgeFlowNAS:
         if not train.get("train_sampling_mode"):
             full = train.get("epoch_mode") == "full_pass"
             train["train_sampling_mode"] = "shuffle_no_replacement" if full else "random"
+        if self.generation:
+            # Of nine blocks by default, and read by these although nothing is distilled.
+            train.get("distill", {}).pop("teacher_arch_code", None)
         self._begin("")
 
     @staticmethod
@@ -202,9 +214,7 @@ class EdgeFlowNAS:
         """Score archs of a checkpoint as ``nas.supernet_eval`` does, by one worker or several."""
         run = self.run
         chosen = list(archs) if archs is not None else self._pool()
-        offline = OfflineEvaluation(
-            self.checkout, run.config, width=run.width, threads=run.threads
-        )
+        offline = OfflineEvaluation(self.checkout, run.config, width=run.width, threads=run.threads)
         count = batches_per_arch or self._config["eval"]["eval_batches_per_arch"]
         if count == "full":
             samples = len(self._providers()["val"])

@@ -77,10 +77,17 @@ class Checkout:
         """Its module ``nas.supernet_eval``, which evaluates outside of training."""
         return self._import("nas.supernet_eval")
 
-    @property
+    def blocks(self) -> list[Any]:
+        """Return the blocks of a later generation's space, with a label of each option."""
+        if not self.generation:
+            return []
+        found = self._import("nas.search_space" + self.generation).get_block_specs()
+        return list(found)
+
     def evaluates_offline(self) -> bool:
-        """Whether it has ``nas.supernet_eval``, of which the trainer makes no use."""
-        return os.path.isfile(os.path.join(self.folder, self.package, "nas", "supernet_eval.py"))
+        """Whether it has an evaluation of this generation's checkpoints outside of training."""
+        nas = os.path.join(self.folder, self.package, "nas")
+        return not self.generation and os.path.isfile(os.path.join(nas, "supernet_eval.py"))
 
     def watched_standalone(self) -> Any:
         """Return its module ``nas.supernet_eval`` with observers around what it calls."""
