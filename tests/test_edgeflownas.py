@@ -18,7 +18,7 @@ from harness.environment import apply_environment
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.judge import judge
-from harness.promises.registry import PROMISES
+from harness.promises.registry import PROMISES, SUBJECTS
 from harness.promises.setting import embedded_config, fit_to_system
 from harness.systems.edgeflownas.frames import FrameFinder, read_order
 from harness.systems.edgeflownas.providers import WatchedProvider
@@ -116,6 +116,19 @@ def test_statistics_carried_from_arch_to_arch_are_seen_in_the_evaluation_outside
     assert None not in found.values()
 
 
+OFFLINE = set(SUBJECTS["offline"])
+CARRIED = {"offline-permuted", "offline-alone", "offline-workers", "offline-as-in-training"}
+
+
+@pytest.mark.slow
+def test_the_evaluator_of_checkpoints_is_held_to_one_score(workers, embedded_frames, tmp_path):
+    found = judged(stand_in("mended", tmp_path), workers, embedded_frames, tmp_path, OFFLINE)
+    assert {name for name, lines in found.items() if lines} == CARRIED, found
+    assert all(lines is not None for lines in found.values())
+    # A worker goes on where the arch before ended, whatever its statistics are.
+    assert any("sample" in line for line in found["offline-workers"])
+
+
 @pytest.mark.slow
 def test_what_a_later_version_does_in_its_evaluation_is_named(workers, embedded_frames, tmp_path):
     spec = stand_in("by-batch", tmp_path)
@@ -142,7 +155,7 @@ def test_a_mended_version_breaks_what_nobody_mended_and_nothing_else(
 ):
     found = judged(stand_in("mended", tmp_path), workers, embedded_frames, tmp_path, QUICK)
     broken = {name for name, violations in found.items() if violations}
-    assert broken == {*NEVER_MENDED, "ledger-loss-average", "epoch-rows-add-up"}
+    assert broken == {*NEVER_MENDED, *CARRIED, "ledger-loss-average", "epoch-rows-add-up"}
     assert sum(violations == [] for violations in found.values()) >= 37
 
 
