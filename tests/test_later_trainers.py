@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from pathlib import Path
 from queue import Queue
 from types import SimpleNamespace
@@ -125,6 +126,7 @@ class Ahead:
 
     def work(self):
         for _ in range(9):
+            time.sleep(0.03)
             self._queue.put(self.provider.next_batch(batch_size=3))
 
     def __getattr__(self, name):
@@ -168,7 +170,10 @@ def test_a_copy_draws_on_and_leaves_the_provider_where_it_is(served):
     ahead = served()
     ahead.prefetched(Ahead, 2)
     copy, before = ahead.copy(), ahead.counters()
-    copy.described(3)
+    plain = served()
+    wanted = [plain.described(3)["digest"] for _ in range(4)]
+    # Three are drawn, and none served: the copy draws the fourth.
+    assert copy.described(3)["digest"] == wanted[-1]
     assert ahead.counters() == before
     assert ahead.start_epoch() is None
 

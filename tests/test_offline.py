@@ -74,6 +74,13 @@ def test_what_is_carried_on_is_one_root(judged):
     assert followers == {"offline-alone", "offline-as-in-training"}
 
 
+def test_another_score_of_an_arch_alone_is_a_root_of_its_own(judged):
+    roots = find_roots(judged("CarriesOnAndScoresOtherwise").values(), AREA_OF)
+    found = {root.judgement.promise.id: root.consequences for root in roots}
+    assert set(found) == {"offline-permuted", "offline-as-in-training"}
+    assert [j.promise.id for j in found["offline-permuted"]] == ["offline-alone"]
+
+
 @pytest.mark.parametrize(
     ("name", "promise", "reason"),
     [

@@ -48,6 +48,13 @@ class CarriesOn(OfflineNumpy):
             self.trainer.predict = predict
 
 
+class CarriesOnAndScoresOtherwise(CarriesOn):
+    """The same, and what is scored is not quite what was saved."""
+
+    def saved(self, path):
+        return {name: 1.5 * array for name, array in super().saved(path).items()}
+
+
 class WorkersStartElsewhere(OfflineNumpy):
     """Each further worker begins with the second batch."""
 
