@@ -137,6 +137,26 @@ def test_what_a_later_version_does_in_its_evaluation_is_named(workers, embedded_
         assert any(words in line for line in found[name] or ()), (name, found[name])
 
 
+AHEAD = ("same-scores-again", "arch-executed", "drawn-as-served")
+
+
+@pytest.mark.slow
+def test_a_trainer_of_a_later_generation_is_driven_with_its_space_and_its_prefetch(
+    workers, embedded_frames, tmp_path
+):
+    root = str(write_checkout("mended", tmp_path / "checkout"))
+    spec = SystemSpec("edgeflownas-v3", root=root)
+    about = system_factory(spec, workers)().describe()
+    assert [len(options) for options in about.options] == [3] * 4 + [2] * 5
+    assert "evaluate_offline" not in about.can
+    found = judged(spec, workers, embedded_frames, tmp_path, AHEAD)
+    assert {name for name, lines in found.items() if lines is None} == set()
+    assert not found["same-scores-again"]
+    assert not found["arch-executed"], found["arch-executed"]
+    # What is drawn ahead past the end of an epoch moves the generator that the next is drawn from.
+    assert "asked for against trained on: batch 3" in found["drawn-as-served"][0]
+
+
 @pytest.mark.slow
 def test_a_step_is_recomputed_where_modes_are_fixed(workers, embedded_frames, tmp_path):
     found = judged(stand_in("early", tmp_path), workers, embedded_frames, tmp_path, ONE_STEP)

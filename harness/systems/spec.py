@@ -33,8 +33,8 @@ class SystemSpec:
     Attributes
     ----------
     system : str
-        ``builtin``, ``edgeflownas``, ``edgeflownas-standalone``, ``MODULE:CLASS`` or
-        ``FILE.py:CLASS``.
+        ``builtin``, ``edgeflownas``, ``edgeflownas-standalone``, ``edgeflownas-v2``,
+        ``edgeflownas-v3``, ``MODULE:CLASS`` or ``FILE.py:CLASS``.
     fault : str
         ``MODULE:CLASS`` of a fault, empty for none. Its optional method ``apply(parts)``
         returns the builtin system's parts, broken; ``wrap(system)`` returns any system,
