@@ -18,7 +18,7 @@ from harness.environment import apply_environment
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.judge import judge
-from harness.promises.registry import PROMISES
+from harness.promises.registry import PROMISES, SUBJECTS
 from harness.promises.setting import embedded_config, fit_to_system
 from harness.systems.edgeflownas.frames import FrameFinder, read_order
 from harness.systems.edgeflownas.providers import WatchedProvider
@@ -116,12 +116,45 @@ def test_statistics_carried_from_arch_to_arch_are_seen_in_the_evaluation_outside
     assert None not in found.values()
 
 
+OFFLINE = set(SUBJECTS["offline"])
+CARRIED = {"offline-permuted", "offline-alone", "offline-workers", "offline-as-in-training"}
+
+
+@pytest.mark.slow
+def test_the_evaluator_of_checkpoints_is_held_to_one_score(workers, embedded_frames, tmp_path):
+    found = judged(stand_in("mended", tmp_path), workers, embedded_frames, tmp_path, OFFLINE)
+    assert {name for name, lines in found.items() if lines} == CARRIED, found
+    assert all(lines is not None for lines in found.values())
+    # A worker goes on where the arch before ended, whatever its statistics are.
+    assert any("sample" in line for line in found["offline-workers"])
+
+
 @pytest.mark.slow
 def test_what_a_later_version_does_in_its_evaluation_is_named(workers, embedded_frames, tmp_path):
     spec = stand_in("by-batch", tmp_path)
     found = judged(spec, workers, embedded_frames, tmp_path, LATER_COMPLAINTS)
     for name, words in LATER_COMPLAINTS.items():
         assert any(words in line for line in found[name] or ()), (name, found[name])
+
+
+AHEAD = ("same-scores-again", "arch-executed", "drawn-as-served")
+
+
+@pytest.mark.slow
+def test_a_trainer_of_a_later_generation_is_driven_with_its_space_and_its_prefetch(
+    workers, embedded_frames, tmp_path
+):
+    root = str(write_checkout("mended", tmp_path / "checkout"))
+    spec = SystemSpec("edgeflownas-v3", root=root)
+    about = system_factory(spec, workers)().describe()
+    assert [len(options) for options in about.options] == [3] * 4 + [2] * 5
+    assert "evaluate_offline" not in about.can
+    found = judged(spec, workers, embedded_frames, tmp_path, AHEAD)
+    assert {name for name, lines in found.items() if lines is None} == set()
+    assert not found["same-scores-again"]
+    assert not found["arch-executed"], found["arch-executed"]
+    # What is drawn ahead past the end of an epoch moves the generator that the next is drawn from.
+    assert "asked for against trained on: batch 3" in found["drawn-as-served"][0]
 
 
 @pytest.mark.slow
@@ -142,7 +175,7 @@ def test_a_mended_version_breaks_what_nobody_mended_and_nothing_else(
 ):
     found = judged(stand_in("mended", tmp_path), workers, embedded_frames, tmp_path, QUICK)
     broken = {name for name, violations in found.items() if violations}
-    assert broken == {*NEVER_MENDED, "ledger-loss-average", "epoch-rows-add-up"}
+    assert broken == {*NEVER_MENDED, *CARRIED, "ledger-loss-average", "epoch-rows-add-up"}
     assert sum(violations == [] for violations in found.values()) >= 37
 
 

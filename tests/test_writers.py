@@ -30,6 +30,9 @@ ALLOWED = {
     "somebody's file beside checkpoints, in the gate's own folder": ("promises/kept_run.py",),
     "half of a checkpoint on purpose: a fault": ("faults/anywhere/checkpoints.py",),
     "a copy of a checkpoint, in a temporary folder: a fault": ("faults/saving.py",),
+    "a line behind a checkpoint's file, and the file as it was: a fault": (
+        "faults/anywhere/offline.py",
+    ),
     "a line of a table: a fault, and half of one that a crash left": (
         "faults/run_logs.py", "promises/epochs_csv.py",
     ),

@@ -12,7 +12,8 @@ observation
 environment
     changes the last bits: threads, kernels, device, and where files lie;
 fixed
-    accepts the one value that is implemented, so that no knob is dead.
+    accepts the one value that is implemented, so that no knob is dead; and, to be read and handed
+    on to the trainer that is gated, those of EdgeFlowNAS's later trainers (:mod:`.theirs`).
 """
 
 from collections.abc import Mapping
@@ -80,8 +81,8 @@ def _environment(default: Any, **limits: Any) -> Any:
     return _kind("environment", default, **limits)
 
 
-def _fixed(default: Any) -> Any:
-    return _kind("fixed", default)
+def _fixed(default: Any, *theirs: Any) -> Any:
+    return Field(default=default, json_schema_extra={"kind": "fixed", "theirs": [*theirs]})
 
 
 class _Section(BaseModel):
@@ -109,6 +110,8 @@ class _Section(BaseModel):
     def _only_implemented_values(cls, value: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields[str(info.field_name)]
         extra = field.json_schema_extra
+        if isinstance(extra, Mapping) and value in (extra.get("theirs") or ()):
+            return value
         if isinstance(extra, Mapping) and extra.get("kind") == "fixed" and value != field.default:
             key = field.alias or info.field_name
             msg = f"`{key}` is fixed: got {quoted(value)}, only {field.default!r} is implemented"
@@ -143,7 +146,9 @@ class DistillConfig(_Section):
     weight: float = Field(default=1.0, alias="lambda", json_schema_extra={"kind": "fixed"})
     teacher_type: str = _fixed("edgeflownet")
     teacher_ckpt: str = _fixed("../EdgeFlowNet/checkpoints/best.ckpt")
-    teacher_arch_code: str = _fixed("0 0 0 0 2 1 2 2 2")
+    teacher_arch_code: str = _fixed(
+        "0 0 0 0 2 1 2 2 2", "0 0 0 0 0 0 1 1 1 1 1", "2 1 0 0 0 0 1 1 1 1 1"
+    )
     layer_weights: str = _fixed("")
 
 
@@ -168,7 +173,10 @@ class TrainConfig(_Section):
     # never says the position.
     grad_clip_global_norm: float = _dynamics(5.0, gt=0, le=_MOST_SINGLE)
     clip_position: Literal["micro_step", "update"] = _dynamics("micro_step")
-    supernet_mode: str = _fixed("strict_fairness")
+    supernet_mode: str = _fixed("strict_fairness", "balanced_irregular_fairness")
+    # Of supernet_trainer_v3, which trains one arch of a cycle on each GPU where it is told to.
+    multi_gpu_mode: str = _fixed("single_gpu")
+    gpu_devices: str = _fixed("0")
     uncertainty_type: str = _fixed("LinearSoftplus")
     fast_mode: bool = _fixed(False)
     distill: DistillConfig = DistillConfig()
@@ -212,6 +220,10 @@ class DataConfig(_Section):
     # Neither changes a number; `knobs-alive` holds them to that.
     num_workers: int = _observation(2, ge=0, le=1024)
     prefetch_batches: int = _observation(2, ge=0, le=2**16)
+    # EdgeFlowNAS's own, from supernet_trainer_v3 on: handed on to it, ours has the two above.
+    fc2_num_workers: int | None = _environment(None, ge=1, le=1024)
+    fc2_eval_num_workers: int | None = _environment(None, ge=1, le=1024)
+    eval_prefetch_batches: int | None = _environment(None, ge=0, le=2**16)
 
     def split_dir(self, role: Literal["train", "val"]) -> Path:
         """Return the folder of one split, relative to the working directory."""

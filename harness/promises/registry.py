@@ -29,6 +29,7 @@ from harness.promises import (
     metric,
     micro_batches,
     micro_statistics,
+    offline,
     own_draws,
     own_labels,
     partial_batches,
@@ -62,7 +63,8 @@ from harness.promises.roots import Area
 __all__ = ["AREA_OF", "PROMISES", "SUBJECTS", "declarations_digest", "in_order", "of_tier"]
 
 _SUBJECTS: tuple[ModuleType, ...] = (
-    metric, response, unrun_options, score_means, scores, batch_mates, split_sizes, purity,
+    metric, response, unrun_options, score_means, scores, offline, batch_mates, split_sizes,
+    purity,
     recalibration, served, draws,
     own_draws, drawn_together, augmentation, partial_batches, consumed, configured,
     loss, update, every_step, logged_archs, own_labels, micro_batches, micro_statistics,
@@ -112,8 +114,8 @@ _MEASUREMENT, _RESUMING, _TRAINING, _ROBUSTNESS, _LOG = _AREAS
 _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _MEASUREMENT: (
         "score_means", "scores", "metric", "recalibration", "response", "batch_mates",
-        "split_sizes", "unrun_options", "served", "partial_batches", "consumed", "configured",
-        "ranking", "cache", "score_arithmetic",
+        "offline", "split_sizes", "unrun_options", "served", "partial_batches", "consumed",
+        "configured", "ranking", "cache", "score_arithmetic",
     ),
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (

@@ -18,6 +18,7 @@ CALLS: Mapping[str, str] = MappingProxyType(
     {
         "open": "gets ready under a configuration",
         "evaluate": "scores archs with the present weights",
+        "evaluate_offline": "scores archs of a checkpoint, by what evaluates outside of training",
         "state": "every array that determines what follows, and assigns some",
         "batches": "serves the batches of training, evaluation and recalibration",
         "draws": "tells what training draws under any seed and epoch, without training",

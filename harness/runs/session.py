@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.config import Config, ConfigError
+from harness.config.theirs import require_ours
 from harness.digest import digest_file
 from harness.environment import Environment, apply_environment
 from harness.evaluation.batches import FixedBatches
@@ -294,6 +295,7 @@ def open_session(
     ConfigError
         If a crop does not fit the skeleton's strides.
     """
+    require_ours(config)
     parts = parts or Parts()
     skeleton = SKELETONS[config.model.skeleton]
     for crop in (config.train_crop, config.eval_crop):

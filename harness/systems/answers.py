@@ -57,6 +57,7 @@ _RETURNED: Mapping[str, Any] = {
     "draws": Mapping[str, NDArray[Any]],
     "train": Training,
     "evaluate": Evaluation,
+    "evaluate_offline": Evaluation,
     "recalibrate": Recalibration,
     "predict": Sequence[NDArray[np.float32]],
     "score": NDArray[np.float64],
@@ -325,6 +326,7 @@ _CHECKS: Mapping[str, Any] = {
     "batches": _batches,
     "train": _training,
     "evaluate": _evaluation,
+    "evaluate_offline": _evaluation,
     "predict": _outputs,
     "score": _scores,
 }

@@ -24,6 +24,7 @@ from harness.runs.parts import Parts
 from harness.runs.session import CompiledCache, Session, open_session
 from harness.supernet.space import SKELETONS, active_units, option_kernels, parse_arch
 from harness.systems.builtin_draws import draws_of
+from harness.systems.builtin_offline import evaluate_checkpoint
 from harness.systems.protocol import (
     METHODS,
     Arrays,
@@ -177,9 +178,30 @@ class BuiltinSystem:
         self, archs: Sequence[str] | None = None, *, batches_per_arch: int | None = None
     ) -> Evaluation:
         """Score archs with the present weights."""
+        return self._scored(self.trainer.progress.epoch, archs, batches_per_arch)
+
+    def evaluate_offline(
+        self, path: str, archs: Sequence[str] | None = None, *,
+        batches_per_arch: int | None = None, workers: int = 1,
+    ) -> Evaluation:  # fmt: skip
+        """Score archs of a checkpoint as ``harness eval`` does; each worker has a pool of its own.
+
+        Raises
+        ------
+        harness.errors.InputError
+            If the checkpoint is damaged or absent.
+        """
+        return evaluate_checkpoint(
+            self.session, path, self._scored, archs, batches_per_arch, workers
+        )
+
+    def _scored(
+        self, epoch: int, archs: Sequence[str] | None, batches_per_arch: int | None
+    ) -> Evaluation:
+        """Score archs with the weights that the session's model holds."""
         session = self.session
         pool = None if archs is None else tuple(parse_arch(arch) for arch in archs)
-        protocol = session.fixed.protocol(self.trainer.progress.epoch, pool=pool)
+        protocol = session.fixed.protocol(epoch, pool=pool)
         if batches_per_arch is not None:
             chosen = protocol.eval_batches[:batches_per_arch]
             protocol = dataclasses.replace(protocol, eval_batches=chosen)

@@ -88,6 +88,9 @@ class Description:
         is then held against no file, and judged by the digests of what each step trained on.
     drop_last : bool
         Whether a last batch that the split does not fill is left out of a pass over it.
+    offline_differs : str
+        Why ``evaluate_offline`` scores otherwise than ``evaluate`` by design: their scores are
+        not compared then. Empty: they must agree.
     """
 
     name: str
@@ -107,6 +110,7 @@ class Description:
     protocol: int = 1
     augmentation: bool = False
     drop_last: bool = False
+    offline_differs: str = ""
 
 
 @dataclass(frozen=True)
@@ -259,8 +263,8 @@ INITIALIZERS = ("glorot_uniform", "he_uniform", "lecun_uniform")
 """Initialisers of which the gate knows the scale."""
 
 METHODS = (
-    "describe", "open", "batches", "draws", "train", "evaluate", "recalibrate", "predict",
-    "score", "state", "save", "restore", "close",
+    "describe", "open", "batches", "draws", "train", "evaluate", "evaluate_offline",
+    "recalibrate", "predict", "score", "state", "save", "restore", "close",
 )  # fmt: skip
 """Every call of the protocol."""
 
@@ -314,6 +318,26 @@ class System(Protocol):
         self, archs: Sequence[str] | None = None, *, batches_per_arch: int | None = None
     ) -> Evaluation:
         """Score archs (default: the configured pool) with the present weights."""
+
+    def evaluate_offline(
+        self, path: str, archs: Sequence[str] | None = None, *,
+        batches_per_arch: int | None = None, workers: int = 1,
+    ) -> Evaluation:  # fmt: skip
+        """Score archs of a saved checkpoint, as what evaluates outside of training does.
+
+        The checkpoint and the open system are left as they are.
+
+        Parameters
+        ----------
+        path : str
+            Folder that :meth:`save` wrote.
+        archs : sequence of str, optional
+            Default: the configured pool.
+        batches_per_arch : int, optional
+            Default: as configured.
+        workers : int, default 1
+            Among how many workers the archs are dealt out.
+        """
 
     def recalibrate(self, arch: str, *, inputs: bool = False) -> Recalibration:
         """Return an arch's recalibrated statistics, and each unit's inputs if asked."""

@@ -250,6 +250,17 @@ class RemoteSystem(Remote):
             "evaluate", archs=(asked, None), batches_per_arch=(batches_per_arch, None)
         )
 
+    def evaluate_offline(
+        self, path: str, archs: Sequence[str] | None = None, *,
+        batches_per_arch: int | None = None, workers: int = 1,
+    ) -> Evaluation:  # fmt: skip
+        """Score archs of a saved checkpoint."""
+        asked = None if archs is None else list(archs)
+        return self._call(  # type: ignore[no-any-return]
+            "evaluate_offline", path, archs=(asked, None),
+            batches_per_arch=(batches_per_arch, None), workers=(workers, 1),
+        )  # fmt: skip
+
     def recalibrate(self, arch: str, *, inputs: bool = False) -> Recalibration:
         """Return an arch's recalibrated statistics."""
         return self._call("recalibrate", arch, inputs=(inputs, False))  # type: ignore[no-any-return]

@@ -20,6 +20,8 @@ _EDGEFLOWNAS = Path(__file__).parent / "edgeflownas" / "__init__.py"
 _FILES = {
     "edgeflownas": (_EDGEFLOWNAS, "EdgeFlowNAS"),
     "edgeflownas-standalone": (_EDGEFLOWNAS, "StandaloneEvaluation"),
+    "edgeflownas-v2": (_EDGEFLOWNAS, "EdgeFlowNASV2"),
+    "edgeflownas-v3": (_EDGEFLOWNAS, "EdgeFlowNASV3"),
 }
 """Short names of adapters that come with the package; they lie beside this file."""
 
@@ -31,8 +33,8 @@ class SystemSpec:
     Attributes
     ----------
     system : str
-        ``builtin``, ``edgeflownas``, ``edgeflownas-standalone``, ``MODULE:CLASS`` or
-        ``FILE.py:CLASS``.
+        ``builtin``, ``edgeflownas``, ``edgeflownas-standalone``, ``edgeflownas-v2``,
+        ``edgeflownas-v3``, ``MODULE:CLASS`` or ``FILE.py:CLASS``.
     fault : str
         ``MODULE:CLASS`` of a fault, empty for none. Its optional method ``apply(parts)``
         returns the builtin system's parts, broken; ``wrap(system)`` returns any system,

@@ -28,6 +28,21 @@ VERSIONS = {
 
 _FLAGS = sorted({flag for flags in VERSIONS.values() for flag in flags})
 
+_THIRD = {
+    "nas.eval_pool_builder ": "nas.eval_pool_builder_v3 ",
+    "nas.fair_sampler ": "nas.fair_sampler_v3 ",
+    "network.MultiScaleResNet_supernet import": "network.MultiScaleResNet_supernet_v3 import",
+    "MultiScaleResNetSupernet\n": "MultiScaleResNetSupernetV3\n",
+    "MultiScaleResNetSupernet(": "MultiScaleResNetSupernetV3(",
+    ", num_blocks=9)\n    g =": ")\n    g =",
+    "from tqdm import tqdm": "from PACKAGE.data.prefetch_provider import PrefetchBatchProvider\n"
+    "from tqdm import tqdm",
+    "    steps = int(train[": '    ahead = int(config["data"]["prefetch_batches"])\n'
+    "    train_provider = PrefetchBatchProvider(train_provider, prefetch_batches=ahead)\n"
+    "    steps = int(train[",
+}
+"""What the trainer of the third generation has in place of the first's: its space, its prefetch."""
+
 
 def write_checkout(version: str, root: Path) -> Path:
     """Write a checkout of one version, of layout ``efnas`` where it is mended; return `root`."""
@@ -36,6 +51,12 @@ def write_checkout(version: str, root: Path) -> Path:
     shutil.copytree(
         Path(__file__).parent / "package", folder, ignore=shutil.ignore_patterns("__pycache__")
     )
+    trainer = folder / "engine" / "supernet_trainer.py"
+    text = trainer.read_text(encoding="utf-8")
+    for old, new in _THIRD.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    trainer.with_name("supernet_trainer_v3.py").write_text(text, encoding="utf-8")
     flags = "".join(f"{flag} = {flag in VERSIONS[version]}\n" for flag in _FLAGS)
     (folder / "history.py").write_text(f'"""What this version has mended."""\n\n{flags}')
     for path in folder.rglob("*.py"):

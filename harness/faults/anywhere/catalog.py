@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from harness.faults.anywhere import checkpoints, evaluations, files, runs, scores
+from harness.faults.anywhere import checkpoints, evaluations, files, offline, runs, scores
 from harness.faults.anywhere.base import FaultAnywhere
 
 __all__ = ["FAULTS_ANYWHERE"]
@@ -11,7 +11,7 @@ __all__ = ["FAULTS_ANYWHERE"]
 FAULTS_ANYWHERE: Mapping[str, type[FaultAnywhere]] = MappingProxyType(
     {
         cls.id: cls
-        for module in (scores, evaluations, runs, checkpoints, files)
+        for module in (scores, evaluations, offline, runs, checkpoints, files)
         for name in module.__all__
         for cls in [getattr(module, name)]
     }

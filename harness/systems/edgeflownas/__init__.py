@@ -9,6 +9,7 @@ are told apart by what is there, not by their names.
 """
 
 from .adapter import EdgeFlowNAS
+from .later import EdgeFlowNASV2, EdgeFlowNASV3
 from .standalone import StandaloneEvaluation
 
-__all__ = ["EdgeFlowNAS", "StandaloneEvaluation"]
+__all__ = ["EdgeFlowNAS", "EdgeFlowNASV2", "EdgeFlowNASV3", "StandaloneEvaluation"]

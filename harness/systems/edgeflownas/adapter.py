@@ -19,11 +19,13 @@ from .graph import (
     skeleton,
     slots,
 )
+from .offline import OfflineEvaluation
 from .providers import WatchedProvider
 from .rows import epoch_row
 from .run import Graphs, Run
 from .scoring import Evaluator, copied
 from .serving import planned_sizes, training_batches
+from .spaces import arrays_of_space, kernels_of_space
 from .variables import progress, set_and_get, write_checkpoint
 from .versions import probe, settings, version
 
@@ -46,10 +48,13 @@ class EdgeFlowNAS:
         The checkout.
     """
 
+    generation = ""
+    """Suffix of the trainer's module."""
+
     def __init__(self, root: str = "") -> None:
         if not root:
             raise CheckoutError("EdgeFlowNAS needs its checkout: name it with --system-root DIR")
-        self.checkout: Checkout = load_checkout(root)
+        self.checkout: Checkout = load_checkout(root, self.generation)
         self._config: dict[str, Any] = {}
         self._run: Run | None = None
 
@@ -59,20 +64,28 @@ class EdgeFlowNAS:
         """Return what this version is, can and cannot vary."""
         facts = self._run.facts if self._run is not None else probe(self.checkout, _GRAPHS)
         plan = skeleton(facts.graph, facts.variables)
-        options = options_by_name(facts.variables, plan) or ()
+        options, arrays = self._options(facts.variables, plan)
         return {
             "name": "EdgeFlowNAS",
             "version": version(self.checkout.folder),
-            "can": _CALLS,
+            "can": _CALLS + ("evaluate_offline",) * self.checkout.evaluates_offline(),
             "heads": output_heads(facts.variables),
             "slots": slots(facts.variables),
             "options": options,
-            "option_arrays": arrays_of_options(facts.variables, plan) if options else (),
+            "option_arrays": arrays if options else (),
             "supports": (),
             "whole_batches": True,  # its cursor starts again from the first sample
             "settings": settings(self.checkout, facts),
             "epe_epsilon": epe_epsilon(self.checkout.tf, facts.handles["epe"]),
         }
+
+    def _options(self, variables: dict[str, Any], plan: str) -> tuple[Any, Any]:
+        """Return the kernels, and the further arrays, of each block's options."""
+        blocks = self.checkout.blocks()
+        if blocks:
+            kernels = kernels_of_space(variables, blocks)
+            return kernels or (), arrays_of_space(variables, blocks)
+        return options_by_name(variables, plan) or (), arrays_of_options(variables, plan)
 
     # From start to end.
 
@@ -98,6 +111,9 @@ class EdgeFlowNAS:
         if not train.get("train_sampling_mode"):
             full = train.get("epoch_mode") == "full_pass"
             train["train_sampling_mode"] = "shuffle_no_replacement" if full else "random"
+        if self.generation:
+            # Of nine blocks by default, and read by these although nothing is distilled.
+            train.get("distill", {}).pop("teacher_arch_code", None)
         self._begin("")
 
     @staticmethod
@@ -191,6 +207,23 @@ class EdgeFlowNAS:
         returned, seen = evaluator.watched(self._score_pool, arguments)
         return evaluator.record(returned, seen, chosen)
 
+    def evaluate_offline(
+        self, path: str, archs: Sequence[str] | None = None, batches_per_arch: int | None = None,
+        workers: int = 1,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Score archs of a checkpoint as ``nas.supernet_eval`` does, by one worker or several."""
+        run = self.run
+        chosen = list(archs) if archs is not None else self._pool()
+        offline = OfflineEvaluation(self.checkout, run.config, width=run.width, threads=run.threads)
+        count = batches_per_arch or self._config["eval"]["eval_batches_per_arch"]
+        if count == "full":
+            samples = len(self._providers()["val"])
+            count = max(1, samples // int(self._config["train"]["batch_size"]))
+        prefix = str(self.checkout.checkpoints.build_checkpoint_paths(path)["last"])
+        codes = [[int(option) for option in arch] for arch in chosen]
+        returned, seen = offline(prefix, codes, int(count), workers)
+        return Evaluator(offline).record(returned, seen, chosen)
+
     def _score_pool(self, **arguments: Any) -> Any:
         """Score a pool with the function whose scores are asked for."""
         return self.checkout.run_eval_epoch(**arguments)
@@ -200,10 +233,12 @@ class EdgeFlowNAS:
         return self.run.evaluation_providers()
 
     def _pool(self) -> list[str]:
-        pool = self.checkout.trainer.build_eval_pool(
+        build, nine = self.checkout.trainer.build_eval_pool, {"num_blocks": 9}
+        pool = build(
             seed=int(self._config["runtime"]["seed"]),
             size=int(self._config["eval"]["eval_pool_size"]),
-            num_blocks=9,
+            # Spaces of later generations have a size of their own.
+            **({} if self.generation else nine),
         )
         return ["".join(map(str, code)) for code in pool]
 

@@ -7,6 +7,7 @@ the trainer's module observes the real loop without a changed file.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
@@ -21,6 +22,7 @@ from .sessions import Sessions
 __all__ = ["Checkout", "load_checkout"]
 
 _PACKAGES = ("efnas", "code")
+_PREFETCH = "PrefetchBatchProvider"  # from supernet_trainer_v3 on
 
 
 class Checkout:
@@ -32,6 +34,8 @@ class Checkout:
         The folder that holds the package, and the package's name.
     tf : module
         Its TensorFlow.
+    generation : str
+        Suffix of the trainer's module: nothing, ``_v2`` or ``_v3``.
     trainer, recalibration, checkpoints, transforms : module
         ``engine.supernet_trainer``, ``engine.bn_recalibration``,
         ``engine.checkpoint_manager``, ``data.transforms_180x240``.
@@ -41,8 +45,8 @@ class Checkout:
         ``cv2.imread``, unobserved.
     """
 
-    def __init__(self, folder: str, package: str) -> None:
-        self.folder, self.package = folder, package
+    def __init__(self, folder: str, package: str, generation: str = "") -> None:
+        self.folder, self.package, self.generation = folder, package, generation
         # Read when TensorFlow is imported: tf.compat.v1.layers need the legacy Keras.
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -51,7 +55,7 @@ class Checkout:
         sys.modules.pop(package, None)
         self._import("")
         self.tf = _tensorflow()
-        self.trainer = self._import("engine.supernet_trainer")
+        self.trainer = self._import("engine.supernet_trainer" + generation)
         self.checkpoints = self._import("engine.checkpoint_manager")
         self.transforms = self._import("data.transforms_180x240")
         self.reads: list[str] = []
@@ -72,6 +76,39 @@ class Checkout:
     def standalone(self) -> Any:
         """Its module ``nas.supernet_eval``, which evaluates outside of training."""
         return self._import("nas.supernet_eval")
+
+    def blocks(self) -> list[Any]:
+        """Return the blocks of a later generation's space, with a label of each option."""
+        if not self.generation:
+            return []
+        found = self._import("nas.search_space" + self.generation).get_block_specs()
+        return list(found)
+
+    def evaluates_offline(self) -> bool:
+        """Whether it has an evaluation of this generation's checkpoints outside of training."""
+        nas = os.path.join(self.folder, self.package, "nas")
+        return not self.generation and os.path.isfile(os.path.join(nas, "supernet_eval.py"))
+
+    def watched_standalone(self) -> Any:
+        """Return its module ``nas.supernet_eval`` with observers around what it calls."""
+        module = self.standalone
+        if not hasattr(module, "build_eval_graph"):
+            module.build_eval_graph = module._build_eval_graph
+            for name, method in (
+                ("_build_eval_graph", "on_eval_graph"), ("build_fc2_provider", "on_provider"),
+                ("MultiScaleResNetSupernet", "on_model"),
+            ):  # fmt: skip
+                setattr(module, name, self._dispatch(getattr(module, name), method))
+        return module
+
+    @staticmethod
+    def build_with_mode(
+        build: Any, config: dict[str, Any], split: str, offset: int, mode: str
+    ) -> Any:
+        """Build a provider for training or for evaluation, where the version knows modes."""
+        modes = "provider_mode" in inspect.signature(build).parameters
+        with_mode = {"provider_mode": mode} if modes else {}
+        return build(config=config, split=split, seed_offset=offset, **with_mode)
 
     def bind(self, run: Any) -> None:
         """Let what the trainer does in this thread be a run's."""
@@ -107,13 +144,16 @@ class Checkout:
         for name, method in (
             ("tqdm", "on_epoch"), ("_run_eval_epoch", "on_evaluation"),
             ("save_checkpoint", "on_save"), ("build_fc2_provider", "on_provider"),
-            ("_build_graph", "on_graph"), ("MultiScaleResNetSupernet", "on_model"),
-            ("_try_restore_training_state", "on_restore"),
+            ("_build_graph", "on_graph"),
+            ("MultiScaleResNetSupernet" + self.generation[1:].upper(), "on_model"),
+            ("_try_restore_training_state", "on_restore"), (_PREFETCH, "on_prefetch"),
         ):  # fmt: skip
+            if not hasattr(trainer, name) and name == _PREFETCH:
+                continue
             if not hasattr(trainer, name):
                 raise CheckoutError(
-                    f"{self.package}.engine.supernet_trainer has no {name}, expected the trainer "
-                    "that EdgeFlowNAS had from commit 8f83824 on"
+                    f"{trainer.__name__} has no {name}, expected the trainer that EdgeFlowNAS had "
+                    "from commit 8f83824 on"
                 )
             setattr(trainer, name, self._dispatch(getattr(trainer, name), method))
         # The generator of the fair cycles is a local of the training
@@ -124,6 +164,7 @@ class Checkout:
         self._watch_reads()
 
     def _dispatch(self, original: Any, method: str) -> Any:
+        @functools.wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
             run = self._run()
             if run is None:
@@ -180,16 +221,18 @@ def _tensorflow() -> Any:
     return tf
 
 
-_LOADED: dict[str, Checkout] = {}
+_LOADED: dict[tuple[str, str], Checkout] = {}
 
 
-def load_checkout(root: str) -> Checkout:
+def load_checkout(root: str, generation: str = "") -> Checkout:
     """Import the checkout at a folder, once per process.
 
     Parameters
     ----------
     root : str
         The repository's folder or its folder ``EdgeFlowNAS``.
+    generation : str
+        Suffix of the trainer's module.
 
     Raises
     ------
@@ -198,15 +241,31 @@ def load_checkout(root: str) -> Checkout:
     """
     for folder in (root, os.path.join(root, "EdgeFlowNAS")):
         for package in _PACKAGES:
-            if os.path.isfile(os.path.join(folder, package, "engine", "supernet_trainer.py")):
-                folder = os.path.abspath(folder)
-                if folder not in _LOADED:
+            engine = os.path.join(folder, package, "engine")
+            if os.path.isfile(os.path.join(engine, "supernet_trainer.py")):
+                _require_trainer(engine, generation)
+                key = os.path.abspath(folder), generation
+                if key not in _LOADED:
                     if _LOADED:
                         raise CheckoutError("one process can import one checkout only")
-                    _LOADED[folder] = Checkout(folder, package)
-                return _LOADED[folder]
+                    _LOADED[key] = Checkout(key[0], package, generation)
+                return _LOADED[key]
     raise CheckoutError(
         f"--system-root {root}: expected a checkout of EdgeFlowNAS, that is a folder with "
         "code/engine/supernet_trainer.py or efnas/engine/supernet_trainer.py, or with a folder "
         "EdgeFlowNAS that has one; found neither"
     )
+
+
+def _require_trainer(engine: str, generation: str) -> None:
+    """Require a trainer of a generation, and name those that there are."""
+    there = sorted(
+        name[len("supernet_trainer") : -len(".py")]
+        for name in os.listdir(engine)
+        if name.startswith("supernet_trainer") and name.endswith(".py")
+    )
+    if generation not in there:
+        systems = ", ".join("edgeflownas" + name.replace("_", "-") for name in there)
+        raise CheckoutError(
+            f"{engine} has no supernet_trainer{generation}.py; --system can be {systems} there"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,10 @@ __all__ = ["FLOW_CLIP", "WatchedProvider"]
 
 FLOW_CLIP = 50.0
 """Clip on every label, px: ``np.clip(flow, -50, 50)`` in its ``data/fc2_dataset.py``."""
+
+
+_SETTLED_AFTER, _ONE_MORE = 2.0, 0.2
+"""How long is waited for a thread that draws ahead, s."""
 
 
 class WatchedProvider:
@@ -38,22 +43,45 @@ class WatchedProvider:
         self.provider, self._split = provider, split
         self._finder, self._reads = finder, reads
         self.listener: Callable[[dict[str, Any]], None] | None = None
+        self.ahead: Any = None
 
     def __getattr__(self, name: str) -> Any:
         # Not self.provider: where there is none yet, this would call itself without end.
-        return getattr(self.__dict__["provider"], name)
+        ahead = self.__dict__.get("ahead")
+        return getattr(self.__dict__["provider"] if ahead is None else ahead, name)
 
     def __len__(self) -> int:
         return len(self.provider)
 
     def next_batch(self, batch_size: int) -> Any:
         """Serve a batch, and describe it to the listener."""
+        if self.ahead is not None:
+            served, described = self.ahead.next_batch(batch_size=batch_size)
+            if self.listener is not None:
+                self.listener(described)
+            return served
         # In place: the list is the one that the checkout's reads are appended to.
         del self._reads[:]
         served = self.provider.next_batch(batch_size=batch_size)
         if self.listener is not None:
             self.listener(self._described(served))
         return served
+
+    def prefetched(self, prefetch: Any, batches: int) -> None:
+        """Let the checkout's own prefetching serve, which draws ahead in a thread.
+
+        What is drawn ahead is described where it is drawn, and told when it is served.
+        """
+        self.ahead = prefetch(_Described(self), prefetch_batches=batches)
+
+    def settle(self) -> None:
+        """Wait until what is drawn ahead is drawn; until then the generator still moves."""
+        queue = getattr(self.ahead, "_queue", None)
+        until = time.monotonic() + _SETTLED_AFTER
+        while queue is not None and not queue.full() and time.monotonic() < until:
+            time.sleep(0.01)
+        if queue is not None:
+            time.sleep(_ONE_MORE)  # the thread draws one more than the queue holds
 
     def described(self, batch_size: int) -> dict[str, Any]:
         """Serve a batch and return its description alone."""
@@ -101,8 +129,13 @@ class WatchedProvider:
         }
 
     def copy(self) -> WatchedProvider:
-        """Return a provider that serves what this one would, and leaves this one alone."""
-        return WatchedProvider(copy.deepcopy(self.provider), self._split, self._finder, self._reads)
+        """Return a provider that serves what this one would draw next, and leaves it alone."""
+        self.settle()
+        # Threads that decode can be neither copied nor shared.
+        threads = {"_executor": None} if hasattr(self.provider, "_executor") else {}
+        alone = copy.copy(self.provider)
+        vars(alone).update(threads)
+        return WatchedProvider(copy.deepcopy(alone), self._split, self._finder, self._reads)
 
     def counters(self, *, over: bool = False) -> dict[str, str]:
         """Return what determines the next draws, as text by name.
@@ -113,6 +146,7 @@ class WatchedProvider:
             Whether the run is over: where each epoch shuffles anew, nothing is drawn any more
             from the last one's order, which a restored run does not have.
         """
+        self.settle()
         found: dict[str, str] = {}
         shuffles = getattr(self.provider, "sampling_mode", "") == "shuffle_no_replacement"
         for name in () if over and shuffles else ("_cursor", "_order"):
@@ -121,3 +155,22 @@ class WatchedProvider:
         if hasattr(self.provider, "rng"):
             found["rng"] = repr(self.provider.rng.getstate())
         return found
+
+
+class _Described:
+    """What a prefetching thread draws from: each batch with its description."""
+
+    def __init__(self, watched: WatchedProvider) -> None:
+        self._watched = watched
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_watched"].provider, name)
+
+    def __len__(self) -> int:
+        return len(self._watched.provider)
+
+    def next_batch(self, batch_size: int) -> Any:
+        """Draw a batch."""
+        del self._watched._reads[:]
+        served = self._watched.provider.next_batch(batch_size=batch_size)
+        return served, self._watched._described(served)

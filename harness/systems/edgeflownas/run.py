@@ -261,6 +261,11 @@ class Run:
         self.providers.append((split, mode, watched))
         return watched
 
+    def on_prefetch(self, original: Any, provider: Any, **kwargs: Any) -> Any:
+        """Let a provider's batches be drawn ahead by the checkout's own thread."""
+        provider.prefetched(original, int(kwargs["prefetch_batches"]))
+        return provider
+
     def on_graph(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Build the graph, or hand out the one that an equal run built.
 

@@ -11,7 +11,7 @@ from .frames import digest_texts
 from .providers import WatchedProvider
 from .stepping import arch_text
 
-__all__ = ["Evaluator", "Seen", "copied"]
+__all__ = ["Evaluator", "Seen", "copied", "listener"]
 
 
 class Seen:
@@ -89,7 +89,7 @@ class Evaluator:
         drawn: dict[str, Any] = {}
         listeners = {name: provider.listener for name, provider in providers.items()}
         for name, provider in providers.items():
-            provider.listener = _listener(drawn, name)
+            provider.listener = listener(drawn, name)
         watcher = session.watcher
         session.watcher = self._watcher(seen, drawn, inputs, statistics, frames)
         try:
@@ -98,6 +98,10 @@ class Evaluator:
             session.watcher = watcher
             for name, provider in providers.items():
                 provider.listener = listeners[name]
+
+    def watching(self, seen: Seen, drawn: dict[str, Any]) -> Any:
+        """Return what notes each score of an evaluation, and what it was fed with."""
+        return self._watcher(seen, drawn, inputs=False, statistics=False, frames=None)
 
     def _watcher(
         self, seen: Seen, drawn: dict[str, Any], inputs: bool, statistics: bool, frames: Any
@@ -171,7 +175,9 @@ class Evaluator:
         }
 
 
-def _listener(drawn: dict[str, Any], name: str) -> Any:
+def listener(drawn: dict[str, Any], name: str) -> Any:
+    """Return what keeps the batch that a provider served last, under a name."""
+
     def listen(batch: dict[str, Any]) -> None:
         drawn[name] = batch
 

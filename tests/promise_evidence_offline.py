@@ -1,0 +1,74 @@
+"""Evidence about the evaluator outside of training: three archs, a checkpoint of two files."""
+
+import math
+from dataclasses import replace
+
+from harness.promises import offline
+from harness.promises.offline import BothEvaluators, OfflineCalls
+from harness.promises.same_scores import Repeat
+from tests.promise_evidence_scores import ARCHS, BASE, nudged, only
+
+FILES = {"last.index": "1a", "last.data": "2b"}
+STATE = {"trunk/kernel": "3c", "trunk/moving_mean": "4d"}
+CALLS = OfflineCalls(BASE, BASE, FILES, dict(FILES), STATE, dict(STATE))
+TOUCHED = {
+    "a file is another": (
+        replace(CALLS, files_after=FILES | {"last.index": "9f"}),
+        "after an offline evaluation, file last.index: expected 1a, found 9f",
+    ),
+    "a file is gone": (
+        replace(CALLS, files_after={"last.index": "1a"}),
+        "after an offline evaluation, file last.data: expected 2b, found absent",
+    ),
+    "a statistic of the open system moves": (
+        replace(CALLS, state_after=STATE | {"trunk/moving_mean": "7e"}),
+        "state after an offline evaluation, trunk/moving_mean: expected 4d, found 7e",
+    ),
+}
+ALONE = only(BASE, ARCHS[-1:])
+BOTH = BothEvaluators(Repeat(ALONE, ALONE, "offline, alone"), Repeat(BASE, BASE, "offline"))
+OTHERWISE = {
+    "an arch alone": (
+        replace(BOTH, alone=Repeat(ALONE, nudged(ALONE, ARCHS[-1]), "offline, alone")),
+        r"offline, alone, arch 012012012, sample 3: expected \d\.\d+ px, found \d\.\d+ px",
+    ),
+    "an arch in company": (
+        replace(BOTH, pool=Repeat(BASE, nudged(BASE, ARCHS[1]), "offline")),
+        r"offline, arch 111111111, sample 3: expected 1\.\d+ px, found 1\.\d+ px",
+    ),
+    "the reported score": (
+        replace(
+            BOTH,
+            pool=Repeat(
+                BASE,
+                replace(
+                    BASE, per_arch_epe=(math.nextafter(BASE.per_arch_epe[0], 99),
+                                        *BASE.per_arch_epe[1:]),
+                ),
+                "offline",
+            ),
+        ),
+        "offline, reported EPE of arch 000000000: expected ",
+    ),
+    "other batches": (
+        replace(BOTH, pool=Repeat(BASE, replace(BASE, eval_batch_hash="e2"), "offline")),
+        "offline, eval_batch_hash: expected e1, found e2: other evaluation batches were scored",
+    ),
+}  # fmt: skip
+
+WITH_A_RESULT = replace(CALLS, files_after=FILES | {"result.json": "5e"})
+NOBODY = only(BASE, ())
+CLEAN = {
+    offline.offline_changes_nothing: [CALLS, WITH_A_RESULT],
+    offline.scores_as_in_training: [BOTH],
+}
+EMPTY = {
+    offline.offline_changes_nothing: OfflineCalls(NOBODY, NOBODY, {}, {}, {}, {}),
+    offline.scores_as_in_training: BothEvaluators(
+        Repeat(NOBODY, NOBODY, "offline, alone"), Repeat(NOBODY, NOBODY, "offline")
+    ),
+}
+CORRUPTED = {
+    offline.offline_changes_nothing: TOUCHED,
+    offline.scores_as_in_training: OTHERWISE,
+}
