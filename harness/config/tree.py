@@ -110,7 +110,8 @@ class _Section(BaseModel):
     def _only_implemented_values(cls, value: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields[str(info.field_name)]
         extra = field.json_schema_extra
-        if isinstance(extra, Mapping) and value in (extra.get("theirs") or ()):
+        theirs = extra.get("theirs") if isinstance(extra, Mapping) else None
+        if isinstance(theirs, list) and value in theirs:
             return value
         if isinstance(extra, Mapping) and extra.get("kind") == "fixed" and value != field.default:
             key = field.alias or info.field_name
