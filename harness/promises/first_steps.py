@@ -21,6 +21,7 @@ from harness.promises.samples import (
     split_folder,
 )
 from harness.promises.states import require_named
+from harness.systems.declared import ADAM
 from harness.systems.protocol import Arrays, Check, ServedBatch, System, Training
 
 __all__ = [
@@ -173,7 +174,9 @@ def _trained(system: System) -> StepRun:
     require_named(state, (first for first, _ in slots.values()), "describe().slots")
     require_seen(run.steps, "no training step was recorded (Training.steps)")
     archs: Sequence[str] = run.steps[0].archs
-    return StepRun(tuple(archs), first_step_gradient(state, slots), run.losses, run.checks)
+    rule = system.describe().update or ADAM
+    gradient = first_step_gradient(state, slots, rule)
+    return StepRun(tuple(archs), gradient, run.losses, run.checks)
 
 
 _COPIES_TOLERANCE = 0.05

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from harness.promises.arch_codes import covers, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.gradients import (
-    BETA_1,
     REPEATED,
     SHARES,
     Gradient,
     adam_slots,
     first_step_gradient,
+    gradient_between,
     gradient_norm,
+    gradient_of_first,
 )
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.promise import needs, require_seen
@@ -27,6 +28,7 @@ from harness.promises.samples import copy_samples, decode_independently, listed_
 from harness.promises.slopes import Nudge
 from harness.promises.states import require_named
 from harness.promises.training_outputs import outputs_of_training, recalibrations
+from harness.systems.declared import ADAM, UpdateRule
 from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System, Training
 
 __all__ = ["LOSS_TOLERANCE", "OneStep", "nudged_gradient", "one_step", "second_step_gradient"]
@@ -36,7 +38,7 @@ __all__ = ["LOSS_TOLERANCE", "OneStep", "nudged_gradient", "one_step", "second_s
 class OneStep:
     """The second step of a run, on one batch that is also the recalibration batch.
 
-    A step's gradient is read from Adam's first moment, ``m = 0.9 m' + 0.1 G``, so that
+    A step's gradient is read from the first moment, of Adam ``m = 0.9 m' + 0.1 G``, so that
     nothing has to be told by the system.
 
     Attributes
@@ -44,7 +46,7 @@ class OneStep:
     start, before, after : mapping of str to numpy.ndarray
         Weights before step 1, after it, and after step 2.
     first, second : pair of mapping
-        Adam's two moments after step 1 and after step 2, by weight.
+        Both moments after step 1 and after step 2, by weight; of SGD its buffer twice.
     batch : ServedBatch
         What step 2 trained on.
     decoded : mapping
@@ -72,6 +74,8 @@ class OneStep:
         For each arch of step 1, in order, the statistics of its only batch, with inputs.
     fair : bool
         Whether the archs of step 1 run every option of every block; so do nets that have none.
+    rule : UpdateRule or None
+        By which a gradient becomes a step, as the system declares. None: it does not.
     """
 
     start: Arrays
@@ -94,6 +98,12 @@ class OneStep:
     recalibrated: Sequence[Recalibration] | None
     nudged_step: int = 2
     fair: bool = True
+    rule: UpdateRule | None = None
+
+    @property
+    def by(self) -> UpdateRule:
+        """The declared rule, else Adam."""
+        return self.rule or ADAM
 
 
 LOSS_TOLERANCE = 1e-4
@@ -117,7 +127,7 @@ def one_step(bench: Bench) -> OneStep:
 
 
 def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> OneStep:
-    slots = adam_slots(system)
+    slots, rule = adam_slots(system), system.describe().update or ADAM
     require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
     _unsettle(system, slots)
     start = _named(system.state(), slots)
@@ -139,13 +149,13 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
     config = bench.config["train"]
     nudged, nudged_step = _nudged(
         _Repeated(str(bench.folder / "one-step-middle"), 2, second, _named(middle, slots),
-               _second_gradient(middle, end, slots)), system,
+               gradient_between(rule, _moments(middle, slots)[0], _moments(end, slots)[0])), system,
     ), 2  # fmt: skip
     if nudged is None:
         # EdgeFlowNAS restarts its generators when it resumes: it then repeats its first step alone.
         nudged, nudged_step = _nudged(
             _Repeated(str(bench.folder / "one-step-start"), 1, first, start,
-                   first_step_gradient(middle, slots)), system,
+                   first_step_gradient(middle, slots, rule)), system,
         ), 1  # fmt: skip
     # The statistics that are judged are those of step 1, which ran with the weights before it.
     system.state(start)
@@ -162,6 +172,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         nudged=nudged, nudged_step=nudged_step, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
         fair=covers(first.steps[0].archs, options_per_block(system.describe().options)),
+        rule=system.describe().update,
     )  # fmt: skip
 
 
@@ -193,16 +204,6 @@ def _named(state: Arrays, names: Any) -> dict[str, NDArray[Any]]:
 def _moments(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> tuple[Arrays, Arrays]:
     first = {weight: np.array(state[m]) for weight, (m, _) in slots.items()}
     return first, {weight: np.array(state[v]) for weight, (_, v) in slots.items()}
-
-
-def _second_gradient(
-    middle: Arrays, end: Arrays, slots: Mapping[str, tuple[str, str]]
-) -> dict[str, NDArray[Any]]:
-    """Return the second step's gradient, from both first moments."""
-    return {
-        weight: (np.asarray(end[m], np.float64) - BETA_1 * middle[m]) / (1 - BETA_1)
-        for weight, (m, _) in slots.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -252,17 +253,9 @@ def nudged_gradient(evidence: OneStep) -> dict[str, NDArray[np.float64]]:
     """Return the gradient along which the weights were moved."""
     if evidence.nudged_step == 2:
         return second_step_gradient(evidence)
-    return {
-        name: np.asarray(moment, np.float64) / (1 - BETA_1)
-        for name, moment in evidence.first[0].items()
-    }
+    return gradient_of_first(evidence.by, evidence.first[0])
 
 
 def second_step_gradient(evidence: OneStep) -> dict[str, NDArray[np.float64]]:
-    """Return step 2's gradient from Adam's first moments."""
-    old, new = evidence.first[0], evidence.second[0]
-    return {
-        name: (np.asarray(new[name], np.float64) - BETA_1 * np.asarray(old[name], np.float64))
-        / (1 - BETA_1)
-        for name in new
-    }
+    """Return step 2's gradient from the first moments."""
+    return gradient_between(evidence.by, evidence.first[0], evidence.second[0])

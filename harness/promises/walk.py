@@ -12,12 +12,20 @@ from numpy.typing import NDArray
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import options_per_block, require_codes
 from harness.promises.bench import Bench
-from harness.promises.gradients import BETA_1, REPEATED, SHARES, Gradient, adam_slots, gradient_norm
+from harness.promises.gradients import (
+    REPEATED,
+    SHARES,
+    Gradient,
+    adam_slots,
+    gradient_between,
+    gradient_norm,
+)
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import other_schedule, planned_sizes
 from harness.promises.slopes import Nudge
 from harness.promises.states import other_kernel, require_named
 from harness.records.records import StepRecord
+from harness.systems.declared import ADAM, UpdateRule
 from harness.systems.protocol import Arrays, System, Training
 
 __all__ = ["Turned", "Walk", "WalkedStep", "mean_loss", "walk"]
@@ -67,11 +75,13 @@ class WalkedStep:
     before, after : mapping of str to numpy.ndarray
         Weights.
     old, new : pair of mapping
-        Adam's two moments before and after it, by weight.
+        Both moments before and after it, by weight; of SGD its buffer twice.
     nudges : sequence of Nudge or None
         Of two lengths; None where it was not repeated, or does not repeat itself.
     turned : Turned or None
         The same step with other kernels; None where that says nothing of its archs.
+    rule : UpdateRule or None
+        By which a gradient becomes a step, as the system declares. None: it does not.
     """
 
     epoch: int
@@ -85,15 +95,17 @@ class WalkedStep:
     new: Moments
     nudges: Sequence[Nudge] | None = None
     turned: Turned | None = None
+    rule: UpdateRule | None = None
+
+    @property
+    def by(self) -> UpdateRule:
+        """The declared rule, else Adam."""
+        return self.rule or ADAM
 
     @property
     def gradient(self) -> Gradient:
-        """What Adam's first moment took in: ``m = 0.9 m' + 0.1 G``."""
-        return {
-            name: (np.asarray(m, np.float64) - BETA_1 * np.asarray(self.old[0][name], np.float64))
-            / (1 - BETA_1)
-            for name, m in self.new[0].items()
-        }
+        """What the first moment took in, of Adam ``m = 0.9 m' + 0.1 G``."""
+        return gradient_between(self.by, self.old[0], self.new[0])
 
     @property
     def name(self) -> str:
@@ -144,7 +156,7 @@ def _walked(bench: Bench, system: System, *, clips: str) -> Walk:
         walked = WalkedStep(
             epoch, step, number, sizes[step - 1], _planned_rate(bench, run.steps[0], len(sizes)),
             _weights(state, slots), _weights(then, slots), _moments(state, slots),
-            _moments(then, slots),
+            _moments(then, slots), rule=bench.describe().update,
         )  # fmt: skip
         steps.append(walked)
         rates.append(walked.lr)

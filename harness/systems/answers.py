@@ -8,7 +8,7 @@ import dataclasses
 import reprlib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.records.records import NOT_LOGGED, RECORDS, EpochRecord
+from harness.systems.declared import LOSSES, MEANS
 from harness.systems.protocol import (
     INITIALIZERS,
     METHODS,
@@ -119,6 +120,8 @@ def _one_of(hints: Sequence[Any], value: Any, where: str) -> Any:
     if value is None and type(None) in hints:
         return None
     rest = [hint for hint in hints if hint is not type(None)]
+    if len(rest) == 1 and dataclasses.is_dataclass(rest[0]):
+        return _convert(rest[0], value, where)
     if all(dataclasses.is_dataclass(hint) for hint in rest):
         return _record(_record_type(value, where), value, where)
     for hint in rest:
@@ -266,11 +269,39 @@ def _description(found: Description, where: str) -> None:
     if found.initializer and found.initializer not in INITIALIZERS:
         expected = f"one of {', '.join(INITIALIZERS)}, or nothing where it is another"
         raise _wrong(f"{where}.initializer", expected, found.initializer)
+    for name, wanted, wrong in _declarations(found):
+        raise _wrong(f"{where}.{name}", wanted, wrong)
     if found.stride < 1:
         raise _wrong(f"{where}.stride", "a number of px, at least 1", found.stride)
     if not 0 <= found.epe_epsilon <= _EPSILON:
         expected = f"0 to {_EPSILON:g} px^2, which gives an exact prediction at most 0.01 px"
         raise _wrong(f"{where}.epe_epsilon", expected, found.epe_epsilon)
+
+
+def _declarations(found: Description) -> Iterator[tuple[str, str, object]]:
+    """Yield what a system cannot be, of what it declares: field, what was expected, and found."""
+    if found.update is not None:
+        yield from _within("update", found.update.faults(list(found.slots)))
+    single = found.update is not None and found.update.rule in ("sgd", "own")
+    for weight, slots in found.slots.items():
+        if len(slots) != 2 and not (single and len(slots) == 1):
+            expected = "the name of its buffer" if single else "the names of both moments"
+            yield f"slots[{weight!r}]", expected, list(slots)
+    if found.space is not None:
+        yield from _within("space", found.space.faults([len(block) for block in found.options]))
+    if found.mean not in MEANS:
+        yield "mean", f"one of {', '.join(MEANS)}", found.mean
+    if found.devices < 1:
+        yield "devices", "a number of devices, at least 1", found.devices
+    if found.loss not in LOSSES:
+        known = ", ".join(filter(None, LOSSES))
+        yield "loss", f"one of {known}, or nothing where it is not told", found.loss
+    for call in sorted(found.finite_by_adapter - {"train", "evaluate"}):
+        yield "finite_by_adapter", "some of train, evaluate", call
+
+
+def _within(name: str, faults: Iterator[tuple[str, str, object]]) -> Iterator[tuple[str, str, Any]]:
+    return ((f"{name}.{field}", wanted, wrong) for field, wanted, wrong in faults)
 
 
 def _training(found: Training, where: str) -> None:
@@ -301,6 +332,10 @@ def _evaluation(found: Evaluation, where: str) -> None:
     if set(found.per_sample) != set(found.archs):
         expected = f"the archs {', '.join(found.archs)}"
         raise _wrong(f"{where}.per_sample", expected, list(found.per_sample))
+    most = max(map(len, found.per_sample.values()), default=0)
+    if found.pixels and (len(found.pixels) != most or min(found.pixels) < 0):
+        expected = f"a count for each of {most} samples, 0 or more"
+        raise _wrong(f"{where}.pixels", expected, list(found.pixels))
 
 
 def _outputs(found: Sequence[NDArray[np.float32]], where: str) -> None:
