@@ -1,10 +1,11 @@
 """The search space of a supernet: blocks, the names of their options, and codes of archs."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-__all__ = ["SAMPLINGS", "Space", "digits"]
+__all__ = ["SAMPLINGS", "Space", "array_of", "digits", "is_entry", "slices_of"]
 
 SAMPLINGS = ("fair", "own")
 """How a step draws its archs: every option of each block once (strict fairness, FairNAS, arXiv
@@ -96,6 +97,11 @@ class Space:
                 if self.separator and self.separator in name:
                     expected = f"no {self.separator!r}, the separator, in a name"
                     yield "names", expected, name
+        for block, options in enumerate(self.names if self.codes else ()):
+            run = {parts[block] for parts in self.codes.values() if len(parts) > block}
+            for name in options:
+                if name not in run:
+                    yield f"names[{block}]", "options that a code has", name
         for arch in self.codes:
             if self.read(arch) is None:
                 expected = "the name of one option for each block"
@@ -104,4 +110,34 @@ class Space:
 
 def digits(counts: Sequence[int]) -> Space:
     """Return the space whose codes have one digit for each block."""
-    return Space(tuple(tuple("0123456789"[:count]) for count in counts))
+    return Space(tuple(tuple(map(str, range(count))) for count in counts))
+
+
+_PART = re.compile(r"(?P<array>.+)\[(?P<cut>[^\[\]]*:[^\[\]]*)\]")
+_CUT = re.compile(r"\s*(-?\d+)?\s*:\s*(-?\d+)?\s*(?::\s*(-?\d+)?\s*)?")
+
+
+def array_of(entry: str) -> str:
+    """Return the array that an option names, of which it may run a part alone.
+
+    A part is written as NumPy's slices: ``conv/kernel[1:-1, 1:-1, :, :8]``.
+    """
+    found = _PART.fullmatch(entry)
+    return found["array"] if found else entry
+
+
+def is_entry(entry: str) -> bool:
+    """Return whether what an option runs is an array, or slices of one."""
+    found = _PART.fullmatch(entry)
+    return found is None or all(map(_CUT.fullmatch, found["cut"].split(",")))
+
+
+def slices_of(entry: str) -> tuple[slice, ...]:
+    """Return the slices of the array that an option runs; none where it runs the whole.
+
+    What is no entry, :func:`is_entry`, is refused where a description comes in.
+    """
+    found = _PART.fullmatch(entry)
+    cuts = [_CUT.fullmatch(cut) for cut in found["cut"].split(",")] if found else []
+    groups = [[None if text is None else int(text) for text in c.groups()] for c in cuts if c]
+    return tuple(slice(*group) for group in groups)

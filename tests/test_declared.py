@@ -67,3 +67,52 @@ def test_of_a_rule_of_its_own_no_step_is_recomputed(embedded_frames, tmp_path):
     found = judged("SaysOwn", STEPS, embedded_frames, tmp_path)
     assert {f.verdict for f in found.values()} == {"n/a"}
     assert "declares an update rule of its own (describe()['update'])" in found[ONE].text
+
+
+SPACE = (
+    "arch-executed", "unrun-options-unseen", "same-scores-alone", "fair-archs",
+    "gradient-everywhere", "pool-as-declared",
+)  # fmt: skip
+HELD = dict.fromkeys(SPACE, "holds") | {"pool-as-declared": "n/a"}
+
+
+def test_named_options_that_share_slices_of_a_kernel_are_judged(embedded_frames, tmp_path):
+    found = judged("Elastic", SPACE, embedded_frames, tmp_path)
+    assert {promise: judgement.verdict for promise, judgement in found.items()} == HELD
+    assert "nine blocks of three digits, the system has 1 block of 2" in found[SPACE[-1]].text
+
+
+@pytest.mark.parametrize(
+    ("name", "promise", "text"),
+    [
+        ("NarrowSeesWide", "unrun-options-unseen", r"arch half, .* the score depends on options"),
+        ("NarrowSeesWide", "arch-executed", r"arch half after changing option 1 .* found another"),
+        ("WideStaysAsItWas", "gradient-everywhere", r"gradient of hidden/kernel in a fair step"),
+        (
+            "TrainsWideAlone",
+            "fair-archs",
+            r"options half, full once each, found \('full', 'full'\)",
+        ),
+    ],
+)
+def test_a_space_that_is_not_the_declared_one_is_broken(
+    name, promise, text, embedded_frames, tmp_path
+):
+    found = judged(name, [promise], embedded_frames, tmp_path)[promise]
+    assert found.verdict == "BROKEN"
+    assert re.search(text, " ".join(found.violations))
+
+
+@pytest.mark.parametrize(
+    ("name", "promise", "reason"),
+    [
+        ("TrainsAsItLikes", "fair-archs", "the system declares 'own' sampling of archs"),
+        ("NoSupernet", "fair-archs", "the system declares no search space (describe()['space']"),
+        ("NoSupernet", "same-scores-alone", "the system declares no search space (describe()['s"),
+    ],
+)
+def test_what_a_declared_space_rules_out_does_not_apply(
+    name, promise, reason, embedded_frames, tmp_path
+):
+    found = judged(name, [promise], embedded_frames, tmp_path)[promise]
+    assert (found.verdict, found.text[: len(reason)]) == ("n/a", reason)

@@ -180,7 +180,7 @@ class TwoArchs:
         self.kernels = kernels
 
     def describe(self):
-        return SimpleNamespace(options=((("zero", "a"), ("b",)),))
+        return Description("s", frozenset(), options=((("zero", "a"), ("b",)),))
 
     def restore(self, path):
         """Start from the same kernels."""

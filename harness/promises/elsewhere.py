@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.digest import state_digests
-from harness.promises.arch_codes import NINE_BLOCKS, cycle_orders, is_code, options_per_block
+from harness.promises.arch_codes import NINE_BLOCKS, Blocks, cycle_orders, is_code, space_of
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
 from harness.promises.promise import (
@@ -122,7 +122,7 @@ class Seeds:
     kernels: Sequence[str]
     cycles: Sequence[tuple[str, ...]]
     other_cycles: Sequence[tuple[str, ...]]
-    space: Sequence[int] = NINE_BLOCKS
+    space: Blocks = NINE_BLOCKS
 
 
 @needs("train", "state")
@@ -142,7 +142,7 @@ def seeds(bench: Bench) -> Seeds:
     return Seeds(
         one, again, other, [name for name in kernels if name not in moments],
         [s.archs for s in bench.trained.first.steps], [s.archs for s in run.steps],
-        options_per_block(bench.trained.description.options),
+        space_of(bench.trained.description),
     )  # fmt: skip
 
 

@@ -2,14 +2,21 @@
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
+from harness.archs import Space
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import cycle_orders, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.candidates import instead, scores_instead
 from harness.promises.clip_checks import not_logged_text
-from harness.promises.ledger.plan import epoch_loss, is_logged, planned_rate, require_fair_space
+from harness.promises.ledger.plan import (
+    epoch_loss,
+    is_logged,
+    planned_rate,
+    require_fair_space,
+    unfair_blocks,
+)
 from harness.promises.logged_settings import LoggedSettings, logged_settings
 from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import beside_plan, both_epochs, other_schedule, with_epoch_log
@@ -20,8 +27,8 @@ from harness.systems.protocol import Evaluation, Training
 from harness.wording import counted
 
 __all__ = [
-    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "LOGGED_SETTINGS_USED", "EpochRows", "archs_are_fair",
-    "epoch_rows", "epoch_rows_add_up", "logged_settings_are_used", "whole_run",
+    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "LOGGED_SETTINGS_USED", "CodedTraining", "EpochRows",
+    "archs_are_fair", "epoch_rows", "epoch_rows_add_up", "logged_settings_are_used", "whole_run",
 ]  # fmt: skip
 
 
@@ -235,17 +242,32 @@ LOGGED_SETTINGS_USED = Promise(
 @needs("train", says=("arch codes",))
 def whole_run(bench: Bench) -> Training:
     """Return both epochs of the trained system, whose archs are codes of options."""
-    run = both_epochs(bench)
-    space = options_per_block(bench.trained.description.options)
-    require_fair_space(space, (arch for step in run.steps for arch in step.archs))
-    return run
+    run, about = both_epochs(bench), bench.trained.description
+    space = options_per_block(about.options)
+    require_fair_space(space, (arch for step in run.steps for arch in step.archs), about.space)
+    if about.space is None:
+        return run
+    return CodedTraining(**{f.name: getattr(run, f.name) for f in fields(run)}, space=about.space)
+
+
+@dataclass(frozen=True)
+class CodedTraining(Training):
+    """A training whose archs are codes of a space that the system declares."""
+
+    space: Space = field(default_factory=Space)
 
 
 def archs_are_fair(evidence: Training) -> Outcome:
     """Require each step's three archs to cover every option of every block once."""
     violations: list[Violation] = []
-    counts: dict[tuple[int, str], int] = {}
+    counts: dict[tuple[int, str | int], int] = {}
+    declared = evidence.space if isinstance(evidence, CodedTraining) else None
     for step in evidence.steps:
+        if declared is not None:
+            violations += unfair_blocks(step, declared)
+            for place in (p for a in step.archs for p in enumerate(declared.read(a) or ())):
+                counts[place] = counts.get(place, 0) + 1
+            continue
         if len({len(arch) for arch in step.archs}) > 1:
             where = f"epoch {step.epoch}, step {step.step}, archs"
             violations.append(Violation(where, "codes of one length", str(step.archs)))
@@ -268,7 +290,7 @@ def archs_are_fair(evidence: Training) -> Outcome:
     for step in evidence.steps:
         by_epoch.setdefault(step.epoch, []).append(step.archs)
     blocks = max((block for block, _ in counts), default=-1) + 1
-    orders = cycle_orders((3,) * blocks)
+    orders = cycle_orders((3,) * blocks if declared is None else declared)
     repeated = [
         e for e in by_epoch
         if by_epoch.get(e - 1) == by_epoch[e] and orders ** len(by_epoch[e]) >= COINCIDENCE

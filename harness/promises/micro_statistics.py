@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError, UnseenError
-from harness.promises.arch_codes import covers, options_per_block
+from harness.promises.arch_codes import covers, space_of
 from harness.promises.bench import Bench
 from harness.promises.gradients import adam_slots
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
@@ -60,7 +60,7 @@ def micro_statistics(bench: Bench) -> MicroStatistics:
         run = system.train(1, evaluate=False)
         require_seen(run.steps, "no training step was recorded (Training.steps)")
         archs = run.steps[0].archs
-        if not covers(archs, options_per_block(system.describe().options)):
+        if not covers(archs, space_of(system.describe())):
             msg = "the archs of a step do not run every option of every block"
             raise NotApplicableError(msg)
         moved = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.promises.arch_codes import covers, options_per_block
+from harness.archs import array_of, slices_of
+from harness.promises.arch_codes import covers, space_of
 from harness.promises.bench import Bench
 from harness.promises.gradients import (
     REPEATED,
@@ -25,11 +26,19 @@ from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import other_schedule
 from harness.promises.samples import copy_samples, decode_independently, listed_samples, odd_samples
+from harness.promises.slices import parts_of, unshared
 from harness.promises.slopes import Nudge
 from harness.promises.states import require_named
 from harness.promises.training_outputs import outputs_of_training, recalibrations
 from harness.systems.declared import ADAM, UpdateRule
-from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System, Training
+from harness.systems.protocol import (
+    Arrays,
+    Description,
+    Recalibration,
+    ServedBatch,
+    System,
+    Training,
+)
 
 __all__ = ["LOSS_TOLERANCE", "OneStep", "nudged_gradient", "one_step", "second_step_gradient"]
 
@@ -76,6 +85,8 @@ class OneStep:
         Whether the archs of step 1 run every option of every block; so do nets that have none.
     rule : UpdateRule or None
         By which a gradient becomes a step, as the system declares. None: it does not.
+    parts : mapping of str to mapping of str to numpy.ndarray
+        Of kernels that options share in slices: by slice, the elements that no smaller one has.
     """
 
     start: Arrays
@@ -99,6 +110,7 @@ class OneStep:
     nudged_step: int = 2
     fair: bool = True
     rule: UpdateRule | None = None
+    parts: Mapping[str, Mapping[str, NDArray[np.bool_]]] = field(default_factory=dict)
 
     @property
     def by(self) -> UpdateRule:
@@ -171,8 +183,8 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         lr=_planned_rate(bench, second), decay=config["weight_decay"],
         nudged=nudged, nudged_step=nudged_step, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
-        fair=covers(first.steps[0].archs, options_per_block(system.describe().options)),
-        rule=system.describe().update,
+        fair=covers(first.steps[0].archs, space_of(system.describe())),
+        rule=system.describe().update, parts=_parts(system.describe(), start),
     )  # fmt: skip
 
 
@@ -195,6 +207,21 @@ def _planned_rate(bench: Bench, second: Training) -> float:
     # An epoch is one step: step 2 is number 1, counted from 0, of 3.
     rate: float = bench.config["train"]["lr"] * (1 + math.cos(math.pi / 3)) / 2
     return rate
+
+
+def _parts(about: Description, weights: Arrays) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Return the slices of kernels that options run, each without the smaller ones."""
+    found: dict[str, dict[str, NDArray[np.bool_]]] = {}
+    entries = {e for block in about.options for names in block for e in names}
+    cut = {array_of(entry) for entry in entries if slices_of(entry)}
+    sliced = [e for e in entries if array_of(e) in cut and array_of(e) in weights]
+    masks = {entry: parts_of([entry], weights) for entry in sliced}
+    ordered = sorted(masks, key=lambda e: sum(int(m.sum()) for m in masks[e].values()))
+    for place, entry in enumerate(ordered):
+        own = unshared(masks[entry], [masks[smaller] for smaller in ordered[:place]])
+        for name, mask in own.items():
+            found.setdefault(name, {})[entry] = mask
+    return found
 
 
 def _named(state: Arrays, names: Any) -> dict[str, NDArray[Any]]:

@@ -39,7 +39,8 @@ def recorded(
     records = run.records or (*run.steps, *run.epochs)
     plan = {**config, "train": _train_section(config, description)}
     found = run_evidence([_opening(plan, run), *records])
-    return dataclasses.replace(found, space=options_per_block(description.options))
+    space = options_per_block(description.options)
+    return dataclasses.replace(found, space=space, codes=description.space)
 
 
 def _opening(config: Mapping[str, Any], run: Training) -> RunRecord:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from harness.errors import NotApplicableError, plain_line
-from harness.promises.arch_codes import is_code, options_per_block
+from harness.promises.arch_codes import is_code, space_of
 from harness.promises.bench import Bench
 from harness.promises.promise import (
     Outcome,
@@ -315,7 +315,7 @@ CHECKPOINT_OF_ONE_SAVE = Promise(
 @needs("state", "evaluate")
 def nan_score(bench: Bench) -> Refusals:
     """Evaluate with a NaN in a weight that every arch runs."""
-    space = options_per_block(bench.describe().options)
+    space = space_of(bench.describe())
     # A number that is no code is in many a message that names nothing.
     archs = [a for a in base_evaluation(bench).archs if not a.isdigit() or is_code(a, space)]
     with bench.scored() as system:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
-from harness.promises.arch_codes import options_per_block, require_codes
+from harness.promises.arch_codes import options_run, require_codes, space_of
 from harness.promises.bench import Bench
 from harness.promises.gradients import (
     REPEATED,
@@ -22,6 +22,7 @@ from harness.promises.gradients import (
 )
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import other_schedule, planned_sizes
+from harness.promises.slices import parts_of, put, unshared
 from harness.promises.slopes import Nudge
 from harness.promises.states import other_kernel, require_named
 from harness.records.records import StepRecord
@@ -210,28 +211,33 @@ def _turned(bench: Bench, system: System, step: WalkedStep, straight: Training) 
     before = _losses_by_arch(straight)
     if not options or not archs or before is None:
         return None
-    require_codes(archs, options_per_block(options), what="a step logs")
+    space = space_of(system.describe())
+    require_codes(archs, space, what="a step logs")
+    system.restore(str(bench.folder / f"walk-{step.number}"))
+    state = system.state()
     runs = [
-        {n for block, option in enumerate(arch) for n in options[block][int(option)]}
+        parts_of(
+            (n for b, option in enumerate(options_run(arch, space)) for n in options[b][option]),
+            state,
+        )
         for arch in archs
     ]
     # Options of depth share kernels: those that one arch alone runs tell it from the others.
-    others = [set[str]().union(*runs[:i], *runs[i + 1 :]) for i in range(len(runs))]
-    alone = [sorted(mine - other) for mine, other in zip(runs, others, strict=True)]
-    most: list[str] = max(alone, key=len)
-    system.restore(str(bench.folder / f"walk-{step.number}"))
-    state = system.state()
-    require_named(state, most, "describe().options")
+    alone = [unshared(mine, (*runs[:i], *runs[i + 1 :])) for i, mine in enumerate(runs)]
+    most = max(alone, key=len)
     # One of zeros would become another, whose decay is in the loss of every arch.
-    kernels = tuple(name for name in most if np.any(state[name]))
+    kernels = tuple(name for name in sorted(most) if np.any(state[name][most[name]]))
     if not kernels:
         return None
-    system.state({n: other_kernel(state[n], place) for place, n in enumerate(kernels)})
+    turned = ((n, other_kernel(state[n], place)) for place, n in enumerate(kernels))
+    system.state({n: put(state[n], most[n], other) for n, other in turned})
     again = system.train(step.epoch, steps=1, evaluate=False)
     after = _losses_by_arch(again)
     if after is None or again.steps[0].archs != archs:
         return None
-    hit = tuple(any(n in mine for n in kernels) for mine in runs)
+    hit = tuple(
+        any(n in mine and bool((mine[n] & most[n]).any()) for n in kernels) for mine in runs
+    )
     return Turned(archs, kernels, hit, before, after)
 
 

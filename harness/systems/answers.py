@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.archs import is_entry
 from harness.records.records import NOT_LOGGED, RECORDS, EpochRecord
 from harness.systems.declared import LOSSES, MEANS
 from harness.systems.protocol import (
@@ -289,6 +290,10 @@ def _declarations(found: Description) -> Iterator[tuple[str, str, object]]:
             yield f"slots[{weight!r}]", expected, list(slots)
     if found.space is not None:
         yield from _within("space", found.space.faults([len(block) for block in found.options]))
+    for what in ("options", "option_arrays"):
+        for entry in (e for block in getattr(found, what) for names in block for e in names):
+            if not is_entry(entry):
+                yield what, "names of arrays, or slices such as 'conv/kernel[:, :, :8]'", entry
     if found.mean not in MEANS:
         yield "mean", f"one of {', '.join(MEANS)}", found.mean
     if found.devices < 1:

@@ -21,8 +21,14 @@ class Sgd(NumpySystem):
         super().open(config)
         if self.trainer_class is not None:
             self.trainer.__class__ = self.trainer_class
-            for name in sorted(self.trainer.weights):
-                self.trainer.momentum["second/" + name] = 0 * self.trainer.weights[name]
+            self.trainer.start()
+
+
+class Started(Trainer):
+    """A trainer that is put in the place of the one that was opened."""
+
+    def start(self):
+        """Have nothing more than that one."""
 
 
 class SaysNesterov(Sgd):
@@ -43,10 +49,14 @@ class SaysOwn(Sgd):
     rule = {"rule": "own"}
 
 
-class AdamTrainer(Trainer):
+class AdamTrainer(Started):
     """Adam in PyTorch's form on the same gradients: its decay in the gradient, or beside it."""
 
     decay, decoupled, undecayed = 0.02, True, ("head/kernel",)
+
+    def start(self):
+        for name in sorted(self.weights):
+            self.momentum["second/" + name] = 0 * self.weights[name]
 
     def train_step(self):
         weights = dict(self.weights)
@@ -115,3 +125,64 @@ class SaysAnotherBeta(AdamW):
     """Declares the usual second moment; its own forgets ten times as fast."""
 
     rule = dict(AdamW.rule, betas=[0.9, 0.999])
+
+
+class Elastic(Sgd):
+    """Declares its widths: the narrow one runs a slice of each kernel, and no name is a digit."""
+
+    space = {"names": [["half", "full"]]}
+    options = [[
+        ["hidden/kernel[:, :, :, :2]", "head/kernel[:, :, :2, :]"],
+        ["hidden/kernel", "head/kernel"],
+    ]]  # fmt: skip
+
+    def describe(self):
+        return dict(super().describe(), space=self.space, options=self.options)
+
+
+class Leaking(Started):
+    """Adds to the narrow net a trace of what it does not run."""
+
+    def predict(self, frames, width):
+        return super().predict(frames, width) + 1e-3 * float(
+            self.weights["head/kernel"][0, 0, 3, 0]
+        )
+
+
+class NarrowSeesWide(Elastic):
+    trainer_class = Leaking
+
+
+class Slighting(Started):
+    """Trains both widths, and never moves what the wide one alone runs."""
+
+    def gradients(self, frames, flow, known, width):
+        loss, found = super().gradients(frames, flow, known, width)
+        found["hidden/kernel"][..., 2:] = 0
+        return loss, found
+
+
+class WideStaysAsItWas(Elastic):
+    trainer_class = Slighting
+
+
+class TrainsWideAlone(Elastic):
+    """Logs the wide net twice in each step."""
+
+    def train(self, *args, **options):
+        found = super().train(*args, **options)
+        steps = [dict(step, archs=["full", "full"]) for step in found["steps"]]
+        return dict(found, steps=steps)
+
+
+class TrainsAsItLikes(TrainsWideAlone):
+    """The same, and declares a sampling of its own."""
+
+    space = dict(Elastic.space, sampling="own")
+
+
+class NoSupernet(Sgd):
+    """Declares that there is no search space, whatever its nets are called."""
+
+    def describe(self):
+        return dict(super().describe(), space={})
