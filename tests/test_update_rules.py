@@ -62,9 +62,9 @@ def test_a_declared_rule_gives_the_step_of_pytorch(name):
 
 
 FALSE = {
-    "Adam in the place of AdamW": (torch.optim.Adam, ADAMW, {}, "such as conv.weight: .* found non"),
-    "biases decayed too": (torch.optim.AdamW, ADAMW, {"weight_decay": 1e-3}, "1 weight such as nor"),
-    "ten times the decay": (torch.optim.AdamW, ADAMW, {"weight_decay": 1e-2}, r"found 0\.0(1|0999)"),
+    "Adam in the place of AdamW": (torch.optim.Adam, ADAMW, {}, "such as conv.weight: .* found"),
+    "biases decayed too": (torch.optim.AdamW, ADAMW, {"weight_decay": 1e-3}, "1 weight such as"),
+    "ten times the decay": (torch.optim.AdamW, ADAMW, {"weight_decay": 1e-2}, r"found 0\.0(1|099)"),
     "AdamW in the place of Adam": (
         torch.optim.AdamW, UpdateRule("adam", weight_decay=1e-2), {}, "found 0.01 of each, decou",
     ),

@@ -14,6 +14,7 @@ from harness.promises.independent_epe import resize_legacy_bilinear
 from harness.promises.one_step import LOSS_TOLERANCE, OneStep, nudged_gradient, one_step
 from harness.promises.pixel_differences import first_pixel_differences
 from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.several_devices import BATCHES, require_one_device
 from harness.promises.slopes import nearest_slope
 from harness.wording import counted
 
@@ -89,8 +90,12 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
     Raises
     ------
     NotApplicableError
-        If the system records no losses, or cannot be asked for training's outputs.
+        If the system records no losses, declares one of its own or several devices, or cannot be
+        asked for training's outputs.
     """
+    if evidence.own_loss:
+        raise NotApplicableError("the system declares a loss of its own (describe()['loss'])")
+    require_one_device(evidence.devices, BATCHES)
     outputs = _outputs(evidence)
     batch, violations, worst = evidence.batch, _nothing_to_tell(evidence, outputs), 0.0
     violations += _other_pixels(evidence)

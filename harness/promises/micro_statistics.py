@@ -14,6 +14,7 @@ from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.one_step import LOSS_TOLERANCE
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
 from harness.promises.samples import FEW_SAMPLES, copy_samples, listed_samples, split_folder
+from harness.promises.several_devices import BATCHES, require_one_device
 from harness.promises.training_outputs import recalibrations
 from harness.systems.protocol import Arrays, Recalibration
 from harness.wording import counted
@@ -50,6 +51,7 @@ class MicroStatistics:
 @needs("train", "state", "recalibrate", "describe", says=("slots",))
 def micro_statistics(bench: Bench) -> MicroStatistics:
     """Train a step on copies of one sample, in micro-batches of 2, 2 and 1."""
+    require_one_device(bench.describe().devices, BATCHES)
     source, folder = split_folder(bench, "train"), bench.folder / "copies-of-one"
     sections = one_batch_sections(bench, folder, FEW_SAMPLES, micro=_MICRO)
     ids = [f"{i:07d}" for i in range(FEW_SAMPLES)]

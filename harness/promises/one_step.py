@@ -87,6 +87,10 @@ class OneStep:
         By which a gradient becomes a step, as the system declares. None: it does not.
     parts : mapping of str to mapping of str to numpy.ndarray
         Of kernels that options share in slices: by slice, the elements that no smaller one has.
+    devices : int
+        That a batch is shared out to.
+    own_loss : bool
+        Whether the system declares a loss of its own, which is not recomputed.
     """
 
     start: Arrays
@@ -111,6 +115,8 @@ class OneStep:
     fair: bool = True
     rule: UpdateRule | None = None
     parts: Mapping[str, Mapping[str, NDArray[np.bool_]]] = field(default_factory=dict)
+    devices: int = 1
+    own_loss: bool = False
 
     @property
     def by(self) -> UpdateRule:
@@ -185,6 +191,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         moved={n: np.array(middle[n]) for n in moving},
         fair=covers(first.steps[0].archs, space_of(system.describe())),
         rule=system.describe().update, parts=_parts(system.describe(), start),
+        devices=system.describe().devices, own_loss=system.describe().loss == "own",
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from harness.promises.gradients import (
 )
 from harness.promises.one_step import LOSS_TOLERANCE, OneStep, one_step, second_step_gradient
 from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.several_devices import BATCHES, require_one_device
 from harness.promises.update_candidates import (
     moved,
     norm_of_gradient_instead,
@@ -177,6 +178,7 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
     ``moving - 0.1 * (moving - batch)`` once per arch that runs the unit, in order, the
     batch's variance corrected by N / (N - 1) (TensorFlow's fused kernel).
     """
+    require_one_device(evidence.devices, BATCHES)
     if evidence.recalibrated is None:
         msg = "the system recalibrates nothing, so the statistics of its batches are not known"
         raise NotApplicableError(msg)

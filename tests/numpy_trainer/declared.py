@@ -186,3 +186,56 @@ class NoSupernet(Sgd):
 
     def describe(self):
         return dict(super().describe(), space={})
+
+
+class OverPixels(NumpySystem):
+    """Declares that its EPE is over all valid pixels, and takes it so."""
+
+    over = "pixels"
+    tells = True
+
+    def describe(self):
+        return dict(super().describe(), mean="pixels")
+
+    def evaluate(self, archs=None, batches_per_arch=None):
+        found = super().evaluate(archs, batches_per_arch)
+        batches = [self.trainer.val.batch(draws) for draws in self.plan[:batches_per_arch]]
+        pixels = [int(known.sum()) for batch in batches for known in batch[2]]
+        zero = [e for _, flow, known in batches for e in self.trainer.epe(0 * flow, flow, known)]
+        if self.over == "pixels":
+            scores = found["per_sample"].values()
+            found["per_arch_epe"] = [float(np.average(epe, weights=pixels)) for epe in scores]
+            found["mean_epe"] = float(np.mean(found["per_arch_epe"]))
+            found["zero_flow_epe"] = float(np.average(zero, weights=pixels))
+        return dict(found, pixels=pixels) if self.tells else found
+
+
+class SaysPixels(OverPixels):
+    """Declares a mean over pixels; each of its samples weighs the same."""
+
+    over = "samples"
+
+
+class TellsNoPixels(OverPixels):
+    tells = False
+
+
+class CountsAllPixels(OverPixels):
+    """Says that every pixel is known."""
+
+    def evaluate(self, archs=None, batches_per_arch=None):
+        found = super().evaluate(archs, batches_per_arch)
+        height, width = self.trainer.crop
+        return dict(found, pixels=[height * width] * len(found["pixels"]))
+
+
+class OnFour(AdamW):
+    """Declares four devices, and a loss of its own."""
+
+    def describe(self):
+        found = super().describe()
+        can = [*found["can"], "recalibrate"]
+        return dict(found, can=can, devices=4, loss="own")
+
+    def recalibrate(self, arch, inputs=False):
+        return {"arch": arch, "stats": {}, "inputs": {}, "batch_hash": ""}
