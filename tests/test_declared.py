@@ -58,6 +58,11 @@ def test_a_declared_rule_is_judged_and_kept(name, embedded_frames, tmp_path):
         ("SaysAdamW", ONE, r"0\.02 .* as AdamW is declared, found none: Adam's .*coupled L2"),
         late("SaysAdamW", "every-update-is-adam", r"as AdamW is declared, found none: Adam's step"),
         ("SaysAdam", ONE, r"none beside the step, as Adam is .* found 0\.02 of each, decoupled"),
+        (
+            "SaysConstant",
+            "every-update-is-adam",
+            r"step 1 of epoch 2 .* planned rate of 0\.001, found 0\.5 times as far",
+        ),
         late("SaysItDecaysAll", ONE, r"decay of 1 weight such as head/kernel: .* found none"),
         late("SaysAnotherBeta", ONE, r"second moment .* with a beta_2 of 0\.99, not 0\.999"),
     ],

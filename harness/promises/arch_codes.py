@@ -5,11 +5,14 @@ A trainer may name its nets as it likes, "0" and "1" too: digits alone make no c
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from harness.archs import Space, digits
 from harness.errors import NotApplicableError, UnseenError
 from harness.records.records import StepRecord
-from harness.systems.protocol import Description
+
+if TYPE_CHECKING:
+    from harness.systems.protocol import Description
 
 __all__ = [
     "NINE_BLOCKS", "Blocks", "archs_per_step", "covering_codes", "covers", "cycle_orders",
@@ -24,12 +27,12 @@ Blocks = Space | Sequence[int]
 """A search space, or the options of each block, whose codes have one digit for each then."""
 
 
-def space_of(about: Description) -> Space:
+def space_of(about: "Description") -> Space:
     """Return the space that a system declares; else that of a digit for each block of options."""
     return about.space if about.space is not None else digits(options_per_block(about.options))
 
 
-def require_space(about: Description) -> Space:
+def require_space(about: "Description") -> Space:
     """Return the space of a system.
 
     Raises

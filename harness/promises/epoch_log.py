@@ -11,6 +11,7 @@ from harness.promises.bench import Bench
 from harness.promises.candidates import instead, scores_instead
 from harness.promises.clip_checks import not_logged_text
 from harness.promises.ledger.plan import (
+    KNOWN_SCHEDULES,
     epoch_loss,
     is_logged,
     planned_rate,
@@ -19,7 +20,7 @@ from harness.promises.ledger.plan import (
 )
 from harness.promises.logged_settings import LoggedSettings, logged_settings
 from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
-from harness.promises.recorded_run import beside_plan, both_epochs, other_schedule, with_epoch_log
+from harness.promises.recorded_run import beside_plan, both_epochs, schedule_of, with_epoch_log
 from harness.promises.scores import repeat_again
 from harness.promises.step_candidates import by_step, mean_instead, schedule_instead
 from harness.records.records import NOT_LOGGED
@@ -38,7 +39,7 @@ class EpochRows:
 
     ``again`` is that evaluation once more: where the two differ, the log's scores cannot be
     told from others. ``eval_every`` is after how many epochs an evaluation is due; ``schedule``
-    that of the learning rates where it is no cosine, and its rates are not known.
+    that of the learning rates; empty: a cosine.
     """
 
     training: Training
@@ -59,7 +60,7 @@ def epoch_rows(bench: Bench) -> EpochRows:
     steps = len(training.planned_sizes) * train["num_epochs"]
     every, twice = int(config["eval"].get("eval_every_epoch", 1)), bench.evidence(repeat_again)
     return EpochRows(
-        training, twice.first, train["lr"], steps, twice.again, every, other_schedule(train)
+        training, twice.first, train["lr"], steps, twice.again, every, schedule_of(train)
     )
 
 
@@ -91,20 +92,22 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
         and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9, abs_tol=1e-12)
     ]  # fmt: skip
     wrong = []
-    for step in training.steps if not evidence.schedule else ():
+    schedule, known = evidence.schedule or "cosine", evidence.schedule in ("", *KNOWN_SCHEDULES)
+    for step in training.steps if known else ():
         lr = planned_rate(
-            step, len(training.planned_sizes), base=evidence.base_lr, total=evidence.total_steps
-        )
-        if lr is not None and not math.isclose(step.lr, lr, rel_tol=1e-9):
+            step, len(training.planned_sizes), base=evidence.base_lr, total=evidence.total_steps,
+            schedule=schedule,
+        )  # fmt: skip
+        if lr is not None and not math.isclose(step.lr, lr, rel_tol=KNOWN_SCHEDULES[schedule]):
             wrong.append((step, lr))
-    what = _schedule_instead(evidence) if wrong else ""
+    what = _schedule_instead(evidence) if wrong and schedule == "cosine" else ""
     violations += [
         Violation(f"learning rate of epoch {step.epoch}, step {step.step}", repr(lr),
                   f"{step.lr!r}{what}", "step")
         for step, lr in wrong
     ]  # fmt: skip
     rates = f"{counted(len(training.steps), 'learning rate')} recomputed"
-    if evidence.schedule:
+    if not known:
         rates = f"no learning rate of schedule {evidence.schedule!r}"
     figures = f"{counted(len(expected), 'column')} and {rates}"
     figures += not_logged_text(training, *expected)

@@ -24,7 +24,7 @@ from harness.promises.gradients import (
 )
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.promise import needs, require_seen
-from harness.promises.recorded_run import other_schedule
+from harness.promises.recorded_run import other_schedule, schedule_of
 from harness.promises.samples import copy_samples, decode_independently, listed_samples, odd_samples
 from harness.promises.slices import parts_of, unshared
 from harness.promises.slopes import Nudge
@@ -208,12 +208,14 @@ def _unsettle(system: System, slots: Iterable[str]) -> None:
 
 
 def _planned_rate(bench: Bench, second: Training) -> float:
-    """Return step 2's learning rate: as planned on a cosine, else as the system says."""
-    if other_schedule({"lr_schedule": bench.describe().settings.get("train.lr_schedule")}):
+    """Return step 2's learning rate: as planned on a known schedule, else as the system says."""
+    fixed = bench.describe().settings
+    given = {"lr_schedule": fixed.get("train.lr_schedule")}
+    if other_schedule(given):
         return second.steps[0].lr
+    base: float = fixed.get("train.lr", bench.config["train"]["lr"])
     # An epoch is one step: step 2 is number 1, counted from 0, of 3.
-    rate: float = bench.config["train"]["lr"] * (1 + math.cos(math.pi / 3)) / 2
-    return rate
+    return base if schedule_of(given) == "constant" else base * (1 + math.cos(math.pi / 3)) / 2
 
 
 def _parts(about: Description, weights: Arrays) -> dict[str, dict[str, NDArray[np.bool_]]]:

@@ -21,7 +21,7 @@ from harness.promises.gradients import (
     gradient_norm,
 )
 from harness.promises.promise import needs, require_seen
-from harness.promises.recorded_run import other_schedule, planned_sizes
+from harness.promises.recorded_run import other_schedule, planned_sizes, schedule_of
 from harness.promises.slices import parts_of, put, unshared
 from harness.promises.slopes import Nudge
 from harness.promises.states import other_kernel, require_named
@@ -179,14 +179,19 @@ def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None
 
 
 def _planned_rate(bench: Bench, record: StepRecord, planned: int) -> float:
-    """Return a step's learning rate: as planned on a cosine, else as the system says."""
+    """Return a step's learning rate: as planned on a known schedule, else as the system says."""
     train, fixed = bench.config["train"], bench.describe().settings
-    if other_schedule({"lr_schedule": fixed.get("train.lr_schedule")}):
+    given = {"lr_schedule": fixed.get("train.lr_schedule")}
+    if other_schedule(given):
         return record.lr
     done = (record.epoch - 1) * planned + record.step - 1
     epochs = fixed.get("train.num_epochs", train["num_epochs"])
     rate: float = fixed.get("train.lr", train["lr"])
-    return rate * (1 + math.cos(math.pi * done / (epochs * planned))) / 2
+    return (
+        rate
+        if schedule_of(given) == "constant"
+        else rate * (1 + math.cos(math.pi * done / (epochs * planned))) / 2
+    )
 
 
 def _copied(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> dict[str, NDArray[Any]]:
