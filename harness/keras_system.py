@@ -150,10 +150,10 @@ class KerasSystem:
         weights = pixels if getattr(self, "mean", "") == "pixels" else None
         means = [float(np.average(epes, weights=weights)) for epes in scores.values()]
         return {
-            "archs": list(scores), "per_arch_epe": means, "per_sample": scores, "pixels": pixels,
+            "archs": list(scores), "per_arch_epe": means, "per_sample": scores,
             "mean_epe": float(np.mean(means)),
             "zero_flow_epe": float(np.average(zero, weights=weights)),
-            "eval_batch_hash": _digest(batches),
+            "eval_batch_hash": _digest(batches), "pixels": weights or [],
         }  # fmt: skip
 
     def train(
