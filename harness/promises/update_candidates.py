@@ -41,12 +41,12 @@ def moved(evidence: OneStep, **changes: Any) -> Moved:
 
 
 def planned_steps(evidence: OneStep, fits: Callable[[Steps], bool]) -> Steps:
-    """Return by weight the second step, with epsilon where it fits, else where TensorFlow has it.
+    """Return by weight the second step, epsilon where TensorFlow has it, or PyTorch if that fits.
 
-    Of a system that declares no rule, where TensorFlow has it alone.
+    A tiny gradient tells them apart.
     """
     planned = planned_moves(moved(evidence))
-    if evidence.rule is None or fits(planned):
+    if fits(planned):
         return planned
     corrected = planned_moves(moved(evidence), corrected=True)
     return corrected if fits(corrected) else planned
