@@ -8,16 +8,15 @@ import dataclasses
 import reprlib
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.archs import is_entry
 from harness.records.records import NOT_LOGGED, RECORDS, EpochRecord
-from harness.systems.declared import LOSSES, MEANS
+from harness.systems.declaring import wrong_declarations
 from harness.systems.protocol import (
     INITIALIZERS,
     METHODS,
@@ -270,43 +269,13 @@ def _description(found: Description, where: str) -> None:
     if found.initializer and found.initializer not in INITIALIZERS:
         expected = f"one of {', '.join(INITIALIZERS)}, or nothing where it is another"
         raise _wrong(f"{where}.initializer", expected, found.initializer)
-    for name, wanted, wrong in _declarations(found):
+    for name, wanted, wrong in wrong_declarations(found):
         raise _wrong(f"{where}.{name}", wanted, wrong)
     if found.stride < 1:
         raise _wrong(f"{where}.stride", "a number of px, at least 1", found.stride)
     if not 0 <= found.epe_epsilon <= _EPSILON:
         expected = f"0 to {_EPSILON:g} px^2, which gives an exact prediction at most 0.01 px"
         raise _wrong(f"{where}.epe_epsilon", expected, found.epe_epsilon)
-
-
-def _declarations(found: Description) -> Iterator[tuple[str, str, object]]:
-    """Yield what a system cannot be, of what it declares: field, what was expected, and found."""
-    if found.update is not None:
-        yield from _within("update", found.update.faults(list(found.slots)))
-    single = found.update is not None and found.update.rule in ("sgd", "own")
-    for weight, slots in found.slots.items():
-        if len(slots) != 2 and not (single and len(slots) == 1):
-            expected = "the name of its buffer" if single else "the names of both moments"
-            yield f"slots[{weight!r}]", expected, list(slots)
-    if found.space is not None:
-        yield from _within("space", found.space.faults([len(block) for block in found.options]))
-    for what in ("options", "option_arrays"):
-        for entry in (e for block in getattr(found, what) for names in block for e in names):
-            if not is_entry(entry):
-                yield what, "names of arrays, or slices such as 'conv/kernel[:, :, :8]'", entry
-    if found.mean not in MEANS:
-        yield "mean", f"one of {', '.join(MEANS)}", found.mean
-    if found.devices < 1:
-        yield "devices", "a number of devices, at least 1", found.devices
-    if found.loss not in LOSSES:
-        known = ", ".join(filter(None, LOSSES))
-        yield "loss", f"one of {known}, or nothing where it is not told", found.loss
-    for call in sorted(found.finite_by_adapter - {"train", "evaluate"}):
-        yield "finite_by_adapter", "some of train, evaluate", call
-
-
-def _within(name: str, faults: Iterator[tuple[str, str, object]]) -> Iterator[tuple[str, str, Any]]:
-    return ((f"{name}.{field}", wanted, wrong) for field, wanted, wrong in faults)
 
 
 def _training(found: Training, where: str) -> None:

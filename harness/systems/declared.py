@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-__all__ = ["ADAM", "LOSSES", "MEANS", "UPDATE_RULES", "UpdateRule"]
+__all__ = ["ADAM", "LOSSES", "MEANS", "UPDATE_RULES", "UpdateRule", "Wrong"]
+
+Wrong = tuple[str, str, object]
+"""A field, what was expected of it, and what was found."""
 
 UPDATE_RULES = ("adam", "adamw", "sgd", "own")
 """Rules of an update: Adam (Kingma and Ba, arXiv 1412.6980) and AdamW, its decay decoupled
@@ -63,7 +66,7 @@ class UpdateRule:
         left_out = any(fnmatchcase(weight, pattern) for pattern in self.undecayed)
         return 0.0 if left_out else self.weight_decay
 
-    def faults(self, weights: Sequence[str]) -> Iterator[tuple[str, str, object]]:
+    def faults(self, weights: Sequence[str]) -> Iterator[Wrong]:
         """Yield what is no rule: the field, what was expected, and what was found.
 
         Parameters
