@@ -8,8 +8,8 @@ from itertools import pairwise
 __all__ = ["SAMPLINGS", "Space", "array_of", "digits", "is_entry", "slices_of"]
 
 SAMPLINGS = ("fair", "own")
-"""How a step draws its archs: every option of each block once (strict fairness, FairNAS, arXiv
-1907.01845), or by a rule of the trainer's own, such as uniformly, or the sandwich rule."""
+"""How a step draws its archs: every option of each block once (strict fairness of Chu et al.,
+FairNAS, ICCV 2021), or by a rule of the trainer's own, such as all of them in one order."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ Wrong = tuple[str, str, object]
 """A field, what was expected of it, and what was found."""
 
 UPDATE_RULES = ("adam", "adamw", "sgd", "own")
-"""Rules of an update: Adam (Kingma and Ba, arXiv 1412.6980) and AdamW, its decay decoupled
+"""Rules of an update: Adam (Kingma and Ba, 2015) and AdamW, its decay decoupled
 (Loshchilov and Hutter, arXiv 1711.05101, in PyTorch's and Keras's form: lr times the decay times
 the weight), SGD with momentum, and any other, of which no step is recomputed."""
 
