@@ -230,6 +230,11 @@ def test_archs_that_share_a_kernel_are_told_apart_by_the_slice_that_one_runs_alo
     assert np.array_equal(system.kernels["w"][..., :2], kernel[..., :2])
 
 
+def test_a_slice_beyond_its_kernel_is_named():
+    with pytest.raises(ValueError, match=r"names w\[:, 4:\], which is no element of w: \(3, 4\)"):
+        parts_of(["w[:, :2]", "w[:, 4:]"], {"w": np.ones((3, 4))})
+
+
 def test_a_slice_of_more_axes_than_its_kernel_has_is_named():
     with pytest.raises(ValueError, match=r"names w\[:, :, :\], w has 2 axes: \(3, 4\)"):
         parts_of(["w[:, :, :]"], {"w": np.ones((3, 4))})

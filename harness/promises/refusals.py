@@ -60,7 +60,7 @@ def whose_finite_check(about: Description, call: str) -> str:
     """Return that the adapter looks for NaN in a call, where it says so; else nothing."""
     if call not in about.finite_by_adapter:
         return ""
-    return f"; by the adapter's check in {call}(), not the trainer's own (finite_by_adapter)"
+    return f"the adapter's own check in {call}() refuses it, the trainer alone would go on"
 
 
 def attempted(action: Callable[[], Any]) -> tuple[str | None, str]:
@@ -107,7 +107,8 @@ def bad_input_is_refused(evidence: Refusals) -> Outcome:
             )  # fmt: skip
             whole.append(f"{case}: {error}: {message}")
     names = ", ".join(dict.fromkeys(case for case, *_ in evidence.cases))
-    found = outcome(violations[:6], len(evidence.cases), f"refused by name: {names}{evidence.note}")
+    notes = (evidence.note,) if evidence.note and not violations else ()
+    found = outcome(violations[:6], len(evidence.cases), f"refused by name: {names}", notes)
     return dataclasses.replace(found, detail="\n\n".join(whole))
 
 

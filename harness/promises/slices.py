@@ -27,7 +27,7 @@ def parts_of(entries: Iterable[str], state: Arrays) -> dict[str, NDArray[np.bool
     Raises
     ------
     ValueError
-        If an array is not there, or has fewer axes than slices.
+        If an array is not there, has fewer axes than slices, or nothing in them.
     """
     found: dict[str, NDArray[np.bool_]] = {}
     entries = list(entries)
@@ -39,8 +39,11 @@ def parts_of(entries: Iterable[str], state: Arrays) -> dict[str, NDArray[np.bool
             msg = f"describe().options names {entry}, {name} has {len(shape)} axes: {shape}"
             raise ValueError(msg)
         mask = found.setdefault(name, np.zeros(shape, bool))
+        if not mask[cuts].size:
+            msg = f"describe().options names {entry}, which is no element of {name}: {shape}"
+            raise ValueError(msg)
         mask[cuts] = True
-    return {name: mask for name, mask in found.items() if mask.any()}
+    return found
 
 
 def unshared(mine: Parts, others: Iterable[Parts]) -> dict[str, NDArray[np.bool_]]:

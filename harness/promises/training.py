@@ -252,7 +252,8 @@ def planted_nan_stops(evidence: PlantedNan) -> Outcome:
             Violation("the error's message", f"the name {evidence.variable}",
                       plain_line(evidence.message))
         )  # fmt: skip
-    found = outcome(violations, 1, f"NaN in {evidence.variable}: {evidence.error}{evidence.note}")
+    notes = (evidence.note,) if evidence.note and not violations else ()
+    found = outcome(violations, 1, f"NaN in {evidence.variable}: {evidence.error}", notes)
     return dataclasses.replace(found, detail=evidence.message if violations else "")
 
 
