@@ -27,6 +27,7 @@ from harness.commands import (
     require_gate,
     schema,
     train,
+    view,
 )
 from harness.commands.endings import ended
 from harness.commands.interrupts import until_interrupted
@@ -61,6 +62,7 @@ _COMMANDS: tuple[tuple[str, Callable[[CommandParser], None], _Run, str], ...] = 
     ),
     ("audit", audit.add_parser, audit.run, "hold a run to its promises, by its ledger"),
     ("report", report.add_parser, report.run, "show runs, or compare them, in one HTML file"),
+    ("view", view.add_parser, view.run, "show samples, and what archs predict, in one HTML file"),
     ("faults", faults.add_parser, faults.run, "prove that the gate can fail: the kill matrix"),
     (
         "init-adapter", init_adapter.add_parser, init_adapter.run,

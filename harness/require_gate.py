@@ -19,7 +19,8 @@ import sys
 from typing import Any, Iterator, Sequence
 
 __all__ = [
-    "FORMAT", "GateError", "code_digest", "data_digest", "file_digest", "require_gate", "seal_of",
+    "FORMAT", "GateError", "code_digest", "data_digest", "file_digest", "read_gate", "require_gate",
+    "seal_of",
 ]  # fmt: skip
 
 FORMAT = 2
@@ -235,7 +236,7 @@ def require_gate(
     GateError
         If it is not, with everything that is wrong.
     """
-    gate = _read(path)
+    gate = read_gate(path)
     wrong = _not_green(gate, promises, accept_known_defects)
     if tier not in TIERS:
         wrong.append("tier {!r}, expected one of {}".format(tier, ", ".join(TIERS)))
@@ -263,7 +264,14 @@ def _short(system: str) -> str:
     return os.path.basename(place) + colon + name if place.endswith(".py") else system
 
 
-def _read(path: Any) -> dict[str, Any]:
+def read_gate(path: Any) -> dict[str, Any]:
+    """Return the content of a gate file, whatever its verdict, if no hand has changed it.
+
+    Raises
+    ------
+    GateError
+        If it is none.
+    """
     try:
         with open(str(path), encoding="utf-8") as file:
             gate = json.load(file)

@@ -57,9 +57,10 @@ EVERY = {
     "subset": Command(("{given}/fc2", "small", "--train", "3", "--val", "2"), "small"),
     "audit": Command(("{given}/run", "--json", "a.json"), "a.json"),
     "report": Command(("{given}/run", "--out", "r.html"), "r.html"),
+    "view": Command(("0000001", "--fc2-root", "{given}/fc2", "--out", "v.html"), "v.html"),
     "promises": Command(("--json", "p.json"), "p.json"),
     "schema": Command(("ledger", "--json", "s.json"), "s.json"),
-    "doctor": Command(("--json", "d.json"), "d.json"),
+    "doctor": Command(("--json", "d.json"), "d.json", 16),
     "digest": Command(("{given}/trained", "--json", "d.json"), "d.json", needs="trained"),
     "require-gate": Command(
         ("{given}/gate.json", "--promise", "metric-oracle", "--json", "g.json"), "g.json",

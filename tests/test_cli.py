@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.cli import main
@@ -18,6 +19,7 @@ from harness.promises.setting import embedded_config
 from harness.records.environments import LATER_FIELDS
 from harness.records.ledger import effective, read_ledger
 from harness.records.records import EPOCH_FIELDS, EpochRecord, NoteRecord, RunRecord, StepRecord
+from harness.reporting.tensorboard import EPOCH_TAGS
 from harness.require_gate import FORMAT, seal_of
 from harness.runs.identity import gate_values
 from harness.runs.run_directory import RunOptions
@@ -116,14 +118,18 @@ def test_every_number_of_the_epoch_log_is_a_tensorboard_scalar(straight: Path) -
         "tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is an extra"
     )
     events = accumulator.EventAccumulator(str(straight / "tensorboard")).Reload()
-    tags = {tag.split("/")[-1] for tag in events.Tags()["tensors"]}
-    wanted = {
-        name
-        for name in EPOCH_FIELDS
-        if name != "epoch" and isinstance(getattr(rows(straight)[1], name), int | float)
-    }
-    assert tags == wanted
-    assert {"mean_epe_12", "kendall_tau_prev", "expected_clip_checks", "clip_rate"} <= tags
+    tags = set(events.Tags()["tensors"])
+    last = rows(straight)[1]
+    numbers = {name for name in EPOCH_FIELDS if isinstance(getattr(last, name), int | float)}
+    wanted = {EPOCH_TAGS.get(name, f"epoch/{name}") for name in numbers - {"global_step"}}
+    assert {tag for tag in tags if not tag.startswith("step/")} == wanted
+    assert {"train/loss", "eval/epe_mean", "clip/rate", "eval/kendall_tau", "epoch/epoch"} <= tags
+    # Steps where steps are known: two epochs of three.
+    assert [event.step for event in events.Tensors("step/loss")] == [1, 2, 3, 4, 5, 6]
+    assert [event.step for event in events.Tensors("train/loss")] == [3, 6]
+    written = events.Tensors("eval/epe_mean")[-1].tensor_proto
+    # TensorBoard keeps single precision.
+    assert np.frombuffer(written.tensor_content, np.float32) == np.float32(last.mean_epe_12)
 
 
 @pytest.mark.slow

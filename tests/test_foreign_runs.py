@@ -319,7 +319,7 @@ def test_a_run_of_another_trainer_is_drawn_beside_ours(tmp_path, capsys):
     assert shown["epochs"][1]["threshold"] == 5.0
     assert shown["epochs"][1]["kendall_tau_prev"] is not None
     page = out.read_text()
-    assert page.count("<img") == 7
+    assert page.count('class="plot curves"') == 7
     assert ">theirs<" in page
 
 

@@ -1,10 +1,12 @@
 import base64
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from html import escape
 from xml.etree import ElementTree
 
 import pytest
@@ -15,7 +17,10 @@ from harness.records.records import EpochRecord, EvalRecord, NoteRecord, ResumeR
 from harness.records.run import read_history
 from harness.reporting.borders import borders
 from harness.reporting.curves import PANELS, drawing, polylines, view
+from harness.reporting.markup import data
+from harness.verdict import gate_note
 from tests.synthetic_run import ZERO_FLOW, make_records, opening, tree
+from tests.test_require_gate import write as write_gate
 
 EPE, TAU, _CLIP, NORMS, LOSS, _LR, TIMES = PANELS
 
@@ -225,33 +230,133 @@ def test_what_a_ledger_holds_is_text_and_never_markup(tmp_path, capsys):
     records = course(attempt(2, 3, segment=evil, sections=SLOWER))
     folder = write(tmp_path / "a", [*records, NoteRecord(8, evil)])
     text, _ = report(capsys, tmp_path, folder, "--across-segments")
-    assert "<script" not in text
-    assert "<img src=h" not in text
+    scripts = re.findall(r"<script[^>]*>", text)
+    assert set(scripts[:-1]) == {'<script type="application/json">'}
+    assert scripts[-1] == "<script>"
+    assert "<img" not in text
+    assert "alert('1')</script>" not in text
     assert "&lt;script&gt;alert(&#x27;1&#x27;)" in text
     assert "&amp;amp;" in text
     assert "\x07" not in text
-    plots = [base64.b64decode(data) for data in re.findall(r"svg\+xml;base64,([^\"]+)", text)]
+    plots = re.findall(r'<div class="plot curves"[^>]*>(<svg.*?</svg>)', text, re.DOTALL)
     titles = ["".join(ElementTree.fromstring(plot).itertext()) for plot in plots]
+    assert len(titles) == len(PANELS)
     assert all("segment $\\frac{$?<script>" in title for title in titles)
 
 
-def test_the_page_fetches_nothing(tmp_path, capsys):
+def test_no_text_ends_the_element_that_holds_it():
+    evil = {"run": "x</script><script>alert(1)</script><!--"}
+    text = data(evil)
+    assert text.count("<") == 2
+    assert json.loads(text.partition(">")[2].removesuffix("</script>")) == evil
+
+
+def test_the_page_fetches_nothing_and_runs_one_script_that_its_policy_names(tmp_path, capsys):
     text, _ = report(capsys, tmp_path, write(tmp_path / "a", course()))
-    sources = re.findall(r'(?:src|href)="([^"]{0,30})', text)
-    assert len(sources) == len(PANELS)
-    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
-    assert "url(" not in text
+    assert all(place.startswith("#") for place in re.findall(r'(?:src|href)="([^"]{0,30})', text))
+    assert set(re.findall(r"url\(.", text)) <= {"url(#"}
+    assert "@import" not in text
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+    script = text.rpartition("<script>")[2].removesuffix("</script>\n</body>\n</html>\n")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'"
+    )
+
+
+def test_ids_are_unique_and_colours_are_the_themes(tmp_path, capsys):
+    text, _ = report(capsys, tmp_path, write(tmp_path / "a", SEGMENTS), "--across-segments")
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"(?:href=\"|url\()#([^\")]+)", text)) <= set(ids)
+    plots = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
+    assert set(re.findall(r"(?:fill|stroke): ?(#\w+)", plots)) == set()
+
+
+def test_what_the_pointer_shows_is_what_the_ledger_holds(tmp_path, capsys):
+    histories = [("a", course()), ("b", course(epochs=5))]
+    folders = [write(tmp_path / name, records) for name, records in histories]
+    text, _ = report(capsys, tmp_path, *folders)
+    shown = re.findall(r'<script type="application/json">(\{"left".*?)</script>', text)
+    assert len(shown) == len(PANELS)
+    for panel, values in zip(PANELS, map(json.loads, shown), strict=True):
+        told = {(one["run"], one["label"]): one["points"] for one in values["series"]}
+        assert {run for run, _ in told} == {"a", "b"}
+        for quantity in panel.quantities:
+            for folder in folders:
+                view_ = view("a", read_history(read_ledger(folder / "ledger.jsonl")), across=False)
+                found = [
+                    [row.epoch, quantity.value(attempt, row)]
+                    for attempt in view_.training for row in attempt.rows
+                    if quantity.value(attempt, row) is not None
+                ]  # fmt: skip
+                assert told[folder.name, quantity.label] == found
+
+
+def test_every_plot_of_several_runs_says_which_is_which(tmp_path, capsys):
+    folders = [write(tmp_path / name, course()) for name in ("a", "b")]
+    text, _ = report(capsys, tmp_path, *folders)
+    legends = re.findall(r'<ul class="legend">(.*?)</ul>', text)
+    assert len(legends) == len(PANELS)
+    assert all(re.search(r"--run-0.*?>a<.*--run-1.*?>b<", legend) for legend in legends)
+
+
+def test_a_card_says_verdicts_code_environment_and_what_is_absent(tmp_path, capsys):
+    folder, file = write(tmp_path / "a", course()), tmp_path / "report.json"
+    text, _ = report(capsys, tmp_path, folder, "--json", file)
+    (run,) = json.loads(file.read_text())["runs"]
+    facts = {fact["name"]: fact for fact in run["facts"]}
+    assert facts["audit"]["text"].startswith("AUDIT ")
+    assert facts["gate"]["text"].startswith("not named: --gate-file FILE")
+    assert facts["code"]["text"] == "commit not recorded"
+    assert facts["environment"]["text"] == "threads 2"
+    for fact in facts.values():
+        assert f"<dt>{fact['name']}</dt>" in text
+        assert escape(fact["text"]) in text
+    command = f"harness report {folder} --json {file} --out {tmp_path / 'report.html'}"
+    assert f"Made by <code>{command}</code>" in text
+    assert main(["audit", str(folder)]) == (0 if facts["audit"]["good"] else 1)
+    assert capsys.readouterr().out.splitlines()[-1] == facts["audit"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind"),
+    [("green", ' class="good"'), ("red", ' class="bad"'), ("green except known", "")],
+)
+def test_a_gate_s_verdict_is_on_the_card(verdict, kind, tmp_path, capsys):
+    folder, file = write(tmp_path / "a", course(epochs=1)), tmp_path / "gate.json"
+    write_gate(file, verdict=verdict, version="0.1.0", gated={"name": "mine.py:Mine"})
+    text, _ = report(capsys, tmp_path, folder, "--gate-file", file)
+    told = f"gated: {verdict}, mine.py:Mine (commit not known), samebits 0.1.0, tier quick"
+    assert f"<dt>gate</dt><dd{kind}>{told}</dd>" in text
+
+
+def test_what_a_run_was_gated_with_is_on_its_card(tmp_path, capsys):
+    note = gate_note({"verdict": "green", "system": "builtin", "version": "1", "tier": "quick"})
+    folder = write(tmp_path / "a", [*course(epochs=1), NoteRecord(0, note)])
+    text, _ = report(capsys, tmp_path, folder)
+    assert f'<dt>gate</dt><dd class="good">{note}</dd>' in text
+
+
+def test_a_gate_file_that_a_hand_has_changed_is_on_no_card(tmp_path, capsys):
+    folder, file = write(tmp_path / "a", course(epochs=1)), tmp_path / "gate.json"
+    write_gate(file, verdict="red")
+    file.write_text(file.read_text().replace("red", "green"))
+    error, _ = report(capsys, tmp_path, folder, "--gate-file", file, code=2)
+    assert f"{file}: it was changed since it was written" in error
 
 
 def test_one_ledger_gives_one_page_to_the_last_byte(tmp_path):
     write(tmp_path / "a", SEGMENTS)
     pages = []
     for number in range(2):
-        out = tmp_path / f"{number}.html"
-        words = ["report", str(tmp_path / "a"), "--out", str(out), "--across-segments"]
+        out = tmp_path / f"{number}" / "r.html"
+        out.parent.mkdir()
+        words = ["report", "../a", "--out", "r.html", "--across-segments"]
         done = subprocess.run(
             [sys.executable, "-m", "harness", *words],
             env={**os.environ, "PYTHONHASHSEED": str(number), "TZ": ("UTC", "Asia/Tokyo")[number]},
+            cwd=out.parent,
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert done.stderr == ""
@@ -285,7 +390,7 @@ def test_a_suspicious_run_is_warned_of_in_red(change, text, tmp_path, capsys):
     assert f'<p class="warning">Warning: {text}' in found
     assert "warning: a: " in said
     found, said = report(capsys, tmp_path, write(tmp_path / "b", course()))
-    assert 'class="warning"' not in found
+    assert '<p class="warning"' not in found
     assert "b: epoch 8: EPE " in said
     assert f"an all-zero flow's {ZERO_FLOW:.4f} px" in said
 
@@ -362,7 +467,7 @@ def test_a_report_imports_no_tensorflow_and_leaves_matplotlib_as_it_was(tmp_path
     code = (
         "import sys, matplotlib\nbefore = matplotlib.rcParams.copy()\n"
         f"from harness.cli import main\ncode = main({words!r})\n"
-        "found = {'tensorflow', 'cv2', 'scipy', 'matplotlib.pyplot'} & set(sys.modules)\n"
+        "found = {'tensorflow', 'cv2', 'matplotlib.pyplot'} & set(sys.modules)\n"
         "print(code, sorted(found), before == matplotlib.rcParams.copy())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -21,6 +21,8 @@ BROKEN = {
     "ValidationDraws": {"eval-pure", "train-unobserved"},
     "ScoresUnknown": {"unknown-flow-unscored"},
     "TrainsOn": {"nan-stops"},
+    "WorkersByNumber": {"augmentation-drawn-anew"},
+    "ClipsTooLate": {"clip-arithmetic-update"},
 }
 HELD = {
     "metric-oracle", "metric-recomputed", "metric-alive", "epe-adds-up", "same-scores-again",
@@ -33,7 +35,7 @@ HELD = {
 
 def tier(name):
     """What costs the most, and finds the least that others do not, is for the night."""
-    late = name in ("ResumeForgetsNumpy", "TrainsOn")
+    late = name in ("ResumeForgetsNumpy", "TrainsOn", "ClipsTooLate", "UnpadsAtTheCorner")
     return pytest.mark.nightly if late else pytest.mark.slow
 
 
@@ -66,3 +68,24 @@ def test_a_pytorch_trainers_own_fault_is_named(name, embedded_frames, tmp_path):
     found = judged(f"broken.py:{name}", asked, embedded_frames, tmp_path)
     assert {n for n, judgement in found.items() if judgement.verdict == "BROKEN"} == BROKEN[name]
     assert found["same-scores-again"].verdict == "holds"
+
+
+FRAMES = {
+    "metric-recomputed", "metric-oracle", "metric-alive", "epe-adds-up", "eval-crop-centred",
+    "eval-order-fixed", "batch-mates-unseen", "unknown-flow-unscored", "unknown-flow-masked",
+    "same-scores-again",
+}  # fmt: skip
+
+
+PADDED = {
+    "Padded": set(), "UnpadsAtTheCorner": {"metric-recomputed", "unknown-flow-unscored"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "broken"), [
+    pytest.param(name, broken, marks=tier(name)) for name, broken in PADDED.items()
+])  # fmt: skip
+def test_frames_that_are_padded_are_judged_whole(name, broken, embedded_frames, tmp_path):
+    found = judged(f"padded.py:{name}", FRAMES, embedded_frames, tmp_path)
+    assert {n for n, judgement in found.items() if judgement.verdict == "holds"} == FRAMES - broken
+    assert {n for n, judgement in found.items() if judgement.verdict == "BROKEN"} == broken

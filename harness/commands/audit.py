@@ -21,7 +21,7 @@ from harness.records.ledger import BrokenLine, read_ledger
 from harness.records.run import RunEvidence, RunHistory, read_history
 from harness.wording import counted
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "audit_verdict", "run"]
 
 
 def add_parser(parser: CommandParser) -> None:
@@ -49,20 +49,30 @@ def run(args: Namespace) -> int:
     begun = history.attempts[-1].segment
     if begun != evidence[-1].segment:
         say(f"segment {begun} has begun and made no step yet")
-    judged = {
-        one.segment: [judge_evidence(p, partial(_same, one)) for p in LEDGER_PROMISES.values()]
-        for one in evidence
-    }
+    judged, worst = _judged(evidence)
     for one in evidence:
         if len(evidence) > 1:
             say(f"segment {one.segment}: {_counts_text(one)}")
         _show(judged[one.segment])
-    # A promise holds for a run only if it holds in each segment.
-    worst = [max(row, key=gravity) for row in zip(*judged.values(), strict=True)]
     verdict, text = _verdict(worst, history.broken)
     write_json(args.json, _json_result(verdict, worst, history.broken, judged))
     say(text)
     return EXIT_BROKEN if verdict == "broken" else EXIT_DONE
+
+
+def audit_verdict(history: RunHistory) -> tuple[str, str]:
+    """Return the verdict on a run that has made a step: ``clean`` or ``broken``, and a line."""
+    return _verdict(_judged(history.segments)[1], history.broken)
+
+
+def _judged(evidence: Sequence[RunEvidence]) -> tuple[dict[str, list[Judgement]], list[Judgement]]:
+    """Return the judgements of each segment, and the gravest of each promise."""
+    judged = {
+        one.segment: [judge_evidence(p, partial(_same, one)) for p in LEDGER_PROMISES.values()]
+        for one in evidence
+    }
+    # A promise holds for a run only if it holds in each segment.
+    return judged, [max(row, key=gravity) for row in zip(*judged.values(), strict=True)]
 
 
 def _history(path: Path) -> RunHistory:

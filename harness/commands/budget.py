@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from harness.bars import bar
 from harness.commands.common import (
     EXIT_DONE,
     add_config_options,
@@ -110,7 +110,12 @@ def _measure(
         "after those that compile"
     )
     measured = _Measured(session, protocol, (r for _, r in design))
-    cost = fit_cost([measured.point(k, r) for k, r in tqdm(design, disable=None, leave=False)])
+    with bar(len(design), "evaluations") as drawn:
+        points = []
+        for k, r in design:
+            points.append(measured.point(k, r))
+            drawn.advance(1)
+    cost = fit_cost(points)
     full, sums, sizes = measured.per_batch()
     noise = [noise_at(sums, sizes, k, seed=config.runtime.seed) for k in k_grid(len(sizes))]
     recal = recal_effect(measured.by_recal())

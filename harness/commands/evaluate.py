@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.bars import bar
 from harness.commands.common import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -29,7 +30,7 @@ from harness.ranges import Range
 from harness.records.environments import EnvironmentDifference, environment_difference
 from harness.records.records import EvalRecord
 from harness.training.checkpoint import Checkpoint, CheckpointStore
-from harness.whole import check_target
+from harness.whole import check_target, write_text
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.evaluation.evaluator import Protocol
@@ -62,6 +63,10 @@ def add_parser(parser: CommandParser) -> None:
     )  # fmt: skip
     add_number(parser, "--recal-batches", _BATCHES, "for recalibration", metavar="R")
     parser.add_path("--frozen", kind=PathKind.FILE, metavar="FILE", help="frozen batches to use")
+    parser.add_path(
+        "--csv", kind=PathKind.NEW_FILE, metavar="FILE",
+        help="write every arch with EPE, MACs, parameters and whether it is on a front",
+    )  # fmt: skip
 
 
 def run(args: Namespace) -> int:
@@ -73,6 +78,8 @@ def run(args: Namespace) -> int:
         check_target(_scores_path(args, checkpoint))
     require_data(config)
     say(apply_environment(config).line())
+    from harness.commands.space import told_space
+    from harness.evaluation.scored_space import csv_text
     from harness.reporting.terminal import eval_table
     from harness.runs.session import open_session
 
@@ -83,11 +90,12 @@ def run(args: Namespace) -> int:
     say(_cost_text(config, protocol))
     weights = session.model.weight_tensors()
     if args.pool == "all":
-        record = _whole_space(args, session, checkpoint, protocol)
+        scored = _whole_space(args, session, checkpoint, protocol)
     else:
-        record, _ = session.evaluator.evaluate(weights, protocol, epoch=epoch)
-    if record is None:
+        scored = session.evaluator.evaluate(weights, protocol, epoch=epoch)
+    if scored is None:
         return EXIT_INTERRUPTED
+    record, per_sample = scored
     say(f"checkpoint {checkpoint.path.name} (epoch {epoch}, digest {checkpoint.digest})")
     for line in eval_table(record):
         say(line)
@@ -96,7 +104,11 @@ def run(args: Namespace) -> int:
     for line in _border_lines(trained, elsewhere):
         say(line)
     say(_in_train_text(record, args.run / "ledger.jsonl", elsewhere))
-    write_json(args.json, _result(record, checkpoint, session.environment.as_dict(), elsewhere))
+    space = told_space(config, protocol, record, per_sample)
+    if args.csv is not None:
+        write_text(args.csv, csv_text(space))
+    result = _result(record, checkpoint, session.environment.as_dict(), elsewhere)
+    write_json(args.json, {**result, "space": space.as_dict()})
     return EXIT_DONE
 
 
@@ -176,10 +188,8 @@ def _cost_text(config: Config, protocol: "Protocol") -> str:
 
 def _whole_space(
     args: Namespace, session: "Session", checkpoint: Checkpoint, protocol: "Protocol"
-) -> EvalRecord | None:
+) -> tuple[EvalRecord, dict[str, list[float]]] | None:
     """Score the whole space into a file that a killed evaluation goes on from."""
-    from tqdm import tqdm
-
     from harness.evaluation.journal import FileJournal
 
     weights, evaluator = session.model.weight_tensors(), session.evaluator
@@ -191,11 +201,11 @@ def _whole_space(
     total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
     header = _score_header(session, checkpoint, protocol)
     with (
-        tqdm(total=total, unit="subtree", disable=None) as bar,
-        FileJournal(path, header, lambda: _advance(bar), samples=each) as journal,
+        bar(total, "subtrees") as drawn,
+        FileJournal(path, header, lambda: drawn.advance(1), samples=each) as journal,
         StopFlag() as stop,
     ):
-        bar.update(len(journal))
+        drawn.advance(len(journal))
         say(f"scores go to {path}, {len(journal)} of {total} subtrees are there")
         for note in journal.notes:
             say(f"note: {path}: {note}")
@@ -205,14 +215,10 @@ def _whole_space(
             return evaluator.evaluate(
                 weights, protocol, epoch=int(checkpoint.progress["epoch"]), journal=journal,
                 between=lambda: _raise_if_stopped(stop),
-            )[0]  # fmt: skip
+            )  # fmt: skip
         except _StoppedError:
             say(f"interrupted; the same command goes on from {path}: {command_line(args.words)}")
             return None
-
-
-def _advance(bar: Any) -> None:
-    bar.update()
 
 
 class _StoppedError(Exception):

@@ -18,8 +18,8 @@ from harness.ranges import Range
 from harness.wording import counted, quoted
 
 __all__ = [
-    "add_column_option", "add_foreign_options", "audit_foreign", "columns_of", "foreign_findings",
-    "is_foreign", "own_only", "read_subject", "refuse_outputs",
+    "add_column_option", "add_foreign_options", "audit_foreign", "columns_of", "findings_verdict",
+    "foreign_findings", "is_foreign", "own_only", "read_subject", "refuse_outputs",
 ]  # fmt: skip
 
 _OPTIONS = {
@@ -136,7 +136,7 @@ def audit_foreign(path: Path, args: Namespace) -> int:
     for line in _lines(path, subject, findings):
         say(line)
     write_json(args.json, _json(subject, findings))
-    say(_verdict(findings))
+    say(findings_verdict(findings))
     return EXIT_BROKEN if findings.found else EXIT_DONE
 
 
@@ -164,7 +164,8 @@ def _lines(path: Path, subject: Subject, findings: Findings) -> list[str]:
     return [*lines, ""]
 
 
-def _verdict(findings: Findings) -> str:
+def findings_verdict(findings: Findings) -> str:
+    """Return the verdict on a run of another trainer, in a line."""
     holds = len(findings.measured) - len(findings.found)
     parts = [counted(holds, "check holds", "checks hold")]
     if findings.found:

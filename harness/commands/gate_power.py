@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
+from harness.bars import bar, is_watched
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, say, write_json
 from harness.commands.parsing import CommandParser
 from harness.commands.under_test import add_system_options, asked_system, gate_setting
@@ -109,14 +110,12 @@ def _judge(
 
 
 def _planted(path: Path | None, setting: "Setting", power: Power, kinds: Any, plant: Any) -> Power:
-    from tqdm import tqdm
-
-    with tqdm(total=len(power.left), unit="fault", disable=None) as bar:
+    with bar(len(power.left), "faults") as drawn:
 
         def on_result(now: Power, found: Planted) -> None:
             _keep(path, now)
-            bar.update()
-            if bar.disable:
+            drawn.advance(1)
+            if not is_watched():
                 done = f"[{len(now.planted)}/{len(now.faults)}]"
                 _tell(f"{done} {planted_line(found)} ({found.seconds:.1f} s)")
 

@@ -4,12 +4,13 @@ import math
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from harness.bars import Bar, bar, is_watched
 from harness.commands.common import say, write_json
 from harness.devices import is_stream, read_regular
 from harness.errors import InputError
@@ -91,16 +92,12 @@ class MatrixProgress:
     _start: float = field(default_factory=time.perf_counter)
     _written: float = -math.inf
     _lock: Lock = field(default_factory=Lock)
-    _advance: Callable[[], Any] = lambda: None
+    _bar: Bar = field(default_factory=Bar)
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> "MatrixProgress":
         """Show a bar where there is a terminal."""
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            bar = self._open.enter_context(tqdm(total=self.asked, unit="system"))
-            self._advance = bar.update
+        self._bar = self._open.enter_context(bar(self.asked, "systems"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,8 +109,8 @@ class MatrixProgress:
         """Tell of one result, and write the JSON with it."""
         with self._lock:
             self._results.append(result)
-            self._advance()
-            if not sys.stderr.isatty():
+            self._bar.advance(1)
+            if not is_watched():
                 count = f"[{len(self._results)}/{self.asked}]"
                 what = f"{result.task.id} {result.task.mode} {result.seconds:.1f} s"
                 line = f"{count} {verdict(result):8} {what}"

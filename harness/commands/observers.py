@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from harness.bars import bar, is_watched
 from harness.commands.common import say
 from harness.config import Config
 from harness.records.ledger import Ledger
 from harness.records.records import Record
+from harness.reporting.running import RunningLine
 from harness.reporting.tensorboard import TensorBoardObserver, tensorboard_available
 from harness.reporting.terminal import ProgressPrinter
 from harness.watch import Watch
@@ -19,7 +21,7 @@ __all__ = ["run_observers"]
 def run_observers(
     folder: Path, config: Config, ledger: Ledger, history: Sequence[Record]
 ) -> Iterator[Sequence[Callable[[Record], None]]]:
-    """Yield a progress line, TensorBoard where it is installed, and the watch.
+    """Yield the running line, a line an epoch, TensorBoard where it is installed, and the watch.
 
     Parameters
     ----------
@@ -32,8 +34,13 @@ def run_observers(
     history : sequence of Record
         What earlier attempts left valid.
     """
-    observers: list[Callable[[Record], None]] = [ProgressPrinter(say, config.train.num_epochs)]
+    epochs = config.train.num_epochs
     with ExitStack() as stack:
+        drawn = stack.enter_context(bar(1, "", timed=False, stays=False))
+        running = RunningLine(epochs, show=drawn.show if is_watched() else None, write=say)
+        observers: list[Callable[[Record], None]] = [
+            running, ProgressPrinter(say, epochs, running.left),
+        ]  # fmt: skip
         if tensorboard_available():
             board = TensorBoardObserver(folder / "tensorboard")
             stack.callback(board.close)

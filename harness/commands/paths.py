@@ -68,8 +68,8 @@ _LOOKED_AT = 200
 """Entries of a folder that are looked at: one of samples holds hardly anything else."""
 
 _RESULTS = (".json", ".html", ".htm", ".svg", ".png", ".npz")
-_BEGINNINGS = (b"{", b"[", b"<")
-"""What results end and begin with."""
+_BEGINNINGS = (b"{", b"[", b"<", b"arch,epe_px,")
+"""What results end and begin with; a table of archs would be anybody's by its ending."""
 
 
 @dataclass(frozen=True)
@@ -236,10 +236,10 @@ def _refuse_something_else(one: Named) -> None:
         return
     try:
         with open_regular(one.path) as file:
-            first = file.read(1)
+            first = file.read(max(map(len, _BEGINNINGS)))
     except OSError:  # there is none, or what writes it says why not
         return
-    if first and first not in _BEGINNINGS:
+    if first and not first.startswith(_BEGINNINGS):
         raise _wrong(one, "holds something else, which would be lost; name another, or remove it")
 
 

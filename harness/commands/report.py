@@ -9,10 +9,13 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from harness import __version__
 from harness.commands.common import EXIT_DONE, ledger_file, say, write_json
+from harness.commands.facts import run_facts
 from harness.commands.foreign import (
     add_foreign_options,
     foreign_findings,
@@ -20,6 +23,7 @@ from harness.commands.foreign import (
     own_only,
     read_subject,
 )
+from harness.commands.interrupts import command_line
 from harness.commands.parsing import CommandParser
 from harness.commands.paths import PathKind
 from harness.errors import InputError
@@ -30,9 +34,15 @@ from harness.records.ledger import read_ledger
 from harness.records.run import RunHistory, read_history
 from harness.reporting.borders import short_digest
 from harness.reporting.curves import PANELS, Panel, View, drawing, view
+from harness.reporting.hover import hover_values, line_legend
 from harness.reporting.html import Page, Plot, page
-from harness.reporting.plots import colour, draw
+from harness.reporting.markup import printable
+from harness.reporting.plots import draw
+from harness.reporting.pool_space import pool_space, rank_tau
+from harness.reporting.space_file import SpaceFile, read_space
+from harness.reporting.space_html import space_section
 from harness.reporting.summary import RunSummary, series_differences, summary
+from harness.require_gate import GateError, read_gate
 from harness.whole import write_text
 
 __all__ = ["add_parser", "run"]
@@ -54,6 +64,14 @@ def add_parser(parser: CommandParser) -> None:
         "not compare",
     )  # fmt: skip
     parser.add_path(
+        "--space", kind=PathKind.FILE, nargs="+", default=[], metavar="FILE",
+        help="show scores of a pool or of the whole space, too: what `harness eval --json` wrote",
+    )  # fmt: skip
+    parser.add_path(
+        "--gate-file", kind=PathKind.FILE, metavar="FILE",
+        help="show a gate's verdict, too: what `harness gate --gate-file` wrote",
+    )  # fmt: skip
+    parser.add_path(
         "--gate-power", kind=PathKind.FILE, metavar="FILE",
         help="show what a green gate is worth, too: what `harness gate-power --json` wrote",
     )  # fmt: skip
@@ -65,6 +83,8 @@ def run(args: Namespace) -> int:
         own_only(args)
     files = [path if is_foreign(path) else ledger_file(path) for path in args.paths]
     power = None if args.gate_power is None else read_power(args.gate_power, say)
+    gate = None if args.gate_file is None else _read_gate(args.gate_file)
+    spaces = [read_space(path) for path in args.space]
     names = _run_names(args.paths, files)
     subjects = {name: read_subject(file, args) for name, file in zip(names, files, strict=True)
                 if is_foreign(file)}  # fmt: skip
@@ -87,13 +107,25 @@ def run(args: Namespace) -> int:
         _with_findings(summary(one, None if one is views[0] else views[0]), subjects.get(one.name))
         for one in views
     ]
-    _write_page(args.out, _page(views, summaries, warnings, power))
+    summaries = [
+        replace(one, facts=run_facts(shown.history, subjects.get(one.name), gate))
+        for one, shown in zip(summaries, views, strict=True)
+    ]
+    text, space = _page(args, views, summaries, warnings, power, spaces)
+    _write_page(args.out, text)
     _say_summaries(summaries, warnings)
     if power is not None:
         say(power.headline)
     found = {"out": str(args.out), "across_segments": args.across_segments, "warnings": warnings}
-    write_json(args.json, {**found, "runs": [asdict(one) for one in summaries]})
+    write_json(args.json, {**found, "runs": [asdict(one) for one in summaries], **space})
     return EXIT_DONE
+
+
+def _read_gate(path: Path) -> dict[str, Any]:
+    try:
+        return read_gate(path)
+    except GateError as error:
+        raise InputError(str(error)) from None
 
 
 def _read_run(name: str, file: Path) -> RunHistory:
@@ -160,17 +192,39 @@ def _with_findings(shown: RunSummary, subject: Subject | None) -> RunSummary:
 
 
 def _page(
-    views: Sequence[View], summaries: Sequence[RunSummary], warnings: Sequence[str],
-    power: Power | None,
-) -> str:  # fmt: skip
-    colours = tuple(colour(number) for number in range(len(views)))
-    plots = tuple(_plot(panel, views) for panel in PANELS)
-    return page(Page(tuple(summaries), colours, plots, tuple(warnings), __version__, power))
+    args: Namespace, views: Sequence[View], summaries: Sequence[RunSummary],
+    warnings: Sequence[str], power: Power | None, files: Sequence[SpaceFile],
+) -> tuple[str, dict[str, Any]]:  # fmt: skip
+    """Return the page, and what it says of the search space for machines."""
+    plots = tuple(_plot(panel, views, place) for place, panel in enumerate(PANELS))
+    pools = [pool_space(one) for one in views]
+    scored = [(one.label, one.space) for one in files]
+    scored += [(f"{one.name}: {one.about}", one.space) for one in pools if one.space is not None]
+    taus = [rank_tau(one, other) for one, other in combinations(scored, 2)]
+    text = page(
+        Page(
+            tuple(summaries), plots, tuple(warnings), __version__, command_line(args.words),
+            space_section(pools, files, taus), power,
+        )
+    )  # fmt: skip
+    found = {
+        "spaces": [{"name": name, **space.as_dict()} for name, space in scored],
+        "taus": [asdict(one) for one in taus],
+        "taus_of_epochs": [
+            {"name": one.name, "epochs": one.epochs, "taus": one.taus} for one in pools
+        ],
+    }
+    return text, found
 
 
-def _plot(panel: Panel, views: Sequence[View]) -> Plot:
+def _plot(panel: Panel, views: Sequence[View], place: int) -> Plot:
     found = drawing(panel, views)
-    return Plot(panel.title, draw(found) if found.curves else None)
+    if not found.curves:
+        return Plot(panel.title, None)
+    picture = draw(found, name=f"p{place}")
+    values = hover_values(found, picture, [printable(one.name) for one in views])
+    runs = tuple(sorted({curve.run for curve in found.curves}))
+    return Plot(panel.title, picture.svg, values, tuple(line_legend(found)), runs)
 
 
 def _write_page(out: Path, text: str) -> None:

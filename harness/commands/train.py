@@ -82,6 +82,10 @@ def run(args: Namespace) -> int:
         check_environment=lambda found: _require_environment(args, gate, found),
         observers=run_observers,
     )
+    say(
+        f"results go to {folder} (epochs.csv, ledger.jsonl, checkpoints); Ctrl-C saves and stops; "
+        f"to go on then: {_resuming(args)}"
+    )
     result = train_run(config, folder, options)
     done = counted(result.progress.epoch, "epoch"), counted(result.progress.global_step, "step")
     say(f"{result.status}: {', '.join(done)}")
@@ -92,9 +96,13 @@ def run(args: Namespace) -> int:
     write_json(args.json, values)
     if result.status != "interrupted":
         return EXIT_DONE
-    words = [*args.words, *(["--resume"] if "--resume" not in args.words else [])]
-    say(f"to go on: {command_line(words)}")
+    say(f"to go on: {_resuming(args)}")
     return EXIT_INTERRUPTED
+
+
+def _resuming(args: Namespace) -> str:
+    """Return the command line that goes on with the run."""
+    return command_line([*args.words, *(["--resume"] if "--resume" not in args.words else [])])
 
 
 def _gated(args: Namespace, config: Config) -> dict[str, Any] | None:

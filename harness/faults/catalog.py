@@ -7,6 +7,7 @@ from harness.faults import (
     accumulation,
     arch_cycles,
     arithmetic,
+    augmenting,
     clipping,
     data,
     drawing,
@@ -38,10 +39,10 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS"]
 
 _MODULES = (
-    arithmetic, data, drawing, joint_draws, everywhere, geometry, recalibration, accumulation,
-    clipping, updating, losses, precision, arch_cycles, partial_steps, handling, keeping, saving,
-    run_logs, later_steps, loading, metric, resuming, scoring, inference, searching, sharing,
-    surroundings,
+    arithmetic, data, drawing, augmenting, joint_draws, everywhere, geometry, recalibration,
+    accumulation, clipping, updating, losses, precision, arch_cycles, partial_steps, handling,
+    keeping, saving, run_logs, later_steps, loading, metric, resuming, scoring, inference,
+    searching, sharing, surroundings,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

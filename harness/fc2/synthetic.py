@@ -12,6 +12,7 @@ Sines, matrix products and array sums, whose last bits vary between processors, 
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,8 +20,8 @@ from typing import TypeVar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from harness.bars import Bar, bar
 from harness.fc2.layout import MEMBERS, member_name
 from harness.streams import integer, raw
 from harness.whole import list_entries, whole_folder
@@ -237,7 +238,9 @@ def write_dataset(out: Path, *, train: int, val: int, height: int = 384, width: 
             (aside / split).mkdir()
         every = [(aside / split, number) for split, numbers in splits.items() for number in numbers]
         done = pool.map(work, *zip(*every, strict=True))
-        list(tqdm(done, total=len(every), disable=None if progress else True))
+        with bar(len(every), "samples") if progress else nullcontext(Bar()) as drawn:
+            for _ in done:
+                drawn.advance(1)
 
 
 def _require_free(folder: Path, numbers: range) -> None:

@@ -40,7 +40,9 @@ class TrainingDraws:
 
     ``other_seed`` is None of a system that has one seed alone; ``shuffled`` is False of one that
     declares an order of its own. ``later`` are the samples of so many further epochs that each is
-    drawn once, but for a chance of :data:`_UNDRAWN`; none where an epoch has them all.
+    drawn once, but for a chance of :data:`_UNDRAWN`; none where an epoch has them all. ``decoded``
+    has nothing of a system that augments what it serves. With ``drop_last`` a last batch that the
+    split does not fill is left out.
     """
 
     full_pass: bool
@@ -55,6 +57,7 @@ class TrainingDraws:
     decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
     shuffled: bool = True
     later: tuple[str, ...] = ()
+    drop_last: bool = False
 
 
 _UNDRAWN = 1e-9
@@ -94,12 +97,14 @@ def draws(bench: Bench) -> TrainingDraws:
     if "runtime.seed" not in bench.describe().settings:
         with bench.open(runtime={"seed": bench.config["runtime"]["seed"] + 1}) as other:
             other_seed = other.batches("train", epoch=1)
-    train, folder = bench.config["train"], split_folder(bench, "train")
+    train, folder, about = bench.config["train"], split_folder(bench, "train"), bench.describe()
+    # What is augmented is held against no file.
+    decoded = {} if about.augmentation else decoded_samples(folder, [*first, *second])
     return TrainingDraws(
         full_pass, train.get("train_crop_mode", "random") == "random",
         bench.config["data"].get("flow_clip"), split,
-        planned_sizes(bench.config, bench.describe()), first, again, second,
-        other_seed, decoded_samples(folder, [*first, *second]), can_shuffle(bench), later,
+        planned_sizes(bench.config, about), first, again, second,
+        other_seed, decoded, can_shuffle(bench), later, about.drop_last,
     )  # fmt: skip
 
 
@@ -112,15 +117,7 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
         violations.append(
             Violation("training batch sizes", str(list(evidence.planned_sizes)), str(sizes), "plan")
         )
-    if evidence.full_pass and sorted(first) != sorted(evidence.split):
-        missing = sorted(set(evidence.split) - set(first))
-        violations.append(
-            Violation(
-                "full pass", f"each of {len(evidence.split)} samples once",
-                f"{counted(len(first), 'draw')} of {counted(len(set(first)), 'sample')}, missing "
-                f"{missing[:3]}", "plan",
-            )
-        )  # fmt: skip
+    violations += _no_full_pass(evidence, first)
     if undrawn := sorted(set(evidence.split) - set(evidence.later)) if evidence.later else []:
         draws = f"{len(evidence.later)} draws of {counted(len(evidence.split), 'sample')}"
         where = f"epochs 3 and later, {draws}"
@@ -145,6 +142,20 @@ def training_draws_are_declared(evidence: TrainingDraws) -> Outcome:
     batches = counted(len(sizes), "batch")
     figures = f"{counted(len(first), 'draw')} in {batches}; {telling}"
     return outcome(violations[:6], len(first), figures)
+
+
+def _no_full_pass(evidence: TrainingDraws, first: Sequence[str]) -> list[Violation]:
+    """Return that an epoch serves samples twice, or leaves out others than its plan does."""
+    planned = sum(evidence.planned_sizes)
+    left_out = evidence.drop_last and len(first) == planned == len({*first} & {*evidence.split})
+    if not evidence.full_pass or left_out or sorted(first) == sorted(evidence.split):
+        return []
+    missing = sorted(set(evidence.split) - set(first))
+    of_all = f"{planned} of" if evidence.drop_last else "each of"
+    found = f"{counted(len(first), 'draw')} of {counted(len(set(first)), 'sample')}"
+    found += f", missing {missing[:3]}"
+    expected = f"{of_all} {len(evidence.split)} samples once"
+    return [Violation("full pass", expected, found, "plan")]
 
 
 TRAIN_DRAWS_DECLARED = Promise(

@@ -163,7 +163,7 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
     for row, (arch, ids, outputs, label, valid, reported) in enumerate(evidence.rows):
         if len(reported) != len(ids):
             where = f"arch {arch}, scores of samples {', '.join(ids)}"
-            violations.append(Violation(where, str(len(ids)), str(len(reported))))
+            violations.append(Violation(where, str(len(ids)), str(len(reported)), _SCORE))
             continue
         unlabelled = [i for i, v in zip(ids, valid, strict=True) if not np.any(v)]
         if unlabelled and evidence.mean == "samples":
@@ -172,6 +172,9 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
         given = {"epsilon": evidence.epsilon}
         again = independent_epe(accumulate_residuals(outputs), label, valid, **given)
         last = independent_epe(outputs[-1][..., :2], label, valid, **given)
+        everywhere = independent_epe(
+            accumulate_residuals(outputs), label, np.ones_like(valid), **given
+        )
         per_arch.setdefault(arch, []).append(again)
         known.setdefault(arch, []).append([int(mask.sum()) for mask in valid])
         own = evidence.own[row] if evidence.own else [None] * len(ids)
@@ -190,7 +193,8 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
                     what = f"{what}; {other}" if other else what
                 violations.append(
                     Violation(f"arch {arch}, sample {sample}: EPE of the accumulated flow",
-                              f"{want:.6f} px", f"{got:.6f} px ({what})")
+                              f"{want:.6f} px", f"{got:.6f} px ({what})",
+                              _kind(got, want, everywhere[place], valid[place]))
                 )  # fmt: skip
     violations += _zero_flow_differs(evidence)
     for arch, batches in per_arch.items():
@@ -208,12 +212,26 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
                         reported_mean, batches, known[arch], rel_tol=_EPE_TOLERANCE,
                         over=evidence.mean,
                     ),
+                    _SCORE,
                 )
             )  # fmt: skip
     seen = sum(len(batch) for batches in per_arch.values() for batch in batches)
     archs, scores = counted(len(per_arch), "arch"), counted(seen, "sample score")
     figures = f"{archs}, {scores}, worst relative error {worst:.1e}"
     return outcome(violations[:6], seen, figures)
+
+
+_SCORE, _UNKNOWN = "score", "unknown flow"
+"""Kinds of a score that is wrong: of whatever reason, and because it has unknown flow in it."""
+
+_FAR = 1e3
+"""So many times the EPE, px, no score is that unknown flow, of 1e9 px and more, is not in."""
+
+
+def _kind(got: float, want: float, everywhere: float, valid: NDArray[Any]) -> str:
+    """Return what kind a wrong score is of."""
+    entered = math.isclose(got, everywhere, rel_tol=_EPE_TOLERANCE) or got > _FAR * max(want, 1.0)
+    return _UNKNOWN if entered and not np.all(valid) else _SCORE
 
 
 def _zero_flow_differs(evidence: Recomputation) -> list[Violation]:
@@ -312,5 +330,5 @@ UNKNOWN_FLOW_UNSCORED = Promise(
     evidence=odd_recomputation,
     check=unknown_flow_is_unscored,
     hint="The EPE averages over pixels without a label, or leaves out pixels that have one.",
-    explained_by=("metric-oracle", "metric-recomputed", "unknown-flow-masked"),
+    explained_by=("metric-oracle", "metric-recomputed", "unknown-flow-masked:label"),
 )

@@ -19,6 +19,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "heads": "describe()['heads']: each output head with the names of its kernels",
         "slots": "describe()['slots']: each weight with the names of its two Adam moments",
         "options": "describe()['options']: the kernels that each option of each block runs",
+        "augmentation": "describe()['augmentation']: training samples are augmented at random",
         "supports: steps": "'steps' in describe()['supports']: train(steps=N) stops within an "
         "epoch",
         "supports: frozen": "'frozen' in describe()['supports']: evaluates from eval.frozen",
@@ -31,6 +32,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "Training.checks": "train() returns checks: each norm before and after clipping",
         "Training.losses": "train() returns losses: each micro-batch's mean loss",
         "Training.consumed": "train() returns consumed: digests of what each step computed on",
+        "Training.samples": "train() returns samples: a digest of each sample of each step",
         "Evaluation.consumed": "evaluate() returns consumed: digests of what was scored",
         "Evaluation.recal_consumed": "evaluate() returns recal_consumed: digests of what was "
         "recalibrated on",
@@ -74,7 +76,8 @@ def offered(
         What it answered when it was asked once. None: it was not, or could not.
     """
     found = set(about.can)
-    found |= {name for name in ("heads", "slots", "options") if getattr(about, name)}
+    words = ("heads", "slots", "options", "augmentation")
+    found |= {name for name in words if getattr(about, name)}
     found |= {f"supports: {name}" for name in about.supports}
     for answer in (training, evaluation):
         for name in vars(answer) if answer is not None else ():
@@ -83,6 +86,8 @@ def offered(
                 found.add(word)
     if found & _LOGS:
         found.add("run log")
+    if "Training.consumed" in found:
+        found.add("Training.samples")  # for which they stand
     archs = () if evaluation is None else evaluation.archs
     if len(archs) > 1:
         found.add("several archs")

@@ -89,7 +89,9 @@ def _sections(bench: Bench) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
     size = partial_size(
         len(listed_samples(split_folder(bench, "train"))), near=int(train["batch_size"])
     )
-    if size and train.get("epoch_mode") == "full_pass" and not about.whole_batches:
+    # What is augmented is held against no file.
+    served_as_is = not (about.whole_batches or about.drop_last or about.augmentation)
+    if size and train.get("epoch_mode") == "full_pass" and served_as_is:
         micro = min(int(train.get("micro_batch_size") or size), size)
         asked = bench.settable("train", {"batch_size": size, "micro_batch_size": micro})
         if "batch_size" in asked:

@@ -74,6 +74,7 @@ def joined(first: Training, second: Training) -> Training:
         losses=first.losses + second.losses,
         records=first.records + second.records,
         consumed=first.consumed + second.consumed,
+        samples=first.samples + second.samples,
     )
 
 
@@ -87,15 +88,15 @@ def planned_sizes(config: Mapping[str, Any], description: Description) -> tuple[
     """Return the batch sizes of one epoch that follow from the plan and the data alone.
 
     Every promise expects these, and none asks the system for them: a plan of its own would
-    vouch for itself. Of the description counts how a last batch that the split does not fill is
-    served, and what the system cannot vary.
+    vouch for itself. Of the description counts whether and how a last batch that the split does
+    not fill is served, and what the system cannot vary.
     """
     train = _train_section(config, description)
     size = int(train["batch_size"])
     if train.get("epoch_mode") != "full_pass":
         return (size,) * int(train["steps_per_epoch"])
     whole, rest = divmod(training_samples(config), size)
-    last = (size if description.whole_batches else rest,) * (rest > 0)
+    last = (size if description.whole_batches else rest,) * (rest > 0 and not description.drop_last)
     return (size,) * whole + last
 
 

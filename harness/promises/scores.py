@@ -226,5 +226,5 @@ SAME_SCORES_PREFIX = Promise(
     check=same_scores,
     hint=_HINT,
     blocked_by=("same-scores-again",),
-    explained_by=("metric-recomputed",),
+    explained_by=("metric-recomputed:score",),
 )

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from harness.errors import plain_line
 from harness.records.chain import chain_of, is_next, is_of_itself, split_chain
 from harness.records.declared import check_type
 from harness.records.records import Record, from_json
+from harness.records.typed import TypedReader
 from harness.strict_json import parse_json
 from harness.wording import quoted
 
@@ -27,20 +27,6 @@ class NoRecord:
 _NO_CHAIN = "changed since it was written: it carries no chain, as the lines before it do"
 _NOT_ITSELF = "changed since it was written: it does not match its chain"
 _NOT_NEXT = "lines before it are missing, changed or moved: its chain goes on from another line's"
-
-
-_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
-
-
-def _own_json(body: bytes) -> Any:
-    """Return the value of what was written by us."""
-    try:
-        text = body.decode()
-        value, end = _scan(text, 0)
-    except (ValueError, StopIteration):
-        end = -1
-    # Whatever is wrong is told in the words of :mod:`json`, which takes twice as long.
-    return value if end >= 0 and end == len(text) else json.loads(body)
 
 
 class Door:
@@ -63,7 +49,7 @@ class Door:
         self.gaps: set[int] = set()
         self.void_before = 0
         self._number, self._cut = 0, False
-        self._attempt = 1
+        self._attempt, self._typed = 1, TypedReader()
         # Of what an earlier version wrote, before the first line that carries a chain.
         self._old: Any = hashlib.blake2b(digest_size=16)
         self._last: tuple[bytes, ...] = ()
@@ -77,17 +63,10 @@ class Door:
         body, chain = split_chain(line.rstrip(b"\r\n"))
         begun = self._old is None
         linked = self._pass(line, chain)
-        try:
-            # What carries its chain was written by us; another hand may say a key twice.
-            data = _own_json(body) if chain else parse_json(body)
-        except (ValueError, RecursionError) as error:
-            self._cut = chain is None
-            return NoRecord(f"JSONDecodeError: {plain_line(str(error))}", cut=True)
-        try:
-            attempt = self._attempt_of(data)
-            record = from_json(data)
-        except ValueError as error:
-            return NoRecord(f"ValueError: {plain_line(str(error))}", cut=False)
+        found = self._record_of(body, chain)
+        if isinstance(found, NoRecord):
+            return found
+        record, attempt = found[0], found[1] or self._attempt
         if chain is None:
             if begun:
                 return NoRecord(_NO_CHAIN, cut=False)
@@ -107,6 +86,22 @@ class Door:
                 self.gaps.add(self._number - 1)
         self._attempt = attempt
         return record, attempt
+
+    def _record_of(self, body: bytes, chain: bytes | None) -> tuple[Record, int | None] | NoRecord:
+        """Return a line's record and the attempt that it names; where there is none, say why."""
+        if chain and (found := self._typed.read(body)):
+            return found
+        try:
+            # What carries its chain was written by us; another hand may say a key twice.
+            data = json.loads(body) if chain else parse_json(body)
+        except (ValueError, RecursionError) as error:
+            self._cut = chain is None
+            return NoRecord(f"JSONDecodeError: {plain_line(str(error))}", cut=True)
+        try:
+            attempt = self._attempt_of(data)
+            return self._typed.read(body) or (from_json(data), attempt)
+        except ValueError as error:
+            return NoRecord(f"ValueError: {plain_line(str(error))}", cut=False)
 
     def _pass(self, line: bytes, chain: bytes | None) -> bool:
         """Take a line in; return whether it goes on from the line before."""

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from harness.records.declared import check_declared
-from harness.records.known import remember, take_known
 from harness.records.packed import Named, PackedFloats
 from harness.wording import quoted
 
@@ -303,10 +302,7 @@ def from_json(data: Mapping[str, Any]) -> Record:
         raise ValueError(msg)
     if kind not in ("run", "resume"):
         values.pop("attempt", None)  # the ledger's, not the record's own
-    if take_known(kind, values):
-        return RECORDS[kind](**values)
     check_declared(RECORDS[kind], values, kind)
-    remember(kind, values)
     if kind == "run":
         _require_readable(values)
     return RECORDS[kind](**{name: _tuples(value) for name, value in values.items()})

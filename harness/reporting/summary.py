@@ -36,6 +36,9 @@ class RunSummary:
         ``key: old -> new`` of the training dynamics against the first run; None for that run.
     segments, borders, epochs, notes, broken_lines : tuple of dict
         Tables.
+    facts : tuple of dict
+        Verdicts, code and environment, by ``name``: ``text``, and whether it is ``good`` (None:
+        neither).
     """
 
     name: str
@@ -48,6 +51,7 @@ class RunSummary:
     epochs: tuple[_Row, ...]
     notes: tuple[_Row, ...]
     broken_lines: tuple[_Row, ...]
+    facts: tuple[_Row, ...] = ()
 
 
 def summary(view: View, first: View | None = None) -> RunSummary:

@@ -51,8 +51,11 @@ def epoch_line(row: EpochRecord, epochs: int) -> str:
 class ProgressPrinter:
     """Observer that prints the plan, a line per epoch and every note."""
 
-    def __init__(self, write: Callable[[str], None], epochs: int) -> None:
-        self._write, self._epochs = write, epochs
+    def __init__(
+        self, write: Callable[[str], None], epochs: int,
+        left: Callable[[], Sequence[str]] = lambda: (),
+    ) -> None:  # fmt: skip
+        self._write, self._epochs, self._left = write, epochs, left
 
     def __call__(self, record: Record) -> None:
         """Print the record if it is for people."""
@@ -60,7 +63,7 @@ class ProgressPrinter:
             for line in run_lines(record):
                 self._write(line)
         elif isinstance(record, EpochRecord):
-            self._write(epoch_line(record, self._epochs))
+            self._write(" | ".join([epoch_line(record, self._epochs), *self._left()]))
         elif isinstance(record, NoteRecord):
             self._write(f"note: {record.text}")
 

@@ -6,8 +6,9 @@ TensorFlow is imported once nothing is left to refuse without it.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.config import Config, dump_config
 from harness.environment import Environment, apply_environment
@@ -37,9 +38,21 @@ if TYPE_CHECKING:
     from harness.runs.session import CompiledCache, Session
     from harness.training.trainer import Trainer
 
-__all__ = ["MakeObservers", "Observers", "RunOptions", "RunResult", "train_run"]
+__all__ = [
+    "MakeObservers", "Observers", "RunOptions", "RunResult", "WaitObserver", "train_run",
+]  # fmt: skip
 
 Observers = Sequence[Callable[[Record], None]]
+
+
+@runtime_checkable
+class WaitObserver(Protocol):
+    """An observer that wants to know what each step waited for its batch, s, as well."""
+
+    def waited(self, seconds: float) -> None:
+        """Take note of it; the step's record comes after it."""
+
+
 MakeObservers = Callable[
     [Path, Config, Ledger, Sequence[Record]], AbstractContextManager[Observers]
 ]
@@ -196,6 +209,7 @@ def _train(
             TrainerOptions(
                 observers=tuple(observers), store=store, meta=meta, attempt=plan.attempt,
                 segment=plan.segment, protocol=meta["protocol"], should_stop=stop,
+                waited=partial(_tell_waited, observers),
             )
         )  # fmt: skip
         # Before anything is recorded, so that a resume that is refused leaves the run as it was.
@@ -229,6 +243,13 @@ def _observed(
             say(f"note: epochs.csv was begun without {absent}: only the ledger has them")
         with options.observers(folder, config, ledger, content.effective()) as others:
             yield ledger, table, *others
+
+
+def _tell_waited(observers: Observers, seconds: float) -> None:
+    """Hand what a step waited for its batch to those observers that have a method for it."""
+    for observer in observers:
+        if isinstance(observer, WaitObserver):
+            observer.waited(seconds)
 
 
 def _emit(record: Record, observers: Observers) -> None:

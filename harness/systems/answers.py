@@ -269,6 +269,9 @@ def _description(found: Description, where: str) -> None:
     if found.initializer and found.initializer not in INITIALIZERS:
         expected = f"one of {', '.join(INITIALIZERS)}, or nothing where it is another"
         raise _wrong(f"{where}.initializer", expected, found.initializer)
+    if found.drop_last and found.whole_batches:
+        expected = "false where whole_batches is true: a last batch is left out, or it is filled"
+        raise _wrong(f"{where}.drop_last", expected, found.drop_last)
     for name, wanted, wrong in wrong_declarations(found):
         raise _wrong(f"{where}.{name}", wanted, wrong)
     if found.stride < 1:
@@ -284,6 +287,9 @@ def _training(found: Training, where: str) -> None:
             if reason == NOT_LOGGED and getattr(row, name, None) is not None:
                 place = f"{where}.epochs[{index}].{name}"
                 raise _wrong(place, f"null where the reason is {reason!r}", getattr(row, name))
+    if found.samples and len(found.samples) != len(found.steps):
+        expected = f"the digests of each of {len(found.steps)} steps"
+        raise _wrong(f"{where}.samples", expected, list(found.samples))
 
 
 def _batches(found: Sequence[ServedBatch], where: str) -> None:

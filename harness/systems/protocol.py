@@ -85,6 +85,11 @@ class Description:
         told.
     protocol : int
         Version of the protocol that it was written for, :data:`PROTOCOL` at most.
+    augmentation : bool
+        Whether samples are augmented at random before a step gets them: what training is served
+        is then held against no file, and judged by the digests of what each step trained on.
+    drop_last : bool
+        Whether a last batch that the split does not fill is left out of a pass over it.
     update : UpdateRule or None
         How a step moves the weights. None: not told, by Adam with its usual betas.
     space : Space or None
@@ -116,6 +121,8 @@ class Description:
     option_arrays: Sequence[Sequence[tuple[str, ...]]] = ()
     initializer: str = ""
     protocol: int = 1
+    augmentation: bool = False
+    drop_last: bool = False
     update: UpdateRule | None = None
     space: Space | None = None
     mean: str = "samples"
@@ -187,6 +194,10 @@ class Training:
         For each step, the digests of the samples that it computed on, arch by arch, taken from
         the arrays that entered the computation: blake2b of 16 bytes, in hex, over one sample's
         frames, flow and validity. Empty of a system that does not look.
+    samples : tuple of tuple of str
+        For each step, a digest of each sample that it trained on, augmented, in order: of its
+        arrays alone and of no id, made in any way that is the same in another process. Empty:
+        those of `consumed` are looked at.
     """
 
     planned_sizes: tuple[int, ...] = ()
@@ -200,6 +211,7 @@ class Training:
     losses: tuple[float, ...] = ()
     records: tuple[Record, ...] = ()
     consumed: tuple[tuple[str, ...], ...] = ()
+    samples: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ above. Nothing an observer or an evaluation does can reach the weights.
 """
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
@@ -72,6 +73,8 @@ class TrainerOptions:
         with ``"interrupted"``.
     probe : callable or None
         Receives (epoch, step, StepOutcome) of every step, for evidence in memory.
+    waited : callable
+        Receives what each step waited for its batch, s, before the step's record.
     taken : callable or None
         Receives the arrays that were computed on, before the step's probe; see
         :meth:`harness.training.step.TrainStep.__call__`.
@@ -85,6 +88,7 @@ class TrainerOptions:
     protocol: str = ""
     should_stop: Callable[[], bool] = lambda: False
     probe: Callable[[int, int, StepOutcome], None] | None = None
+    waited: Callable[[float], None] = lambda _: None
     taken: Taken | None = None
 
 
@@ -172,10 +176,16 @@ class Trainer:
                 self._train_on(batch, epoch)
                 yield
 
-    def _read(self, batches: Iterable[Batch]) -> Generator[Batch, None, None]:
+    def _read(self, batches: Iterator[Batch]) -> Generator[Batch, None, None]:
         """Yield batches; where one cannot be read, the steps before it are saved first."""
         try:
-            yield from batches
+            while True:
+                start = perf_counter()
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                self._options.waited(perf_counter() - start)
+                yield batch
         except Exception:
             if self.progress.step:
                 self._save()

@@ -72,9 +72,12 @@ def test_a_damaged_ledger_says_where_and_holds_no_other_record(count, ledger, tm
 
 
 def judged_and_shown(path):
+    from harness.commands.facts import run_facts
     from harness.promises.judge import judge_evidence
     from harness.promises.ledger.registry import LEDGER_PROMISES
     from harness.reporting.curves import view
+    from harness.reporting.pool_space import pool_space
+    from harness.reporting.space_html import space_section
     from harness.reporting.summary import summary
 
     try:
@@ -89,7 +92,10 @@ def judged_and_shown(path):
         for promise in LEDGER_PROMISES.values():
             judge_evidence(promise, lambda segment=segment: segment)
     if history.rows:
-        summary(view("a", history, across=True))
+        shown = view("a", history, across=True)
+        summary(shown)
+        space_section([pool_space(shown)], (), ())
+        run_facts(history, None, None)
 
 
 @pytest.mark.parametrize("chained", [True, False], ids=["chained", "of an earlier version"])

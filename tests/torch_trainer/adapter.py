@@ -11,6 +11,7 @@ from harness.torch_system import TorchSystem
 class Torch(TorchSystem):
     name = "torch"
     heads = {"flow": ["head.weight"]}
+    augmentation = True  # random crops
     settings = {
         "train.epoch_mode": "full_pass", "train.lr_schedule": "per epoch", "eval.crop": "frame",
         "train.micro_batch_size": None, "train.clip_position": "update",

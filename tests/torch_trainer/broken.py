@@ -1,6 +1,7 @@
 """The PyTorch trainer with faults of its own, each of which a gate must name."""
 
 import os
+import random
 
 import numpy as np
 import torch
@@ -56,3 +57,36 @@ class TrainsOn(Torch):
             super().loop()
         finally:
             trainer.require_finite = before
+
+
+class WorkersByNumber(Torch):
+    """Reads in two workers, each of which is seeded with its number."""
+
+    def loop(self):
+        def loader(pairs, size, shuffle):
+            return before(pairs, size, shuffle, num_workers=2, worker_init_fn=random.seed)
+
+        trainer.DataLoader, before = loader, trainer.DataLoader
+        try:
+            super().loop()
+        finally:
+            trainer.DataLoader = before
+
+
+class ClipsTooLate(Torch):
+    """Clips what its step has applied already."""
+
+    def loop(self):
+        trainer.clip_grad_norm_, before = lambda *_: None, trainer.clip_grad_norm_
+        update = torch.optim.swa_utils.AveragedModel.update_parameters
+
+        def clip_and_update(ema, model):
+            before(model.parameters(), self.args.clip)
+            update(ema, model)
+
+        torch.optim.swa_utils.AveragedModel.update_parameters = clip_and_update
+        try:
+            super().loop()
+        finally:
+            trainer.clip_grad_norm_ = before
+            torch.optim.swa_utils.AveragedModel.update_parameters = update

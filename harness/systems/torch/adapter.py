@@ -42,8 +42,8 @@ _CALLS = (
 )  # fmt: skip
 _DECLARED = (
     "version", "heads", "slots", "options", "option_arrays", "supports", "settings", "stride",
-    "whole_batches", "epe_epsilon", "known_defects", "initializer", "update", "space", "mean",
-    "devices", "finite_by_adapter", "loss",
+    "whole_batches", "epe_epsilon", "known_defects", "initializer", "augmentation", "drop_last",
+    "update", "space", "mean", "devices", "finite_by_adapter", "loss",
 )  # fmt: skip
 _RANDOM = "progress/random/"
 

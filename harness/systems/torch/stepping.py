@@ -11,7 +11,7 @@ import torch
 from harness.systems.torch.loop import HeldLoop, Iteration
 from harness.systems.torch.samples import digest
 from harness.systems.torch.training import planned_sizes
-from harness.systems.torch.watch import Seen, arrays_in
+from harness.systems.torch.watch import Seen, arrays_in, samples_in
 
 __all__ = ["Stepper"]
 
@@ -108,3 +108,4 @@ class Stepper:
     def _note(self, batch: Any) -> None:
         if self.seen.looks:
             self.seen.batches.append(digest(*arrays_in(batch)))
+            self.seen.samples += [digest(*arrays) for arrays in samples_in(batch)]

@@ -50,4 +50,5 @@ def training_of(
             for epoch, step, (before, after, _) in clips
         ],
         "losses": [loss for seen in every for loss in seen.losses],
+        "samples": [seen.samples for seen in every],
     }  # fmt: skip

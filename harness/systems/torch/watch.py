@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grad
 
 from harness.systems.torch.state import array_of
 
-__all__ = ["Seen", "arrays_in", "watched"]
+__all__ = ["Seen", "arrays_in", "samples_in", "watched"]
 
 if not hasattr(clip_grad, "_clip_grads_with_norm_"):
     raise ImportError("expected PyTorch 2.6 or newer, found %s" % torch.__version__)
@@ -28,14 +28,19 @@ class Seen:
     ----------
     batches : list of str
         Digests of the batches that were taken.
+    samples : list of str
+        Digests of their samples.
     losses : list of float
         Every loss that was differentiated.
     clips : list of (float, float, float)
-        Global norm before a clip check, norm after it, and threshold.
+        Global norm before a clip check, norm of what is applied, and threshold.
     rate : float
         Learning rate of the last step.
     steps : int
         Steps of an optimizer, those included that a GradScaler left out.
+    applied : set of int
+        Identities of the weights whose gradients a step has applied, and no backward pass has
+        made anew since.
     looks : bool
         Whether more is noted than steps.
     held : bool
@@ -45,10 +50,12 @@ class Seen:
     looks: bool = True
     held: bool = True
     batches: list[str] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     clips: list[tuple[float, float, float]] = field(default_factory=list)
     rate: float = 0.0
     steps: int = 0
+    applied: set[int] = field(default_factory=set)
 
 
 @contextlib.contextmanager
@@ -116,11 +123,18 @@ class _Putter:
             delattr, holder, name
         )
 
+    def within(self, function: Any, value: Any) -> None:
+        """Set what a decorated function calls, whatever name it was imported under."""
+        inner = function.__wrapped__
+        (cell,) = (c for c in function.__closure__ if c.cell_contents is inner)
+        self._undo.callback(setattr, cell, "cell_contents", inner)
+        cell.cell_contents = value
+
 
 def _watch_losses(put: _Putter, see: Callable[[], Seen]) -> None:
     scaled: dict[int, Any] = {}
     backward, scaler = torch.Tensor.backward, torch.amp.GradScaler
-    scale = scaler.scale
+    scale, differentiate = scaler.scale, torch.autograd.backward
 
     def scale_and_keep(self: Any, outputs: Any) -> Any:
         found = scale(self, outputs)
@@ -134,13 +148,19 @@ def _watch_losses(put: _Putter, see: Callable[[], Seen]) -> None:
             seen.losses.append(float(loss.detach()))
         backward(self, *args, **options)
 
+    def differentiate_and_note(*args: Any, **options: Any) -> None:
+        see().applied.clear()
+        differentiate(*args, **options)
+
     put(scaler, "scale", scale_and_keep)
+    put(torch.autograd, "backward", differentiate_and_note)
     put(torch.Tensor, "backward", backward_and_note)
 
 
 def _watch_clips(put: _Putter, see: Callable[[], Seen]) -> None:
-    """Note what clips by global norm: whatever name the function was imported under calls these."""
-    measure, scale = clip_grad._get_total_norm, clip_grad._clip_grads_with_norm_
+    """Note what clips by global norm: whatever name a function was imported under calls these."""
+    both = clip_grad._get_total_norm, clip_grad._clip_grads_with_norm_
+    measure, scale = (function.__wrapped__ for function in both)
     kinds: list[Any] = []
 
     def measure_and_keep(tensors: Any, norm_type: Any = 2.0, *args: Any, **options: Any) -> Any:
@@ -154,12 +174,15 @@ def _watch_clips(put: _Putter, see: Callable[[], Seen]) -> None:
         scale(given, max_norm, total_norm, *args, **options)
         seen = see()
         if seen.looks:
-            grads = [parameter.grad for parameter in given if parameter.grad is not None]
-            after = measure(grads, *kinds)
+            clipped = [parameter for parameter in given if parameter.grad is not None]
+            # Of gradients that a step has applied already, the whole norm was.
+            late = clipped and all(id(parameter) in seen.applied for parameter in clipped)
+            after = total_norm if late else measure([p.grad for p in clipped], *kinds)
             seen.clips.append((float(total_norm), float(after), float(max_norm)))
+        kinds.clear()
 
-    put(clip_grad, "_get_total_norm", measure_and_keep)
-    put(clip_grad, "_clip_grads_with_norm_", scale_and_note)
+    put.within(both[0], measure_and_keep)
+    put.within(both[1], scale_and_note)
 
 
 def _watch_steps(undo: contextlib.ExitStack, put: _Putter, see: Callable[[], Seen]) -> None:
@@ -171,6 +194,8 @@ def _watch_steps(undo: contextlib.ExitStack, put: _Putter, see: Callable[[], See
             raise RuntimeError(_NOT_HELD)
         seen.rate = float(optimizer.param_groups[0]["lr"])
         seen.steps += 1
+        weights = (weight for group in optimizer.param_groups for weight in group["params"])
+        seen.applied.update(id(weight) for weight in weights if weight.grad is not None)
 
     undo.callback(register_optimizer_step_pre_hook(note).remove)
     step = torch.amp.GradScaler.step
@@ -198,3 +223,14 @@ def arrays_in(batch: Any) -> Iterator[Any]:
     elif isinstance(batch, (list, tuple)):
         for item in batch:
             yield from arrays_in(item)
+
+
+def samples_in(batch: Any) -> Iterator[list[Any]]:
+    """Yield of each sample of a batch its arrays of two axes or more, such as images and flow.
+
+    None where the batch has no such arrays of one number of samples: a label of a class, or an
+    index of its sample, would tell draws apart that are the same.
+    """
+    arrays = [array for array in arrays_in(batch) if array.ndim >= 3]
+    if len({len(array) for array in arrays}) == 1:
+        yield from ([array[i] for array in arrays] for i in range(len(arrays[0])))
