@@ -178,7 +178,7 @@ def _take_declaration(state: GateState, description: Any) -> None:
     told = {k: " ".join(v.split()) for k, v in description.known_defects.items()}
     state.known_defects |= {k: v for k, v in told.items() if k not in state.known_defects}
     found = asdict(description)
-    found |= {name: sorted(found[name]) for name in ("can", "supports")}
+    found |= {name: sorted(v) for name, v in found.items() if isinstance(v, frozenset)}
     named = {"name": description.name, "version": description.version}
     state.gated |= {**named, "declaration": found}
 

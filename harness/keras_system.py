@@ -17,6 +17,7 @@ import numpy as np
 
 __all__ = ["KerasSystem", "NotApplicableError"]
 
+_DECLARED = ("update", "space", "mean", "devices", "finite_by_adapter", "loss")
 _UNWRITTEN = "an adapter of KerasSystem has to write %s(): it is the trainer's own"
 
 
@@ -30,7 +31,9 @@ class KerasSystem:
     Attributes
     ----------
     name, version, heads, slots, options, option_arrays, settings, stride, whole_batches
-        Of the description. ``heads`` names kernels as ``variable.path`` has them.
+        Of the description, as are ``update``, ``space``, ``mean``, ``devices``,
+        ``finite_by_adapter`` and ``loss`` where a subclass has them. ``heads`` names kernels as
+        ``variable.path`` has them.
     archs : tuple of str
         What is scored when no archs are asked for.
     metric : str
@@ -109,7 +112,10 @@ class KerasSystem:
             "can": ["describe", "open", "evaluate", "state", "close", *can],
             "supports": ["steps"],
             **{field: getattr(self, field) for field in fields},
-        }
+            # A method of that name, such as loss(), is the trainer's own.
+            **{name: value for name in _DECLARED if (value := getattr(self, name, None)) is not None
+               and not callable(value)},
+        }  # fmt: skip
 
     def _has(self, name: str) -> bool:
         """Say whether the subclass has written a method."""
@@ -135,16 +141,19 @@ class KerasSystem:
         with self._own_generators():
             batches = _batches(self.validation())[:batches_per_arch]
             samples = [one for batch in batches for one in _samples(batch)]
-            zero = [_zero_epe(*self.label(sample[1])) for sample in samples]
+            labels = [self.label(sample[1]) for sample in samples]
+            zero, pixels = [_zero_epe(*one) for one in labels], [int(k.sum()) for _, k in labels]
             scores = {}
             for arch in archs or self.archs:
                 self.choose(arch)
                 scores[arch] = [self.validate(*sample) for sample in samples]
-        means = [float(np.mean(epes)) for epes in scores.values()]
+        weights = pixels if getattr(self, "mean", "") == "pixels" else None
+        means = [float(np.average(epes, weights=weights)) for epes in scores.values()]
         return {
             "archs": list(scores), "per_arch_epe": means, "per_sample": scores,
-            "mean_epe": float(np.mean(means)), "zero_flow_epe": float(np.mean(zero)),
-            "eval_batch_hash": _digest(batches),
+            "mean_epe": float(np.mean(means)),
+            "zero_flow_epe": float(np.average(zero, weights=weights)),
+            "eval_batch_hash": _digest(batches), "pixels": weights or [],
         }  # fmt: skip
 
     def train(

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.archs import digits
 from harness.promises import elsewhere, knobs, response
 from tests.promise_evidence_altered import SEEDS
 from tests.promise_evidence_responses import KNOBS, OPTIONS, PAIRS, RESPONSES, SCORED, knob
@@ -20,6 +21,15 @@ def test_equal_cycles_are_reported_from_a_thousand_orders_on(cycle, told):
         replace(SEEDS, cycles=[cycle], other_cycles=[cycle], space=(3,) * len(cycle[0]))
     )
     assert bool(found.violations) is told
+
+
+@pytest.mark.parametrize("sampling", ["fair", "own"])
+def test_equal_cycles_of_a_sampling_of_its_own_are_not_reported(sampling):
+    cycle, space = ("0120", "1201", "2012"), replace(digits((3,) * 4), sampling=sampling)
+    found = elsewhere.seeds_matter(
+        replace(SEEDS, cycles=[cycle], other_cycles=[cycle], space=space)
+    )
+    assert bool(found.violations) is (sampling == "fair")
 
 
 def test_changing_a_shared_kernel_moves_every_arch_that_runs_it():

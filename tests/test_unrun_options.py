@@ -13,6 +13,7 @@ from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.option_arrays import arrays_of_options
 from harness.promises.samples import copy_samples, decode_independently, listed_samples
 from harness.promises.setting import embedded_config
+from harness.promises.slices import parts_of
 from harness.promises.training_outputs import outputs_of_training
 from harness.promises.walk import _turned
 from harness.systems.edgeflownas.graph import arrays_of_options as variables_of_options
@@ -180,7 +181,7 @@ class TwoArchs:
         self.kernels = kernels
 
     def describe(self):
-        return SimpleNamespace(options=((("zero", "a"), ("b",)),))
+        return Description("s", frozenset(), options=((("zero", "a"), ("b",)),))
 
     def restore(self, path):
         """Start from the same kernels."""
@@ -204,3 +205,36 @@ def test_a_kernel_of_zeros_is_left_alone_where_archs_are_told_apart(tmp_path):
     assert found.before[0] != found.after[0]
     assert found.before[1] == found.after[1]  # another constant for the zeros would decay here too
     assert not system.kernels["zero"].any()
+
+
+class TwoWidths(TwoArchs):
+    """Runs two output channels of a kernel, or all four of it."""
+
+    def describe(self):
+        return Description("s", frozenset(), options=((("w[:, :, :, :2]",), ("w",)),))
+
+    def train(self, epoch, steps, evaluate):
+        decay = sum(float((kernel**2).sum()) for kernel in self.kernels.values())
+        losses = tuple(float((self.kernels["w"][..., :n] ** 3).sum()) + decay for n in (2, 4))
+        return SimpleNamespace(steps=[SimpleNamespace(archs=("0", "1"))], losses=losses)
+
+
+def test_archs_that_share_a_kernel_are_told_apart_by_the_slice_that_one_runs_alone(tmp_path):
+    kernel = np.arange(1.0, 9.0).reshape(1, 1, 2, 4)
+    system = TwoWidths(w=kernel.copy())
+    bench, step = SimpleNamespace(folder=tmp_path), SimpleNamespace(number=1, epoch=1)
+    found = _turned(bench, system, step, system.train(1, steps=1, evaluate=False))
+    assert (found.kernels, found.runs) == (("w",), (False, True))
+    assert found.before[0] == found.after[0]
+    assert found.before[1] != found.after[1]
+    assert np.array_equal(system.kernels["w"][..., :2], kernel[..., :2])
+
+
+def test_a_slice_beyond_its_kernel_is_named():
+    with pytest.raises(ValueError, match=r"names w\[:, 4:\], which is no element of w: \(3, 4\)"):
+        parts_of(["w[:, :2]", "w[:, 4:]"], {"w": np.ones((3, 4))})
+
+
+def test_a_slice_of_more_axes_than_its_kernel_has_is_named():
+    with pytest.raises(ValueError, match=r"names w\[:, :, :\], w has 2 axes: \(3, 4\)"):
+        parts_of(["w[:, :, :]"], {"w": np.ones((3, 4))})

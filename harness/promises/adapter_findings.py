@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.archs import array_of
 from harness.config import field_kinds
 from harness.digest import state_digests
 from harness.promises.promise import grouped_differences
@@ -163,7 +164,8 @@ def _named(about: Description) -> Iterator[tuple[str, str]]:
     for what in ("options", "option_arrays"):
         for block, options in enumerate(getattr(about, what)):
             for option, names in enumerate(options):
-                yield from ((f"{what}[{block}][{option}]", name) for name in names)
+                place = f"{what}[{block}][{option}]"
+                yield from ((place, array_of(name)) for name in names)
 
 
 def assigned(before: Arrays, name: str, value: Any, after: Arrays) -> Iterator[Finding]:

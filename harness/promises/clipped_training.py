@@ -6,6 +6,7 @@ from harness.errors import NotApplicableError
 from harness.promises.bench import Bench, Tree, changed, require_settable
 from harness.promises.promise import needs
 from harness.promises.recorded_run import beside_plan, both_epochs
+from harness.promises.several_devices import MICRO_BATCHES, require_one_device
 from harness.records.records import NOT_LOGGED
 from harness.systems.protocol import Training
 
@@ -18,6 +19,7 @@ __all__ = [
 @needs("train", says=("Training.checks",))
 def training_micro_step(bench: Bench) -> Training:
     """Return both epochs of the trained system, which clips as configured or per micro-step."""
+    require_one_device(bench.describe().devices, MICRO_BATCHES)
     if bench.config["train"].get("clip_position", "micro_step") == "micro_step":
         return _as_configured(bench)
     return _other_position(bench, "micro_step")
@@ -77,6 +79,7 @@ def _other_position(bench: Bench, position: str) -> Training:
 @needs("train", says=("Training.checks",))
 def training_micro_step_other_mode(bench: Bench) -> Training:
     """Return an epoch of the other epoch mode that clips per micro-step."""
+    require_one_device(bench.describe().devices, MICRO_BATCHES)
     return _trained_with(bench, "micro_step", full=not _full_pass(bench, "micro_step"))
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.archs import Space
 from harness.digest import state_digests
-from harness.promises.arch_codes import NINE_BLOCKS, cycle_orders, is_code, options_per_block
+from harness.promises.arch_codes import NINE_BLOCKS, Blocks, cycle_orders, is_code, space_of
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
 from harness.promises.promise import (
@@ -122,7 +123,7 @@ class Seeds:
     kernels: Sequence[str]
     cycles: Sequence[tuple[str, ...]]
     other_cycles: Sequence[tuple[str, ...]]
-    space: Sequence[int] = NINE_BLOCKS
+    space: Blocks = NINE_BLOCKS
 
 
 @needs("train", "state")
@@ -142,7 +143,7 @@ def seeds(bench: Bench) -> Seeds:
     return Seeds(
         one, again, other, [name for name in kernels if name not in moments],
         [s.archs for s in bench.trained.first.steps], [s.archs for s in run.steps],
-        options_per_block(bench.trained.description.options),
+        space_of(bench.trained.description),
     )  # fmt: skip
 
 
@@ -162,6 +163,8 @@ def seeds_matter(evidence: Seeds) -> Outcome:
         )
     space = evidence.space
     codes = [cycle for cycle in cycles if cycle and all(is_code(arch, space) for arch in cycle)]
+    if isinstance(space, Space) and space.sampling != "fair":
+        codes = []  # by a rule of the system's own, which may draw nothing
     # A fair cycle draws, for each block, an order of its options; none is drawn of nets by name.
     orders = cycle_orders(space) ** len(codes)
     if orders >= COINCIDENCE and cycles == others:

@@ -2,17 +2,25 @@
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
+from harness.archs import Space
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import cycle_orders, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.candidates import instead, scores_instead
 from harness.promises.clip_checks import not_logged_text
-from harness.promises.ledger.plan import epoch_loss, is_logged, planned_rate, require_fair_space
+from harness.promises.ledger.plan import (
+    KNOWN_SCHEDULES,
+    epoch_loss,
+    is_logged,
+    planned_rate,
+    require_fair_space,
+    unfair_blocks,
+)
 from harness.promises.logged_settings import LoggedSettings, logged_settings
 from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
-from harness.promises.recorded_run import beside_plan, both_epochs, other_schedule, with_epoch_log
+from harness.promises.recorded_run import beside_plan, both_epochs, schedule_of, with_epoch_log
 from harness.promises.scores import repeat_again
 from harness.promises.step_candidates import by_step, mean_instead, schedule_instead
 from harness.records.records import NOT_LOGGED
@@ -20,8 +28,8 @@ from harness.systems.protocol import Evaluation, Training
 from harness.wording import counted
 
 __all__ = [
-    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "LOGGED_SETTINGS_USED", "EpochRows", "archs_are_fair",
-    "epoch_rows", "epoch_rows_add_up", "logged_settings_are_used", "whole_run",
+    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "LOGGED_SETTINGS_USED", "CodedTraining", "EpochRows",
+    "archs_are_fair", "epoch_rows", "epoch_rows_add_up", "logged_settings_are_used", "whole_run",
 ]  # fmt: skip
 
 
@@ -31,7 +39,7 @@ class EpochRows:
 
     ``again`` is that evaluation once more: where the two differ, the log's scores cannot be
     told from others. ``eval_every`` is after how many epochs an evaluation is due; ``schedule``
-    that of the learning rates where it is no cosine, and its rates are not known.
+    that of the learning rates; empty: a cosine.
     """
 
     training: Training
@@ -52,7 +60,7 @@ def epoch_rows(bench: Bench) -> EpochRows:
     steps = len(training.planned_sizes) * train["num_epochs"]
     every, twice = int(config["eval"].get("eval_every_epoch", 1)), bench.evidence(repeat_again)
     return EpochRows(
-        training, twice.first, train["lr"], steps, twice.again, every, other_schedule(train)
+        training, twice.first, train["lr"], steps, twice.again, every, schedule_of(train)
     )
 
 
@@ -84,20 +92,22 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
         and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9, abs_tol=1e-12)
     ]  # fmt: skip
     wrong = []
-    for step in training.steps if not evidence.schedule else ():
+    schedule, known = evidence.schedule or "cosine", evidence.schedule in ("", *KNOWN_SCHEDULES)
+    for step in training.steps if known else ():
         lr = planned_rate(
-            step, len(training.planned_sizes), base=evidence.base_lr, total=evidence.total_steps
-        )
-        if lr is not None and not math.isclose(step.lr, lr, rel_tol=1e-9):
+            step, len(training.planned_sizes), base=evidence.base_lr, total=evidence.total_steps,
+            schedule=schedule,
+        )  # fmt: skip
+        if lr is not None and not math.isclose(step.lr, lr, rel_tol=KNOWN_SCHEDULES[schedule]):
             wrong.append((step, lr))
-    what = _schedule_instead(evidence) if wrong else ""
+    what = _schedule_instead(evidence) if wrong and schedule == "cosine" else ""
     violations += [
         Violation(f"learning rate of epoch {step.epoch}, step {step.step}", repr(lr),
                   f"{step.lr!r}{what}", "step")
         for step, lr in wrong
     ]  # fmt: skip
     rates = f"{counted(len(training.steps), 'learning rate')} recomputed"
-    if evidence.schedule:
+    if not known:
         rates = f"no learning rate of schedule {evidence.schedule!r}"
     figures = f"{counted(len(expected), 'column')} and {rates}"
     figures += not_logged_text(training, *expected)
@@ -235,17 +245,32 @@ LOGGED_SETTINGS_USED = Promise(
 @needs("train", says=("arch codes",))
 def whole_run(bench: Bench) -> Training:
     """Return both epochs of the trained system, whose archs are codes of options."""
-    run = both_epochs(bench)
-    space = options_per_block(bench.trained.description.options)
-    require_fair_space(space, (arch for step in run.steps for arch in step.archs))
-    return run
+    run, about = both_epochs(bench), bench.trained.description
+    space = options_per_block(about.options)
+    require_fair_space(space, (arch for step in run.steps for arch in step.archs), about.space)
+    if about.space is None:
+        return run
+    return CodedTraining(**{f.name: getattr(run, f.name) for f in fields(run)}, space=about.space)
+
+
+@dataclass(frozen=True)
+class CodedTraining(Training):
+    """A training whose archs are codes of a space that the system declares."""
+
+    space: Space = field(default_factory=Space)
 
 
 def archs_are_fair(evidence: Training) -> Outcome:
     """Require each step's three archs to cover every option of every block once."""
     violations: list[Violation] = []
-    counts: dict[tuple[int, str], int] = {}
+    counts: dict[tuple[int, str | int], int] = {}
+    declared = evidence.space if isinstance(evidence, CodedTraining) else None
     for step in evidence.steps:
+        if declared is not None:
+            violations += unfair_blocks(step, declared)
+            for place in (p for a in step.archs for p in enumerate(declared.read(a) or ())):
+                counts[place] = counts.get(place, 0) + 1
+            continue
         if len({len(arch) for arch in step.archs}) > 1:
             where = f"epoch {step.epoch}, step {step.step}, archs"
             violations.append(Violation(where, "codes of one length", str(step.archs)))
@@ -268,7 +293,7 @@ def archs_are_fair(evidence: Training) -> Outcome:
     for step in evidence.steps:
         by_epoch.setdefault(step.epoch, []).append(step.archs)
     blocks = max((block for block, _ in counts), default=-1) + 1
-    orders = cycle_orders((3,) * blocks)
+    orders = cycle_orders((3,) * blocks if declared is None else declared)
     repeated = [
         e for e in by_epoch
         if by_epoch.get(e - 1) == by_epoch[e] and orders ** len(by_epoch[e]) >= COINCIDENCE

@@ -20,7 +20,9 @@ from harness.promises.samples import (
     same_content,
     split_folder,
 )
+from harness.promises.several_devices import MICRO_BATCHES, several_devices
 from harness.promises.states import require_named
+from harness.systems.declared import ADAM
 from harness.systems.protocol import Arrays, Check, ServedBatch, System, Training
 
 __all__ = [
@@ -91,12 +93,15 @@ def accumulation(bench: Bench) -> Accumulation:
     # gradient of 0 is for the check to report.
     threshold = gradient_norm(whole.gradient) / 3 or 1.0
     fixed = bench.describe().settings.get("train.clip_position")
+    shared_out = several_devices(bench.describe().devices, MICRO_BATCHES)
     update, micro = (
         _first_step(bench, same, micro=FEW_SAMPLES, position=position, clip=threshold)
-        if fixed in (None, position)
+        if fixed in (None, position) and not (shared_out and position == "micro_step")
         else None
         for position in ("update", "micro_step")
     )
+    if shared_out:
+        return Accumulation(whole, None, None, None, threshold, update, micro, shared_out)
     try:
         pieces, absent = _first_step(bench, same, micro=2), ""
     except UnseenError:
@@ -173,7 +178,9 @@ def _trained(system: System) -> StepRun:
     require_named(state, (first for first, _ in slots.values()), "describe().slots")
     require_seen(run.steps, "no training step was recorded (Training.steps)")
     archs: Sequence[str] = run.steps[0].archs
-    return StepRun(tuple(archs), first_step_gradient(state, slots), run.losses, run.checks)
+    rule = system.describe().update or ADAM
+    gradient = first_step_gradient(state, slots, rule)
+    return StepRun(tuple(archs), gradient, run.losses, run.checks)
 
 
 _COPIES_TOLERANCE = 0.05

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError, UnseenError
 from harness.promises.candidates import instead
-from harness.promises.gradients import gradient_norm
+from harness.promises.gradients import gradient_norm, slope_along
 from harness.promises.independent_epe import resize_legacy_bilinear
 from harness.promises.one_step import LOSS_TOLERANCE, OneStep, nudged_gradient, one_step
 from harness.promises.pixel_differences import first_pixel_differences
 from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.several_devices import BATCHES, require_one_device
 from harness.promises.slopes import nearest_slope
 from harness.wording import counted
 
@@ -89,8 +90,12 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
     Raises
     ------
     NotApplicableError
-        If the system records no losses, or cannot be asked for training's outputs.
+        If the system records no losses, declares one of its own or several devices, or cannot be
+        asked for training's outputs.
     """
+    if evidence.own_loss:
+        raise NotApplicableError("the system declares a loss of its own (describe()['loss'])")
+    require_one_device(evidence.devices, BATCHES)
     outputs = _outputs(evidence)
     batch, violations, worst = evidence.batch, _nothing_to_tell(evidence, outputs), 0.0
     violations += _other_pixels(evidence)
@@ -246,19 +251,20 @@ def gradient_is_the_losses(evidence: OneStep) -> Outcome:
         )
         raise NotApplicableError(msg)
     gradient, length = nudged_gradient(evidence), min(way.length for way in evidence.nudged)
-    expected = gradient_norm(gradient)
-    if not (expected > 0 and length > 0):
+    weights = evidence.before if evidence.nudged_step == 2 else evidence.start
+    expected = slope_along(evidence.by, gradient, weights)
+    if not (gradient_norm(gradient) > 0 and length > 0):
         nothing = Violation("weights moved along the gradient", "a gradient and a way above 0",
                             f"norm {expected:.3g}, {length:.3g} forth and back")  # fmt: skip
         return outcome([nothing], len(gradient), "no slope")
     # A long way crosses kinks, a short one drowns in rounding: the better of both counts.
     slope = nearest_slope(evidence.nudged, expected)
-    violations = []
+    violations, ratio = [], slope / expected if expected else math.inf
     if not math.isclose(slope, expected, rel_tol=_SLOPE_TOLERANCE):
         violations.append(
             Violation("slope of the mean loss along the gradient", f"{expected:.5g}, its norm",
                       f"{slope:.5g} by differences over {length:.2g} forth and back"
-                      f"{instead(slope / expected, _RATIOS, rel_tol=_SLOPE_TOLERANCE)}")
+                      f"{instead(ratio, _RATIOS, rel_tol=_SLOPE_TOLERANCE)}")
         )  # fmt: skip
     figures = f"slope {slope:.5g} by differences, norm {expected:.5g}"
     return outcome(violations, len(gradient), figures)

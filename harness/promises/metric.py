@@ -17,7 +17,13 @@ from harness.promises.independent_epe import accumulate_residuals, independent_e
 from harness.promises.known_answers import Oracle, oracle
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
 from harness.promises.samples import data_section, known_in_files, odd_files
-from harness.promises.score_candidates import OF_3_4, mean_of_samples_instead, sample_score_instead
+from harness.promises.score_candidates import (
+    OF_3_4,
+    mean_of_samples_instead,
+    mean_over,
+    over_text,
+    sample_score_instead,
+)
 from harness.promises.scores import base_evaluation
 from harness.systems.protocol import Evaluation, System
 from harness.wording import counted
@@ -101,7 +107,8 @@ class Recomputation:
     ``own`` is, for each row, what the metric gives those outputs when it is fed with them, px;
     ``epsilon`` is what it adds under its root, px^2.
     ``rows`` hold arch, sample ids, three outputs (B, h, w, >= 2), label, valid and the
-    reported per-sample EPE, px; ``reported`` maps an arch to its reported EPE.
+    reported per-sample EPE, px; ``reported`` maps an arch to its reported EPE. ``mean`` is what
+    that averages over, and ``pixels`` are the valid ones of each sample, as reported, if they are.
     """
 
     rows: Sequence[
@@ -114,6 +121,8 @@ class Recomputation:
     zero_flow: float
     epsilon: float = 0.0
     own: Sequence[Sequence[float]] = ()
+    mean: str = "samples"
+    pixels: Sequence[int] = ()
 
 
 @needs("predict", "evaluate", "batches")
@@ -141,7 +150,8 @@ def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
             if "score" in about.can:
                 own.append(list(map(float, system.score(outputs, batch.flow, batch.valid))))
     scores = dict(zip(base.archs, base.per_arch_epe, strict=True))
-    return Recomputation(rows, scores, base.zero_flow_epe, about.epe_epsilon, own)
+    zero, pixels = base.zero_flow_epe, base.pixels
+    return Recomputation(rows, scores, zero, about.epe_epsilon, own, about.mean, pixels)
 
 
 def metric_is_recomputed(evidence: Recomputation) -> Outcome:
@@ -156,7 +166,7 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
             violations.append(Violation(where, str(len(ids)), str(len(reported)), _SCORE))
             continue
         unlabelled = [i for i, v in zip(ids, valid, strict=True) if not np.any(v)]
-        if unlabelled:
+        if unlabelled and evidence.mean == "samples":
             msg = f"sample {unlabelled[0]} has no pixel with a label in its window: it has no EPE"
             raise NotApplicableError(msg)
         given = {"epsilon": evidence.epsilon}
@@ -171,6 +181,8 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
         for place, (sample, want, got, alone, fed) in enumerate(
             zip(ids, again, reported, last, own, strict=True)
         ):
+            if not np.any(valid[place]):
+                continue  # of no weight in a mean over pixels
             error = abs(want - got) / max(want, 1e-12)
             worst = max(worst, error)
             if not error <= _EPE_TOLERANCE:
@@ -187,14 +199,18 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
     violations += _zero_flow_differs(evidence)
     for arch, batches in per_arch.items():
         samples = [score for batch in batches for score in batch]
-        mean, reported_mean = math.fsum(samples) / len(samples), evidence.reported[arch]
+        pixels = [count for batch in known[arch] for count in batch]
+        violations += _other_pixels(arch, pixels, evidence.pixels)
+        mean = mean_over(samples, pixels, evidence.mean)
+        reported_mean = evidence.reported[arch]
         if not math.isclose(mean, reported_mean, rel_tol=_EPE_TOLERANCE):
             violations.append(
                 Violation(
-                    f"arch {arch}: mean over {counted(len(samples), 'sample')}, each weighing the "
-                    "same",
+                    f"arch {arch}: mean over {over_text(len(samples), pixels, evidence.mean)}, "
+                    "each weighing the same",
                     f"{mean:.6f} px", f"{reported_mean:.6f} px" + mean_of_samples_instead(
-                        reported_mean, batches, known[arch], rel_tol=_EPE_TOLERANCE
+                        reported_mean, batches, known[arch], rel_tol=_EPE_TOLERANCE,
+                        over=evidence.mean,
                     ),
                     _SCORE,
                 )
@@ -227,13 +243,29 @@ def _zero_flow_differs(evidence: Recomputation) -> list[Violation]:
         for _, _, _, label, valid, _ in rows
     ]
     samples, found = [score for batch in batches for score in batch], evidence.zero_flow
-    want = math.fsum(samples) / max(len(samples), 1)
+    known = [[int(mask.sum()) for mask in row[4]] for row in rows]
+    pixels = [count for batch in known for count in batch]
+    want = mean_over(samples, pixels, evidence.mean) if samples else 0.0
     if not samples or math.isclose(want, found, rel_tol=_EPE_TOLERANCE, abs_tol=1e-9):
         return []
-    known = [[int(mask.sum()) for mask in row[4]] for row in rows]
-    what = mean_of_samples_instead(found, batches, known, rel_tol=_EPE_TOLERANCE)
-    where = f"EPE of the all-zero flow over {counted(len(samples), 'sample')}"
+    what = mean_of_samples_instead(
+        found, batches, known, rel_tol=_EPE_TOLERANCE, over=evidence.mean
+    )
+    where = f"EPE of the all-zero flow over {over_text(len(samples), pixels, evidence.mean)}"
     return [Violation(where, f"{want:.6f} px", f"{found:.6f} px{what}", "zero flow")]
+
+
+def _other_pixels(arch: str, pixels: Sequence[int], told: Sequence[int]) -> list[Violation]:
+    """Return the first sample of which another number of valid pixels is told."""
+    pairs = enumerate(zip(pixels, told, strict=False))
+    return next(
+        (
+            [Violation(f"arch {arch}, valid pixels of sample number {i}", str(want), str(got))]
+            for i, (want, got) in pairs
+            if want != got
+        ),
+        [],
+    )
 
 
 def _why(want: float, got: float, alone: float, fed: float | None) -> str:

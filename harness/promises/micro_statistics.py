@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError, UnseenError
-from harness.promises.arch_codes import covers, options_per_block
+from harness.promises.arch_codes import covers, space_of
 from harness.promises.bench import Bench
 from harness.promises.gradients import adam_slots
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.one_step import LOSS_TOLERANCE
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
 from harness.promises.samples import FEW_SAMPLES, copy_samples, listed_samples, split_folder
+from harness.promises.several_devices import BATCHES, require_one_device
 from harness.promises.training_outputs import recalibrations
 from harness.systems.protocol import Arrays, Recalibration
 from harness.wording import counted
@@ -50,6 +51,7 @@ class MicroStatistics:
 @needs("train", "state", "recalibrate", "describe", says=("slots",))
 def micro_statistics(bench: Bench) -> MicroStatistics:
     """Train a step on copies of one sample, in micro-batches of 2, 2 and 1."""
+    require_one_device(bench.describe().devices, BATCHES)
     source, folder = split_folder(bench, "train"), bench.folder / "copies-of-one"
     sections = one_batch_sections(bench, folder, FEW_SAMPLES, micro=_MICRO)
     ids = [f"{i:07d}" for i in range(FEW_SAMPLES)]
@@ -60,7 +62,7 @@ def micro_statistics(bench: Bench) -> MicroStatistics:
         run = system.train(1, evaluate=False)
         require_seen(run.steps, "no training step was recorded (Training.steps)")
         archs = run.steps[0].archs
-        if not covers(archs, options_per_block(system.describe().options)):
+        if not covers(archs, space_of(system.describe())):
             msg = "the archs of a step do not run every option of every block"
             raise NotApplicableError(msg)
         moved = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}

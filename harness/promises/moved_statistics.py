@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.archs import array_of, slices_of
 from harness.errors import NotApplicableError
-from harness.promises.arch_codes import is_code, options_per_block
+from harness.promises.arch_codes import is_code, options_run, space_of
 from harness.promises.bench import Bench
 from harness.promises.option_arrays import OptionArrays, arrays_of_options
 from harness.promises.promise import needs
@@ -26,8 +27,8 @@ class StatisticsMoved:
     start : float
         That value. A batch's own statistics are nothing beside it, so that what is left of it
         counts the updates.
-    steps : sequence of tuple of str
-        The archs that each step trained.
+    steps : sequence of tuple of sequence of str
+        The archs that each step trained: the number of the option in each block.
     options : sequence of sequence of frozenset of str
         For each block and option, the arrays that it runs.
     moved : mapping of str to numpy.ndarray
@@ -35,7 +36,7 @@ class StatisticsMoved:
     """
 
     start: float
-    steps: Sequence[tuple[str, ...]]
+    steps: Sequence[tuple[Sequence[str], ...]]
     options: OptionArrays
     moved: Arrays
 
@@ -54,7 +55,12 @@ def statistics_moved(bench: Bench) -> StatisticsMoved:
     with bench.at(CUT) as system:
         about, state = system.describe(), system.state()
         options = arrays_of_options(about, list(state))
-        names = [name for name in state if _is_statistic(name)]
+        # Of a statistic of which options run parts, no single count of updates is known.
+        cut = {
+            array_of(name) for block in options for arrays in block for name in arrays
+            if slices_of(name)
+        }  # fmt: skip
+        names = [name for name in state if _is_statistic(name) and name not in cut]
         every = {name for block in options for arrays in block for name in arrays}
         if not every.intersection(names):
             msg = "no option has moving statistics of its own"
@@ -66,8 +72,9 @@ def statistics_moved(bench: Bench) -> StatisticsMoved:
         moved = {name: np.array(after[name]) for name in names}
     steps = [step.archs for step in run.steps]
     codes = [arch for archs in steps for arch in archs]
-    space = options_per_block(about.options)
+    space = space_of(about)
     if not codes or not all(is_code(arch, space) for arch in codes):
         msg = "the system does not say which options its steps train (Training.steps, archs)"
         raise NotApplicableError(msg)
-    return StatisticsMoved(_HUGE, steps, options, moved)
+    runs = [tuple(tuple(map(str, options_run(a, space))) for a in archs) for archs in steps]
+    return StatisticsMoved(_HUGE, runs, options, moved)

@@ -2,32 +2,43 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.promises.arch_codes import covers, options_per_block
+from harness.archs import array_of, slices_of
+from harness.promises.arch_codes import covers, space_of
 from harness.promises.bench import Bench
 from harness.promises.gradients import (
-    BETA_1,
     REPEATED,
     SHARES,
     Gradient,
     adam_slots,
     first_step_gradient,
+    gradient_between,
     gradient_norm,
+    gradient_of_first,
 )
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.promise import needs, require_seen
-from harness.promises.recorded_run import other_schedule
+from harness.promises.recorded_run import other_schedule, schedule_of
 from harness.promises.samples import copy_samples, decode_independently, listed_samples, odd_samples
+from harness.promises.slices import parts_of, unshared
 from harness.promises.slopes import Nudge
 from harness.promises.states import require_named
 from harness.promises.training_outputs import outputs_of_training, recalibrations
-from harness.systems.protocol import Arrays, Recalibration, ServedBatch, System, Training
+from harness.systems.declared import ADAM, UpdateRule
+from harness.systems.protocol import (
+    Arrays,
+    Description,
+    Recalibration,
+    ServedBatch,
+    System,
+    Training,
+)
 
 __all__ = ["LOSS_TOLERANCE", "OneStep", "nudged_gradient", "one_step", "second_step_gradient"]
 
@@ -36,7 +47,7 @@ __all__ = ["LOSS_TOLERANCE", "OneStep", "nudged_gradient", "one_step", "second_s
 class OneStep:
     """The second step of a run, on one batch that is also the recalibration batch.
 
-    A step's gradient is read from Adam's first moment, ``m = 0.9 m' + 0.1 G``, so that
+    A step's gradient is read from the first moment, of Adam ``m = 0.9 m' + 0.1 G``, so that
     nothing has to be told by the system.
 
     Attributes
@@ -44,7 +55,7 @@ class OneStep:
     start, before, after : mapping of str to numpy.ndarray
         Weights before step 1, after it, and after step 2.
     first, second : pair of mapping
-        Adam's two moments after step 1 and after step 2, by weight.
+        Both moments after step 1 and after step 2, by weight; of SGD its buffer twice.
     batch : ServedBatch
         What step 2 trained on.
     decoded : mapping
@@ -72,6 +83,14 @@ class OneStep:
         For each arch of step 1, in order, the statistics of its only batch, with inputs.
     fair : bool
         Whether the archs of step 1 run every option of every block; so do nets that have none.
+    rule : UpdateRule or None
+        By which a gradient becomes a step, as the system declares. None: it does not.
+    parts : mapping of str to mapping of str to numpy.ndarray
+        Of kernels that options share in slices: by slice, the elements that no smaller one has.
+    devices : int
+        That a batch is shared out to.
+    own_loss : bool
+        Whether the system declares a loss of its own, which is not recomputed.
     """
 
     start: Arrays
@@ -94,6 +113,15 @@ class OneStep:
     recalibrated: Sequence[Recalibration] | None
     nudged_step: int = 2
     fair: bool = True
+    rule: UpdateRule | None = None
+    parts: Mapping[str, Mapping[str, NDArray[np.bool_]]] = field(default_factory=dict)
+    devices: int = 1
+    own_loss: bool = False
+
+    @property
+    def by(self) -> UpdateRule:
+        """The declared rule, else Adam."""
+        return self.rule or ADAM
 
 
 LOSS_TOLERANCE = 1e-4
@@ -117,7 +145,7 @@ def one_step(bench: Bench) -> OneStep:
 
 
 def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> OneStep:
-    slots = adam_slots(system)
+    slots, rule = adam_slots(system), system.describe().update or ADAM
     require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
     _unsettle(system, slots)
     start = _named(system.state(), slots)
@@ -139,13 +167,13 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
     config = bench.config["train"]
     nudged, nudged_step = _nudged(
         _Repeated(str(bench.folder / "one-step-middle"), 2, second, _named(middle, slots),
-               _second_gradient(middle, end, slots)), system,
+               gradient_between(rule, _moments(middle, slots)[0], _moments(end, slots)[0])), system,
     ), 2  # fmt: skip
     if nudged is None:
         # EdgeFlowNAS restarts its generators when it resumes: it then repeats its first step alone.
         nudged, nudged_step = _nudged(
             _Repeated(str(bench.folder / "one-step-start"), 1, first, start,
-                   first_step_gradient(middle, slots)), system,
+                   first_step_gradient(middle, slots, rule)), system,
         ), 1  # fmt: skip
     # The statistics that are judged are those of step 1, which ran with the weights before it.
     system.state(start)
@@ -161,7 +189,9 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         lr=_planned_rate(bench, second), decay=config["weight_decay"],
         nudged=nudged, nudged_step=nudged_step, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
-        fair=covers(first.steps[0].archs, options_per_block(system.describe().options)),
+        fair=covers(first.steps[0].archs, space_of(system.describe())),
+        rule=system.describe().update, parts=_parts(system.describe(), start),
+        devices=system.describe().devices, own_loss=system.describe().loss == "own",
     )  # fmt: skip
 
 
@@ -178,12 +208,29 @@ def _unsettle(system: System, slots: Iterable[str]) -> None:
 
 
 def _planned_rate(bench: Bench, second: Training) -> float:
-    """Return step 2's learning rate: as planned on a cosine, else as the system says."""
-    if other_schedule({"lr_schedule": bench.describe().settings.get("train.lr_schedule")}):
+    """Return step 2's learning rate: as planned on a known schedule, else as the system says."""
+    fixed = bench.describe().settings
+    given = {"lr_schedule": fixed.get("train.lr_schedule")}
+    if other_schedule(given):
         return second.steps[0].lr
+    base: float = fixed.get("train.lr", bench.config["train"]["lr"])
     # An epoch is one step: step 2 is number 1, counted from 0, of 3.
-    rate: float = bench.config["train"]["lr"] * (1 + math.cos(math.pi / 3)) / 2
-    return rate
+    return base if schedule_of(given) == "constant" else base * (1 + math.cos(math.pi / 3)) / 2
+
+
+def _parts(about: Description, weights: Arrays) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Return the slices of kernels that options run, each without the smaller ones."""
+    found: dict[str, dict[str, NDArray[np.bool_]]] = {}
+    entries = {e for block in about.options for names in block for e in names}
+    cut = {array_of(entry) for entry in entries if slices_of(entry)}
+    sliced = [e for e in entries if array_of(e) in cut and array_of(e) in weights]
+    masks = {entry: parts_of([entry], weights) for entry in sliced}
+    ordered = sorted(masks, key=lambda e: sum(int(m.sum()) for m in masks[e].values()))
+    for place, entry in enumerate(ordered):
+        own = unshared(masks[entry], [masks[smaller] for smaller in ordered[:place]])
+        for name, mask in own.items():
+            found.setdefault(name, {})[entry] = mask
+    return found
 
 
 def _named(state: Arrays, names: Any) -> dict[str, NDArray[Any]]:
@@ -193,16 +240,6 @@ def _named(state: Arrays, names: Any) -> dict[str, NDArray[Any]]:
 def _moments(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> tuple[Arrays, Arrays]:
     first = {weight: np.array(state[m]) for weight, (m, _) in slots.items()}
     return first, {weight: np.array(state[v]) for weight, (_, v) in slots.items()}
-
-
-def _second_gradient(
-    middle: Arrays, end: Arrays, slots: Mapping[str, tuple[str, str]]
-) -> dict[str, NDArray[Any]]:
-    """Return the second step's gradient, from both first moments."""
-    return {
-        weight: (np.asarray(end[m], np.float64) - BETA_1 * middle[m]) / (1 - BETA_1)
-        for weight, (m, _) in slots.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -252,17 +289,9 @@ def nudged_gradient(evidence: OneStep) -> dict[str, NDArray[np.float64]]:
     """Return the gradient along which the weights were moved."""
     if evidence.nudged_step == 2:
         return second_step_gradient(evidence)
-    return {
-        name: np.asarray(moment, np.float64) / (1 - BETA_1)
-        for name, moment in evidence.first[0].items()
-    }
+    return gradient_of_first(evidence.by, evidence.first[0])
 
 
 def second_step_gradient(evidence: OneStep) -> dict[str, NDArray[np.float64]]:
-    """Return step 2's gradient from Adam's first moments."""
-    old, new = evidence.first[0], evidence.second[0]
-    return {
-        name: (np.asarray(new[name], np.float64) - BETA_1 * np.asarray(old[name], np.float64))
-        / (1 - BETA_1)
-        for name in new
-    }
+    """Return step 2's gradient from the first moments."""
+    return gradient_between(evidence.by, evidence.first[0], evidence.second[0])

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from harness.promises.arch_codes import is_code, options_per_block
+from harness.promises.arch_codes import is_code, space_of
 from harness.promises.promise import Promise
 from harness.promises.registry import PROMISES
 from harness.systems.protocol import Description, Evaluation, Training
@@ -38,7 +38,7 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "recalibrated on",
         "several archs": "evaluate() scores two archs or more",
         "arch codes": "archs are named by a digit for each block (describe()['options'], else "
-        "nine of three)",
+        "nine of three), or as describe()['space'] says",
         UNOPENED: "the builtin trainer's own functions are asked",
     }
 )
@@ -91,7 +91,7 @@ def offered(
     archs = () if evaluation is None else evaluation.archs
     if len(archs) > 1:
         found.add("several archs")
-    if any(is_code(arch, options_per_block(about.options)) for arch in archs):
+    if any(is_code(arch, space_of(about)) for arch in archs):
         found.add("arch codes")
     return frozenset(found)
 

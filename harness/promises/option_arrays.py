@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from harness.archs import array_of
 from harness.errors import NotApplicableError
 from harness.systems.protocol import Description
 
@@ -40,9 +41,13 @@ def _beside(about: Description, names: Sequence[str], block: int, option: int) -
     """Return what an option runs beside its kernels: as declared, else of the same unit."""
     if about.option_arrays:
         return about.option_arrays[block][option]
-    kernels = about.options[block][option]
+    kernels = [array_of(kernel) for kernel in about.options[block][option]]
     units = tuple(
         f"{k.rpartition('/')[0]}/" for k in kernels if k.split(":")[0].endswith("/kernel")
     )
     slots = {name for pair in about.slots.values() for name in pair}
-    return [name for name in names if units and name.startswith(units) and name not in slots]
+    # Of a kernel that is named in part, the whole would follow.
+    return [
+        name for name in names
+        if units and name.startswith(units) and name not in slots and name not in kernels
+    ]  # fmt: skip

@@ -1,13 +1,14 @@
 """What a system says that it draws is what training draws, step by step."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.archs import Space, digits
 from harness.errors import NotApplicableError
-from harness.promises.arch_codes import options_per_block, require_codes
+from harness.promises.arch_codes import NINE_BLOCKS, require_codes, space_of
 from harness.promises.asked_draws import ask, can_shuffle
 from harness.promises.bench import Bench
 from harness.promises.draws import draws
@@ -41,6 +42,8 @@ class OwnDraws:
         Of both epochs.
     served : mapping of str to ServedBatch
         By digest: what a step was trained on.
+    space : Space
+        How the code of an arch is written.
     """
 
     said: Mapping[Drawn, Mapping[int, Array]]
@@ -50,6 +53,16 @@ class OwnDraws:
     split: Sequence[str]
     steps: Sequence[StepRecord]
     served: Mapping[str, ServedBatch]
+    space: Space = field(default_factory=lambda: digits(NINE_BLOCKS))
+
+
+def _code(space: Space, arch: Sequence[int]) -> str:
+    """Return the code of an arch; its numbers one behind the other where it has none."""
+    known = len(arch) == len(space.names) and all(
+        0 <= option < count for option, count in zip(arch, space.counts, strict=True)
+    )
+    code = space.write([int(option) for option in arch]) if known else None
+    return "".join(map(str, arch)) if code is None else code
 
 
 def _said(bench: Bench, system: System) -> dict[Drawn, Mapping[int, Array]]:
@@ -86,11 +99,11 @@ def own_draws(bench: Bench) -> OwnDraws:
     if not said and not kernels:
         msg = "the system draws neither order, windows, archs nor kernels"
         raise NotApplicableError(msg)
+    space = space_of(bench.trained.description)
     if "archs" in said:
-        space = options_per_block(bench.trained.description.options)
         require_codes((arch for step in steps for arch in step.archs), space,
                       what="the system trains")  # fmt: skip
-    return OwnDraws(said, again, kernels, start, split, steps, served)
+    return OwnDraws(said, again, kernels, start, split, steps, served, space)
 
 
 def _of_step(evidence: OwnDraws, step: StepRecord) -> dict[Drawn, list[object]]:
@@ -109,7 +122,7 @@ def _said_of_step(
     array = evidence.said[what][step.epoch]
     if what == "archs":
         archs = array[step.step - 1] if step.step <= len(array) else array[:0]
-        return ["".join(str(option) for option in arch) for arch in archs]
+        return [_code(evidence.space, arch) for arch in archs]
     drawn = array[first : first + size]
     if what == "windows":
         return [tuple(int(side) for side in window) for window in drawn]

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.archs import digits
 from harness.errors import NotApplicableError
-from harness.promises.arch_codes import NINE_BLOCKS, options_per_block, require_codes
+from harness.promises.arch_codes import NINE_BLOCKS, require_codes, space_of
 from harness.promises.bench import Bench, Tree, changed
 from harness.promises.ledger.tau import tau_follows, tau_of_changed_ranking
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
@@ -71,10 +72,11 @@ def _pool_of(bench: Bench, few: Tree, nine: Tree) -> Job[tuple[str, ...]]:
 
 def _require_declared_space(bench: Bench) -> None:
     """Require a system that scores codes of the space of which the pool is declared."""
-    space = options_per_block(bench.describe().options)
+    space = space_of(bench.describe())
     require_codes(base_evaluation(bench).archs, space, what="the system scores")
-    if space != NINE_BLOCKS:
-        msg = f"the pool is declared for nine blocks of three options, the system has {space}"
+    if space != digits(NINE_BLOCKS):
+        found = f"{counted(len(space.names), 'block')} of {', '.join(map(str, space.counts))}"
+        msg = f"the pool is declared for nine blocks of three digits, the system has {found}"
         raise NotApplicableError(msg)
 
 

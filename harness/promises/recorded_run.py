@@ -9,6 +9,7 @@ from typing import Any
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import archs_per_step, options_per_block
 from harness.promises.bench import Bench
+from harness.promises.ledger.plan import KNOWN_SCHEDULES
 from harness.promises.promise import needs
 from harness.promises.samples import listed_samples
 from harness.records.records import RunRecord
@@ -17,7 +18,7 @@ from harness.systems.protocol import Description, Training
 
 __all__ = [
     "beside_plan", "both_epochs", "joined", "ledger", "other_schedule", "planned_sizes",
-    "recorded", "training_samples", "with_epoch_log",
+    "recorded", "schedule_of", "training_samples", "with_epoch_log",
 ]  # fmt: skip
 
 
@@ -39,7 +40,8 @@ def recorded(
     records = run.records or (*run.steps, *run.epochs)
     plan = {**config, "train": _train_section(config, description)}
     found = run_evidence([_opening(plan, run), *records])
-    return dataclasses.replace(found, space=options_per_block(description.options))
+    space = options_per_block(description.options)
+    return dataclasses.replace(found, space=space, codes=description.space)
 
 
 def _opening(config: Mapping[str, Any], run: Training) -> RunRecord:
@@ -108,9 +110,14 @@ def _train_section(config: Mapping[str, Any], description: Description) -> dict[
 
 
 def other_schedule(train: Mapping[str, Any]) -> str:
-    """Return a learning-rate schedule that is no cosine, of which no rate is known, or nothing."""
-    schedule = str(train.get("lr_schedule") or "cosine")
-    return "" if schedule == "cosine" else schedule
+    """Return a learning-rate schedule of which no rate is known, or nothing."""
+    schedule = schedule_of(train)
+    return "" if schedule in KNOWN_SCHEDULES else schedule
+
+
+def schedule_of(train: Mapping[str, Any]) -> str:
+    """Return the name of a learning-rate schedule: a cosine where nothing is said."""
+    return str(train.get("lr_schedule") or "cosine")
 
 
 def beside_plan(

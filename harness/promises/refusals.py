@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from harness.errors import NotApplicableError, plain_line
-from harness.promises.arch_codes import is_code, options_per_block
+from harness.promises.arch_codes import is_code, space_of
 from harness.promises.bench import Bench
 from harness.promises.promise import (
     Outcome,
@@ -35,12 +35,12 @@ from harness.promises.setting import link_samples
 from harness.promises.states import CUT, END, START, a_kernel
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
-from harness.systems.protocol import System, digests_of
+from harness.systems.protocol import Description, System, digests_of
 
 __all__ = [
     "BAD_FILES_NAMED", "CHECKPOINT_OF_ONE_SAVE", "CHECKPOINT_VERIFIED", "NAN_SCORE_STOPS",
     "Refusals", "attempted", "bad_checkpoints", "bad_files", "bad_input_is_refused",
-    "mixed_checkpoints", "names_word", "nan_score",
+    "mixed_checkpoints", "names_word", "nan_score", "whose_finite_check",
 ]  # fmt: skip
 
 
@@ -49,10 +49,18 @@ class Refusals:
     """What a system did with input it must refuse.
 
     ``cases`` hold what was wrong, the words of which the error must name one, the error's
-    type (None: it went on), and its message.
+    type (None: it went on), and its message. ``note`` is what else is to be said.
     """
 
     cases: Sequence[tuple[str, tuple[str, ...], str | None, str]]
+    note: str = ""
+
+
+def whose_finite_check(about: Description, call: str) -> str:
+    """Return that the adapter looks for NaN in a call, where it says so; else nothing."""
+    if call not in about.finite_by_adapter:
+        return ""
+    return f"the adapter's own check in {call}() refuses it, the trainer alone would go on"
 
 
 def attempted(action: Callable[[], Any]) -> tuple[str | None, str]:
@@ -99,7 +107,8 @@ def bad_input_is_refused(evidence: Refusals) -> Outcome:
             )  # fmt: skip
             whole.append(f"{case}: {error}: {message}")
     names = ", ".join(dict.fromkeys(case for case, *_ in evidence.cases))
-    found = outcome(violations[:6], len(evidence.cases), f"refused by name: {names}")
+    notes = (evidence.note,) if evidence.note and not violations else ()
+    found = outcome(violations[:6], len(evidence.cases), f"refused by name: {names}", notes)
     return dataclasses.replace(found, detail="\n\n".join(whole))
 
 
@@ -315,7 +324,7 @@ CHECKPOINT_OF_ONE_SAVE = Promise(
 @needs("state", "evaluate")
 def nan_score(bench: Bench) -> Refusals:
     """Evaluate with a NaN in a weight that every arch runs."""
-    space = options_per_block(bench.describe().options)
+    space = space_of(bench.describe())
     # A number that is no code is in many a message that names nothing.
     archs = [a for a in base_evaluation(bench).archs if not a.isdigit() or is_code(a, space)]
     with bench.scored() as system:
@@ -325,7 +334,8 @@ def nan_score(bench: Bench) -> Refusals:
         poisoned.flat[0] = np.nan
         system.state({name: poisoned})
         found = attempted(system.evaluate)
-    return Refusals([(f"a NaN in {name}", (*archs, name), *found)])
+    note = whose_finite_check(bench.describe(), "evaluate")
+    return Refusals([(f"a NaN in {name}", (*archs, name), *found)], note)
 
 
 NAN_SCORE_STOPS = Promise(

@@ -2,17 +2,25 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.archs import Space, digits
 from harness.errors import NotApplicableError
-from harness.promises.arch_codes import options_per_block, require_codes
+from harness.promises.arch_codes import (
+    covering_codes,
+    options_per_block,
+    options_run,
+    require_codes,
+    space_of,
+)
 from harness.promises.bench import Bench
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.scores import base_evaluation, repeat_again
+from harness.promises.slices import Parts, own_parts, parts_of, put
 from harness.promises.states import END, other_kernel, require_named
 from harness.systems.protocol import Evaluation, System
 from harness.wording import counted
@@ -118,6 +126,10 @@ METRIC_ALIVE = Promise(
 )
 
 
+Place = tuple[int, int]
+"""Block and option."""
+
+
 @dataclass(frozen=True)
 class ArchResponse:
     """A pool's scores when the kernels of one option of one block change.
@@ -129,12 +141,18 @@ class ArchResponse:
     changed : mapping of (block, option) to (kernels, Evaluation)
     options : sequence of sequence of tuple of str
         For each block and option, the kernels that it runs.
+    space : Space or None
+        Of which the archs are codes. None: of a digit for each block of `options`.
+    hit : mapping of (block, option) to tuple of str
+        Archs that run what was changed of the option's kernels.
     """
 
     base: Evaluation
-    changed: Mapping[tuple[int, int], tuple[tuple[str, ...], Evaluation]]
+    changed: Mapping[Place, tuple[tuple[str, ...], Evaluation]]
     options: Sequence[Sequence[tuple[str, ...]]]
     again: Evaluation | None = None
+    space: Space | None = None
+    hit: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
 
 
 @needs("state", "evaluate", "describe", "train", "save", says=("options",))
@@ -144,42 +162,61 @@ def arch_response(bench: Bench) -> ArchResponse:
     if not options:
         msg = "the system does not say which kernels an option runs"
         raise NotApplicableError(msg)
-    space = options_per_block(options)
+    space = space_of(bench.trained.description)
     require_codes(base_evaluation(bench).archs, space, what="the system scores")
     # A fair cycle: each option of each block is run by one of them, which are three mostly.
-    archs = [
-        "".join(str((block + shift) % count) for block, count in enumerate(space))
-        for shift in range(max(space))
-    ]
+    archs = _every_option(space)
     few = {"bn_recal_batches": 1, "eval_batches_per_arch": 1, "batch_size": 2}
     with bench.open_cheaply(few) as system:
         system.restore(end)
         base, again = system.evaluate(archs), system.evaluate(archs)
         if again.per_sample != base.per_sample:  # nothing more need be asked
-            return ArchResponse(base, {}, options, again)
-        changed = _responses(system, options, archs)
-    return ArchResponse(base, changed, options, again)
+            return ArchResponse(base, {}, options, again, space)
+        changed, hit = _responses(system, options, archs, space)
+    return ArchResponse(base, changed, options, again, space, hit)
+
+
+def _every_option(space: Space) -> list[str]:
+    """Return a fair cycle: each option of each block is run by one of its archs."""
+    if space.codes:
+        return list(covering_codes(space))
+    shifts = range(max(space.counts))
+    choices = ([(b + s) % count for b, count in enumerate(space.counts)] for s in shifts)
+    return [code for choice in choices if (code := space.write(choice)) is not None]
 
 
 def _responses(
-    system: System, options: Sequence[Sequence[tuple[str, ...]]], archs: Sequence[str]
-) -> dict[tuple[int, int], tuple[tuple[str, ...], Evaluation]]:
-    """Return by block and option the kernels that were changed, and the scores then."""
-    state, found, kept = system.state(), {}, dict[str, Any]()
+    system: System,
+    options: Sequence[Sequence[tuple[str, ...]]],
+    archs: Sequence[str],
+    space: Space,
+) -> tuple[dict[Place, tuple[tuple[str, ...], Evaluation]], dict[Place, tuple[str, ...]]]:
+    """Return the kernels that were changed and the scores then, and which archs run those."""
+    state, found, kept = system.state(), dict[Place, Any](), dict[str, Any]()
+    hit = dict[Place, tuple[str, ...]]()
     for block, kernels in enumerate(options):
-        for option, names in enumerate(kernels):
-            # Depth options may nest: a deeper one's own kernels
-            # are those that no shallower one runs.
-            own = tuple(n for n in names if not any(n in k for k in kernels[:option])) or names
+        runs = [parts_of(names, state) for names in kernels]
+        for option, mine in enumerate(runs):
+            # Depth options may nest, and slices of a kernel: a deeper one's own are those that no
+            # shallower one runs.
+            own = own_parts(mine, runs[:option])
             if not own:  # an option may run none: the identity
                 continue
-            require_named(state, own, "describe().options")
             before, kept = kept, {name: np.array(state[name]) for name in own}
             # In one call with what puts the option before it back: a call copies the whole state.
-            system.state({**before, **_others(kept)})
-            found[block, option] = own, system.evaluate(archs)
+            others = {n: put(kept[n], own[n], other) for n, other in _others(kept).items()}
+            system.state({**before, **others})
+            found[block, option] = tuple(own), system.evaluate(archs)
+            hit[block, option] = tuple(
+                arch for arch in archs if _share(own, runs[options_run(arch, space)[block]])
+            )
     system.state(kept)
-    return found
+    return found, hit
+
+
+def _share(one: Parts, other: Parts) -> bool:
+    """Return whether two have an element in common."""
+    return any(bool((one[name] & other[name]).any()) for name in one.keys() & other.keys())
 
 
 def archs_are_executed(evidence: ArchResponse) -> Outcome:
@@ -196,8 +233,7 @@ def archs_are_executed(evidence: ArchResponse) -> Outcome:
     violations = _options_not_tried(evidence)
     for (block, option), (kernels, changed) in evidence.changed.items():
         for arch in evidence.base.archs:
-            runs = evidence.options[block][int(arch[block])]
-            expected = any(kernel in runs for kernel in kernels)
+            expected = _runs_one(evidence, (block, option), kernels, arch)
             scores = changed.per_sample.get(arch, ())
             moved = scores != evidence.base.per_sample.get(arch, ())
             if not (scores and all(math.isfinite(score) for score in scores)):
@@ -223,20 +259,36 @@ def archs_are_executed(evidence: ArchResponse) -> Outcome:
     return outcome(violations[:6], seen, figures)
 
 
+def _choice(evidence: ArchResponse, arch: str) -> tuple[int, ...]:
+    return options_run(arch, evidence.space or options_per_block(evidence.options))
+
+
+def _runs_one(
+    evidence: ArchResponse, place: Place, kernels: Sequence[str], arch: str
+) -> bool:  # fmt: skip
+    """Return whether an arch runs what was changed; without word of it, by the kernels' names."""
+    if place in evidence.hit:
+        return arch in evidence.hit[place]
+    option = _choice(evidence, arch)[place[0]]
+    return any(kernel in evidence.options[place[0]][option] for kernel in kernels)
+
+
 def _options_not_tried(evidence: ArchResponse) -> list[Violation]:
     """Return a violation for each option that was not changed, or that no scored arch runs."""
     if not evidence.changed or not evidence.base.archs:
         return []
     violations = []
+    names = (evidence.space or digits(options_per_block(evidence.options))).names
     for block, options in enumerate(evidence.options):
-        run = {arch[block] for arch in evidence.base.archs}
+        run = {_choice(evidence, arch)[block] for arch in evidence.base.archs}
         for option in range(len(options)):
             kernels = evidence.changed.get((block, option), ((), None))[0]
             named = evidence.options[block][option]
-            if (named and not kernels) or str(option) not in run:
+            if (named and not kernels) or option not in run:
                 violations.append(
                     Violation(f"option {option} of block {block}", "changed, and run by an arch",
-                              f"archs run {sorted(run)}" if kernels else "no kernel changed")
+                              f"archs run {[names[block][o] for o in sorted(run)]}"
+                              if kernels else "no kernel changed")
                 )  # fmt: skip
     return violations
 

@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.promises.independent_epe import accumulate_residuals, resize_legacy_bilinear
+from harness.wording import counted
 
-__all__ = ["OF_3_4", "Scored", "mean_of_samples_instead", "sample_score_instead"]
+__all__ = [
+    "OF_3_4", "Scored", "mean_of_samples_instead", "mean_over", "over_text",
+    "sample_score_instead",
+]  # fmt: skip
 
 Array = NDArray[Any]
 Scored = tuple[Sequence[Array], Array, Array]
@@ -137,7 +141,7 @@ def _half_pixel_sum(outputs: Sequence[Array]) -> Array:
 
 def mean_of_samples_instead(
     found: float, batches: Sequence[Sequence[float]], known: Sequence[Sequence[int]], *,
-    rel_tol: float,
+    rel_tol: float, over: str = "samples",
 ) -> str:  # fmt: skip
     """Return what an arch's score is instead of the mean over its samples, in words.
 
@@ -147,6 +151,8 @@ def mean_of_samples_instead(
         Right scores, batch by batch, px.
     known : sequence of sequence of int
         Pixels with a label, of the same samples.
+    over : {"samples", "pixels"}
+        What the mean should be over.
     """
     flat = [score for batch in batches for score in batch]
     pixels = [count for batch in known for count in batch]
@@ -154,12 +160,11 @@ def mean_of_samples_instead(
         return ""
     means = [math.fsum(batch) / len(batch) for batch in batches]
     candidates = {
+        "the mean over samples, not over pixels": math.fsum(flat) / len(flat),
         "the mean over batches, each weighing the same": math.fsum(means) / len(means),
         "the last batch's alone": means[-1],
         "the first batch's alone": means[0],
-        "the mean over pixels, not over samples": (
-            sum(s * p for s, p in zip(flat, pixels, strict=True)) / max(sum(pixels), 1)
-        ),
+        "the mean over pixels, not over samples": mean_over(flat, pixels, "pixels"),
         "the sum over samples": math.fsum(flat),
         "the sum over batches": math.fsum(means),
         "the median over samples": float(np.median(flat)),
@@ -171,6 +176,27 @@ def mean_of_samples_instead(
         "the largest of its samples": max(flat),
         "the smallest of its samples": min(flat),
     }
+    del candidates[f"the mean over {over}, not over {_OTHER[over]}"]
     return next(
         (f": {n}" for n, v in candidates.items() if math.isclose(found, v, rel_tol=rel_tol)), ""
     )
+
+
+_OTHER = {"samples": "pixels", "pixels": "samples"}
+
+
+def mean_over(samples: Sequence[float], pixels: Sequence[int], over: str) -> float:
+    """Return the mean of samples' scores, px, each weighing the same or by its valid pixels.
+
+    A sample without a valid pixel has no score, and no weight.
+    """
+    if over == "samples":
+        return math.fsum(samples) / len(samples)
+    known = [(s, p) for s, p in zip(samples, pixels, strict=True) if p]
+    return math.fsum(s * p for s, p in known) / sum(p for _, p in known) if known else math.nan
+
+
+def over_text(samples: int, pixels: Sequence[int], over: str) -> str:
+    """Return what a mean is over, in words."""
+    text = counted(samples, "sample")
+    return text if over == "samples" else f"{counted(sum(pixels), 'valid pixel')} of {text}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.promises.bench import Bench
 from harness.promises.candidates import instead, mean_of, scores_instead
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
-from harness.promises.score_candidates import mean_of_samples_instead
+from harness.promises.score_candidates import mean_of_samples_instead, mean_over, over_text
 from harness.promises.scores import repeat_again, repeat_subset
 from harness.systems.protocol import Evaluation
 from harness.wording import counted
@@ -20,9 +20,13 @@ _TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Evaluations:
-    """Evaluations of one system in the order in which they were made, each with its name."""
+    """Evaluations of one system in the order in which they were made, each with its name.
+
+    ``mean`` is what the system declares that an arch's EPE averages over.
+    """
 
     made: tuple[tuple[str, Evaluation], ...]
+    mean: str = "samples"
 
 
 @needs("evaluate")
@@ -32,27 +36,33 @@ def evaluations(bench: Bench) -> Evaluations:
     made = [("the pool", twice.first), ("the pool again", twice.again)]
     if len(twice.first.archs) > 1:
         made.append(("one arch alone", bench.evidence(repeat_subset).again))
-    return Evaluations(tuple(made))
+    return Evaluations(tuple(made), bench.describe().mean)
 
 
 def epe_adds_up(evidence: Evaluations) -> Outcome:
     """Require each arch's EPE to be the mean over its samples, and the pool's that over archs."""
-    violations, seen, before = [], 0, list[float]()
+    violations, seen, before, unseen = [], 0, list[float](), ""
     for name, found in evidence.made:
         where = f"evaluation of {name}"
         if not len(found.archs) == len(found.per_arch_epe) > 0:
             epe = f"{len(found.per_arch_epe)} EPE"
             violations.append(Violation(where, f"one for each of {len(found.archs)} archs", epe))
             continue
-        violations += _wrong_archs(where, found)
+        if evidence.mean == "pixels" and not found.pixels:
+            unseen = (
+                "the system declares a mean over pixels (describe()['mean']), and evaluate() "
+                "returns no pixels of its samples"
+            )
+        else:
+            violations += _wrong_archs(where, found, evidence.mean)
         violations += _wrong_mean(where, found, before)
         before.append(mean_of(found.per_arch_epe))
         seen += sum(map(len, found.per_sample.values()))
     figures = f"{counted(len(evidence.made), 'evaluation')}, {counted(seen, 'sample score')}"
-    return outcome(violations[:6], seen, figures)
+    return outcome(violations[:6], seen, figures, unseen=unseen)
 
 
-def _wrong_archs(where: str, found: Evaluation) -> list[Violation]:
+def _wrong_archs(where: str, found: Evaluation, over: str) -> list[Violation]:
     violations, count = [], max(map(len, found.per_sample.values()), default=0)
     for arch, epe in zip(found.archs, found.per_arch_epe, strict=True):
         samples = found.per_sample.get(arch, ())
@@ -61,9 +71,12 @@ def _wrong_archs(where: str, found: Evaluation) -> list[Violation]:
             expected = f"scores of {counted(max(count, 1), 'sample')}, as of the others"
             violations.append(Violation(what, expected, str(len(samples))))
         # A NaN is close to nothing: it counts as wrong.
-        elif not math.isclose(mean := mean_of(samples), epe, rel_tol=_TOLERANCE):
-            other = mean_of_samples_instead(epe, [samples], [[1] * count], rel_tol=_TOLERANCE)
-            expected = f"{mean:.6f} px, the mean over {counted(count, 'sample')}"
+        elif not math.isclose(
+            mean := mean_over(samples, found.pixels, over), epe, rel_tol=_TOLERANCE
+        ):
+            pixels = found.pixels or [1] * count
+            other = mean_of_samples_instead(epe, [samples], [pixels], rel_tol=_TOLERANCE, over=over)
+            expected = f"{mean:.6f} px, the mean over {over_text(count, found.pixels, over)}"
             violations.append(Violation(what, expected, f"{epe:.6f} px{other}"))
     return violations
 

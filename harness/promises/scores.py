@@ -1,11 +1,13 @@
 """A metric change means a model change: the same checkpoint scores the same."""
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator
 from functools import partial
 
+from harness.archs import Space
 from harness.errors import NotApplicableError
-from harness.promises.arch_codes import is_code, options_per_block, require_codes
+from harness.promises.arch_codes import is_code, options_run, require_codes, space_of
 from harness.promises.bench import Bench
 from harness.promises.promise import Promise, needs, require_seen
 from harness.promises.same_scores import Repeat, same_scores
@@ -127,11 +129,14 @@ def _require_several(bench: Bench) -> None:
 @needs("evaluate", says=("arch codes",))
 def repeat_alone(bench: Bench) -> Repeat:
     """Evaluate neighbours together, which share the most, and each of them alone."""
-    space, base = options_per_block(bench.describe().options), base_evaluation(bench)
+    space, base = space_of(bench.describe()), base_evaluation(bench)
     require_codes(base.archs, space, what="the system scores")
     arch = next(arch for arch in reversed(base.archs) if is_code(arch, space))
-    pool = (arch, *(_changed(arch, place, space) for place in range(len(arch))))
-    pool = tuple(dict.fromkeys(pool))  # a block of one option changes nothing
+    # A block of one option changes nothing.
+    pool = tuple(dict.fromkeys((arch, *_neighbours(arch, space))))
+    if len(pool) < 2:
+        msg = f"arch {arch} has no neighbour: no other code differs from it in one block"
+        raise NotApplicableError(msg)
     with bench.scored() as system:
         together = system.evaluate(pool)
         alone = [system.evaluate((neighbour,)) for neighbour in pool]
@@ -144,9 +149,13 @@ def repeat_alone(bench: Bench) -> Repeat:
     return Repeat(together, merged, "each arch alone")
 
 
-def _changed(arch: str, place: int, space: Sequence[int]) -> str:
-    """Return the arch with another option at one place."""
-    return arch[:place] + str((int(arch[place]) + 1) % space[place]) + arch[place + 1 :]
+def _neighbours(arch: str, space: Space) -> Iterator[str]:
+    """Yield the arch with the next option in one block, block by block, where there is its code."""
+    choice = options_run(arch, space)
+    for block, count in enumerate(space.counts):
+        others = ((choice[block] + more) % count for more in range(1, count))
+        codes = (space.write((*choice[:block], o, *choice[block + 1 :])) for o in others)
+        yield from itertools.islice(filter(None, codes), 1)
 
 
 SAME_SCORES_ALONE = Promise(

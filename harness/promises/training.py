@@ -22,7 +22,7 @@ from harness.promises.promise import (
     require_seen,
 )
 from harness.promises.recorded_run import joined
-from harness.promises.refusals import names_word
+from harness.promises.refusals import names_word, whose_finite_check
 from harness.promises.states import CUT, END, START, a_kernel
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
@@ -235,11 +235,14 @@ class PlantedNan:
     variable: str
     error: str | None
     message: str
+    note: str = ""
+    """Whose check it is, where it is not the trainer's."""
 
 
 @needs("state", "train", "save", "restore")
 def planted_nan(bench: Bench) -> PlantedNan:
     """Plant a NaN in one kernel and try to train on."""
+    note = whose_finite_check(bench.describe(), "train")
     with bench.at(CUT) as system:
         state = system.state()
         name = a_kernel(state)
@@ -251,7 +254,7 @@ def planted_nan(bench: Bench) -> PlantedNan:
         except (AnswerError, NotApplicableError, WorkerError):
             raise  # not the system's refusal
         except Exception as error:  # noqa: BLE001 -- whatever a system raises is the evidence
-            return PlantedNan(name, type(error).__name__, str(error))
+            return PlantedNan(name, type(error).__name__, str(error), note)
     return PlantedNan(name, None, "training went on")
 
 
@@ -267,7 +270,8 @@ def planted_nan_stops(evidence: PlantedNan) -> Outcome:
             Violation("the error's message", f"the name {evidence.variable}",
                       plain_line(evidence.message))
         )  # fmt: skip
-    found = outcome(violations, 1, f"NaN in {evidence.variable}: {evidence.error}")
+    notes = (evidence.note,) if evidence.note and not violations else ()
+    found = outcome(violations, 1, f"NaN in {evidence.variable}: {evidence.error}", notes)
     return dataclasses.replace(found, detail=evidence.message if violations else "")
 
 

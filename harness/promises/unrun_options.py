@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.archs import Space
 from harness.errors import NotApplicableError
-from harness.promises.arch_codes import options_per_block, require_codes
+from harness.promises.arch_codes import covering_codes, options_run, require_codes, space_of
 from harness.promises.bench import Bench
 from harness.promises.moved_statistics import StatisticsMoved, statistics_moved
 from harness.promises.option_arrays import OptionArrays, arrays_of_options
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.scores import repeat_again
+from harness.promises.slices import Parts, parts_of, put, unshared
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
 from harness.systems.protocol import Arrays, System
@@ -25,17 +27,26 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _archs(options: OptionArrays) -> tuple[str, ...]:
-    """Return the archs of all first and all last options: each option is not run by one of them."""
-    first = "0" * len(options)
-    return first, "".join(str(len(block) - 1) for block in options)
+def _archs(space: Space) -> tuple[str, ...]:
+    """Return archs by which each option is not run once: of all first and all last options.
+
+    Of a space whose archs are told one by one, those that run every option.
+    """
+    if space.codes:
+        return covering_codes(space)
+    ends = ([0] * len(space.names), [count - 1 for count in space.counts])
+    return tuple(code for choice in ends if (code := space.write(choice)) is not None)
 
 
-def _unrun(options: OptionArrays, arch: str) -> list[str]:
-    """Return the arrays of options that an arch does not run, as far as it runs none of them."""
-    run = {name for block, code in zip(options, arch, strict=True) for name in block[int(code)]}
-    every = {name for block in options for arrays in block for name in arrays}
-    return sorted(every - run)
+def _unrun(
+    options: OptionArrays, space: Space, arch: str, state: Arrays
+) -> dict[str, NDArray[np.bool_]]:
+    """Return what options name and an arch does not run, element by element."""
+    choice = options_run(arch, space)
+    run = [parts_of(block[option], state) for block, option in zip(options, choice, strict=True)]
+    every = parts_of((n for block in options for entries in block for n in entries), state)
+    found = unshared(every, run)
+    return {name: found[name] for name in sorted(found)}
 
 
 @dataclass(frozen=True)
@@ -70,9 +81,9 @@ _WILD = (1e30, math.inf, math.nan)
 @needs("state", "evaluate", "describe", says=("options",))
 def poisoned_options(bench: Bench) -> Sequence[Poisoned]:
     """Score an arch while all that it does not run holds a wrong, a huge or no number."""
-    twice, declared = bench.evidence(repeat_again), bench.describe().options
-    if declared:
-        require_codes(twice.first.archs, options_per_block(declared), what="the system scores")
+    twice, space = bench.evidence(repeat_again), space_of(bench.describe())
+    if bench.describe().options:
+        require_codes(twice.first.archs, space, what="the system scores")
     if twice.first.per_sample != twice.again.per_sample:
         msg = "scores differ when evaluated again: a response cannot be told from noise"
         raise NotApplicableError(msg)
@@ -80,18 +91,20 @@ def poisoned_options(bench: Bench) -> Sequence[Poisoned]:
         state = system.state()
         options = arrays_of_options(system.describe(), list(state))
         found: list[Poisoned] = []
-        for arch in _archs(options):
-            unrun = [name for name in _unrun(options, arch) if state[name].dtype.kind == "f"]
+        for arch in _archs(space):
+            parts = _unrun(options, space, arch, state)
+            unrun = {name: mask for name, mask in parts.items() if state[name].dtype.kind == "f"}
             if unrun:
-                found += _poisoned(system, arch, {name: np.array(state[name]) for name in unrun})
+                kept = {name: np.array(state[name]) for name in unrun}
+                found += _poisoned(system, arch, kept, unrun)
     if not found:
         msg = "every option runs every array that the system names"
         raise NotApplicableError(msg)
     return found
 
 
-def _poisoned(system: System, arch: str, kept: Arrays) -> list[Poisoned]:
-    """Score an arch with other values in arrays that it does not run; they are set back."""
+def _poisoned(system: System, arch: str, kept: Arrays, unrun: Parts) -> list[Poisoned]:
+    """Score an arch with other values in what it does not run of arrays; they are set back."""
     base, error = _attempted_scores(system, arch)
     if error:
         msg = f"arch {arch} cannot be scored: {error}"
@@ -99,7 +112,7 @@ def _poisoned(system: System, arch: str, kept: Arrays) -> list[Poisoned]:
 
     def case(values: tuple[float, ...]) -> Poisoned:
         filled = zip(kept.items(), itertools.cycle(values))
-        system.state({name: np.full_like(array, value) for (name, array), value in filled})
+        system.state({name: put(array, unrun[name], value) for (name, array), value in filled})
         return Poisoned(arch, values, tuple(kept), base, *_attempted_scores(system, arch))
 
     cases = [case(_MODERATE), case(_WILD)]

@@ -1,4 +1,4 @@
-"""An update is one Adam step on a gradient that reaches every option; statistics follow."""
+"""An update is one step of a rule on a gradient that reaches every option; statistics follow."""
 
 import dataclasses
 import math
@@ -11,23 +11,25 @@ from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError, UnseenError
 from harness.promises.gradients import (
-    BETA_1,
-    BETA_2,
     GRADIENT_TOLERANCE,
     STEP_TOLERANCE,
     gradient_norm,
+    gradient_of_first,
 )
 from harness.promises.one_step import LOSS_TOLERANCE, OneStep, one_step, second_step_gradient
 from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.several_devices import BATCHES, require_one_device
 from harness.promises.update_candidates import (
-    adam_step,
+    moved,
     norm_of_gradient_instead,
+    planned_steps,
     second_moment_instead,
     statistic_after,
     statistic_instead,
     step_instead,
     weight_rounding,
 )
+from harness.promises.update_rules import NAMES, decay_beside
 from harness.wording import counted
 
 __all__ = [
@@ -40,7 +42,8 @@ _GRADIENT = "gradient"
 
 
 def update_is_adam(evidence: OneStep) -> Outcome:
-    """Require step 2 to be one Adam step with the planned rate and the reported norm."""
+    """Require step 2 to be one of the rule, with the planned rate and the reported norm."""
+    rule, name_of_rule = evidence.by, NAMES[evidence.by.rule]
     gradient, violations = second_step_gradient(evidence), []
     found_norm = gradient_norm(gradient)
     if not (found_norm > 0 and evidence.lr > 0):
@@ -51,32 +54,41 @@ def update_is_adam(evidence: OneStep) -> Outcome:
     reported = evidence.norm
     if reported is not None and not math.isclose(found_norm, reported, rel_tol=GRADIENT_TOLERANCE):
         violations.append(
-            Violation("global norm of step 2", f"{found_norm:.6g}, of the gradient that Adam's "
-                      "moments hold",
+            Violation("global norm of step 2", f"{found_norm:.6g}, of the gradient that "
+                      f"{name_of_rule}'s moments hold",
                       f"{reported:.6g} reported{norm_of_gradient_instead(evidence)}", "norm")
         )  # fmt: skip
     steps: list[Violation] = []
+    planned = planned_steps(evidence, partial(_fits, evidence))
     for name, g in gradient.items():
         # From the moments of step 1 and this gradient: a
         # trainer's own moments vouch for themselves.
-        second = BETA_2 * np.asarray(evidence.first[1][name], np.float64) + (1 - BETA_2) * g**2
-        violations += _too_far_apart(
-            f"second moment of {name}", second, evidence.second[1][name], 0.0
-        )
+        beta, old = rule.betas[1], np.asarray(evidence.first[1][name], np.float64)
+        if rule.rule != "sgd":
+            violations += _too_far_apart(
+                f"second moment of {name}", beta * old + (1 - beta) * g**2,
+                evidence.second[1][name], 0.0,
+            )  # fmt: skip
         found = evidence.before[name] - np.asarray(evidence.after[name], np.float64)
         floor = weight_rounding(evidence, name)
-        steps += _too_far_apart(f"step of {name}", adam_step(evidence, name), found, floor)
+        steps += _too_far_apart(f"step of {name}", planned[name], found, floor)
     why = step_instead(evidence, partial(_fits, evidence)) if steps else ""
+    decayed, untold = list[Violation](), ""
+    if evidence.rule is not None:
+        decayed, untold = decay_beside(moved(evidence), "step 2")
+        by = f", by {name_of_rule} as declared"
+        steps = [dataclasses.replace(v, expected=f"{v.expected}{by}") for v in steps]
+    violations += decayed
     violations += [dataclasses.replace(v, found=f"{v.found}{why}") for v in steps]
     # What is wrong with every step of a moment says more than where the moment is first seen.
-    beta = second_moment_instead(evidence, _close) if violations else ""
+    other = second_moment_instead(evidence, _close) if violations else ""
     violations = [
-        dataclasses.replace(v, found=f"{v.found}{beta}") if v.where.startswith("second") else v
+        dataclasses.replace(v, found=f"{v.found}{other}") if v.where.startswith("second") else v
         for v in violations
     ]
     unreported = "; no norm of a whole update is reported" if reported is None else ""
-    moved = f"{counted(len(gradient), 'weight')} moved as Adam does"
-    figures = f"{moved}, lr {evidence.lr:.4g}{unreported}"
+    weights = f"{counted(len(gradient), 'weight')} moved as {name_of_rule} does"
+    figures = f"{weights}, lr {evidence.lr:.4g}{untold}{unreported}"
     return outcome(violations[:6], len(gradient), figures)
 
 
@@ -112,7 +124,7 @@ def _too_far_apart(where: str, expected: Any, found: Any, floor: float) -> list[
 
 UPDATE_IS_ADAM = Promise(
     id="update-is-adam",
-    sentence="an update is one Adam step with the planned rate and reported norm",
+    sentence="an update is one step of Adam, or of the declared rule, at the planned rate and norm",
     evidence=one_step,
     check=update_is_adam,
     hint=(
@@ -130,17 +142,22 @@ def gradient_reaches_every_option(evidence: OneStep) -> Outcome:
     if not evidence.fair:
         raise NotApplicableError(_UNFAIR)
     violations = []
-    for name, moment in evidence.first[0].items():
+    decays = max(evidence.decay, 0.0 if evidence.by.decoupled else evidence.by.weight_decay)
+    for name, own in gradient_of_first(evidence.by, evidence.first[0]).items():
         start = np.asarray(evidence.start[name], np.float64)
-        own = np.asarray(moment, np.float64) / (1 - BETA_1)
-        if start.ndim == 4 and start.size > 1:  # decay, whatever its rate, is a multiple of it
-            own = own - start * (own * start).sum() / max(float(np.square(start).sum()), 1e-300)
-        least, most = 0.01 * evidence.decay * np.abs(start).max(), float(np.abs(own).max())
-        if not most > least:
-            violations.append(
-                Violation(f"gradient of {name} in a fair step", "more than weight decay, "
-                          f"over {least:.2g}", f"at most {most:.2g} beside it")
-            )  # fmt: skip
+        least = 0.01 * decays * np.abs(start).max()
+        # A slice that only some archs run has a gradient of its own.
+        for where, part in (evidence.parts.get(name) or {name: np.ones(own.shape, bool)}).items():
+            g, weights = own[part], start[part]
+            if start.ndim == 4 and weights.size > 1:  # decay is a multiple of it, at any rate
+                square = max(float(np.square(weights).sum()), 1e-300)
+                g = g - weights * (g * weights).sum() / square
+            most = float(np.abs(g).max())
+            if not most > least:
+                violations.append(
+                    Violation(f"gradient of {where} in a fair step", "more than weight decay, "
+                              f"over {least:.2g}", f"at most {most:.2g} beside it")
+                )  # fmt: skip
     figures = f"{counted(len(evidence.first[0]), 'weight')} with a gradient of the loss"
     return outcome(violations[:6], len(evidence.first[0]), figures)
 
@@ -161,6 +178,7 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
     ``moving - 0.1 * (moving - batch)`` once per arch that runs the unit, in order, the
     batch's variance corrected by N / (N - 1) (TensorFlow's fused kernel).
     """
+    require_one_device(evidence.devices, BATCHES)
     if evidence.recalibrated is None:
         msg = "the system recalibrates nothing, so the statistics of its batches are not known"
         raise NotApplicableError(msg)

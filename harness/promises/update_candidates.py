@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,43 +10,46 @@ from numpy.typing import NDArray
 
 from harness.promises.candidates import instead
 from harness.promises.gradients import (
-    BETA_1,
-    BETA_2,
-    EPSILON,
     GRADIENT_TOLERANCE,
     WEIGHT_ROUNDING,
     gradient_norm,
+    gradient_of_first,
 )
 from harness.promises.one_step import OneStep, second_step_gradient
+from harness.promises.update_rules import Moved, bias_correction, planned_moves
+from harness.systems.declared import UpdateRule
 
 __all__ = [
-    "adam_step", "norm_of_gradient_instead", "second_moment_instead", "statistic_after",
-    "statistic_instead", "step_instead", "weight_rounding",
+    "moved", "norm_of_gradient_instead", "planned_steps", "second_moment_instead",
+    "statistic_after", "statistic_instead", "step_instead", "weight_rounding",
 ]  # fmt: skip
 
 Steps = Mapping[str, NDArray[Any]]
 
 
-def _correction(step: int) -> float:
-    """Return Adam's bias correction of a step, from 1."""
-    return math.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)
+_STEP = 2
+"""Number of the step that is looked at."""
 
 
-def adam_step(
-    evidence: OneStep, name: str, *, correction: float = _correction(2), rate: float = 1.0,
-    epsilon: float = EPSILON,
-) -> NDArray[np.float64]:  # fmt: skip
-    """Return the second step of a weight, from the moments after it.
+def moved(evidence: OneStep, **changes: Any) -> Moved:
+    """Return step 2 and what it was made of, with other fields where they are given."""
+    step = Moved(
+        evidence.by, evidence.lr, _STEP, evidence.before, evidence.after, evidence.second,
+        second_step_gradient(evidence),
+    )  # fmt: skip
+    return replace(step, **changes)
 
-    Parameters
-    ----------
-    correction, rate, epsilon : float
-        Another bias correction, a multiple of the planned learning rate, another epsilon.
+
+def planned_steps(evidence: OneStep, fits: Callable[[Steps], bool]) -> Steps:
+    """Return by weight the second step, epsilon where TensorFlow has it, or PyTorch if that fits.
+
+    A tiny gradient tells them apart.
     """
-    first, second = (np.asarray(moment[name], np.float64) for moment in evidence.second)
-    scaled = first / (np.sqrt(np.maximum(second, 0)) + epsilon)
-    step: NDArray[np.float64] = evidence.lr * rate * correction * scaled
-    return step
+    planned = planned_moves(moved(evidence))
+    if fits(planned):
+        return planned
+    corrected = planned_moves(moved(evidence), corrected=True)
+    return corrected if fits(corrected) else planned
 
 
 def weight_rounding(evidence: OneStep, name: str) -> float:
@@ -56,41 +60,75 @@ def weight_rounding(evidence: OneStep, name: str) -> float:
 # An epoch of the evidence is one step, and its plan has three: step 2 has 0.75 of the base rate.
 _OF_THE_BASE = 0.75
 
-_OPTIONS: Mapping[str, Mapping[str, float]] = {
-    "no bias correction": {"correction": 1.0},
-    "the bias correction of step 1": {"correction": _correction(1)},
-    "the bias correction of step 3": {"correction": _correction(3)},
-    "the base learning rate, it does not fall": {"rate": 1 / _OF_THE_BASE},
-    "the learning rate of the step after": {"rate": 0.25 / _OF_THE_BASE},
-    "a learning rate that falls in a straight line": {"rate": 2 / 3 / _OF_THE_BASE},
-    "twice the step": {"rate": 2.0},
-    "half of the step": {"rate": 0.5},
-    "three times the step": {"rate": 3.0},
-    "the step goes uphill": {"rate": -1.0},
-    "no step was made": {"rate": 0.0},
-    "epsilon 1e-7, not 1e-8": {"epsilon": 1e-7},
-    "epsilon 1e-6, not 1e-8": {"epsilon": 1e-6},
-    "epsilon 1e-5, not 1e-8": {"epsilon": 1e-5},
-    "epsilon 1e-4, not 1e-8": {"epsilon": 1e-4},
-    "epsilon 1e-3, not 1e-8": {"epsilon": 1e-3},
+_RATES: Mapping[str, float] = {
+    "the base learning rate, it does not fall": 1 / _OF_THE_BASE,
+    "the learning rate of the step after": 0.25 / _OF_THE_BASE,
+    "a learning rate that falls in a straight line": 2 / 3 / _OF_THE_BASE,
+    "twice the step": 2.0,
+    "half of the step": 0.5,
+    "three times the step": 3.0,
+    "the step goes uphill": -1.0,
+    "no step was made": 0.0,
 }
+
+_EPSILONS = ("1e-8", "1e-7", "1e-6", "1e-5", "1e-4", "1e-3")
+
+
+def _of_adam(rule: UpdateRule) -> dict[str, dict[str, Any]]:
+    """Return what an Adam step may have instead of its own: a correction, or an epsilon."""
+    right = bias_correction(rule, _STEP)
+    own = {f"epsilon {text}, not {rule.eps:g}": {"rule": replace(rule, eps=float(text))}
+           for text in _EPSILONS if float(text) != rule.eps}  # fmt: skip
+    return {
+        "no bias correction": {"rate": 1 / right},
+        "the bias correction of step 1": {"rate": bias_correction(rule, 1) / right},
+        "the bias correction of step 3": {"rate": bias_correction(rule, 3) / right},
+        **own,
+    }
+
+
+def _other_rules(rule: UpdateRule) -> dict[str, UpdateRule]:
+    """Return other rules by which the same decay may have been applied."""
+    if rule.rule == "sgd":
+        return {
+            f"SGD {'without' if rule.nesterov else 'with'} Nesterov's momentum": replace(
+                rule, nesterov=not rule.nesterov
+            )
+        }
+    adamw, every = replace(rule, rule="adamw"), replace(rule, rule="adamw", undecayed=())
+    return {
+        "Adam's step alone, the decay is in its gradient (coupled L2) or nowhere": replace(
+            rule, rule="adam"
+        ),
+        "the decay of all weights is decoupled, as AdamW's": every,
+        "the decay is decoupled, as AdamW's": adamw,
+    }
 
 
 def step_instead(evidence: OneStep, fits: Callable[[Steps], bool]) -> str:
-    """Return what all weights did instead of Adam's step, in words.
+    """Return what all weights did instead of the rule's step, in words.
 
     Parameters
     ----------
     fits : callable
         Whether steps, by weight, are those that were found.
     """
-    gradient = second_step_gradient(evidence)
+    rule, gradient = evidence.by, second_step_gradient(evidence)
 
-    def of(**options: float) -> dict[str, NDArray[np.float64]]:
-        return {name: adam_step(evidence, name, **options) for name in gradient}
+    def of(rate: float = 1.0, **changes: Any) -> Steps:
+        own = moved(evidence, **changes)
+        plain = planned_moves(own, decayed=False)
+        decay = {n: m - plain[n] for n, m in planned_moves(own).items()}
+        return {name: rate * step + decay[name] for name, step in plain.items()}
 
-    for name, options in _OPTIONS.items():
-        if fits(of(**options)):
+    adam = {} if rule.rule == "sgd" else _of_adam(rule)
+    corrections = {n: o for n, o in adam.items() if "rate" in o}
+    options = corrections | {n: {"rate": rate} for n, rate in _RATES.items()}
+    options |= {n: o for n, o in adam.items() if "rate" not in o}
+    if evidence.rule is not None:
+        options |= {n: {"rule": other} for n, other in _other_rules(rule).items()}
+    for name, one in options.items():
+        if fits(of(**one)):
             return f": {name}"
     planned, rate = of(), evidence.lr * evidence.decay
     kernels = {n: np.asarray(w, np.float64) * (w.ndim == 4) for n, w in evidence.before.items()}
@@ -102,16 +140,19 @@ def step_instead(evidence: OneStep, fits: Callable[[Steps], bool]) -> str:
         "the weight decay of kernels once more, beside the gradient": {
             n: step + rate * kernels[n] for n, step in planned.items()
         },
-        "the gradient alone, without Adam": {n: evidence.lr * g for n, g in gradient.items()},
+        "the gradient alone, without momentum" if rule.rule == "sgd"
+        else "the gradient alone, without Adam": {n: evidence.lr * g for n, g in gradient.items()},
         "the first moment alone, without the second": {
             n: evidence.lr * np.asarray(evidence.second[0][n], np.float64) for n in gradient
         },
-    }
+    }  # fmt: skip
     return next((f": {name}" for name, steps in others.items() if fits(steps)), "")
 
 
 def second_moment_instead(evidence: OneStep, close: Callable[[Any, Any], bool]) -> str:
     """Return by which rule every second moment was made instead, in words."""
+    if evidence.by.rule == "sgd":
+        return ""
     gradient = second_step_gradient(evidence)
     old, new = evidence.first[1], evidence.second[1]
 
@@ -123,9 +164,10 @@ def second_moment_instead(evidence: OneStep, close: Callable[[Any, Any], bool]) 
 
     if all(np.array_equal(old[name], new[name]) for name in gradient):
         return ": it stayed as it was"
-    for beta in (0.9, 0.95, 0.98, 0.99, 0.9999):
-        if of(beta):
-            return f": with a beta_2 of {beta}, not {BETA_2}"
+    declared = evidence.by.betas[1]
+    for beta in (0.9, 0.95, 0.98, 0.99, 0.999, 0.9999):
+        if beta != declared and of(beta):
+            return f": with a beta_2 of {beta}, not {declared}"
     return ""
 
 
@@ -133,7 +175,7 @@ def norm_of_gradient_instead(evidence: OneStep) -> str:
     """Return what the reported norm is instead of the second gradient's, in words."""
     gradient = second_step_gradient(evidence)
     norms = [float(np.linalg.norm(g)) for g in gradient.values()]
-    first = {n: np.asarray(m, np.float64) / (1 - BETA_1) for n, m in evidence.first[0].items()}
+    first = gradient_of_first(evidence.by, evidence.first[0])
     decay = {
         n: g - evidence.decay * np.asarray(evidence.before[n], np.float64) * (g.ndim == 4)
         for n, g in gradient.items()

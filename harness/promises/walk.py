@@ -10,14 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
-from harness.promises.arch_codes import options_per_block, require_codes
+from harness.promises.arch_codes import options_run, require_codes, space_of
 from harness.promises.bench import Bench
-from harness.promises.gradients import BETA_1, REPEATED, SHARES, Gradient, adam_slots, gradient_norm
+from harness.promises.gradients import (
+    REPEATED,
+    SHARES,
+    Gradient,
+    adam_slots,
+    gradient_between,
+    gradient_norm,
+)
 from harness.promises.promise import needs, require_seen
-from harness.promises.recorded_run import other_schedule, planned_sizes
+from harness.promises.recorded_run import other_schedule, planned_sizes, schedule_of
+from harness.promises.slices import parts_of, put, unshared
 from harness.promises.slopes import Nudge
 from harness.promises.states import other_kernel, require_named
 from harness.records.records import StepRecord
+from harness.systems.declared import ADAM, UpdateRule
 from harness.systems.protocol import Arrays, System, Training
 
 __all__ = ["Turned", "Walk", "WalkedStep", "mean_loss", "walk"]
@@ -67,11 +76,13 @@ class WalkedStep:
     before, after : mapping of str to numpy.ndarray
         Weights.
     old, new : pair of mapping
-        Adam's two moments before and after it, by weight.
+        Both moments before and after it, by weight; of SGD its buffer twice.
     nudges : sequence of Nudge or None
         Of two lengths; None where it was not repeated, or does not repeat itself.
     turned : Turned or None
         The same step with other kernels; None where that says nothing of its archs.
+    rule : UpdateRule or None
+        By which a gradient becomes a step, as the system declares. None: it does not.
     """
 
     epoch: int
@@ -85,15 +96,17 @@ class WalkedStep:
     new: Moments
     nudges: Sequence[Nudge] | None = None
     turned: Turned | None = None
+    rule: UpdateRule | None = None
+
+    @property
+    def by(self) -> UpdateRule:
+        """The declared rule, else Adam."""
+        return self.rule or ADAM
 
     @property
     def gradient(self) -> Gradient:
-        """What Adam's first moment took in: ``m = 0.9 m' + 0.1 G``."""
-        return {
-            name: (np.asarray(m, np.float64) - BETA_1 * np.asarray(self.old[0][name], np.float64))
-            / (1 - BETA_1)
-            for name, m in self.new[0].items()
-        }
+        """What the first moment took in, of Adam ``m = 0.9 m' + 0.1 G``."""
+        return gradient_between(self.by, self.old[0], self.new[0])
 
     @property
     def name(self) -> str:
@@ -144,7 +157,7 @@ def _walked(bench: Bench, system: System, *, clips: str) -> Walk:
         walked = WalkedStep(
             epoch, step, number, sizes[step - 1], _planned_rate(bench, run.steps[0], len(sizes)),
             _weights(state, slots), _weights(then, slots), _moments(state, slots),
-            _moments(then, slots),
+            _moments(then, slots), rule=bench.describe().update,
         )  # fmt: skip
         steps.append(walked)
         rates.append(walked.lr)
@@ -166,14 +179,19 @@ def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None
 
 
 def _planned_rate(bench: Bench, record: StepRecord, planned: int) -> float:
-    """Return a step's learning rate: as planned on a cosine, else as the system says."""
+    """Return a step's learning rate: as planned on a known schedule, else as the system says."""
     train, fixed = bench.config["train"], bench.describe().settings
-    if other_schedule({"lr_schedule": fixed.get("train.lr_schedule")}):
+    given = {"lr_schedule": fixed.get("train.lr_schedule")}
+    if other_schedule(given):
         return record.lr
     done = (record.epoch - 1) * planned + record.step - 1
     epochs = fixed.get("train.num_epochs", train["num_epochs"])
     rate: float = fixed.get("train.lr", train["lr"])
-    return rate * (1 + math.cos(math.pi * done / (epochs * planned))) / 2
+    return (
+        rate
+        if schedule_of(given) == "constant"
+        else rate * (1 + math.cos(math.pi * done / (epochs * planned))) / 2
+    )
 
 
 def _copied(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> dict[str, NDArray[Any]]:
@@ -198,28 +216,33 @@ def _turned(bench: Bench, system: System, step: WalkedStep, straight: Training) 
     before = _losses_by_arch(straight)
     if not options or not archs or before is None:
         return None
-    require_codes(archs, options_per_block(options), what="a step logs")
+    space = space_of(system.describe())
+    require_codes(archs, space, what="a step logs")
+    system.restore(str(bench.folder / f"walk-{step.number}"))
+    state = system.state()
     runs = [
-        {n for block, option in enumerate(arch) for n in options[block][int(option)]}
+        parts_of(
+            (n for b, option in enumerate(options_run(arch, space)) for n in options[b][option]),
+            state,
+        )
         for arch in archs
     ]
     # Options of depth share kernels: those that one arch alone runs tell it from the others.
-    others = [set[str]().union(*runs[:i], *runs[i + 1 :]) for i in range(len(runs))]
-    alone = [sorted(mine - other) for mine, other in zip(runs, others, strict=True)]
-    most: list[str] = max(alone, key=len)
-    system.restore(str(bench.folder / f"walk-{step.number}"))
-    state = system.state()
-    require_named(state, most, "describe().options")
+    alone = [unshared(mine, (*runs[:i], *runs[i + 1 :])) for i, mine in enumerate(runs)]
+    most = max(alone, key=len)
     # One of zeros would become another, whose decay is in the loss of every arch.
-    kernels = tuple(name for name in most if np.any(state[name]))
+    kernels = tuple(name for name in sorted(most) if np.any(state[name][most[name]]))
     if not kernels:
         return None
-    system.state({n: other_kernel(state[n], place) for place, n in enumerate(kernels)})
+    turned = ((n, other_kernel(state[n], place)) for place, n in enumerate(kernels))
+    system.state({n: put(state[n], most[n], other) for n, other in turned})
     again = system.train(step.epoch, steps=1, evaluate=False)
     after = _losses_by_arch(again)
     if after is None or again.steps[0].archs != archs:
         return None
-    hit = tuple(any(n in mine for n in kernels) for mine in runs)
+    hit = tuple(
+        any(n in mine and bool((mine[n] & most[n]).any()) for n in kernels) for mine in runs
+    )
     return Turned(archs, kernels, hit, before, after)
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, TypeVar
 
+from harness.archs import Space
 from harness.records.ledger import BrokenLine, LedgerContent
 from harness.records.records import (
     FIRST_SEGMENT,
@@ -116,6 +117,8 @@ class RunEvidence:
         The first record of each attempt, and where those restart that continue.
     space : tuple of int
         Options of each block that an arch code has a digit for.
+    codes : Space or None
+        How arch codes are written, where the system declares it. None: with those digits.
     beside : RunRecord or None
         What the first record must announce, made of the plan and the data by somebody else than
         the run; None: only the ledger is there.
@@ -138,6 +141,7 @@ class RunEvidence:
     openings: tuple[RunRecord, ...] = ()
     resumes: tuple[ResumeRecord, ...] = ()
     space: tuple[int, ...] = (3,) * 9
+    codes: Space | None = None
     beside: RunRecord | None = None
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.records.records import NOT_LOGGED, RECORDS, EpochRecord
+from harness.systems.declaring import wrong_declarations
 from harness.systems.protocol import (
     INITIALIZERS,
     METHODS,
@@ -120,6 +121,8 @@ def _one_of(hints: Sequence[Any], value: Any, where: str) -> Any:
     if value is None and type(None) in hints:
         return None
     rest = [hint for hint in hints if hint is not type(None)]
+    if len(rest) == 1 and dataclasses.is_dataclass(rest[0]):
+        return _convert(rest[0], value, where)
     if all(dataclasses.is_dataclass(hint) for hint in rest):
         return _record(_record_type(value, where), value, where)
     for hint in rest:
@@ -270,6 +273,8 @@ def _description(found: Description, where: str) -> None:
     if found.drop_last and found.whole_batches:
         expected = "false where whole_batches is true: a last batch is left out, or it is filled"
         raise _wrong(f"{where}.drop_last", expected, found.drop_last)
+    for name, wanted, wrong in wrong_declarations(found):
+        raise _wrong(f"{where}.{name}", wanted, wrong)
     if found.stride < 1:
         raise _wrong(f"{where}.stride", "a number of px, at least 1", found.stride)
     if not 0 <= found.epe_epsilon <= _EPSILON:
@@ -308,6 +313,10 @@ def _evaluation(found: Evaluation, where: str) -> None:
     if set(found.per_sample) != set(found.archs):
         expected = f"the archs {', '.join(found.archs)}"
         raise _wrong(f"{where}.per_sample", expected, list(found.per_sample))
+    most = max(map(len, found.per_sample.values()), default=0)
+    if found.pixels and (len(found.pixels) != most or min(found.pixels) < 0):
+        expected = f"a count for each of {most} samples, 0 or more"
+        raise _wrong(f"{where}.pixels", expected, list(found.pixels))
 
 
 def _outputs(found: Sequence[NDArray[np.float32]], where: str) -> None:

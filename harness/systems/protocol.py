@@ -11,8 +11,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.archs import Space
 from harness.digest import state_digests
 from harness.records.records import EpochRecord, Record, StepRecord
+from harness.systems.declared import UpdateRule
 
 __all__ = [
     "INITIALIZERS",
@@ -54,7 +56,7 @@ class Description:
         Of the system under test.
     slots : mapping of str to (str, str)
         Weight to its Adam moments, by their names in ``state()``; empty where there are
-        none to be seen.
+        none to be seen. Of SGD the momentum's buffer alone, or twice.
     options : sequence of sequence of tuple of str
         For each block and each of its options, the kernels that the option runs.
     option_arrays : sequence of sequence of tuple of str
@@ -91,13 +93,27 @@ class Description:
     offline_differs : str
         Why ``evaluate_offline`` scores otherwise than ``evaluate`` by design: their scores are
         not compared then. Empty: they must agree.
+    update : UpdateRule or None
+        How a step moves the weights. None: not told, by Adam with its usual betas.
+    space : Space or None
+        Names of options, and how an arch's code is written. None: not told, a digit for each
+        block.
+    mean : {"samples", "pixels"}
+        What an arch's EPE averages over.
+    devices : int
+        Devices that a batch of training is shared out to.
+    finite_by_adapter : frozenset of str
+        Calls, of ``train`` and ``evaluate``, in which the adapter and not the trainer refuses
+        what is not finite.
+    loss : {"", "own"}
+        What a step's loss is. Empty: not told; ``own``: it is not recomputed.
     """
 
     name: str
     can: frozenset[str]
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     version: str = ""
-    slots: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     options: Sequence[Sequence[tuple[str, ...]]] = ()
     supports: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -111,6 +127,12 @@ class Description:
     augmentation: bool = False
     drop_last: bool = False
     offline_differs: str = ""
+    update: UpdateRule | None = None
+    space: Space | None = None
+    mean: str = "samples"
+    devices: int = 1
+    finite_by_adapter: frozenset[str] = frozenset()
+    loss: str = ""
 
 
 @dataclass(frozen=True)
@@ -219,6 +241,8 @@ class Evaluation:
         :class:`Training`. Empty of a system that does not look.
     recal_consumed : tuple of str
         The digests of the samples that were recalibrated on, in order.
+    pixels : tuple of int
+        Valid pixels of each sample, which are the same for every arch; of a mean over pixels.
     """
 
     archs: tuple[str, ...]
@@ -231,6 +255,7 @@ class Evaluation:
     stats_digest: str = ""
     consumed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     recal_consumed: tuple[str, ...] = ()
+    pixels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,19 @@ def digest(*parts):
 class NumpySystem:
     def describe(self):
         can = "describe open evaluate state train save restore batches predict score close".split()
-        return {"name": "numpy", "can": can, "heads": {"h": ["head/kernel"]}, "supports": ["steps"]}
+        # The trainer refuses what is not finite when it trains; a score is looked at below.
+        own = {"supports": ["steps"], "finite_by_adapter": ["evaluate"]}
+        return dict(own, name="numpy", can=can, heads={"h": ["head/kernel"]})
 
     def open(self, config):
         data, train, evaluation = config["data"], config["train"], config["eval"]
         self.trainer = Trainer(
             *(os.path.join(data["base_path"], data[key]) for key in ("train_dir", "val_dir")),
-            crop=(data["input_height"], data["input_width"]),
-            batch=train["batch_size"],
-            lr=train["lr"],
-            seed=config["runtime"]["seed"],
+            crop=(data["input_height"], data["input_width"]), batch=train["batch_size"],
+            lr=train["lr"], seed=config["runtime"]["seed"],
             steps=None if train["epoch_mode"] == "full_pass" else train["steps_per_epoch"],
             random_crop=train["train_crop_mode"] == "random",
-        )
+        )  # fmt: skip
         size = evaluation["batch_size"] or train["batch_size"]
         self.plan = self.trainer.eval_batches(size, int(evaluation["eval_batches_per_arch"]))
 

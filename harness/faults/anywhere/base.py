@@ -78,7 +78,9 @@ def evaluating(
 
 def rescored(found: Evaluation, per_sample: Mapping[str, tuple[float, ...]]) -> Evaluation:
     """Return an evaluation with other scores per sample, and the means that follow from them."""
-    means = tuple(float(np.mean(per_sample[arch])) for arch in found.archs)
+    # Of a mean over pixels a sample weighs by its own.
+    weights = {a: found.pixels[: len(per_sample[a])] or None for a in found.archs}
+    means = tuple(float(np.average(per_sample[a], weights=weights[a])) for a in found.archs)
     return dataclasses.replace(
         found, per_sample=per_sample, per_arch_epe=means, mean_epe=float(np.mean(means))
     )

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
+from harness.archs import Space
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import cycle_orders
 from harness.promises.ledger.plan import (
@@ -28,10 +29,11 @@ __all__ = ["draws_are_new", "fairness_is_kept"]
 def fairness_is_kept(run: RunEvidence) -> Outcome:
     """Require each option of each block once in every step, and cycles that differ."""
     steps = steps_by_epoch(run)
-    require_fair_space(run.space, (arch for step in run.steps for arch in step.archs))
-    unfair = [step for step in run.steps if unfair_blocks(step)]
-    violations = first_violations(v for step in unfair for v in unfair_blocks(step))
-    gaps = _gaps(steps, unfair)
+    codes = run.codes
+    require_fair_space(run.space, (arch for step in run.steps for arch in step.archs), codes)
+    unfair = [step for step in run.steps if unfair_blocks(step, codes)]
+    violations = first_violations(v for step in unfair for v in unfair_blocks(step, codes))
+    gaps = _gaps(steps, unfair, codes)
     violations += first_violations(
         Violation(f"epoch {row.epoch}, fairness_gap", f"{gaps[row.epoch]} as counted, 0 if fair",
                   str(row.fairness_gap))
@@ -41,7 +43,7 @@ def fairness_is_kept(run: RunEvidence) -> Outcome:
     )  # fmt: skip
     blocks = max((len(arch) for step in run.steps for arch in step.archs), default=0)
     draws = {epoch: [step.archs for step in made] for epoch, made in steps.items()}
-    digits = math.log10(cycle_orders((3,) * blocks))
+    digits = math.log10(cycle_orders((3,) * blocks if codes is None else codes))
     violations += _repeats(draws, "fair cycles", digits)
     cycles = len({step.archs for step in run.steps})
     figures = (
@@ -60,25 +62,32 @@ LEDGER_FAIRNESS = Promise(
 )
 
 
-def _gaps(steps: Mapping[int, Sequence[StepRecord]], unfair: list[StepRecord]) -> dict[int, int]:
+def _gaps(
+    steps: Mapping[int, Sequence[StepRecord]], unfair: list[StepRecord], codes: Space | None
+) -> dict[int, int]:
     """Return how far options are apart after each epoch in the number of steps with them.
 
     A fair step has each option of each block once, which moves none away from the others.
     """
-    counts: Counter[tuple[int, str]] = Counter()
+    counts: Counter[tuple[int, str | int]] = Counter()
+
+    def options(arch: str) -> Sequence[str | int]:
+        return arch if codes is None else codes.read(arch) or ()
+
     counted_apart, gaps, gap = {id(step) for step in unfair}, dict[int, int](), 0
     for epoch, made in steps.items():
         odd = [step for step in made if id(step) in counted_apart]
         for step in odd:
-            counts.update(pair for arch in step.archs for pair in enumerate(arch))
-        gap = _gap(counts) if odd else gap
+            counts.update(pair for arch in step.archs for pair in enumerate(options(arch)))
+        gap = _gap(counts, codes) if odd else gap
         gaps[epoch] = gap
     return gaps
 
 
-def _gap(counts: Counter[tuple[int, str]]) -> int:
+def _gap(counts: Counter[tuple[int, str | int]], codes: Space | None) -> int:
     blocks = {block for block, _ in counts}
-    per_block = [[counts[block, option] for option in "012"] for block in blocks]
+    every: list[str | int] = [*"012"] if codes is None else [*range(codes.counts[0])]
+    per_block = [[counts[block, option] for option in every] for block in blocks]
     return max((max(options) - min(options) for options in per_block), default=0)
 
 

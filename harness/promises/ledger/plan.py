@@ -5,10 +5,11 @@ evaluate every n-th epoch, or never.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, permutations
 from typing import Any
 
+from harness.archs import Space
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import require_codes
 from harness.promises.promise import Violation
@@ -17,9 +18,10 @@ from harness.records.run import RunEvidence
 from harness.wording import counted
 
 __all__ = [
-    "ARCHS_PER_STEP", "MOST", "NEGLIGIBLE", "clip_text", "epoch_loss", "evaluations",
-    "finished_epochs", "first_violations", "is_complete", "is_logged", "micro_batch_counts",
-    "no_clip_checks", "planned_checks", "planned_rate", "position", "require_fair_space",
+    "ARCHS_PER_STEP", "KNOWN_SCHEDULES", "MOST", "NEGLIGIBLE", "clip_text", "epoch_loss",
+    "evaluations", "finished_epochs", "first_violations", "is_complete", "is_logged",
+    "micro_batch_counts", "no_clip_checks", "planned_checks", "planned_rate", "position",
+    "require_fair_space",
     "run_sizes", "steps_by_epoch", "unfair_blocks", "weighed_losses",
 ]  # fmt: skip
 
@@ -70,8 +72,17 @@ def planned_checks(
     return tuple(1 if per_update else archs * count for count in counts)
 
 
-def planned_rate(step: StepRecord, planned: int, *, base: float, total: int) -> float | None:
-    """Return the learning rate of a step on half a cosine; None beyond the planned steps.
+KNOWN_SCHEDULES: Mapping[str, float] = {"cosine": 1e-9, "constant": 1e-6}
+"""Schedules of which each step's rate is known, and how far off it may be, relative: a trainer
+that declares its own may keep a rate in float32."""
+
+
+def planned_rate(
+    step: StepRecord, planned: int, *, base: float, total: int, schedule: str = "cosine"
+) -> float | None:
+    """Return the learning rate of a step on its schedule; None beyond the planned steps.
+
+    Half a cosine, or the base rate in every step.
 
     By place in the plan and not by steps done: a segment with another plan takes its place in
     the new cosine (decision 0009).
@@ -82,11 +93,13 @@ def planned_rate(step: StepRecord, planned: int, *, base: float, total: int) -> 
         Steps of an epoch, and of the whole run.
     base : float
         Learning rate of the first step.
+    schedule : {"cosine", "constant"}
+        Of :data:`KNOWN_SCHEDULES`.
     """
     done = (step.epoch - 1) * planned + step.step - 1
     if done >= total:
         return None
-    return base * (1 + math.cos(math.pi * done / total)) / 2
+    return base if schedule == "constant" else base * (1 + math.cos(math.pi * done / total)) / 2
 
 
 def epoch_loss(steps: Iterable[StepRecord], sizes: Sequence[int], micro_batch: int) -> float | None:
@@ -188,9 +201,17 @@ def evaluations(run: RunEvidence, *, least: int = 1) -> tuple[EvalRecord, ...]:
     return run.evals
 
 
-def unfair_blocks(step: StepRecord) -> list[Violation]:
-    """Return a violation for each block of which a step does not train every option once."""
+def unfair_blocks(step: StepRecord, space: Space | None = None) -> list[Violation]:
+    """Return a violation for each block of which a step does not train every option once.
+
+    Parameters
+    ----------
+    space : Space, optional
+        As the system declares it. Default: codes of digits, three options of each block.
+    """
     where = f"epoch {step.epoch}, step {step.step}"
+    if space is not None:
+        return _unfair_in(where, step.archs, space)
     if len(step.archs) != ARCHS_PER_STEP or len({len(arch) for arch in step.archs}) != 1:
         return [Violation(f"{where}, archs", "three codes of one length", str(step.archs))]
     return [
@@ -200,14 +221,52 @@ def unfair_blocks(step: StepRecord) -> list[Violation]:
     ]
 
 
-def require_fair_space(space: Sequence[int], archs: Iterable[str]) -> None:
+def _unfair_in(where: str, archs: Sequence[str], space: Space) -> list[Violation]:
+    """Return a step's unfair blocks, in a space of blocks with equally many options."""
+    count, choices = space.counts[0], [space.read(arch) for arch in archs]
+    if len(choices) != count or None in choices:
+        expected = f"{count} codes of the declared space, such as {_any_code(space)}"
+        return [Violation(f"{where}, archs", expected, str(archs))]
+    taken = zip(*(choice for choice in choices if choice is not None), strict=True)
+    return [
+        Violation(
+            f"{where}, block {block}", f"options {', '.join(names)} once each",
+            str(tuple(names[option] for option in options)),
+        )
+        for block, (names, options) in enumerate(zip(space.names, taken, strict=True))
+        if len(set(options)) < count
+    ]  # fmt: skip
+
+
+def _any_code(space: Space) -> str | None:
+    return next(iter(space.codes), None) or space.write([0] * len(space.names))
+
+
+def require_fair_space(
+    space: Sequence[int], archs: Iterable[str], declared: Space | None = None
+) -> None:
     """Require archs that are codes of blocks of three options: a step trains three archs.
+
+    Parameters
+    ----------
+    declared : Space, optional
+        What the system declares, whose blocks may have another number of options, each the same.
 
     Raises
     ------
     NotApplicableError
-        If they are named otherwise, or if a block has more options or fewer.
+        If they are named otherwise, if a block has more options or fewer, or if the system
+        declares that it draws its archs otherwise.
     """
+    if declared is not None:
+        if declared.sampling != "fair":
+            msg = f"the system declares {declared.sampling!r} sampling of archs (space.sampling)"
+            raise NotApplicableError(msg)
+        require_codes(archs, declared, what="the system trains")
+        if len(set(declared.counts)) != 1:
+            msg = f"blocks of {sorted(set(declared.counts))} options cannot be trained once each"
+            raise NotApplicableError(msg)
+        return
     require_codes(archs, space, what="the system trains")
     if set(space) != {ARCHS_PER_STEP}:
         msg = f"the system's blocks have {sorted(set(space))} options; fair is told of 3 each"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import archs_per_step
 from harness.promises.ledger.plan import (
+    KNOWN_SCHEDULES,
     MOST,
     clip_text,
     first_violations,
@@ -138,16 +139,16 @@ def _row_counts(
 
 
 def learning_rate_follows(run: RunEvidence) -> Outcome:
-    """Require each step's learning rate on half a cosine over the planned steps."""
+    """Require each step's learning rate on its schedule: half a cosine over the planned steps."""
     planned, train = len(run.planned_sizes), run.config["train"]
     schedule = train.get("lr_schedule") or "cosine"
-    if schedule != "cosine":
+    if schedule not in KNOWN_SCHEDULES:
         msg = f"the rates of schedule {schedule!r} (train.lr_schedule) are not known"
         raise NotApplicableError(msg)
     base, total = float(train["lr"]), planned * int(train["num_epochs"])
-    wrong = first_violations(_other_rates(run, planned, base, total))
+    wrong = first_violations(_other_rates(run, planned, base, total, schedule))
     what = ""
-    if wrong:
+    if wrong and schedule == "cosine":
         rates = [(step.epoch, step.step, step.lr) for step in run.steps]
         what = schedule_instead(rates, base, planned, total)
     violations = [replace(one, found=f"{one.found}{what}") for one in wrong]
@@ -162,10 +163,12 @@ def learning_rate_follows(run: RunEvidence) -> Outcome:
     return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
 
 
-def _other_rates(run: RunEvidence, planned: int, base: float, total: int) -> Iterator[Violation]:
+def _other_rates(
+    run: RunEvidence, planned: int, base: float, total: int, schedule: str
+) -> Iterator[Violation]:
     for step in run.steps:
-        lr = planned_rate(step, planned, base=base, total=total)
-        if lr is not None and math.isclose(step.lr, lr, rel_tol=1e-9):
+        lr = planned_rate(step, planned, base=base, total=total, schedule=schedule)
+        if lr is not None and math.isclose(step.lr, lr, rel_tol=KNOWN_SCHEDULES[schedule]):
             continue
         done = (step.epoch - 1) * planned + step.step - 1
         where = f"learning rate of epoch {step.epoch}, step {step.step}"
@@ -178,7 +181,7 @@ def _other_rates(run: RunEvidence, planned: int, base: float, total: int) -> Ite
 
 LEDGER_LEARNING_RATE = Promise(
     id="ledger-learning-rate",
-    sentence="each step's learning rate lies on the planned cosine",
+    sentence="each step's learning rate lies on the planned cosine, or is the declared one",
     check=learning_rate_follows,
     hint=(
         "The schedule restarted, or counts other steps than the plan: look at what a resume keeps."

@@ -43,6 +43,7 @@ _CALLS = (
 _DECLARED = (
     "version", "heads", "slots", "options", "option_arrays", "supports", "settings", "stride",
     "whole_batches", "epe_epsilon", "known_defects", "initializer", "augmentation", "drop_last",
+    "update", "space", "mean", "devices", "finite_by_adapter", "loss",
 )  # fmt: skip
 _RANDOM = "progress/random/"
 
@@ -164,6 +165,8 @@ class TorchSystem(Written):
     def describe(self) -> dict[str, Any]:
         """Return what the trainer is, and which calls its adapter can answer."""
         declared = {n: getattr(self, n) for n in _DECLARED if hasattr(type(self), n)}
+        # A method of that name, such as loss(), is the trainer's own.
+        declared = {n: value for n, value in declared.items() if not callable(value)}
         opened = {call for call, method in OPENED_BY.items() if self._writes(method)}
         can = {"describe", "open", "state", "close"} | opened
         can |= {call for call in _CALLS if self._writes(call)}
@@ -297,8 +300,9 @@ class TorchSystem(Written):
                 scores[arch] = validated(self.validate, samples)
         reads = self._writes("read")
         return evaluation(
-            scores, samples, lambda s: as_read(self.read(s)) if reads else as_stored(s)
-        )
+            scores, samples, lambda s: as_read(self.read(s)) if reads else as_stored(s),
+            pixels=getattr(self, "mean", "") == "pixels",
+        )  # fmt: skip
 
     @_in_own_place
     def batches(self, role: str, epoch: int = 1) -> list[dict[str, Any]]:

@@ -40,18 +40,27 @@ def validated(
 
 
 def evaluation(
-    scores: dict[str, tuple[float, list[float]]], samples: Sequence[FlowSample], label: _Label
-) -> dict[str, Any]:
-    """Return an evaluation's record; of the all-zero flow the scores are computed here."""
+    scores: dict[str, tuple[float, list[float]]], samples: Sequence[FlowSample], label: _Label,
+    *, pixels: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Return an evaluation's record; of the all-zero flow the scores are computed here.
+
+    Parameters
+    ----------
+    pixels : bool, default False
+        Whether the validation's mean is over pixels, not over samples.
+    """
     reported = [mean for mean, _ in scores.values()]
     labels = [label(sample) for sample in samples]
-    zero = [np.sqrt((f.astype(np.float64) ** 2).sum(-1))[known].mean() for f, known in labels]
+    zero = [np.sqrt((f.astype(np.float64) ** 2).sum(-1))[known] for f, known in labels]
+    means = [lengths.mean() for lengths in zero]
     return {
         "archs": list(scores),
         "per_arch_epe": reported,
         "per_sample": {arch: each for arch, (_, each) in scores.items()},
         "mean_epe": float(np.mean(reported)),
-        "zero_flow_epe": float(np.mean(zero)),
+        "zero_flow_epe": float(np.mean(np.concatenate(zero) if pixels else means)),
+        **({"pixels": [len(lengths) for lengths in zero]} if pixels else {}),
         "eval_batch_hash": digest(*(part for sample in samples for part in _content(sample))),
     }
 

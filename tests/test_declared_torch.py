@@ -1,0 +1,45 @@
+"""PyTorch's own optimizers keep what is declared of them, and are told from one another."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.promises.bench import Bench
+from harness.promises.judge import judge
+from harness.promises.registry import PROMISES
+from harness.promises.setting import embedded_config
+from harness.systems.opening import system_factory
+from harness.systems.remote import Workers
+from harness.systems.spec import SystemSpec
+
+pytest.importorskip("torch", reason="PyTorch is not installed (the extra `torch`)")
+
+HERE = Path(__file__).parent / "torch_trainer"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "verdict", "text"),
+    [
+        ("Usual", "holds", "6 steps of 5, 5, 1, 5, 5, 1 samples, lr 0.001 to 0.0005"),
+        ("Decayed", "holds", "6 steps of 5, 5, 1, 5, 5, 1 samples, lr 0.001 to 0.0005"),
+        (
+            "Coupled",
+            "BROKEN",
+            "0.05 of each beside the step, decoupled, as AdamW is declared, found",
+        ),
+    ],
+)
+def test_an_optimizer_of_pytorch_is_what_it_is_declared_to_be(
+    name, verdict, text, embedded_frames, tmp_path
+):
+    spec, workers = SystemSpec(f"{HERE / 'declared.py'}:{name}"), Workers()
+    tree = embedded_config(embedded_frames).model_dump(mode="json", by_alias=True)
+    bench = Bench(system_factory(spec, workers), spec, tree, tmp_path)
+    try:
+        found = judge(PROMISES["every-update-is-adam"], bench)
+    finally:
+        bench.close()
+        workers.close()
+    assert found.verdict == verdict
+    assert text in found.text

@@ -1,0 +1,46 @@
+"""The PyTorch trainer under other optimizers, with what it declares of them."""
+
+import torch
+import trainer
+from adapter import Torch
+
+DECAY = 0.05
+
+
+class Usual(Torch):
+    """Names the moments of its Adam, and says no more."""
+
+    supports = ["steps"]
+    slots = {
+        name: [f"optimizer/{name}/exp_avg", f"optimizer/{name}/exp_avg_sq"]
+        for name in ("conv.weight", "conv.bias", "head.weight", "head.bias")
+    }
+
+
+class Decayed(Usual):
+    """Trains with AdamW and says so; what is normalised, and biases, have no decay."""
+
+    update = {"rule": "adamw", "weight_decay": DECAY, "undecayed": ["*bias"]}
+    optimizer = torch.optim.AdamW
+
+    def loop(self):
+        before, trainer.torch.optim.Adam = torch.optim.Adam, self.made
+        try:
+            super().loop()
+        finally:
+            trainer.torch.optim.Adam = before
+
+    def made(self, parameters, lr):
+        """Return the optimizer, with and without decay."""
+        weights = list(parameters)
+        groups = [
+            {"params": [w for w in weights if w.ndim > 1], "weight_decay": DECAY},
+            {"params": [w for w in weights if w.ndim == 1], "weight_decay": 0.0},
+        ]
+        return self.optimizer(groups, lr)
+
+
+class Coupled(Decayed):
+    """Says the same, and adds the decay to the gradient."""
+
+    optimizer = torch.optim.Adam
