@@ -175,6 +175,8 @@ def _near(random: Random, value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, int):
+        if abs(value) > 1e300:  # a float holds none of these, and a text soon none either
+            return random.choice([value + 1, -value, bool(value), 0.5])
         return random.choice([value + 1, -value, float(value), str(value), bool(value), value * 10])
     if isinstance(value, float):
         return random.choice([value + 1.0, value * (1 + 2**-52), -value, str(value), int(value)
