@@ -82,7 +82,8 @@ def train(config: Config, folder: Path, cache: Any, **options: Any) -> Any:
 @pytest.fixture(scope="module")
 def straight(config: Config, cache: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "straight"
-    assert train(config, folder, cache).status == "finished"
+    code = {"commit": "0" * 40, "dirty": False}
+    assert train(config, folder, cache, code=lambda: code).status == "finished"
     return folder
 
 
