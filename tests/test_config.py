@@ -189,7 +189,10 @@ def test_a_leaf_is_of_the_kind_that_its_effect_makes_it(key, kind):
     seed=st.integers(0, 2**63),
     lr=st.floats(min_value=0, exclude_min=True, max_value=3e38),
     crop=st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
-    name=st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1),
+    # A file's text that begins with a tilde, or holds a variable, is another place's name.
+    name=st.text(st.characters(exclude_characters="\0$", codec="utf-8"), min_size=1).filter(
+        lambda name: not name.startswith("~")
+    ),
     batches=st.just("full") | st.integers(1, 99),
 )
 @example(seed=1, lr=0.1, crop=None, name="a\x85b\u2028\u2029", batches=1)

@@ -100,6 +100,7 @@ FIELDS = {
     "environment": {}, "train_samples": 13, "val_samples": 8, "batch_size": 4,
     "micro_batch_size": 3, "planned_sizes": ((5, 2), (3, 1)), "expected_clip_checks": 25,
     "identity": "", "segment": "other", "protocol": "p", "data": {}, "seal": "s",
+    "code": {"commit": "other"},
 }  # fmt: skip
 
 
@@ -123,6 +124,8 @@ def test_a_key_of_a_later_version_is_no_part_of_an_older_identity():
 def test_a_field_of_a_later_version_leaves_seals_as_they_are():
     own = announced().openings[0]
     assert own.segment == "main"
-    without_it = {k: v for k, v in dataclasses.asdict(own).items() if k not in ("seal", "segment")}
+    assert own.code == {}
+    later = ("seal", "segment", "code")
+    without_it = {k: v for k, v in dataclasses.asdict(own).items() if k not in later}
     text = json.dumps(without_it, sort_keys=True)
     assert seal_of(own) == own.seal == digest_strings([text])
