@@ -270,10 +270,13 @@ def test_a_clip_study_that_was_killed_ends_where_it_would_have_ended(
             monkeypatch.undo()
         assert main(study) == 0
         told.append(json.loads((tmp_path / f"{name}.json").read_text()))
-        assert not (tmp_path / name / ".clip-study.json").exists()
     assert told[0] == told[1]
     assert [row["epoch"] for row in told[0]["epochs"]] == [1, 2]
-    assert main(study) == 2, "another study, for which the plan has no epochs left"
+    # Killed after its last word, or asked once more: the plan is over, and it says the same.
+    (tmp_path / "cut.json").unlink()
+    assert main(study) == 0
+    assert json.loads((tmp_path / "cut.json").read_text()) == told[1]
+    assert main([*study, "--epochs", "1"]) == 2, "another, for which no epochs are left"
 
 
 def test_logs_are_only_appended_to_and_name_the_attempt(

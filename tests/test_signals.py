@@ -31,6 +31,19 @@ def send(number: int) -> None:
     time.sleep(0.01)
 
 
+def test_a_signal_that_somebody_has_swallowed_is_told_all_the_same(capsys):
+    def run():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        except KeyboardInterrupt:  # as an import of C code may make another error of it
+            pass
+        return 1
+
+    assert until_interrupted(["doctor"], run) == 75
+    assert "harness doctor: interrupted" in capsys.readouterr().err
+
+
 def test_an_interrupt_leaves_ignored_what_was_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -47,7 +47,7 @@ _COLUMNS = (
     "kendall_tau_prev",
 )  # fmt: skip
 _UNDER_WAY = ".clip-study.json"
-"""In the run directory until the study has told its result."""
+"""In the run directory: what study is under way there, or has told its result."""
 
 
 def add_parser(parser: CommandParser) -> None:
@@ -87,8 +87,12 @@ def run(args: Namespace) -> int:
     require_data(config)
     start, under_way = _start(args, config), args.run / _UNDER_WAY
 
+    def note(told: bool) -> None:
+        values = {**_asked(args, config), "start": start, "told": told}
+        write_text(under_way, json.dumps(sealed_values(values)))
+
     def note_start(_: Environment) -> str:
-        write_text(under_way, json.dumps(sealed_values({**_asked(args, config), "start": start})))
+        note(told=False)
         return ""
 
     options = RunOptions(
@@ -117,7 +121,7 @@ def run(args: Namespace) -> int:
     values = {"segment": evidence.segment, "epochs": [_json_row(row) for row in rows]}
     write_json(args.json, {**values, "advice": asdict(advice), "command": command})
     # Last: killed before this, the same command tells the same result.
-    under_way.unlink(missing_ok=True)
+    note(told=True)
     return EXIT_DONE
 
 
@@ -139,11 +143,13 @@ def _start(args: Namespace, config: Config) -> int:
         why = plain_line(str(error))
         msg = f"{path}: expected what study is under way, found something else: {why}; remove it"
         raise InputError(msg) from None
-    start = int(begun.pop("start"))
+    start, told = int(begun.pop("start")), begun.pop("told", False) is True
     # A note of another study, or of a run that has been trained
     # on since, says nothing of this one.
     same = begun == _asked(args, config) and start <= done <= start + args.epochs
-    return start if same else done
+    # One that has told its result goes on from there; at the plan's end it tells it again.
+    over = done + args.epochs > config.train.num_epochs
+    return start if same and (over or not told) else done
 
 
 def _epochs_done(folder: Path) -> int:

@@ -24,8 +24,9 @@ def until_interrupted(words: Sequence[str], run: Callable[[], int]) -> int:
     """Run a command until a signal asks for its end, and return its exit code.
 
     The first signal lets the command clear up, and is told in one line, whatever error it becomes
-    on its way; a second one ends the process at once. A command that saves where it stands
-    answers signals itself.
+    on its way, and also where somebody else's code has swallowed it: what comes of that is no
+    result. A second one ends the process at once. A command that saves where it stands answers
+    signals itself.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def until_interrupted(words: Sequence[str], run: Callable[[], int]) -> int:
         if not came:
             raise
         return _told(words)
-    return code
+    return _told(words) if came else code
 
 
 def _told(words: Sequence[str]) -> int:
