@@ -1,4 +1,4 @@
-"""Evidence about augmented labels: scenes of known flow, 60 x 80 px, and crops of 42 x 56 of them."""
+"""Evidence about augmented labels: scenes of known flow, 60 x 80 px, and crops of them."""
 
 from functools import cache
 
@@ -28,7 +28,10 @@ def sample(first, second, flow):
 
 def given(change, *, often=1):
     """Return a few samples, every `often`-th of them changed."""
-    kept = (lambda *arrays: arrays)
+
+    def kept(*arrays):
+        return arrays
+
     return AugmentedSamples([
         sample(*(kept if n % often else change)(*scene(n))) for n in range(3 * often)
     ])  # fmt: skip
@@ -58,7 +61,9 @@ def resized(first, second, flow, x, y, **lengths):
 
 def turned(first, second, flow, vectors=17):
     matrix = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), 17, 1)
-    first, second, flow = cut(*(cv2.warpAffine(a, matrix, (WIDTH, HEIGHT)) for a in (first, second, flow)))
+    first, second, flow = cut(
+        *(cv2.warpAffine(a, matrix, (WIDTH, HEIGHT)) for a in (first, second, flow))
+    )
     cos, sin = np.cos(np.deg2rad(vectors)), np.sin(np.deg2rad(vectors))
     u, v = flow[..., 0], flow[..., 1]
     return first, second, np.stack([cos * u + sin * v, cos * v - sin * u], axis=-1)
@@ -93,7 +98,9 @@ CLEAN = {augmented_labels.augmented_labels_follow: [
     )
 ]}  # fmt: skip
 EMPTY = {augmented_labels.augmented_labels_follow: AugmentedSamples([])}
-SEEN = r"sample \d+ of \d+, its second frame taken back by its flow: expected the first one, found .*"
+SEEN = (
+    r"sample \d+ of \d+, its second frame taken back by its flow: expected the first one, found .*"
+)
 CORRUPTED = {augmented_labels.augmented_labels_follow: {
     name: (given(change, often=often), SEEN + found) for name, change, often, found in (
         ("a flip that keeps u", flipped, 10, "u has the wrong sign"),

@@ -36,7 +36,9 @@ HELD = {
 
 def tier(name):
     """What costs the most, and finds the least that others do not, is for the night."""
-    late = name in ("FlipKeepsU", "ResumeForgetsNumpy", "TrainsOn", "ClipsTooLate", "UnpadsAtTheCorner")
+    late = name in (
+        "FlipKeepsU", "ResumeForgetsNumpy", "TrainsOn", "ClipsTooLate", "UnpadsAtTheCorner",
+    )  # fmt: skip
     return pytest.mark.nightly if late else pytest.mark.slow
 
 

@@ -130,7 +130,9 @@ def augmented_labels_follow(evidence: AugmentedSamples) -> Outcome:
 def _breach(
     number: int, evidence: AugmentedSamples, found: Mapping[int, float], what: str
 ) -> Violation:  # fmt: skip
-    where = f"sample {number + 1} of {len(evidence.samples)}, its second frame taken back by its flow"
+    where = (
+        f"sample {number + 1} of {len(evidence.samples)}, its second frame taken back by its flow"
+    )
     return Violation(where, "the first one", f"{found[number]:.1%} of it unexplained; {what}")
 
 

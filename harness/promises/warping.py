@@ -18,7 +18,7 @@ colours that no affine map makes of others, and noise, may leave more. A flow th
 leaves 2 sin(pi d / period) of each wave.
 """
 
-_FEW = 64
+_FEW = 128
 """Pixels that four coefficients are found from at least."""
 
 _SIDE, _MOST = 128, 800
@@ -36,9 +36,9 @@ class Pair:
     flow : numpy.ndarray
         Shape (H, W, 2), px.
     valid : numpy.ndarray
-        Where it is known, and the first frame is not painted over in one colour; (H, W), bool.
+        Where it is known, and the first frame is to be looked at; (H, W), bool.
     blank : numpy.ndarray
-        Where a pixel of the second frame has the colour of those to the right and below; (H, W).
+        Where the second frame is not: a pixel with those to the right and below; (H, W), bool.
     """
 
     first: NDArray[Any]
@@ -55,8 +55,24 @@ class Pair:
 def pair_of(
     first: NDArray[Any], second: NDArray[Any], flow: NDArray[Any], valid: NDArray[np.bool_]
 ) -> Pair:  # fmt: skip
-    """Return frames and flow; what an eraser painted over in one colour is not looked at."""
-    return Pair(first, second, flow, valid & ~_blank(first), _blank(second))
+    """Return frames and flow; what an eraser painted over in one colour is not looked at.
+
+    Nor is what is as bright or as dark as anything: a change of brightness may have cut it off.
+    """
+    ends, near = _ends(second), np.zeros(second.shape[:2], bool)
+    for down in (0, 1):  # the four pixels that a sample is made of
+        for right in (0, 1):
+            near |= np.roll(ends, (-down, -right), (0, 1))
+    return Pair(
+        first, second, flow, valid & ~(_blank(first) | _ends(first)), _blank(second) | near
+    )
+
+
+def _ends(frame: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which pixels have the lowest or the highest value of a channel."""
+    lowest, highest = frame.min(axis=(0, 1)), frame.max(axis=(0, 1))
+    found: NDArray[np.bool_] = ((frame == lowest) | (frame == highest)).any(axis=-1)
+    return found
 
 
 def _blank(frame: NDArray[Any]) -> NDArray[np.bool_]:

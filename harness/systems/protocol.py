@@ -106,8 +106,9 @@ class Description:
     finite_by_adapter : frozenset of str
         Calls, of ``train`` and ``evaluate``, in which the adapter and not the trainer refuses
         what is not finite.
-    loss : {"", "own"}
-        What a step's loss is. Empty: not told; ``own``: it is not recomputed.
+    loss : {"", "l1", "l2", "epe", "own"}
+        What a step's loss is, of :data:`harness.systems.declared.LOSSES`. Empty: not told;
+        ``own``: it is not recomputed.
     """
 
     name: str
