@@ -33,5 +33,5 @@ def test_updates_are_as_many_on_any_number_of_devices():
 
 
 def test_a_mean_that_micro_batches_weigh_does_not_apply():
-    with pytest.raises(NotApplicableError, match="4 devices .* cuts its share of a batch"):
+    with pytest.raises(NotApplicableError, match=r"4 devices .* cuts its share of a batch"):
         loss_average_follows(FOUR)

@@ -36,7 +36,8 @@ def _of_each(
     size = (label.shape[1], label.shape[2])
     difference = resize_legacy_bilinear(accumulate_residuals(outputs), size) - label
     if kind == "epe":
-        return np.hypot(difference[..., 0], difference[..., 1])
+        length: NDArray[np.float64] = np.hypot(difference[..., 0], difference[..., 1])
+        return length
     of_each = np.abs(difference) if kind == "l1" else np.square(difference)
     found: NDArray[np.float64] = of_each.mean(axis=-1)
     return found
@@ -51,7 +52,8 @@ def other_final_losses(
 ) -> Mapping[str, float]:
     """Return what may be taken for a declared loss, by its name."""
     each = {name: _of_each(name, outputs, label) for name in ("l1", "l2", "epe")}
-    known, found = np.asarray(valid, bool), {}
+    known = np.asarray(valid, bool)
+    found: dict[str, float] = {}
     for name, values in each.items():
         own = "" if name == kind else f"{name}, "
         means = {

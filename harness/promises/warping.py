@@ -63,9 +63,7 @@ def pair_of(
     for down in (0, 1):  # the four pixels that a sample is made of
         for right in (0, 1):
             near |= np.roll(ends, (-down, -right), (0, 1))
-    return Pair(
-        first, second, flow, valid & ~(_blank(first) | _ends(first)), _blank(second) | near
-    )
+    return Pair(first, second, flow, valid & ~(_blank(first) | _ends(first)), _blank(second) | near)
 
 
 def _ends(frame: NDArray[Any]) -> NDArray[np.bool_]:
@@ -180,14 +178,14 @@ def _tried(other: Pair) -> float:
 
 
 def _times(u: float, v: float) -> Callable[[Pair], Pair]:
-    return lambda pair: replace(pair, flow=pair.flow * np.float32((u, v)))
+    return lambda pair: replace(pair, flow=pair.flow * np.array([u, v], np.float32))
 
 
 def _mirrored(axis: int, u: float, v: float) -> Callable[[Pair], Pair]:
     """Return what flips the flow alone: frames that were flipped without it then fit it."""
 
     def made(pair: Pair) -> Pair:
-        flow = np.flip(pair.flow, axis) * np.float32((u, v))
+        flow = np.flip(pair.flow, axis) * np.array([u, v], np.float32)
         return replace(pair, flow=flow, valid=np.flip(pair.valid, axis))
 
     return made
