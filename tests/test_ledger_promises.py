@@ -245,5 +245,12 @@ def test_offline_promises_load_evidence_and_numpy_alone():
     subjects = set(ast.literal_eval(modules)) - {"harness.promises.ledger"}
     assert subjects == {
         f"harness.promises.{name}"
-        for name in ("promise", "arch_codes", "candidates", "sampling", "step_candidates")
+        for name in (
+            "promise",
+            "arch_codes",
+            "candidates",
+            "sampling",
+            "several_devices",
+            "step_candidates",
+        )
     }

@@ -31,6 +31,7 @@ from harness.faults import (
     searching,
     sharing,
     surroundings,
+    unfollowed_labels,
     updating,
 )
 from harness.faults.anywhere.catalog import FAULTS_ANYWHERE
@@ -39,7 +40,8 @@ from harness.faults.base import Fault
 __all__ = ["FAULTS"]
 
 _MODULES = (
-    arithmetic, data, drawing, augmenting, joint_draws, everywhere, geometry, recalibration,
+    arithmetic, data, drawing, augmenting, joint_draws, everywhere, geometry, unfollowed_labels,
+    recalibration,
     accumulation, clipping, updating, losses, precision, arch_cycles, partial_steps, handling,
     keeping, saving, run_logs, later_steps, loading, metric, resuming, scoring, inference,
     searching, sharing, surroundings,

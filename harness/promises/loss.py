@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError, UnseenError
 from harness.promises.candidates import instead
+from harness.promises.final_losses import final_loss, other_final_losses
 from harness.promises.gradients import gradient_norm, slope_along
 from harness.promises.independent_epe import resize_legacy_bilinear
 from harness.promises.one_step import LOSS_TOLERANCE, OneStep, nudged_gradient, one_step
@@ -93,7 +94,7 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
         If the system records no losses, declares one of its own or several devices, or cannot be
         asked for training's outputs.
     """
-    if evidence.own_loss:
+    if evidence.loss == "own":
         raise NotApplicableError("the system declares a loss of its own (describe()['loss'])")
     require_one_device(evidence.devices, BATCHES)
     outputs = _outputs(evidence)
@@ -103,21 +104,26 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
     # TensorFlow's l2_loss is half the sum of squares;
     # EdgeFlowNAS decays all kernels, chosen or not.
     decay = evidence.decay * sum(0.5 * float(np.square(k, dtype=np.float64).sum()) for k in kernels)
+    decay = 0.0 if evidence.loss else decay  # of a declared loss it is the optimizer's
     if len(evidence.losses) != len(evidence.archs):
         violations.append(
             Violation(
                 "losses of the step", f"{len(evidence.archs)}", f"{len(evidence.losses)}", _LOSS
             )
         )
+    said = f" (weight decay {decay:.3g} included)"
+    said = f", {evidence.loss} as declared" if evidence.loss else said
     for arch, found in zip(evidence.archs, evidence.losses, strict=False):
-        expected = independent_loss(outputs[arch], batch.flow, batch.valid) + decay
+        given = (outputs[arch], batch.flow, batch.valid)
+        own = final_loss(evidence.loss, *given) if evidence.loss else independent_loss(*given)
+        expected = own + decay
         error = abs(found - expected) / max(abs(expected), 1e-300)
         worst = max(worst, error)
         # Not `>`: a NaN must count as wrong.
         if not error <= LOSS_TOLERANCE:
             violations.append(
-                Violation(f"training loss of arch {arch}", f"{expected:.7g} (weight decay "
-                          f"{decay:.3g} included)", f"{found:.7g} (relative {error:.1e})"
+                Violation(f"training loss of arch {arch}", f"{expected:.7g}{said}",
+                          f"{found:.7g} (relative {error:.1e})"
                           f"{_instead(evidence, outputs, arch, found, decay)}", _LOSS)
             )  # fmt: skip
     figures = f"{counted(len(evidence.losses), 'loss')}, worst relative error {worst:.1e}"
@@ -130,6 +136,9 @@ def _instead(
 ) -> str:  # fmt: skip
     """Return what an arch's loss is instead, in words."""
     label, valid = evidence.batch.flow, evidence.batch.valid
+    if evidence.loss:
+        others = other_final_losses(evidence.loss, outputs_of[arch], label, valid)
+        return instead(found, others, rel_tol=LOSS_TOLERANCE)
 
     def loss(code: str = arch, **options: Any) -> float:
         mask = np.ones_like(valid) if options.pop("unmasked", False) else valid
@@ -180,6 +189,8 @@ def _outputs(evidence: OneStep) -> Mapping[str, Sequence[NDArray[Any]]]:
             "that its outputs are not those of training"
         )
         raise NotApplicableError(msg)
+    if evidence.loss:
+        return evidence.outputs
     for arch, outputs in evidence.outputs.items():
         channels = sorted({output.shape[-1] for output in outputs})
         if len(outputs) != len(_SCALES) or channels != [_CHANNELS]:

@@ -89,8 +89,8 @@ class OneStep:
         Of kernels that options share in slices: by slice, the elements that no smaller one has.
     devices : int
         That a batch is shared out to.
-    own_loss : bool
-        Whether the system declares a loss of its own, which is not recomputed.
+    loss : str
+        Which the system declares, of :data:`harness.systems.declared.LOSSES`.
     """
 
     start: Arrays
@@ -116,7 +116,7 @@ class OneStep:
     rule: UpdateRule | None = None
     parts: Mapping[str, Mapping[str, NDArray[np.bool_]]] = field(default_factory=dict)
     devices: int = 1
-    own_loss: bool = False
+    loss: str = ""
 
     @property
     def by(self) -> UpdateRule:
@@ -191,7 +191,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         moved={n: np.array(middle[n]) for n in moving},
         fair=covers(first.steps[0].archs, space_of(system.describe())),
         rule=system.describe().update, parts=_parts(system.describe(), start),
-        devices=system.describe().devices, own_loss=system.describe().loss == "own",
+        devices=system.describe().devices, loss=system.describe().loss,
     )  # fmt: skip
 
 

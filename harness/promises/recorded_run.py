@@ -41,7 +41,8 @@ def recorded(
     plan = {**config, "train": _train_section(config, description)}
     found = run_evidence([_opening(plan, run), *records])
     space = options_per_block(description.options)
-    return dataclasses.replace(found, space=space, codes=description.space)
+    devices = description.devices
+    return dataclasses.replace(found, space=space, codes=description.space, devices=devices)
 
 
 def _opening(config: Mapping[str, Any], run: Training) -> RunRecord:

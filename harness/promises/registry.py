@@ -7,6 +7,7 @@ from types import MappingProxyType, ModuleType
 from harness.digest import digest_strings
 from harness.promises import (
     augmentation,
+    augmented_labels,
     batch_mates,
     cache,
     checkpoint,
@@ -66,7 +67,8 @@ _SUBJECTS: tuple[ModuleType, ...] = (
     metric, response, unrun_options, score_means, scores, offline, batch_mates, split_sizes,
     purity,
     recalibration, served, draws,
-    own_draws, drawn_together, augmentation, partial_batches, consumed, configured,
+    own_draws, drawn_together, augmentation, augmented_labels, partial_batches, consumed,
+    configured,
     loss, update, every_step, logged_archs, own_labels, micro_batches, micro_statistics,
     clip_checks, training,
     epoch_log, epochs_csv, eval_seconds, ranking,
@@ -119,9 +121,10 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     ),
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (
-        "elsewhere", "purity", "draws", "own_draws", "drawn_together", "augmentation", "windows",
-        "loss", "update", "every_step", "logged_archs", "own_labels", "micro_batches",
-        "micro_statistics", "training", "clip_checks", "step_arithmetic", "knobs",
+        "elsewhere", "purity", "draws", "own_draws", "drawn_together", "augmentation",
+        "augmented_labels", "windows", "loss", "update", "every_step", "logged_archs",
+        "own_labels", "micro_batches", "micro_statistics", "training", "clip_checks",
+        "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals", "loaded"),
     _LOG: ("epoch_log", "epochs_csv", "eval_seconds", "ledger"),

@@ -122,6 +122,8 @@ class RunEvidence:
     beside : RunRecord or None
         What the first record must announce, made of the plan and the data by somebody else than
         the run; None: only the ledger is there.
+    devices : int
+        That a batch is shared out to, where the system declares it.
     """
 
     config: Mapping[str, Any]
@@ -143,6 +145,7 @@ class RunEvidence:
     space: tuple[int, ...] = (3,) * 9
     codes: Space | None = None
     beside: RunRecord | None = None
+    devices: int = 1
 
     @property
     def train_samples(self) -> int:

@@ -23,6 +23,7 @@ CALLS: Mapping[str, str] = MappingProxyType(
         "batches": "serves the batches of training, evaluation and recalibration",
         "draws": "tells what training draws under any seed and epoch, without training",
         "train": "trains until so many epochs are completed",
+        "training_samples": "the samples of an epoch as its steps get them, augmented",
         "save": "writes a checkpoint",
         "restore": "continues from one",
         "predict": "the outputs for a batch that was served",

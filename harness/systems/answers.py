@@ -26,6 +26,7 @@ from harness.systems.protocol import (
     Recalibration,
     ServedBatch,
     Training,
+    TrainingSample,
 )
 
 __all__ = ["AnswerError", "Fields", "answer"]
@@ -65,6 +66,7 @@ _RETURNED: Mapping[str, Any] = {
     "state": Mapping[str, NDArray[Any]],
     "state_digests": Mapping[str, str],
     "restore": Sequence[str] | None,
+    "training_samples": Sequence[TrainingSample],
 }
 
 
@@ -306,6 +308,15 @@ def _batches(found: Sequence[ServedBatch], where: str) -> None:
                 raise _wrong(f"{place}.{name}", expected, getattr(batch, name))
 
 
+def _samples(found: Sequence[TrainingSample], where: str) -> None:
+    for index, one in enumerate(found):
+        sides = one.valid.shape
+        for name, shape in (("first", 3), ("second", 3), ("flow", 2)):
+            if len(sides) != 2 or getattr(one, name).shape != (*sides, shape):
+                expected = f"shape (H, W, {shape}) where valid has (H, W)"
+                raise _wrong(f"{where}[{index}].{name}", expected, getattr(one, name))
+
+
 def _evaluation(found: Evaluation, where: str) -> None:
     if len(found.per_arch_epe) != len(found.archs):
         expected = f"a score for each of {len(found.archs)} archs"
@@ -338,4 +349,5 @@ _CHECKS: Mapping[str, Any] = {
     "evaluate_offline": _evaluation,
     "predict": _outputs,
     "score": _scores,
+    "training_samples": _samples,
 }

@@ -36,6 +36,7 @@ from harness.systems.protocol import (
     Role,
     ServedBatch,
     Training,
+    TrainingSample,
 )
 from harness.systems.taps import tapped_inputs
 from harness.training.checkpoint import Checkpoint, CheckpointStore
@@ -179,6 +180,16 @@ class BuiltinSystem:
     ) -> Evaluation:
         """Score archs with the present weights."""
         return self._scored(self.trainer.progress.epoch, archs, batches_per_arch)
+
+    def training_samples(self) -> Sequence[TrainingSample]:
+        """Return the samples of the first epoch, without training."""
+        return [
+            TrainingSample(
+                frames[..., :3].astype(np.float32), frames[..., 3:].astype(np.float32), flow, valid
+            )
+            for batch in self.batches("train")
+            for frames, flow, valid in zip(batch.frames, batch.flow, batch.valid, strict=True)
+        ]
 
     def evaluate_offline(
         self, path: str, archs: Sequence[str] | None = None, *,

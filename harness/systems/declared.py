@@ -20,8 +20,10 @@ the weight), SGD with momentum, and any other, of which no step is recomputed.""
 MEANS = ("samples", "pixels")
 """What an EPE averages over: each sample's mean weighs the same, or each valid pixel does."""
 
-LOSSES = ("", "own")
-"""Of which a step's loss is recomputed: the multi-scale loss of EdgeFlowNAS; or of none."""
+LOSSES = ("", "l1", "l2", "epe", "own")
+"""What a step's loss is: the multi-scale loss of EdgeFlowNAS where nothing is told; of the final
+flow, over the batch's valid pixels, the mean of both components' |d| or d^2, or of the root of
+u^2 + v^2; or another one, which is not recomputed."""
 
 
 @dataclass(frozen=True)

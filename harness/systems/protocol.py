@@ -30,6 +30,7 @@ __all__ = [
     "ServedBatch",
     "System",
     "Training",
+    "TrainingSample",
     "digests_of",
 ]  # fmt: skip
 
@@ -105,8 +106,9 @@ class Description:
     finite_by_adapter : frozenset of str
         Calls, of ``train`` and ``evaluate``, in which the adapter and not the trainer refuses
         what is not finite.
-    loss : {"", "own"}
-        What a step's loss is. Empty: not told; ``own``: it is not recomputed.
+    loss : {"", "l1", "l2", "epe", "own"}
+        What a step's loss is, of :data:`harness.systems.declared.LOSSES`. Empty: not told;
+        ``own``: it is not recomputed.
     """
 
     name: str
@@ -219,6 +221,26 @@ class Training:
 
 
 @dataclass(frozen=True)
+class TrainingSample:
+    """One sample as a training step got it, augmented.
+
+    Attributes
+    ----------
+    first, second : numpy.ndarray
+        Both frames, shape (H, W, 3), float32, of any range and order of colours, the same of both.
+    flow : numpy.ndarray
+        Shape (H, W, 2), float32, px of these frames.
+    valid : numpy.ndarray
+        Shape (H, W), bool.
+    """
+
+    first: NDArray[np.float32]
+    second: NDArray[np.float32]
+    flow: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One evaluation.
 
@@ -289,7 +311,7 @@ INITIALIZERS = ("glorot_uniform", "he_uniform", "lecun_uniform")
 
 METHODS = (
     "describe", "open", "batches", "draws", "train", "evaluate", "evaluate_offline",
-    "recalibrate", "predict", "score", "state", "save", "restore", "close",
+    "recalibrate", "predict", "score", "state", "save", "restore", "close", "training_samples",
 )  # fmt: skip
 """Every call of the protocol."""
 
@@ -337,6 +359,12 @@ class System(Protocol):
         With `steps`, stop after so many steps of this call, before the evaluation that may be
         due then. A system that can says so by ``steps`` in ``Description.supports``; no other
         is asked.
+        """
+
+    def training_samples(self) -> Sequence[TrainingSample]:
+        """Return the samples of the next epoch, as its steps get them.
+
+        It may be trained for that; nothing else is asked of the system afterwards.
         """
 
     def evaluate(

@@ -25,6 +25,7 @@ from harness.systems.protocol import (
     Role,
     ServedBatch,
     Training,
+    TrainingSample,
 )
 from harness.systems.spec import SystemSpec, target_of
 
@@ -240,6 +241,10 @@ class RemoteSystem(Remote):
             "train", epochs, evaluate=(evaluate, True), observe=(observe, True),
             steps=(steps, None),
         )  # fmt: skip
+
+    def training_samples(self) -> Sequence[TrainingSample]:
+        """Return the samples of the next epoch, as its steps get them."""
+        return self._call("training_samples")  # type: ignore[no-any-return]
 
     def evaluate(
         self, archs: Sequence[str] | None = None, *, batches_per_arch: int | None = None

@@ -90,3 +90,21 @@ class ClipsTooLate(Torch):
         finally:
             trainer.clip_grad_norm_ = before
             torch.optim.swa_utils.AveragedModel.update_parameters = update
+
+
+class FlipKeepsU(Torch):
+    """Flips every second sample left to right, its flow too, whose u keeps its sign."""
+
+    def loop(self):
+        read = trainer.Pairs.__getitem__
+
+        def flipped(pairs, index):
+            found = read(pairs, index)
+            turn = pairs.crop and random.random() < 0.5
+            return [array.flip(-1) for array in found] if turn else found
+
+        trainer.Pairs.__getitem__ = flipped
+        try:
+            super().loop()
+        finally:
+            trainer.Pairs.__getitem__ = read

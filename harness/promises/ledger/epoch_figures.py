@@ -15,10 +15,12 @@ from harness.promises.ledger.plan import (
     first_violations,
     is_complete,
     is_logged,
+    micro_batch_counts,
     steps_by_epoch,
     weighed_losses,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.several_devices import MICRO_BATCHES, require_one_device
 from harness.promises.step_candidates import (
     by_step,
     clip_column_instead,
@@ -195,7 +197,15 @@ def _saturation(rows: Sequence[EpochRecord], threshold: float) -> tuple[str, ...
 
 
 def loss_average_follows(run: RunEvidence) -> Outcome:
-    """Require the epoch's mean loss as recomputed from its steps' losses (:func:`epoch_loss`)."""
+    """Require the epoch's mean loss as recomputed from its steps' losses (:func:`epoch_loss`).
+
+    Raises
+    ------
+    NotApplicableError
+        If each of several devices cuts its share of a batch into micro-batches, which weigh.
+    """
+    if micro_batch_counts(run.config, run.planned_sizes) != (1,) * len(run.planned_sizes):
+        require_one_device(run.devices, MICRO_BATCHES)
     rows, steps, train = finished_epochs(run), steps_by_epoch(run), run.config["train"]
     micro = train.get("micro_batch_size") or train["batch_size"]
     violations = first_violations(_other_losses(run, rows, steps, micro))

@@ -30,6 +30,7 @@ from harness.systems.torch.scoring import (
 )
 from harness.systems.torch.state import entries, parts_among
 from harness.systems.torch.stepping import Stepper
+from harness.systems.torch.trained import NotApplicableError, samples_of
 from harness.systems.torch.training import step_record, training_of
 from harness.systems.torch.watch import Seen, watched
 from harness.systems.torch.written import OPENED_BY, Written
@@ -38,7 +39,7 @@ __all__ = ["NotApplicableError", "TorchSystem"]
 
 _CALLS = (
     "describe", "open", "batches", "draws", "train", "evaluate", "recalibrate", "predict",
-    "score", "state", "save", "restore", "close",
+    "score", "state", "save", "restore", "close", "training_samples",
 )  # fmt: skip
 _DECLARED = (
     "version", "heads", "slots", "options", "option_arrays", "supports", "settings", "stride",
@@ -46,10 +47,6 @@ _DECLARED = (
     "update", "space", "mean", "devices", "finite_by_adapter", "loss",
 )  # fmt: skip
 _RANDOM = "progress/random/"
-
-
-class NotApplicableError(Exception):
-    """What is asked does not exist here; the promise is then not applicable, in these words."""
 
 
 def _in_own_place(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -257,6 +254,17 @@ class TorchSystem(Written):
             if name == "self" and value is not self and hasattr(value, "__dict__"):
                 found.extend(vars(value).items())
         self.parts = parts_among(found)
+
+    @_in_own_place
+    def training_samples(self) -> list[dict[str, Any]]:
+        """Train an epoch on, and return each sample that a DataLoader gave to it."""
+        found: list[dict[str, Any]] = []
+        self._stepper.taken = lambda batch: found.extend(samples_of(self.trained_on(batch)))
+        try:
+            self.train(self.epoch + 1, evaluate=False, observe=False)
+        finally:
+            self._stepper.taken = None
+        return found
 
     @_in_own_place
     def state(self, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:

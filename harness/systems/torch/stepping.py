@@ -29,11 +29,14 @@ class Stepper:
         What was seen since the loop was held last.
     sizes : tuple of int
         Batch sizes of a pass; none where the data do not say them.
+    taken : callable or None
+        Gets each batch of a held pass, before the loop does.
     """
 
     def __init__(self) -> None:
         self.seen = Seen()
         self.sizes: tuple[int, ...] = ()
+        self.taken: Callable[[Any], None] | None = None
         self._loop: HeldLoop | None = None
         self._steps = 1  # of this pass; held before the very first one too
 
@@ -106,6 +109,8 @@ class Stepper:
             self._loop.hold(at_start=False)
 
     def _note(self, batch: Any) -> None:
+        if self.taken is not None:
+            self.taken(batch)
         if self.seen.looks:
             self.seen.batches.append(digest(*arrays_in(batch)))
             self.seen.samples += [digest(*arrays) for arrays in samples_in(batch)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.systems.torch.samples import FlowSample
+from harness.systems.torch.trained import told_apart
 
 __all__ = ["OPENED_BY", "Written"]
 
@@ -15,6 +16,7 @@ OPENED_BY = {
     "predict": "flow",
     "batches": "read",
     "score": "epe",
+    "training_samples": "loop",
 }
 """Call of the protocol to the method that it is made of."""
 
@@ -71,6 +73,20 @@ class Written:
         out.
         """
         raise NotImplementedError
+
+    def trained_on(self, batch: Any) -> tuple[Any, ...]:
+        """Return image1, image2, flow, and where it is known, of a batch of a DataLoader's.
+
+        Shapes (B, 3, H, W), in any range, twice; (B, 2, H, W), px; and (B, H, W), which may be
+        left out. Asked where training declares an augmentation; without a method of yours, arrays
+        are told apart by their shapes.
+
+        Raises
+        ------
+        NotApplicableError
+            If shapes do not tell.
+        """
+        return told_apart(batch)
 
     def epe(self, flow: Any, label: Any, valid: Any) -> Any:
         """Return the trainer's metric of each sample, (B,), px.

@@ -1,0 +1,153 @@
+"""Augmented labels follow their frames: on scenes of known flow, and with no file beside them.
+
+What an augmentation makes of a sample no file tells. But a flow that belongs to two frames takes
+the second back to the first, whatever was done to all three; so that a flip that leaves the
+sign of u as it is, or a crop of the frames alone, is seen in what a step is given.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import NotApplicableError
+from harness.promises.bench import Bench
+from harness.promises.known_scenes import known_scene
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.samples import (
+    data_section,
+    decode_independently,
+    listed_samples,
+    split_folder,
+    write_flow,
+    write_image,
+)
+from harness.promises.setting import link_samples
+from harness.promises.warping import FITS, Pair, best_other, misfit, pair_of
+from harness.systems.protocol import TrainingSample
+from harness.wording import counted
+
+__all__ = [
+    "AUGMENTED_LABELS_FOLLOW", "AugmentedSamples", "augmented_labels_follow", "augmented_samples",
+]  # fmt: skip
+
+_SCENES, _SAMPLES = 6, 40
+"""Scenes, and samples of an epoch at least: what is done to one of ten is missed in 1.5 % of gates
+(0.9^40)."""
+
+_TRIED = 2
+"""Samples, the worst, of which other flows are tried."""
+
+_EXPLAINED = 3.0
+"""So many times better another flow must explain the frames: a right flow's neighbours all explain
+less than it does."""
+
+_UNRELATED = 0.4
+"""A misfit of half of the samples, from which on frames and flow belong to different scenes."""
+
+
+@dataclass(frozen=True)
+class AugmentedSamples:
+    """What an epoch's steps were given of scenes of known flow.
+
+    Attributes
+    ----------
+    samples : sequence of TrainingSample
+        In order.
+    """
+
+    samples: Sequence[TrainingSample]
+
+
+@needs("training_samples", says=("augmentation",))
+def augmented_samples(bench: Bench) -> AugmentedSamples:
+    """Let a system augment scenes whose flow is known at every pixel.
+
+    Raises
+    ------
+    NotApplicableError
+        If it declares no augmentation.
+    """
+    if not bench.describe().augmentation:
+        msg = "the system declares no augmentation (describe().augmentation)"
+        raise NotApplicableError(msg)
+    with bench.open(**_on_scenes(bench)) as system:
+        return AugmentedSamples(tuple(system.training_samples()))
+
+
+def _on_scenes(bench: Bench) -> dict[str, dict[str, Any]]:
+    """Write the scenes, as large as the split's frames, and return the keys of training on them."""
+    folder, source = bench.folder / "scenes", split_folder(bench, "train")
+    height, width = decode_independently(source, listed_samples(source)[0])[1].shape[:2]
+    (folder / "made").mkdir(parents=True)
+    made = [f"{number:07d}" for number in range(_SCENES)]
+    for number, name in enumerate(made):
+        first, second, flow = known_scene(number, height=height, width=width)
+        write_image(folder / "made" / f"{name}-img_0.png", first)
+        write_image(folder / "made" / f"{name}-img_1.png", second)
+        write_flow(folder / "made" / f"{name}-flow_01.flo", flow)
+    size = int(bench.config["train"]["batch_size"])
+    steps = math.ceil(_SAMPLES / size)
+    names = [f"{number:07d}" for number in range(steps * size)]
+    often = [made[number % _SCENES] for number in range(len(names))]
+    link_samples(folder / "made", often, folder / "train", names=names)
+    val = split_folder(bench, "val")
+    link_samples(val, listed_samples(val), folder / "val")
+    fixed = bench.config["train"].get("epoch_mode") != "full_pass"
+    train = bench.settable("train", {"steps_per_epoch": steps}) if fixed else {}
+    return {"data": data_section(folder), "train": train}
+
+
+def augmented_labels_follow(evidence: AugmentedSamples) -> Outcome:
+    """Require the flow that a step is given to take one of its frames to the other."""
+    found: dict[int, float] = {}
+    for number, sample in enumerate(evidence.samples):
+        value = misfit(_pair(sample))
+        if value is not None:
+            found[number] = value
+    worst = sorted(found, key=lambda n: -found[n])
+    violations: dict[str, Violation] = {}
+    for number in [n for n in worst if found[n] > FITS][:_TRIED]:
+        enough = found[number] / _EXPLAINED
+        name, value = best_other(_pair(evidence.samples[number]), enough)
+        if value <= enough:
+            what = f"{value:.1%} with that flow {name}"
+            violations.setdefault(name, _breach(number, evidence, found, what))
+    middle = sorted(found.values())[len(found) // 2] if found else 0.0
+    if not violations and middle > _UNRELATED:
+        what = "nothing in common, with any sign, order, length or window of it"
+        violations["unrelated"] = _breach(worst[0], evidence, found, what)
+    figures = (
+        f"{counted(len(found), 'augmented sample')}, {middle:.1%} of a frame left unexplained by "
+        "the other, taken back by the flow"
+    )
+    return outcome(
+        list(violations.values()), len(found), figures,
+        without="no augmented sample shows where its flow leads",
+    )  # fmt: skip
+
+
+def _breach(
+    number: int, evidence: AugmentedSamples, found: Mapping[int, float], what: str
+) -> Violation:  # fmt: skip
+    where = (
+        f"sample {number + 1} of {len(evidence.samples)}, its second frame taken back by its flow"
+    )
+    return Violation(where, "the first one", f"{found[number]:.1%} of it unexplained; {what}")
+
+
+def _pair(sample: TrainingSample) -> Pair:
+    return pair_of(sample.first, sample.second, sample.flow, sample.valid)
+
+
+AUGMENTED_LABELS_FOLLOW = Promise(
+    id="augmented-labels-follow",
+    sentence="the flow that a step is given belongs to its frames, as they were augmented",
+    evidence=augmented_samples,
+    check=augmented_labels_follow,
+    hint=(
+        "A flip negates the component across it, a change of size scales both, a turn turns them, "
+        "and a crop is one window of frames and flow. Where training takes another unit than px "
+        "on purpose, let training_samples() (trained_on() of the PyTorch base) give it in px."
+    ),
+)

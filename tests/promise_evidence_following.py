@@ -1,0 +1,125 @@
+"""Evidence about augmented labels: scenes of known flow, 60 x 80 px, and crops of them."""
+
+from functools import cache
+
+import cv2
+import numpy as np
+
+from harness.promises import augmented_labels
+from harness.promises.augmented_labels import AugmentedSamples
+from harness.promises.known_scenes import known_scene
+from harness.systems.protocol import TrainingSample
+
+HEIGHT, WIDTH = 60, 80
+WINDOW = slice(9, 51), slice(13, 69)
+BESIDE = slice(9, 51), slice(21, 77)
+RNG = np.random.default_rng(4)
+
+
+@cache
+def scene(number):
+    return known_scene(number, height=HEIGHT, width=WIDTH)
+
+
+def sample(first, second, flow):
+    arrays = (np.ascontiguousarray(a, np.float32) for a in (first, second, flow))
+    return TrainingSample(*arrays, valid=np.ones(flow.shape[:2], bool))
+
+
+def given(change, *, often=1):
+    """Return a few samples, every `often`-th of them changed."""
+
+    def kept(*arrays):
+        return arrays
+
+    return AugmentedSamples([
+        sample(*(kept if n % often else change)(*scene(n))) for n in range(3 * often)
+    ])  # fmt: skip
+
+
+def cut(*arrays, window=WINDOW):
+    return tuple(a[window] for a in arrays)
+
+
+def upon(flow, u=1, v=1):
+    return flow * np.float32((u, v))
+
+
+def flipped(first, second, flow, **signs):
+    return (*(a[:, ::-1] for a in (first, second)), upon(flow[:, ::-1], **signs))
+
+
+def upside_down(first, second, flow, **signs):
+    return (*(a[::-1] for a in (first, second)), upon(flow[::-1], **signs))
+
+
+def resized(first, second, flow, x, y, **lengths):
+    small = (cv2.resize(a, None, fx=x, fy=y) for a in (first, second, flow))
+    first, second, flow = small
+    return first, second, upon(flow, **(lengths or {"u": x, "v": y}))
+
+
+def turned(first, second, flow, vectors=17):
+    matrix = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), 17, 1)
+    first, second, flow = cut(
+        *(cv2.warpAffine(a, matrix, (WIDTH, HEIGHT)) for a in (first, second, flow))
+    )
+    cos, sin = np.cos(np.deg2rad(vectors)), np.sin(np.deg2rad(vectors))
+    u, v = flow[..., 0], flow[..., 1]
+    return first, second, np.stack([cos * u + sin * v, cos * v - sin * u], axis=-1)
+
+
+def coloured(first, second, flow):
+    """Return frames of other brightness, contrast and gamma, each of its own, and some noise."""
+    first = first * np.float32(1.3) - 20 + RNG.normal(0, 2, first.shape)
+    second = 255 * (second / 255.0) ** 0.7
+    return first.clip(0, 255), second[..., [1, 2, 0]], flow
+
+
+def erased(first, second, flow):
+    second = second.copy()
+    second[5:45, 5:60] = second.mean(axis=(0, 1))
+    return first, second, flow
+
+
+def normalised(first, second, flow):
+    return first / 127.5 - 1, second / 127.5 - 1, flow
+
+
+def another_scene(first, second, flow):
+    return first, second, scene(7)[2]
+
+
+CLEAN = {augmented_labels.augmented_labels_follow: [
+    given(change, often=often) for change, often in (
+        (cut, 1), (lambda *a: flipped(*a, u=-1), 2), (lambda *a: upside_down(*a, v=-1), 2),
+        (lambda *a: resized(*a, 1.4, 1.2), 2), (lambda *a: resized(*a, 0.6, 0.6), 1),
+        (turned, 1), (coloured, 1), (erased, 1), (normalised, 1),
+    )
+]}  # fmt: skip
+EMPTY = {augmented_labels.augmented_labels_follow: AugmentedSamples([])}
+SEEN = (
+    r"sample \d+ of \d+, its second frame taken back by its flow: expected the first one, found .*"
+)
+CORRUPTED = {augmented_labels.augmented_labels_follow: {
+    name: (given(change, often=often), SEEN + found) for name, change, often, found in (
+        ("a flip that keeps u", flipped, 10, "u has the wrong sign"),
+        ("a flip upside down that keeps v", upside_down, 3, "v has the wrong sign"),
+        ("a flow that is negated", lambda a, b, f: (a, b, -f), 1, "both have the wrong sign"),
+        ("frames that are flipped alone", lambda a, b, f: (a[:, ::-1], b[:, ::-1], f), 2,
+         "flipped left to right, as the frames are"),
+        ("frames that are turned upside down alone", lambda a, b, f: (a[::-1], b[::-1], f), 2,
+         "flipped upside down, as the frames are"),
+        ("a size that leaves the length", lambda *a: resized(*a, 1.4, 1.4, u=1, v=1), 2,
+         "1.4 times as long"),
+        ("a window of the flow 8 px beside", lambda a, b, f: (
+            *cut(a, b), *cut(f, window=BESIDE)), 2,
+         "that of 0 px further down and -8 px further right"),
+        ("frames in the other order", lambda a, b, f: (b, a, f), 2, "frames in the other order"),
+        ("axes that are exchanged", lambda a, b, f: (a, b, f[..., ::-1]), 1, "its axes are"),
+        ("vectors that do not turn", lambda *a: turned(*a, vectors=0), 2,
+         "turned by 34[05] degrees"),
+        ("flow that is divided by 20", lambda a, b, f: (a, b, f / 20), 1, "(19|20|21) times as"),
+        ("the flow of another sample", another_scene, 1, "nothing in common"),
+    )
+}}  # fmt: skip
