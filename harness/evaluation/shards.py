@@ -136,7 +136,8 @@ def merge(journals: Sequence[Mapping[Entry, Any]], entries: Sequence[Entry], int
 
 def _require_equal(entry: Entry, before: Mapping[Any, Any], found: Mapping[Any, Any]) -> None:
     for key in before.keys() & found.keys():
-        if not np.array_equal(np.asarray(before[key]), np.asarray(found[key])):
+        old, new = ([array for pair in one[key] for array in pair] for one in (before, found))
+        if not all(np.array_equal(a, b) for a, b in zip(old, new, strict=True)):
             msg = (
                 f"shards: {_named(entry)}: statistics of {key[0]} differ from another shard's, "
                 "expected the same bits: their machines do not compute alike"
