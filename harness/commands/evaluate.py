@@ -1,16 +1,14 @@
 """``harness eval``: score a pool with a checkpoint, in a process of its own."""
 
 import re
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.bars import bar
+from harness.commands.cluster import Cluster, add_cluster_options, asked_cluster
 from harness.commands.common import (
     EXIT_DONE,
-    EXIT_INTERRUPTED,
-    StopFlag,
     check_with_data,
     read_run_ledger,
     require_crops,
@@ -18,13 +16,13 @@ from harness.commands.common import (
     say,
     write_json,
 )
-from harness.commands.interrupts import command_line
 from harness.commands.parsing import CommandParser, add_number
 from harness.commands.paths import Named, PathKind, check_paths
+from harness.commands.whole_space import scores_path, whole_space
 from harness.config import Config, load_config, parse_config, with_fc2_root
-from harness.devices import is_stream
 from harness.environment import apply_environment
 from harness.errors import InputError
+from harness.evaluation.shards import MOST_SHARDS, Shard
 from harness.expanding import expanded
 from harness.ranges import Range
 from harness.records.environments import EnvironmentDifference, environment_difference
@@ -34,7 +32,6 @@ from harness.whole import check_target, write_text
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.evaluation.evaluator import Protocol
-    from harness.runs.session import Session
 
 __all__ = ["add_parser", "asked_pool", "run"]
 
@@ -67,15 +64,31 @@ def add_parser(parser: CommandParser) -> None:
         "--csv", kind=PathKind.NEW_FILE, metavar="FILE",
         help="write every arch with EPE, MACs, parameters and whether it is on a front",
     )  # fmt: skip
+    add_cluster_options(
+        parser, "shards of --pool all that are scored at once (default: 2)", MOST_SHARDS,
+        "score the shards of --pool all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shard", type=_shard, metavar="I/N",
+        help="score a shard of --pool all alone, into a file of its own: what a job does",
+    )  # fmt: skip
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return Shard.parse(text)
+    except InputError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def run(args: Namespace) -> int:
     """Evaluate as asked and compare with the run's own evaluation where it is the same."""
+    cluster = _asked_shards(args)
     config = _run_config(args)
     pool = asked_pool(args.pool, config)
     checkpoint = CheckpointStore(args.run / "checkpoints").load(str(args.checkpoint))
     if args.pool == "all":
-        check_target(_scores_path(args, checkpoint))
+        check_target(scores_path(args, checkpoint))
     require_data(config)
     say(apply_environment(config).line())
     from harness.commands.space import told_space
@@ -90,11 +103,11 @@ def run(args: Namespace) -> int:
     say(_cost_text(config, protocol))
     weights = session.model.weight_tensors()
     if args.pool == "all":
-        scored = _whole_space(args, session, checkpoint, protocol)
+        scored = whole_space(args, session, checkpoint, protocol, cluster)
+        if isinstance(scored, int):  # it was interrupted, or is but a shard
+            return scored
     else:
         scored = session.evaluator.evaluate(weights, protocol, epoch=epoch)
-    if scored is None:
-        return EXIT_INTERRUPTED
     record, per_sample = scored
     say(f"checkpoint {checkpoint.path.name} (epoch {epoch}, digest {checkpoint.digest})")
     for line in eval_table(record):
@@ -110,6 +123,16 @@ def run(args: Namespace) -> int:
     result = _result(record, checkpoint, session.environment.as_dict(), elsewhere)
     write_json(args.json, {**result, "space": space.as_dict()})
     return EXIT_DONE
+
+
+def _asked_shards(args: Namespace) -> Cluster | None:
+    """Return where shards are to be scored, None for here."""
+    for option, value in (("--cluster", args.cluster), ("--shard", args.shard)):
+        if value is not None and args.pool != "all":
+            msg = f"{option}: divides the whole space, add --pool all; a pool takes one process"
+            raise InputError(msg)
+    # A job is given the same words, and its shard.
+    return None if args.shard is not None else asked_cluster(args)
 
 
 def _scored_in(checkpoint: Checkpoint, config: Config) -> str | None:
@@ -184,76 +207,6 @@ def _cost_text(config: Config, protocol: "Protocol") -> str:
         f"{len(protocol.pool)} archs: {macs.shared / 1e9:.4g} GMAC shared; one by one "
         f"{macs.chosen / 1e9:.4g}, with every branch {macs.dense / 1e9:.4g}"
     )
-
-
-def _whole_space(
-    args: Namespace, session: "Session", checkpoint: Checkpoint, protocol: "Protocol"
-) -> tuple[EvalRecord, dict[str, list[float]]] | None:
-    """Score the whole space into a file that a killed evaluation goes on from."""
-    from harness.evaluation.journal import FileJournal
-
-    weights, evaluator = session.model.weight_tensors(), session.evaluator
-    path = _scores_path(args, checkpoint)
-    samples = sum(batch.size for batch in protocol.eval_batches)
-    at_once = evaluator.samples_at_once(*session.config.eval_crop)
-    each = [min(at_once, samples - start) for start in range(0, samples, at_once)]
-    pieces = len(protocol.recal_batches) + len(each)
-    total = pieces * len(evaluator.share(weights, protocol.pool).subtrees)
-    header = _score_header(session, checkpoint, protocol)
-    with (
-        bar(total, "subtrees") as drawn,
-        FileJournal(path, header, lambda: drawn.advance(1), samples=each) as journal,
-        StopFlag() as stop,
-    ):
-        drawn.advance(len(journal))
-        say(f"scores go to {path}, {len(journal)} of {total} subtrees are there")
-        for note in journal.notes:
-            say(f"note: {path}: {note}")
-        if journal.unnamed:
-            say(f"note: {EnvironmentDifference((), journal.unnamed).note('that file')}")
-        try:
-            return evaluator.evaluate(
-                weights, protocol, epoch=int(checkpoint.progress["epoch"]), journal=journal,
-                between=lambda: _raise_if_stopped(stop),
-            )  # fmt: skip
-        except _StoppedError:
-            say(f"interrupted; the same command goes on from {path}: {command_line(args.words)}")
-            return None
-
-
-class _StoppedError(Exception):
-    """A signal asked for a stop."""
-
-
-def _raise_if_stopped(stop: StopFlag) -> None:
-    if stop():
-        raise _StoppedError
-
-
-def _scores_path(args: Namespace, checkpoint: Checkpoint) -> Path:
-    # Beside a pipe or /dev/stdout there is no place for a file.
-    if args.json is not None and not is_stream(args.json):
-        return Path(args.json).with_suffix(".scores.jsonl")
-    return Path(args.run, f"{checkpoint.path.name}.scores.jsonl")
-
-
-def _score_header(
-    session: "Session", checkpoint: Checkpoint, protocol: "Protocol"
-) -> dict[str, Any]:
-    """Return everything that the scores of the whole space depend on."""
-    from harness.fc2.batch import join_digests
-
-    config, evaluator = session.config, session.evaluator
-    return {
-        "scores": 2, "checkpoint_digest": checkpoint.digest,
-        "skeleton": config.model.skeleton, "width": config.model.width,
-        "eval_batch_hash": join_digests(protocol.eval_batches),
-        "bn_recal_batch_hash": join_digests(protocol.recal_batches),
-        "score_split": evaluator.samples_at_once(*config.eval_crop),
-        # Earlier versions, which do not say it, summed up on the host.
-        **({"scored": evaluator.scored_on} if evaluator.scored_on != "host" else {}),
-        "environment": session.environment.as_dict(),
-    }  # fmt: skip
 
 
 def _border_lines(trained: Mapping[str, Any], elsewhere: EnvironmentDifference) -> Iterator[str]:

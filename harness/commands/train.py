@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.commands.cluster import add_cluster_options, asked_cluster
 from harness.commands.common import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -18,13 +19,14 @@ from harness.commands.common import (
 )
 from harness.commands.interrupts import command_line
 from harness.commands.observers import run_observers
-from harness.commands.parsing import CommandParser, add_number
+from harness.commands.parsing import CommandParser, add_number, text_or
 from harness.commands.paths import Named, PathKind
+from harness.commands.seeds import train_seeds
 from harness.comparing import Change, changes
 from harness.config import Config, with_overrides
 from harness.environment import Environment
 from harness.errors import InputError
-from harness.ranges import COUNT, Range
+from harness.ranges import COUNT, SEED, Range
 from harness.records.environments import vouched_difference
 from harness.require_gate import GateError, require_gate
 from harness.runs.identity import gate_values
@@ -61,10 +63,24 @@ def add_parser(parser: CommandParser) -> None:
         "--accept-known-defects", action="store_true",
         help="let --require-gate accept a gate that is green except for known defects",
     )  # fmt: skip
+    parser.add_argument(
+        "--seeds", nargs="+", type=text_or((), SEED), metavar="S",
+        help="train a run of each seed, DIR/seed-S, as jobs; what is there is resumed",
+    )  # fmt: skip
+    add_cluster_options(
+        parser, "runs of --seeds that are trained at once (default: all)", 1024,
+        "train the runs of --seeds",
+    )  # fmt: skip
 
 
 def run(args: Namespace) -> int:
     """Train as asked; exit code 75 when interrupted and resumable."""
+    cluster = asked_cluster(args)
+    if args.seeds is not None:
+        return train_seeds(args, cluster)
+    if cluster is not None:
+        msg = "--cluster: trains a run of each seed as a job; name them with --seeds"
+        raise InputError(msg)
     config = configured(args)
     if args.epochs is not None:
         config = with_overrides(config, [f"train.num_epochs={args.epochs}"])
