@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from time import perf_counter, process_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from benchmarks.plain_reader import Plain, plain_reader
 from harness.config import Config
 from harness.fc2.provider import open_provider
 
