@@ -58,7 +58,7 @@ class Spent:
 
     def seconds(self, part: str, clock: str = "wall") -> float:
         """Return the median of the ``cold`` or the ``steady`` ones, s."""
-        return median(each[clock] for each in getattr(self, part))
+        return float(median(each[clock] for each in getattr(self, part)))
 
     def text(self) -> str:
         """Return the seconds as they are printed."""
@@ -98,7 +98,7 @@ class Evaluations:
             self._save_for_theirs()
 
     def __call__(self, whom: str, rounds: int) -> Iterator[dict[str, Any]]:
-        """Yield what each of so many processes found of ``real``, ``dense``, ``ours``, ``space``."""
+        """Yield what processes found, each of ``real``, ``dense``, ``ours`` or ``space``."""
         for _ in range(rounds):
             self._number += 1
             yield self._run(whom, self.folder / f"{whom}-{self._number}.json")
@@ -132,8 +132,9 @@ class Evaluations:
         python = os.environ.get("EDGEFLOWNAS_PYTHON") or sys.executable
         model = {"skeleton": self.config.model.skeleton, "width": self.config.model.width}
         return self._process(
-            python, "benchmarks.in_edgeflownas", task | model | {"root": os.path.abspath(self.root)}
-        )
+            python, "benchmarks.in_edgeflownas",
+            task | model | {"root": str(Path(self.root).resolve())},
+        )  # fmt: skip
 
     def _process(self, python: str, module: str, task: dict[str, Any]) -> dict[str, Any]:
         """Run a child with a task of its own and return what it wrote.
@@ -206,7 +207,7 @@ class Evaluations:
         return {"words": words, "result": str(run / "supernet_eval_result_best.json")}
 
     def _save_for_theirs(self) -> None:
-        """Write configuration, pool and the checkpoint of the same arrays, as the checkout has it."""
+        """Write configuration, pool and a checkpoint of the same arrays, as the checkout does."""
         run = self.folder / "theirs" / "run"
         (run / "checkpoints").mkdir(parents=True)
         config = self._theirs_config()
@@ -227,10 +228,10 @@ def rows(found: Mapping[str, Spent]) -> Iterator[Row]:
     """Yield each ratio of what was run, from start to result and in steady state."""
     for part, when in (("cold", "start to result"), ("steady", "steady state")):
         seconds = {name: spent.seconds(part) for name, spent in found.items()}
-        base = "real" if "real" in found else "dense"
+        base = next(name for name in ("real", "dense", "ours") if name in found)
         if "real" in found and "dense" in found:
             yield _row(f"dense reference over real, {when}", seconds, "dense", "real", 0.9, 1.1)
-        if "ours" in found:
+        if "ours" in found and base != "ours":
             least = 4.0 if (base, part) == ("real", "cold") else 0.0
             yield _row(f"12 archs, {base} over ours, {when}", seconds, base, "ours", least)
         if "space" in found:
