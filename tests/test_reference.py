@@ -13,8 +13,8 @@ from harness.fc2.synthetic import write_dataset
 from harness.supernet.space import SKELETONS
 
 
-def spent(cold: float, steady: float) -> Spent:
-    times = [tuple({"wall": s * f, "cpu": s} for f in (0.5, 1, 9)) for s in (cold, steady)]
+def spent(cold: float, steady: float, slow: float = 9) -> Spent:
+    times = [tuple({"wall": s * f, "cpu": s} for f in (0.5, slow, 1)) for s in (cold, steady)]
     return Spent(*times, scores=())
 
 
@@ -43,7 +43,7 @@ def test_the_last_residual_needs_no_head_of_another_scale():
 
 
 def test_ratios_are_of_medians_and_say_what_they_are_held_to():
-    seconds = {"real": spent(20, 18), "dense": spent(21, 15), "ours": spent(5.5, 3)}
+    seconds = {"real": spent(20, 18, slow=2), "dense": spent(21, 15), "ours": spent(5.5, 3)}
     found = {row.name: row for row in rows(seconds | {"space": spent(30, 27)})}
     said = {name: (round(row.value, 3), row.holds) for name, row in found.items()}
     assert said == {
@@ -55,7 +55,8 @@ def test_ratios_are_of_medians_and_say_what_they_are_held_to():
         "19,683 archs, ours over real 12, steady state": (1.5, True),
     }
     lines = [row.line() for row in found.values()]
-    assert "1.050 (at least 0.9 and at most 1.1); 21.00 s over 20.00 s" in lines[0]
+    assert "1.050 (for comparison); 21.00 s over 20.00 s" in lines[0]
+    assert "0.833 (at least 0.9 and at most 1.1); 15.00 s over 18.00 s" in "".join(lines)
     assert "(at least 4)" in lines[1]
     assert "(at most 1.6)" in lines[2]
     assert lines[-1].endswith("1.500 (for comparison); 27.00 s over 18.00 s")
