@@ -1,12 +1,14 @@
 """The same evaluation shared and by EdgeFlowNAS's strategy, timed in one run."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 from time import perf_counter, process_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from benchmarks.plain_reader import Plain, plain_reader
 from harness.config import Config
 from harness.fc2.provider import open_provider
 
@@ -92,21 +94,26 @@ class BothWays:
     ----------
     config : Config
         Batches of ``train.batch_size``, R and K as in ``eval``.
+    scored : {"accumulated", "last"}, default "accumulated"
+        What the dense evaluation scores, and so what it computes: all heads, as EdgeFlowNAS does
+        from 5f197cd on, or what the last residual needs, as it does before.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self, config: Config, scored: Literal["accumulated", "last"] = "accumulated"
+    ) -> None:
         from benchmarks.reference import Reference
         from harness.evaluation.evaluator import Evaluator
         from harness.evaluation.ranking import build_pool
         from harness.training.model import Supernet
 
         model = config.model
-        self.config = config
+        self.config, self.scored = config, scored
         self.twelve = build_pool(seed=42, size=12)
         self.recal_count = config.eval.bn_recal_batches
         self.eval_count = int(config.eval.eval_batches_per_arch)
         self.weights = Supernet(model.skeleton, model.width, 42).weight_tensors()
-        self.reference: Reference = Reference(self.weights)
+        self.reference: Reference = Reference(self.weights, scored)
         self.evaluator: Evaluator = Evaluator(model.skeleton, model.width)
         self.theirs(self.twelve[:1])  # compile both
         self.ours(self.twelve)
@@ -117,20 +124,37 @@ class BothWays:
         return tuple(provider.batch(1, index) for index in range(count))
 
     def theirs(self, pool: Pool) -> tuple[Seconds, list[float]]:
-        """Evaluate densely, one arch after another; each reads its files."""
+        """Evaluate densely, one arch after another; each reads its files, as EdgeFlowNAS does."""
         spent: list[tuple[float, float]] = []
 
-        def reader(split: str, count: int) -> Callable[[], Any]:
-            def read() -> Any:
-                *seconds, batches = _clock(lambda: self.read(split, count))
+        def clocked(read: Callable[[], Any]) -> Callable[[], Any]:
+            def reader() -> Any:
+                *seconds, batches = _clock(read)
                 spent.append((seconds[0], seconds[1]))
                 return batches
 
-            return read
+            return reader
 
-        readers = reader("train", self.recal_count), reader("val", self.eval_count)
+        readers = map(clocked, self._plain())
         wall, cpu, scores = _clock(lambda: self.reference.evaluate(pool, *readers))
         return Seconds(wall, cpu, *map(sum, zip(*spent, strict=True))), scores
+
+    def dense_scores(self) -> list[float]:
+        """Return the EPE of the accumulated flow of the 12 archs, px, computed densely."""
+        from benchmarks.reference import Reference
+
+        return Reference(self.weights, "accumulated").evaluate(self.twelve, *self._plain())
+
+    def _plain(self) -> list[Callable[[], list[Plain]]]:
+        """Return what decodes recalibration and validation batches; labels as ours, not clipped."""
+        config, size = self.config, self.config.eval_batch_size
+        splits: list[tuple[Literal["train", "val"], int]] = [
+            ("train", self.recal_count), ("val", self.eval_count),
+        ]  # fmt: skip
+        return [
+            plain_reader(config.data.split_dir(split), config.eval_crop, size, count, clip=math.inf)
+            for split, count in splits
+        ]
 
     def ours(self, pool: Pool) -> tuple[Seconds, Any]:
         """Evaluate together; files are read once."""
@@ -145,11 +169,18 @@ class BothWays:
         return Seconds(wall + more, cpu + more_cpu, wall, cpu), found[0]
 
     def macs(self, pool: Pool) -> Any:
-        """Return the MACs of a pool."""
-        from harness.supernet.macs import pool_macs
+        """Return the MACs of a pool, dense ones as the dense evaluation makes them."""
+        from benchmarks.dense import stages_before
+        from harness.supernet.macs import kernel_macs, pool_macs
+        from harness.supernet.space import SKELETONS
 
         config, size = self.config, self.config.train.batch_size
-        return pool_macs(
-            config.model.skeleton, config.model.width, config.eval_crop, pool,
-            recal_samples=self.recal_count * size, eval_samples=self.eval_count * size,
-        )  # fmt: skip
+        name, width, crop = config.model.skeleton, config.model.width, config.eval_crop
+        counts = {"recal_samples": self.recal_count * size, "eval_samples": self.eval_count * size}
+        found = pool_macs(name, width, crop, pool, **counts)
+        if self.scored == "accumulated":
+            return found
+        stages = stages_before(SKELETONS[name], SKELETONS[name].outputs[-1])
+        each = kernel_macs(name, width, crop).items()
+        one = sum(macs for kernel, macs in each if kernel.split("/")[0] in stages)
+        return replace(found, dense=len(pool) * sum(counts.values()) * one)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from harness.supernet.network import resize_bilinear
 from harness.supernet.space import NUM_OPTIONS, SKELETONS, Skeleton, Stage, depth_chain, norm_units
 
-__all__ = ["forward_dense"]
+__all__ = ["forward_dense", "stages_before"]
 
 Tensor = Any
 Stats = tuple[Tensor, Tensor]
@@ -69,6 +69,14 @@ def forward_dense(
         values[stage.name] = y
     ordered = {unit: stats[unit] for unit in norm_units(plan)}
     return tuple(values[stage.name] for stage in plan.outputs), ordered
+
+
+def stages_before(skeleton: Skeleton, last: Stage) -> list[str]:
+    """Return the names of the stages that a stage depends on, and its own, from it backwards."""
+    by_name, found = {stage.name: stage for stage in skeleton.stages}, [last.name]
+    while (source := by_name[found[-1]].source) in by_name:
+        found.append(source)
+    return found
 
 
 def _mixed(shares: Tensor, options: Sequence[Tensor]) -> Tensor:

@@ -95,7 +95,9 @@ class Row:
 
     def line(self) -> str:
         """Return the row as it is printed."""
-        limit = f"at most {self.most:g}" if self.least == 0 else f"at least {self.least:g}"
+        bounds = {"at least": self.least, "at most": self.most}
+        said = [f"{word} {bound:g}" for word, bound in bounds.items() if 0 < bound < float("inf")]
+        limit = " and ".join(said) or "for comparison"
         return f"{self.name}: {self.value:.3f} ({limit}); {self.text}"
 
 

@@ -175,6 +175,17 @@ def test_statistics_do_not_depend_on_which_batches_lie_side_by_side(setting, mon
     assert len(digests) == 1
 
 
+def test_pieces_of_equal_batches_are_of_one_size_where_they_can_be(monkeypatch):
+    from harness.evaluation import scoring
+
+    monkeypatch.setattr(scoring, "PIXELS", 5 * 3 * 16 * 32)
+    for count, pieces in ((5, [5]), (6, [3, 3]), (7, [4, 3]), (8, [4, 4]), (11, [4, 4, 3])):
+        batches = tuple(batch(70 + i, 3) for i in range(count))
+        found = scoring.recal_pieces(batches)
+        assert [len(piece) for piece in found] == pieces
+        assert list(itertools.chain(*found)) == list(range(count))
+
+
 @pytest.mark.parametrize("sizes", [(3, 3, 3), (1, 1, 1, 2)])
 @pytest.mark.slow
 def test_statistics_keep_their_bits_where_channels_do_not_fill_a_vector(

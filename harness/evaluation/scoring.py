@@ -61,19 +61,18 @@ def scored_on(asked: str, device: str) -> str:
 def recal_pieces(batches: Sequence[Batch]) -> list[list[int]]:
     """Return the numbers of the batches that are recalibrated on side by side.
 
-    Neighbours of equal size, whole, of together at most :data:`PIXELS`. Each keeps its own
-    statistics, which do not depend on its neighbours.
+    Neighbours of equal size, whole, of together at most :data:`PIXELS`; evenly many in each
+    piece, because a function is compiled for each number of them. Each keeps its own statistics,
+    which do not depend on its neighbours.
     """
     # Joined, and never cut: a layer's statistics are of the whole batch.
     pieces: list[list[int]] = []
-    for index, batch in enumerate(batches):
-        first = batches[pieces[-1][0]] if pieces else None
-        size = batch.frames.shape[:3]
-        fits = pieces and (len(pieces[-1]) + 1) * math.prod(size) <= PIXELS
-        if first is not None and fits and first.frames.shape[:3] == size:
-            pieces[-1].append(index)
-        else:
-            pieces.append([index])
+    sizes = [batch.frames.shape[:3] for batch in batches]
+    for size, group in itertools.groupby(range(len(batches)), key=sizes.__getitem__):
+        numbers, most = list(group), max(1, PIXELS // math.prod(size))
+        # 4 and 4 of 8 where there is room for 5: 5 and 3 are two functions.
+        parts = np.array_split(numbers, math.ceil(len(numbers) / most))
+        pieces += [part.tolist() for part in parts]
     return pieces
 
 
