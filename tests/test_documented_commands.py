@@ -115,9 +115,10 @@ def test_commands_within_sentences_exist(page: str, pytest_words: set[str]) -> N
     for command in [*commands(page), *inline(page)]:
         for program, *words in map(shlex.split, command.split(" && ")):
             known = pytest_words
-            if program == "harness" and re.fullmatch("[a-z-]+", words[0]):
-                known = set(re.findall(r"--?[\w-]+", parser(words[0]).format_help()))
-            if program in ("harness", "pytest"):
+            if program == "harness" and words[0][0].isalpha():
+                own = set(re.findall(r"--?[\w-]+", parser(words[0]).format_help()))
+                known = own | pytest_words if "--" in words else own
+            if program == "pytest" or (program == "harness" and words[0][0].isalpha()):
                 named = (word.strip("[]") for word in words)
                 missing += [w for w in named if re.match("--?[a-z]", w) and w not in known]
             paths = [w for w in words if re.match("(tests|benchmarks|invariants|examples)/", w)]

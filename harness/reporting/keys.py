@@ -12,7 +12,7 @@ _HEAD = """\
 # The configuration
 
 Every key, made from the declarations in `harness/config/` by
-`harness schema --keys docs/configuration.md`; a test holds the page against them. A file names what
+`harness schema --keys docs`; a test holds the page against them. A file names what
 differs from the defaults, which are EdgeFlowNAS's up to its commit 2ef204e; `--set SECTION.KEY=VALUE`
 overrides one key, and a run's `config.yaml` lists all as resolved. An unknown key is an error.
 
