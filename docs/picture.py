@@ -2,8 +2,8 @@
 
     python docs/picture.py
 
-The gate of ``examples/dead_metric.py`` is run for it. What differs from machine to machine, and from
-run to run, is not on the picture.
+The gate of ``examples/dead_metric.py`` is run for it. What differs from machine to machine, and
+from run to run, is not on the picture.
 """
 
 import io
@@ -75,7 +75,8 @@ def svg(coloured: str) -> str:
 
 def block(coloured: str) -> str:
     """Return what stands between the marks of README.md."""
-    return f"```\n$ {COMMAND}\n...\n{plain(coloured)}\n```\n\n![A gate that is red](docs/red-gate.svg)\n"
+    text = f"```\n$ {COMMAND}\n...\n{plain(coloured)}\n```\n"
+    return f"{text}\n![A gate that is red](docs/red-gate.svg)\n"
 
 
 def with_picture(page: str, coloured: str) -> str:

@@ -1,7 +1,7 @@
 """Every command of README.md and docs/ is one that the programs take, and ends as a reader expects.
 
-A page's commands run in order in one folder, a clone of the repository; files that the page shows are
-written where it shows them.
+A page's commands run in order in one folder, a clone of the repository; files that the page shows
+are written where it shows them.
 """
 
 import os
@@ -41,7 +41,7 @@ MATRIX = {
     "harness faults --mode fixed_steps": "half of the matrix",
     "harness faults --json matrix.json": "the whole matrix",
     "harness faults --json matrix.json --resume": "the whole matrix",
-    "harness faults --clean 50": "50 gates; tests/test_clean_configurations.py draws some each night",
+    "harness faults --clean 50": "50 gates; tests/test_clean_configurations.py draws some",
     "harness faults --fault theirs:HalvedScore": "the whole matrix, and one more",
 }
 """Whole commands that take an hour or so."""
@@ -135,7 +135,7 @@ def test_no_excuse_is_left_of_a_command_that_is_gone() -> None:
 
 
 def given(page: str, folder: Path) -> None:
-    """Put into the reader's folder what a page takes for granted: a clone, and what is the reader's."""
+    """Put into a folder what a page takes for granted: a clone, and what is the reader's."""
     for name in ("benchmarks", "conftest.py", "docs", "examples", "fixtures", "harness",
                  "invariants", "pyproject.toml", "tests"):  # fmt: skip
         (folder / name).symlink_to(ROOT / name)
@@ -177,8 +177,11 @@ def run(command: str, folder: Path) -> str:
 
 def figures(text: str) -> list[str]:
     """Return the lines of a text that count promises or faults."""
-    kinds = (r"GATE GREEN: .*not applicable", r"\d+ of \d+ promises of the quick tier can be judged",
-             r"notices \d+ of \d+ faults planted around it; \d+ cannot be planted here")  # fmt: skip
+    kinds = (
+        r"GATE GREEN: .*not applicable",
+        r"\d+ of \d+ promises of the quick tier can be judged",
+        r"notices \d+ of \d+ faults planted around it; \d+ cannot be planted here",
+    )
     return [found for kind in kinds for found in re.findall(kind, text)]
 
 

@@ -27,16 +27,16 @@ MEANINGS: Mapping[str, str] = MappingProxyType({
     "(`device`), or there on a GPU alone (`auto`)",
     "runtime.cache_dir": "folder in which the next process finds decoded evaluation batches; "
     "empty: none",
-    "runtime.cache_mib": "memory for decoded evaluation batches, MiB; the rest lies in mapped files",
+    "runtime.cache_mib": "memory for decoded evaluation batches, MiB; the rest is in mapped files",
     "train.gpu_device": "which GPU; -1: the CPU; null: the first GPU if there is one",
     "train.num_epochs": "planned epochs; the learning rate falls over all of them",
     "train.epoch_mode": "an epoch is `steps_per_epoch` random batches, or one pass over the split",
     "train.steps_per_epoch": "steps of an epoch of `fixed_steps`",
-    "train.train_sampling_mode": "how samples are drawn; follows from `epoch_mode`, and must fit it",
+    "train.train_sampling_mode": "how samples are drawn; follows from `epoch_mode` and must fit",
     "train.train_crop_mode": "crop window of training: drawn anew for each sample, or the centre",
     "train.batch_size": "samples of one update",
-    "train.micro_batch_size": "samples whose gradients are computed at once and added up; null: all "
-    "of the batch",
+    "train.micro_batch_size": "samples whose gradients are computed at once and added up; null: "
+    "all of the batch",
     "train.lr": "learning rate at the first step",
     "train.optimizer": "rule of the update",
     "train.lr_schedule": "how the learning rate falls",

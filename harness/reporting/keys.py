@@ -11,10 +11,10 @@ __all__ = ["configuration_page"]
 _HEAD = """\
 # The configuration
 
-Every key, made from the declarations in `harness/config/` by
-`harness schema --keys docs`; a test holds the page against them. A file names what
-differs from the defaults, which are EdgeFlowNAS's up to its commit 2ef204e; `--set SECTION.KEY=VALUE`
-overrides one key, and a run's `config.yaml` lists all as resolved. An unknown key is an error.
+Every key, made from the declarations in `harness/config/` by `harness schema --keys docs`; a test
+holds the page against them. A file names what differs from the defaults, which are EdgeFlowNAS's up
+to its commit 2ef204e; `--set SECTION.KEY=VALUE` overrides one key, and a run's `config.yaml` lists
+all as resolved. An unknown key is an error.
 
 What a key's kind says:
 
@@ -24,10 +24,11 @@ What a key's kind says:
 | protocol | changes what an evaluation measures: another value is another metric series |
 | observation | changes neither, only what is recorded, where, and at what cost |
 | environment | changes the last bits: threads, kernels, device, and where files lie |
-| fixed | accepts the value that is implemented; others are listed where a trainer that is gated has them |
+| fixed | accepts what is implemented; others are listed that a gated trainer may have |
 
-**In an editor.** A server for YAML, such as the one of the YAML extension of VS Code, completes keys
-and shows these sentences once the first line of a file names the schema, by a path relative to the file:
+**In an editor.** A server for YAML, such as that of the YAML extension of VS Code, completes keys and
+shows these sentences once the first line of a file names the schema, by a path relative to the
+file:
 
     # yaml-language-server: $schema=docs/schemas/config.json
 
