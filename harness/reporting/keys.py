@@ -26,8 +26,8 @@ What a key's kind says:
 | environment | changes the last bits: threads, kernels, device, and where files lie |
 | fixed | accepts what is implemented; others are listed that a gated trainer may have |
 
-**In an editor.** A server for YAML, such as that of the YAML extension of VS Code, completes keys and
-shows these sentences once the first line of a file names the schema, by a path relative to the
+**In an editor.** A server for YAML, such as that of the YAML extension of VS Code, completes keys
+and shows these sentences once the first line of a file names the schema, by a path relative to the
 file:
 
     # yaml-language-server: $schema=docs/schemas/config.json
