@@ -54,7 +54,7 @@ OTHER_ENDS = {
 """Exit codes other than 0, by how a command begins."""
 
 MEANT = {
-    "path/to/adapter.py": "adapter.py",
+    "path/to/adapter.py:MyTrainer": "tests/numpy_trainer/adapter.py:NumpySystem",
     "~/venvs/mine/bin/python": sys.executable,
 }
 """What stands for something of the reader's, and what it is here."""
