@@ -69,7 +69,7 @@ LONG = {
     "docs/training.md": "the whole space, a budget, five runs",
     "docs/gate.md": "a quick gate of the supernet",
     "docs/measuring.md": "the whole space and two budgets",
-    "docs/your-trainer.md": "some 35 faults planted around a trainer",
+    "docs/your-trainer.md": "some 45 faults planted around a trainer",
     "docs/faults.md": "three faults, each under both epoch modes",
 }
 
