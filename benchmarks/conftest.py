@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.baseline import (
-    Baseline,
-    baseline,
-    pytest_addoption,
-    pytest_sessionfinish,
-    pytest_sessionstart,
-)
-from benchmarks.baseline import pytest_terminal_summary as tell_baseline
+from benchmarks import baseline as comparing
+from benchmarks import expected
+from benchmarks.baseline import Baseline, baseline, pytest_sessionstart
+from benchmarks.expected import pytest_collection_modifyitems, pytest_report_collectionfinish
 from benchmarks.report import Report
 from benchmarks.timer import Timer
 from harness.commands.common import with_fc2_root
@@ -27,7 +23,10 @@ from harness.gate_state import option
 if TYPE_CHECKING:  # imports TensorFlow, which the environment must precede
     from harness.runs.session import Session
 
-__all__ = ["baseline", "pytest_addoption", "pytest_sessionfinish", "pytest_sessionstart"]
+__all__ = [
+    "baseline", "pytest_collection_modifyitems", "pytest_report_collectionfinish",
+    "pytest_sessionstart",
+]  # fmt: skip
 
 _REPORT = pytest.StashKey[Report]()
 _COLUMNS = ["median", "iqr", "min", "max", "rounds"]
@@ -47,9 +46,22 @@ _SETTING: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options, in one group."""
+    comparing.pytest_addoption(parser)
+    expected.pytest_addoption(parser)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write what was saved."""
+    comparing.pytest_sessionfinish(session)
+    expected.pytest_sessionfinish(session)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Open the report; show few columns, medians first, unless others were asked for."""
     config.stash[_REPORT] = Report()
+    expected.pytest_configure(config)
     config.option.benchmark_columns = config.option.benchmark_columns or _COLUMNS
 
 
@@ -57,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Write the report after the tables."""
     config.stash[_REPORT].write(terminalreporter)
-    tell_baseline(terminalreporter, config)
+    comparing.pytest_terminal_summary(terminalreporter, config)
 
 
 @pytest.fixture(scope="session")
@@ -127,4 +139,5 @@ def timer(
         if baseline is not None:
             baseline.judge(request.node.nodeid, seconds, facts)
 
-    return Timer(benchmark, request.config.stash[_REPORT], judge)
+    most = expected.QUICK_ROUNDS if expected.is_quick(request.config) else None
+    return Timer(benchmark, request.config.stash[_REPORT], judge, most)

@@ -1,4 +1,4 @@
-"""Collects medians while benchmarks run, fits lines to them and says both in a few lines."""
+"""Collects what benchmarks say while they run, and fits lines to medians."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,8 +8,6 @@ import numpy as np
 from scipy import stats
 
 __all__ = ["Line", "Report", "fit_line"]
-
-_FEWEST = 3  # a line through two points has no residual to judge it by
 
 
 @dataclass(frozen=True)
@@ -75,18 +73,10 @@ class Report:
         Environment and setting.
     lines : dict of str to str
         What is said about each subject, in the order measured.
-    series : dict of str to dict of int to float
-        Median seconds by count, for the fitted lines.
     """
 
     heading: list[str] = field(default_factory=list)
     lines: dict[str, str] = field(default_factory=dict)
-    series: dict[str, dict[int, float]] = field(default_factory=dict)
-
-    def fit(self, subject: str) -> Line | None:
-        """Return the line through a series; None below three points."""
-        points = self.series.get(subject, {})
-        return fit_line(points) if len(points) >= _FEWEST else None
 
     def write(self, terminal: Any) -> None:
         """Write the section; nothing where nothing was measured."""

@@ -1,12 +1,16 @@
 """Eval seconds against K and BN-recal seconds against R, for the whole pool."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from statistics import median
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from benchmarks.linearity import linearity
+from benchmarks.report import fit_line
 from benchmarks.timer import Timer
 from harness.config import with_overrides
 from harness.fc2.batch import Batch
@@ -17,7 +21,7 @@ if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
 
 _COUNTS = (1, 2, 4, 6, 8)
 _ROUNDS = 7
-_LEAST_R2 = 0.99  # on a quiet machine
+_FEWEST = 3  # a line through two points has no residual to judge it by
 
 
 @pytest.fixture(scope="module")
@@ -30,45 +34,62 @@ def protocol(session: "Session") -> "Protocol":
     return FixedBatches(with_overrides(session.config, keys)).protocol(1)
 
 
-@pytest.mark.benchmark(group="evaluation seconds against K, batches per arch, R = 1")
-@pytest.mark.parametrize("count", _COUNTS, ids="K={}".format)
-def test_eval(timer: Timer, session: "Session", protocol: "Protocol", count: int) -> None:
-    """The pool together on K batches, recalibrated on one."""
-    batches, one = _first(protocol.eval_batches, count), protocol.recal_batches[:1]
-    _time(timer, session, replace(protocol, eval_batches=batches, recal_batches=one), "K")
+@pytest.mark.benchmark(group="evaluation seconds against K and R")
+def test_eval(timer: Timer, session: "Session", protocol: "Protocol") -> None:
+    """The pool together on K batches, recalibrated on one; K = 1, 2, 4, 6, 8 in turn."""
+    one = protocol.recal_batches[:1]
+    protocols = {
+        count: replace(protocol, eval_batches=batches, recal_batches=one)
+        for count, batches in _firsts(protocol.eval_batches)
+    }
+    _time(timer, session, protocols, "K", "eval")
 
 
-@pytest.mark.benchmark(group="evaluation seconds against R, recalibration batches, K = 1")
-@pytest.mark.parametrize("count", _COUNTS, ids="R={}".format)
-def test_bn_recal(timer: Timer, session: "Session", protocol: "Protocol", count: int) -> None:
-    """The pool together, recalibrated on R batches, on one."""
-    batches = _first(protocol.recal_batches, count)
+@pytest.mark.benchmark(group="evaluation seconds against K and R")
+def test_bn_recal(timer: Timer, session: "Session", protocol: "Protocol") -> None:
+    """The pool together, recalibrated on R batches, on one; R = 1, 2, 4, 6, 8 in turn."""
     one = protocol.eval_batches[:1]
-    _time(timer, session, replace(protocol, recal_batches=batches, eval_batches=one), "R")
+    protocols = {
+        count: replace(protocol, recal_batches=batches, eval_batches=one)
+        for count, batches in _firsts(protocol.recal_batches)
+    }
+    _time(timer, session, protocols, "R", "BN-recal")
 
 
-def _first(batches: Sequence[Batch], count: int) -> tuple[Batch, ...]:
+def _firsts(batches: Sequence[Batch]) -> list[tuple[int, tuple[Batch, ...]]]:
+    """Return each count with so many whole batches; a split of few has fewer counts."""
     whole = [batch for batch in batches if batch.size == batches[0].size]
-    if len(whole) < count:
-        pytest.skip(f"the split has {len(whole)} whole batches, fewer than {count}")
-    return tuple(whole[:count])
+    return [(count, tuple(whole[:count])) for count in _COUNTS if len(whole) >= count]
 
 
-def _time(timer: Timer, session: "Session", protocol: "Protocol", letter: str) -> None:
-    """Time an evaluation; after the last of the counts, require a line through them."""
-    weights = session.model.weight_tensors()
-    subject = {"K": "eval", "R": "BN-recal"}[letter]
-    count = len(protocol.eval_batches if letter == "K" else protocol.recal_batches)
-    timing = timer(lambda: session.evaluator.evaluate(weights, protocol)[0], rounds=_ROUNDS)
-    assert np.isfinite(timing.result.mean_epe)
-    timer.note(**{letter: count})
+def _time(
+    timer: Timer, session: "Session", protocols: "Mapping[int, Protocol]", letter: str, subject: str
+) -> None:
+    """Time evaluations of all counts in each round; require a line through them."""
+    weights, pool = session.model.weight_tensors(), len(next(iter(protocols.values())).pool)
+    wall: dict[int, list[float]] = {count: [] for count in protocols}
+    processor: dict[int, list[float]] = {count: [] for count in protocols}
+
+    def in_turn() -> None:
+        for count, protocol in protocols.items():
+            start, began = perf_counter(), process_time()
+            record, _ = session.evaluator.evaluate(weights, protocol)
+            wall[count].append(perf_counter() - start)
+            processor[count].append(process_time() - began)
+            assert np.isfinite(record.mean_epe)
+
+    timing = timer(in_turn, rounds=_ROUNDS)
     if timing.seconds is None:
         return
-    line, pool = timer.point(subject, count, timing.seconds), len(protocol.pool)
+    medians = {count: median(values[1:]) for count, values in wall.items()}  # the first compiles
+    timer.note(**{letter: medians})
+    if len(protocols) < _FEWEST:
+        timer.report.lines[subject] = f"no line through {len(protocols)} points: {medians}"
+        return
+    line, found = fit_line(medians), linearity({c: v[1:] for c, v in processor.items()})
+    timer.note(line=asdict(line), linearity=asdict(found))
     timer.report.lines[subject] = (
-        f"{timing.seconds:.4f} s at {letter}={count}; no line through fewer than 3 points"
-        if line is None
-        else f"{line.text(letter)}; one batch and arch b/{pool} = {line.slope / pool:.4f} s"
+        f"{line.text(letter)}; one batch and arch b/{pool} = {line.slope / pool:.4f} s; "
+        f"{found.text()}"
     )
-    if line is not None and line.points == _COUNTS:
-        assert line.r_squared > _LEAST_R2, timer.report.lines[subject]
+    assert not found.is_broken, timer.report.lines[subject]

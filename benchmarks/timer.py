@@ -1,14 +1,14 @@
 """Times a function through pytest-benchmark and keeps what the report needs."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.report import Line, Report
+from benchmarks.report import Report
 
 __all__ = ["Timer", "Timing"]
 
@@ -44,11 +44,14 @@ class Timer:
         Of the session.
     judge : callable
         Receives the seconds of the shortest round; fails the test where they are too many.
+    most_rounds : int or None
+        Rounds that are made at most, whatever a benchmark asks for; None: as many as it does.
     """
 
     benchmark: BenchmarkFixture
     report: Report
     judge: Callable[[float], None] = lambda _: None
+    most_rounds: int | None = None
 
     def __call__(
         self, function: Callable[..., Any], *, rounds: int,
@@ -70,6 +73,7 @@ class Timer:
             that the ratio of neighbours is steadier than that of two benchmarks.
         """
         beside: list[float] = []
+        rounds = min(rounds, self.most_rounds or rounds)
 
         def prepare() -> tuple[tuple[Any, ...], dict[str, Any]]:
             if reference is not None:
@@ -90,11 +94,3 @@ class Timer:
     def note(self, **facts: Any) -> None:
         """Store facts with the result."""
         self.benchmark.extra_info.update(facts)
-
-    def point(self, subject: str, count: int, seconds: float) -> Line | None:
-        """Add a point to a series; return the line so far and store it with the result."""
-        self.report.series.setdefault(subject, {})[count] = seconds
-        line = self.report.fit(subject)
-        if line is not None:
-            self.note(line=asdict(line))
-        return line

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from harness.config import Config
+from harness.config.meanings import MEANINGS, fields_of
 from harness.gate_file import GateFile
 from harness.records.records import EPOCH_FIELDS, RECORDS, EpochRecord
 
@@ -46,7 +47,12 @@ def _epoch_row() -> dict[str, Any]:
 
 
 def _config() -> dict[str, Any]:
-    return Config.model_json_schema(by_alias=True)
+    """Return the configuration's schema, with the sentences that an editor shows."""
+    schema = Config.model_json_schema(by_alias=True)
+    for key, section, _ in fields_of():
+        told = schema["$defs"][section.__name__]["properties"][key.rpartition(".")[2]]
+        told["description"] = MEANINGS[key]
+    return schema
 
 
 def _closed(schema: dict[str, Any]) -> dict[str, Any]:

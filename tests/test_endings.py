@@ -198,7 +198,7 @@ def test_an_output_that_takes_nothing_ends_without_a_traceback(command, to, tmp_
     assert done.stderr.splitlines()[-1] in ("code 0", "code 2")
 
 
-def test_the_readme_names_every_exit_code():
-    text = " ".join(Path("README.md").read_text(encoding="utf-8").split())
+def test_the_page_of_training_names_every_exit_code():
+    text = " ".join(Path("docs/training.md").read_text(encoding="utf-8").split())
     for code in ("0 done", "1 a promise broken", "2 the input was wrong", "70 ", "75 "):
         assert code in text

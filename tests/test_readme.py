@@ -1,7 +1,9 @@
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -62,3 +64,29 @@ def test_the_page_of_the_epoch_log_has_every_column() -> None:
 
     page = (ROOT / "docs" / "epoch-log.md").read_text(encoding="utf-8")
     assert [name for name in EPOCH_FIELDS if f"`{name}`" not in page] == []
+
+
+def test_the_readme_is_one_screen() -> None:
+    assert len(README.splitlines()) <= 80
+
+
+def said_in_the_picture() -> str:
+    root = ET.parse(ROOT / "docs" / "red-gate.svg").getroot()
+    words = [text for text in root.itertext() if "{" not in text]
+    return re.sub(r"\s", "", "".join(words)).replace("\N{NO-BREAK SPACE}", "")
+
+
+def test_the_picture_shows_what_the_text_beside_it_says() -> None:
+    shown = re.search(r"```\n\$ (.+)\n\.\.\.\n(.+?)\n```\n\n!\[", README, re.DOTALL)
+    assert shown is not None
+    for line in (shown[1], *shown[2].splitlines()):
+        assert re.sub(r"\s", "", line) in said_in_the_picture()
+
+
+@pytest.mark.slow
+def test_the_caught_fault_of_the_readme_is_what_its_command_says() -> None:
+    """The picture is made anew by ``python docs/picture.py``."""
+    made = runpy.run_path(str(ROOT / "docs" / "picture.py"))
+    found = made["red_gate"]()
+    assert made["with_picture"](README, found) == README
+    assert made["svg"](found) == (ROOT / "docs" / "red-gate.svg").read_text(encoding="utf-8")

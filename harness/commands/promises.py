@@ -15,8 +15,8 @@ from harness.whole import write_text
 
 __all__ = ["add_parser", "run", "written"]
 
-_README, _FAULTS = "promises", "subjects"
-"""Names of the places of made tables, in README.md and in docs/faults.md."""
+_GATE, _FAULTS = "promises", "subjects"
+"""Names of the places of made tables, in docs/gate.md and in docs/faults.md."""
 
 
 def add_parser(parser: CommandParser) -> None:
@@ -26,7 +26,7 @@ def add_parser(parser: CommandParser) -> None:
     )
     parser.add_path(
         "--write", kind=PathKind.FILLED, metavar="DIR",
-        help="write docs/promises.md and the tables of README.md and docs/faults.md in this "
+        help="write docs/promises.md and the tables of docs/gate.md and docs/faults.md in this "
         "checkout anew",
     )  # fmt: skip
 
@@ -87,13 +87,13 @@ def written(checkout: Path) -> dict[Path, str]:
     Raises
     ------
     InputError
-        If its README or its page of faults has no place for the table.
+        If its page of the gate or of faults has no place for the table.
     """
     from harness.reporting.promises import promise_page, promise_table, subject_table
 
-    readme, faults = checkout / "README.md", checkout / "docs" / "faults.md"
+    gate, faults = (checkout / "docs" / name for name in ("gate.md", "faults.md"))
     return {
-        readme: _with_table(readme, _README, promise_table()),
+        gate: _with_table(gate, _GATE, promise_table()),
         faults: _with_table(faults, _FAULTS, subject_table()),
         checkout / "docs" / "promises.md": promise_page(_faults()),
     }

@@ -46,7 +46,7 @@ def faults_by_promise(faults: Iterable[type["Fault"]]) -> dict[str, tuple[type["
 
 
 def promise_table() -> str:
-    """Return the README's table: subjects with their promises."""
+    """Return the table of ``docs/gate.md``: subjects with their promises."""
     rows = [
         f"| {subject_title(subject)} | {', '.join(f'`{name}`' for name in names)} |"
         for subject, names in SUBJECTS.items()
