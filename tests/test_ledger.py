@@ -382,3 +382,11 @@ def test_a_segment_that_recorded_nothing_is_left_out():
         segments([step(1, 1)])
     assert [one.segment for one in segments([RUN, row(1), b, border])] == ["main"]
     assert [one.segment for one in segments([RUN])] == ["main"]
+
+
+@pytest.mark.parametrize("sizes", [[[1, 10**7 + 1]], [[2, 1]] + [[1, 10**6]] * 10, [[5, -1]]])
+def test_a_plan_of_more_steps_than_anybody_lists_is_refused(sizes):
+    opening = {**to_json(RUN), "planned_sizes": sizes}
+    with pytest.raises(ValueError, match=r"run\.planned_sizes"):
+        from_json(opening)
+    assert from_json({**opening, "planned_sizes": [[1, 10**7]]}).planned_sizes == ((1, 10**7),)

@@ -109,6 +109,11 @@ def test_each_field_of_the_first_line_is_told_when_it_alone_is_changed(name):
     assert judged("ledger-opening-follows", announced(**{name: FIELDS[name]}))
 
 
+def test_samples_without_number_are_told_and_no_list_is_made_of_their_steps():
+    # 8 TB of steps, which the first line may say as well as seven.
+    assert judged("ledger-opening-follows", announced(train_samples=2**40))
+
+
 def test_a_key_of_a_later_version_is_no_part_of_an_older_identity():
     own = announced().openings[0]
     older = {**own.config, "eval": {k: v for k, v in own.config["eval"].items() if k != "crop"}}

@@ -311,8 +311,8 @@ def from_json(data: Mapping[str, Any]) -> Record:
     return RECORDS[kind](**{name: _tuples(value) for name, value in values.items()})
 
 
-_MOST_STEPS = 10**8
-"""Steps of an epoch that are believed; whoever reads on makes a list of them."""
+_MOST_STEPS = 10**7
+"""Steps of an epoch that are believed; whoever reads on makes a list of them, of 80 MB."""
 
 
 _SECTIONS = ("train", "eval", "data", "model", "runtime", "search", "watch", "checkpoint")
@@ -322,9 +322,13 @@ _SECTIONS = ("train", "eval", "data", "model", "runtime", "search", "watch", "ch
 def _require_readable(opening: Mapping[str, Any]) -> None:
     """Refuse what no type says: a plan without end, a section that is none."""
     for number, (size, count) in enumerate(opening["planned_sizes"]):
-        if size < 1 or not 0 <= count <= _MOST_STEPS:
+        if size < 1 or count < 0:
             msg = f"run.planned_sizes[{number}]: expected a size and a count, found {[size, count]}"
             raise ValueError(msg)
+    steps = sum(count for _, count in opening["planned_sizes"])
+    if steps > _MOST_STEPS:
+        msg = f"run.planned_sizes: expected at most {_MOST_STEPS} steps an epoch, found {steps}"
+        raise ValueError(msg)
     for name in _SECTIONS:
         section = opening["config"].get(name)
         if section is not None and not isinstance(section, Mapping):
