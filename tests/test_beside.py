@@ -232,6 +232,7 @@ def test_digests_of_builtin_s_state_are_computed_where_it_lies(config, builtin):
     assert len(digests) == len(state) > 100
 
 
+@pytest.mark.slow
 def test_a_fault_that_lies_about_the_state_lies_in_its_digests(config, builtin):
     spec = SystemSpec(fault="tests.test_beside:EmptyState")
     job = Beside(spec, config, builtin).submit(digests_of_opened(config))

@@ -32,6 +32,7 @@ def test_random_configurations_vary_in_everything_they_should(tmp_path: Path) ->
     assert all(c.data.input_height != c.data.input_width for c in configs)
 
 
+@pytest.mark.slow
 def test_twenty_configurations_have_what_few_draws_would_miss(tmp_path: Path) -> None:
     configs = [random_config(i, seed=0, folder=tmp_path / str(i)) for i in range(20)]
     for split in ("train", "val"):

@@ -65,14 +65,6 @@ TRAINED = ("docs/measuring.md", "docs/resuming.md", "docs/foreign-runs.md", "doc
 SHORT = "--set train.num_epochs=1 --set eval.eval_pool_size=2"
 """What a run is trained with of which a page shows no more than how it is looked at."""
 
-LONG = {
-    "docs/training.md": "the whole space, a budget, five runs",
-    "docs/gate.md": "a quick gate of the supernet",
-    "docs/measuring.md": "the whole space and two budgets",
-    "docs/your-trainer.md": "some 45 faults planted around a trainer",
-    "docs/faults.md": "three faults, each under both epoch modes",
-}
-
 
 def excused(command: str) -> str:
     """Return how a listed command begins that this one is, or nothing."""
@@ -131,7 +123,7 @@ def test_no_excuse_is_left_of_a_command_that_is_gone() -> None:
     assert {*NOT_RUN, *MATRIX} - used == set()
     everything = " ".join(command for _, command in EVERY)
     assert [word for word in [*MEANT, *OTHER_ENDS] if word not in everything] == []
-    assert set(TRAINED) | set(LONG) <= set(RUNNABLE)
+    assert set(TRAINED) <= set(RUNNABLE)
 
 
 def given(page: str, folder: Path) -> None:
@@ -185,13 +177,8 @@ def figures(text: str) -> list[str]:
     return [found for kind in kinds for found in re.findall(kind, text)]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(p, marks=pytest.mark.nightly if p in LONG else pytest.mark.slow)
-        for p in RUNNABLE
-    ],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("page", RUNNABLE)
 def test_a_page_runs_from_its_first_command_to_its_last(page: str, tmp_path: Path) -> None:
     given(page, tmp_path)
     said = []

@@ -42,6 +42,7 @@ def collected(wanted: bool) -> None:
         gc.collect()
 
 
+@pytest.mark.slow
 def test_what_the_garbage_collector_removes_elsewhere_is_not_counted(tmp_path: Path) -> None:
     straight = written(tmp_path, beside=False)
     assert {"open", "fsync", "replace"} <= set(straight)

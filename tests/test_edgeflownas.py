@@ -140,7 +140,7 @@ def test_what_a_later_version_does_in_its_evaluation_is_named(workers, embedded_
 AHEAD = ("same-scores-again", "arch-executed", "drawn-as-served")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_trainer_of_a_later_generation_is_driven_with_its_space_and_its_prefetch(
     workers, embedded_frames, tmp_path
 ):

@@ -132,6 +132,7 @@ def test_two_gates_of_a_session_have_a_verdict_each_and_a_line_that_asks_again(r
     assert "again: pytest -p harness.pytest_stub -p no:cacheprovider --samebits-promise=" in text
 
 
+@pytest.mark.slow
 def test_an_adapter_beside_the_test_file_is_found_from_elsewhere(repository):
     (repository / "test_gate.py").write_text(
         "from harness.testing import each_promise\n\n"

@@ -93,6 +93,7 @@ def test_this_device_computes_every_pass_the_same_way_twice(kit, skeleton):
     )
 
 
+@pytest.mark.slow
 def test_a_gradient_through_fixed_statistics_asks_for_no_fused_kernel(kit):
     tf, model = kit.tf, kit.Supernet("bilinear", 2, seed=3)
     shape = (1, 32, 48)

@@ -72,6 +72,7 @@ def healthy(tmp_path_factory):
     return gate("adapter.py:NumpySystem", tmp_path_factory.mktemp("numpy"))
 
 
+@pytest.mark.slow
 def test_a_gate_in_which_nothing_applies_is_not_green(tmp_path):
     (tmp_path / "nothing.py").write_text(
         "class Nothing:\n"

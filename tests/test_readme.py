@@ -83,7 +83,7 @@ def test_the_picture_shows_what_the_text_beside_it_says() -> None:
         assert re.sub(r"\s", "", line) in said_in_the_picture()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_caught_fault_of_the_readme_is_what_its_command_says() -> None:
     """The picture is made anew by ``python docs/picture.py``."""
     made = runpy.run_path(str(ROOT / "docs" / "picture.py"))

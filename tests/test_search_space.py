@@ -101,7 +101,7 @@ def test_over_the_whole_space_effects_are_exact_and_shares_add_up():
     assert interaction > 0.01
 
 
-@pytest.mark.parametrize("size", [40, 300, 15_000])
+@pytest.mark.parametrize("size", [40, 300, pytest.param(15_000, marks=pytest.mark.slow)])
 def test_of_a_pool_two_standard_errors_hold_what_the_whole_space_says(size):
     scores = truth() + NOISE
     exact = np.array([e.effect for e in main_effects(WHOLE, scores).effects])

@@ -13,7 +13,7 @@ from tests.test_whole_space import HARNESS, run, trained
 
 __all__ = ["trained"]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 pytest.importorskip("submitit")
 ALL = ("--checkpoint", "last", "--pool", "all")
 

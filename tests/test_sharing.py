@@ -287,6 +287,7 @@ def test_another_accumulation_is_applied_to_whole_outputs(setting):
     assert np.array_equal(flow, outputs[-1][..., 2:])
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_from_what_is_on_disk(setting, tmp_path, monkeypatch):
     from harness.evaluation import scoring
     from harness.evaluation.journal import FileJournal

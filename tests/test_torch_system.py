@@ -106,6 +106,7 @@ def same(one, other):
     return [name for name in one if not np.array_equal(one[name], other[name])]
 
 
+@pytest.mark.slow
 def test_two_that_train_in_turn_are_each_as_alone(embedded_frames):
     before, place = (random.getstate(), torch.get_rng_state()), Path.cwd()
     alone = [opened(embedded_frames, seed) for seed in (7, 8)]
@@ -362,6 +363,7 @@ def test_one_number_becomes_a_score_for_each_sample(embedded_frames):
 def test_only_what_is_written_is_offered():
     assert Small().describe()["can"] == [
         "close", "describe", "evaluate", "open", "restore", "save", "state", "train",
+        "training_samples",
     ]  # fmt: skip
     bare = type("Bare", (TorchSystem,), {"validate": lambda self, samples: 0.0, "stride": 8})
     assert bare().describe() == {
