@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import gc
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.collector import collector_paused
 from harness.promises.judge import judge_evidence
 from harness.promises.ledger import epoch_figures, rows, stopping
 from harness.promises.ledger.registry import LEDGER_PROMISES
@@ -133,6 +135,18 @@ def test_an_audit_of_a_hundred_thousand_epochs_takes_20_s_and_500_mib(tmp_path):
     assert code == 0
     assert kib < 500 * 1024
     assert seconds < 20
+
+
+@pytest.mark.parametrize("was", [True, False])
+def test_no_circle_is_looked_for_while_records_are_kept_and_then_as_before(was):
+    enabled = gc.isenabled()
+    try:
+        (gc.enable if was else gc.disable)()
+        with collector_paused():
+            assert not gc.isenabled()
+        assert gc.isenabled() is was
+    finally:
+        (gc.enable if enabled else gc.disable)()
 
 
 def appended(path, epoch):

@@ -349,7 +349,7 @@ def test_saturated_clipping_is_said_once_and_training_goes_on(
 ) -> None:
     code, records = train(config_file, "train.grad_clip_global_norm=1.0e-6")
     assert code == 0
-    warned = [line for line in capsys.readouterr().out.splitlines() if "saturated" in line]
+    warned = [line for line in capsys.readouterr().out.splitlines() if "watch: saturated" in line]
     assert len(warned) == 1
     assert warned[0].startswith("warning: watch: saturated clipping, epoch 1: all of 21 checks")
     notes = [record for record in records if isinstance(record, NoteRecord)]

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness.collector import collector_paused
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, ledger_file, say, write_json
 from harness.commands.foreign import add_foreign_options, audit_foreign, is_foreign, own_only
 from harness.commands.parsing import CommandParser
@@ -35,6 +36,11 @@ def add_parser(parser: CommandParser) -> None:
 
 def run(args: Namespace) -> int:
     """Judge every promise that a ledger can prove or break; exit code 1 if one is broken."""
+    with collector_paused():
+        return _audit(args)
+
+
+def _audit(args: Namespace) -> int:
     if is_foreign(args.path):
         return audit_foreign(args.path, args)
     path = ledger_file(args.path)
