@@ -57,7 +57,7 @@ EVERY = {
     "subset": Command(("{given}/fc2", "small", "--train", "3", "--val", "2"), "small"),
     "audit": Command(("{given}/run", "--json", "a.json"), "a.json"),
     "report": Command(("{given}/run", "--out", "r.html"), "r.html"),
-    "view": Command(("0000001", "--fc2-root", "{given}/fc2", "--out", "v.html"), "v.html"),
+    "view": Command(("1000001", "--fc2-root", "{given}/fc2", "--out", "v.html"), "v.html"),
     "promises": Command(("--json", "p.json"), "p.json"),
     "schema": Command(("ledger", "--json", "s.json"), "s.json"),
     "doctor": Command(("--json", "d.json"), "d.json", 16),
