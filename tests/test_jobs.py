@@ -14,6 +14,10 @@ from harness.commands.jobs import MOST_LOST, Ended, Job, JobsStoppedError, exit_
 from harness.commands.parsing import CommandParser
 from harness.errors import InputError
 
+# Now, and not within a test whose output is captured: it sets up logging anew, and TensorFlow's
+# handler then closes what is standard error no longer, which is pytest's own file.
+pytest.importorskip("submitit.core.utils", reason="submitit is an extra")
+
 LOCAL = Cluster("local")
 
 
