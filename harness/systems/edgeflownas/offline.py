@@ -9,13 +9,14 @@ from __future__ import annotations
 import concurrent.futures
 import inspect
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from .checkout import Checkout
 from .errors import CheckoutError
 from .frames import FrameFinder
+from .lending import unwatched
 from .providers import WatchedProvider
 from .scoring import Evaluator, Seen, listener
 
@@ -193,15 +194,9 @@ class OfflineEvaluation:
     def on_end(self) -> None:
         """Do nothing at the end of a session: nobody holds it."""
 
-    @contextmanager
-    def unwatched(self) -> Iterator[Any]:
+    def unwatched(self) -> AbstractContextManager[Any]:
         """Lend the session with nobody watching."""
-        session = self._session
-        watcher, session.watcher = session.watcher, None
-        try:
-            yield session
-        finally:
-            session.watcher = watcher
+        return unwatched(self._session)
 
 
 class _InThisProcess:

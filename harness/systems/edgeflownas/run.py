@@ -12,8 +12,8 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from .checkout import Checkout
 from .errors import AbandonedRunError, CheckoutError
 from .frames import FrameFinder
 from .graph import GraphFacts, read_graph
+from .lending import unwatched
 from .providers import WatchedProvider
 from .stepping import StepWatcher
 
@@ -302,15 +303,9 @@ class Run:
         self._session = session
         session.watcher = self.steps
 
-    @contextmanager
-    def unwatched(self) -> Iterator[Any]:
+    def unwatched(self) -> AbstractContextManager[Any]:
         """Lend the session with nobody watching."""
-        session = self.session
-        watcher, session.watcher = session.watcher, None
-        try:
-            yield session
-        finally:
-            session.watcher = watcher
+        return unwatched(self.session)
 
     @property
     def provider_modes(self) -> bool:
