@@ -1,7 +1,8 @@
 """The lines with which a gate ends: causes first, on one screen."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from harness.promises.judge import Judgement, tally
 from harness.promises.roots import Root
@@ -47,7 +48,8 @@ def _colour(judgement: Judgement) -> str:
 
 
 def result_lines(
-    result: GateResult, heading: str, *, width: int, whole: bool, again: str = ""
+    result: GateResult, heading: str, *, width: int, whole: bool, again: str = "",
+    pages: Mapping[str, str] = MappingProxyType({}), hint: str = "",
 ) -> Iterator[tuple[str, str]]:
     """Yield the roots, each in a line and ranked, and last the verdict; each with its colour.
 
@@ -62,24 +64,39 @@ def result_lines(
         Whether everything is shown: each violation, what it means, and what follows from it.
     again : str, default ""
         The command that asks for what is broken again.
+    pages : mapping of str to str, optional
+        What is said of the page of each broken promise; empty where there is none.
+    hint : str, default ""
+        How pages are made.
     """
-    rows = SCREEN_ROWS - 3 - len(result.complaints) - math.ceil(len(again) / width)
+    rows = SCREEN_ROWS - 3 - len(result.complaints)
+    rows -= sum(math.ceil(len(line) / width) for line in (again, hint))
     if result.roots or result.complaints:
         yield heading, ""
     for complaint in result.complaints:
         yield complaint, "red"
     if whole:
-        yield from _whole(result.roots)
+        yield from _whole(result.roots, pages)
     elif result.roots:
-        yield from _short(result.roots, width, rows)
+        yield from _short(result.roots, width, rows, pages)
+    if result.roots and hint:
+        yield hint, ""
     if result.roots and again:
         yield again, ""
     shade = {"green": "green", "green except known": "green", "incomplete": "yellow"}
     yield result.line, shade.get(result.verdict, "red")
 
 
-def _short(roots: Sequence[Root], width: int, rows: int) -> Iterator[tuple[str, str]]:
+def _short(
+    roots: Sequence[Root], width: int, rows: int, pages: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
     """Yield a line for each root, cut so that all of them fit on the screen."""
+    full, (drawn, others) = rows, _page_lines(roots, pages)
+    rows -= sum(math.ceil(len(line) / width) for line in (*drawn.values(), *others))
+    if drawn and rows < 2 * len(roots):  # what was found comes first: one line for all pages
+        first, count = next(iter(drawn.values())), sum(map(bool, pages.values()))
+        drawn, others = {}, [f"{first} and {count - 1} more" if count > 1 else first]
+        rows = full - math.ceil(len(others[0]) / width)
     each, more = divmod(max(rows, len(roots)), len(roots))
     for number, root in enumerate(roots, start=1):
         judgement, height = root.judgement, min(_MOST_ROWS, each + (number <= more))
@@ -87,7 +104,21 @@ def _short(roots: Sequence[Root], width: int, rows: int) -> Iterator[tuple[str, 
         room = max(height * width - len(start) - len(end), 0)
         text = judgement.text if len(judgement.text) <= room else judgement.text[: room - 3] + "..."
         yield f"{start}{text}{end}", "red"
+        if judgement.promise.id in drawn:
+            yield drawn[judgement.promise.id], ""
+    yield from ((line, "") for line in others)
     yield "-v, or the gate file, shows each in full, with what follows from it", ""
+
+
+def _page_lines(
+    roots: Sequence[Root], pages: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return a line for the page of each root, and one for all others."""
+    names = [root.judgement.promise.id for root in roots]
+    drawn = {name: f"   {pages[name]}" for name in names if pages.get(name)}
+    rest = [said for name, said in pages.items() if said and name not in names]
+    more = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
+    return drawn, [f"   also {rest[0]}{more}"] if rest else []
 
 
 def _followers(root: Root) -> str:
@@ -97,7 +128,7 @@ def _followers(root: Root) -> str:
     return f" ({'; '.join(found)})" if found else ""
 
 
-def _whole(roots: Sequence[Root]) -> Iterator[tuple[str, str]]:
+def _whole(roots: Sequence[Root], pages: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     area = ""
     for number, root in enumerate(roots, start=1):
         if root.area != area:
@@ -107,9 +138,13 @@ def _whole(roots: Sequence[Root]) -> Iterator[tuple[str, str]]:
         what = "Could not be checked" if judgement.error is not None else "Broken promise"
         yield f"{number}. {what}: {judgement.promise.sentence} [{judgement.promise.id}]", "red"
         yield from ((f"     - {line}", "red") for line in judgement.violations)
+        if page := pages.get(judgement.promise.id):
+            yield f"     {page}", ""
         yield f"     What it usually means: {judgement.promise.hint}", ""
         detail = judgement.detail.splitlines()
         yield from ((f"     | {line}", "") for line in detail if len(detail) > 1)
         for how, judgements in (("follows", root.consequences), ("blocked", root.blocked)):
             for one in judgements:
                 yield f"     {how}: {one.promise.id}: {one.text}", "yellow"
+                if page := pages.get(one.promise.id):
+                    yield f"       {page}", ""

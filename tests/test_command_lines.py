@@ -310,6 +310,11 @@ def test_an_output_that_would_destroy_or_fail_is_refused_before_the_work(told, o
         (["promises", "--write", "nowhere"], "there is no such folder"),
         (["train", "--config", "run.yaml", "--set", "runtime.output_root=fc2/val"], "output_root"),
         (["freeze", "--config", "run.yaml", "--out", "words.json"], "no frozen artifact"),
+        (["gate", "--pictures", "run.yaml"], "is there and no folder"),
+        (["gate", "--pictures", "fc2/val/new"], "lies among the samples"),
+        (["gate", "--pictures", "run/checkpoints/x"], "one of the files of the run"),
+        (["gate", "--config", "run.yaml", "--pictures", "."], "would hold what is read"),
+        (["gate", "--gate-file", "new/g.json", "--pictures", "new"], "new"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from harness.promises.promise import (
 )
 from harness.promises.recorded_run import joined, planned_sizes
 from harness.promises.samples import decoded_samples, listed_samples, split_folder
+from harness.promises.shown import Row, orders, values
 from harness.promises.states import END
 from harness.promises.training import TwoWays, same_training
 from harness.systems.protocol import ServedBatch, System
@@ -155,7 +157,10 @@ def _no_full_pass(evidence: TrainingDraws, first: Sequence[str]) -> list[Violati
     found = f"{counted(len(first), 'draw')} of {counted(len(set(first)), 'sample')}"
     found += f", missing {missing[:3]}"
     expected = f"{of_all} {len(evidence.split)} samples once"
-    return [Violation("full pass", expected, found, "plan")]
+    times = Counter(first)
+    rows = [Row(one, 1, times[one], times[one] != 1) for one in evidence.split]
+    shown = (values("how often an epoch draws each sample", "draws", rows),)
+    return [Violation("full pass", expected, found, "plan", shown)]
 
 
 TRAIN_DRAWS_DECLARED = Promise(
@@ -197,12 +202,21 @@ def _draws(batches: Sequence[ServedBatch]) -> list[tuple[str, tuple[int, ...]]]:
     return [d for batch in batches for d in zip(batch.ids, batch.windows, strict=True)]
 
 
+def _draw(draw: tuple[str, tuple[int, ...]]) -> str:
+    sample, (top, left, height, width) = draw
+    return f"{sample}, {height} x {width} px at ({top}, {left})"
+
+
 def _epoch_and_seed_differences(evidence: TrainingDraws) -> list[Violation]:
     first, places = _draws(evidence.first), _places(evidence)
     violations = []
     if _draws(evidence.first_again) != first:
-        order = order_instead(first, _draws(evidence.first_again))
-        violations.append(Violation("epoch 1 served again", "the same draws", f"others{order}"))
+        again = _draws(evidence.first_again)
+        order, drawn = order_instead(first, again), ([_draw(d) for d in e] for e in (first, again))
+        shown = (orders("draws of epoch 1, with their windows", *drawn, ("first", "again")),)
+        violations.append(
+            Violation("epoch 1 served again", "the same draws", f"others{order}", shown=shown)
+        )
     orders_tell = _epochs_can_be_told(evidence)
     draws_tell = orders_tell or places ** len(first) >= COINCIDENCE
     for name, other in (("epoch 2", evidence.second), ("another seed", evidence.other_seed)):

@@ -15,7 +15,16 @@ from harness.promises.bench import Bench
 from harness.promises.candidates import instead
 from harness.promises.independent_epe import accumulate_residuals, independent_epe
 from harness.promises.known_answers import Oracle, oracle
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
+from harness.promises.metric_shown import answers_shown, flow_shown, scores_shown
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+    with_shown,
+)
 from harness.promises.samples import data_section, known_in_files, odd_files
 from harness.promises.score_candidates import (
     OF_3_4,
@@ -25,6 +34,7 @@ from harness.promises.score_candidates import (
     sample_score_instead,
 )
 from harness.promises.scores import base_evaluation
+from harness.promises.shown import Row
 from harness.systems.protocol import Evaluation, System
 from harness.wording import counted
 
@@ -66,6 +76,9 @@ def metric_gives_known_answers(evidence: Oracle) -> Outcome:
                 where = f"EPE of {case}, sample {sample}"
                 violations.append(Violation(where, _px(want), f"{_px(got)}{why}"))
                 break
+    violations = with_shown(
+        violations, lambda: (answers_shown(evidence, floor, tolerance=_ORACLE_TOLERANCE),)
+    )
     answers = sorted({value for _, expected, _ in evidence.cases for value in expected})
     spread = any("spread" in case for case, *_ in evidence.cases)
     known = counted(len(evidence.cases), "known answer")
@@ -160,6 +173,7 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
     worst = 0.0
     per_arch: dict[str, list[list[float]]] = {}
     known: dict[str, list[list[int]]] = {}
+    compared, means, flow = list[Row](), list[Row](), None
     for row, (arch, ids, outputs, label, valid, reported) in enumerate(evidence.rows):
         if len(reported) != len(ids):
             where = f"arch {arch}, scores of samples {', '.join(ids)}"
@@ -184,9 +198,14 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
             if not np.any(valid[place]):
                 continue  # of no weight in a mean over pixels
             error = abs(want - got) / max(want, 1e-12)
-            worst = max(worst, error)
-            if not error <= _EPE_TOLERANCE:
+            worst, wrong = max(worst, error), not error <= _EPE_TOLERANCE
+            compared.append(Row(f"arch {arch}, sample {sample}", want, got, wrong))
+            if wrong:
                 what = _why(want, got, alone, fed)
+                flow = flow or flow_shown(
+                    f"arch {arch}, sample {sample}", outputs, place, label, valid,
+                    last_alone="that alone" in what,
+                )  # fmt: skip
                 if "that alone" not in what and len(violations) < 6:  # all that is shown
                     batch = (outputs, label, valid)
                     other = sample_score_instead(got, place, batch, again, rel_tol=_EPE_TOLERANCE)
@@ -196,6 +215,9 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
                               f"{want:.6f} px", f"{got:.6f} px ({what})",
                               _kind(got, want, everywhere[place], valid[place]))
                 )  # fmt: skip
+    if flow is not None:
+        shown = (scores_shown("EPE of each sample", compared), flow)
+        violations = with_shown(violations, lambda: shown)
     violations += _zero_flow_differs(evidence)
     for arch, batches in per_arch.items():
         samples = [score for batch in batches for score in batch]
@@ -203,7 +225,9 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
         violations += _other_pixels(arch, pixels, evidence.pixels)
         mean = mean_over(samples, pixels, evidence.mean)
         reported_mean = evidence.reported[arch]
-        if not math.isclose(mean, reported_mean, rel_tol=_EPE_TOLERANCE):
+        wrong = not math.isclose(mean, reported_mean, rel_tol=_EPE_TOLERANCE)
+        means.append(Row(f"arch {arch}", mean, reported_mean, wrong))
+        if wrong:
             violations.append(
                 Violation(
                     f"arch {arch}: mean over {over_text(len(samples), pixels, evidence.mean)}, "
@@ -215,6 +239,8 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
                     _SCORE,
                 )
             )  # fmt: skip
+    if flow is None and any(row.wrong for row in means):
+        violations = with_shown(violations, lambda: (scores_shown("EPE of each arch", means),))
     seen = sum(len(batch) for batches in per_arch.values() for batch in batches)
     archs, scores = counted(len(per_arch), "arch"), counted(seen, "sample score")
     figures = f"{archs}, {scores}, worst relative error {worst:.1e}"

@@ -1,0 +1,89 @@
+"""Orders and values as tables: expected and found in a row, what differs marked."""
+
+import math
+from itertools import zip_longest
+
+from harness.promises.shown import Orders, Row, Values
+from harness.reporting.markup import note, safe
+
+__all__ = ["TABLE_STYLE", "order_table", "value_table"]
+
+TABLE_STYLE = """
+tr.wrong td { background: var(--aside); }
+tr.wrong td.mark { color: var(--bad); font-weight: 700; }
+.scatter { width: 360px; }
+.scatter svg text { fill: var(--ink); font-size: 12px; }
+.scatter p { margin: 0; color: var(--soft); font-size: .85rem; }
+"""
+_MARK = "\N{NOT EQUAL TO}"
+
+
+def order_table(shown: Orders) -> str:
+    """Return two orders, a place in a row, and where what was found should stand."""
+    places = {name: shown.start + i for i, name in enumerate(shown.expected) if name is not None}
+    lines = [_line("th", "place", *shown.names, "", "")]
+    pairs = zip_longest(shown.expected, shown.found)
+    for place, (expected, found) in enumerate(pairs, start=shown.start):
+        belongs = ""
+        if expected != found and found is not None:
+            belongs = f"of place {places[found]}" if found in places else "not expected here"
+        cells = (str(place), expected or "none", found or "none")
+        lines.append(_row(cells, belongs, wrong=expected != found))
+    wrong = sum(a != b for a, b in zip_longest(shown.expected, shown.found))
+    rest = [f"{shown.start} before, as expected"] * bool(shown.start)
+    rest += [f"{shown.after} after"] * bool(shown.after)
+    left = f"; not shown: {', '.join(rest)}" if rest else ""
+    return _table(lines) + note(f"{wrong} of {len(lines) - 1} places differ{left}.")
+
+
+def value_table(shown: Values) -> str:
+    """Return values, a row each, with their difference and their ratio."""
+    unit = f", {shown.unit}" if shown.unit else ""
+    names = [f"{name}{unit}" for name in shown.names]
+    lines = [_line("th", "", *names, "", "difference", "ratio")]
+    for row in shown.rows:
+        cells = (row.name, *_pair(row))
+        lines.append(_row(cells, _difference(row), _ratio(row), wrong=row.wrong))
+    wrong = sum(row.wrong for row in shown.rows)
+    left = f"; {shown.left_out} more are not shown" if shown.left_out else ""
+    return f"<div>{_table(lines)}{note(f'{wrong} of {len(shown.rows)} are wrong{left}.')}</div>"
+
+
+def _table(lines: list[str]) -> str:
+    return '<div class="table"><table>\n' + "\n".join(lines) + "\n</table></div>"
+
+
+def _line(tag: str, *cells: str) -> str:
+    return f"<tr>{''.join(f'<{tag}>{safe(cell)}</{tag}>' for cell in cells)}</tr>"
+
+
+def _row(cells: tuple[str, ...], *after: str, wrong: bool) -> str:
+    """Return a row whose mark stands after the pair, so that no colour is needed to see it."""
+    first = "".join(f"<td>{safe(cell)}</td>" for cell in cells)
+    rest = "".join(f"<td>{safe(cell)}</td>" for cell in after)
+    name = ' class="wrong"' if wrong else ""
+    return f'<tr{name}>{first}<td class="mark">{_MARK if wrong else ""}</td>{rest}</tr>'
+
+
+def _pair(row: Row) -> tuple[str, str]:
+    """Return both values with as many digits as it takes to tell them apart."""
+    short = [_text(value, ".6g") for value in (row.expected, row.found)]
+    if short[0] == short[1] and row.expected != row.found:
+        short = [_text(value, ".17g") for value in (row.expected, row.found)]
+    return short[0], short[1]
+
+
+def _text(value: float | None, form: str) -> str:
+    return "none" if value is None else format(value, form)
+
+
+def _difference(row: Row) -> str:
+    if row.expected is None or row.found is None:
+        return ""
+    return f"{row.found - row.expected:+.3g}"
+
+
+def _ratio(row: Row) -> str:
+    if not row.expected or row.found is None or not math.isfinite(row.found / row.expected):
+        return ""
+    return f"{row.found / row.expected:.6g}"
