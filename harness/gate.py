@@ -63,8 +63,8 @@ class Gate:
         if found.verdict == "BROKEN" and reason:
             pytest.xfail(f"known: {reason}")
         if found.verdict == "BROKEN":
-            page = state.pages.get(name, "")
-            lines = "\n".join([*(f"  - {v}" for v in found.violations), *[f"  {page}"] * bool(page)])
+            page = [state.pages[name]] if state.pages.get(name) else []
+            lines = "\n".join(f"  - {line}" for line in (*found.violations, *page))
             self._fail(
                 f"Broken promise: {promise.sentence} [{name}]\n{lines}\n"
                 f"What it usually means: {promise.hint}"

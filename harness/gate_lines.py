@@ -48,8 +48,14 @@ def _colour(judgement: Judgement) -> str:
 
 
 def result_lines(
-    result: GateResult, heading: str, *, width: int, whole: bool, again: str = "",
-    pages: Mapping[str, str] = MappingProxyType({}), hint: str = "",
+    result: GateResult,
+    heading: str,
+    *,
+    width: int,
+    whole: bool,
+    again: str = "",
+    pages: Mapping[str, str] = MappingProxyType({}),
+    hint: str = "",
 ) -> Iterator[tuple[str, str]]:
     """Yield the roots, each in a line and ranked, and last the verdict; each with its colour.
 

@@ -97,4 +97,3 @@ def hint(pages: Mapping[str, str], broken: int) -> str:
     count = sum(not said for said in pages.values())
     what = "what broke" if count == broken else f"{count} of the {broken} that broke"
     return f"--pictures DIR draws {what}, expected beside found" if count else ""
-

@@ -142,9 +142,9 @@ def _shown(number: int, evidence: AugmentedSamples) -> tuple[Shown, ...]:
     """Return a sample's first frame beside its second, taken back by its flow, and that flow."""
     sample, which = evidence.samples[number], f"sample {number + 1} of {len(evidence.samples)}"
     back, seen = taken_back(sample.second, sample.flow, sample.valid)
-    names = ("first frame", "second, taken back")
+    names, what = ("first frame", "second, taken back"), "what its flow makes of its second frame"
     return (
-        Frames(f"{which}: what its flow makes of its second frame", sample.first, back, seen, names),
+        Frames(f"{which}: {what}", sample.first, back, seen, names),
         Frames(f"{which}: its frames", sample.first, sample.second, None, ("first", "second")),
         Flows(f"{which}: its flow", None, sample.flow, sample.valid, names=("", "as given")),
     )

@@ -11,7 +11,7 @@ from harness.promises.bench import Bench
 from harness.promises.independent_epe import accumulate_residuals, independent_epe
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, with_shown
 from harness.promises.scores import base_evaluation
-from harness.promises.shown import Row, values
+from harness.promises.shown import Row, values_beside
 from harness.systems.protocol import ServedBatch, System
 
 __all__ = ["BATCH_MATES", "BatchMates", "batch_mates", "scores_ignore_batch_mates"]
@@ -142,7 +142,7 @@ def scores_ignore_batch_mates(evidence: BatchMates) -> Outcome:
                 )  # fmt: skip
     names = ("beside copies of itself", "in its batch")
     violations = with_shown(
-        violations, lambda: (values("EPE of each sample", "px", rows, names),)
+        violations, lambda: (values_beside("EPE of each sample", "px", rows, names),)
     )
     figures = (
         f"{len(rows)} scores of {len(evidence.together)} archs are the same beside other samples "

@@ -19,7 +19,7 @@ from harness.promises.promise import (
 )
 from harness.promises.recorded_run import both_epochs
 from harness.promises.scores import base_evaluation, repeat_again
-from harness.promises.shown import Shown, orders
+from harness.promises.shown import Shown, orders_beside
 from harness.systems.protocol import Evaluation, ServedBatch
 from harness.wording import counted
 
@@ -139,9 +139,7 @@ def computed_on_what_is_served(evidence: ComputedOn) -> Outcome:
     violations = [
         violation
         for use in evidence.uses
-        for violation in with_shown(
-            list(_differences(use, owners)), partial(_beside, use, owners)
-        )
+        for violation in with_shown(list(_differences(use, owners)), partial(_beside, use, owners))
     ]
     seen = sum(len(use.consumed) for use in evidence.uses)
     figures = f"{counted(seen, 'sample')} of {counted(len(evidence.uses), 'computation')}"
@@ -159,7 +157,9 @@ def _beside(use: Use, owners: Mapping[str, str]) -> tuple[Shown, ...]:
         else owners.get(digest, "pixels or flow of no sample that is served")
         for place, digest in enumerate(use.consumed)
     ]  # fmt: skip
-    return (orders(f"samples of {use.where}", served * times, seen, ("served", "computed on")),)
+    return (
+        orders_beside(f"samples of {use.where}", served * times, seen, ("served", "computed on")),
+    )
 
 
 def _differences(use: Use, owners: Mapping[str, str]) -> Iterator[Violation]:

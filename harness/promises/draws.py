@@ -24,7 +24,7 @@ from harness.promises.promise import (
 )
 from harness.promises.recorded_run import joined, planned_sizes
 from harness.promises.samples import decoded_samples, listed_samples, split_folder
-from harness.promises.shown import Row, orders, values
+from harness.promises.shown import Row, orders_beside, values_beside
 from harness.promises.states import END
 from harness.promises.training import TwoWays, same_training
 from harness.systems.protocol import ServedBatch, System
@@ -159,7 +159,7 @@ def _no_full_pass(evidence: TrainingDraws, first: Sequence[str]) -> list[Violati
     expected = f"{of_all} {len(evidence.split)} samples once"
     times = Counter(first)
     rows = [Row(one, 1, times[one], times[one] != 1) for one in evidence.split]
-    shown = (values("how often an epoch draws each sample", "draws", rows),)
+    shown = (values_beside("how often an epoch draws each sample", "draws", rows),)
     return [Violation("full pass", expected, found, "plan", shown)]
 
 
@@ -212,8 +212,9 @@ def _epoch_and_seed_differences(evidence: TrainingDraws) -> list[Violation]:
     violations = []
     if _draws(evidence.first_again) != first:
         again = _draws(evidence.first_again)
-        order, drawn = order_instead(first, again), ([_draw(d) for d in e] for e in (first, again))
-        shown = (orders("draws of epoch 1, with their windows", *drawn, ("first", "again")),)
+        order, what = order_instead(first, again), "draws of epoch 1, with their windows"
+        names = ("first", "again")
+        shown = (orders_beside(what, map(_draw, first), map(_draw, again), names),)
         violations.append(
             Violation("epoch 1 served again", "the same draws", f"others{order}", shown=shown)
         )

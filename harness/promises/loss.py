@@ -16,7 +16,7 @@ from harness.promises.one_step import LOSS_TOLERANCE, OneStep, nudged_gradient, 
 from harness.promises.pixel_differences import first_pixel_differences
 from harness.promises.promise import Outcome, Promise, Violation, outcome, with_shown
 from harness.promises.several_devices import BATCHES, require_one_device
-from harness.promises.shown import Row, values
+from harness.promises.shown import Row, values_beside
 from harness.promises.slopes import nearest_slope
 from harness.wording import counted
 
@@ -131,7 +131,9 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
             )  # fmt: skip
     if any(row.wrong for row in rows):
         names = ("recomputed", "reported")
-        violations = with_shown(violations, lambda: (values("training loss", "", rows, names),))
+        violations = with_shown(
+            violations, lambda: (values_beside("training loss", "", rows, names),)
+        )
     figures = f"{counted(len(evidence.losses), 'loss')}, worst relative error {worst:.1e}"
     return outcome(violations[:6], len(evidence.losses), figures)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from harness.promises.independent_epe import accumulate_residuals
 from harness.promises.known_answers import Oracle
-from harness.promises.shown import Flows, Row, Shown, values
+from harness.promises.shown import Flows, Row, Shown, values_beside
 
 __all__ = ["answers_shown", "flow_shown", "scores_shown"]
 
@@ -32,12 +32,12 @@ def answers_shown(evidence: Oracle, floor: float, *, tolerance: float) -> Shown:
         for sample, (want, got) in enumerate(pairs):
             right = want is not None and got is not None and abs(want - got) <= tolerance
             rows.append(Row(f"{case}, sample {sample}", want, got, not right))
-    return values("EPE of predictions whose EPE is known", "px", rows)
+    return values_beside("EPE of predictions whose EPE is known", "px", rows)
 
 
 def scores_shown(what: str, rows: Sequence[Row]) -> Shown:
     """Return recomputed scores beside reported ones, px."""
-    return values(what, "px", rows, ("recomputed", "reported"))
+    return values_beside(what, "px", rows, ("recomputed", "reported"))
 
 
 def flow_shown(
@@ -61,6 +61,4 @@ def flow_shown(
     one = [output[place : place + 1] for output in outputs]
     last = np.asarray(one[-1][0, ..., :2], np.float64) if last_alone else None
     names = ("residuals added up", "the last residual alone")
-    return Flows(
-        title, accumulate_residuals(one)[0], last, valid[place], label[place], names
-    )
+    return Flows(title, accumulate_residuals(one)[0], last, valid[place], label[place], names)

@@ -14,7 +14,7 @@ from harness.promises.promise import (
     outcome,
     with_shown,
 )
-from harness.promises.shown import Row, Shown, values
+from harness.promises.shown import Row, Shown, values_beside
 from harness.systems.protocol import Evaluation
 from harness.wording import counted, shortened
 
@@ -68,7 +68,7 @@ def _beside(evidence: Repeat) -> Shown:
         old = evidence.first.per_sample.get(arch, ())
         pairs = zip_longest(old[: len(new)] if evidence.prefix else old, new)
         rows += [Row(f"arch {arch}, sample {i}", a, b, a != b) for i, (a, b) in enumerate(pairs)]
-    return values("EPE of each sample", "px", rows, ("first", evidence.how))
+    return values_beside("EPE of each sample", "px", rows, ("first", evidence.how))
 
 
 def _samples(

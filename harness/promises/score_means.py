@@ -9,7 +9,7 @@ from harness.promises.candidates import instead, mean_of, scores_instead
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, with_shown
 from harness.promises.score_candidates import mean_of_samples_instead, mean_over, over_text
 from harness.promises.scores import repeat_again, repeat_subset
-from harness.promises.shown import Row, Shown, values
+from harness.promises.shown import Row, Shown, values_beside
 from harness.systems.protocol import Evaluation
 from harness.wording import counted
 
@@ -77,7 +77,7 @@ def _beside(evidence: Evaluations) -> Shown:
             )  # fmt: skip
         if found.per_arch_epe:
             rows.append(_row(f"{name}, mean EPE", mean_of(found.per_arch_epe), found.mean_epe))
-    return values("means of the scores beneath them", "px", rows, ("recomputed", "reported"))
+    return values_beside("means of the scores beneath them", "px", rows, ("recomputed", "reported"))
 
 
 def _row(name: str, mean: float | None, epe: float) -> Row:

@@ -11,7 +11,7 @@ from harness.promises.evaluation_batches import Served, odd_served, served, serv
 from harness.promises.pixel_differences import first_pixel_differences
 from harness.promises.promise import EACH_TIME, Outcome, Promise, Violation, outcome, with_shown
 from harness.promises.samples import UNKNOWN_FLOW
-from harness.promises.shown import Frames, Shown, Window, Windows, orders
+from harness.promises.shown import Frames, Shown, Window, Windows, orders_beside
 from harness.systems.protocol import ServedBatch
 from harness.wording import counted, shortened
 
@@ -121,7 +121,7 @@ def eval_order_is_fixed(evidence: Served) -> Outcome:
         if want != got
     ][:3]
     violations = with_shown(
-        violations, lambda: (orders("samples of evaluation, in order", expected, served),)
+        violations, lambda: (orders_beside("samples of evaluation, in order", expected, served),)
     )
     first = [batch.digest for batch in evidence.batches]
     again = [batch.digest for batch in evidence.again]
@@ -153,8 +153,8 @@ def _again(evidence: Served, index: int) -> tuple[Shown, ...]:
     one, other = evidence.batches[index], evidence.again[index]
     names = ("first", "again")
     if one.ids != other.ids:
-        return (orders(f"samples of eval batch {index}", one.ids, other.ids, names),)
-    for sample, first, again, *windows in zip(
+        return (orders_beside(f"samples of eval batch {index}", one.ids, other.ids, names),)
+    for sample, first, again, here, there in zip(
         one.ids, one.frames, other.frames, one.windows, other.windows, strict=False
     ):
         if sample not in evidence.decoded or np.array_equal(first, again):
@@ -162,7 +162,7 @@ def _again(evidence: Served, index: int) -> tuple[Shown, ...]:
         whole = evidence.decoded[sample][0][..., :3]
         size = (whole.shape[0], whole.shape[1])
         return (
-            Windows(f"sample {sample}: windows in img_0", size, *windows, whole, names),
+            Windows(f"sample {sample}: windows in img_0", size, here, there, whole, names),
             Frames(f"sample {sample}, img_0 (BGR)", first[..., :3], again[..., :3], names=names),
         )
     return ()
@@ -202,7 +202,7 @@ def recal_batches_are_the_first(evidence: Served) -> Outcome:
         if want != got
     ]
     violations = with_shown(
-        violations, lambda: (orders("samples of recalibration, in order", expected, served),)
+        violations, lambda: (orders_beside("samples of recalibration, in order", expected, served),)
     )
     violations = _of_each_time(evidence, violations)
     if not violations:

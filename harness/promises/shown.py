@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "MOST_ROWS", "Flows", "Frames", "Masks", "Orders", "Row", "Shown", "Values", "Window",
-    "Windows", "orders", "values",
+    "Windows", "orders_beside", "values_beside",
 ]  # fmt: skip
 
 MOST_ROWS = 100
@@ -187,7 +187,7 @@ class Values:
 Shown = Windows | Frames | Flows | Masks | Orders | Values
 
 
-def orders(
+def orders_beside(
     title: str, expected: Iterable[object], found: Iterable[object],
     names: tuple[str, str] = ("expected", "found"),
 ) -> Orders:  # fmt: skip
@@ -208,7 +208,7 @@ def orders(
 _END = object()
 
 
-def values(
+def values_beside(
     title: str, unit: str, rows: Sequence[Row], names: tuple[str, str] = ("expected", "found")
 ) -> Values:
     """Return values beside each other; of too many those that are wrong first."""
@@ -217,4 +217,3 @@ def values(
         places = sorted(range(len(kept)), key=lambda place: not kept[place].wrong)[:MOST_ROWS]
         kept = [kept[place] for place in sorted(places)]
     return Values(title, unit, tuple(kept), len(rows) - len(kept), names)
-

@@ -21,7 +21,7 @@ from harness.promises.promise import (
 from harness.promises.samples import data_section, listed_samples, split_folder
 from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
-from harness.promises.shown import Row, values
+from harness.promises.shown import Row, values_beside
 from harness.systems.protocol import System, digests_of
 from harness.wording import counted
 
@@ -139,7 +139,7 @@ def scores_ignore_split_size(evidence: SplitScores) -> Outcome:
             violations.append(Violation(what, "1", str(len(alone))))
     names = ("at its first position", "here")
     violations = with_shown(
-        violations, lambda: (values("EPE of each copy", "px", compared, names),)
+        violations, lambda: (values_beside("EPE of each copy", "px", compared, names),)
     )
     longest = max((len(rows) for rows in evidence.long.values()), default=0)
     figures = (

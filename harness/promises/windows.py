@@ -1,7 +1,8 @@
 """Crop windows and sample orders, for frames and splits of any size."""
 
 import itertools
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.promises.drawn_cases import case_count, for_all, parts, require, require_refusal
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
-from harness.promises.shown import Masks, Windows, orders
+from harness.promises.shown import Masks, Row, Values, Windows, orders_beside, values_beside
 
 __all__ = [
     "CENTRE_WINDOW", "ORDERS", "RANDOM_WINDOW", "centre_windows", "data_parts", "orders",
@@ -149,9 +150,9 @@ def orders(evidence: Any) -> Outcome:
             for epoch in (1, 2)
         ]
         for epoch, found in enumerate(epochs, start=1):
-            every = list(range(count))
-            require(f"{where}, epoch {epoch}, sorted", every, sorted(found),
-                    shown=partial(orders, f"{where}, epoch {epoch}, sorted", every, sorted(found)))
+            shown = partial(_often, f"{where}: how often epoch {epoch} serves each", count, found)
+            require(f"{where}, epoch {epoch}, sorted", list(range(count)), sorted(found),
+                    shown=shown)  # fmt: skip
         if count >= 12:  # two orders of fewer samples may be equal by chance
             differ = epochs[0] != epochs[1]
             require(f"{where}, order of epoch 2", "another", "the same", holds=differ)
@@ -159,11 +160,18 @@ def orders(evidence: Any) -> Outcome:
         require(f"{where}, draws of 3 batches of {batch}", 3 * batch, len(drawn))
         require(f"{where}, drawn", "samples", drawn, holds=set(drawn) <= set(range(count)))
         evaluated = evidence.eval_order(count)
-        require(f"{where}, evaluation", list(range(count)), evaluated,
-                shown=partial(orders, f"{where}, evaluation", range(count), evaluated))  # fmt: skip
+        beside = partial(orders_beside, f"{where}, evaluation", range(count), evaluated)
+        require(f"{where}, evaluation", list(range(count)), evaluated, shown=beside)
 
     violations = for_all(order, st.integers(1, 60), st.integers(1, 9), st.integers(0, 2**31))
     return outcome(violations, case_count(), f"{case_count()} counts and batch sizes")
+
+
+def _often(title: str, count: int, found: Sequence[int]) -> Values:
+    """Return how often each sample comes in an order: once is expected."""
+    times = Counter(found)
+    rows = [Row(f"sample {i}", 1, times[i], times[i] != 1) for i in range(count)]
+    return values_beside(title, "times", rows)
 
 
 ORDERS = Promise(

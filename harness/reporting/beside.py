@@ -18,17 +18,20 @@ __all__ = ["STYLE", "drawn", "has_flow"]
 Array = NDArray[Any]
 
 STYLE = """
-.trio { display: grid; gap: .8rem; grid-template-columns: repeat(3, minmax(0, 1fr)); max-width: 1100px; }
+.trio { display: grid; gap: .8rem; max-width: 1100px;
+        grid-template-columns: repeat(3, minmax(0, 1fr)); }
 .trio figcaption { font-size: .85rem; }
 .trio figcaption span { display: block; font-weight: 400; color: var(--soft); }
 .frame { overflow: hidden; }
 .frame .one, .frame .other { position: absolute; border: 2px solid var(--run-0); }
 .frame .other { border: 2px dashed var(--run-1); }
-.key { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; margin: .3rem 0; padding: 0; list-style: none; font-size: .85rem; }
-.key i { display: inline-block; width: 1.6rem; height: .8rem; margin-right: .4rem; vertical-align: -.1rem; border: 2px solid var(--run-0); }
+.key { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; margin: .3rem 0; padding: 0;
+       list-style: none; font-size: .85rem; }
+.key i { display: inline-block; width: 1.6rem; height: .8rem; margin-right: .4rem;
+         vertical-align: -.1rem; border: 2px solid var(--run-0); }
 .key .other i { border: 2px dashed var(--run-1); }
 @media (max-width: 600px) { .trio { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
-"""  # noqa: E501
+"""
 
 _LONGEST = 1024
 """Side of a picture, px: of a larger one every second, third, ... pixel is drawn."""
@@ -108,9 +111,10 @@ def _errors(shown: Flows, every: dict[str, Array]) -> Iterator[tuple[str, Array,
         for name, flow in every.items():
             if flow.shape == shown.label.shape:
                 yield f"error of {name}", *_apart(flow, shown.label, shown.valid)
-    elif shown.expected is not None and shown.found is not None:
-        if shown.expected.shape == shown.found.shape:
-            yield "difference", *_apart(shown.found, shown.expected, None)
+        return
+    one, other = shown.expected, shown.found
+    if one is not None and other is not None and one.shape == other.shape:
+        yield "difference", *_apart(other, one, None)
 
 
 def _apart(flow: Array, other: Array, valid: Array | None) -> tuple[Array, Array]:
@@ -132,11 +136,13 @@ def _difference(
 ) -> str:
     """Return a map of how far two are apart; grey where that is not known."""
     inside = apart[known]
-    most = float(inside.max(initial=0))
-    top = most if largest is None else largest
-    parts = [f"EPE {inside.mean():.6g} px"] * bool(inside.size and unit)
-    parts += [f"{(inside > 0).mean():.1%} of pixels differ"] * (inside.size > 0 and largest is None)
-    told = "; ".join([*parts, f"dark 0, light {top:.4g}{unit}"]) if inside.size else "none known"
+    top = float(inside.max(initial=0)) if largest is None else largest
+    parts = []
+    if inside.size and unit:
+        parts.append(f"EPE {inside.mean():.6g}{unit}")
+    if largest is None:
+        parts.append(f"{_share(inside > 0)} differ")
+    told = "; ".join([*parts, f"dark 0, light {top:.4g}{unit}"])
     return _figure(error_image(np.where(known, apart, 0.0), top, known), name, told)
 
 
@@ -154,7 +160,7 @@ def _longest(flows: Sequence[Array], valid: Array | None) -> float:
 
 
 def _flow(flow: Array, scale: float, valid: Array | None) -> NDArray[np.uint8]:
-    known = np.isfinite(flow).all(axis=-1)
+    known: NDArray[np.bool_] = np.isfinite(flow[..., 0]) & np.isfinite(flow[..., 1])
     if valid is not None and valid.shape == known.shape:
         known &= valid
     return flow_image(np.where(known[..., np.newaxis], flow, 0).astype(np.float64), scale, known)
@@ -208,9 +214,8 @@ def _place(window: Window | None) -> str:
 def _corners(whole: NDArray[np.uint8], windows: Sequence[Window | None]) -> Iterator[str]:
     """Yield the first corner in which two windows differ, enlarged, where it is a small part."""
     known = [window for window in windows if window is not None]
-    for name, corner in (("top left corner", lambda w: (w[0], w[1])),
-                         ("bottom right corner", lambda w: (w[0] + w[2], w[1] + w[3]))):  # fmt: skip
-        places = [corner(window) for window in known]
+    for name, far in (("top left corner", 0), ("bottom right corner", 1)):
+        places = [(w[0] + far * w[2], w[1] + far * w[3]) for w in known]
         if len(set(places)) < 2:
             continue
         ends = [

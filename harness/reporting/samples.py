@@ -116,9 +116,7 @@ def picture_page(title: str, body: Sequence[str], *, style: str = "", head: str 
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"{head}<title>{safe(title)}</title>\n<style>\n{sheet}{_STYLE}{style}</style>\n</head>\n"
-        "<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
+        "<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
     )
 
 
