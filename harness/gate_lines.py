@@ -1,17 +1,24 @@
 """The lines with which a gate ends: causes first, on one screen."""
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from harness.promises.judge import Judgement, tally
 from harness.promises.roots import Root
 from harness.verdict import GateResult
 
-__all__ = ["SCREEN_ROWS", "result_lines", "table_lines"]
+__all__ = ["AGAIN", "SCREEN_ROWS", "result_lines", "table_lines", "wrapped"]
+
+AGAIN = "again: "
+"""How the line begins that holds a command: what is copied must be one line."""
 
 SCREEN_ROWS = 24
 """Rows of the screen on which the roots must fit, whatever its real height."""
+
+_MORE = "-v, or the gate file, shows each in full, with what follows from it"
 
 _MOST_ROWS = 3
 """Rows of a root's text, where there is room."""
@@ -48,15 +55,9 @@ def _colour(judgement: Judgement) -> str:
 
 
 def result_lines(
-    result: GateResult,
-    heading: str,
-    *,
-    width: int,
-    whole: bool,
-    again: str = "",
-    pages: Mapping[str, str] = MappingProxyType({}),
-    hint: str = "",
-) -> Iterator[tuple[str, str]]:
+    result: GateResult, heading: str, *, width: int, whole: bool, again: str = "",
+    pages: Mapping[str, str] = MappingProxyType({}), hint: str = "", wrap: bool = False,
+) -> Iterator[tuple[str, str]]:  # fmt: skip
     """Yield the roots, each in a line and ranked, and last the verdict; each with its colour.
 
     Parameters
@@ -74,9 +75,12 @@ def result_lines(
         What is said of the page of each broken promise; empty where there is none.
     hint : str, default ""
         How pages are made.
+    wrap : bool, default False
+        Whether lines are broken between words (:func:`wrapped`), which takes more rows.
     """
-    rows = SCREEN_ROWS - 3 - len(result.complaints)
-    rows -= sum(math.ceil(len(line) / width) for line in (again, hint))
+    screen = _Screen(width, wrap)
+    others = (heading, *result.complaints, _MORE, hint, again, result.line)
+    rows = SCREEN_ROWS - sum(map(screen.rows, others))
     if result.roots or result.complaints:
         yield heading, ""
     for complaint in result.complaints:
@@ -84,7 +88,7 @@ def result_lines(
     if whole:
         yield from _whole(result.roots, pages)
     elif result.roots:
-        yield from _short(result.roots, width, rows, pages)
+        yield from _short(result.roots, screen, rows, pages)
     if result.roots and hint:
         yield hint, ""
     if result.roots and again:
@@ -93,27 +97,52 @@ def result_lines(
     yield result.line, shade.get(result.verdict, "red")
 
 
+def wrapped(line: str, width: int) -> str:
+    """Return a line of a gate as rows of a terminal, broken between words; a command stays one."""
+    if line.startswith(AGAIN) or len(line) <= width:
+        return line
+    return textwrap.fill(
+        line, width, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+@dataclass(frozen=True)
+class _Screen:
+    width: int
+    wrap: bool
+
+    def rows(self, line: str) -> int:
+        """Return how many rows a line takes."""
+        parts = wrapped(line, self.width).split("\n") if self.wrap else [line]
+        return sum(math.ceil(len(part) / self.width) for part in parts)
+
+    def cut(self, start: str, text: str, end: str, height: int) -> str:
+        """Return a line of so many rows at most, the text in its middle cut for it."""
+        line, room = f"{start}{text}{end}", height * self.width - len(start) - len(end) - 3
+        while self.rows(line) > height and room > 0:
+            line, room = f"{start}{text[:room]}...{end}", room - 1
+        return line
+
+
 def _short(
-    roots: Sequence[Root], width: int, rows: int, pages: Mapping[str, str]
+    roots: Sequence[Root], screen: _Screen, rows: int, pages: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Yield a line for each root, cut so that all of them fit on the screen."""
     full, (drawn, others) = rows, _page_lines(roots, pages)
-    rows -= sum(math.ceil(len(line) / width) for line in (*drawn.values(), *others))
+    rows -= sum(map(screen.rows, (*drawn.values(), *others)))
     if drawn and rows < 2 * len(roots):  # what was found comes first: one line for all pages
         first, count = next(iter(drawn.values())), sum(map(bool, pages.values()))
         drawn, others = {}, [f"{first} and {count - 1} more" if count > 1 else first]
-        rows = full - math.ceil(len(others[0]) / width)
+        rows = full - screen.rows(others[0])
     each, more = divmod(max(rows, len(roots)), len(roots))
     for number, root in enumerate(roots, start=1):
         judgement, height = root.judgement, min(_MOST_ROWS, each + (number <= more))
         start, end = f"{number}. {judgement.promise.id}: ", _followers(root)
-        room = max(height * width - len(start) - len(end), 0)
-        text = judgement.text if len(judgement.text) <= room else judgement.text[: room - 3] + "..."
-        yield f"{start}{text}{end}", "red"
+        yield screen.cut(start, judgement.text, end, height), "red"
         if judgement.promise.id in drawn:
             yield drawn[judgement.promise.id], ""
     yield from ((line, "") for line in others)
-    yield "-v, or the gate file, shows each in full, with what follows from it", ""
+    yield _MORE, ""
 
 
 def _page_lines(
@@ -129,7 +158,8 @@ def _page_lines(
 
 def _followers(root: Root) -> str:
     """Return how many promises are broken, or cannot be decided, because of a root."""
-    found = [f"and {len(root.consequences)} that follow from it"] * bool(root.consequences)
+    count = len(root.consequences)
+    found = [f"and {count} that follow{'s' * (count == 1)} from it"] * bool(count)
     found += [f"{len(root.blocked)} blocked by it"] * bool(root.blocked)
     return f" ({'; '.join(found)})" if found else ""
 

@@ -14,7 +14,7 @@ import pytest
 from harness import __version__
 from harness.config import ConfigError
 from harness.gate_file import GateFile
-from harness.gate_lines import result_lines, table_lines
+from harness.gate_lines import AGAIN, result_lines, table_lines, wrapped
 from harness.gate_outputs import remove_old_pages, remove_old_verdict
 from harness.gate_pictures import hint
 from harness.gate_state import STATES, Asked, GateState, asked, digests_of, spelt, state_of
@@ -212,9 +212,15 @@ def _show_table(reporter: Any, state: GateState, *, whole: bool) -> None:
     assert state.result is not None
     reporter.section("samebits: promises")
     for note in state.notes:
-        reporter.write_line(note)
+        _write_line(reporter, note, "")
     for line, colour in table_lines(state.result, whole=whole):
-        reporter.write_line(line, **({colour: True} if colour else {}))
+        _write_line(reporter, line, colour)
+
+
+def _write_line(reporter: Any, line: str, colour: str) -> None:
+    """Write a line, which a terminal would break within words."""
+    text = wrapped(line, reporter._tw.fullwidth) if reporter.isatty else line
+    reporter.write_line(text, **({colour: True} if colour else {}))
 
 
 @pytest.hookimpl(trylast=True)
@@ -268,7 +274,7 @@ def _again(config: pytest.Config, broken: Sequence[str]) -> str:
     """Return the command that asks for these promises again, as this session was called."""
     command = config.getini("samebits_again")
     if command:
-        return f"again: {command} --promise {' '.join(broken)}"
+        return f"{AGAIN}{command} --promise {' '.join(broken)}"
     # Without the gate file: what is asked again is a part, and would replace the whole.
     given = [word for word in map(str, config.invocation_params.args) if word not in _QUIET]
     names = [place for place, word in enumerate(given) if word.endswith("gate-file")]
@@ -278,7 +284,7 @@ def _again(config: pytest.Config, broken: Sequence[str]) -> str:
     ]  # fmt: skip
     named = [f"--samebits-promise={name}" for name in broken]
     # In one line, whatever lines an ini value has.
-    return " ".join(f"again: {shlex.join(['pytest', *words, *named])}".split())
+    return " ".join(f"{AGAIN}{shlex.join(['pytest', *words, *named])}".split())
 
 
 _QUIET = ("-q", "-v", "-vv", "-x")
@@ -296,10 +302,10 @@ def _show_verdict(reporter: Any, state: GateState, *, whole: bool, alone: bool) 
     broken = sum(one.verdict == "BROKEN" for one in state.result.judgements)
     lines = list(result_lines(
         state.result, heading, width=width, whole=whole, again=again, pages=state.pages,
-        hint=spelt(config, hint(state.pages, broken)),
+        hint=spelt(config, hint(state.pages, broken)), wrap=reporter.isatty,
     ))  # fmt: skip
     for line, colour in lines[:-1] if not alone else ():
-        reporter.write_line(line, **({colour: True} if colour else {}))
+        _write_line(reporter, line, colour)
     line, colour = lines[-1]
     if len(config.stash[STATES]) > 1:
         line = f"{line} [{short_name(state.spec)}]"

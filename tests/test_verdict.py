@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.gate_lines import SCREEN_ROWS, result_lines, table_lines
+from harness.gate_lines import SCREEN_ROWS, result_lines, table_lines, wrapped
 from harness.promises.judge import Judgement
 from harness.promises.promise import Outcome, Promise
 from harness.promises.roots import AREAS
@@ -88,6 +88,26 @@ def test_the_roots_fit_on_one_screen_each_once_with_the_verdict_last(count):
     assert sum("that follow from it" in line for line in lines) == 1
     assert lines[-1].startswith(f"GATE RED: {count + 6} broken")
     assert "never shown" not in "".join(lines)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_terminal_breaks_no_word_and_the_roots_still_fit(count):
+    roots = [judged(f"r{i}", "BROKEN", text="word " * (10 * i + 3)) for i in range(count)]
+    found = result(*roots, judged("c", "BROKEN", by=("r0",)))
+    again, given = f"again: harness gate {'name ' * 20}", {"width": 60, "whole": False}
+    lines = [
+        line for line, _ in result_lines(
+            found, "what is broken", **given, again=again, hint="--pictures DIR " * 8, wrap=True
+        )
+    ]  # fmt: skip
+    shown = [wrapped(line, 60) for line in lines]
+    assert again in shown
+    rows = [row for line in shown if line != again for row in line.split("\n")]
+    assert max(map(len, rows)) <= 60
+    assert len(rows) + -(-len(again) // 60) <= SCREEN_ROWS
+    words = {word for row in rows for word in row.split()}
+    assert words == {word for line in lines for word in line.split() if line != again}
+    assert "(and 1 that follows from it)" in " ".join(shown[1].split())
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 7, 15])

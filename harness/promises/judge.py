@@ -123,7 +123,7 @@ def judge_evidence(
     return Judgement(promise, "holds", found.figures, (), found.warnings)
 
 
-_MOST_SHOWN = 8
+_MOST_SHOWN = 6
 """Of one promise: arrays of a few samples say what those of all would."""
 
 

@@ -22,19 +22,28 @@ STYLE = """
         grid-template-columns: repeat(3, minmax(0, 1fr)); }
 .trio figcaption { font-size: .85rem; }
 .trio figcaption span { display: block; font-weight: 400; color: var(--soft); }
-.frame { overflow: hidden; }
+.frame { overflow: hidden; outline: 1px solid var(--line); }
 .frame .one, .frame .other { position: absolute; border: 2px solid var(--run-0); }
 .frame .other { border: 2px dashed var(--run-1); }
+.frame span { filter: drop-shadow(0 0 1px #fff); }
 .key { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; margin: .3rem 0; padding: 0;
        list-style: none; font-size: .85rem; }
 .key i { display: inline-block; width: 1.6rem; height: .8rem; margin-right: .4rem;
          vertical-align: -.1rem; border: 2px solid var(--run-0); }
 .key .other i { border: 2px dashed var(--run-1); }
-@media (max-width: 600px) { .trio { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
+@media (max-width: 600px) {
+  .trio { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .trio .row figure { width: 50%; }
+  .trio .row { grid-column: 1 / -1; }
+  .trio .gap { display: none; }
+}
 """
 
 _LONGEST = 1024
 """Side of a picture, px: of a larger one every second, third, ... pixel is drawn."""
+
+_UNKNOWN = 128
+"""Grey of what is not known."""
 
 _MARGIN = 6
 """Pixels around a corner that is enlarged."""
@@ -78,6 +87,8 @@ def _masks(shown: Masks) -> list[str]:
 def _frames(shown: Frames) -> list[str]:
     one, other = shown.expected, shown.found
     images = _as_images(one, other)
+    if shown.valid is not None and shown.valid.shape == other.shape[:2]:
+        images[1][~shown.valid] = _UNKNOWN
     figures = [
         _figure(image, name, "x".join(map(str, image.shape[:2])) + " px")
         for name, image in zip(shown.names, images, strict=True)
@@ -98,9 +109,11 @@ def _flows(shown: Flows) -> list[str]:
     for name, flow in {**against, **every}.items():
         mask = shown.valid if name == "label" or flow is shown.expected else None
         figures.append(_figure(_flow(flow, scale, mask), name, f"full at {scale:.4g} px"))
+    if against and len(every) > 1:  # each error stands below its flow, also where two are in a row
+        figures = [f'<div class="row">{figures[0]}</div>', *figures[1:], '<div class="gap"></div>']
     errors = list(_errors(shown, every))
     ends = [float(apart[known].max(initial=0)) for _, apart, known in errors]
-    largest = max(ends) if len(errors) > 1 else None
+    largest = max(ends, default=0.0) if against else None
     figures += [_difference(apart, known, " px", name, largest) for name, apart, known in errors]
     return _trio(figures, *every.values())
 
@@ -169,7 +182,7 @@ def _flow(flow: Array, scale: float, valid: Array | None) -> NDArray[np.uint8]:
 def _as_images(one: Array, other: Array) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return frames as RGB; floats of both on one scale from their lowest to their highest."""
     if one.dtype == other.dtype == np.uint8:
-        return _rgb(one)[..., ::-1], _rgb(other)[..., ::-1]
+        return _rgb(one)[..., ::-1].copy(), _rgb(other)[..., ::-1].copy()
     finite = np.concatenate([a[np.isfinite(a)].ravel() for a in (one, other)]).astype(np.float64)
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
 

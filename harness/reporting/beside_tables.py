@@ -11,6 +11,16 @@ __all__ = ["TABLE_STYLE", "order_table", "value_table"]
 TABLE_STYLE = """
 tr.wrong td { background: var(--aside); }
 tr.wrong td.mark { color: var(--bad); font-weight: 700; }
+.values td:nth-child(2), .values td:nth-child(3) { text-align: right; white-space: nowrap; }
+.values th:nth-child(2), .values th:nth-child(3) { text-align: right; }
+@media (max-width: 600px) {
+  .values table, .values tbody { display: block; width: 100%; }
+  .values tr { display: grid; grid-template-columns: 3fr 3fr 1.6rem 3fr 3fr; }
+  .values tr > * { min-width: 0; padding: .2rem .3rem; overflow-wrap: anywhere; }
+  .values tr > :first-child { grid-column: 1 / -1; border: 0; }
+  .values th:first-child { display: none; }
+  .values td:nth-child(2), .values td:nth-child(3) { white-space: normal; }
+}
 .scatter { width: 360px; }
 .scatter svg text { fill: var(--ink); font-size: 12px; }
 .scatter p { margin: 0; color: var(--soft); font-size: .85rem; }
@@ -46,7 +56,8 @@ def value_table(shown: Values) -> str:
         lines.append(_row(cells, _difference(row), _ratio(row), wrong=row.wrong))
     wrong = sum(row.wrong for row in shown.rows)
     left = f"; {shown.left_out} more are not shown" if shown.left_out else ""
-    return f"<div>{_table(lines)}{note(f'{wrong} of {len(shown.rows)} are wrong{left}.')}</div>"
+    told = note(f"{wrong} of {len(shown.rows)} are wrong{left}.")
+    return f'<div class="values">{_table(lines)}{told}</div>'
 
 
 def _table(lines: list[str]) -> str:
@@ -68,7 +79,7 @@ def _row(cells: tuple[str, ...], *after: str, wrong: bool) -> str:
 def _pair(row: Row) -> tuple[str, str]:
     """Return both values with as many digits as it takes to tell them apart."""
     short = [_text(value, ".6g") for value in (row.expected, row.found)]
-    if short[0] == short[1] and row.expected != row.found:
+    if row.wrong and short[0] == short[1] and row.expected != row.found:
         short = [_text(value, ".17g") for value in (row.expected, row.found)]
     return short[0], short[1]
 

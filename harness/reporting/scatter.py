@@ -58,13 +58,17 @@ def _range(values: list[float]) -> tuple[float, float]:
 
 
 def _labels(low: float, high: float) -> Iterator[str]:
-    """Yield the numbers at a quarter and at three quarters of both axes."""
-    for share in (0.15, 0.5, 0.85):
-        value = low + share * (high - low)
+    """Yield the numbers of both axes."""
+    from matplotlib.ticker import MaxNLocator
+
+    for value in MaxNLocator(nbins=4).tick_values(low, high):
+        share = (value - low) / (high - low)
+        if not 0 <= share <= 1:
+            continue
         x, y = _LEFT + share * _SIDE, _TOP + (1 - share) * _SIDE
         yield f'<path d="M{x} {_TOP + _SIDE}v4M{_LEFT} {y}h-4" stroke="var(--soft)"/>'
-        yield f'<text x="{x}" y="{_TOP + _SIDE + 17}" text-anchor="middle">{value:.3g}</text>'
-        yield f'<text x="{_LEFT - 7}" y="{y + 4}" text-anchor="end">{value:.3g}</text>'
+        yield f'<text x="{x}" y="{_TOP + _SIDE + 17}" text-anchor="middle">{value:.6g}</text>'
+        yield f'<text x="{_LEFT - 7}" y="{y + 4}" text-anchor="end">{value:.6g}</text>'
 
 
 def _point(row: Row, x: float, y: float, unit: str) -> str:
