@@ -194,8 +194,10 @@ class Faulty(NumpySystem):
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", ["", "-n2"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param("", marks=pytest.mark.slow), pytest.param("-n2", marks=pytest.mark.nightly)],
+)
 def test_pages_of_what_a_foreign_system_broke_are_written_and_named(repository, how):
     if how:
         pytest.importorskip("xdist")

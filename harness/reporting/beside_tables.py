@@ -48,15 +48,14 @@ def order_table(shown: Orders) -> str:
 
 def value_table(shown: Values) -> str:
     """Return values, a row each, with their difference and their ratio."""
-    unit = f", {shown.unit}" if shown.unit else ""
-    names = [f"{name}{unit}" for name in shown.names]
-    lines = [_line("th", "", *names, "", "difference", "ratio")]
+    lines = [_line("th", "", *shown.names, "", "off by", "ratio")]
     for row in shown.rows:
         cells = (row.name, *_pair(row))
         lines.append(_row(cells, _difference(row), _ratio(row), wrong=row.wrong))
     wrong = sum(row.wrong for row in shown.rows)
     left = f"; {shown.left_out} more are not shown" if shown.left_out else ""
-    told = note(f"{wrong} of {len(shown.rows)} are wrong{left}.")
+    unit = f"In {shown.unit}. " if shown.unit else ""
+    told = note(f"{unit}{wrong} of {len(shown.rows)} are wrong{left}.")
     return f'<div class="values">{_table(lines)}{told}</div>'
 
 
@@ -91,7 +90,8 @@ def _text(value: float | None, form: str) -> str:
 def _difference(row: Row) -> str:
     if row.expected is None or row.found is None:
         return ""
-    return f"{row.found - row.expected:+.3g}"
+    difference = row.found - row.expected
+    return f"{difference:+.3g}" if difference else "0"
 
 
 def _ratio(row: Row) -> str:
