@@ -36,11 +36,12 @@ from harness.promises.shown import (
     orders_beside,
     values_beside,
 )
+from harness.promises.warping import taken_back
 from harness.reporting.broken import broken_page, is_page
 from harness.reporting.flow_colours import flow_image, mask_image
 from harness.systems.protocol import TrainingSample
 from tests import promise_evidence_data as data
-from tests.promise_evidence_scores import BASE, REPEAT, nudged
+from tests.promise_evidence_scores import BASE, REPEAT, RESPONSE, nudged
 
 FACTS = {"system": "a <system>", "commit": "0123"}
 
@@ -189,6 +190,14 @@ def test_known_answers_are_told_one_by_one():
     ]
 
 
+def test_a_head_that_moves_no_score_is_told_by_equal_ones():
+    page = page_of("metric-alive", replace(RESPONSE, changed={**RESPONSE.changed, "H1Out": BASE}))
+    found = rows(page)
+    assert len(found) == 15
+    assert all(wrong and cells[1] == cells[2] and cells[3] == "=" for cells, wrong in found)
+    assert "H1Out changed" in page
+
+
 def test_one_bit_of_a_score_is_seen_in_all_its_digits():
     page = page_of("same-scores-again", replace(REPEAT, again=nudged(BASE, "111111111")))
     ((cells, _),) = [row for row in rows(page) if row[1]]
@@ -205,6 +214,9 @@ def test_an_augmented_label_shows_what_its_flow_makes_of_the_second_frame():
     shown = called(page, "first frame")[0].astype(int)
     assert np.abs(shown - first).max() <= 255 * 0.02 + 1  # on one scale with the second frame
     assert called(page, "second, taken back")[0].shape == first.shape
+    back, seen = taken_back(second, flow, known)
+    assert 0.7 < seen.mean() < 1
+    assert np.abs(back - first)[seen].mean() < 0.05 * np.abs(second - first.astype(float)).mean()
     assert len(called(page, "as given")) == 1
 
 
@@ -219,13 +231,13 @@ def test_windows_of_drawn_cases_are_drawn_without_a_frame():
 
     def never_the_last(frame, crop, **draw):
         window = random_window(frame, crop, **draw)
-        return replace(window, top=min(window.top, max(frame[0] - crop[0] - 1, 0)))
+        return replace(window, left=min(window.left, max(frame[1] - crop[1] - 1, 0)))
 
     page = page_of("random-window", SimpleNamespace(random=never_the_last))
     expected, found = (called(page, name)[0][..., 0] > 0 for name in ("expected", "found"))
     assert expected[:4, :3].all()
     assert not expected[4:].any()
-    assert np.array_equal(np.argwhere(expected & ~found)[:, 0], [3, 3, 3])
+    assert np.argwhere(expected & ~found).tolist() == [[row, 2] for row in range(4)]
 
 
 def test_orders_that_leave_a_sample_out_are_shown():
@@ -242,13 +254,14 @@ def test_orders_that_leave_a_sample_out_are_shown():
 def test_what_holds_shows_nothing():
     for name, evidence in (("eval-crop-centred", data.SERVED), ("eval-order-fixed", data.SERVED),
                            ("same-scores-again", REPEAT)):  # fmt: skip
-        assert judged(name, evidence).shown == ()
+        found = judged(name, evidence)
+        assert (found.verdict, found.shown) == ("holds", ())
 
 
 def test_of_many_mismatches_the_first_are_kept():
-    frames = [255 - batch.frames for batch in data.EVALUATED]
-    batches = tuple(replace(b, frames=f) for b, f in zip(data.EVALUATED, frames, strict=True))
-    assert 0 < len(judged("eval-crop-centred", replace(data.SERVED, batches=batches)).shown) <= 6
+    off = replace(data.SERVED, batches=data.serve_all(range(5), [(2, 2)] * 5, "eval"))
+    found = judged("eval-crop-centred", off)
+    assert (len(found.violations), [number for number, _ in found.shown]) == (5, [0, 0, 1, 1, 2, 2])
     many = orders_beside("o", range(5000), [*range(2000), *range(2001, 5000)])
     assert (len(many.expected), many.start, many.after) == (MOST_ROWS, 1997, 5000 - 1997 - 100)
     wrong = [Row(str(i), 1.0, 2.0, i in (7, 4000)) for i in range(5000)]
@@ -297,6 +310,15 @@ def test_whatever_was_found_can_be_drawn_and_nothing_of_it_runs(shown):
     assert "&lt;b&gt;" in page
     assert "a &lt;system&gt;" in page
     assert re.search(r'(src|href)="(?!data:)', page) is None
+
+
+def test_infinite_values_on_both_sides_are_grey_and_no_warning():
+    endless = np.full((2, 3, 3), np.inf, np.float32)
+    shown = (Frames("f", endless, endless), Flows("o", endless[..., :2], endless[..., :2]))
+    found = Judgement(PROMISES["eval-crop-centred"], "BROKEN", "t", ("t",),
+                      shown=tuple((0, one) for one in shown))  # fmt: skip
+    images = called(broken_page(found, facts=FACTS, version="0"), "difference")
+    assert [np.unique(image).tolist() for image in images] == [[128], [128]]
 
 
 # ---- the folder

@@ -92,7 +92,7 @@ def test_the_roots_fit_on_one_screen_each_once_with_the_verdict_last(count):
 
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_a_terminal_breaks_no_word_and_the_roots_still_fit(count):
-    roots = [judged(f"r{i}", "BROKEN", text="word " * (10 * i + 3)) for i in range(count)]
+    roots = [judged(f"r{i}", "BROKEN", text="well-known " * (5 * i + 3)) for i in range(count)]
     found = result(*roots, judged("c", "BROKEN", by=("r0",)))
     again, given = f"again: harness gate {'name ' * 20}", {"width": 60, "whole": False}
     lines = [

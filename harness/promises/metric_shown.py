@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from harness.promises.independent_epe import accumulate_residuals
 from harness.promises.known_answers import Oracle
 from harness.promises.shown import Flows, Row, Shown, values_beside
+from harness.systems.protocol import Evaluation
 
-__all__ = ["answers_shown", "flow_shown", "scores_shown"]
+__all__ = ["answers_shown", "flow_shown", "response_shown", "scores_shown"]
 
 
 def answers_shown(evidence: Oracle, floor: float, *, tolerance: float) -> Shown:
@@ -38,6 +39,30 @@ def answers_shown(evidence: Oracle, floor: float, *, tolerance: float) -> Shown:
 def scores_shown(what: str, rows: Sequence[Row]) -> Shown:
     """Return recomputed scores beside reported ones, px."""
     return values_beside(what, "px", rows, ("recomputed", "reported"))
+
+
+def response_shown(
+    head: str, base: Evaluation, changed: Evaluation, still: Collection[str]
+) -> Shown:
+    """Return scores before and after a head's kernels changed; wrong are those that stay.
+
+    Parameters
+    ----------
+    head : str
+    base, changed : Evaluation
+        Before, and after.
+    still : collection of str
+        Archs of which no score has moved.
+    """
+    rows = [
+        Row(f"arch {arch}, sample {sample}", *pair, arch in still)
+        for arch in base.archs
+        for sample, pair in enumerate(
+            itertools.zip_longest(base.per_sample[arch], changed.per_sample.get(arch, ()))
+        )
+    ]
+    names = ("as trained", f"{head} changed")
+    return values_beside(f"EPE of each sample, and with other kernels in {head}", "px", rows, names)
 
 
 def flow_shown(

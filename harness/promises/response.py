@@ -18,6 +18,7 @@ from harness.promises.arch_codes import (
     space_of,
 )
 from harness.promises.bench import Bench
+from harness.promises.metric_shown import response_shown
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.scores import base_evaluation, repeat_again
 from harness.promises.slices import Parts, own_parts, parts_of, put
@@ -85,7 +86,8 @@ def metric_is_alive(evidence: Response) -> Outcome:
             violations.append(
                 Violation(f"EPE after changing the kernels of {head}", "another EPE",
                           f"the same for {len(still)} of {counted(len(base.archs), 'arch')}: the "
-                          "metric does not see this scale")
+                          "metric does not see this scale",
+                          shown=(response_shown(head, base, changed, still),))
             )  # fmt: skip
     by_score: dict[tuple[tuple[float, ...], ...], list[str]] = {}
     for arch in base.archs:

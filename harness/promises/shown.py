@@ -154,7 +154,7 @@ class Row:
         What it is of.
     expected, found : float or None
     wrong : bool
-        Whether they differ by more than is allowed.
+        Whether they differ by more than is allowed; or are equal, where they must not be.
     """
 
     name: str

@@ -25,7 +25,8 @@ tr.wrong td.mark { color: var(--bad); font-weight: 700; }
 .scatter svg text { fill: var(--ink); font-size: 12px; }
 .scatter p { margin: 0; color: var(--soft); font-size: .85rem; }
 """
-_MARK = "\N{NOT EQUAL TO}"
+
+_DIFFERS, _SAME = "\N{NOT EQUAL TO}", "="
 
 
 def order_table(shown: Orders) -> str:
@@ -38,7 +39,7 @@ def order_table(shown: Orders) -> str:
         if expected != found and found is not None:
             belongs = f"of place {places[found]}" if found in places else "not expected here"
         cells = (str(place), expected or "none", found or "none")
-        lines.append(_row(cells, belongs, wrong=expected != found))
+        lines.append(_row(cells, belongs, mark="" if expected == found else _DIFFERS))
     wrong = sum(a != b for a, b in zip_longest(shown.expected, shown.found))
     rest = [f"{shown.start} before, as expected"] * bool(shown.start)
     rest += [f"{shown.after} after"] * bool(shown.after)
@@ -51,7 +52,8 @@ def value_table(shown: Values) -> str:
     lines = [_line("th", "", *shown.names, "", "off by", "ratio")]
     for row in shown.rows:
         cells = (row.name, *_pair(row))
-        lines.append(_row(cells, _difference(row), _ratio(row), wrong=row.wrong))
+        mark = "" if not row.wrong else _SAME if row.expected == row.found else _DIFFERS
+        lines.append(_row(cells, _difference(row), _ratio(row), mark=mark))
     wrong = sum(row.wrong for row in shown.rows)
     left = f"; {shown.left_out} more are not shown" if shown.left_out else ""
     unit = f"In {shown.unit}. " if shown.unit else ""
@@ -67,12 +69,12 @@ def _line(tag: str, *cells: str) -> str:
     return f"<tr>{''.join(f'<{tag}>{safe(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
-def _row(cells: tuple[str, ...], *after: str, wrong: bool) -> str:
+def _row(cells: tuple[str, ...], *after: str, mark: str) -> str:
     """Return a row whose mark stands after the pair, so that no colour is needed to see it."""
     first = "".join(f"<td>{safe(cell)}</td>" for cell in cells)
     rest = "".join(f"<td>{safe(cell)}</td>" for cell in after)
-    name = ' class="wrong"' if wrong else ""
-    return f'<tr{name}>{first}<td class="mark">{_MARK if wrong else ""}</td>{rest}</tr>'
+    name = ' class="wrong"' if mark else ""
+    return f'<tr{name}>{first}<td class="mark">{mark}</td>{rest}</tr>'
 
 
 def _pair(row: Row) -> tuple[str, str]:

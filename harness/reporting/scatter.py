@@ -14,7 +14,7 @@ _ROOM = 0.06
 
 
 def scatter(shown: Values) -> str:
-    """Return the plot: on the diagonal what is as expected; nothing where no pair can be drawn."""
+    """Return the plot, with the diagonal on which both are the same; nothing without a pair."""
     pairs = [
         (row, row.expected, row.found)
         for row in shown.rows
@@ -48,7 +48,7 @@ def scatter(shown: Values) -> str:
     ]
     for row, expected, found in pairs:
         parts.append(_point(row, across(expected), down(found), shown.unit))
-    return "".join([*parts, "</svg><p>On the dashed line: as expected.</p></div>"])
+    return "".join([*parts, "</svg><p>Dashed: both are the same.</p></div>"])
 
 
 def _range(values: list[float]) -> tuple[float, float]:
