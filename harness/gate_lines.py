@@ -1,6 +1,7 @@
 """The lines with which a gate ends: causes first, on one screen."""
 
 import math
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,8 +102,10 @@ def wrapped(line: str, width: int) -> str:
     """Return a line of a gate as rows of a terminal, broken between words; a command stays one."""
     if line.startswith(AGAIN) or len(line) <= width:
         return line
+    begins = re.match(r" *(\d+\. |[-|] )?", line)
+    indent = " " * (len(begins[0]) if begins and begins[0] else 3)
     return textwrap.fill(
-        line, width, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
 
 

@@ -40,7 +40,10 @@ from harness.promises.warping import taken_back
 from harness.reporting.broken import broken_page, is_page
 from harness.reporting.flow_colours import flow_image, mask_image
 from harness.systems.protocol import TrainingSample
+from tests import promise_evidence_consumed as consumed
 from tests import promise_evidence_data as data
+from tests import promise_evidence_offline as offline
+from tests import promise_evidence_scores as scores
 from tests.promise_evidence_scores import BASE, REPEAT, RESPONSE, nudged
 
 FACTS = {"system": "a <system>", "commit": "0123"}
@@ -268,6 +271,24 @@ def test_of_many_mismatches_the_first_are_kept():
     kept = values_beside("v", "px", wrong)
     assert (len(kept.rows), kept.left_out) == (MOST_ROWS, 4900)
     assert [row.name for row in kept.rows if row.wrong] == ["7", "4000"]
+
+
+ROWS = [
+    (promise, evidence)
+    for module in (consumed, data, offline, scores)
+    for check, planted in module.CORRUPTED.items()
+    for promise in [next((p for p in PROMISES.values() if p.check is check), None)]
+    for evidence, _ in planted.values()
+    if promise is not None
+]
+
+
+def test_all_that_is_planted_in_the_evidence_of_a_promise_can_be_drawn():
+    found = [judge_evidence(promise, lambda e=evidence: e) for promise, evidence in ROWS]
+    drawn = [one for one in found if one.shown]
+    assert len(drawn) > len(found) / 2 > 30
+    for one in drawn:
+        broken_page(one, facts=FACTS, version="0")
 
 
 FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)

@@ -110,6 +110,18 @@ def test_a_terminal_breaks_no_word_and_the_roots_still_fit(count):
     assert "(and 1 that follows from it)" in " ".join(shown[1].split())
 
 
+def test_rows_of_a_line_begin_where_its_text_does():
+    for line, indent in (
+        ("1. a: b c d", 3),
+        ("     - e f g h", 7),
+        ("     why not", 5),
+        ("a bc de", 3),
+    ):
+        first, *others = wrapped(line, len(line) - 3).split("\n")
+        assert [len(row) - len(row.lstrip()) for row in others] == [indent]
+        assert f"{first} {others[0].strip()}" == line
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 7, 15])
 def test_pages_are_named_and_the_roots_still_fit(count):
     roots = [judged(f"r{i}", "BROKEN", text=f"r{i}: {'word ' * 200}") for i in range(count)]
