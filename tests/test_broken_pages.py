@@ -22,8 +22,8 @@ from harness.promises.independent_epe import accumulate_residuals
 from harness.promises.judge import Judgement, judge_evidence
 from harness.promises.known_answers import Oracle
 from harness.promises.known_scenes import known_scene
-from harness.promises.metric import Recomputation
 from harness.promises.promise import Violation
+from harness.promises.recomputed import Recomputation
 from harness.promises.registry import PROMISES
 from harness.promises.shown import (
     MOST_ROWS,
