@@ -134,6 +134,17 @@ def test_a_permuted_order_shows_both_columns_and_where_each_sample_belongs():
     assert "2 of 5 places differ" in page
 
 
+def test_crops_that_come_again_are_shown_by_what_is_the_same():
+    corners = [(0, 0), (3, 4), (1, 2), (0, 1), (2, 2)]
+    again = replace(data.DRAWS, second=data.serve_all((1, 2, 0, 3, 4), corners, "two"))
+    found = judged("train-draws-declared", again)
+    assert found.violations == ("crops of epoch 2: expected others than epoch 1, found the same",)
+    page = broken_page(found, facts=FACTS, version="0")
+    cells = [cells for cells, wrong in rows(page) if wrong]
+    assert [one[1:4] for one in cells] == [[f"4 x 6 px at {c}"] * 2 + ["="] for c in corners]
+    assert "5 of 5 places are the same and should differ" in page
+
+
 def recomputation(reported):
     """Residuals of three scales that add up to some flow, and what is reported of it."""
     rng = np.random.default_rng(3)
@@ -199,6 +210,10 @@ def test_a_head_that_moves_no_score_is_told_by_equal_ones():
     assert len(found) == 15
     assert all(wrong and cells[1] == cells[2] and cells[3] == "=" for cells, wrong in found)
     assert "H1Out changed" in page
+    twins = dict.fromkeys(RESPONSE.changed, scores.MOVED_TWINS)
+    found = rows(page_of("metric-alive", replace(RESPONSE, base=scores.TWINS, changed=twins)))
+    assert [cells[0] for cells, _ in found] == [f"sample {i}" for i in range(5)]
+    assert all(wrong and cells[1] == cells[2] for cells, wrong in found)
 
 
 def test_one_bit_of_a_score_is_seen_in_all_its_digits():

@@ -202,9 +202,20 @@ def _draws(batches: Sequence[ServedBatch]) -> list[tuple[str, tuple[int, ...]]]:
     return [d for batch in batches for d in zip(batch.ids, batch.windows, strict=True)]
 
 
-def _draw(draw: tuple[str, tuple[int, ...]]) -> str:
-    sample, (top, left, height, width) = draw
-    return f"{sample}, {height} x {width} px at ({top}, {left})"
+_Draw = tuple[str, tuple[int, ...]]
+
+
+def _draw(draw: _Draw) -> str:
+    return f"{_sample(draw)}, {_place(draw)}"
+
+
+def _sample(draw: _Draw) -> str:
+    return draw[0]
+
+
+def _place(draw: _Draw) -> str:
+    top, left, height, width = draw[1]
+    return f"{height} x {width} px at ({top}, {left})"
 
 
 def _epoch_and_seed_differences(evidence: TrainingDraws) -> list[Violation]:
@@ -223,13 +234,19 @@ def _epoch_and_seed_differences(evidence: TrainingDraws) -> list[Violation]:
     for name, other in (("epoch 2", evidence.second), ("another seed", evidence.other_seed)):
         if other is None:
             continue
-        if draws_tell and _draws(other) == first:
-            violations.append(Violation(f"draws of {name}", "others than epoch 1", "the same"))
-        if orders_tell and _ids(other) == _ids(evidence.first):
-            violations.append(Violation(f"order of {name}", "another than epoch 1", "the same"))
         crops_tell = places ** len(first) >= COINCIDENCE
-        if crops_tell and [w for _, w in _draws(other)] == [w for _, w in first]:
-            violations.append(Violation(f"crops of {name}", "others than epoch 1", "the same"))
+        for what, expected, tells, text in (
+            ("draws", "others", draws_tell, _draw), ("order", "another", orders_tell, _sample),
+            ("crops", "others", crops_tell, _place),
+        ):  # fmt: skip
+            one, two = list(map(text, first)), list(map(text, _draws(other)))
+            if tells and one == two:
+                pair, title = ("epoch 1", name), f"{what} of epoch 1 and of {name}"
+                shown = (orders_beside(title, one, two, pair, differ=True),)
+                violations.append(
+                    Violation(f"{what} of {name}", f"{expected} than epoch 1", "the same",
+                              shown=shown)
+                )  # fmt: skip
     # The first window may lie anywhere; it takes the others to tell that all share it.
     windows = {window for _, window in first}
     if len(windows) == 1 and places ** (len(first) - 1) >= COINCIDENCE:

@@ -13,7 +13,7 @@ from harness.promises.known_answers import Oracle
 from harness.promises.shown import Flows, Row, Shown, values_beside
 from harness.systems.protocol import Evaluation
 
-__all__ = ["answers_shown", "flow_shown", "response_shown", "scores_shown"]
+__all__ = ["answers_shown", "flow_shown", "response_shown", "scores_shown", "twins_shown"]
 
 
 def answers_shown(evidence: Oracle, floor: float, *, tolerance: float) -> Shown:
@@ -63,6 +63,13 @@ def response_shown(
     ]
     names = ("as trained", f"{head} changed")
     return values_beside(f"EPE of each sample, and with other kernels in {head}", "px", rows, names)
+
+
+def twins_shown(base: Evaluation, one: str, other: str) -> Shown:
+    """Return the scores of two archs beside each other, which are wrong because they are equal."""
+    pairs = itertools.zip_longest(base.per_sample[one], base.per_sample[other])
+    rows = [Row(f"sample {sample}", *pair, True) for sample, pair in enumerate(pairs)]
+    return values_beside("EPE of each sample", "px", rows, (f"arch {one}", f"arch {other}"))
 
 
 def flow_shown(

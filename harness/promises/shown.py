@@ -134,6 +134,8 @@ class Orders:
         Rows that are left out after the last one.
     names : (str, str)
         What the two are called.
+    differ : bool, default False
+        Whether they should differ: equal places are wrong then.
     """
 
     title: str
@@ -142,6 +144,7 @@ class Orders:
     start: int = 0
     after: int = 0
     names: tuple[str, str] = ("expected", "found")
+    differ: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ Shown = Windows | Frames | Flows | Masks | Orders | Values
 
 def orders_beside(
     title: str, expected: Iterable[object], found: Iterable[object],
-    names: tuple[str, str] = ("expected", "found"),
+    names: tuple[str, str] = ("expected", "found"), *, differ: bool = False,
 ) -> Orders:  # fmt: skip
     """Return two orders beside each other, from a little before the first place that differs."""
     pairs = [
@@ -199,10 +202,9 @@ def orders_beside(
     first = next((place for place, (a, b) in enumerate(pairs) if a != b), 0)
     start = max(first - _BEFORE, 0) if len(pairs) > MOST_ROWS else 0
     kept = pairs[start : start + MOST_ROWS]
-    return Orders(
-        title, tuple(a for a, _ in kept), tuple(b for _, b in kept), start,
-        len(pairs) - start - len(kept), names,
-    )  # fmt: skip
+    expected_kept, found_kept = (tuple(pair[side] for pair in kept) for side in (0, 1))
+    after = len(pairs) - start - len(kept)
+    return Orders(title, expected_kept, found_kept, start, after, names, differ)
 
 
 _END = object()

@@ -32,19 +32,21 @@ _DIFFERS, _SAME = "\N{NOT EQUAL TO}", "="
 def order_table(shown: Orders) -> str:
     """Return two orders, a place in a row, and where what was found should stand."""
     places = {name: shown.start + i for i, name in enumerate(shown.expected) if name is not None}
-    lines = [_line("th", "place", *shown.names, "", "")]
+    lines, wrong = [_line("th", "place", *shown.names, "", "")], 0
     pairs = zip_longest(shown.expected, shown.found)
     for place, (expected, found) in enumerate(pairs, start=shown.start):
-        belongs = ""
-        if expected != found and found is not None:
+        belongs, mark = "", ""
+        if (expected == found) is shown.differ:
+            mark, wrong = _SAME if shown.differ else _DIFFERS, wrong + 1
+        if mark and found is not None and not shown.differ:
             belongs = f"of place {places[found]}" if found in places else "not expected here"
-        cells = (str(place), expected or "none", found or "none")
-        lines.append(_row(cells, belongs, mark="" if expected == found else _DIFFERS))
-    wrong = sum(a != b for a, b in zip_longest(shown.expected, shown.found))
-    rest = [f"{shown.start} before, as expected"] * bool(shown.start)
-    rest += [f"{shown.after} after"] * bool(shown.after)
+        lines.append(_row((str(place), expected or "none", found or "none"), belongs, mark=mark))
+    rest = [f"{shown.start} before"] * bool(shown.start) + [f"{shown.after} after"] * bool(
+        shown.after
+    )
     left = f"; not shown: {', '.join(rest)}" if rest else ""
-    return _table(lines) + note(f"{wrong} of {len(lines) - 1} places differ{left}.")
+    told = "are the same and should differ" if shown.differ else "differ"
+    return _table(lines) + note(f"{wrong} of {len(lines) - 1} places {told}{left}.")
 
 
 def value_table(shown: Values) -> str:
