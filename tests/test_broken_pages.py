@@ -285,7 +285,7 @@ def test_of_many_mismatches_the_first_are_kept():
     wrong = [Row(str(i), 1.0, 2.0, i in (7, 4000)) for i in range(5000)]
     kept = values_beside("v", "px", wrong)
     assert (len(kept.rows), kept.left_out) == (MOST_ROWS, 4900)
-    assert [row.name for row in kept.rows if row.wrong] == ["7", "4000"]
+    assert [row.name for row in kept.rows[:4]] == ["7", "4000", "0", "1"]
 
 
 ROWS = [

@@ -177,6 +177,30 @@ def test_the_gate_file_of_a_session_says_what_was_due(repository):
     assert {"metric-oracle", "same-scores-again"} < set(found["due"])
 
 
+TORCH_FAULTY = """import numpy as np
+from adapter import Torch
+
+
+class Faulty(Torch):
+    def read(self, sample):
+        image1, *rest = super().read(sample)
+        return (np.roll(np.asarray(image1), 1, -1), *rest)
+"""
+
+
+@pytest.mark.nightly
+def test_a_crop_of_a_pytorch_trainer_is_drawn_too(tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed (the extra `torch`)")
+    for name in ("adapter.py", "trainer.py"):
+        shutil.copy(ROOT / "tests" / "torch_trainer" / name, tmp_path)
+    (tmp_path / "faulty.py").write_text(TORCH_FAULTY)
+    words = ("--promise", "eval-crop-centred", "--pictures", "shown")
+    code, text = gate(tmp_path, *words, system="faulty.py:Faulty")
+    assert (code, "   drawn: shown/eval-crop-centred.html\n" in text) == (1, True), text
+    page = (tmp_path / "shown" / "eval-crop-centred.html").read_text()
+    assert page.count("<img alt=") >= 3
+
+
 FAULTY = """from adapter import NumpySystem
 
 

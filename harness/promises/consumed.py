@@ -154,7 +154,7 @@ def _beside(use: Use, owners: Mapping[str, str]) -> tuple[Shown, ...]:
     # Of whom it is named, but for the same pixels under another name.
     seen = [
         (served * times)[place] if expected[place : place + 1] == [digest]
-        else owners.get(digest, "pixels or flow of no sample that is served")
+        else owners.get(digest, "other pixels or flow")
         for place, digest in enumerate(use.consumed)
     ]  # fmt: skip
     return (

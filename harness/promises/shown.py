@@ -216,6 +216,5 @@ def values_beside(
     """Return values beside each other; of too many those that are wrong first."""
     kept = list(rows)
     if len(kept) > MOST_ROWS:
-        places = sorted(range(len(kept)), key=lambda place: not kept[place].wrong)[:MOST_ROWS]
-        kept = [kept[place] for place in sorted(places)]
+        kept = sorted(kept, key=lambda row: not row.wrong)[:MOST_ROWS]
     return Values(title, unit, tuple(kept), len(rows) - len(kept), names)
