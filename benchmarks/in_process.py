@@ -83,8 +83,9 @@ def _ours(task: Task) -> dict[str, Any]:
     import harness.commands.space
     import harness.evaluation.journal
     import harness.evaluation.scored_space
-    import harness.reporting.terminal  # noqa: F401
+    import harness.reporting.terminal
     import harness.runs.session as sessions
+    import scipy.stats  # noqa: F401 -- what compares rankings
     from harness.cli import main as harness_main
     from harness.evaluation.batches import FixedBatches
 
