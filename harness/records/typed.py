@@ -73,7 +73,8 @@ class _Made:
 
     def __init__(self, cls: type[Record], seen: _Seen) -> None:
         names = [item.name for item in fields(cls)]
-        hints = [_hints(cls)[name] for name in names]
+        declared = get_type_hints(cls)
+        hints = [declared[name] for name in names]
         self._class, self._seen = cls, seen
         self._values = attrgetter(*names)
         self._texts = _places(hints, str)
@@ -118,14 +119,9 @@ def _decoder() -> "msgspec.json.Decoder[Any]":
     return msgspec.json.Decoder(reduce(or_, _forms()))
 
 
-@cache
-def _hints(cls: type[Record]) -> dict[str, Any]:
-    return get_type_hints(cls)
-
-
 def _form(kind: str, cls: type[Record]) -> type[msgspec.Struct]:
     """Return a record's declaration as msgspec's, with the attempt that a ledger adds."""
-    hints = _hints(cls)
+    hints = get_type_hints(cls)
     entries = [_entry(item, hints[item.name]) for item in fields(cls)]
     if "attempt" not in hints:
         entries.append(("attempt", _Attempt | msgspec.UnsetType, msgspec.UNSET))
