@@ -160,3 +160,14 @@ def test_steps_alone_tell_a_last_batch_that_is_left_out(embedded_frames, tmp_pat
     assert false[asked[0]].violations == (
         "epoch 1, steps: expected 3, found 4", "epoch 2, steps: expected 3, found 4",
     )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_without_steps_nothing_tells_what_is_left_out(embedded_frames, tmp_path):
+    asked = ["ledger-steps-planned", "clip-checks-planned-update", "train-draws-declared"]
+    found = judged("TellsNoSteps", asked, embedded_frames, tmp_path, FILE)
+    assert {name: (f.verdict, f.text) for name, f in found.items()} == {
+        asked[0]: ("n/a", "nothing: no step was recorded"),
+        asked[1]: ("n/a", "the system records no clip checks (Training.checks)"),
+        asked[2]: ("n/a", "the system does not offer batches"),
+    }
