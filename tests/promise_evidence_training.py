@@ -8,6 +8,7 @@ import numpy as np
 from harness.promises import clip_checks, epoch_log, training
 from harness.promises.epoch_log import EpochRows
 from harness.promises.logged_settings import LoggedSettings
+from harness.promises.modes import Mode
 from harness.promises.training import FiniteEvidence, Moves, PlantedNan, TwoWays
 from harness.records.records import NOT_LOGGED, EpochRecord, StepRecord
 from harness.systems.protocol import Check, Training
@@ -234,6 +235,11 @@ NAN = {
     ),
 }
 
+NORMED = Moves(
+    {"w": "1", "n/moving_mean": "2"}, {"w": "4", "n/moving_mean": "5"},
+    {"w": "3", "n/moving_mean": "4"}, frozenset({"n/moving_mean"}),
+    tuple(Mode(epoch, 1, {"net": True, "net.norm": True}) for epoch in (1, 2)),
+)  # fmt: skip
 MOVED = Moves({"w": "1", "adam/m/w": "2", "progress/step": "3"}, {"w": "4", "adam/m/w": "5"})
 RATES = (0.5, (1 + math.cos(0.75 * math.pi)) / 2)
 """Of steps 3 and 4 of 4, from 1.0 on."""
@@ -269,6 +275,14 @@ def unsteady(rows):
 
 STILL = {
     "a weight": (replace(MOVED, after={"w": "1", "adam/m/w": "5"}), "w after training: expected"),
+    "statistics after an evaluation": (
+        replace(NORMED, after={**NORMED.between, "w": "4"}, modes=()),
+        "moving statistics in epoch 2: expected others than after epoch 1 and its evaluation",
+    ),
+    "the mode after an evaluation": (
+        replace(NORMED, modes=(*NORMED.modes, Mode(2, 2, {"net": False, "net.norm": False}))),
+        "net in step 2 of epoch 2: expected training mode, as before, found evaluation mode",
+    ),
 }
 FABRICATED = {
     "the mean": (retold(mean_epe_12=1.9), "mean_epe_12: expected 2.0, found 1.9"),
@@ -315,7 +329,7 @@ CLEAN = {
         replace(SETTINGS, recal_batches=None),
         replace(SETTINGS, eval_batches=2, whole_split=True),
     ],
-    training.training_moves_everything: [MOVED],
+    training.training_moves_everything: [MOVED, NORMED, replace(NORMED, modes=())],
     epoch_log.epoch_rows_add_up: [
         ROWS,
         NOT_DUE,

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from harness.promises.candidates import instead, order_instead, scores_instead
+from harness.promises.schedule_candidates import schedule_instead
 from harness.promises.step_candidates import (
     by_step,
     clip_column_instead,
     mean_instead,
     norm_instead,
-    schedule_instead,
     step_means_instead,
 )
 

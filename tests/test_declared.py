@@ -18,9 +18,9 @@ from harness.systems.spec import SystemSpec
 HERE = Path(__file__).parent / "numpy_trainer"
 
 
-def judged(name, promises, frames, folder):
+def judged(name, promises, frames, folder, file="declared.py"):
     """Return the judgements of promises on a system in its worker."""
-    spec, workers = SystemSpec(f"{HERE / 'declared.py'}:{name}"), Workers()
+    spec, workers = SystemSpec(f"{HERE / file}:{name}"), Workers()
     tree = matrix_config(frames).model_dump(mode="json", by_alias=True)
     bench = Bench(system_factory(spec, workers), spec, tree, folder)
     try:

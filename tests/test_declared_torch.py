@@ -28,6 +28,8 @@ HERE = Path(__file__).parent / "torch_trainer"
             "BROKEN",
             "0.05 of each beside the step, decoupled, as AdamW is declared, found",
         ),
+        ("PerEpoch", "holds", "6 steps of 5, 5, 1, 5, 5, 1 samples, lr 0.001 to 0.0005"),
+        ("PerStep", "BROKEN", "at the planned rate of 0.000933013, found 1.072 times as far"),
     ],
 )
 def test_an_optimizer_of_pytorch_is_what_it_is_declared_to_be(

@@ -233,7 +233,7 @@ def test_offline_promises_load_evidence_and_numpy_alone():
         "import sys, harness.promises.ledger.registry, harness.watch\n"
         "found = {m for m in sys.modules if m.startswith('harness.')}\n"
         "own = {'promises', 'records', 'watch', 'errors', 'wording', 'comparing'}\n"
-        "own |= {'archs', 'asides', 'devices', 'expanding', 'strict_json'}\n"
+        "own |= {'archs', 'asides', 'devices', 'expanding', 'schedules', 'strict_json'}\n"
         # What the identity of a configuration is made of.
         "own |= {'config', 'digest', 'runs', 'fc2', 'supernet', 'evaluation', 'streams'}\n"
         "print(sorted({m.split('.')[1] for m in found} - own))\n"
@@ -250,6 +250,7 @@ def test_offline_promises_load_evidence_and_numpy_alone():
             "arch_codes",
             "candidates",
             "sampling",
+            "schedule_candidates",
             "several_devices",
             "step_candidates",
         )

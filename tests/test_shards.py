@@ -93,7 +93,7 @@ def test_shards_of_machines_that_compute_differently_are_not_merged(trees):
     entry = "recal", 1, trees[2].name
     key = next(iter(two[1][entry]))
     two[1][entry][key] = ((np.float32([7]), np.float32([1])),)
-    with pytest.raises(InputError, match=r"batch 1, subtree 0002: .* unit1 differ"):
+    with pytest.raises(InputError, match=rf"batch 1, subtree {trees[2].name}: .* unit1 differ"):
         merge(two, shard_entries(trees[:4], PIECES, len(SAMPLES)), {})
 
 

@@ -24,6 +24,7 @@ BROKEN = {
     "WorkersByNumber": {"augmentation-drawn-anew"},
     "ClipsTooLate": {"clip-arithmetic-update"},
     "FlipKeepsU": {"augmented-labels-follow"},
+    "StaysInEvaluation": {"training-moves", "resume-exact"},
 }
 HELD = {
     "metric-oracle", "metric-recomputed", "metric-alive", "epe-adds-up", "same-scores-again",
@@ -71,6 +72,12 @@ def test_a_pytorch_trainers_own_fault_is_named(name, embedded_frames, tmp_path):
     found = judged(f"broken.py:{name}", asked, embedded_frames, tmp_path)
     assert {n for n, judgement in found.items() if judgement.verdict == "BROKEN"} == BROKEN[name]
     assert found["same-scores-again"].verdict == "holds"
+
+
+@pytest.mark.nightly
+def test_a_norm_that_is_frozen_by_design_is_no_breach(embedded_frames, tmp_path):
+    found = judged("broken.py:FreezesItsNorm", {"training-moves"}, embedded_frames, tmp_path)
+    assert found["training-moves"].verdict == "holds"
 
 
 FRAMES = {

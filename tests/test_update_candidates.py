@@ -1,8 +1,12 @@
 """A wrong step is named by what it is instead: corruptions of evidence, by their names."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness.promises import micro_batches
+from harness.promises.update import update_is_adam
+from harness.schedules import COSINE, Schedule
 from tests import promise_evidence_accumulation, promise_evidence_onestep
 
 INSTEAD = {
@@ -72,3 +76,28 @@ def test_a_gradient_that_no_weighing_gives_is_not_named():
     (violation,) = micro_batches.micro_batches_weigh_by_samples(evidence).violations
     assert violation.where == "gradient of A, A | A, A | B"
     assert ": " not in violation.found
+
+
+HALVED = Schedule("step", per="epoch", milestones=(1,), factor=0.5)
+BY_RATE = {
+    "by 4/3, where the rate is that of a cosine": (
+        COSINE, 4 / 3, "the base learning rate, it does not fall",
+    ),
+    "by 4/3, where it is one for all steps": (Schedule("constant"), 4 / 3, ""),
+    "by 3/4, where it is one for all steps": (
+        Schedule("constant"), 3 / 4, "a learning rate that falls by half a cosine",
+    ),
+    "by 2, behind a milestone": (HALVED, 2.0, "the base learning rate, it does not fall"),
+    "by 3/2, behind a milestone": (
+        HALVED, 3 / 2, "a learning rate that falls by half a cosine",
+    ),
+    "by 2, of a schedule of its own": (Schedule("own"), 2.0, "twice the step"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BY_RATE)
+def test_another_rate_is_named_by_the_schedule_that_is_declared(what):
+    schedule, factor, named = BY_RATE[what]
+    evidence = replace(promise_evidence_onestep.stepped(factor), schedule=schedule)
+    first = next(v for v in update_is_adam(evidence).violations if v.where.startswith("step"))
+    assert first.found.endswith(f" away{named and ': '}{named}")

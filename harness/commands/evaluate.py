@@ -3,7 +3,9 @@
 import re
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from harness.commands.cluster import Cluster, add_cluster_options, asked_cluster
@@ -102,6 +104,8 @@ def run(args: Namespace) -> int:
     protocol = session.fixed.checked_protocol(epoch, pool=pool)
     say(_cost_text(config, protocol))
     weights = session.model.weight_tensors()
+    # What compares rankings takes most of a second to import: meanwhile, not at the end.
+    Thread(target=import_module, args=("scipy.stats",)).start()
     if args.pool == "all":
         scored = whole_space(args, session, checkpoint, protocol, cluster)
         if isinstance(scored, int):  # it was interrupted, or is but a shard
@@ -174,14 +178,15 @@ def asked_pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] 
     """
     from harness.evaluation.pool_file import read_pool
     from harness.evaluation.ranking import build_pool
-    from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
+    from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS, every_arch
 
     if text is None:
         return None
-    most = NUM_OPTIONS**NUM_BLOCKS
-    if text == "all" or _NUMBER.fullmatch(text):
+    if text == "all":
+        return every_arch()
+    if _NUMBER.fullmatch(text):
         try:
-            size = most if text == "all" else Range(1, most, "archs")(text)
+            size = Range(1, NUM_OPTIONS**NUM_BLOCKS, "archs")(text)
         except InputError as error:
             raise InputError(f"--pool: {error}, or 'all', or a file") from None
         return build_pool(seed=config.runtime.seed, size=size)

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,10 +68,14 @@ class ScoredSpace:
         """Each block's name, and what its options are."""
         return option_names(self.skeleton)
 
+    @cached_property
+    def _costs(self) -> dict[str, tuple[int, ...]]:
+        codes = [parse_arch(arch) for arch in self.archs]
+        return {kind: tuple(getattr(self.costs, kind).of(codes).tolist()) for kind in COSTS}
+
     def cost(self, kind: str) -> tuple[int, ...]:
         """Return what each arch costs, of one of :data:`COSTS`."""
-        found = getattr(self.costs, kind).of(parse_arch(arch) for arch in self.archs)
-        return tuple(found.tolist())
+        return self._costs[kind]
 
     def on_front(self, kind: str) -> list[bool]:
         """Return whether each arch is on the front of EPE against one of :data:`COSTS`."""

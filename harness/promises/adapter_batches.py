@@ -9,11 +9,19 @@ import numpy as np
 from harness.fc2.layout import list_triplets
 from harness.promises.adapter_findings import Finding
 from harness.promises.sampling import shuffles
-from harness.systems.protocol import Arrays, Description, Evaluation, ServedBatch, Training
+from harness.systems.protocol import (
+    Arrays,
+    Description,
+    Evaluation,
+    ServedBatch,
+    Training,
+    TrainingSample,
+)
 from harness.wording import counted
 
 __all__ = [
     "asked_for",
+    "augmented",
     "drawn",
     "draws_anew",
     "evaluated",
@@ -280,3 +288,20 @@ def asked_for(found: Evaluation, whole: Evaluation, asked: Sequence[str]) -> Ite
             "weights should give the same number",
             "evaluate in a fixed order on fixed crops, with no state of the last evaluation",
         )
+
+
+def augmented(found: Sequence[TrainingSample]) -> Iterator[Finding]:
+    """Yield what the samples of an epoch lack, as its steps get them."""
+    if not found:
+        yield Finding("expected the samples of an epoch, found none", "return what steps are given")
+    elif not any(one.valid.any() for one in found):
+        yield Finding(
+            "valid is nowhere true, of no sample", "say where the flow of each sample is known"
+        )
+    for index, one in enumerate(found):
+        if not all(np.isfinite(a).all() for a in (one.first, one.second, one.flow[one.valid])):
+            yield Finding(
+                f"sample {index} holds NaN or infinity where its flow is valid",
+                "hand over the arrays that the step computes on",
+            )
+            return

@@ -11,17 +11,46 @@ import numpy as np
 from harness.config import Config, ConfigError
 from harness.errors import InputError, plain_line
 from harness.promises import adapter_batches as batches
+from harness.promises import adapter_figures as figures
 from harness.promises import adapter_findings as findings
 from harness.promises.adapter_calls import Asking, Called, Seen
 from harness.promises.adapter_findings import Finding
 from harness.promises.setting import fit_to_system
 from harness.systems.process import Worker
-from harness.systems.protocol import Arrays, Description, Drawn, Role, ServedBatch, Training
+from harness.systems.protocol import (
+    Arrays,
+    Description,
+    Drawn,
+    Role,
+    ServedBatch,
+)
 from harness.systems.remote import RemoteSystem, Workers
 from harness.systems.spec import SystemSpec
 from harness.wording import counted
 
-__all__ = ["check_adapter"]
+__all__ = ["ORDER", "check_adapter"]
+
+ORDER = (
+    "state", "batches", "evaluate", "predict", "score", "draws", "recalibrate", "train", "save",
+    "restore", "evaluate_offline", "training_samples",
+)  # fmt: skip
+"""Every call of the protocol that an open system is asked for, in the order in which each needs
+those before it; what takes the samples of an epoch comes last."""
+
+_GIVEN = {
+    "predict": ("batches",), "score": ("predict", "batches"), "save": ("restore",),
+    "restore": ("save",), "evaluate_offline": ("save",),
+}  # fmt: skip
+"""What a call cannot be made without."""
+
+_WHY = {
+    "predict": "it is given what batches() serves", "score": "it is given what predict() returns",
+    "save": "its checkpoint is restored", "restore": "it is given what save() writes",
+    "evaluate_offline": "it is given what save() writes",
+}  # fmt: skip
+
+_WITH = {"score": "predict", "restore": "save"}
+"""Calls that are made by what asks for another one."""
 
 
 def check_adapter(
@@ -109,33 +138,25 @@ class _Calls:
             "describe(), opened", self.system.describe, None, partial(findings.as_before, before)
         )
         self.asking.seen.about = after or before
-        if self.can("state"):
-            self.state()
-        if self.can("batches"):
-            self.batches()
-        if self.can("evaluate"):
-            self.evaluate()
-        if self.can("predict", "batches"):
-            self.predict()
-        if self.can("draws"):
-            self.draws()
-        if self.can("recalibrate"):
-            self.recalibrate()
-        if self.can("train"):
-            self.train()
-        if self.can("save", "restore"):
-            self.save()
-        for call in ("predict", "score"):
-            if self.can(call) and not self.can("batches"):
-                self.asking.note(
-                    Called(f"{call}()", "not tried", figures="it is given what batches() serves")
-                )
+        for name in ORDER:
+            self.offered(name)
         for name, one in (("close()", self.system), ("close(), of the second", self.second)):
             self.asking.done(name, one.close)
 
+    def offered(self, name: str) -> None:
+        """Make a call if it is offered, with those that it goes with, or say why it is not made."""
+        if not self.can(name):
+            return
+        lacking = [other for other in _GIVEN.get(name, ()) if not self.can(other)]
+        if lacking:
+            why = f"{_WHY[name]}, and {lacking[0]} is not in can"
+            self.asking.note(Called(f"{name}()", "not tried", figures=why))
+        elif name not in _WITH:
+            getattr(self, name)()
+
     def state(self) -> None:
         found = self.asking.call(
-            "state()", self.system.state, _arrays, partial(findings.stated, self.about)
+            "state()", self.system.state, figures.arrays, partial(findings.stated, self.about)
         )
         self.begun = found or {}
         name = next((n for n, a in self.begun.items() if a.dtype.kind == "f" and a.size), None)
@@ -158,7 +179,7 @@ class _Calls:
         roles: tuple[Role, ...] = ("train", "eval", "recal")
         for role in roles[: 2 + self.can("recalibrate")]:
             found = self.asking.call(
-                f"batches({role!r})", partial(self.system.batches, role), _served,
+                f"batches({role!r})", partial(self.system.batches, role), figures.served,
                 partial(batches.served, config=self.tree, about=self.about, role=role),
             )  # fmt: skip
             self.served[role] = tuple(found or ())
@@ -167,7 +188,7 @@ class _Calls:
             self.asking.call(
                 "batches('train', epoch=2)",
                 lambda: [self.system.batches("train"), self.system.batches("train", epoch=2)],
-                lambda found: f"{_served(found[1])}; epoch 1 again",
+                lambda found: f"{figures.served(found[1])}; epoch 1 again",
                 lambda found: batches.draws_anew([first, *found], self.tree, self.about),
             )  # fmt: skip
 
@@ -218,7 +239,7 @@ class _Calls:
         for what in kinds:
             self.asking.call(
                 f"draws({what!r}, seed)", partial(self._drawn, what, (seed, seed, seed + 1)),
-                lambda found: _arrays(found[0]), partial(batches.drawn, what),
+                lambda found: figures.arrays(found[0]), partial(batches.drawn, what),
             )  # fmt: skip
 
     def _drawn(self, what: Drawn, seeds: Sequence[int]) -> list[Arrays]:
@@ -239,18 +260,18 @@ class _Calls:
     def train(self) -> None:
         plan = [batch.digest for batch in self.served.get("train", ())]
         run = self.asking.seen.training = self.asking.call(
-            "train(1)", partial(self.system.train, 1), _steps,
+            "train(1)", partial(self.system.train, 1), figures.steps,
             partial(batches.trained, plan=plan or None),
         )  # fmt: skip
         if run is not None and self.begun:
             self.asking.call(
-                "state(), trained", self.system.state, partial(_changed, self.begun),
+                "state(), trained", self.system.state, partial(figures.changed, self.begun),
                 partial(findings.moved, self.begun),
             )  # fmt: skip
         if run is not None and run.steps and "steps" in self.about.supports:
             self.asking.call(
                 "train(2, steps=1)", partial(self.system.train, 2, evaluate=False, steps=1),
-                _steps, batches.steps_told,
+                figures.steps, batches.steps_told,
             )  # fmt: skip
 
     def save(self) -> None:
@@ -263,7 +284,7 @@ class _Calls:
         if self.can("state"):
             found = self.asking.call(
                 "state() of both", lambda: [self.system.state(), self.second.state()],
-                lambda found: _arrays(found[0]),
+                lambda found: figures.arrays(found[0]),
                 lambda found: findings.opened_alike(self.begun, found[1]),
             )  # fmt: skip
             saved = {} if found is None else found[0]
@@ -274,29 +295,29 @@ class _Calls:
         )  # fmt: skip
         if saved:
             self.asking.call(
-                "state(), restored", self.second.state, _arrays,
+                "state(), restored", self.second.state, figures.arrays,
                 partial(findings.brought_back, saved),
             )  # fmt: skip
 
+    def evaluate_offline(self) -> None:
+        place = self.folder / "checkpoint"
+        if not place.is_dir() and not self.asking.done(
+            "save(path)", partial(self.system.save, str(place))
+        ):
+            return
+        self.asking.call(
+            "evaluate_offline(path)", partial(self.system.evaluate_offline, str(place)),
+            lambda e: f"{counted(len(e.archs), 'arch')}, mean EPE {e.mean_epe:.4g} px",
+            batches.evaluated,
+        )  # fmt: skip
 
-def _arrays(state: Arrays) -> str:
-    """Return how many arrays there are, and how large they are together."""
-    size = sum(array.nbytes for array in state.values())
-    shown = f"{size / 2**20:.3g} MiB" if size >= 2**20 else f"{size / 2**10:.3g} KiB"
-    return f"{counted(len(state), 'array')}, {shown}"
-
-
-def _served(found: Any) -> str:
-    sizes = "+".join(str(len(batch.ids)) for batch in found[:6])
-    height, width = found[0].frames.shape[1:3] if found else (0, 0)
-    return f"{counted(len(found), 'batch')} of {sizes}, {height} x {width} px"
-
-
-def _steps(run: Training) -> str:
-    last = f", loss {run.steps[-1].loss:.4g}" if run.steps else ""
-    return counted(len(run.steps), "step") + last
-
-
-def _changed(before: Arrays, after: Arrays) -> str:
-    moved = [n for n in before if n not in after or not np.array_equal(before[n], after[n])]
-    return f"{len(moved)} of {counted(len(before), 'array')} moved"
+    def training_samples(self) -> None:
+        if not self.about.augmentation:
+            why = "asked where describe()['augmentation'] is true"
+            self.asking.note(Called("training_samples()", "not tried", figures=why))
+            return
+        self.asking.call(
+            "training_samples()", self.system.training_samples,
+            lambda found: f"{counted(len(found), 'sample')}, {figures.sides(found)} px",
+            batches.augmented,
+        )  # fmt: skip

@@ -11,7 +11,6 @@ from harness.promises.bench import Bench
 from harness.promises.candidates import instead, scores_instead
 from harness.promises.clip_checks import not_logged_text
 from harness.promises.ledger.plan import (
-    KNOWN_SCHEDULES,
     epoch_loss,
     is_logged,
     planned_rate,
@@ -21,9 +20,11 @@ from harness.promises.ledger.plan import (
 from harness.promises.logged_settings import LoggedSettings, logged_settings
 from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import beside_plan, both_epochs, schedule_of, with_epoch_log
+from harness.promises.schedule_candidates import schedule_instead
 from harness.promises.scores import repeat_again
-from harness.promises.step_candidates import by_step, mean_instead, schedule_instead
+from harness.promises.step_candidates import by_step, mean_instead
 from harness.records.records import NOT_LOGGED
+from harness.schedules import COSINE, Schedule
 from harness.systems.protocol import Evaluation, Training
 from harness.wording import counted
 
@@ -39,7 +40,7 @@ class EpochRows:
 
     ``again`` is that evaluation once more: where the two differ, the log's scores cannot be
     told from others. ``eval_every`` is after how many epochs an evaluation is due; ``schedule``
-    that of the learning rates; empty: a cosine.
+    that of the learning rates.
     """
 
     training: Training
@@ -48,19 +49,19 @@ class EpochRows:
     total_steps: int
     again: Evaluation | None = None
     eval_every: int = 1
-    schedule: str = ""
+    schedule: Schedule = COSINE
 
 
 @needs("train", "evaluate", "save", "restore", says=("Training.epochs",))
 def epoch_rows(bench: Bench) -> EpochRows:
     """Take the training's records and evaluate what they end with once more."""
     config, about = bench.config, bench.trained.description
-    train = {**config["train"], "lr_schedule": about.settings.get("train.lr_schedule")}
+    train = config["train"]
     training = with_epoch_log(beside_plan(config, bench.trained.description, both_epochs(bench)))
     steps = len(training.planned_sizes) * train["num_epochs"]
     every, twice = int(config["eval"].get("eval_every_epoch", 1)), bench.evidence(repeat_again)
     return EpochRows(
-        training, twice.first, train["lr"], steps, twice.again, every, schedule_of(train)
+        training, twice.first, train["lr"], steps, twice.again, every, schedule_of(about)
     )
 
 
@@ -92,23 +93,23 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
         and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9, abs_tol=1e-12)
     ]  # fmt: skip
     wrong = []
-    schedule, known = evidence.schedule or "cosine", evidence.schedule in ("", *KNOWN_SCHEDULES)
-    for step in training.steps if known else ():
+    schedule = evidence.schedule
+    for step in training.steps if schedule.known else ():
         lr = planned_rate(
             step, len(training.planned_sizes), base=evidence.base_lr, total=evidence.total_steps,
             schedule=schedule,
         )  # fmt: skip
-        if lr is not None and not math.isclose(step.lr, lr, rel_tol=KNOWN_SCHEDULES[schedule]):
+        if lr is not None and not schedule.fits(step.lr, evidence.base_lr, lr):
             wrong.append((step, lr))
-    what = _schedule_instead(evidence) if wrong and schedule == "cosine" else ""
+    what = _schedule_instead(evidence) if wrong else ""
     violations += [
         Violation(f"learning rate of epoch {step.epoch}, step {step.step}", repr(lr),
                   f"{step.lr!r}{what}", "step")
         for step, lr in wrong
     ]  # fmt: skip
     rates = f"{counted(len(training.steps), 'learning rate')} recomputed"
-    if not known:
-        rates = f"no learning rate of schedule {evidence.schedule!r}"
+    if not schedule.known:
+        rates = f"no learning rate of schedule {schedule.text!r}"
     figures = f"{counted(len(expected), 'column')} and {rates}"
     figures += not_logged_text(training, *expected)
     figures += "" if repeats else "; no scores, which differ when evaluated again"
@@ -147,9 +148,9 @@ def _instead(evidence: EpochRows, name: str, found: float | None) -> str:
         now, earlier = epochs[-len(counts) :], epochs[-2 * len(counts) : -len(counts)]
         return mean_instead(found, now, earlier, archs=archs)
     if name == "lr":
-        done = (row.epoch - 1) * len(training.planned_sizes) + made[-1].step
-        share = done / evidence.total_steps
-        after = evidence.base_lr * (1 + math.cos(math.pi * share)) / 2
+        planned, schedule = len(training.planned_sizes), evidence.schedule
+        done, total = (row.epoch - 1) * planned + made[-1].step, evidence.total_steps
+        after = schedule.rate(evidence.base_lr, done, total, planned) if schedule.known else None
         return instead(
             found,
             {"its first step's": made[0].lr, "the base rate": evidence.base_lr,
@@ -173,7 +174,9 @@ def _schedule_instead(evidence: EpochRows) -> str:
     training = evidence.training
     rates = [(step.epoch, step.step, step.lr) for step in training.steps]
     planned = len(training.planned_sizes)
-    return schedule_instead(rates, evidence.base_lr, planned, evidence.total_steps)
+    return schedule_instead(
+        rates, evidence.base_lr, planned, evidence.total_steps, evidence.schedule
+    )
 
 
 EPOCH_ROWS_ADD_UP = Promise(

@@ -71,10 +71,13 @@ def _not_moved_as_planned(step: WalkedStep, rates: Sequence[float]) -> list[Viol
     # The rate that fits best, where a rate is what differs.
     ratio = _fitted_ratio(planned, found)
     either = [_fitted_ratio(form, found) for form in forms]
-    if not wrong and min(abs(one - 1) for one in either) > _RATE_TOLERANCE:
+    if not wrong and step.lr and min(abs(one - 1) for one in either) > _RATE_TOLERANCE:
         wrong = list(planned)
     if not wrong:
         return []
+    if not step.lr:  # a warmup that begins at 0
+        return [Violation(f"{step.name}, {wrong[0]}", "no move at a planned rate of 0", "a move",
+                          "step")]  # fmt: skip
     others = {
         f"that of step {i + 1} of the run": rate for i, rate in enumerate(rates)
         if not math.isclose(rate, step.lr, rel_tol=STEP_TOLERANCE)

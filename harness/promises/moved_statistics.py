@@ -15,7 +15,7 @@ from harness.promises.promise import needs
 from harness.promises.states import CUT
 from harness.systems.protocol import Arrays
 
-__all__ = ["StatisticsMoved", "statistics_moved"]
+__all__ = ["StatisticsMoved", "is_statistic", "statistics_moved"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ _HUGE = 1e6
 _STATISTICS = ("moving_mean", "moving_variance")
 
 
-def _is_statistic(name: str) -> bool:
+def is_statistic(name: str) -> bool:
+    """Return whether an array of a state is a moving statistic, by its name."""
     return name.split(":")[0].endswith(_STATISTICS)
 
 
@@ -60,7 +61,7 @@ def statistics_moved(bench: Bench) -> StatisticsMoved:
             array_of(name) for block in options for arrays in block for name in arrays
             if slices_of(name)
         }  # fmt: skip
-        names = [name for name in state if _is_statistic(name) and name not in cut]
+        names = [name for name in state if is_statistic(name) and name not in cut]
         every = {name for block in options for arrays in block for name in arrays}
         if not every.intersection(names):
             msg = "no option has moving statistics of its own"

@@ -1,5 +1,6 @@
 """One training step, looked at from outside: what it saw, gave and left behind."""
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,12 +25,13 @@ from harness.promises.gradients import (
 )
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.promise import needs, require_seen
-from harness.promises.recorded_run import other_schedule, schedule_of
+from harness.promises.recorded_run import rate_in_plan, schedule_of
 from harness.promises.samples import copy_samples, decode_independently, listed_samples, odd_samples
 from harness.promises.slices import parts_of, unshared
 from harness.promises.slopes import Nudge
 from harness.promises.states import require_named
 from harness.promises.training_outputs import outputs_of_training, recalibrations
+from harness.schedules import COSINE, Schedule
 from harness.systems.declared import ADAM, UpdateRule
 from harness.systems.protocol import (
     Arrays,
@@ -91,6 +93,8 @@ class OneStep:
         That a batch is shared out to.
     loss : str
         Which the system declares, of :data:`harness.systems.declared.LOSSES`.
+    schedule : Schedule
+        Of the learning rate.
     """
 
     start: Arrays
@@ -117,6 +121,7 @@ class OneStep:
     parts: Mapping[str, Mapping[str, NDArray[np.bool_]]] = field(default_factory=dict)
     devices: int = 1
     loss: str = ""
+    schedule: Schedule = COSINE
 
     @property
     def by(self) -> UpdateRule:
@@ -192,6 +197,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         fair=covers(first.steps[0].archs, space_of(system.describe())),
         rule=system.describe().update, parts=_parts(system.describe(), start),
         devices=system.describe().devices, loss=system.describe().loss,
+        schedule=schedule_of(system.describe()),
     )  # fmt: skip
 
 
@@ -209,13 +215,9 @@ def _unsettle(system: System, slots: Iterable[str]) -> None:
 
 def _planned_rate(bench: Bench, second: Training) -> float:
     """Return step 2's learning rate: as planned on a known schedule, else as the system says."""
-    fixed = bench.describe().settings
-    given = {"lr_schedule": fixed.get("train.lr_schedule")}
-    if other_schedule(given):
-        return second.steps[0].lr
-    base: float = fixed.get("train.lr", bench.config["train"]["lr"])
-    # An epoch is one step: step 2 is number 1, counted from 0, of 3.
-    return base if schedule_of(given) == "constant" else base * (1 + math.cos(math.pi / 3)) / 2
+    # An epoch is one step, of three: whatever number the system gives to the second.
+    record = dataclasses.replace(second.steps[0], epoch=2, step=1)
+    return rate_in_plan(bench, record, planned=1, epochs=3)
 
 
 def _parts(about: Description, weights: Arrays) -> dict[str, dict[str, NDArray[np.bool_]]]:

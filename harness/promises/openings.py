@@ -26,6 +26,10 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "supports: skeletons": "'skeletons' in describe()['supports']: builds every model.skeleton",
         "supports: knobs": "'knobs' in describe()['supports']: honours every configuration key",
         "run log": "train() returns epochs, the rows of its epoch log, or records",
+        "declared steps": "train() returns epochs or records, or describe() has 'schedule' or "
+        "'drop_last' beside steps",
+        "declared rates": "train() returns epochs or records, or describe() has 'schedule' beside "
+        "steps",
         "Training.records": "train() returns records: what the run would write to a ledger, "
         "evaluations and norms too",
         "Training.epochs": "train() returns epochs: the rows of its epoch log",
@@ -84,8 +88,13 @@ def offered(
             word = f"{type(answer).__name__}.{name}"
             if word in SAYINGS and getattr(answer, name):
                 found.add(word)
+    steps = training is not None and bool(training.steps)
     if found & _LOGS:
         found.add("run log")
+    if found & _LOGS or (steps and about.schedule is not None and about.schedule.known):
+        found.add("declared rates")
+    if found & _LOGS or (steps and (about.schedule is not None or about.drop_last)):
+        found.add("declared steps")
     if "Training.consumed" in found:
         found.add("Training.samples")  # for which they stand
     archs = () if evaluation is None else evaluation.archs

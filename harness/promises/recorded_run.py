@@ -9,16 +9,17 @@ from typing import Any
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import archs_per_step, options_per_block
 from harness.promises.bench import Bench
-from harness.promises.ledger.plan import KNOWN_SCHEDULES
 from harness.promises.promise import needs
 from harness.promises.samples import listed_samples
-from harness.records.records import RunRecord
+from harness.records.records import RunRecord, StepRecord
 from harness.records.run import RunEvidence, run_evidence
+from harness.schedules import Schedule, named
 from harness.systems.protocol import Description, Training
 
 __all__ = [
-    "beside_plan", "both_epochs", "joined", "ledger", "other_schedule", "planned_sizes",
-    "recorded", "schedule_of", "training_samples", "with_epoch_log",
+    "beside_plan", "both_epochs", "joined", "ledger", "ledger_of_rates", "ledger_of_steps",
+    "planned_sizes", "rate_in_plan", "recorded", "schedule_of", "training_samples",
+    "with_epoch_log",
 ]  # fmt: skip
 
 
@@ -29,20 +30,47 @@ def ledger(bench: Bench) -> RunEvidence:
     return recorded(bench.config, about, joined(bench.trained.first, bench.trained.second))
 
 
+@needs("train", says=("declared steps",))
+def ledger_of_steps(bench: Bench) -> RunEvidence:
+    """Return the ledger; without one, steps alone, of which the system declares what they are."""
+    about = bench.trained.description
+    return _log_or_steps(bench, declared=about.drop_last or about.schedule is not None)
+
+
+@needs("train", says=("declared rates",))
+def ledger_of_rates(bench: Bench) -> RunEvidence:
+    """Return the ledger; without one, steps alone, of which the system declares the rates."""
+    return _log_or_steps(bench, declared=bench.trained.description.schedule is not None)
+
+
+def _log_or_steps(bench: Bench, *, declared: bool) -> RunEvidence:
+    about, run = bench.trained.description, both_epochs(bench)
+    alone = declared and bool(run.steps) and not (run.records or run.epochs)
+    return recorded(bench.config, about, run, alone=True) if alone else bench.evidence(ledger)
+
+
 def recorded(
-    config: Mapping[str, Any], description: Description, training: Training
+    config: Mapping[str, Any], description: Description, training: Training, *, alone: bool = False
 ) -> RunEvidence:
-    """Sort what a system recorded by kind, behind a first record that says what was planned."""
+    """Sort what a system recorded by kind, behind a first record that says what was planned.
+
+    Parameters
+    ----------
+    alone : bool, default False
+        Whether the steps of finished epochs are enough.
+    """
     run = beside_plan(config, description, training)
-    if run.steps and not run.records and not run.epochs:
+    if run.steps and not run.records and not run.epochs and not alone:
         msg = "the system keeps no ledger (Training.records)"
         raise NotApplicableError(msg)
     records = run.records or (*run.steps, *run.epochs)
     plan = {**config, "train": _train_section(config, description)}
     found = run_evidence([_opening(plan, run), *records])
     space = options_per_block(description.options)
-    devices = description.devices
-    return dataclasses.replace(found, space=space, codes=description.space, devices=devices)
+    return dataclasses.replace(
+        found, space=space, codes=description.space, devices=description.devices,
+        schedule=description.schedule, steps_alone=alone,
+    )  # fmt: skip
 
 
 def _opening(config: Mapping[str, Any], run: Training) -> RunRecord:
@@ -76,6 +104,7 @@ def joined(first: Training, second: Training) -> Training:
         records=first.records + second.records,
         consumed=first.consumed + second.consumed,
         samples=first.samples + second.samples,
+        modes=first.modes + second.modes,
     )
 
 
@@ -110,15 +139,29 @@ def _train_section(config: Mapping[str, Any], description: Description) -> dict[
     return {**config["train"], **fixed}
 
 
-def other_schedule(train: Mapping[str, Any]) -> str:
-    """Return a learning-rate schedule of which no rate is known, or nothing."""
-    schedule = schedule_of(train)
-    return "" if schedule in KNOWN_SCHEDULES else schedule
+def schedule_of(description: Description) -> Schedule:
+    """Return the schedule that a system declares, or names: half a cosine where it does neither."""
+    if description.schedule is not None:
+        return description.schedule
+    return named(description.settings.get("train.lr_schedule"))
 
 
-def schedule_of(train: Mapping[str, Any]) -> str:
-    """Return the name of a learning-rate schedule: a cosine where nothing is said."""
-    return str(train.get("lr_schedule") or "cosine")
+def rate_in_plan(bench: Bench, record: StepRecord, *, planned: int, epochs: int) -> float:
+    """Return a step's learning rate: as planned on a known schedule, else as the system says.
+
+    Parameters
+    ----------
+    planned, epochs : int
+        Steps of an epoch, and epochs, that are asked for.
+    """
+    about = bench.describe()
+    schedule, fixed = schedule_of(about), about.settings
+    if not schedule.known:
+        return record.lr
+    base: float = fixed.get("train.lr", bench.config["train"]["lr"])
+    done = (record.epoch - 1) * planned + record.step - 1
+    total = planned * int(fixed.get("train.num_epochs", epochs))
+    return schedule.rate(base, done, total, planned)
 
 
 def beside_plan(

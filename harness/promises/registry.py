@@ -55,9 +55,10 @@ from harness.promises import (
 from harness.promises.kept_run import announced, scripted_ledger
 from harness.promises.ledger.opening import LEDGER_OPENING_FOLLOWS
 from harness.promises.ledger.registry import LEDGER_PROMISES
+from harness.promises.ledger.steps import LEDGER_LEARNING_RATE, LEDGER_STEPS_PLANNED
 from harness.promises.ledger.stopping import LEDGER_BEST_CHECKPOINT, LEDGER_PATIENCE_KEPT
 from harness.promises.promise import TIERS, Promise, Tier
-from harness.promises.recorded_run import ledger
+from harness.promises.recorded_run import ledger, ledger_of_rates, ledger_of_steps
 from harness.promises.roots import AREAS as _AREAS
 from harness.promises.roots import Area
 
@@ -89,8 +90,11 @@ _LEDGERS = {
     LEDGER_OPENING_FOLLOWS.id: announced,
     LEDGER_BEST_CHECKPOINT.id: scripted_ledger,
     LEDGER_PATIENCE_KEPT.id: scripted_ledger,
+    LEDGER_LEARNING_RATE.id: ledger_of_rates,
+    LEDGER_STEPS_PLANNED.id: ledger_of_steps,
 }
-"""Promises of a ledger that two epochs of training would leave untried, and what tries them."""
+"""Promises of a ledger that two epochs of training would leave untried, or that need none, and
+what tries them."""
 
 _BY_SUBJECT = {
     **{module.__name__.rsplit(".", 1)[-1]: tuple(_declared(module)) for module in _SUBJECTS},

@@ -1,18 +1,14 @@
-"""What a figure of steps is instead: losses, gradient norms, clip checks, learning rates."""
+"""What a figure of steps is instead: losses, gradient norms, clip checks."""
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from harness.promises.candidates import instead, mean_of
 
 __all__ = [
-    "by_step", "clip_column_instead", "mean_instead", "norm_instead", "schedule_instead",
-    "step_means_instead",
+    "by_step", "clip_column_instead", "mean_instead", "norm_instead", "step_means_instead",
 ]  # fmt: skip
-
-_RATE = 1e-6
-"""Relative distance of learning rates: a trainer may keep them in float32."""
 
 
 def by_step(values: Sequence[float], counts: Sequence[int]) -> list[list[float]]:
@@ -184,67 +180,3 @@ def norm_instead(found: float, norms: Sequence[float], threshold: float) -> str:
             "the root of the sum of squares": math.sqrt(math.fsum(n * n for n in norms)),
         },
     )
-
-
-Rate = tuple[int, int, float]
-"""Epoch and step, both from 1, and the learning rate found there."""
-
-
-def schedule_instead(rates: Sequence[Rate], base: float, planned: int, total: int) -> str:
-    """Return the schedule that gives every learning rate found, if there is one, and only one.
-
-    Parameters
-    ----------
-    rates : sequence of (epoch, step, rate)
-        As found.
-    base : float
-        The configured rate.
-    planned, total : int
-        Steps of an epoch, and of the whole plan.
-    """
-    if len(rates) < 3 or total < 2 or not planned:
-        return ""
-    places = [((epoch - 1) * planned + step - 1, epoch, step) for epoch, step, _ in rates]
-    # The last ones first: there are as many restarts to try as epochs, which differ there.
-    given = [(rate, place) for (*_, rate), place in zip(rates, places, strict=True)][::-1]
-    fitting = {
-        name
-        for name, schedule in _schedules(base, planned, total, rates[-1][0]).items()
-        if all(
-            math.isclose(rate, schedule(*place), rel_tol=_RATE, abs_tol=1e-300)
-            for rate, place in given
-        )
-    }
-    return f": {fitting.pop()}" if len(fitting) == 1 else ""
-
-
-Schedule = Callable[[int, int, int], float]
-"""Steps done in all, epoch and step to a learning rate."""
-
-
-def _schedules(base: float, planned: int, total: int, epochs: int) -> dict[str, Schedule]:
-    def cosine(done: float, steps: float = total) -> float:
-        return base * (1 + math.cos(math.pi * done / steps)) / 2
-
-    def restarted(epoch: int) -> Schedule:
-        start = (epoch - 1) * planned
-        return lambda done, *_: cosine(done - start if done >= start else done)
-
-    schedules: dict[str, Schedule] = {
-        "the base rate in every step, it does not fall": lambda *_: base,
-        "the plan one step late": lambda done, *_: cosine(max(done - 1, 0)),
-        "the plan one step early": lambda done, *_: cosine(done + 1),
-        "a straight line, not a cosine": lambda done, *_: base * (1 - done / total),
-        "changed once an epoch, not in every step": lambda _, epoch, __: cosine(
-            (epoch - 1) * planned
-        ),
-        "a cosine that ends with each epoch": lambda _, __, step: cosine(step - 1, planned),
-        "a cosine of one step less than the plan": lambda done, *_: cosine(done, total - 1),
-        "a cosine of one step more than the plan": lambda done, *_: cosine(done, total + 1),
-        "half of the plan in every step": lambda done, *_: cosine(done) / 2,
-        "twice the plan in every step": lambda done, *_: cosine(done) * 2,
-        "a cosine that starts again with each epoch": lambda _, __, step: cosine(step - 1),
-    }
-    # Restarting once is starting with each epoch where there are two.
-    again = range(2, epochs + 1) if epochs > 2 else ()
-    return schedules | {f"the plan restarted at epoch {e}": restarted(e) for e in again}

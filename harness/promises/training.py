@@ -1,8 +1,8 @@
 """Training moves everything, stays finite, stops at a NaN, and does not notice being watched."""
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,13 @@ import numpy as np
 from harness.errors import NotApplicableError, plain_line
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
+from harness.promises.modes import (
+    Mode,
+    left_in_evaluation,
+    modes_of_steps,
+    statistics_of_every_step,
+    statistics_stand_still,
+)
 from harness.promises.promise import (
     Digests,
     Outcome,
@@ -117,29 +124,51 @@ TRAIN_UNOBSERVED = Promise(
 
 @dataclass(frozen=True)
 class Moves:
-    """State digests before and after training, and what was trained in between."""
+    """State digests before and after training, and what was trained in between.
+
+    Attributes
+    ----------
+    between : mapping of str to str
+        After the first of two epochs and its evaluation; empty: not looked at.
+    statistics : frozenset of str
+        Moving statistics that every step moves.
+    modes : sequence of Mode
+        In which the modules of each step were; empty where the system does not tell.
+    """
 
     before: Digests
     after: Digests
+    between: Digests = field(default_factory=dict)
+    statistics: frozenset[str] = frozenset()
+    modes: Sequence[Mode] = ()
 
 
 @needs("train", "state", "save")
 def moves(bench: Bench) -> Moves:
-    """Hold the state after training against the state before."""
-    return Moves(bench.trained.start_state, bench.trained.end_state)
+    """Hold the state after training against the state before, and that between two epochs."""
+    trained = bench.trained
+    names = statistics_of_every_step(trained.description, list(trained.start_state))
+    modes = modes_of_steps(joined(trained.first, trained.second))
+    return Moves(trained.start_state, trained.end_state, trained.cut_state, names, modes)
 
 
 def training_moves_everything(evidence: Moves) -> Outcome:
     """Require every weight, statistic and optimizer slot changed by training.
 
     Weight decay reaches all kernels and strict fairness trains all options, so nothing may
-    stay where it was.
+    stay where it was. Statistics that move in the first epoch move in the second too: an
+    evaluation puts a net into evaluation mode, and who trains on puts it back.
     """
     still = [name for name, old in evidence.before.items() if evidence.after.get(name) == old]
     still = [name for name in still if not name.startswith("progress/")]
     violations = [
         Violation(f"{name} after training", "another value", "unchanged") for name in still
     ]
+    if evidence.modes:  # who freezes a part of a net stops its statistics by design
+        violations += left_in_evaluation(evidence.modes)
+    else:
+        states = evidence.before, evidence.between, evidence.after
+        violations += statistics_stand_still(states, evidence.statistics)
     moved = len(evidence.before) - len(still)
     return outcome(
         violations[:6], moved, f"{moved} of {counted(len(evidence.before), 'array')} moved"
@@ -152,8 +181,9 @@ TRAINING_MOVES = Promise(
     evidence=moves,
     check=training_moves_everything,
     hint=(
-        "What does not move is not trained: an update that is not applied, or an option that is "
-        "never chosen."
+        "What does not move is not trained: an update that is not applied, an option that is "
+        "never chosen, or a net that stays in evaluation mode (PyTorch: no model.train() after a "
+        "validation)."
     ),
     explained_by=("gradient-everywhere", "update-is-adam", "moving-statistics"),
 )

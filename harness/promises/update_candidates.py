@@ -17,6 +17,7 @@ from harness.promises.gradients import (
 )
 from harness.promises.one_step import OneStep, second_step_gradient
 from harness.promises.update_rules import Moved, bias_correction, planned_moves
+from harness.schedules import COSINE, Schedule
 from harness.systems.declared import UpdateRule
 
 __all__ = [
@@ -57,19 +58,32 @@ def weight_rounding(evidence: OneStep, name: str) -> float:
     return WEIGHT_ROUNDING * float(np.linalg.norm(np.asarray(evidence.before[name], np.float64)))
 
 
-# An epoch of the evidence is one step, and its plan has three: step 2 has 0.75 of the base rate.
-_OF_THE_BASE = 0.75
-
-_RATES: Mapping[str, float] = {
-    "the base learning rate, it does not fall": 1 / _OF_THE_BASE,
-    "the learning rate of the step after": 0.25 / _OF_THE_BASE,
-    "a learning rate that falls in a straight line": 2 / 3 / _OF_THE_BASE,
+_FACTORS: Mapping[str, float] = {
     "twice the step": 2.0,
     "half of the step": 0.5,
     "three times the step": 3.0,
     "the step goes uphill": -1.0,
     "no step was made": 0.0,
 }
+
+
+def _rates(schedule: Schedule) -> dict[str, float]:
+    """Return what the rate of step 2 may be instead, by how many times the planned one it is."""
+    if not schedule.known or not (own := _share(schedule, 1)):
+        return dict(_FACTORS)
+    shares = {
+        "the base learning rate, it does not fall": 1.0,
+        "the learning rate of the step after": _share(schedule, 2),
+        "a learning rate that falls in a straight line": _share(Schedule("linear"), 1),
+        "a learning rate that falls by half a cosine": _share(COSINE, 1),
+    }
+    return {name: share / own for name, share in shares.items() if share != own} | dict(_FACTORS)
+
+
+def _share(schedule: Schedule, done: int) -> float:
+    # An epoch of the evidence is one step, and its plan has three.
+    return schedule.rate(1.0, done, 3, 1)
+
 
 _EPSILONS = ("1e-8", "1e-7", "1e-6", "1e-5", "1e-4", "1e-3")
 
@@ -123,7 +137,7 @@ def step_instead(evidence: OneStep, fits: Callable[[Steps], bool]) -> str:
 
     adam = {} if rule.rule == "sgd" else _of_adam(rule)
     corrections = {n: o for n, o in adam.items() if "rate" in o}
-    options = corrections | {n: {"rate": rate} for n, rate in _RATES.items()}
+    options = corrections | {n: {"rate": r} for n, r in _rates(evidence.schedule).items()}
     options |= {n: o for n, o in adam.items() if "rate" not in o}
     if evidence.rule is not None:
         options |= {n: {"rule": other} for n, other in _other_rules(rule).items()}

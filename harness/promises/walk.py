@@ -21,7 +21,7 @@ from harness.promises.gradients import (
     gradient_norm,
 )
 from harness.promises.promise import needs, require_seen
-from harness.promises.recorded_run import other_schedule, planned_sizes, schedule_of
+from harness.promises.recorded_run import planned_sizes, rate_in_plan
 from harness.promises.slices import parts_of, put, unshared
 from harness.promises.slopes import Nudge
 from harness.promises.states import other_kernel, require_named
@@ -140,6 +140,7 @@ def walk(bench: Bench) -> Walk:
 def _walked(bench: Bench, system: System, *, clips: str) -> Walk:
     slots, sizes = adam_slots(system), planned_sizes(bench.config, bench.describe())
     require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
+    epochs = int(bench.config["train"]["num_epochs"])
     places = list(itertools.product((1, 2), range(1, len(sizes) + 1)))
     # Of the first step another promise makes sure; a partial batch comes last.
     repeated = set() if clips else {(2, len(sizes)), (2, (len(sizes) + 1) // 2)}
@@ -155,7 +156,8 @@ def _walked(bench: Bench, system: System, *, clips: str) -> Walk:
         _require_place(run.steps, epoch, step)
         then = _copied(system.state(), slots)
         walked = WalkedStep(
-            epoch, step, number, sizes[step - 1], _planned_rate(bench, run.steps[0], len(sizes)),
+            epoch, step, number, sizes[step - 1],
+            rate_in_plan(bench, run.steps[0], planned=len(sizes), epochs=epochs),
             _weights(state, slots), _weights(then, slots), _moments(state, slots),
             _moments(then, slots), rule=bench.describe().update,
         )  # fmt: skip
@@ -176,22 +178,6 @@ def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None
     if found != [(epoch, step)]:
         msg = f"train(steps=1) made the steps {found}, expected epoch {epoch}, step {step} alone"
         raise NotApplicableError(msg)
-
-
-def _planned_rate(bench: Bench, record: StepRecord, planned: int) -> float:
-    """Return a step's learning rate: as planned on a known schedule, else as the system says."""
-    train, fixed = bench.config["train"], bench.describe().settings
-    given = {"lr_schedule": fixed.get("train.lr_schedule")}
-    if other_schedule(given):
-        return record.lr
-    done = (record.epoch - 1) * planned + record.step - 1
-    epochs = fixed.get("train.num_epochs", train["num_epochs"])
-    rate: float = fixed.get("train.lr", train["lr"])
-    return (
-        rate
-        if schedule_of(given) == "constant"
-        else rate * (1 + math.cos(math.pi * done / (epochs * planned))) / 2
-    )
 
 
 def _copied(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> dict[str, NDArray[Any]]:

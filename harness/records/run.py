@@ -25,6 +25,7 @@ from harness.records.records import (
     RunRecord,
     StepRecord,
 )
+from harness.schedules import Schedule
 
 __all__ = [
     "Attempt", "RunEvidence", "RunHistory", "cut_attempts", "read_history", "run_evidence",
@@ -124,6 +125,10 @@ class RunEvidence:
         the run; None: only the ledger is there.
     devices : int
         That a batch is shared out to, where the system declares it.
+    schedule : Schedule or None
+        Of the learning rate, where the system declares it. None: as the configuration names it.
+    steps_alone : bool
+        Whether they are the steps of finished epochs, and all that there is: no rows, no records.
     """
 
     config: Mapping[str, Any]
@@ -146,6 +151,8 @@ class RunEvidence:
     codes: Space | None = None
     beside: RunRecord | None = None
     devices: int = 1
+    schedule: Schedule | None = None
+    steps_alone: bool = False
 
     @property
     def train_samples(self) -> int:

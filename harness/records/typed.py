@@ -7,7 +7,7 @@ not take is read again there, where the message is made.
 
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from functools import reduce
+from functools import cache, reduce
 from operator import attrgetter, or_
 from sys import intern
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -31,11 +31,8 @@ class TypedReader:
 
     def __init__(self) -> None:
         seen = _Seen()
-        # An opening is of any depth, and there are few.
-        kinds = {kind: cls for kind, cls in RECORDS.items() if cls is not RunRecord}
-        made = {_form(kind, cls): _Made(cls, seen) for kind, cls in kinds.items()}
-        self._made = made
-        self._decode = msgspec.json.Decoder(reduce(or_, made)).decode
+        self._made = {form: _Made(cls, seen) for form, cls in _forms().items()}
+        self._decode = _decoder().decode
 
     def read(self, body: bytes) -> tuple[Record, int | None] | None:
         """Return the record of a line and the attempt that it names; None: it is to be read again.
@@ -76,7 +73,8 @@ class _Made:
 
     def __init__(self, cls: type[Record], seen: _Seen) -> None:
         names = [item.name for item in fields(cls)]
-        hints = [get_type_hints(cls)[name] for name in names]
+        declared = get_type_hints(cls)
+        hints = [declared[name] for name in names]
         self._class, self._seen = cls, seen
         self._values = attrgetter(*names)
         self._texts = _places(hints, str)
@@ -107,6 +105,18 @@ class _Made:
 
 def _places(hints: Sequence[Any], kind: Any) -> list[int]:
     return [place for place, hint in enumerate(hints) if hint in (kind, kind | None)]
+
+
+# Declarations do not change while a process runs, and a gate opens sixty ledgers.
+@cache
+def _forms() -> dict[type[msgspec.Struct], type[Record]]:
+    # An opening is of any depth, and there are few.
+    return {_form(kind, cls): cls for kind, cls in RECORDS.items() if cls is not RunRecord}
+
+
+@cache
+def _decoder() -> "msgspec.json.Decoder[Any]":
+    return msgspec.json.Decoder(reduce(or_, _forms()))
 
 
 def _form(kind: str, cls: type[Record]) -> type[msgspec.Struct]:

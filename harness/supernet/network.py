@@ -6,6 +6,7 @@ training, recalibration and evaluation share one forward pass.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -132,9 +133,10 @@ class RecalNorm:
         """Return the normalised tensor and each batch's statistics."""
         if self._groups == 1:
             return self._alone(unit, x)
-        alone = [self._alone(unit, part) for part in tf.split(x, self._groups)]
-        mean, variance = (tf.stack(values) for values in zip(*(s for _, s in alone), strict=True))
-        return tf.concat([y for y, _ in alone], axis=0), (mean, variance)
+        affine = [self._weights[f"{unit}/{name}"] for name in ("gamma", "beta")]
+        alone = [_batch_alone()(part, *affine) for part in tf.split(x, self._groups)]
+        y, mean, variance = zip(*alone, strict=True)
+        return tf.concat(y, axis=0), (tf.stack(mean), tf.stack(variance))
 
     def _alone(self, unit: str, x: Tensor) -> tuple[Tensor, Stats]:
         """Normalise one batch: where in a larger tensor it lies may change the sums' bits."""
@@ -146,6 +148,27 @@ class RecalNorm:
         """Return zeros."""
         zeros = tf.zeros_like(self._weights[f"{unit}/gamma"])
         return zeros, zeros
+
+
+@cache
+def _batch_alone() -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Return what normalises one of several batches: its value, mean and variance.
+
+    Traced once and called, not copied into each function that runs several batches: most of an
+    evaluation's tracing was copies of it.
+    """
+
+    def alone(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y, (mean, variance) = RecalNorm({"x/gamma": gamma, "x/beta": beta})("x", x)
+        return y, mean, variance
+
+    vector = tf.TensorSpec([None], tf.float32)
+    signature = [tf.TensorSpec([None] * 4, tf.float32), vector, vector]
+    function = tf.function(
+        alone, autograph=False, input_signature=signature,
+        experimental_attributes={"_noinline": True},
+    )  # fmt: skip
+    return function.get_concrete_function()  # type: ignore[no-any-return]
 
 
 def _channel_mean(x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ full resolution, ``bilinear`` works at lower resolution and upsamples, and ``dec
 is ``bilinear`` with depth branches that share no block. No TensorFlow here.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +26,7 @@ __all__ = [
     "check_arch",
     "check_crop",
     "depth_chain",
+    "every_arch",
     "format_arch",
     "norm_units",
     "option_kernels",
@@ -169,6 +171,9 @@ SKELETONS: Mapping[str, Skeleton] = MappingProxyType(
 """EdgeFlowNAS up to commit 2ef204e, from 902a0e1 and from 5f197cd."""
 
 
+_INT, _CODES = frozenset({int}), frozenset(range(NUM_OPTIONS))
+
+
 def check_arch(arch: Sequence[int]) -> Arch:
     """Return the arch code as a tuple after validating it.
 
@@ -181,11 +186,19 @@ def check_arch(arch: Sequence[int]) -> Arch:
         is not 0.
     """
     code = tuple(arch)
+    # The usual case at once: a space has 19,683 archs, and is looked at more than once.
+    if len(code) == NUM_BLOCKS and _INT.issuperset(map(type, code)) and _CODES.issuperset(code):
+        return code
     whole = all(isinstance(c, Integral) and not isinstance(c, bool) for c in code)
     if not whole or len(code) != NUM_BLOCKS or any(c not in range(NUM_OPTIONS) for c in code):
         msg = f"an arch code has {NUM_BLOCKS} codes of 0, 1 or 2, got {quoted(list(arch))}"
         raise ValueError(msg)
     return tuple(int(c) for c in code)
+
+
+def every_arch() -> tuple[Arch, ...]:
+    """Return the whole space in the order of its codes: 19,683 archs."""
+    return tuple(itertools.product(range(NUM_OPTIONS), repeat=NUM_BLOCKS))
 
 
 def format_arch(arch: Sequence[int]) -> str:

@@ -293,6 +293,9 @@ def _training(found: Training, where: str) -> None:
     if found.samples and len(found.samples) != len(found.steps):
         expected = f"the digests of each of {len(found.steps)} steps"
         raise _wrong(f"{where}.samples", expected, list(found.samples))
+    if found.modes and len(found.modes) != len(found.steps):
+        expected = f"the modes of each of {len(found.steps)} steps"
+        raise _wrong(f"{where}.modes", expected, list(found.modes))
 
 
 def _batches(found: Sequence[ServedBatch], where: str) -> None:

@@ -31,6 +31,12 @@ def wrong_declarations(found: Description) -> Iterator[Wrong]:
     if found.loss not in LOSSES:
         known = ", ".join(filter(None, LOSSES))
         yield "loss", f"one of {known}, or nothing where it is not told", found.loss
+    if found.schedule is not None:
+        yield from _within("schedule", found.schedule.faults())
+        name = found.settings.get("train.lr_schedule", found.schedule.name)
+        if name != found.schedule.name:
+            expected = f"{found.schedule.name!r}, as schedule says, or nothing"
+            yield "settings['train.lr_schedule']", expected, name
     for call in sorted(found.finite_by_adapter - {"train", "evaluate"}):
         yield "finite_by_adapter", "some of train, evaluate", call
 

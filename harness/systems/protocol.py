@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harness.archs import Space
 from harness.digest import state_digests
 from harness.records.records import EpochRecord, Record, StepRecord
+from harness.schedules import Schedule
 from harness.systems.declared import UpdateRule
 
 __all__ = [
@@ -109,6 +110,9 @@ class Description:
     loss : {"", "l1", "l2", "epe", "own"}
         What a step's loss is, of :data:`harness.systems.declared.LOSSES`. Empty: not told;
         ``own``: it is not recomputed.
+    schedule : Schedule or None
+        How the learning rate falls. None: as ``settings`` name it (``train.lr_schedule``), else
+        half a cosine.
     """
 
     name: str
@@ -135,6 +139,7 @@ class Description:
     devices: int = 1
     finite_by_adapter: frozenset[str] = frozenset()
     loss: str = ""
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +209,9 @@ class Training:
         For each step, a digest of each sample that it trained on, augmented, in order: of its
         arrays alone and of no id, made in any way that is the same in another process. Empty:
         those of `consumed` are looked at.
+    modes : tuple of mapping of str to bool
+        For each step, whether each module that it trained was in training mode, by its name; of
+        a net within a net behind a dot. Empty of a system that does not look.
     """
 
     planned_sizes: tuple[int, ...] = ()
@@ -218,6 +226,7 @@ class Training:
     records: tuple[Record, ...] = ()
     consumed: tuple[tuple[str, ...], ...] = ()
     samples: tuple[tuple[str, ...], ...] = ()
+    modes: tuple[Mapping[str, bool], ...] = ()
 
 
 @dataclass(frozen=True)

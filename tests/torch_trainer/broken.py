@@ -108,3 +108,41 @@ class FlipKeepsU(Torch):
             super().loop()
         finally:
             trainer.Pairs.__getitem__ = read
+
+
+class WithoutTrain(trainer.Net):
+    """A net that a validation puts into evaluation mode, and nobody puts back."""
+
+    def train(self, mode=True):
+        return self if mode else super().train(False)
+
+
+class StaysInEvaluation(Torch):
+    """Trains on in evaluation mode after its first validation: no model.train()."""
+
+    def loop(self):
+        trainer.Net, before = WithoutTrain, trainer.Net
+        try:
+            super().loop()
+        finally:
+            trainer.Net = before
+
+
+class FreezesItsNorm(Torch):
+    """Takes the statistics of its normalisation for final after the first epoch, by design."""
+
+    def loop(self):
+        class Net(trainer.Net):
+            epochs = 0
+
+            def train(net, mode=True):  # noqa: N805 -- `self` is the adapter
+                super().train(mode)
+                net.epochs += mode
+                net.norm.train(mode and net.epochs < 2)
+                return net
+
+        trainer.Net, before = Net, trainer.Net
+        try:
+            super().loop()
+        finally:
+            trainer.Net = before

@@ -44,3 +44,17 @@ class Coupled(Decayed):
     """Says the same, and adds the decay to the gradient."""
 
     optimizer = torch.optim.Adam
+
+
+class PerEpoch(Usual):
+    """Says that its rate follows a cosine, set anew in each epoch."""
+
+    settings = {**Usual.settings}
+    schedule = {"name": "cosine", "per": "epoch"}
+    del settings["train.lr_schedule"]
+
+
+class PerStep(PerEpoch):
+    """Says the same of each step, which it does not do."""
+
+    schedule = {"name": "cosine"}

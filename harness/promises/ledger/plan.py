@@ -5,7 +5,7 @@ evaluate every n-th epoch, or never.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice, permutations
 from typing import Any
 
@@ -15,10 +15,11 @@ from harness.promises.arch_codes import require_codes
 from harness.promises.promise import Violation
 from harness.records.records import NOT_LOGGED, EpochRecord, EvalRecord, RunRecord, StepRecord
 from harness.records.run import RunEvidence
+from harness.schedules import COSINE, Schedule
 from harness.wording import counted
 
 __all__ = [
-    "ARCHS_PER_STEP", "KNOWN_SCHEDULES", "MOST", "NEGLIGIBLE", "clip_text", "epoch_loss",
+    "ARCHS_PER_STEP", "MOST", "NEGLIGIBLE", "clip_text", "epoch_loss",
     "evaluations", "finished_epochs", "first_violations", "is_complete", "is_logged",
     "micro_batch_counts", "no_clip_checks", "planned_checks", "planned_rate", "position",
     "require_fair_space",
@@ -72,17 +73,10 @@ def planned_checks(
     return tuple(1 if per_update else archs * count for count in counts)
 
 
-KNOWN_SCHEDULES: Mapping[str, float] = {"cosine": 1e-9, "constant": 1e-6}
-"""Schedules of which each step's rate is known, and how far off it may be, relative: a trainer
-that declares its own may keep a rate in float32."""
-
-
 def planned_rate(
-    step: StepRecord, planned: int, *, base: float, total: int, schedule: str = "cosine"
+    step: StepRecord, planned: int, *, base: float, total: int, schedule: Schedule = COSINE
 ) -> float | None:
     """Return the learning rate of a step on its schedule; None beyond the planned steps.
-
-    Half a cosine, or the base rate in every step.
 
     By place in the plan and not by steps done: a segment with another plan takes its place in
     the new cosine (decision 0009).
@@ -92,14 +86,12 @@ def planned_rate(
     planned, total : int
         Steps of an epoch, and of the whole run.
     base : float
-        Learning rate of the first step.
-    schedule : {"cosine", "constant"}
-        Of :data:`KNOWN_SCHEDULES`.
+        The configured rate.
+    schedule : Schedule, optional
+        One of which rates are known. Default: half a cosine.
     """
     done = (step.epoch - 1) * planned + step.step - 1
-    if done >= total:
-        return None
-    return base if schedule == "constant" else base * (1 + math.cos(math.pi * done / total)) / 2
+    return None if done >= total else schedule.rate(base, done, total, planned)
 
 
 def epoch_loss(steps: Iterable[StepRecord], sizes: Sequence[int], micro_batch: int) -> float | None:

@@ -1,13 +1,11 @@
 """Promises of a ledger about steps: plan, clipping, learning rate, loss."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import archs_per_step
 from harness.promises.ledger.plan import (
-    KNOWN_SCHEDULES,
     MOST,
     clip_text,
     first_violations,
@@ -19,10 +17,11 @@ from harness.promises.ledger.plan import (
     steps_by_epoch,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.schedule_candidates import schedule_instead
 from harness.promises.several_devices import MICRO_BATCHES, several_devices
-from harness.promises.step_candidates import schedule_instead
 from harness.records.records import EpochRecord, StepRecord
 from harness.records.run import RunEvidence
+from harness.schedules import Schedule, named
 from harness.wording import counted
 
 __all__ = ["learning_rate_follows", "steps_are_planned"]
@@ -34,7 +33,7 @@ def steps_are_planned(run: RunEvidence) -> Outcome:
     checks = planned_checks(run.config, run.planned_sizes, archs=archs_per_step(run.steps))
     # Of micro-steps each device makes as many as its share of a batch takes.
     shared = several_devices(run.devices, MICRO_BATCHES) if _per_micro_step(run) else ""
-    clips = not (no_clip_checks(run) or shared)
+    clips = not (no_clip_checks(run) or shared or run.steps_alone)
     violations = [
         *_out_of_order(run, steps),
         *first_violations(_other_steps(run, steps, rows, checks if clips else None)),
@@ -45,6 +44,8 @@ def steps_are_planned(run: RunEvidence) -> Outcome:
         if clips
         else f"clip checks not held against the plan: {shared}"
         if shared
+        else "no log that has clip checks"
+        if run.steps_alone
         else "no clip checks recorded"
     )
     return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
@@ -79,7 +80,7 @@ def _other_steps(
     """
     planned = len(run.planned_sizes)
     for epoch, made in steps.items():
-        if epoch in rows and len(made) != planned:
+        if (run.steps_alone or epoch in rows) and len(made) != planned:
             yield Violation(f"epoch {epoch}, steps", str(planned), str(len(made)))
         if checks is None:
             continue
@@ -127,7 +128,7 @@ def _out_of_order(run: RunEvidence, steps: Mapping[int, list[StepRecord]]) -> li
             break
     finished = {row.epoch for row in run.epochs}
     lacking = [epoch for epoch in steps if epoch not in finished]
-    if lacking and min(lacking) < max(steps):
+    if lacking and min(lacking) < max(steps) and not run.steps_alone:
         found.append(Violation(f"epoch {lacking[0]}", "a row in the log", "none"))
     return found
 
@@ -150,16 +151,17 @@ def _row_counts(
 def learning_rate_follows(run: RunEvidence) -> Outcome:
     """Require each step's learning rate on its schedule: half a cosine over the planned steps."""
     planned, train = len(run.planned_sizes), run.config["train"]
-    schedule = train.get("lr_schedule") or "cosine"
-    if schedule not in KNOWN_SCHEDULES:
-        msg = f"the rates of schedule {schedule!r} (train.lr_schedule) are not known"
+    schedule = run.schedule or named(train.get("lr_schedule"))
+    if not schedule.known:
+        where = "train.lr_schedule" if run.schedule is None else "describe()['schedule']"
+        msg = f"the rates of schedule {schedule.text!r} ({where}) are not known"
         raise NotApplicableError(msg)
     base, total = float(train["lr"]), planned * int(train["num_epochs"])
     wrong = first_violations(_other_rates(run, planned, base, total, schedule))
     what = ""
-    if wrong and schedule == "cosine":
+    if wrong:
         rates = [(step.epoch, step.step, step.lr) for step in run.steps]
-        what = schedule_instead(rates, base, planned, total)
+        what = schedule_instead(rates, base, planned, total, schedule)
     violations = [replace(one, found=f"{one.found}{what}") for one in wrong]
     last = {step.epoch: step.lr for step in run.steps}
     violations += first_violations(
@@ -169,15 +171,18 @@ def learning_rate_follows(run: RunEvidence) -> Outcome:
     )
     rates_text = counted(len(run.steps), "learning rate")
     figures = f"{rates_text} of {counted(total, 'planned step')} recomputed"
+    due = {planned_rate(s, planned, base=base, total=total, schedule=schedule) for s in run.steps}
+    if schedule.name == "step" and len(due) == 1:
+        figures += ", of which none lies behind a milestone"
     return outcome(violations[:MOST], len(run.steps), figures, without="no step was recorded")
 
 
 def _other_rates(
-    run: RunEvidence, planned: int, base: float, total: int, schedule: str
+    run: RunEvidence, planned: int, base: float, total: int, schedule: Schedule
 ) -> Iterator[Violation]:
     for step in run.steps:
         lr = planned_rate(step, planned, base=base, total=total, schedule=schedule)
-        if lr is not None and math.isclose(step.lr, lr, rel_tol=KNOWN_SCHEDULES[schedule]):
+        if lr is not None and schedule.fits(step.lr, base, lr):
             continue
         done = (step.epoch - 1) * planned + step.step - 1
         where = f"learning rate of epoch {step.epoch}, step {step.step}"

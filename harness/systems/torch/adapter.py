@@ -44,7 +44,7 @@ _CALLS = (
 _DECLARED = (
     "version", "heads", "slots", "options", "option_arrays", "supports", "settings", "stride",
     "whole_batches", "epe_epsilon", "known_defects", "initializer", "augmentation", "drop_last",
-    "update", "space", "mean", "devices", "finite_by_adapter", "loss",
+    "update", "space", "mean", "devices", "finite_by_adapter", "loss", "schedule",
 )  # fmt: skip
 _RANDOM = "progress/random/"
 
@@ -204,7 +204,7 @@ class TorchSystem(Written):
         stepper = self._stepper
         self._look_for_parts()  # a method may have put another object in the place of one
         try:
-            with watched(lambda: stepper.seen, stepper.pass_of, stepper.mark):
+            with watched(lambda: stepper.seen, stepper.pass_of, stepper.mark, lambda: self.parts):
                 yield
         except Exception as error:
             name_files(error, self._links)

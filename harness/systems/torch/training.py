@@ -51,4 +51,5 @@ def training_of(
         ],
         "losses": [loss for seen in every for loss in seen.losses],
         "samples": [seen.samples for seen in every],
+        "modes": [seen.modes for seen in every],
     }  # fmt: skip

@@ -36,6 +36,8 @@ class Seen:
         Global norm before a clip check, norm of what is applied, and threshold.
     rate : float
         Learning rate of the last step.
+    modes : dict of str to bool
+        Whether each module was in training mode, of those whose weights the last step moved.
     steps : int
         Steps of an optimizer, those included that a GradScaler left out.
     applied : set of int
@@ -54,6 +56,7 @@ class Seen:
     losses: list[float] = field(default_factory=list)
     clips: list[tuple[float, float, float]] = field(default_factory=list)
     rate: float = 0.0
+    modes: dict[str, bool] = field(default_factory=dict)
     steps: int = 0
     applied: set[int] = field(default_factory=set)
 
@@ -63,6 +66,7 @@ def watched(
     see: Callable[[], Seen],
     loader: Callable[[Any, Callable[[], Any]], Any],
     mark: Callable[[], None],
+    parts: Callable[[], dict[str, Any]] = dict,
 ) -> Iterator[None]:
     """Watch what is done in a ``with`` block, and let code for a GPU run where there is none.
 
@@ -74,6 +78,8 @@ def watched(
         Gets a DataLoader and what begins a pass over it, and returns what gives its batches.
     mark : callable
         Called by whoever makes an optimizer or a DataLoader.
+    parts : callable, optional
+        Returns what holds state, by name: the modules of which the mode is noted.
     """
     with contextlib.ExitStack() as undo:
         put = _Putter(undo)
@@ -90,7 +96,7 @@ def watched(
             put(torch.nn.Module, "cuda", lambda self, *_, **__: self)
         _watch_losses(put, see)
         _watch_clips(put, see)
-        _watch_steps(undo, put, see)
+        _watch_steps(undo, put, see, parts)
         yield
 
 
@@ -185,7 +191,10 @@ def _watch_clips(put: _Putter, see: Callable[[], Seen]) -> None:
     put.within(both[1], scale_and_note)
 
 
-def _watch_steps(undo: contextlib.ExitStack, put: _Putter, see: Callable[[], Seen]) -> None:
+def _watch_steps(
+    undo: contextlib.ExitStack, put: _Putter, see: Callable[[], Seen],
+    parts: Callable[[], dict[str, Any]],
+) -> None:  # fmt: skip
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     def note(optimizer: Any, *_: Any) -> None:
@@ -195,7 +204,10 @@ def _watch_steps(undo: contextlib.ExitStack, put: _Putter, see: Callable[[], See
         seen.rate = float(optimizer.param_groups[0]["lr"])
         seen.steps += 1
         weights = (weight for group in optimizer.param_groups for weight in group["params"])
-        seen.applied.update(id(weight) for weight in weights if weight.grad is not None)
+        moved = {id(weight) for weight in weights if weight.grad is not None}
+        seen.applied.update(moved)
+        if seen.looks:
+            seen.modes.update(_modes(parts(), moved))
 
     undo.callback(register_optimizer_step_pre_hook(note).remove)
     step = torch.amp.GradScaler.step
@@ -209,6 +221,14 @@ def _watch_steps(undo: contextlib.ExitStack, put: _Putter, see: Callable[[], See
         return found
 
     put(torch.amp.GradScaler, "step", step_and_note)
+
+
+def _modes(parts: dict[str, Any], moved: set[int]) -> Iterator[tuple[str, bool]]:
+    """Yield the modes of modules that have some of these weights, by identity, and of theirs."""
+    for part, module in parts.items():
+        if isinstance(module, torch.nn.Module) and any(id(w) in moved for w in module.parameters()):
+            for name, one in module.named_modules():
+                yield part + "." * bool(name) + name, one.training
 
 
 def arrays_in(batch: Any) -> Iterator[Any]:
