@@ -4,6 +4,7 @@ from argparse import Namespace
 from importlib.resources import files
 
 from harness.commands.common import EXIT_DONE, say, write_json
+from harness.commands.interrupts import command_line
 from harness.commands.parsing import CommandParser
 from harness.commands.paths import PathKind
 from harness.errors import InputError
@@ -40,8 +41,9 @@ def run(args: Namespace) -> int:
     with whole_file(args.out, new=True) as file:
         file.write(text.encode())
     say(f"wrote {args.out}; it runs as it stands:")
-    say(f"  harness check-adapter {args.out}:MyTrainer")
-    say(f"  harness gate --system {args.out}:MyTrainer")
+    system = f"{args.out}:MyTrainer"
+    for words in (["check-adapter", system], ["gate", "--system", system]):
+        say(f"  {command_line(words)}")
     write_json(args.json, {"wrote": str(args.out), "kind": args.kind})
     return EXIT_DONE
 
