@@ -162,6 +162,11 @@ def with_fc2_root(config: Config, root: Path | None) -> Config:
         if not (root / split).is_dir():
             msg = f"--fc2-root {root}: expected a folder {split}/ in it"
             raise ConfigError(msg)
+    try:
+        str(root.resolve()).encode()
+    except UnicodeEncodeError:
+        msg = f"--fc2-root {cut(str(root))}: the name of a folder is no UTF-8, which no record of "
+        raise ConfigError(f"{msg}a run can hold; rename it") from None
     # Absolute: a relative `base_path` is read from the working directory.
     data = config.data.model_copy(
         update={"base_path": str(root.resolve()), "train_dir": "train", "val_dir": "val"}
