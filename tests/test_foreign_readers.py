@@ -293,3 +293,11 @@ def test_a_configuration_of_a_later_generation_is_taken_with_keys_that_nobody_he
     assert main(["audit", str(folder), "--config", str(path), "--json", str(out)]) == 1
     found = json.loads(out.read_text())["measured"]["plan-as-configured"]
     assert found["values"]["differ"] == ["train.micro_batch_size"]
+
+
+def test_what_cannot_be_below_0_is_found_and_a_loss_may_be(tmp_path, capsys):
+    path = tmp_path / "x.csv"
+    for column, code in (("train_loss", 0), ("epe", 1), ("grad_norm", 1), ("lr", 1)):
+        path.write_text(f"epoch,loss,{column}\n1,-2.5,-1.5\n2,-3.5,-2.5\n")
+        assert main(["audit", str(path)]) == code
+        assert ("below 0 where none can be" in capsys.readouterr().out) is bool(code)

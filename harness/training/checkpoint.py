@@ -327,7 +327,8 @@ class CheckpointStore:
             path = Path(which)
             if (path / "checkpoints").is_dir():
                 return CheckpointStore(path / "checkpoints").resolve("last")
-            return path.parent / _pointed(path) if path.is_file() else path
+            # A link to a pointer names what lies beside that, and not beside the link.
+            return path.resolve().parent / _pointed(path) if path.is_file() else path
         pointer = self._folder / which
         if not pointer.is_file():
             msg = f"{pointer}: no such checkpoint pointer; has the run finished an epoch?"
@@ -488,7 +489,9 @@ def _pointed(pointer: Path) -> str:
         content = file.read(_LONGEST).decode("utf-8", errors="replace").strip().rstrip("/")
     # No slash: it names what lies beside it, and leads nowhere else.
     plain = content.isprintable() and not set("/\ufffd") & set(content)
-    if not content or not plain or content in ("best", "last"):
+    # What does not end in so many bytes is the beginning of something else; a brace begins JSON.
+    other = len(content.encode()) >= _LONGEST or content.startswith("{")
+    if not content or other or not plain or content in ("best", "last"):
         msg = f"{pointer}: expected the name of a checkpoint beside it, found {content[:60]!r}"
         raise CheckpointError(msg)
     return content
