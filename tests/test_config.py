@@ -375,6 +375,6 @@ def test_a_split_lies_below_the_base_path():
 
 @pytest.mark.parametrize("key", ["train.lr", "train.grad_clip_global_norm", "train.weight_decay"])
 def test_a_number_that_float32_takes_for_0_is_refused(key):
-    with pytest.raises(ConfigError, match="is 0 in float32, in which .*: got 1e-46"):
+    with pytest.raises(ConfigError, match=r"is 0 in float32, in which .*: got 1e-46"):
         with_overrides(parse_config({}), [f"{key}=1e-46"])
     assert with_overrides(parse_config({}), [f"{key}=1e-37"])

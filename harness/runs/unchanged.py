@@ -77,7 +77,8 @@ def lost_end(content: LedgerContent, plan: Continuation) -> list[str]:
     No chain tells of lines that are missing at the end, as where a machine lost power.
     """
     checkpoint, runs = plan.checkpoint, [r for r in content.records if isinstance(r, RunRecord)]
-    known = {r.digest for r in content.records if isinstance(r, CheckpointRecord | ResumeRecord)}
+    known = {r.digest for r in content.records if isinstance(r, CheckpointRecord)}
+    known |= {r.checkpoint for r in content.records if isinstance(r, ResumeRecord)}
     if checkpoint is None or not runs or checkpoint.digest in known:
         return []
     epoch, step = (int(checkpoint.progress[key]) for key in ("epoch", "step"))
