@@ -399,3 +399,11 @@ def test_what_is_appended_to_is_no_output_whatever_its_name(told, place):
     for words in (["schema", "ledger", "--json"], REPORT[:-1], [*EVAL, "--pool", "all", "--csv"]):
         code, error = told([*words, "a.scores.jsonl"])
         assert (code, "is a name of scores" in error) == (2, True)
+
+
+def test_a_stream_that_takes_nothing_is_refused_before_the_work(told):
+    reading = os.open(os.devnull, os.O_RDONLY)
+    for descriptor in (reading, 512):
+        code, error = told([*EVAL, "--json", f"/dev/fd/{descriptor}"])
+        assert (code, f"--json /dev/fd/{descriptor}: not written: " in error) == (2, True)
+    os.close(reading)

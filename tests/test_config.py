@@ -378,3 +378,9 @@ def test_a_number_that_float32_takes_for_0_is_refused(key):
     with pytest.raises(ConfigError, match=r"is 0 in float32, in which .*: got 1e-46"):
         with_overrides(parse_config({}), [f"{key}=1e-46"])
     assert with_overrides(parse_config({}), [f"{key}=1e-37"])
+
+
+@pytest.mark.parametrize("text", ["train={}", "train={lr: 0.5}", "train.distill={}"])
+def test_an_override_of_a_whole_section_is_refused(text):
+    with pytest.raises(ConfigError, match="is a section, whose other keys would be lost"):
+        with_overrides(parse_config({"train": {"batch_size": 7}}), [text])

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from importlib.resources import files
+from keyword import iskeyword
 
 from harness.commands.common import EXIT_DONE, say, write_json
 from harness.commands.interrupts import command_line
@@ -34,7 +35,8 @@ def add_parser(parser: CommandParser) -> None:
 def run(args: Namespace) -> int:
     """Write the template, unless something else has its name."""
     name = args.out.name
-    if args.out.suffix != ".py" or not args.out.stem.isidentifier():
+    stem = args.out.stem
+    if args.out.suffix != ".py" or not stem.isidentifier() or iskeyword(stem):
         msg = f"OUT {args.out}: expected a name that Python can import, such as adapter.py"
         raise InputError(msg)
     text = template(args.kind).replace("adapter.py", name)

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from itertools import islice
 from pathlib import Path
 
-from harness.devices import is_stream, kind_of, open_regular
+from harness.devices import check_stream, is_stream, kind_of, open_regular
 from harness.errors import InputError
 from harness.fc2.layout import MEMBERS
 from harness.whole import NotWrittenError, check_target
@@ -105,6 +105,8 @@ def check_paths(named: Iterable[Named]) -> None:
     for one in every:
         if one.kind not in _WRITTEN:
             _check_input(one)
+        elif _is_stream(one):
+            _require_open(one)
     outputs = [one for one in every if one.kind in _WRITTEN and not _is_stream(one)]
     runs = [_real(one.path) for one in outputs if one.kind is PathKind.NEW_RUN]
     for place, one in enumerate(outputs):
@@ -146,6 +148,13 @@ def _real(path: Path) -> Path:
 
 def _is_stream(one: Named) -> bool:
     return one.kind in _NEW_FILES and is_stream(one.path)
+
+
+def _require_open(one: Named) -> None:
+    try:
+        check_stream(one.path)
+    except OSError as error:
+        raise _wrong(one, f"not written: {error.strerror}") from None
 
 
 def _check_input(one: Named) -> None:

@@ -140,7 +140,13 @@ def with_overrides(config: Config, assignments: Iterable[str]) -> Config:
                 msg = f"`{cut(key)}`: `{cut(parent)}` is a value, not a section"
                 raise ConfigError(msg)
         try:
-            section[leaf] = for_key(read_yaml(text), parts, Config)
+            value = for_key(read_yaml(text), parts, Config)
+            if isinstance(section.get(leaf), dict) and isinstance(value, Mapping):
+                msg = (
+                    f"`{cut(key)}` is a section, whose other keys would be lost; set one key of it"
+                )
+                raise ConfigError(msg)
+            section[leaf] = value
         except ConfigError as error:
             msg = f"{cut(assignment)}: {error}"
             raise ConfigError(msg) from None
