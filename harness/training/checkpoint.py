@@ -103,7 +103,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def _require_own_name(path: Path, progress: Mapping[str, Any]) -> None:
     """Refuse a name of ours that says another place than the counters: a run goes by names."""
     match, at = _NAME.fullmatch(path.name), (progress.get("epoch"), progress.get("step"))
-    if match is None or match["step"] is None or (int(match["epoch"]), int(match["step"])) == at:
+    # Of counters that are not there, whoever needs them says so.
+    if match is None or match["step"] is None or None in at:
+        return
+    if (int(match["epoch"]), int(match["step"])) == at:
         return
     msg = (
         f"{path}: its counters say epoch {quoted(at[0])}, step {quoted(at[1])}, expected those of "
