@@ -84,7 +84,7 @@ def run(args: Namespace) -> int:
     files = [path if is_foreign(path) else ledger_file(path) for path in args.paths]
     power = None if args.gate_power is None else read_power(args.gate_power, say)
     gate = None if args.gate_file is None else _read_gate(args.gate_file)
-    spaces = [read_space(path) for path in args.space]
+    spaces = [read_space(path, say) for path in args.space]
     names = _run_names(args.paths, files)
     subjects = {name: read_subject(file, args) for name, file in zip(names, files, strict=True)
                 if is_foreign(file)}  # fmt: skip

@@ -59,6 +59,8 @@ _MOST_MIB = 2**24
 _MOST_SEED = 2**63
 _MOST_SINGLE = 3e38
 """Just below the largest float32, in which steps are computed: more would be infinite there."""
+_LEAST_SINGLE = 1.2e-38
+"""Just above the smallest normal float32; what is less may be taken for 0."""
 
 
 def _kind(kind: Kind, default: Any, **limits: Any) -> Any:
@@ -102,6 +104,14 @@ class _Section(BaseModel):
         # No file's name can hold it, and what prints it is cut there.
         if isinstance(value, str) and "\0" in value:
             msg = f"`{info.field_name}` holds a NUL character"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _nothing_that_is_zero_in_float32(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, float) and 0 < abs(value) < _LEAST_SINGLE:
+            msg = f"`{info.field_name}` is 0 in float32, in which steps are computed: got {value}"
             raise ValueError(msg)
         return value
 

@@ -152,19 +152,26 @@ _LOOKED_AT = ("loss", "epe", "epe_std", "lr", "norm_mean", "norm_p50", "norm_p90
               "clip_count", "clip_rate")  # fmt: skip
 
 
+_SIGNED = ("loss",)
+"""A likelihood's, which may be negative; a norm, rate, count or EPE is not."""
+
+
 def values_are_finite(subject: Subject) -> Measured:
-    """Look for NaN and infinities."""
+    """Look for NaN and infinities, and for what is negative and cannot be."""
     wrong = [
         (epoch, name, value)
         for epoch in subject.run.epochs
         for name in _LOOKED_AT
-        if (value := getattr(epoch, name)) is not None and not math.isfinite(value)
+        if (value := getattr(epoch, name)) is not None
+        and (not math.isfinite(value) or (value < 0 and name not in _SIGNED))
     ]
     count = counted(len(subject.run.epochs), "epoch")
     if not wrong:
-        return Measured(f"{count}: every logged figure is finite", False, {"not_finite": []})
+        text = f"{count}: every logged figure is finite, and none below 0 that cannot be"
+        return Measured(text, False, {"not_finite": []})
     epoch, name, value = wrong[0]
-    text = f"{len(wrong)} figures in {count} are not finite, the first {name} = {value} "
+    what = "not finite, or below 0 where none can be"
+    text = f"{len(wrong)} figures in {count} are {what}, the first {name} = {value} "
     text += f"in epoch {epoch.number} ({epoch.where})"
     shown = [[epoch.number, name, quoted(value)] for epoch, name, value in wrong[:20]]
     return Measured(text, True, {"not_finite": shown})
@@ -172,9 +179,10 @@ def values_are_finite(subject: Subject) -> Measured:
 
 VALUES_FINITE = Check(
     id="values-finite",
-    sentence="every logged figure is finite",
+    sentence="every logged figure is finite, and no EPE, norm, rate or count is below 0",
     check=values_are_finite,
     meaning=(
+        "What is below 0 is of another column, or has another sign. "
         "What follows a NaN is void, and this trainer went on: stop at the first one, and look at "
         "the batch and the rate before it (`harness gate --promise nan-stops`)."
     ),
