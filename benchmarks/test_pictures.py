@@ -90,7 +90,7 @@ def test_pictured_epoch(timer: Timer, whole: "Session", tmp_path: Path) -> None:
     off, took = (median(values) for values in list(zip(*pairs, strict=True))[1:])
     timer.report.lines["pictured epoch"] = (
         f"{off:.2f} s of processor time without pictures; they take {1e3 * took:.1f} ms, "
-        f"{share:.3%} of it ({1e3 * taking[0]:.0f} ms in the first epoch, which traces functions), and "
-        f"{max(files) / 2**10:.0f} KiB; ratio of paired epochs {ratio:.4f}"
+        f"{share:.3%} of it ({1e3 * taking[0]:.0f} ms in the first epoch, which traces functions), "
+        f"and {max(files) / 2**10:.0f} KiB; ratio of paired epochs {ratio:.4f}"
     )
     assert share < _LIMIT

@@ -113,7 +113,7 @@ def test_a_report_shows_every_evaluation_of_it(runs: tuple[Path, Path], tmp_path
     assert (found["epochs"], found["notes"]) == ([1, 2], [])
 
 
-def test_tensorboard_has_images_by_steps(runs: tuple[Path, Path]) -> None:
+def test_tensorboard_has_images_by_steps(runs: tuple[Path, Path], config: Config) -> None:
     accumulator = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is an extra"
     )
@@ -128,7 +128,7 @@ def test_tensorboard_has_images_by_steps(runs: tuple[Path, Path]) -> None:
         steps = [event.step for event in events.Tensors(tag)]
         assert steps == ([2] if tag.endswith("true") else [2, 4])
         width, height, image = events.Tensors(tag)[0].tensor_proto.string_val
-        assert (int(width), int(height)) == (24, 16)
+        assert (int(height), int(width)) == config.eval_crop
         assert image.startswith(b"\x89PNG")
 
 
