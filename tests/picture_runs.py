@@ -12,10 +12,9 @@ SIZE, FRAME, PLACE = (24, 40), (37, 58), (6, 9)
 
 
 def picture_sample(number, *, size=SIZE, frame=FRAME, place=PLACE):
-    rng = np.random.default_rng(number)
     v, u = np.mgrid[0 : size[0], 0 : size[1]]
     flow = np.stack([np.sin(u / 9 + number) * 3, np.cos(v / 7) * 2 + number], axis=-1)
-    valid = rng.random(size) > 0.05
+    valid = u + 2 * v > size[1] / 4 + number  # a corner is not known
     flow[~valid] = 0
     shape = size if place is None else frame
     # As smooth as frames of a camera are: JPEG is for those.
@@ -29,7 +28,9 @@ def picture_sample(number, *, size=SIZE, frame=FRAME, place=PLACE):
 
 def picture_flow(sample, arch, off, seed=0):
     rng = np.random.default_rng(seed)
-    noise = off * rng.standard_normal(sample.flow.shape)
+    height, width = sample.valid.shape
+    coarse = rng.standard_normal((-(-height // 8), -(-width // 8), 2))
+    noise = off * coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
     flow = (sample.flow + noise).astype(np.float32)
     (epe,) = sample_epe(flow[None], sample.flow[None], sample.valid[None])
     return PictureFlow(sample.key, arch, float(epe), flow)
