@@ -196,7 +196,7 @@ def test_a_damaged_file_is_told_and_the_others_are_shown(run, content, name):
 def test_each_byte_that_is_changed_is_noticed(run):
     path = run / "pictures" / "epoch-0002.json"
     whole = path.read_bytes()
-    for place in range(0, len(whole) - 1, len(whole) // 40):
+    for place in range(0, len(whole) - 1, len(whole) // 15):
         other = bytes([whole[place] ^ 1])
         path.write_bytes(whole[:place] + other + whole[place + 1 :])
         found = pictured("a", run, SCORES)
@@ -246,6 +246,7 @@ def test_without_a_script_the_last_evaluation_is_shown_and_no_other(run):
     assert top in page
 
 
+@pytest.mark.slow
 def test_a_run_without_pictures_reports_as_before_and_so_does_no_pictures(run):
     with_them, _ = reported(run)
     without, told = reported(run, "--no-pictures")
