@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from harness.cli import main
 from harness.config import Config, with_overrides
 from harness.environment import apply_environment
+from harness.fc2.crop import Window, cut
 from harness.fc2.decode import decode_triplet
+from harness.fc2.errors import SampleError
 from harness.fc2.layout import list_triplets
 from harness.fc2.synthetic import write_dataset
 from harness.promises.setting import matrix_config
@@ -186,3 +189,50 @@ def test_a_device_without_memory_for_pictures_trains_all_the_same(
     said = [line for line in capsys.readouterr().out.splitlines() if "no pictures" in line]
     assert len(said) == 1
     assert "the run goes on: out of memory" in said[0]
+
+
+def test_a_pool_of_one_scored_on_one_sample_is_one_picture(
+    config: Config, cache: Any, tmp_path: Path
+) -> None:
+    few = ("eval.eval_pool_size=1", "eval.batch_size=1", "eval.eval_batches_per_arch=1",
+           "train.num_epochs=1")  # fmt: skip
+    run = trained(config, tmp_path / "run", cache, *few)
+    found = PictureReader(run / "pictures")(1)
+    assert found.best_arch == found.worst_arch
+    assert found.best_sample == found.worst_sample
+    assert found.frozen == (found.best_sample.name,)
+    assert [one.epe for one in found.flows] == [found.best_sample.epe]
+    page = tmp_path / "r.html"
+    assert main(["report", str(run), "--out", str(page)]) == 0
+    assert "only arch: EPE" in page.read_text()
+    assert "is not shown" not in page.read_text()
+
+
+def test_frames_are_whole_where_their_window_is_what_was_scored(config: Config) -> None:
+    from harness.evaluation.pictures import _around
+    from harness.runs.pictures import _whole_frames
+
+    triplet = list_triplets(config.data.split_dir("val"))[1]
+    whole = decode_triplet(triplet).frames
+    window = Window(2, 5, 16, 24)
+    own = cut(whole, window)
+    frames, place = _around(own, window, whole)
+    assert frames is whole
+    assert place == (2, 5)
+    for other in (None, whole + 1):
+        frames, place = _around(own, window, other)
+        assert place is None
+        assert frames is own
+
+    def session(decode: Any) -> Any:
+        parts = SimpleNamespace(data=SimpleNamespace(decode=decode))
+        return SimpleNamespace(fixed=SimpleNamespace(samples=lambda _: (triplet,)), parts=parts)
+
+    def gone(_: Any) -> Any:
+        raise SampleError(triplet.img_0, "a file", "none")
+
+    found = _whole_frames(session(decode_triplet), triplet.id)
+    assert found is not None
+    assert np.array_equal(found, whole)
+    assert _whole_frames(session(decode_triplet), "another") is None
+    assert _whole_frames(session(gone), triplet.id) is None
