@@ -48,7 +48,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     write_dataset(folder / "fc2", train=7, val=5, height=19, width=37)
     few = ("eval.eval_pool_size=3", "train.num_epochs=2", "eval.eval_batches_per_arch=1",
            "eval.bn_recal_batches=1", "checkpoint.every_steps=1",
-           "train.batch_size=5")  # fmt: skip
+           # Runs with pictures are in test_pictured_runs.py.
+           "train.batch_size=5", "runtime.pictures=0")  # fmt: skip
     found = with_overrides(matrix_config(folder / "fc2"), few)
     apply_environment(found)
     return found

@@ -56,8 +56,8 @@ _WRITTEN = (*_NEW_FILES, PathKind.NEW_FOLDER, PathKind.NEW_RUN, PathKind.FILLED)
 _FOLDERS = (PathKind.DATA, PathKind.FOLDER, PathKind.PLACE, PathKind.FILLED)
 
 _OWN = (
-    "ledger.jsonl", "config.yaml", "epochs.csv", "checkpoints", "tensorboard", ".lock",
-    ".clip-study.json",
+    "ledger.jsonl", "config.yaml", "epochs.csv", "checkpoints", "pictures", "tensorboard",
+    ".lock", ".clip-study.json",
 )  # fmt: skip
 _OWN_ENDS = (".scores.jsonl",)
 """Names in a run directory of what the run itself writes."""

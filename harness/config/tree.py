@@ -57,6 +57,7 @@ _MOST_SIDE = 2**14
 _MOST_SAMPLES = 2**20
 _MOST_MIB = 2**24
 _MOST_SEED = 2**63
+_MOST_PICTURES = 16
 _MOST_SINGLE = 3e38
 """Just below the largest float32, in which steps are computed: more would be infinite there."""
 _LEAST_SINGLE = 1.2e-38
@@ -147,6 +148,7 @@ class RuntimeConfig(_Section):
     score_on: Literal["auto", "host", "device"] = _environment("auto")
     cache_dir: _PathText = _observation("", max_length=4095)
     cache_mib: int = _observation(512, ge=0, le=_MOST_MIB)
+    pictures: int = _observation(2, ge=0, le=_MOST_PICTURES)
 
 
 class DistillConfig(_Section):

@@ -201,6 +201,7 @@ def _train(
     config: Config, folder: Path, plan: Continuation, content: LedgerContent,
     options: RunOptions, stop: Callable[[], bool], scored: str,
 ) -> RunResult:  # fmt: skip
+    from harness.runs.pictures import evaluation
     from harness.runs.session import open_session
     from harness.training.trainer import TrainerOptions
 
@@ -209,13 +210,13 @@ def _train(
     meta = session.meta(plan.segment)
     store = session.store(folder / "checkpoints")
     with _observed(folder, config, plan, content, options) as observers:
-        trainer = session.trainer(
-            TrainerOptions(
-                observers=tuple(observers), store=store, meta=meta, attempt=plan.attempt,
-                segment=plan.segment, protocol=meta["protocol"], should_stop=stop,
-                waited=partial(_tell_waited, observers),
-            )
+        around = TrainerOptions(
+            observers=tuple(observers), store=store, meta=meta, attempt=plan.attempt,
+            segment=plan.segment, protocol=meta["protocol"], should_stop=stop,
+            waited=partial(_tell_waited, observers),
         )  # fmt: skip
+        trainer = session.trainer(around)
+        trainer.surround(around, evaluation(session, observers))
         # Before anything is recorded, so that a resume that is refused leaves the run as it was.
         if plan.checkpoint is not None and not plan.new_segment:
             require_same_pixels(session, content, plan)
