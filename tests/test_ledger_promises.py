@@ -252,6 +252,7 @@ def test_offline_promises_load_evidence_and_numpy_alone():
             "sampling",
             "schedule_candidates",
             "several_devices",
+            "shown",
             "step_candidates",
         )
     }

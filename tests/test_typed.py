@@ -87,6 +87,15 @@ def test_equal_numbers_of_other_types_and_signs_stay_what_they_are():
     assert (repr(one.samples), repr(one.std_epe)) == ("3", "-0.0")
 
 
+@pytest.mark.parametrize(("first", "then"), [(11, 11.0), (11.0, 11)])
+def test_a_whole_number_and_its_equal_are_not_taken_for_each_other(first, then):
+    reader, data = TypedReader(), to_json(RUN.evals[0])
+    reader.read(body({**data, "mean_epe": first}))
+    lists = {"per_arch_epe": [then, 0.5, 7.25, 2.0, 1.0]}
+    one, _ = reader.read(body({**data, "mean_epe": then, **lists}))
+    assert [repr(one.mean_epe), repr(one.per_arch_epe[0])] == [repr(then)] * 2
+
+
 def test_records_of_a_long_ledger_share_what_is_equal(tmp_path):
     content = read_ledger(write_long_ledger(tmp_path, 400) / "ledger.jsonl")
     evals = [record for record in content.records if isinstance(record, EvalRecord)]

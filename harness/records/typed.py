@@ -78,25 +78,29 @@ class _Made:
         self._class, self._seen = cls, seen
         self._values = attrgetter(*names)
         self._texts = _places(hints, str)
-        self._numbers = [
-            *((place, seen.floats) for place in _places(hints, float)),
-            *((place, seen.ints) for place in _places(hints, int)),
-        ]
+        self._floats, self._ints = _places(hints, float), _places(hints, int)
         self._text_lists = _places(hints, tuple[str, ...])
         self._float_lists = [] if cls is NormsRecord else _places(hints, tuple[float, ...])
 
     def __call__(self, found: Any) -> Record:
         values, seen = list(self._values(found)), self._seen
         seen.forget()
-        for place, known in self._numbers:
-            # 0.0 equals -0.0, which is not the same; and what is missing is None.
+        # 0.0 equals -0.0, which is not the same, and 3.0 a whole 3; and what is missing is None.
+        for place in self._floats:
+            value = values[place]
+            if type(value) is float and value:
+                values[place] = seen.floats.setdefault(value, value)
+        for place in self._ints:
             if value := values[place]:
-                values[place] = known.setdefault(value, value)
+                values[place] = seen.ints.setdefault(value, value)
         for place in self._texts:
             if values[place]:
                 values[place] = intern(values[place])
         for place in self._float_lists:
-            values[place] = tuple(map(seen.floats.get, values[place], values[place]))
+            given = values[place]
+            if int not in map(type, given):
+                given = tuple(map(seen.floats.get, given, given))
+            values[place] = tuple(given)
         for place in self._text_lists:
             texts = tuple(map(intern, values[place]))
             values[place] = seen.lists.setdefault(texts, texts)
