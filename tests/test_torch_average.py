@@ -7,7 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra `torch`)")
 
+from harness.promises.adapter_findings import described  # noqa: E402
 from harness.promises.setting import embedded_config  # noqa: E402
+from harness.systems.protocol import Description  # noqa: E402
 from harness.torch_system import TorchSystem  # noqa: E402
 
 
@@ -95,3 +97,10 @@ def test_a_loaders_generator_is_state_where_something_follows_from_it(
     system = opened(embedded_frames, **attributes)
     assert ("progress/batches_generator" in system.state()) == kept
     system.close()
+
+
+def test_calls_of_the_base_that_nobody_wrote_are_no_mistake():
+    told = Averaged().describe()
+    about = Description(told["name"], frozenset(told["can"]))
+    assert "batches" not in about.can
+    assert list(described(about, dir(Averaged))) == []

@@ -256,3 +256,21 @@ class SaysConstant(Sgd):
     """Declares and logs one rate for all steps."""
 
     trainer_class = HalvesItsRate
+
+
+class ScoresAnother(NumpySystem):
+    """Has a net that is not scored before the one that is, as trainers of averages have."""
+
+    spare = np.ones((3, 3, 2, 2), np.float32)
+
+    def state(self, changes=None):
+        self.spare = (changes or {}).get("another/kernel", self.spare)
+        return {"another/kernel": self.spare, **super().state(changes)}
+
+
+class ScoresAnotherOnly(ScoresAnother):
+    """Gives the score of a NaN on."""
+
+    def open(self, config):
+        super().open(config)
+        self.trainer.require_finite = lambda scores: None
