@@ -336,14 +336,18 @@ def nan_score(bench: Bench) -> Refusals:
             poisoned = np.array(state[name])
             poisoned.flat[0] = np.nan
             system.state({name: poisoned})
-            scored: list[Any] = []
-            found = attempted(lambda keep=scored: keep.append(system.evaluate().per_sample))
+            scores: list[Any] = []
+            found = attempted(partial(_score, system, scores))
             system.state({name: state[name]})
             # What is scored is an average of the weights that are trained, and has the heads.
-            if scored != [before]:
+            if scores != [before]:
                 break
     note = whose_finite_check(bench.describe(), "evaluate")
     return Refusals([(f"a NaN in {name}", (*archs, name), *found)], note)
+
+
+def _score(system: Any, scores: list[Any]) -> None:
+    scores.append(system.evaluate().per_sample)
 
 
 NAN_SCORE_STOPS = Promise(
