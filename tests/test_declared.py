@@ -220,3 +220,10 @@ def test_a_nan_is_put_into_what_is_scored(name, verdict, text, embedded_frames, 
     (found,) = judged(name, ["nan-score-stops"], embedded_frames, tmp_path).values()
     assert found.verdict == verdict
     assert text in found.text
+
+
+def test_what_only_stops_within_an_epoch_is_walked_and_not_resumed_there(embedded_frames, tmp_path):
+    promises = ["every-update-is-adam", "later-gradients-of-loss", "resume-mid-epoch"]
+    found = judged("OnlyStops", promises, embedded_frames, tmp_path)
+    assert [found[name].verdict for name in promises] == ["holds", "n/a", "n/a"]
+    assert "does not resume within an epoch" in found["later-gradients-of-loss"].text

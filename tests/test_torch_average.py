@@ -103,4 +103,5 @@ def test_calls_of_the_base_that_nobody_wrote_are_no_mistake():
     told = Averaged().describe()
     about = Description(told["name"], frozenset(told["can"]))
     assert "batches" not in about.can
+    assert told["supports"] == ["stops"]
     assert list(described(about, dir(Averaged))) == []

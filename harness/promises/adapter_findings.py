@@ -42,7 +42,7 @@ class Finding:
     wrong: bool = True
 
 
-_SUPPORTS = ("steps", "frozen", "skeletons", "knobs")
+_SUPPORTS = ("steps", "stops", "frozen", "skeletons", "knobs")
 _RUNNING = re.compile(r"running_(mean|var)(iance)?(:\d+)?$")
 
 

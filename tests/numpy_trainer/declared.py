@@ -274,3 +274,15 @@ class ScoresAnotherOnly(ScoresAnother):
     def open(self, config):
         super().open(config)
         self.trainer.require_finite = lambda scores: None
+
+
+class OnlyStops(Sgd):
+    """Stops within an epoch, and cannot be resumed there."""
+
+    def describe(self):
+        return dict(super().describe(), supports=["stops"])
+
+    def save(self, path):
+        if self.trainer.step:
+            raise RuntimeError("saved within an epoch")
+        super().save(path)

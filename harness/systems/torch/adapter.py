@@ -168,6 +168,8 @@ class TorchSystem(Written):
         declared = {n: getattr(self, n) for n in _DECLARED if hasattr(type(self), n)}
         # A method of that name, such as loss(), is the trainer's own.
         declared = {n: value for n, value in declared.items() if not callable(value)}
+        if self._writes("loop"):  # it is held behind each step
+            declared["supports"] = sorted({*self.supports, "stops"})
         opened = {call for call, method in OPENED_BY.items() if self._writes(method)}
         can = {"describe", "open", "state", "close"} | opened
         can |= {call for call in _CALLS if self._writes(call)}
