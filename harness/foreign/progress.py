@@ -84,7 +84,7 @@ _TELLING = 12
 """Digits of an epoch's figures, together: with fewer, two epochs of a plateau agree by chance."""
 
 
-def digits_logged(values: Sequence[float]) -> int:
+def _digits(values: Sequence[float]) -> int:
     """Return with how many significant digits a column is logged, 0 where nothing is finite."""
     known = (
         Decimal(repr(value)).normalize().as_tuple() for value in values if math.isfinite(value)
@@ -99,7 +99,7 @@ def rows_differ(subject: Subject) -> Measured:
     looked = few = 0
     rows = [(e, _figures(e)) for e in subject.run.epochs]
     digits = {
-        name: digits_logged([figures[name] for _, figures in rows if name in figures])
+        name: _digits([figures[name] for _, figures in rows if name in figures])
         for name in ("loss", "norm", "epe")
     }
     for epoch, figures in rows:
@@ -163,7 +163,7 @@ def columns_move(subject: Subject) -> Measured:
         values = [v for e in subject.run.epochs if (v := getattr(e, name)) is not None]
         values = _once_each(values)
         if len(values) >= 2:
-            coarse = len(set(values)) > 1 and digits_logged(values) < _FINE
+            coarse = len(set(values)) > 1 and _digits(values) < _FINE
             least = _ROUNDED_FLAT if coarse else min(_FLAT, len(values))
             ends = values[-least:]
             same = len(ends) == least and all(value == values[-1] for value in ends)
