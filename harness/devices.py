@@ -1,6 +1,7 @@
 """What has a name and is no file: pipes, terminals, devices, and standard output in any case."""
 
 import errno
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import BinaryIO
 
 __all__ = [
     "SpecialFileError",
+    "check_stream",
     "is_stream",
     "kind_of",
     "open_regular",
@@ -109,6 +111,21 @@ def open_stream(path: Path) -> BinaryIO:
     # Standard output is not ours to close.
     descriptor = _descriptor(path)
     return path.open("wb") if descriptor is None else os.fdopen(descriptor, "wb", closefd=False)
+
+
+def check_stream(path: Path) -> None:
+    """Refuse a stream that takes nothing; what is on the other end is not asked.
+
+    Raises
+    ------
+    OSError
+        If its descriptor is closed, or open for reading alone.
+    """
+    descriptor = _descriptor(path)
+    if descriptor is None:
+        return
+    if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise OSError(errno.EBADF, "is open for reading alone", str(path))
 
 
 def _descriptor(path: Path) -> int | None:

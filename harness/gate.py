@@ -10,6 +10,7 @@ import pytest
 
 from harness.config import Config, ConfigError
 from harness.errors import plain_line
+from harness.gate_pictures import keep_page
 from harness.gate_state import GateState, asked, state_of
 from harness.promises.judge import judge
 from harness.promises.promise import TIERS
@@ -50,7 +51,7 @@ class Gate:
             pytest.skip(f"{name}: not among the promises that are asked")
         if not wanted.promises and TIERS.index(promise.tier) > TIERS.index(wanted.tier):
             pytest.skip(f"{name}: checked from --tier {promise.tier} on")
-        found = judge(promise, self.bench)
+        found = keep_page(judge(promise, self.bench), state)
         state.judgements[name] = found
         if found.verdict == "n/a":
             pytest.skip(f"{name}: not applicable: {found.text}")
@@ -62,7 +63,8 @@ class Gate:
         if found.verdict == "BROKEN" and reason:
             pytest.xfail(f"known: {reason}")
         if found.verdict == "BROKEN":
-            lines = "\n".join(f"  - {line}" for line in found.violations)
+            page = [state.pages[name]] if state.pages.get(name) else []
+            lines = "\n".join(f"  - {line}" for line in (*found.violations, *page))
             self._fail(
                 f"Broken promise: {promise.sentence} [{name}]\n{lines}\n"
                 f"What it usually means: {promise.hint}"

@@ -14,5 +14,7 @@ OPTIONS: tuple[tuple[str, str, str, str], ...] = (
     ("fc2-root", "DIR", "", "folder with train/ and val/; default: synthetic frames"),
     ("tier", "TIER", "quick", "how much is checked: smoke, quick, full or nightly"),
     ("gate-file", "FILE", "", "write the verdict as JSON, for `harness require-gate`"),
+    ("pictures", "DIR", "",
+     "write a page for each broken promise, expected beside found; default: none is written"),
 )  # fmt: skip
 """Name, metavar, default and text of each option, which is an ini key too."""

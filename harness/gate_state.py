@@ -31,7 +31,7 @@ class Asked:
     Attributes
     ----------
     system, system_root, system_python, system_timeout, system_memory : str
-    config, fc2_root, tier, gate_file : str
+    config, fc2_root, tier, gate_file, pictures : str
         As the options of the same names.
     promises : tuple of str
         Ids of those that are asked; empty: all of the tier.
@@ -46,6 +46,7 @@ class Asked:
     fc2_root: str = ""
     tier: str = "quick"
     gate_file: str = ""
+    pictures: str = ""
     promises: tuple[str, ...] = ()
 
     def spec(self) -> SystemSpec:
@@ -96,6 +97,10 @@ class GateState:
         Lines that stand before the table.
     digests : dict
         Of what is gated, made before any of it is loaded.
+    pages : dict
+        By broken promise that can be drawn: what is said of its page, empty if none was asked for.
+    number : int
+        Of this gate, among those of the session, from 1.
     selected : bool
         Whether a test of it was to run.
     environment, tested, gated : dict
@@ -112,6 +117,8 @@ class GateState:
     failures: list[BaseException] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
+    pages: dict[str, str] = field(default_factory=dict)
+    number: int = 1
     selected: bool = False
     environment: dict[str, Any] = field(default_factory=dict)
     tested: dict[str, Any] = field(default_factory=dict)
@@ -155,7 +162,7 @@ def spelt(config: pytest.Config, text: str) -> str:
     return re.sub(rf"(?<![\w-])--({names})(?![\w-])", r"--samebits-\1", text)
 
 
-_PATHS = ("system", "system_root", "system_python", "config", "fc2_root", "gate_file")
+_PATHS = ("system", "system_root", "system_python", "config", "fc2_root", "gate_file", "pictures")
 _TEXTS = tuple(name for name in Asked.__dataclass_fields__ if name != "promises")
 
 

@@ -12,11 +12,11 @@ from typing import Any, cast
 import pytest
 
 from harness import __version__
-from harness.commands.paths import Named, PathKind, check_paths
-from harness.config import Config, ConfigError
-from harness.errors import InputError
+from harness.config import ConfigError
 from harness.gate_file import GateFile
-from harness.gate_lines import result_lines, table_lines
+from harness.gate_lines import AGAIN, result_lines, table_lines, wrapped
+from harness.gate_outputs import remove_old_pages, remove_old_verdict
+from harness.gate_pictures import hint
 from harness.gate_state import STATES, Asked, GateState, asked, digests_of, spelt, state_of
 from harness.github import annotations, write_summary
 from harness.promises.drawn_cases import select_profile
@@ -26,7 +26,7 @@ from harness.promises.registry import AREA_OF, PROMISES
 from harness.require_gate import GateError
 from harness.systems.code import code_place, code_state, short_name
 from harness.verdict import gate_result
-from harness.whole import remove_old, write_text
+from harness.whole import write_text
 
 __all__ = ["select", "take_report"]
 
@@ -62,7 +62,7 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
             due[wanted] = set(wanted.due())
             if config.getoption("samebits_gate_file"):
                 # Named by whoever calls: if nothing is judged, no old verdict may stay.
-                _remove_old(config, wanted)
+                remove_old_verdict(config, wanted)
         (kept if _promise_of(item) in due[wanted] else left).append(item)
     if left:
         config.hook.pytest_deselected(items=left)
@@ -77,14 +77,17 @@ def _promise_of(item: Any) -> str:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Find out what is asked for, and say at once what is wrong with it."""
     wanted = {_asked_of(item): None for item in session.items if _is_promise(item)}
-    for one in wanted:
+    for number, one in enumerate(wanted, start=1):
         try:
             state = state_of(session.config, one)
         except (ConfigError, GateError, OSError, ValueError) as error:
             raise pytest.UsageError(spelt(session.config, str(error))) from None
-        _remove_old(session.config, one, state.chosen)
+        remove_old_verdict(session.config, one, state.chosen)
         options = session.config.option
         state.selected = not (options.collectonly or options.setuponly or options.setupplan)
+        state.number = number
+        if one.pictures and state.selected:
+            remove_old_pages(session.config, one, number)
     if wanted and not session.config.getoption("hypothesis_profile", default=None):
         select_profile(cast("Tier", next(iter(wanted)).tier))
     files = [one.gate_file for one in wanted if one.gate_file]
@@ -94,45 +97,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             "each_promise(gate_file=...)"
         )
         raise pytest.UsageError(msg)
-
-
-def _remove_old(config: pytest.Config, wanted: Asked, chosen: Config | None = None) -> None:
-    path = Path(wanted.gate_file)
-    if not wanted.gate_file:
-        return
-    try:
-        check_paths(_named_paths(wanted, chosen))
-    except (InputError, OSError) as error:
-        raise pytest.UsageError(spelt(config, str(error))) from None
-    if path.is_file() and path.stat().st_size and not _is_gate_file(path):
-        msg = f"--gate-file {path}: this is no gate file, and would be lost; name another"
-        raise pytest.UsageError(msg)
-    try:
-        remove_old(path)  # an old verdict vouches for nothing
-    except OSError as error:
-        raise pytest.UsageError(f"--gate-file {error}") from None
-
-
-def _named_paths(wanted: Asked, chosen: Config | None) -> Iterator[Named]:
-    """Yield what a gate reads, and the one file that it writes."""
-    yield Named("--gate-file", Path(wanted.gate_file), PathKind.NEW_FILE)
-    given = (
-        ("--config", wanted.config, PathKind.FILE), ("--fc2-root", wanted.fc2_root, PathKind.DATA),
-        ("--system-root", wanted.system_root, PathKind.CODE),
-        ("--system", wanted.system.rpartition(":")[0], PathKind.CODE),
-    )  # fmt: skip
-    yield from (Named(option, Path(text), kind) for option, text, kind in given if text)
-    if chosen is not None:
-        for folder in (chosen.data.split_dir("train"), chosen.data.split_dir("val")):
-            yield Named("the data", folder, PathKind.FOLDER)
-
-
-def _is_gate_file(path: Path) -> bool:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and "relations" in content
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -176,6 +140,7 @@ def _properties(found: Judgement, state: GateState) -> Iterator[tuple[str, str]]
     content = {
         "verdict": found.verdict, "text": found.text, "violations": found.violations,
         "warnings": found.warnings, "kinds": found.kinds, "detail": found.detail,
+        "page": state.pages.get(found.promise.id),
         # Once is enough for what is the same of every promise.
         "gate": state.about() if first else {"asked": state.about()["asked"]},
     }  # fmt: skip
@@ -196,6 +161,8 @@ def take_report(config: pytest.Config, report: Any) -> None:
         state.tested, state.gated = about["tested"], about["gated"]
         state.digests = about["digests"]
         state.known_defects = about["known_defects"]
+    if content["page"] is not None:
+        state.pages[said["promise"]] = content["page"]
     error = RuntimeError(content["text"]) if content["verdict"] == "error" else None
     violations, warnings, kinds = (tuple(content[k]) for k in ("violations", "warnings", "kinds"))
     state.judgements[said["promise"]] = Judgement(
@@ -245,9 +212,15 @@ def _show_table(reporter: Any, state: GateState, *, whole: bool) -> None:
     assert state.result is not None
     reporter.section("samebits: promises")
     for note in state.notes:
-        reporter.write_line(note)
+        _write_line(reporter, note, "")
     for line, colour in table_lines(state.result, whole=whole):
-        reporter.write_line(line, **({colour: True} if colour else {}))
+        _write_line(reporter, line, colour)
+
+
+def _write_line(reporter: Any, line: str, colour: str) -> None:
+    """Write a line, which a terminal would break within words."""
+    text = wrapped(line, reporter._tw.fullwidth) if reporter.isatty else line
+    reporter.write_line(text, **({colour: True} if colour else {}))
 
 
 @pytest.hookimpl(trylast=True)
@@ -301,15 +274,17 @@ def _again(config: pytest.Config, broken: Sequence[str]) -> str:
     """Return the command that asks for these promises again, as this session was called."""
     command = config.getini("samebits_again")
     if command:
-        return f"again: {command} --promise {' '.join(broken)}"
+        return f"{AGAIN}{command} --promise {' '.join(broken)}"
     # Without the gate file: what is asked again is a part, and would replace the whole.
+    given = [word for word in map(str, config.invocation_params.args) if word not in _QUIET]
+    names = [place for place, word in enumerate(given) if word.endswith("gate-file")]
     words = [
-        word for word in map(str, config.invocation_params.args)
-        if word not in _QUIET and "gate-file" not in word
+        word for place, word in enumerate(given)
+        if "gate-file" not in word and place - 1 not in names
     ]  # fmt: skip
     named = [f"--samebits-promise={name}" for name in broken]
     # In one line, whatever lines an ini value has.
-    return " ".join(f"again: {shlex.join(['pytest', *words, *named])}".split())
+    return " ".join(f"{AGAIN}{shlex.join(['pytest', *words, *named])}".split())
 
 
 _QUIET = ("-q", "-v", "-vv", "-x")
@@ -324,9 +299,13 @@ def _show_verdict(reporter: Any, state: GateState, *, whole: bool, alone: bool) 
     for annotation in annotations(state.result, os.environ):
         reporter.write_line(annotation)
     again = _again(config, [root.judgement.promise.id for root in state.result.roots])
-    lines = list(result_lines(state.result, heading, width=width, whole=whole, again=again))
+    broken = sum(one.verdict == "BROKEN" for one in state.result.judgements)
+    lines = list(result_lines(
+        state.result, heading, width=width, whole=whole, again=again, pages=state.pages,
+        hint=spelt(config, hint(state.pages, broken)), wrap=reporter.isatty,
+    ))  # fmt: skip
     for line, colour in lines[:-1] if not alone else ():
-        reporter.write_line(line, **({colour: True} if colour else {}))
+        _write_line(reporter, line, colour)
     line, colour = lines[-1]
     if len(config.stash[STATES]) > 1:
         line = f"{line} [{short_name(state.spec)}]"

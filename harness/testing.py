@@ -26,6 +26,7 @@ def each_promise(
     timeout: float | None = None, memory: float | None = None, config: str | None = None,
     fc2_root: str | None = None,
     tier: str | None = None, gate_file: str | None = None, promises: Sequence[str] | None = None,
+    pictures: str | None = None,
 ) -> Callable[..., None]:  # fmt: skip
     """Return a test function that is called for each promise.
 
@@ -51,13 +52,15 @@ def each_promise(
         Where the verdict is written as JSON.
     promises : sequence of str, optional
         Ask these alone. Default: all.
+    pictures : str, optional
+        Folder for a page of each broken promise. Default: none is written.
     """
     given = {
         "system": _beside(system, sys._getframe(1).f_globals.get("__file__", "")),
         "system_root": root, "system_python": python,
         "system_timeout": None if timeout is None else str(timeout),
         "system_memory": None if memory is None else str(memory), "config": config,
-        "fc2_root": fc2_root, "tier": tier, "gate_file": gate_file,
+        "fc2_root": fc2_root, "tier": tier, "gate_file": gate_file, "pictures": pictures,
     }  # fmt: skip
     named = {name: value for name, value in given.items() if value is not None}
     only = None if promises is None else tuple(promises)

@@ -8,9 +8,9 @@ import numpy as np
 from harness.promises import metric, purity, ranking, response, score_means
 from harness.promises.known_answers import Oracle
 from harness.promises.ledger.tau import tau_of_changed_ranking
-from harness.promises.metric import Recomputation
 from harness.promises.purity import Purity
 from harness.promises.ranking import ConstantRanking
+from harness.promises.recomputed import Recomputation
 from harness.promises.response import Response
 from harness.promises.same_scores import Repeat, same_scores
 from harness.promises.score_means import Evaluations

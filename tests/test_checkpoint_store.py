@@ -206,3 +206,13 @@ def test_everything_is_synced_before_a_pointer_names_it(store, folder, monkeypat
         ("sync", "content"), ("rename", "epoch-0001"), ("sync", "checkpoints"),
         ("sync", "pointer aside"), ("replace", "last"), ("sync", "checkpoints"),
     ]  # fmt: skip
+
+
+def test_a_link_to_a_pointer_names_what_the_pointer_does_and_other_files_name_nothing(tmp_path):
+    store = CheckpointStore(tmp_path / "checkpoints")
+    store.save("mine", {"w": np.zeros(3, np.float32)}, {"epoch": 1}, {})
+    (tmp_path / "link").symlink_to("checkpoints/last")
+    assert store.load(str(tmp_path / "link")).path.name == "mine"
+    manifest = tmp_path / "checkpoints" / "mine" / "manifest.json"
+    with pytest.raises(CheckpointError, match="expected the name of a checkpoint beside it"):
+        store.load(str(manifest))

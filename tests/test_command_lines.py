@@ -310,6 +310,11 @@ def test_an_output_that_would_destroy_or_fail_is_refused_before_the_work(told, o
         (["promises", "--write", "nowhere"], "there is no such folder"),
         (["train", "--config", "run.yaml", "--set", "runtime.output_root=fc2/val"], "output_root"),
         (["freeze", "--config", "run.yaml", "--out", "words.json"], "no frozen artifact"),
+        (["gate", "--pictures", "run.yaml"], "is there and no folder"),
+        (["gate", "--pictures", "fc2/val/new"], "lies among the samples"),
+        (["gate", "--pictures", "run/checkpoints/x"], "one of the files of the run"),
+        (["gate", "--config", "run.yaml", "--pictures", "."], "would hold what is read"),
+        (["gate", "--gate-file", "new/g.json", "--pictures", "new"], "new"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )  # fmt: skip
@@ -382,3 +387,28 @@ def test_a_gate_that_cannot_be_asked_is_a_usage_error(place, words, said):
     assert done.returncode == 2, done.stdout + done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_what_is_appended_to_is_no_output_whatever_its_name(told, place):
+    own = (place / "run" / "ledger.jsonl").read_bytes()
+    logs = {
+        "copied.json": own, "begun.html": own.splitlines(keepends=True)[0],
+        "scalars.json": b'{"loss": 1.5}\n{"loss": 2.5}\n',
+    }  # fmt: skip
+    for name, content in logs.items():
+        (place / name).write_bytes(content)
+        for words in (["schema", "ledger", "--json", name], [*REPORT[:-1], name]):
+            code, error = told(words)
+            assert (code, "holds lines of JSON" in error) == (2, True)
+        (place / name).unlink()
+    for words in (["schema", "ledger", "--json"], REPORT[:-1], [*EVAL, "--pool", "all", "--csv"]):
+        code, error = told([*words, "a.scores.jsonl"])
+        assert (code, "is a name of scores" in error) == (2, True)
+
+
+def test_a_stream_that_takes_nothing_is_refused_before_the_work(told):
+    reading = os.open(os.devnull, os.O_RDONLY)
+    for descriptor in (reading, 512):
+        code, error = told([*EVAL, "--json", f"/dev/fd/{descriptor}"])
+        assert (code, f"--json /dev/fd/{descriptor}: not written: " in error) == (2, True)
+    os.close(reading)

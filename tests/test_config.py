@@ -187,7 +187,7 @@ def test_a_leaf_is_of_the_kind_that_its_effect_makes_it(key, kind):
 
 @given(
     seed=st.integers(0, 2**63),
-    lr=st.floats(min_value=0, exclude_min=True, max_value=3e38),
+    lr=st.floats(min_value=1.2e-38, max_value=3e38),
     crop=st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
     # A file's text that begins with a tilde, or holds a variable, is another place's name.
     name=st.text(st.characters(exclude_characters="\0$", codec="utf-8"), min_size=1).filter(
@@ -371,3 +371,16 @@ def test_a_split_lies_below_the_base_path():
     config = load_config(BORROWED)
     assert config.data.split_dir("train") == Path("../frames/some/train")
     assert config.data.split_dir("val") == Path("../frames/some/val")
+
+
+@pytest.mark.parametrize("key", ["train.lr", "train.grad_clip_global_norm", "train.weight_decay"])
+def test_a_number_that_float32_takes_for_0_is_refused(key):
+    with pytest.raises(ConfigError, match=r"is 0 in float32, in which .*: got 1e-46"):
+        with_overrides(parse_config({}), [f"{key}=1e-46"])
+    assert with_overrides(parse_config({}), [f"{key}=1e-37"])
+
+
+@pytest.mark.parametrize("text", ["train={}", "train={lr: 0.5}", "train.distill={}"])
+def test_an_override_of_a_whole_section_is_refused(text):
+    with pytest.raises(ConfigError, match="is a section, whose other keys would be lost"):
+        with_overrides(parse_config({"train": {"batch_size": 7}}), [text])

@@ -12,7 +12,7 @@ from harness.training.checkpoint import CheckpointStore
 from harness.training.progress import Progress
 
 COUNTS = ((1, 1, 1),) * 9
-NAME = "epoch-0002-step-00000-attempt-1"
+NAME = "saved"
 
 
 def arrays():

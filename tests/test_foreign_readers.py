@@ -139,6 +139,30 @@ def test_lines_of_json_are_refused_by_their_number(tmp_path):
     assert len(read_foreign(folder, {}).epochs) == 3
 
 
+def test_rows_that_are_sorted_otherwise_than_by_time_are_refused_and_a_restart_is_not(tmp_path):
+    def table(*epochs):
+        rows = [f"{epoch},{place}.5" for place, epoch in enumerate(epochs)]
+        (tmp_path / "x.csv").write_text("\n".join(["epoch,loss", *rows]) + "\n")
+        return tmp_path / "x.csv"
+
+    assert len(read_foreign(table(1, 2, 3, 2, 3, 4), {}).epochs) == 4
+    assert len(read_foreign(table(0, 1, 0, 0, 1), {}).epochs) == 2
+    for epochs in ((3, 2, 1), (0, 2, 1), (5, 6, 4, 5)):
+        assert "comes first after epoch" in refused(table(*epochs))
+    lines = [f'{{"epoch": {epoch}, "loss": {epoch}.5}}' for epoch in (3, 2, 1)]
+    (tmp_path / "scalars.json").write_text("\n".join(lines) + "\n")
+    assert "line 2: epoch 2 comes first after epoch 3" in refused(tmp_path / "scalars.json")
+
+
+def test_a_ranking_in_lines_of_json_is_read_or_refused_as_it_is_in_a_table(tmp_path):
+    path, line = tmp_path / "scalars.json", '{{"epoch": 1, "loss": 2.5, "arch_rank": {}}}\n'
+    path.write_text(line.format('"1:3:0.5|2:0:0.75"'))
+    assert read_foreign(path, {}).epochs[0].ranking == ((3, 0.5), (0, 0.75))
+    for wrong in ("7", '"2:3:0.5"'):
+        path.write_text(line.format(wrong))
+        assert "ranking" in refused(path)
+
+
 @pytest.mark.parametrize("cell", ["1e100", "-1e100", "1e-300", "nan", "inf", "0"])
 def test_extreme_numbers_are_audited_to_the_end(tmp_path, capsys, cell):
     path = tmp_path / "x.csv"
@@ -269,3 +293,11 @@ def test_a_configuration_of_a_later_generation_is_taken_with_keys_that_nobody_he
     assert main(["audit", str(folder), "--config", str(path), "--json", str(out)]) == 1
     found = json.loads(out.read_text())["measured"]["plan-as-configured"]
     assert found["values"]["differ"] == ["train.micro_batch_size"]
+
+
+def test_what_cannot_be_below_0_is_found_and_a_loss_may_be(tmp_path, capsys):
+    path = tmp_path / "x.csv"
+    for column, code in (("train_loss", 0), ("epe", 1), ("grad_norm", 1), ("lr", 1)):
+        path.write_text(f"epoch,loss,{column}\n1,-2.5,-1.5\n2,-3.5,-2.5\n")
+        assert main(["audit", str(path)]) == code
+        assert ("below 0 where none can be" in capsys.readouterr().out) is bool(code)

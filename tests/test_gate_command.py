@@ -175,3 +175,72 @@ def test_the_gate_file_of_a_session_says_what_was_due(repository):
     found = json.loads((repository / "g.json").read_text())
     assert (found["verdict"], list(found["relations"])) == ("incomplete", ["metric-oracle"])
     assert {"metric-oracle", "same-scores-again"} < set(found["due"])
+
+
+TORCH_FAULTY = """import numpy as np
+from adapter import Torch
+
+
+class Faulty(Torch):
+    def read(self, sample):
+        image1, *rest = super().read(sample)
+        return (np.roll(np.asarray(image1), 1, -1), *rest)
+"""
+
+
+@pytest.mark.nightly
+def test_a_crop_of_a_pytorch_trainer_is_drawn_too(tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed (the extra `torch`)")
+    for name in ("adapter.py", "trainer.py"):
+        shutil.copy(ROOT / "tests" / "torch_trainer" / name, tmp_path)
+    (tmp_path / "faulty.py").write_text(TORCH_FAULTY)
+    words = ("--promise", "eval-crop-centred", "--pictures", "shown")
+    code, text = gate(tmp_path, *words, system="faulty.py:Faulty")
+    assert (code, "   drawn: shown/eval-crop-centred.html\n" in text) == (1, True), text
+    page = (tmp_path / "shown" / "eval-crop-centred.html").read_text()
+    assert page.count("<img alt=") >= 3
+
+
+FAULTY = """from adapter import NumpySystem
+
+
+class Faulty(NumpySystem):
+    def served(self, folder, draws):
+        batch = super().served(folder, draws)
+        if folder is self.trainer.val:  # one column beside the pixels of the window that it tells
+            frames = batch["frames"].copy()
+            frames[:, :, 1:] = frames[:, :, :-1]
+            batch["frames"] = frames
+        return batch
+
+    def score(self, *arrays):
+        return 0.5 * super().score(*arrays)
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param("", marks=pytest.mark.slow), pytest.param("-n2", marks=pytest.mark.nightly)],
+)
+def test_pages_of_what_a_foreign_system_broke_are_written_and_named(repository, how):
+    if how:
+        pytest.importorskip("xdist")
+    (repository / "faulty.py").write_text(FAULTY)
+    names = ("eval-crop-centred", "metric-oracle", "eval-pure")
+    words = ("--promise", *names, "--gate-file", "g.json", *(["--", how] if how else []))
+    code, text = gate(repository, *words, system="faulty.py:Faulty")
+    assert code == 1
+    assert "--pictures DIR draws what broke, expected beside found" in text, text
+    assert not (repository / "shown").exists()
+    plain = (repository / "g.json").stat().st_size
+    code, text = gate(repository, "--pictures", "shown", *words, system="faulty.py:Faulty")
+    assert code == 1
+    assert "--pictures DIR" not in text
+    for name in names[:2]:
+        assert f"   drawn: shown/{name}.html\n" in text, text
+        assert f"<h1>{name} is broken</h1>" in (repository / "shown" / f"{name}.html").read_text()
+    assert len(list((repository / "shown").iterdir())) == 2
+    assert (repository / "g.json").stat().st_size < plain + 100
+    code, text = gate(repository, "--pictures", "shown", *words)
+    assert code == 0, text
+    assert list((repository / "shown").iterdir()) == []

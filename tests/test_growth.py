@@ -334,6 +334,28 @@ def test_tensorboard_keeps_nothing_of_the_numbers_that_it_was_given(tmp_path):
 
 
 @pytest.mark.nightly
+def test_tensorboard_keeps_nothing_of_the_images_that_it_was_given(tmp_path):
+    code = (
+        "import sys\nfrom dataclasses import replace\nfrom pathlib import Path\n"
+        "from harness.reporting.tensorboard import TensorBoardObserver\n"
+        "from tests.ledger_runs import RUN\nfrom tests.picture_runs import pictures_of\n"
+        "from tests.soak import private_bytes\n"
+        "board, found = TensorBoardObserver(Path(sys.argv[1])), []\n"
+        "for epoch in range(1, 401):\n"
+        "    record = replace(RUN.evals[0], epoch=epoch)\n"
+        "    board.pictured(pictures_of(record))\n"
+        "    board(RUN.steps[0])\n"
+        "    found.append(private_bytes())\n"
+        "print(found[-1] - found[100])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], check=True, text=True, capture_output=True,
+        cwd=SOAK.parents[1],
+    )  # fmt: skip
+    assert int(done.stdout.splitlines()[-1]) < MIB
+
+
+@pytest.mark.nightly
 def test_two_thousand_tiny_epochs_end_where_they_were_after_two_hundred(tmp_path):
     epochs = soaked(tmp_path, 2_000)
     early, late = epochs[199], epochs[-1]

@@ -161,3 +161,10 @@ def test_lines_without_digest_are_known_by_their_types(path, change, message):
     path.write_text("\n".join([*altered(lines, 4, change), ""]))
     with pytest.raises(InputError, match=message):
         read(path)
+
+
+def test_a_journal_that_is_gone_is_not_written_on(tmp_path):
+    with FileJournal(tmp_path / "x.scores.jsonl", {"a": 1}) as journal:
+        (tmp_path / "x.scores.jsonl").rename(tmp_path / "moved")
+        with pytest.raises(InputError, match="is gone while it is written to"):
+            journal["score", 0, "s"] = {(0,) * 9: [1.0]}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import InputError
-from harness.fc2.layout import MEMBERS, Left, left_lines, list_triplets, member_name
+from harness.fc2.layout import MEMBERS, LayoutError, Left, left_lines, list_triplets, member_name
 
 # What the data set holds beside the three members, twenty per sample.
 COMPANIONS = [
@@ -333,3 +333,22 @@ def test_a_name_of_several_lines_is_told_in_one(tmp_path):
     put_sample(tmp_path / "train" / ".a\nb", 5)
     [line] = left_lines(list_triplets(tmp_path / "train"))
     assert line.isprintable()
+
+
+def test_a_sample_whose_id_is_no_text_is_refused(tmp_path):
+    inner = tmp_path / "train" / os.fsdecode(b"p\xff")
+    put_sample(inner, 7)
+    with pytest.raises(LayoutError, match="folder whose name is no UTF-8"):
+        list_triplets(tmp_path / "train")
+    assert len(list_triplets(inner)) == 1, "what a split lies in is no part of an id"
+
+
+def test_a_split_within_the_other_is_told(tmp_path):
+    put_sample(tmp_path / "fc2" / "train", 0)
+    put_sample(tmp_path / "fc2" / "val", 1)
+    val = list_triplets(tmp_path / "fc2" / "val")
+    assert left_lines(list_triplets(tmp_path / "fc2" / "train"), val) == []
+    (tmp_path / "same").symlink_to("fc2/val")
+    for train in (tmp_path / "fc2", tmp_path / "same"):
+        [line] = left_lines(list_triplets(train), val)
+        assert line.endswith("what is trained on is scored, too")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.errors import InputError
 from harness.records.ledger import Ledger, effective, read_ledger
 from harness.records.records import (
     RECORDS,
@@ -390,3 +391,14 @@ def test_a_plan_of_more_steps_than_anybody_lists_is_refused(sizes):
     with pytest.raises(ValueError, match=r"run\.planned_sizes"):
         from_json(opening)
     assert from_json({**opening, "planned_sizes": [[1, 10**7]]}).planned_sizes == ((1, 10**7),)
+
+
+def test_a_ledger_whose_folder_was_moved_is_not_written_on_elsewhere(tmp_path):
+    (tmp_path / "run").mkdir()
+    ledger = Ledger(tmp_path / "run" / "ledger.jsonl")
+    ledger(NoteRecord(0, "one"))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="is gone while the run writes to it"):
+        ledger(NoteRecord(0, "two"))
+    ledger.close()
+    assert len(read_ledger(tmp_path / "moved" / "ledger.jsonl").records) == 1

@@ -7,13 +7,15 @@ import pytest
 
 from harness.config import field_kinds, parse_config
 from harness.errors import InputError
-from harness.records.records import CheckpointRecord, ResumeRecord, RunRecord
+from harness.records.ledger import LedgerContent
+from harness.records.records import CheckpointRecord, ResumeRecord, RunRecord, StepRecord
 from harness.runs.identity import (
     identity_changes,
     protocol_identity,
     run_identity,
 )
 from harness.runs.lineage import plan_first, plan_resume, refuse_another_plan
+from harness.runs.unchanged import lost_end
 from harness.training.checkpoint import CheckpointError, CheckpointStore
 from harness.training.progress import Progress
 
@@ -266,3 +268,48 @@ def test_a_frozen_artifact_counts_by_its_content():
     same = DATA | {"frozen": "f" * 32}
     assert protocol_identity(one, same) == protocol_identity(moved, same)
     assert protocol_identity(one, same) != protocol_identity(one, DATA | {"frozen": "e" * 32})
+
+
+def test_a_checkpoint_that_the_ledger_knows_by_another_digest_is_refused(folder):
+    def recorded(digest):
+        return (opened(), CheckpointRecord(1, 2, 5, "epoch-0001-step-00002-attempt-1", digest))
+
+    own = CheckpointStore(folder / "checkpoints").load("last").digest
+    assert resumed(folder, history=recorded(own)).checkpoint.digest == own
+    # Not recorded at all: a crash came between the save and its record.
+    assert resumed(folder, history=BEGUN).checkpoint.digest == own
+    message = f"its digest is {own}, and .*ledger.jsonl says that {'0' * 32} was saved"
+    for segment in (None, "new"):
+        with pytest.raises(InputError, match=message):
+            resumed(folder, segment=segment, history=recorded("0" * 32))
+
+
+def test_a_checkpoint_of_other_dynamics_than_the_ledger_tells_of_is_refused(tmp_path):
+    saved(tmp_path, 1, chosen=config(train={"lr": 0.5}))
+    with pytest.raises(InputError, match=r"other dynamics than .* segment main: train.lr: 0.5 -> "):
+        resumed(tmp_path)
+    # Where a new segment begins there, it is said to.
+    assert resumed(tmp_path, segment="b").new_segment
+
+
+def test_a_checkpoint_that_was_renamed_is_refused(folder):
+    store = CheckpointStore(folder / "checkpoints")
+    later = folder / "checkpoints" / "epoch-0009-step-00000-attempt-1"
+    (folder / "checkpoints" / "epoch-0001-step-00000-attempt-1").rename(later)
+    with pytest.raises(CheckpointError, match=r"counters say epoch 1, step 0, .* it was renamed"):
+        store.load(str(later))
+    own = later.rename(folder / "checkpoints" / "my-copy")
+    assert store.load(str(own)).progress["epoch"] == 1
+
+
+def test_an_attempt_gives_no_name_again_where_the_ledger_is_gone(folder):
+    assert resumed(folder, history=()).attempt == 2
+
+
+def test_a_ledger_that_ends_before_the_checkpoint_is_told(folder):
+    steps = [StepRecord(e, s, ("0" * 9,), "b", 0.1, 1.0, 1, 0, 1.0) for e in (1, 2) for s in (1, 2)]
+    for records, told in ((steps, 0), (steps[:3], 1), ((), 1)):
+        history = (opened(), *records)
+        notes = lost_end(LedgerContent(history, ()), resumed(folder, history=history))
+        assert len(notes) == told
+    assert notes[0].startswith("ledger.jsonl ends before its first step, before the checkpoint")

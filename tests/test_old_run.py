@@ -70,7 +70,7 @@ def test_what_was_recorded_has_the_same_identity_and_could_be_resumed():
     tree = yaml.safe_load((OLD / "config.yaml").read_text())
     # What that version did not know has its default.
     tree["runtime"] |= {"tf32": False, "gpu_memory_mib": None, "require_gpu": False}
-    tree["runtime"]["score_on"] = "auto"
+    tree["runtime"] |= {"score_on": "auto", "pictures": 2}
     tree["gate"] = {"required": []}
     tree["train"] |= {"multi_gpu_mode": "single_gpu", "gpu_devices": "0"}
     theirs = ("fc2_num_workers", "fc2_eval_num_workers", "eval_prefetch_batches")

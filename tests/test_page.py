@@ -9,6 +9,7 @@ from harness.cli import main
 from harness.evaluation.scored_space import scored_space
 from harness.supernet.space import format_arch
 from tests.headless import browser, chromium
+from tests.picture_runs import write_pictures
 from tests.test_report import ELSEWHERE, SEGMENTS, course, write
 from tests.test_search_space import SIZE, WHOLE, truth
 
@@ -42,6 +43,20 @@ def page(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def looks(tmp_path_factory):
+    """Return a page of two runs with pictures, one of many evaluations at EdgeFlowNAS's crop."""
+    folder = tmp_path_factory.mktemp("looks")
+    long, short = folder / "long", folder / "a-run-with-a-rather-long-name-of-its-own-20260217"
+    records = course(epochs=30)
+    large = {"size": (180, 240), "frame": (384, 512), "place": (102, 136)}
+    write_pictures(write(long, records), records, **large)
+    write_pictures(write(short, course(epochs=3)), course(epochs=3), place=None)
+    words = ["report", str(long), str(short), "--across-segments", "--out", str(folder / "r.html")]
+    assert main(words) == 0
+    return folder / "r.html"
+
+
+@pytest.fixture(scope="module")
 def tab(tmp_path_factory):
     with browser(chromium(), tmp_path_factory.mktemp("profile")) as found:
         yield found
@@ -49,6 +64,49 @@ def tab(tmp_path_factory):
 
 def test_the_page_of_the_whole_space_is_under_3_mb(page):
     assert page.stat().st_size < 3_000_000
+
+
+def test_a_page_of_pictures_of_many_evaluations_is_under_6_mb(looks):
+    assert looks.stat().st_size < 6_000_000
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pictures_overlap_nowhere_and_are_all_loaded(looks, tab, width, scheme):
+    tab.said.clear()
+    tab.asked.clear()
+    tab.open(looks, width=width, scheme=scheme)
+    assert tab.value(LAYOUT) == []
+    assert tab.said == []
+    assert {address for address in tab.asked if not address.startswith("data:")} == {looks.as_uri()}
+    assert tab.value("Promise.all([...document.images].map(one => one.decode()))"
+                     ".then(all => all.length)") > 100  # fmt: skip
+
+
+SHOWN = (
+    "[...document.querySelector('.predicts').querySelectorAll('[data-at]')]"
+    ".filter(one => one.checkVisibility()).map(one => one.dataset.at.split(' '))"
+)
+
+
+def test_the_slider_shows_each_epoch_by_the_keyboard(looks, tab):
+    tab.open(looks, width=390, scheme="dark")
+    epochs = tab.value("document.querySelector('.predicts').dataset.epochs").split()
+    assert (epochs[0], epochs[-1]) == ("1", "30")
+    tab.value("document.querySelector('.scrub input').focus()")
+    for key, code, epoch in (("Home", 36, epochs[0]), ("ArrowRight", 39, epochs[1]),
+                             ("End", 35, epochs[-1]), ("ArrowLeft", 37, epochs[-2])):  # fmt: skip
+        for kind in ("keyDown", "keyUp"):
+            tab("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+        assert tab.value("document.querySelector('.scrub output').textContent") == epoch
+        shown = tab.value(SHOWN)
+        assert shown
+        assert all(epoch in at for at in shown)
+        # The other run's stays where it was.
+        assert tab.value("document.querySelectorAll('.scrub output')[1].textContent") == "3"
+        assert tab.value(LAYOUT) == []
+    spoken = tab.value("document.querySelector('.scrub input').ariaValueText")
+    assert spoken == f"epoch {epochs[-2]}"
 
 
 @pytest.mark.parametrize("width", [390, 1280])

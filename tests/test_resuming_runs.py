@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import fields, replace
@@ -47,7 +48,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     write_dataset(folder / "fc2", train=7, val=5, height=19, width=37)
     few = ("eval.eval_pool_size=3", "train.num_epochs=2", "eval.eval_batches_per_arch=1",
            "eval.bn_recal_batches=1", "checkpoint.every_steps=1",
-           "train.batch_size=5")  # fmt: skip
+           # Runs with pictures are in test_pictured_runs.py.
+           "train.batch_size=5", "runtime.pictures=0")  # fmt: skip
     found = with_overrides(matrix_config(folder / "fc2"), few)
     apply_environment(found)
     return found
@@ -704,3 +706,22 @@ def test_scores_go_on_where_they_were_summed_up(config: Config, cache: Any, tmp_
     train(on_device(config), folder, cache, until=1)
     train(config, folder, cache, resume=True)
     assert [one.data.get("scored") for one in records(folder, RunRecord)] == ["device"] * 2
+
+
+@pytest.mark.parametrize("split", ["val", pytest.param("train", marks=pytest.mark.slow)])
+def test_frames_that_were_replaced_are_refused_before_a_step_towards_their_evaluation(
+    split: str, config: Config, cache: Any, tmp_path: Path
+) -> None:
+    folder, fc2 = tmp_path / "run", tmp_path / "fc2"
+    shutil.copytree(config.data.base_path, fc2)
+    moved = changed_config(config, f"data.base_path={fc2}")
+    train(moved, folder, cache, until=1)
+    first, second = sorted((fc2 / split).glob("*-img_0.png"))[:2]
+    kept = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    before = (folder / "ledger.jsonl").read_bytes()
+    with pytest.raises(InputError, match=r"files have been replaced\. Restore them"):
+        train(moved, folder, cache, resume=True)
+    assert (folder / "ledger.jsonl").read_bytes() == before
+    first.write_bytes(kept)
+    assert train(moved, folder, cache, resume=True).status == "finished"

@@ -20,8 +20,10 @@ from harness.evaluation.search_space import (
     pareto_front,
     stability_by_batches,
 )
+from harness.reporting.pool_space import rank_tau
 from harness.reporting.space import space_lines
 from harness.reporting.space_file import read_space
+from harness.sealed import sealed_values
 from harness.supernet.costs import option_names, space_costs
 from harness.supernet.macs import pool_macs
 from harness.supernet.space import (
@@ -231,6 +233,43 @@ def test_what_is_no_evaluation_is_refused_by_name(changes, message, tmp_path):
     assert str(refused.value).startswith(f"{tmp_path / 'e.json'}: ")
     assert message in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_result_that_was_changed_is_refused_and_one_without_a_digest_is_told(
+    tmp_path,
+):
+    path, told = tmp_path / "e.json", []
+    written(path)
+    read_space(path, told.append)
+    assert [text for text in told if "without a digest" in text] == told != []
+    content = json.loads(path.read_text())
+    sealed = json.dumps(sealed_values(content))
+    path.write_text(sealed)
+    assert read_space(path, told.append).epoch == 3
+    assert len(told) == 1
+    path.write_text(sealed.replace('"epoch": 3', '"epoch": 4'))
+    with pytest.raises(InputError, match="it was changed since it was written"):
+        read_space(path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"epoch": True}, {"per_arch_epe": ["1.5"] * 40}, {"batches": "2"}]
+)
+def test_what_an_evaluation_holds_is_of_its_type(changes, tmp_path):
+    written(tmp_path / "e.json", **changes)
+    with pytest.raises(InputError, match="Input should be a valid"):
+        read_space(tmp_path / "e.json")
+
+
+def test_codes_of_two_skeletons_are_not_held_against_each_other():
+    one, other = (
+        scored_space(ARCHS, EPE, skeleton=name, width=2, size=SIZE)
+        for name in ("full", "decoupled")
+    )
+    found = rank_tau(("a", one), ("b", other))
+    assert (found.tau, found.archs) == (None, 0)
+    assert "full and decoupled" in found.reason
+    assert rank_tau(("a", one), ("b", one)).tau == 1
 
 
 def test_an_evaluation_of_an_earlier_version_is_told_what_it_lacks(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.gate_lines import SCREEN_ROWS, result_lines, table_lines
+from harness.gate_lines import SCREEN_ROWS, result_lines, table_lines, wrapped
 from harness.promises.judge import Judgement
 from harness.promises.promise import Outcome, Promise
 from harness.promises.roots import AREAS
@@ -90,10 +90,67 @@ def test_the_roots_fit_on_one_screen_each_once_with_the_verdict_last(count):
     assert "never shown" not in "".join(lines)
 
 
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_terminal_breaks_no_word_and_the_roots_still_fit(count):
+    roots = [judged(f"r{i}", "BROKEN", text="well-known " * (5 * i + 3)) for i in range(count)]
+    found = result(*roots, judged("c", "BROKEN", by=("r0",)))
+    again, given = f"again: harness gate {'name ' * 20}", {"width": 60, "whole": False}
+    lines = [
+        line for line, _ in result_lines(
+            found, "what is broken", **given, again=again, hint="--pictures DIR " * 8, wrap=True
+        )
+    ]  # fmt: skip
+    shown = [wrapped(line, 60) for line in lines]
+    assert again in shown
+    rows = [row for line in shown if line != again for row in line.split("\n")]
+    assert max(map(len, rows)) <= 60
+    assert len(rows) + -(-len(again) // 60) <= SCREEN_ROWS
+    words = {word for row in rows for word in row.split()}
+    assert words == {word for line in lines for word in line.split() if line != again}
+    assert "(and 1 that follows from it)" in " ".join(shown[1].split())
+
+
+def test_rows_of_a_line_begin_where_its_text_does():
+    for line, indent in (
+        ("1. a: b c d", 3),
+        ("     - e f g h", 7),
+        ("     why not", 5),
+        ("a bc de", 3),
+    ):
+        first, *others = wrapped(line, len(line) - 3).split("\n")
+        assert [len(row) - len(row.lstrip()) for row in others] == [indent]
+        assert f"{first} {others[0].strip()}" == line
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 15])
+def test_pages_are_named_and_the_roots_still_fit(count):
+    roots = [judged(f"r{i}", "BROKEN", text=f"r{i}: {'word ' * 200}") for i in range(count)]
+    found = result(*roots, judged("c", "BROKEN", text="never shown", by=("r0",)))
+    pages = {f"r{i}": f"drawn: pictures/r{i}.html" for i in range(count)}
+    lines = [
+        line for line, _ in result_lines(
+            found, "what is broken", width=80, whole=False, pages={**pages, "c": "drawn: p/c.html"},
+            again="again: harness gate", hint="--pictures DIR draws 1 of the 2 that broke",
+        )
+    ]  # fmt: skip
+    assert sum(-(-len(line) // 80) for line in lines) <= SCREEN_ROWS
+    assert "   drawn: pictures/r0.html" in "\n".join(lines)
+    named = [line for line in lines if "drawn: " in line]
+    if count <= 5:
+        each = [f"   {page}" for page in pages.values()]
+        assert named == [*each, "   also drawn: p/c.html"]
+    else:
+        assert named == [f"   drawn: pictures/r0.html and {count} more"]
+    assert lines[-3:-1] == ["--pictures DIR draws 1 of the 2 that broke", "again: harness gate"]
+
+
 def test_all_is_shown_on_demand():
     found = result(A, B, judged("c", "BROKEN", text="of c", by=("b",)))
-    text = "\n".join(line for line, _ in result_lines(found, "heading", width=80, whole=True))
-    for words in (f"{AREAS[0]}:", "1. Broken promise: b is kept [b]", "     - text",
+    pages = {"b": "drawn: p/b.html", "c": "drawn: p/c.html"}
+    lines = result_lines(found, "heading", width=80, whole=True, pages=pages)
+    text = "\n".join(line for line, _ in lines)
+    for words in (*pages.values(),
+                  f"{AREAS[0]}:", "1. Broken promise: b is kept [b]", "     - text",
                   "What it usually means: hint", "follows: c: of c"):  # fmt: skip
         assert words in text
 

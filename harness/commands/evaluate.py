@@ -29,6 +29,7 @@ from harness.expanding import expanded
 from harness.ranges import Range
 from harness.records.environments import EnvironmentDifference, environment_difference
 from harness.records.records import EvalRecord
+from harness.sealed import sealed_values
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.whole import check_target, write_text
 
@@ -125,7 +126,7 @@ def run(args: Namespace) -> int:
     if args.csv is not None:
         write_text(args.csv, csv_text(space))
     result = _result(record, checkpoint, session.environment.as_dict(), elsewhere)
-    write_json(args.json, {**result, "space": space.as_dict()})
+    write_json(args.json, sealed_values({**result, "space": space.as_dict()}))
     return EXIT_DONE
 
 

@@ -22,7 +22,7 @@ __all__ = ["add_parser", "run"]
 
 _PATHS = {
     "config": PathKind.FILE, "fc2-root": PathKind.DATA, "system-root": PathKind.CODE,
-    "gate-file": PathKind.NEW_FILE,
+    "gate-file": PathKind.NEW_FILE, "pictures": PathKind.NEW_FOLDER,
 }  # fmt: skip
 _TESTS = Path(__file__).parents[1] / "gate_tests"
 

@@ -2,8 +2,10 @@
 
 from argparse import Namespace
 from importlib.resources import files
+from keyword import iskeyword
 
 from harness.commands.common import EXIT_DONE, say, write_json
+from harness.commands.interrupts import command_line
 from harness.commands.parsing import CommandParser
 from harness.commands.paths import PathKind
 from harness.errors import InputError
@@ -33,15 +35,17 @@ def add_parser(parser: CommandParser) -> None:
 def run(args: Namespace) -> int:
     """Write the template, unless something else has its name."""
     name = args.out.name
-    if args.out.suffix != ".py" or not args.out.stem.isidentifier():
+    stem = args.out.stem
+    if args.out.suffix != ".py" or not stem.isidentifier() or iskeyword(stem):
         msg = f"OUT {args.out}: expected a name that Python can import, such as adapter.py"
         raise InputError(msg)
     text = template(args.kind).replace("adapter.py", name)
     with whole_file(args.out, new=True) as file:
         file.write(text.encode())
     say(f"wrote {args.out}; it runs as it stands:")
-    say(f"  harness check-adapter {args.out}:MyTrainer")
-    say(f"  harness gate --system {args.out}:MyTrainer")
+    system = f"{args.out}:MyTrainer"
+    for words in (["check-adapter", system], ["gate", "--system", system]):
+        say(f"  {command_line(words)}")
     write_json(args.json, {"wrote": str(args.out), "kind": args.kind})
     return EXIT_DONE
 

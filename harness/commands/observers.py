@@ -12,6 +12,7 @@ from harness.records.records import Record
 from harness.reporting.running import RunningLine
 from harness.reporting.tensorboard import TensorBoardObserver, tensorboard_available
 from harness.reporting.terminal import ProgressPrinter
+from harness.runs.pictures import PictureRecorder
 from harness.watch import Watch
 
 __all__ = ["run_observers"]
@@ -21,7 +22,7 @@ __all__ = ["run_observers"]
 def run_observers(
     folder: Path, config: Config, ledger: Ledger, history: Sequence[Record]
 ) -> Iterator[Sequence[Callable[[Record], None]]]:
-    """Yield the running line, a line an epoch, TensorBoard where it is installed, and the watch.
+    """Yield the running line, a line an epoch, pictures, TensorBoard if there is one, the watch.
 
     Parameters
     ----------
@@ -41,6 +42,8 @@ def run_observers(
         observers: list[Callable[[Record], None]] = [
             running, ProgressPrinter(say, epochs, running.left),
         ]  # fmt: skip
+        if config.runtime.pictures:
+            observers.append(PictureRecorder(folder))
         if tensorboard_available():
             board = TensorBoardObserver(folder / "tensorboard")
             stack.callback(board.close)

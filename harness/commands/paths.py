@@ -14,7 +14,7 @@ from enum import Enum, auto
 from itertools import islice
 from pathlib import Path
 
-from harness.devices import is_stream, kind_of, open_regular
+from harness.devices import check_stream, is_stream, kind_of, open_regular
 from harness.errors import InputError
 from harness.fc2.layout import MEMBERS
 from harness.whole import NotWrittenError, check_target
@@ -56,8 +56,8 @@ _WRITTEN = (*_NEW_FILES, PathKind.NEW_FOLDER, PathKind.NEW_RUN, PathKind.FILLED)
 _FOLDERS = (PathKind.DATA, PathKind.FOLDER, PathKind.PLACE, PathKind.FILLED)
 
 _OWN = (
-    "ledger.jsonl", "config.yaml", "epochs.csv", "checkpoints", "tensorboard", ".lock",
-    ".clip-study.json",
+    "ledger.jsonl", "config.yaml", "epochs.csv", "checkpoints", "pictures", "tensorboard",
+    ".lock", ".clip-study.json",
 )  # fmt: skip
 _OWN_ENDS = (".scores.jsonl",)
 """Names in a run directory of what the run itself writes."""
@@ -67,9 +67,13 @@ _SAMPLES = tuple(f"-{member}" for member in MEMBERS)
 _LOOKED_AT = 200
 """Entries of a folder that are looked at: one of samples holds hardly anything else."""
 
+_LONGEST_LINE = 2**20
+"""Bytes of a first line that are looked at."""
+
 _RESULTS = (".json", ".html", ".htm", ".svg", ".png", ".npz")
 _BEGINNINGS = (b"{", b"[", b"<", b"arch,epe_px,")
 """What results end and begin with; a table of archs would be anybody's by its ending."""
+_CHAIN = b',"chain":"'
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ def check_paths(named: Iterable[Named]) -> None:
     for one in every:
         if one.kind not in _WRITTEN:
             _check_input(one)
+        elif _is_stream(one):
+            _require_open(one)
     outputs = [one for one in every if one.kind in _WRITTEN and not _is_stream(one)]
     runs = [_real(one.path) for one in outputs if one.kind is PathKind.NEW_RUN]
     for place, one in enumerate(outputs):
@@ -142,6 +148,13 @@ def _real(path: Path) -> Path:
 
 def _is_stream(one: Named) -> bool:
     return one.kind in _NEW_FILES and is_stream(one.path)
+
+
+def _require_open(one: Named) -> None:
+    try:
+        check_stream(one.path)
+    except OSError as error:
+        raise _wrong(one, f"not written: {error.strerror}") from None
 
 
 def _check_input(one: Named) -> None:
@@ -212,6 +225,9 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 
 def _refuse_own_files(one: Named, every: Sequence[Named]) -> None:
+    # Beside any result, too: `eval --pool all --json a.json` appends to a.scores.jsonl.
+    if one.kind in _NEW_FILES and _real(one.path).name.endswith(_OWN_ENDS):
+        raise _wrong(one, "is a name of scores that `harness eval --pool all` keeps; name another")
     runs = [_real(o.path) for o in every if o.kind in (PathKind.RUN, PathKind.NEW_RUN)]
     folder = own_file_of_run(_real(one.path), runs)
     if folder is not None:
@@ -231,15 +247,20 @@ def _refuse_among_samples(one: Named) -> None:
 
 
 def _refuse_something_else(one: Named) -> None:
-    """Refuse to replace a file that no command wrote: a slip would destroy it."""
-    if one.kind is not PathKind.NEW_FILE or one.path.suffix.lower() in _RESULTS:
+    """Refuse to replace a file that no command writes anew: a slip would destroy it."""
+    if one.kind is not PathKind.NEW_FILE:
         return
     try:
         with open_regular(one.path) as file:
-            first = file.read(max(map(len, _BEGINNINGS)))
+            first, more = file.readline(_LONGEST_LINE), file.read(1)
     except OSError:  # there is none, or what writes it says why not
         return
-    if first and not first.startswith(_BEGINNINGS):
+    # Whatever its name: a ledger, scores under way, the log of another trainer.
+    if first.startswith(b'{"') and first.endswith(b"}\n") and (more == b"{" or _CHAIN in first):
+        text = "holds lines of JSON, a log that is appended to, which would be lost"
+        raise _wrong(one, f"{text}; name another, or remove it")
+    known = one.path.suffix.lower() in _RESULTS
+    if first and not known and not first.startswith(_BEGINNINGS):
         raise _wrong(one, "holds something else, which would be lost; name another, or remove it")
 
 
@@ -265,6 +286,8 @@ def _require_writable(one: Named, runs: Sequence[Path]) -> None:
             raise InputError(f"{one.option} {error}") from None
         _require_access(one, out.parent)
         return
+    if one.kind is PathKind.NEW_RUN and not _is_utf_8(out):
+        raise _wrong(one, "its name is no UTF-8, which not all that is written there can have")
     if out.is_symlink():  # it is still one: a circle
         raise _wrong(one, os.strerror(errno.ELOOP))
     if out.exists() and not out.is_dir():
@@ -272,6 +295,14 @@ def _require_writable(one: Named, runs: Sequence[Path]) -> None:
     if one.kind is PathKind.FILLED and not out.exists():
         raise _wrong(one, "there is no such folder; make it first")
     _require_access(one, next(f for f in (out, *out.parents) if f.exists()))
+
+
+def _is_utf_8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _require_access(one: Named, folder: Path) -> None:

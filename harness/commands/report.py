@@ -31,12 +31,15 @@ from harness.faults.power_file import Power, read_power
 from harness.foreign.history import foreign_history
 from harness.foreign.judging import Subject
 from harness.records.ledger import read_ledger
+from harness.records.records import EvalRecord
 from harness.records.run import RunHistory, read_history
 from harness.reporting.borders import short_digest
 from harness.reporting.curves import PANELS, Panel, View, drawing, view
 from harness.reporting.hover import hover_values, line_legend
 from harness.reporting.html import Page, Plot, page
 from harness.reporting.markup import printable
+from harness.reporting.pictured import MOST_BYTES, Pictured, pictured
+from harness.reporting.pictures_html import pictures_section
 from harness.reporting.plots import draw
 from harness.reporting.pool_space import pool_space, rank_tau
 from harness.reporting.space_file import SpaceFile, read_space
@@ -75,6 +78,9 @@ def add_parser(parser: CommandParser) -> None:
         "--gate-power", kind=PathKind.FILE, metavar="FILE",
         help="show what a green gate is worth, too: what `harness gate-power --json` wrote",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-pictures", action="store_true", help="leave out the pictures that a run has recorded"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -84,7 +90,7 @@ def run(args: Namespace) -> int:
     files = [path if is_foreign(path) else ledger_file(path) for path in args.paths]
     power = None if args.gate_power is None else read_power(args.gate_power, say)
     gate = None if args.gate_file is None else _read_gate(args.gate_file)
-    spaces = [read_space(path) for path in args.space]
+    spaces = [read_space(path, say) for path in args.space]
     names = _run_names(args.paths, files)
     subjects = {name: read_subject(file, args) for name, file in zip(names, files, strict=True)
                 if is_foreign(file)}  # fmt: skip
@@ -111,14 +117,29 @@ def run(args: Namespace) -> int:
         replace(one, facts=run_facts(shown.history, subjects.get(one.name), gate))
         for one, shown in zip(summaries, views, strict=True)
     ]
-    text, space = _page(args, views, summaries, warnings, power, spaces)
+    pictures = [] if args.no_pictures else _pictures(own, dict(zip(names, files, strict=True)))
+    text, space = _page(args, views, summaries, warnings, power, spaces, pictures)
     _write_page(args.out, text)
     _say_summaries(summaries, warnings)
+    for one in pictures:
+        for note in one.notes:
+            say(f"warning: {one.name}: {note}")
     if power is not None:
         say(power.headline)
     found = {"out": str(args.out), "across_segments": args.across_segments, "warnings": warnings}
     write_json(args.json, {**found, "runs": [asdict(one) for one in summaries], **space})
     return EXIT_DONE
+
+
+def _pictures(views: Sequence[View], files: Mapping[str, Path]) -> list[Pictured]:
+    """Return the pictures of those runs that have some; one page has room for all of them."""
+    found = [
+        pictured(one.name, files[one.name].parent,
+                 [record for attempt in one.metric for record in attempt.of(EvalRecord)])
+        for one in views
+    ]  # fmt: skip
+    there = [one for one in found if one is not None]
+    return [one.within(MOST_BYTES // len(there)) for one in there]
 
 
 def _read_gate(path: Path) -> dict[str, Any]:
@@ -194,8 +215,9 @@ def _with_findings(shown: RunSummary, subject: Subject | None) -> RunSummary:
 def _page(
     args: Namespace, views: Sequence[View], summaries: Sequence[RunSummary],
     warnings: Sequence[str], power: Power | None, files: Sequence[SpaceFile],
+    pictures: Sequence[Pictured],
 ) -> tuple[str, dict[str, Any]]:  # fmt: skip
-    """Return the page, and what it says of the search space for machines."""
+    """Return the page, and what it says of search space and pictures for machines."""
     plots = tuple(_plot(panel, views, place) for place, panel in enumerate(PANELS))
     pools = [pool_space(one) for one in views]
     scored = [(one.label, one.space) for one in files]
@@ -204,7 +226,7 @@ def _page(
     text = page(
         Page(
             tuple(summaries), plots, tuple(warnings), __version__, command_line(args.words),
-            space_section(pools, files, taus), power,
+            space_section(pools, files, taus), power, pictures_section(pictures),
         )
     )  # fmt: skip
     found = {
@@ -213,7 +235,11 @@ def _page(
         "taus_of_epochs": [
             {"name": one.name, "epochs": one.epochs, "taus": one.taus} for one in pools
         ],
-    }
+        "pictures": [
+            {"name": one.name, "epochs": [shown.epoch for shown in one.epochs],
+             "recorded": one.recorded, "notes": one.notes} for one in pictures
+        ],
+    }  # fmt: skip
     return text, found
 
 

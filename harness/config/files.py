@@ -140,7 +140,13 @@ def with_overrides(config: Config, assignments: Iterable[str]) -> Config:
                 msg = f"`{cut(key)}`: `{cut(parent)}` is a value, not a section"
                 raise ConfigError(msg)
         try:
-            section[leaf] = for_key(read_yaml(text), parts, Config)
+            value = for_key(read_yaml(text), parts, Config)
+            if isinstance(section.get(leaf), dict) and isinstance(value, Mapping):
+                msg = (
+                    f"`{cut(key)}` is a section, whose other keys would be lost; set one key of it"
+                )
+                raise ConfigError(msg)
+            section[leaf] = value
         except ConfigError as error:
             msg = f"{cut(assignment)}: {error}"
             raise ConfigError(msg) from None
@@ -162,6 +168,11 @@ def with_fc2_root(config: Config, root: Path | None) -> Config:
         if not (root / split).is_dir():
             msg = f"--fc2-root {root}: expected a folder {split}/ in it"
             raise ConfigError(msg)
+    try:
+        str(root.resolve()).encode()
+    except UnicodeEncodeError:
+        msg = f"--fc2-root {cut(str(root))}: the name of a folder is no UTF-8, which no record of "
+        raise ConfigError(f"{msg}a run can hold; rename it") from None
     # Absolute: a relative `base_path` is read from the working directory.
     data = config.data.model_copy(
         update={"base_path": str(root.resolve()), "train_dir": "train", "val_dir": "val"}

@@ -28,6 +28,8 @@ MEANINGS: Mapping[str, str] = MappingProxyType({
     "runtime.cache_dir": "folder in which the next process finds decoded evaluation batches; "
     "empty: none",
     "runtime.cache_mib": "memory for decoded evaluation batches, MiB; the rest is in mapped files",
+    "runtime.pictures": "samples of which each evaluation of a run keeps what its best and worst "
+    "arch predict, beside its best and worst sample; 0: no pictures",
     "train.gpu_device": "which GPU; -1: the CPU; null: the first GPU if there is one",
     "train.num_epochs": "planned epochs; the learning rate falls over all of them",
     "train.epoch_mode": "an epoch is `steps_per_epoch` random batches, or one pass over the split",

@@ -57,8 +57,11 @@ _MOST_SIDE = 2**14
 _MOST_SAMPLES = 2**20
 _MOST_MIB = 2**24
 _MOST_SEED = 2**63
+_MOST_PICTURES = 16
 _MOST_SINGLE = 3e38
 """Just below the largest float32, in which steps are computed: more would be infinite there."""
+_LEAST_SINGLE = 1.2e-38
+"""Just above the smallest normal float32; what is less may be taken for 0."""
 
 
 def _kind(kind: Kind, default: Any, **limits: Any) -> Any:
@@ -107,6 +110,14 @@ class _Section(BaseModel):
 
     @field_validator("*", mode="after")
     @classmethod
+    def _nothing_that_is_zero_in_float32(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, float) and 0 < abs(value) < _LEAST_SINGLE:
+            msg = f"`{info.field_name}` is 0 in float32, in which steps are computed: got {value}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
     def _only_implemented_values(cls, value: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields[str(info.field_name)]
         extra = field.json_schema_extra
@@ -137,6 +148,7 @@ class RuntimeConfig(_Section):
     score_on: Literal["auto", "host", "device"] = _environment("auto")
     cache_dir: _PathText = _observation("", max_length=4095)
     cache_mib: int = _observation(512, ge=0, le=_MOST_MIB)
+    pictures: int = _observation(2, ge=0, le=_MOST_PICTURES)
 
 
 class DistillConfig(_Section):

@@ -42,13 +42,15 @@ from harness.supernet.space import (
     variable_shapes,
 )
 
-__all__ = ["EvalParts", "Evaluator", "NonFiniteScoreError", "Protocol", "Taken"]
+__all__ = ["EvalParts", "Evaluator", "Look", "NonFiniteScoreError", "Protocol", "Taken"]
 
 Tensor = Any
 Weights = Mapping[str, Tensor]
 Taken = Callable[[str, Batch], None]
 """Receives an arch's code, or nothing for recalibration, and a batch that was computed on."""
 Arch = tuple[int, ...]
+Look = Callable[[EvalRecord, Mapping[str, list[float]], Mapping[Arch, PooledStatistics]], None]
+"""Receives what an evaluation came to: record, per-sample EPE by arch, statistics by arch."""
 
 
 class Evaluator:
@@ -179,7 +181,7 @@ class Evaluator:
     def evaluate(
         self, weights: Weights, protocol: Protocol, *, epoch: int = 0,
         between: Callable[[], None] | None = None, journal: Journal | None = None,
-        taken: Taken | None = None,
+        taken: Taken | None = None, look: Look | None = None,
     ) -> tuple[EvalRecord, dict[str, list[float]]]:  # fmt: skip
         """Score a pool.
 
@@ -193,6 +195,9 @@ class Evaluator:
         taken : callable, optional
             Receives each batch once it was recalibrated on, and each arch's once it was scored on:
             what was computed on, and not what the batch says of itself.
+        look : callable, optional
+            Receives the record, per-sample EPE and statistics at the end: what it takes to predict
+            again what was scored.
 
         Returns
         -------
@@ -211,7 +216,10 @@ class Evaluator:
         seconds = middle - start, time.perf_counter() - middle
         per_sample = {format_arch(arch): scored[arch] for arch in protocol.pool}
         digest = stats_digest({arch: stats[arch] for arch in protocol.pool})
-        return self._record(weights, protocol, per_sample, digest, seconds, epoch), per_sample
+        record = self._record(weights, protocol, per_sample, digest, seconds, epoch)
+        if look is not None:
+            look(record, per_sample, stats)
+        return record, per_sample
 
     def _statistics(
         self, shared: Shared, batches: Sequence[Batch], between: Callable[[], None],

@@ -221,6 +221,9 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
             raise InputError(msg)
 
     def _append(self, record: Mapping[str, Any]) -> None:
+        if not self._path.exists():
+            msg = f"{self._path}: is gone while it is written to: put it back, and evaluate again"
+            raise InputError(msg)
         line, self._before = chained(_body(record), self._before)
         self._file.write(line + b"\n")
         self._file.flush()

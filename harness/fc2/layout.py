@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 from harness.devices import kind_of
@@ -107,13 +108,25 @@ def member_name(index: int, member: str) -> str:
 
 
 def left_lines(*splits: Iterable[Triplet]) -> list[str]:
-    """Return one line for each listing that passed something over, within or beside its folder."""
-    lines = {}
-    for samples in splits:
-        if isinstance(samples, Samples):
-            beside = _told(_beside(samples.root), "file beside it", "files beside it")
-            lines[samples.root] = ", ".join(filter(None, [samples.left.line(), beside]))
-    return [f"note: {root}: passed over: {line}" for root, line in lines.items() if line]
+    """Return one line for each listing that passed something over, within or beside its folder.
+
+    And one for two splits of which one lies in the other: what is trained on is scored, too.
+    """
+    lines, listed = {}, [samples for samples in splits if isinstance(samples, Samples)]
+    for samples in listed:
+        beside = _told(_beside(samples.root), "file beside it", "files beside it")
+        lines[samples.root] = ", ".join(filter(None, [samples.left.line(), beside]))
+    told = [f"note: {root}: passed over: {line}" for root, line in lines.items() if line]
+    return told + [
+        f"note: {one.root} and {other.root} share samples, one is or lies in the other: what is "
+        "trained on is scored, too"
+        for one, other in combinations(listed, 2)
+        if _is_within(one.root, other.root) or _is_within(other.root, one.root)
+    ]
+
+
+def _is_within(one: Path, other: Path) -> bool:
+    return Path(os.path.realpath(one)).is_relative_to(os.path.realpath(other))
 
 
 def _told(names: Sequence[str], one: str, several: str = "") -> str:
@@ -215,6 +228,9 @@ class _Walk:
         if not _STEM.match(match["stem"]):
             msg = f"{path}: expected seven digits before -{match['member']}"
             raise LayoutError(msg)
+        if not _is_utf_8(prefix):
+            text = "lies in a folder whose name is no UTF-8, which no record of it can hold; rename"
+            raise LayoutError(f"{path}: {text} the folder")
         if not _is_file(entry):
             raise LayoutError(f"{path}: is {_kind(path)}, expected a file")
         self.found.setdefault(prefix + match["stem"], set()).add(match["member"])
@@ -246,6 +262,14 @@ def _beside(root: Path) -> tuple[str, ...]:
 def _is_member(name: str) -> bool:
     match = _MEMBER.match(name)
     return match is not None and _STEM.match(match["stem"]) is not None
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_dir(entry: "os.DirEntry[str]") -> bool:

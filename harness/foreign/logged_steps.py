@@ -1,12 +1,18 @@
 """Tables and JSON lines of steps or epochs: Lightning's, MMEngine's, anybody's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError, plain_line
-from harness.foreign.columns import Row, epochs_of_rows, named_columns, row_of_cells
-from harness.foreign.run import ForeignRun
+from harness.foreign.columns import (
+    Row,
+    epochs_of_rows,
+    named_columns,
+    ranking_of,
+    row_of_cells,
+)
+from harness.foreign.run import ForeignRun, Ranking
 from harness.foreign.tables import open_table
 from harness.foreign.text import each_line, logged_number, refusal, whole_of
 from harness.strict_json import parse_json
@@ -55,7 +61,7 @@ def read_table(path: Path, given: Mapping[str, str], kind: str) -> ForeignRun:
 
             yield row_of_cells(f"{path.name}, line {number}", cells, columns, refuse)
 
-    epochs, void = epochs_of_rows(rows())
+    epochs, void = epochs_of_rows(_in_order(path, rows()))
     notes = [f"{name} is column {quoted(column, 40)}" for name, column in columns.items()]
     if table.cut:
         notes.append("the last line has no end and is left out")
@@ -81,11 +87,31 @@ def read_scalars(path: Path, given: Mapping[str, str]) -> ForeignRun:
         columns = named_columns(given, list(there))
     except InputError as error:
         raise refusal(path, None, str(error)) from None
-    epochs, void = epochs_of_rows(_rows_of_objects(path, columns))
+    epochs, void = epochs_of_rows(_in_order(path, _rows_of_objects(path, columns)))
     notes = [f"{name} is {quoted(column, 40)}" for name, column in columns.items()]
     if "epoch" not in columns:
         notes.append("no line names an epoch: what lies before each validation counts as one")
     return _run("MMEngine", path, epochs, void, notes)
+
+
+def _in_order(path: Path, rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows; an epoch that comes before those that are there, and not again, is no restart.
+
+    Raises
+    ------
+    InputError
+        Naming the row: sorted otherwise, each one would void those above it.
+    """
+    seen: set[int] = set()
+    last = -1
+    for row in rows:
+        if row.epoch < last and row.epoch not in seen:
+            reason = f"{row.where}: epoch {row.epoch} comes first after epoch {last}, so that these"
+            text = f"{reason} are not the rows of a run in their order; sort them by time"
+            raise refusal(path, None, text)
+        seen.add(row.epoch)
+        last = row.epoch
+        yield row
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -108,10 +134,14 @@ def _rows_of_objects(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
     epoch, scored = 1, False
     for number, line in _objects(path):
         values: dict[str, float] = {}
+        ranking: Ranking = ()
         for name, column in columns.items():
-            if column in line and name != "ranking":
+            if column in line:
                 try:
-                    values[name] = _value(name, line[column])
+                    if name == "ranking":
+                        ranking = _ranking(line[column])
+                    else:
+                        values[name] = _value(name, line[column])
                 except ValueError as error:
                     raise refusal(path, number, f"{quoted(column, 40)}: {error}") from None
         if "epoch" in values:
@@ -119,7 +149,14 @@ def _rows_of_objects(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
         elif scored and "epoch" not in columns and "epe" not in values:
             epoch += 1
         scored = "epe" in values
-        yield Row(f"{path.name}, line {number}", epoch, values)
+        yield Row(f"{path.name}, line {number}", epoch, values, ranking)
+
+
+def _ranking(value: object) -> Ranking:
+    if not isinstance(value, str):
+        msg = f"expected a ranking as text, found {quoted(value)}"
+        raise ValueError(msg)
+    return ranking_of(value) if value else ()
 
 
 def _value(name: str, value: object) -> float:

@@ -214,35 +214,43 @@ _LOOKED_AT = ("loss", "epe", "epe_std", "lr", "norm_mean", "norm_p50", "norm_p90
               "clip_count", "clip_rate")  # fmt: skip
 
 
+_SIGNED = ("loss",)
+"""A likelihood's, which may be negative; a norm, rate, count or EPE is not."""
+
+
 def values_are_finite(subject: Subject) -> Measured:
-    """Look for NaN and infinities."""
+    """Look for NaN and infinities, and for what is negative and cannot be."""
     epochs = subject.run.epochs
     skipped, unscored = _left_out_steps(epochs), _unscored(epochs)
     wrong, excused = [], dict.fromkeys((_SKIPPED, _UNSCORED), 0)
     for epoch in epochs:
         for name in _LOOKED_AT:
             value = getattr(epoch, name)
-            if value is None or math.isfinite(value):
+            negative = value is not None and value < 0 and name not in _SIGNED
+            if value is None or (math.isfinite(value) and not negative):
                 continue
-            if name.startswith("norm") and epoch.number in skipped:
+            if name.startswith("norm") and epoch.number in skipped and not negative:
                 excused[_SKIPPED] += 1
-            elif name.startswith("epe") and epoch.number in unscored:
+            elif name.startswith("epe") and epoch.number in unscored and not negative:
                 excused[_UNSCORED] += 1
             else:
                 wrong.append((epoch, name, value))
     count = counted(len(epochs), "epoch")
     but = "".join(f"; {n} {why}" for why, n in excused.items() if n)
     if not wrong:
-        text = f"{count}: every {'other ' if but else ''}logged figure is finite{but}"
-        return Measured(text, False, {"not_finite": []})
+        text = f"{count}: every {'other ' if but else ''}logged figure is finite, and none below 0"
+        return Measured(f"{text} that cannot be{but}", False, {"not_finite": []})
     epoch, name, value = wrong[0]
-    text = f"{len(wrong)} figures in {count} are not finite, the first {name} = {value} "
+    what = "not finite, or below 0 where none can be"
+    text = f"{len(wrong)} figures in {count} are {what}, the first {name} = {value} "
     text += f"in epoch {epoch.number} ({epoch.where}){but}"
     shown = [[epoch.number, name, quoted(value)] for epoch, name, value in wrong[:20]]
     return Measured(text, True, {"not_finite": shown})
 
 
-_SKIPPED = "norms are not, with finite losses in and behind their epochs: as of steps left out"
+_SKIPPED = (
+    "norms are not finite, with finite losses in and behind their epochs: as of steps left out"
+)
 _UNSCORED = "EPEs are NaN, all but every so many: as of epochs without an evaluation"
 
 
@@ -276,9 +284,10 @@ def _unscored(epochs: Sequence[Epoch]) -> set[int]:
 
 VALUES_FINITE = Check(
     id="values-finite",
-    sentence="every logged figure is finite",
+    sentence="every logged figure is finite, and no EPE, norm, rate or count is below 0",
     check=values_are_finite,
     meaning=(
+        "What is below 0 is of another column, or has another sign. "
         "What follows a NaN is void, and this trainer went on: stop at the first one, and look at "
         "the batch and the rate before it (`harness gate --promise nan-stops`)."
     ),

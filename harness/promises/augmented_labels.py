@@ -23,7 +23,8 @@ from harness.promises.samples import (
     write_image,
 )
 from harness.promises.setting import link_samples
-from harness.promises.warping import FITS, Pair, best_other, misfit, pair_of
+from harness.promises.shown import Flows, Frames, Shown
+from harness.promises.warping import FITS, Pair, best_other, misfit, pair_of, taken_back
 from harness.systems.protocol import TrainingSample
 from harness.wording import counted
 
@@ -133,7 +134,20 @@ def _breach(
     where = (
         f"sample {number + 1} of {len(evidence.samples)}, its second frame taken back by its flow"
     )
-    return Violation(where, "the first one", f"{found[number]:.1%} of it unexplained; {what}")
+    text = f"{found[number]:.1%} of it unexplained; {what}"
+    return Violation(where, "the first one", text, shown=_shown(number, evidence))
+
+
+def _shown(number: int, evidence: AugmentedSamples) -> tuple[Shown, ...]:
+    """Return a sample's first frame beside its second, taken back by its flow, and that flow."""
+    sample, which = evidence.samples[number], f"sample {number + 1} of {len(evidence.samples)}"
+    back, seen = taken_back(sample.second, sample.flow, sample.valid)
+    names, what = ("first frame", "second, taken back"), "what its flow makes of its second frame"
+    return (
+        Frames(f"{which}: {what}", sample.first, back, seen, names),
+        Frames(f"{which}: its frames", sample.first, sample.second, None, ("first", "second")),
+        Flows(f"{which}: its flow", None, sample.flow, sample.valid, names=("", "as given")),
+    )
 
 
 def _pair(sample: TrainingSample) -> Pair:

@@ -9,8 +9,9 @@ import numpy as np
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.independent_epe import accumulate_residuals, independent_epe
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, with_shown
 from harness.promises.scores import base_evaluation
+from harness.promises.shown import Row, values_beside
 from harness.systems.protocol import ServedBatch, System
 
 __all__ = ["BATCH_MATES", "BatchMates", "batch_mates", "scores_ignore_batch_mates"]
@@ -114,7 +115,7 @@ def scores_ignore_batch_mates(evidence: BatchMates) -> Outcome:
     NotApplicableError
         If the same batch, asked twice, scores otherwise: what moved it is then not the mates.
     """
-    violations, worst, compared = list[Violation](), 0.0, 0
+    violations, worst, rows = list[Violation](), 0.0, list[Row]()
     for arch, together in evidence.together.items():
         for sample, *scores in zip(
             evidence.ids, together, evidence.again[arch], evidence.alone[arch], strict=True
@@ -123,11 +124,12 @@ def scores_ignore_batch_mates(evidence: BatchMates) -> Outcome:
             if abs(again - mixed) > _ALLOWED * abs(mixed):
                 msg = f"arch {arch} predicts otherwise for the same batch when it is asked again"
                 raise NotApplicableError(msg)
-            compared += 1
             error = abs(alone - mixed) / max(abs(mixed), 1e-12)
             worst = max(worst, error)
             # Not `>`: a NaN must count as wrong.
-            if not error <= _ALLOWED:
+            wrong = not error <= _ALLOWED
+            rows.append(Row(f"arch {arch}, sample {sample}", alone, mixed, wrong))
+            if wrong:
                 violations.append(
                     Violation(
                         f"arch {arch}: sample {sample} in its batch of {evidence.size}",
@@ -138,11 +140,15 @@ def scores_ignore_batch_mates(evidence: BatchMates) -> Outcome:
                         "bn_recal_batches",
                     )
                 )  # fmt: skip
+    names = ("beside copies of itself", "in its batch")
+    violations = with_shown(
+        violations, lambda: (values_beside("EPE of each sample", "px", rows, names),)
+    )
     figures = (
-        f"{compared} scores of {len(evidence.together)} archs are the same beside other samples "
+        f"{len(rows)} scores of {len(evidence.together)} archs are the same beside other samples "
         f"and beside copies, worst relative difference {worst:.1e}"
     )
-    return outcome(violations[:6], compared, figures)
+    return outcome(violations[:6], len(rows), figures)
 
 
 BATCH_MATES = Promise(

@@ -3,13 +3,23 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 from harness.promises.bench import Bench
 from harness.promises.draws import asked_for
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+    with_shown,
+)
 from harness.promises.recorded_run import both_epochs
 from harness.promises.scores import base_evaluation, repeat_again
+from harness.promises.shown import Shown, orders_beside
 from harness.systems.protocol import Evaluation, ServedBatch
 from harness.wording import counted
 
@@ -126,10 +136,30 @@ def _evaluations(bench: Bench) -> Mapping[str, Evaluation]:
 def computed_on_what_is_served(evidence: ComputedOn) -> Outcome:
     """Require every array that entered a computation to be the one that is served for it."""
     owners = {digest: sample for use in evidence.uses for sample, digest in use.served}
-    violations = [violation for use in evidence.uses for violation in _differences(use, owners)]
+    violations = [
+        violation
+        for use in evidence.uses
+        for violation in with_shown(list(_differences(use, owners)), partial(_beside, use, owners))
+    ]
     seen = sum(len(use.consumed) for use in evidence.uses)
     figures = f"{counted(seen, 'sample')} of {counted(len(evidence.uses), 'computation')}"
     return outcome(violations[:6], seen, f"{figures}, by the arrays computed on")
+
+
+def _beside(use: Use, owners: Mapping[str, str]) -> tuple[Shown, ...]:
+    """Return the samples that are served for a computation beside those that it saw."""
+    served = [sample for sample, _ in use.served]
+    times = max(len(use.consumed) // max(len(served), 1), 1)
+    expected = [digest for _, digest in use.served] * times
+    # Of whom it is named, but for the same pixels under another name.
+    seen = [
+        (served * times)[place] if expected[place : place + 1] == [digest]
+        else owners.get(digest, "other pixels or flow")
+        for place, digest in enumerate(use.consumed)
+    ]  # fmt: skip
+    return (
+        orders_beside(f"samples of {use.where}", served * times, seen, ("served", "computed on")),
+    )
 
 
 def _differences(use: Use, owners: Mapping[str, str]) -> Iterator[Violation]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.promise import Tier, Violation
+from harness.promises.shown import Shown
 
 __all__ = ["case_count", "for_all", "parts", "require", "require_refusal", "select_profile"]
 
@@ -92,10 +93,20 @@ def for_all(case: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> l
     return []
 
 
-def require(where: str, expected: Any, found: Any, *, holds: bool | None = None) -> None:
-    """Break the case unless the two are equal, or unless it `holds` where that is told."""
+def require(
+    where: str, expected: Any, found: Any, *, holds: bool | None = None,
+    shown: Callable[[], Shown] | None = None,
+) -> None:  # fmt: skip
+    """Break the case unless the two are equal, or unless it `holds` where that is told.
+
+    Parameters
+    ----------
+    shown : callable, optional
+        Makes what is shown of a broken case.
+    """
     if not (expected == found if holds is None else holds):
-        raise _BrokenCaseError(Violation(where, str(expected), str(found)))
+        drawn = () if shown is None else (shown(),)
+        raise _BrokenCaseError(Violation(where, str(expected), str(found), shown=drawn))
 
 
 def require_refusal(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from harness.promises.promise import (
 )
 from harness.promises.recorded_run import joined, planned_sizes
 from harness.promises.samples import decoded_samples, listed_samples, split_folder
+from harness.promises.shown import Row, orders_beside, values_beside
 from harness.promises.states import END
 from harness.promises.training import TwoWays, same_training
 from harness.systems.protocol import ServedBatch, System
@@ -155,7 +157,10 @@ def _no_full_pass(evidence: TrainingDraws, first: Sequence[str]) -> list[Violati
     found = f"{counted(len(first), 'draw')} of {counted(len(set(first)), 'sample')}"
     found += f", missing {missing[:3]}"
     expected = f"{of_all} {len(evidence.split)} samples once"
-    return [Violation("full pass", expected, found, "plan")]
+    times = Counter(first)
+    rows = [Row(one, 1, times[one], times[one] != 1) for one in evidence.split]
+    shown = (values_beside("how often an epoch draws each sample", "draws", rows),)
+    return [Violation("full pass", expected, found, "plan", shown)]
 
 
 TRAIN_DRAWS_DECLARED = Promise(
@@ -197,24 +202,51 @@ def _draws(batches: Sequence[ServedBatch]) -> list[tuple[str, tuple[int, ...]]]:
     return [d for batch in batches for d in zip(batch.ids, batch.windows, strict=True)]
 
 
+_Draw = tuple[str, tuple[int, ...]]
+
+
+def _draw(draw: _Draw) -> str:
+    return f"{_sample(draw)}, {_place(draw)}"
+
+
+def _sample(draw: _Draw) -> str:
+    return draw[0]
+
+
+def _place(draw: _Draw) -> str:
+    top, left, height, width = draw[1]
+    return f"{height} x {width} px at ({top}, {left})"
+
+
 def _epoch_and_seed_differences(evidence: TrainingDraws) -> list[Violation]:
     first, places = _draws(evidence.first), _places(evidence)
     violations = []
     if _draws(evidence.first_again) != first:
-        order = order_instead(first, _draws(evidence.first_again))
-        violations.append(Violation("epoch 1 served again", "the same draws", f"others{order}"))
+        again = _draws(evidence.first_again)
+        order, what = order_instead(first, again), "draws of epoch 1, with their windows"
+        names = ("first", "again")
+        shown = (orders_beside(what, map(_draw, first), map(_draw, again), names),)
+        violations.append(
+            Violation("epoch 1 served again", "the same draws", f"others{order}", shown=shown)
+        )
     orders_tell = _epochs_can_be_told(evidence)
     draws_tell = orders_tell or places ** len(first) >= COINCIDENCE
     for name, other in (("epoch 2", evidence.second), ("another seed", evidence.other_seed)):
         if other is None:
             continue
-        if draws_tell and _draws(other) == first:
-            violations.append(Violation(f"draws of {name}", "others than epoch 1", "the same"))
-        if orders_tell and _ids(other) == _ids(evidence.first):
-            violations.append(Violation(f"order of {name}", "another than epoch 1", "the same"))
         crops_tell = places ** len(first) >= COINCIDENCE
-        if crops_tell and [w for _, w in _draws(other)] == [w for _, w in first]:
-            violations.append(Violation(f"crops of {name}", "others than epoch 1", "the same"))
+        for what, expected, tells, text in (
+            ("draws", "others", draws_tell, _draw), ("order", "another", orders_tell, _sample),
+            ("crops", "others", crops_tell, _place),
+        ):  # fmt: skip
+            one, two = list(map(text, first)), list(map(text, _draws(other)))
+            if tells and one == two:
+                pair, title = ("epoch 1", name), f"{what} of epoch 1 and of {name}"
+                shown = (orders_beside(title, one, two, pair, differ=True),)
+                violations.append(
+                    Violation(f"{what} of {name}", f"{expected} than epoch 1", "the same",
+                              shown=shown)
+                )  # fmt: skip
     # The first window may lie anywhere; it takes the others to tell that all share it.
     windows = {window for _, window in first}
     if len(windows) == 1 and places ** (len(first) - 1) >= COINCIDENCE:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import NotApplicableError, UnseenError, full_text, one_line, plain_line
-from harness.promises.promise import Outcome, Promise
+from harness.promises.promise import Outcome, Promise, Violation
+from harness.promises.shown import Shown
 
 if TYPE_CHECKING:
     from harness.promises.bench import Bench
@@ -40,6 +41,8 @@ class Judgement:
         What kept it from being judged.
     detail : str
         What is too long for a list: the whole text of an error, with a foreign traceback.
+    shown : tuple of (int, Shown)
+        What can be drawn, with the number of the violation that it belongs to, from 0.
     """
 
     promise: Promise
@@ -50,6 +53,7 @@ class Judgement:
     kinds: tuple[str, ...] = ()
     error: Exception | None = field(default=None, repr=False, compare=False)
     detail: str = field(default="", repr=False)
+    shown: tuple[tuple[int, Shown], ...] = field(default=(), repr=False, compare=False)
 
 
 def judge(promise: Promise, bench: "Bench") -> Judgement:
@@ -114,9 +118,18 @@ def judge_evidence(
         kinds = tuple(sorted({v.kind for v in found.violations if v.kind}))
         return Judgement(
             promise, "BROKEN", violations[0], violations, found.warnings, kinds,
-            detail=found.detail,
+            detail=found.detail, shown=_shown(accused),
         )  # fmt: skip
     return Judgement(promise, "holds", found.figures, (), found.warnings)
+
+
+_MOST_SHOWN = 6
+"""Of one promise: arrays of a few samples say what those of all would."""
+
+
+def _shown(violations: Sequence[Violation]) -> tuple[tuple[int, Shown], ...]:
+    every = [(number, one) for number, v in enumerate(violations) for one in v.shown]
+    return tuple(every[:_MOST_SHOWN])
 
 
 def gravity(judgement: Judgement) -> int:

@@ -14,8 +14,9 @@ from harness.promises.gradients import gradient_norm, slope_along
 from harness.promises.independent_epe import resize_legacy_bilinear
 from harness.promises.one_step import LOSS_TOLERANCE, OneStep, nudged_gradient, one_step
 from harness.promises.pixel_differences import first_pixel_differences
-from harness.promises.promise import Outcome, Promise, Violation, outcome
+from harness.promises.promise import Outcome, Promise, Violation, outcome, with_shown
 from harness.promises.several_devices import BATCHES, require_one_device
+from harness.promises.shown import Row, values_beside
 from harness.promises.slopes import nearest_slope
 from harness.wording import counted
 
@@ -113,6 +114,7 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
         )
     said = f" (weight decay {decay:.3g} included)"
     said = f", {evidence.loss} as declared" if evidence.loss else said
+    rows = list[Row]()
     for arch, found in zip(evidence.archs, evidence.losses, strict=False):
         given = (outputs[arch], batch.flow, batch.valid)
         own = final_loss(evidence.loss, *given) if evidence.loss else independent_loss(*given)
@@ -120,12 +122,18 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
         error = abs(found - expected) / max(abs(expected), 1e-300)
         worst = max(worst, error)
         # Not `>`: a NaN must count as wrong.
-        if not error <= LOSS_TOLERANCE:
+        rows.append(Row(f"arch {arch}", expected, found, not error <= LOSS_TOLERANCE))
+        if rows[-1].wrong:
             violations.append(
                 Violation(f"training loss of arch {arch}", f"{expected:.7g}{said}",
                           f"{found:.7g} (relative {error:.1e})"
                           f"{_instead(evidence, outputs, arch, found, decay)}", _LOSS)
             )  # fmt: skip
+    if any(row.wrong for row in rows):
+        names = ("recomputed", "reported")
+        violations = with_shown(
+            violations, lambda: (values_beside("training loss", "", rows, names),)
+        )
     figures = f"{counted(len(evidence.losses), 'loss')}, worst relative error {worst:.1e}"
     return outcome(violations[:6], len(evidence.losses), figures)
 

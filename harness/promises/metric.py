@@ -3,20 +3,19 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
-from harness.promises.bench import Bench
 from harness.promises.candidates import instead
 from harness.promises.independent_epe import accumulate_residuals, independent_epe
 from harness.promises.known_answers import Oracle, oracle
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
-from harness.promises.samples import data_section, known_in_files, odd_files
+from harness.promises.metric_shown import answers_shown, flow_shown, scores_shown
+from harness.promises.promise import Outcome, Promise, Violation, outcome, with_shown
+from harness.promises.recomputed import Recomputation, odd_recomputation, recomputation
 from harness.promises.score_candidates import (
     OF_3_4,
     mean_of_samples_instead,
@@ -24,14 +23,12 @@ from harness.promises.score_candidates import (
     over_text,
     sample_score_instead,
 )
-from harness.promises.scores import base_evaluation
-from harness.systems.protocol import Evaluation, System
+from harness.promises.shown import Row
 from harness.wording import counted
 
 __all__ = [
-    "METRIC_ORACLE", "METRIC_RECOMPUTED", "UNKNOWN_FLOW_UNSCORED", "Recomputation",
-    "metric_gives_known_answers", "metric_is_recomputed", "odd_recomputation", "recomputation",
-    "recomputed_rows", "unknown_flow_is_unscored",
+    "METRIC_ORACLE", "METRIC_RECOMPUTED", "UNKNOWN_FLOW_UNSCORED", "metric_gives_known_answers",
+    "metric_is_recomputed", "unknown_flow_is_unscored",
 ]  # fmt: skip
 
 
@@ -66,6 +63,9 @@ def metric_gives_known_answers(evidence: Oracle) -> Outcome:
                 where = f"EPE of {case}, sample {sample}"
                 violations.append(Violation(where, _px(want), f"{_px(got)}{why}"))
                 break
+    violations = with_shown(
+        violations, lambda: (answers_shown(evidence, floor, tolerance=_ORACLE_TOLERANCE),)
+    )
     answers = sorted({value for _, expected, _ in evidence.cases for value in expected})
     spread = any("spread" in case for case, *_ in evidence.cases)
     known = counted(len(evidence.cases), "known answer")
@@ -100,66 +100,13 @@ METRIC_ORACLE = Promise(
 )
 
 
-@dataclass(frozen=True)
-class Recomputation:
-    """Residual outputs, labels and the EPE that the system reported for them.
-
-    ``own`` is, for each row, what the metric gives those outputs when it is fed with them, px;
-    ``epsilon`` is what it adds under its root, px^2.
-    ``rows`` hold arch, sample ids, three outputs (B, h, w, >= 2), label, valid and the
-    reported per-sample EPE, px; ``reported`` maps an arch to its reported EPE. ``mean`` is what
-    that averages over, and ``pixels`` are the valid ones of each sample, as reported, if they are.
-    """
-
-    rows: Sequence[
-        tuple[
-            str, tuple[str, ...], Sequence[NDArray[Any]], NDArray[Any], NDArray[Any],
-            tuple[float, ...],
-        ]
-    ]  # fmt: skip
-    reported: Mapping[str, float]
-    zero_flow: float
-    epsilon: float = 0.0
-    own: Sequence[Sequence[float]] = ()
-    mean: str = "samples"
-    pixels: Sequence[int] = ()
-
-
-@needs("predict", "evaluate", "batches")
-def recomputation(bench: Bench) -> Recomputation:
-    """Collect residual outputs for every evaluation batch beside the reported EPE."""
-    base = base_evaluation(bench)
-    with bench.scored() as system:
-        return recomputed_rows(system, base)
-
-
-def recomputed_rows(system: System, base: Evaluation) -> Recomputation:
-    """Collect the outputs of three archs beside what an evaluation reported for them."""
-    rows, own, batches = [], [], system.batches("eval")
-    require_seen(batches, "no evaluation batch was served (batches('eval'))")
-    about = system.describe()
-    for arch in base.archs[:3]:
-        position = 0
-        require_seen(base.per_sample.get(arch), f"no score of a sample of arch {arch}")
-        for batch in batches:
-            reported = base.per_sample[arch][position : position + len(batch.ids)]
-            position += len(batch.ids)
-            outputs = system.predict(arch, batch)
-            require_seen(outputs, f"no output was predicted for arch {arch}")
-            rows.append((arch, batch.ids, outputs, batch.flow, batch.valid, reported))
-            if "score" in about.can:
-                own.append(list(map(float, system.score(outputs, batch.flow, batch.valid))))
-    scores = dict(zip(base.archs, base.per_arch_epe, strict=True))
-    zero, pixels = base.zero_flow_epe, base.pixels
-    return Recomputation(rows, scores, zero, about.epe_epsilon, own, about.mean, pixels)
-
-
 def metric_is_recomputed(evidence: Recomputation) -> Outcome:
     """Require the reported EPE equal to one recomputed from the outputs by other code."""
     violations: list[Violation] = []
     worst = 0.0
     per_arch: dict[str, list[list[float]]] = {}
     known: dict[str, list[list[int]]] = {}
+    compared, means, flow = list[Row](), list[Row](), None
     for row, (arch, ids, outputs, label, valid, reported) in enumerate(evidence.rows):
         if len(reported) != len(ids):
             where = f"arch {arch}, scores of samples {', '.join(ids)}"
@@ -184,9 +131,14 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
             if not np.any(valid[place]):
                 continue  # of no weight in a mean over pixels
             error = abs(want - got) / max(want, 1e-12)
-            worst = max(worst, error)
-            if not error <= _EPE_TOLERANCE:
+            worst, wrong = max(worst, error), not error <= _EPE_TOLERANCE
+            compared.append(Row(f"arch {arch}, sample {sample}", want, got, wrong))
+            if wrong:
                 what = _why(want, got, alone, fed)
+                flow = flow or flow_shown(
+                    f"arch {arch}, sample {sample}", outputs, place, label, valid,
+                    last_alone="that alone" in what,
+                )  # fmt: skip
                 if "that alone" not in what and len(violations) < 6:  # all that is shown
                     batch = (outputs, label, valid)
                     other = sample_score_instead(got, place, batch, again, rel_tol=_EPE_TOLERANCE)
@@ -196,6 +148,9 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
                               f"{want:.6f} px", f"{got:.6f} px ({what})",
                               _kind(got, want, everywhere[place], valid[place]))
                 )  # fmt: skip
+    if flow is not None:
+        shown = (scores_shown("EPE of each sample", compared), flow)
+        violations = with_shown(violations, lambda: shown)
     violations += _zero_flow_differs(evidence)
     for arch, batches in per_arch.items():
         samples = [score for batch in batches for score in batch]
@@ -203,7 +158,9 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
         violations += _other_pixels(arch, pixels, evidence.pixels)
         mean = mean_over(samples, pixels, evidence.mean)
         reported_mean = evidence.reported[arch]
-        if not math.isclose(mean, reported_mean, rel_tol=_EPE_TOLERANCE):
+        wrong = not math.isclose(mean, reported_mean, rel_tol=_EPE_TOLERANCE)
+        means.append(Row(f"arch {arch}", mean, reported_mean, wrong))
+        if wrong:
             violations.append(
                 Violation(
                     f"arch {arch}: mean over {over_text(len(samples), pixels, evidence.mean)}, "
@@ -215,6 +172,8 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
                     _SCORE,
                 )
             )  # fmt: skip
+    if flow is None and any(row.wrong for row in means):
+        violations = with_shown(violations, lambda: (scores_shown("EPE of each arch", means),))
     seen = sum(len(batch) for batches in per_arch.values() for batch in batches)
     archs, scores = counted(len(per_arch), "arch"), counted(seen, "sample score")
     figures = f"{archs}, {scores}, worst relative error {worst:.1e}"
@@ -301,18 +260,6 @@ METRIC_RECOMPUTED = Promise(
     blocked_by=("same-scores-again",),
     tier="smoke",
 )
-
-
-@needs("batches", "evaluate", "predict")
-def odd_recomputation(bench: Bench) -> Recomputation:
-    """Score samples with unknown flow, beside the outputs they were scored on."""
-    folder = bench.evidence(odd_files)
-    with bench.open(data=data_section(folder)) as system:
-        found, batches = recomputed_rows(system, system.evaluate()), system.batches("eval")
-    # By the files: EdgeFlowNAS serves every pixel as known, and scores what is not.
-    known = {batch.ids: known_in_files(folder / "val", batch) for batch in batches}
-    rows = [(*row[:4], known.get(row[1], row[4]), row[5]) for row in found.rows]
-    return dataclasses.replace(found, rows=rows)
 
 
 def unknown_flow_is_unscored(evidence: Recomputation) -> Outcome:

@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.promises.pixels import Expected, flow_instead, frames_instead, valid_instead
+from harness.promises.pixels import (
+    Expected,
+    flow_instead,
+    frames_instead,
+    only_place,
+    valid_instead,
+)
 from harness.promises.promise import Violation
 from harness.promises.samples import UNKNOWN_FLOW
+from harness.promises.shown import Flows, Frames, Masks, Shown, Windows
 from harness.systems.protocol import ServedBatch
 
 __all__ = ["Decoded", "first_pixel_differences"]
@@ -44,11 +51,32 @@ def first_pixel_differences(
     }
     instead = partial(_instead, sample, window, decoded, flow_clip)
     return [
-        replace(violation, kind="label" if name in ("flow", "valid") else "frames")
+        replace(
+            violation, kind="label" if name in ("flow", "valid") else "frames",
+            shown=_shown(f"sample {sample}, {name}", name, served, decoded[sample][0], window),
+        )
         for name, (expected, found) in served.items()
         if (violation := _first_difference(f"sample {sample}, {name}", expected, found,
                                            partial(instead, name)))
     ]  # fmt: skip
+
+
+def _shown(
+    title: str, name: str, served: Mapping[str, tuple[Any, Any]], frames: NDArray[np.uint8],
+    window: tuple[int, ...],
+) -> tuple[Shown, ...]:  # fmt: skip
+    """Return one of the served arrays beside what it should be, and where it lies in its frame."""
+    expected, found = served[name]
+    if name == "valid":
+        return (Masks(title, expected, found),)
+    if name == "flow":
+        return (Flows(title, expected, found, served["valid"][0]),)
+    whole = frames[..., 3:] if name.startswith("img_1") else frames[..., :3]
+    (top, left, height, width), place = window, only_place(whole, found)
+    there = None if place is None else (*place, *found.shape[:2])
+    size = (whole.shape[0], whole.shape[1])
+    where = Windows(f"{title}: its place", size, (top, left, height, width), there, whole)
+    return (Frames(title, expected, found), *((where,) if there else ()))
 
 
 def _instead(

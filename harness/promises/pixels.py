@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Expected", "flow_instead", "frames_instead", "valid_instead"]
+__all__ = ["Expected", "flow_instead", "frames_instead", "only_place", "valid_instead"]
 
 Array = NDArray[Any]
 
@@ -214,6 +215,18 @@ def _place(expected: Expected, found: Array, what: str = "") -> str:
             of = "" if sample == expected.sample else f" of sample {sample}"
             return f": {what}the window at (top, left) = {places[0]}{of}"
     return ""
+
+
+def only_place(whole: Array, found: Array) -> tuple[int, int] | None:
+    """Return top and left, px, of the one place of a frame where pixels lie; None: no, or several.
+
+    Parameters
+    ----------
+    whole, found : numpy.ndarray
+        Shape (H, W, C) and (h, w, C).
+    """
+    places = list(islice(_places(whole, found), 2)) if whole.shape[2:] == found.shape[2:] else []
+    return places[0] if len(places) == 1 else None
 
 
 def _places(whole: Array, found: Array) -> Iterator[tuple[int, int]]:

@@ -1,11 +1,12 @@
 """What a promise is: evidence, how a system is driven to give it, what must hold, why it breaks."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness.errors import UnseenError
+from harness.promises.shown import Shown
 from harness.wording import is_digest, shortened
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COINCIDENCE", "EACH_TIME", "TIERS", "Digests", "Driver", "Outcome", "Promise", "Tier",
     "Violation", "differences", "grouped_differences", "kind_of_array", "needs",
-    "outcome", "require_seen",
+    "outcome", "require_seen", "with_shown",
 ]  # fmt: skip
 
 Tier = Literal["smoke", "quick", "full", "nightly"]
@@ -47,12 +48,15 @@ class Violation:
     kind : str
         What kind of breach it is, where a promise can break in several ways: a cause explains
         breaches of its own kinds alone. Empty: it is of no particular kind.
+    shown : tuple of Shown
+        Both values as they can be drawn, where they can.
     """
 
     where: str
     expected: str
     found: str
     kind: str = ""
+    shown: tuple[Shown, ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.where}: expected {self.expected}, found {self.found}"
@@ -200,6 +204,16 @@ def outcome(
     if looked_at == 0 and not violations:
         unseen = unseen or f"nothing: {without}"
     return Outcome(tuple(violations), figures, warnings, unseen)
+
+
+def with_shown(
+    violations: Sequence[Violation], shown: Callable[[], tuple[Shown, ...]]
+) -> list[Violation]:
+    """Return violations of which the first shows what all are about, too; made if there is one."""
+    if not violations:
+        return []
+    first, *others = violations
+    return [replace(first, shown=(*first.shown, *shown())), *others]
 
 
 def differences(

@@ -18,6 +18,7 @@ from harness.promises.arch_codes import (
     space_of,
 )
 from harness.promises.bench import Bench
+from harness.promises.metric_shown import response_shown, twins_shown
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.scores import base_evaluation, repeat_again
 from harness.promises.slices import Parts, own_parts, parts_of, put
@@ -85,7 +86,8 @@ def metric_is_alive(evidence: Response) -> Outcome:
             violations.append(
                 Violation(f"EPE after changing the kernels of {head}", "another EPE",
                           f"the same for {len(still)} of {counted(len(base.archs), 'arch')}: the "
-                          "metric does not see this scale")
+                          "metric does not see this scale",
+                          shown=(response_shown(head, base, changed, still),))
             )  # fmt: skip
     by_score: dict[tuple[tuple[float, ...], ...], list[str]] = {}
     for arch in base.archs:
@@ -95,10 +97,11 @@ def metric_is_alive(evidence: Response) -> Outcome:
         scores = tuple(one.per_sample.get(arch, ()) for one in every)
         by_score.setdefault(scores, []).append(arch)
     violations += [
-        Violation(f"EPE of archs {', '.join(twins)}", "different", "equal sample by sample")
+        Violation(f"EPE of archs {', '.join(twins)}", "different", "equal sample by sample",
+                  shown=(twins_shown(base, *twins[:2]),))
         for twins in by_score.values()
         if len(twins) > 1
-    ]
+    ]  # fmt: skip
     spread = max(base.per_arch_epe) - min(base.per_arch_epe)
     warning: tuple[str, ...] = ()
     if not base.mean_epe < base.zero_flow_epe:

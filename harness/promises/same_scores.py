@@ -3,9 +3,18 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from harness.promises.candidates import order_instead
-from harness.promises.promise import EACH_TIME, Outcome, Violation, differences, outcome
+from harness.promises.promise import (
+    EACH_TIME,
+    Outcome,
+    Violation,
+    differences,
+    outcome,
+    with_shown,
+)
+from harness.promises.shown import Row, Shown, values_beside
 from harness.systems.protocol import Evaluation
 from harness.wording import counted, shortened
 
@@ -43,11 +52,23 @@ def same_scores(evidence: Repeat) -> Outcome:
     violations = [
         dataclasses.replace(v, kind=EACH_TIME if other else "other scores") for v in violations
     ]
+    violations = with_shown(violations, lambda: (_beside(evidence),))
     figures = (
         f"{counted(len(again.archs), 'arch')}, {counted(compared, 'sample score')} equal to the "
         f"last bit; EPE {first.mean_epe:.4f} px"
     )
     return outcome(violations[:6], compared, figures)
+
+
+def _beside(evidence: Repeat) -> Shown:
+    """Return the scores of both evaluations beside each other, sample by sample."""
+    rows = []
+    for arch in evidence.again.archs:
+        new = evidence.again.per_sample[arch]
+        old = evidence.first.per_sample.get(arch, ())
+        pairs = zip_longest(old[: len(new)] if evidence.prefix else old, new)
+        rows += [Row(f"arch {arch}, sample {i}", a, b, a != b) for i, (a, b) in enumerate(pairs)]
+    return values_beside("EPE of each sample", "px", rows, ("first", evidence.how))
 
 
 def _samples(

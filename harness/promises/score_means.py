@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from harness.promises.bench import Bench
 from harness.promises.candidates import instead, mean_of, scores_instead
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, with_shown
 from harness.promises.score_candidates import mean_of_samples_instead, mean_over, over_text
 from harness.promises.scores import repeat_again, repeat_subset
+from harness.promises.shown import Row, Shown, values_beside
 from harness.systems.protocol import Evaluation
 from harness.wording import counted
 
@@ -58,8 +59,29 @@ def epe_adds_up(evidence: Evaluations) -> Outcome:
         violations += _wrong_mean(where, found, before)
         before.append(mean_of(found.per_arch_epe))
         seen += sum(map(len, found.per_sample.values()))
+    violations = with_shown(violations, lambda: (_beside(evidence),))
     figures = f"{counted(len(evidence.made), 'evaluation')}, {counted(seen, 'sample score')}"
     return outcome(violations[:6], seen, figures, unseen=unseen)
+
+
+def _beside(evidence: Evaluations) -> Shown:
+    """Return the means that follow from the scores beneath them, beside those reported."""
+    rows = []
+    for name, found in evidence.made:
+        for arch, epe in zip(found.archs, found.per_arch_epe, strict=False):
+            samples = found.per_sample.get(arch, ())
+            known = samples and (evidence.mean == "samples" or len(found.pixels) == len(samples))
+            rows.append(
+                _row(f"{name}, arch {arch}",
+                     mean_over(samples, found.pixels, evidence.mean) if known else None, epe)
+            )  # fmt: skip
+        if found.per_arch_epe:
+            rows.append(_row(f"{name}, mean EPE", mean_of(found.per_arch_epe), found.mean_epe))
+    return values_beside("means of the scores beneath them", "px", rows, ("recomputed", "reported"))
+
+
+def _row(name: str, mean: float | None, epe: float) -> Row:
+    return Row(name, mean, epe, mean is None or not math.isclose(mean, epe, rel_tol=_TOLERANCE))
 
 
 def _wrong_archs(where: str, found: Evaluation, over: str) -> list[Violation]:

@@ -9,8 +9,10 @@ import numpy as np
 from harness.promises.candidates import order_instead
 from harness.promises.evaluation_batches import Served, odd_served, served, served_recal
 from harness.promises.pixel_differences import first_pixel_differences
-from harness.promises.promise import EACH_TIME, Outcome, Promise, Violation, outcome
+from harness.promises.promise import EACH_TIME, Outcome, Promise, Violation, outcome, with_shown
 from harness.promises.samples import UNKNOWN_FLOW
+from harness.promises.shown import Frames, Shown, Window, Windows, orders_beside
+from harness.systems.protocol import ServedBatch
 from harness.wording import counted, shortened
 
 __all__ = [
@@ -58,12 +60,27 @@ def _differences_in_windows(evidence: Served, *, centred: bool) -> tuple[list[Vi
                 centre = (rows // 2, columns // 2, *crop)
                 if window != centre:
                     where = f"eval sample {sample}, window (top, left, height, width)"
-                    violations.append(Violation(where, str(centre), str(window), "window"))
+                    shown = _windows(evidence, batch, position, centre)
+                    violations.append(Violation(where, str(centre), str(window), "window", shown))
             if len(violations) < _MOST:
                 violations += first_pixel_differences(
                     batch, position, window, evidence.decoded, evidence.flow_clip
                 )
     return _of_each_time(evidence, violations), seen
+
+
+def _windows(
+    evidence: Served, batch: ServedBatch, position: int, expected: Window
+) -> tuple[Shown, ...]:
+    """Return both windows of a sample in its first frame, and what each of them cuts out."""
+    sample, (top, left, height, width) = batch.ids[position], expected
+    whole = evidence.decoded[sample][0][..., :3]
+    size, found = (whole.shape[0], whole.shape[1]), batch.windows[position]
+    cut, title = whole[top : top + height, left : left + width], f"sample {sample}, img_0 (BGR)"
+    return (
+        Windows(f"sample {sample}: windows in img_0", size, expected, found, whole),
+        Frames(title, cut, batch.frames[position][..., :3]),
+    )
 
 
 def _of_each_time(evidence: Served, violations: list[Violation]) -> list[Violation]:
@@ -103,13 +120,17 @@ def eval_order_is_fixed(evidence: Served) -> Outcome:
         for i, (want, got) in enumerate(zip_longest(expected, served, fillvalue="no sample"))
         if want != got
     ][:3]
+    violations = with_shown(
+        violations, lambda: (orders_beside("samples of evaluation, in order", expected, served),)
+    )
     first = [batch.digest for batch in evidence.batches]
     again = [batch.digest for batch in evidence.again]
     for index, (one, other) in enumerate(zip_longest(first, again, fillvalue="no batch")):
         if one != other:
             same = f": what was batch {first.index(other)}" if other in first else ""
             where, what = f"eval batch {index} served again", f"{shortened(other)}{same}"
-            violations.append(Violation(where, shortened(one), what, EACH_TIME))
+            shown = _again(evidence, index)
+            violations.append(Violation(where, shortened(one), what, EACH_TIME, shown))
     if len(set(first)) != len(first):
         what = "a batch is repeated"
         violations.append(Violation("eval batch digests", "all distinct", what, "order"))
@@ -123,6 +144,28 @@ def eval_order_is_fixed(evidence: Served) -> Outcome:
     violations = _of_each_time(evidence, violations)
     samples = f"{len(served)} of {counted(len(evidence.split), 'sample')}"
     return outcome(violations, len(served), f"{counted(len(first), 'batch')}, {samples}, in order")
+
+
+def _again(evidence: Served, index: int) -> tuple[Shown, ...]:
+    """Return a batch beside what it was when it was asked for again: its samples, or pixels."""
+    if index >= min(len(evidence.batches), len(evidence.again)):
+        return ()
+    one, other = evidence.batches[index], evidence.again[index]
+    names = ("first", "again")
+    if one.ids != other.ids:
+        return (orders_beside(f"samples of eval batch {index}", one.ids, other.ids, names),)
+    for sample, first, again, here, there in zip(
+        one.ids, one.frames, other.frames, one.windows, other.windows, strict=False
+    ):
+        if sample not in evidence.decoded or np.array_equal(first, again):
+            continue
+        whole = evidence.decoded[sample][0][..., :3]
+        size = (whole.shape[0], whole.shape[1])
+        return (
+            Windows(f"sample {sample}: windows in img_0", size, here, there, whole, names),
+            Frames(f"sample {sample}, img_0 (BGR)", first[..., :3], again[..., :3], names=names),
+        )
+    return ()
 
 
 def _order_instead(expected: Sequence[str], served: Sequence[str], split: Sequence[str]) -> str:
@@ -158,6 +201,9 @@ def recal_batches_are_the_first(evidence: Served) -> Outcome:
         for i, (want, got) in enumerate(zip_longest(expected, served, fillvalue="none"))
         if want != got
     ]
+    violations = with_shown(
+        violations, lambda: (orders_beside("samples of recalibration, in order", expected, served),)
+    )
     violations = _of_each_time(evidence, violations)
     if not violations:
         violations = list(eval_crop_is_centred(evidence).violations)

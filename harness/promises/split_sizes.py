@@ -9,10 +9,19 @@ import numpy as np
 
 from harness.promises.bench import Bench
 from harness.promises.drawn_cases import parts
-from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
+from harness.promises.promise import (
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+    with_shown,
+)
 from harness.promises.samples import data_section, listed_samples, split_folder
 from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
+from harness.promises.shown import Row, values_beside
 from harness.systems.protocol import System, digests_of
 from harness.wording import counted
 
@@ -104,7 +113,8 @@ def _scores(
 
 def scores_ignore_split_size(evidence: SplitScores) -> Outcome:
     """Require each copy of a sample to score as the first one, and as in a split of it alone."""
-    violations, compared, worst, kinds = list[Violation](), 0, 0.0, set[str]()
+    violations, worst, kinds = list[Violation](), 0.0, set[str]()
+    compared = list[Row]()
     for arch, rows in evidence.long.items():
         first: dict[str, tuple[int, float]] = {}
         sample, alone = evidence.alone.get(arch, ("", ()))
@@ -115,22 +125,28 @@ def scores_ignore_split_size(evidence: SplitScores) -> Outcome:
                 continue
             place, want = first[one]
             error = abs(epe - want) / max(abs(want), 1e-12)
-            compared, worst = compared + 1, max(worst, error)
+            worst = max(worst, error)
             kinds.add(one)
             # Not `>`: a NaN must count as wrong.
-            if not error <= _ALLOWED:
+            wrong = not error <= _ALLOWED
+            compared.append(Row(f"arch {arch}, sample {one}, {where}", want, epe, wrong))
+            if wrong:
                 expected = f"{want:.6g} px, as at position {place}"
                 what = f"arch {arch}: EPE of sample {one} at {where}"
                 violations.append(Violation(what, expected, f"{epe:.6g} px"))
         if arch in evidence.alone and len(alone) != 1:
             what = f"arch {arch}: scores of a split of one sample"
             violations.append(Violation(what, "1", str(len(alone))))
+    names = ("at its first position", "here")
+    violations = with_shown(
+        violations, lambda: (values_beside("EPE of each copy", "px", compared, names),)
+    )
     longest = max((len(rows) for rows in evidence.long.values()), default=0)
     figures = (
-        f"{counted(compared, 'score')} of {counted(len(kinds), 'sample')} in splits of 1 and of "
-        f"{longest}, worst relative difference {worst:.1e}"
+        f"{counted(len(compared), 'score')} of {counted(len(kinds), 'sample')} in splits of 1 and "
+        f"of {longest}, worst relative difference {worst:.1e}"
     )
-    return outcome(violations[:6], compared, figures)
+    return outcome(violations[:6], len(compared), figures)
 
 
 SPLIT_SIZES = Promise(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FITS", "Pair", "best_other", "misfit", "pair_of"]
+__all__ = ["FITS", "Pair", "best_other", "misfit", "pair_of", "taken_back"]
 
 FITS = 0.05
 """A misfit up to here is one of interpolation alone, and no other flow is tried.
@@ -114,6 +114,28 @@ def misfit(pair: Pair, *, step: int = 1) -> float | None:
         return None
     there = _between(pair.second, to_x[shown], to_y[shown])
     return _unexplained(here[shown].astype(np.float64), there)
+
+
+def taken_back(
+    second: NDArray[Any], flow: NDArray[Any], valid: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the second frame as the flow makes the first one of it, and where that is known.
+
+    Parameters
+    ----------
+    second : numpy.ndarray
+        Shape (H, W, C).
+    flow, valid : numpy.ndarray
+        Shape (H, W, 2), px, and (H, W), bool.
+    """
+    height, width = valid.shape
+    y, x = np.indices((height, width))
+    with np.errstate(invalid="ignore", over="ignore"):
+        to_x, to_y = x + flow[..., 0].astype(np.float64), y + flow[..., 1].astype(np.float64)
+        seen = valid & (to_x >= 0) & (to_y >= 0) & (to_x <= width - 1) & (to_y <= height - 1)
+    found = np.zeros(second.shape, np.float64)
+    found[seen] = _between(second, to_x[seen], to_y[seen])
+    return found, seen
 
 
 def _between(

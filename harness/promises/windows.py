@@ -1,12 +1,17 @@
 """Crop windows and sample orders, for frames and splits of any size."""
 
 import itertools
+from collections import Counter
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
 from harness.promises.drawn_cases import case_count, for_all, parts, require, require_refusal
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
+from harness.promises.shown import Masks, Row, Values, Windows, orders_beside, values_beside
 
 __all__ = [
     "CENTRE_WINDOW", "ORDERS", "RANDOM_WINDOW", "centre_windows", "data_parts", "orders",
@@ -43,10 +48,13 @@ def centre_windows(evidence: Any) -> Outcome:
     def window(sizes: tuple[tuple[int, int], tuple[int, int]]) -> None:
         frame, crop = sizes
         found, where = center(frame, crop), f"crop {crop} of frame {frame}"
-        require(f"{where}, size", crop, (found.height, found.width))
+        place = (found.top, found.left, found.height, found.width)
+        centre = ((frame[0] - crop[0]) // 2, (frame[1] - crop[1]) // 2, *crop)
+        shown = partial(Windows, where, frame, centre, place)
+        require(f"{where}, size", crop, (found.height, found.width), shown=shown)
         margins = (frame[0] - crop[0] - 2 * found.top, frame[1] - crop[1] - 2 * found.left)
         require(f"{where}, bottom and right margins less top and left", "0 or 1 each", margins,
-                holds=set(margins) <= {0, 1})  # fmt: skip
+                holds=set(margins) <= {0, 1}, shown=shown)  # fmt: skip
 
     violations = for_all(window, _frames_and_crops())
     if not violations:
@@ -97,13 +105,29 @@ def _all_places(random: Any, rows: int, columns: int) -> Any:
         where, draws = f"random crops {_CROP} of frame {frame}", windows(3, 1)
         wanted = set(itertools.product(range(rows + 1), range(columns + 1)))
         found = {(window.top, window.left) for window in draws}
-        require(f"{where}, places", sorted(wanted), sorted(found))
+        shown = partial(_reached, f"{where}: corners that are drawn", (rows, columns), found)
+        require(f"{where}, places", sorted(wanted), sorted(found), shown=shown)
         require(f"{where}, sizes", {_CROP}, {(window.height, window.width) for window in draws})
         require(f"{where}, drawn again", "the same", "others", holds=draws == windows(3, 1))
         for what, other in (("seed", windows(4, 1)), ("epoch", windows(3, 2))):
             require(f"{where}, with another {what}", "others", "the same", holds=draws != other)
 
     return places
+
+
+_BEYOND = 1
+"""Rows and columns that are shown beyond the last place of a crop: nothing may be drawn there."""
+
+
+def _reached(title: str, most: tuple[int, int], places: Collection[tuple[int, int]]) -> Masks:
+    """Return at which places crops have their corners: at each up to the last is expected."""
+    size = (most[0] + 1 + _BEYOND, most[1] + 1 + _BEYOND)
+    expected, found = np.zeros(size, bool), np.zeros(size, bool)
+    expected[: most[0] + 1, : most[1] + 1] = True
+    for top, left in places:
+        if 0 <= top < size[0] and 0 <= left < size[1]:
+            found[top, left] = True
+    return Masks(title, expected, found, "drawn")
 
 
 RANDOM_WINDOW = Promise(
@@ -126,17 +150,28 @@ def orders(evidence: Any) -> Outcome:
             for epoch in (1, 2)
         ]
         for epoch, found in enumerate(epochs, start=1):
-            require(f"{where}, epoch {epoch}, sorted", list(range(count)), sorted(found))
+            shown = partial(_often, f"{where}: how often epoch {epoch} serves each", count, found)
+            require(f"{where}, epoch {epoch}, sorted", list(range(count)), sorted(found),
+                    shown=shown)  # fmt: skip
         if count >= 12:  # two orders of fewer samples may be equal by chance
             differ = epochs[0] != epochs[1]
             require(f"{where}, order of epoch 2", "another", "the same", holds=differ)
         drawn = evidence.train_order(count, seed=seed, epoch=1, batch_size=batch, steps=3)
         require(f"{where}, draws of 3 batches of {batch}", 3 * batch, len(drawn))
         require(f"{where}, drawn", "samples", drawn, holds=set(drawn) <= set(range(count)))
-        require(f"{where}, evaluation", list(range(count)), evidence.eval_order(count))
+        evaluated = evidence.eval_order(count)
+        beside = partial(orders_beside, f"{where}, evaluation", range(count), evaluated)
+        require(f"{where}, evaluation", list(range(count)), evaluated, shown=beside)
 
     violations = for_all(order, st.integers(1, 60), st.integers(1, 9), st.integers(0, 2**31))
     return outcome(violations, case_count(), f"{case_count()} counts and batch sizes")
+
+
+def _often(title: str, count: int, found: Sequence[int]) -> Values:
+    """Return how often each sample comes in an order: once is expected."""
+    times = Counter(found)
+    rows = [Row(f"sample {i}", 1, times[i], times[i] != 1) for i in range(count)]
+    return values_beside(title, "times", rows)
 
 
 ORDERS = Promise(

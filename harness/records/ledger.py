@@ -11,6 +11,7 @@ from typing import IO, cast
 
 from harness.asides import sync_open
 from harness.devices import open_regular
+from harness.errors import InputError
 from harness.records.chain import chain_before, chained
 from harness.records.door import Door, NoRecord
 from harness.records.records import (
@@ -61,11 +62,23 @@ class Ledger:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Before the file is opened to append: a record glued to half a line would be lost with it.
         _end_broken_line(path)
-        self._attempt, self._write = attempt, write
+        self._path, self._attempt, self._write = path, attempt, write
         self._file = _ChainedFile(path)
 
     def __call__(self, record: Record) -> None:
-        """Append one record (the ledger is an observer of the trainer)."""
+        """Append one record (the ledger is an observer of the trainer).
+
+        Raises
+        ------
+        InputError
+            If the file has gone from its place: it would be written on there, and all else here.
+        """
+        if not self._path.exists():
+            msg = (
+                f"{self._path}: is gone while the run writes to it: its folder was moved or "
+                "removed; put it back where it was, and resume"
+            )
+            raise InputError(msg)
         data = to_json(record, attempt=self._attempt)
         text = json.dumps(data, allow_nan=False, separators=(",", ":"))
         self._write(cast("IO[str]", self._file), text, sync=isinstance(record, EpochRecord))

@@ -10,7 +10,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["error_image", "flow_image", "mask_image", "png", "wheel_image"]
+__all__ = ["error_image", "flow_image", "jpeg", "mask_image", "png", "wheel_image"]
 
 Image = NDArray[np.uint8]
 _CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
@@ -113,4 +113,16 @@ def png(image: Image) -> bytes:
 
     file = io.BytesIO()
     Pillow.fromarray(image).save(file, format="PNG")
+    return file.getvalue()
+
+
+def jpeg(image: Image, side: int, quality: int = 80) -> bytes:
+    """Return an RGB image as a JPEG file for a page of many, with no side longer than `side` px."""
+    from PIL import Image as Pillow
+
+    picture = Pillow.fromarray(np.ascontiguousarray(image))
+    picture.thumbnail((side, side))
+    file = io.BytesIO()
+    # Colours at full resolution: they are what is shown.
+    picture.save(file, format="JPEG", quality=quality, subsampling=0, optimize=True)
     return file.getvalue()

@@ -61,6 +61,8 @@ class Page:
         The section on the search space, as HTML; may be empty.
     power : Power or None
         What the gate noticed of planted faults, if that is to be shown.
+    pictures : str
+        The section on what is predicted, as HTML; may be empty.
     """
 
     runs: tuple[RunSummary, ...]
@@ -70,6 +72,7 @@ class Page:
     command: str
     space: str = ""
     power: Power | None = None
+    pictures: str = ""
 
 
 _LINES = (
@@ -89,18 +92,19 @@ def page(content: Page) -> str:
         *(_card(run, place) for place, run in enumerate(content.runs)),
         f'<p class="small">Made by <code>{safe(content.command)}</code>, samebits '
         f"{safe(content.version)}, from "
-        f"{'the records alone' if content.power is None else 'records and a gate-power file'}.</p>",
+        f"{_sources(content)}.</p>",
         f'<p class="small">{_LINES}</p>',
         '<div class="plots">',
         *(_figure(plot, content.runs if many else ()) for plot in content.plots), "</div>",
-        content.space,
+        content.pictures, content.space,
         *(_section(run) for run in content.runs),
         *([] if content.power is None else _power(content.power)),
     ]  # fmt: skip
     style, script = _own("page.css"), _own("page.js")
+    policy = _policy(script, content.pictures)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Run report: {safe(names)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
         + "\n".join(filter(None, body))
@@ -108,16 +112,27 @@ def page(content: Page) -> str:
     )
 
 
+def _sources(content: Page) -> str:
+    """Return what the page was made from."""
+    more = ["pictures"] if content.pictures else []
+    more += [] if content.power is None else ["a gate-power file"]
+    return " and ".join(["records", *more]) if more else "the records alone"
+
+
 def _own(name: str) -> str:
     return "\n" + files("harness.reporting").joinpath(name).read_text(encoding="utf-8")
 
 
-def _policy(script: str) -> str:
-    """Return the policy that lets the page's own script run, by its digest, and nothing load."""
+def _policy(script: str, pictures: str) -> str:
+    """Return the policy that lets the page's own script run, by its digest, and nothing load.
+
+    Images that are in the page itself are shown.
+    """
     # Names of runs and segments come from a ledger: were one to escape as markup, it could
     # neither load nor run anything.
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'"
+    own = f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'"
+    return f"{own}; img-src data:" if pictures else own
 
 
 def _card(run: RunSummary, place: int) -> str:

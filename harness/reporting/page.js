@@ -1,5 +1,6 @@
-// What a report's page does beyond showing: values under the pointer, tables that sort, and
-// scatter plots of archs. Nothing is loaded; without it, every table and curve is there.
+// What a report's page does beyond showing: values under the pointer, tables that sort, scatter
+// plots of archs, and pictures of another epoch than the last. Nothing is loaded; without it, every
+// table and curve is there.
 "use strict";
 
 const read = (figure) => JSON.parse(figure.querySelector("script").textContent);
@@ -247,7 +248,27 @@ function line(pen, x0, y0, x1, y1) {
   pen.stroke();
 }
 
+// Pictures: what is of other epochs than the slider's is hidden.
+function scrub(section) {
+  const epochs = section.dataset.epochs.split(" ");
+  const bar = section.querySelector(".scrub");
+  if (!bar) return;
+  const [slider, output] = [bar.querySelector("input"), bar.querySelector("output")];
+  const parts = [...section.querySelectorAll("[data-at]")].map((part) => [part, part.dataset.at.split(" ")]);
+  function show() {
+    const epoch = epochs[slider.value];
+    for (const [part, of] of parts) part.hidden = !of.includes(epoch);
+    output.textContent = epoch;
+    slider.setAttribute("aria-valuetext", `epoch ${epoch}`);
+  }
+  slider.addEventListener("input", show);
+  bar.hidden = false;
+  // A browser may have kept where it was before the page was loaded again.
+  show();
+}
+
 document.querySelectorAll(".plot.curves").forEach(watchCurves);
+document.querySelectorAll(".predicts").forEach(scrub);
 document.querySelectorAll("table").forEach(sortable);
 document.querySelectorAll(".archs").forEach((section) => {
   const data = read(section);

@@ -93,6 +93,9 @@ def _space(config: Mapping[str, Any], record: EvalRecord) -> tuple[ScoredSpace |
 def rank_tau(one: tuple[str, ScoredSpace], other: tuple[str, ScoredSpace]) -> Tau:
     """Return how two evaluations rank the archs that both scored."""
     (name, space), (other_name, other_space) = one, other
+    if space.skeleton != other_space.skeleton:
+        why = f"skeletons {space.skeleton} and {other_space.skeleton}: a code is another arch"
+        return Tau(name, other_name, 0, None, why)
     scores = [dict(zip(each.archs, each.epe, strict=True)) for each in (space, other_space)]
     common: Sequence[str] = [arch for arch in space.archs if arch in scores[1]]
     if len(common) < 2:

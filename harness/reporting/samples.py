@@ -12,7 +12,7 @@ from harness.fc2.crop import Window
 from harness.reporting.flow_colours import error_image, flow_image, mask_image, png, wheel_image
 from harness.reporting.markup import note, safe
 
-__all__ = ["Predicted", "Sample", "sample_page"]
+__all__ = ["Predicted", "Sample", "picture", "picture_page", "sample_page", "wheel"]
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
@@ -80,23 +80,43 @@ class Sample:
 
 def sample_page(samples: Sequence[Sample], *, title: str, command: str, version: str) -> str:
     """Return a page of its own that shows samples; nothing in it is fetched or run."""
-    style = files("harness.reporting").joinpath("page.css").read_text(encoding="utf-8") + _STYLE
     body = [
         f"<h1>{safe(title)}</h1>",
         f'<p class="small">Made by <code>{safe(command)}</code>, samebits {safe(version)}.</p>',
-        f'<div class="wheel">{_picture(wheel_image(), "colours of flow by its direction")}</div>',
+        *wheel(),
+        *(part for sample in samples for part in _section(sample)),
+    ]
+    return picture_page(title, body)
+
+
+def wheel() -> list[str]:
+    """Return the key to the colours of flow."""
+    return [
+        f'<div class="wheel">{picture(wheel_image(), "colours of flow by its direction")}</div>',
         note("Flow: the hue is its direction, from the middle of the wheel outwards, the "
              "saturation its length; full at the length that is named, darker beyond "
              "(Baker et al., 2011). Grey is unknown."),
-        *(part for sample in samples for part in _section(sample)),
     ]  # fmt: skip
+
+
+def picture_page(title: str, body: Sequence[str], *, style: str = "", head: str = "") -> str:
+    """Return a page of its own in which nothing is fetched or run.
+
+    Parameters
+    ----------
+    title : str
+    body : sequence of str
+        Elements.
+    style, head : str
+        What is added to the style sheet and to the head.
+    """
+    sheet = files("harness.reporting").joinpath("page.css").read_text(encoding="utf-8")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{safe(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
+        f"{head}<title>{safe(title)}</title>\n<style>\n{sheet}{_STYLE}{style}</style>\n</head>\n"
+        "<body>\n" + "\n".join(body) + "\n</body>\n</html>\n"
     )
 
 
@@ -146,9 +166,9 @@ def _window_text(window: Window | None) -> str:
 
 
 def _figure(image: NDArray[np.uint8], caption: str, sample: Sample) -> str:
-    picture = _picture(image, f"{caption} of {sample.id}")
+    shown = picture(image, f"{caption} of {sample.id}")
     return (
-        f'<figure><div class="frame">{picture}{_outline(sample)}</div>'
+        f'<figure><div class="frame">{shown}{_outline(sample)}</div>'
         f"<figcaption>{safe(caption)}</figcaption></figure>"
     )
 
@@ -165,6 +185,7 @@ def _outline(sample: Sample) -> str:
     return f'<span class="window" style="{style}"></span>'
 
 
-def _picture(image: NDArray[np.uint8], text: str) -> str:
+def picture(image: NDArray[np.uint8], text: str) -> str:
+    """Return an RGB image, (H, W, 3), as an element of a page that says in words what it is."""
     data = base64.b64encode(png(np.ascontiguousarray(image))).decode("ascii")
     return f'<img alt="{safe(text)}" src="data:image/png;base64,{data}">'

@@ -1,5 +1,7 @@
 """Scores that ``harness eval --json`` wrote, read again for a page."""
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -7,11 +9,10 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
-from harness.devices import read_regular
 from harness.errors import InputError
 from harness.evaluation.scored_space import ScoredSpace, scored_space
 from harness.evaluation.search_space import Effect, Stability
-from harness.strict_json import parse_json
+from harness.sealed import NO_SEAL, read_sealed
 
 __all__ = ["SpaceFile", "read_space"]
 
@@ -83,8 +84,13 @@ class SpaceFile:
         )
 
 
-def read_space(path: Path) -> SpaceFile:
+def read_space(path: Path, tell: Callable[[str], None] | None = None) -> SpaceFile:
     """Read what ``harness eval --json`` wrote; costs, fronts and effects are counted again.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Receives a sentence on a file that carries no digest.
 
     Raises
     ------
@@ -92,7 +98,11 @@ def read_space(path: Path) -> SpaceFile:
         Naming the file and what is wrong in it.
     """
     try:
-        found = TypeAdapter(_Content).validate_python(parse_json(read_regular(path)))
+        content, sealed = read_sealed(path)
+        if not sealed and tell is not None:
+            tell(f"{path}: {NO_SEAL}")
+        # As JSON: there a list stands for a tuple, and of the types nothing else is taken.
+        found = TypeAdapter(_Content).validate_json(json.dumps(content), strict=True)
         space = _counted(found)
     except OSError as error:
         msg = f"{path}: not readable: {error.strerror}"

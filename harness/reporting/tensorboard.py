@@ -1,4 +1,4 @@
-"""Steps and epoch rows as TensorBoard scalars, under the names that people look for.
+"""Steps and epoch rows as TensorBoard scalars, pictures as images, under names people look for.
 
 TensorFlow 2.21 no longer installs TensorBoard, so it is an extra; without it the run says
 so and writes none.
@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.records.pictures import Pictures
 from harness.records.records import EpochRecord, Record, ResumeRecord, StepRecord
+from harness.reporting.picture_colours import error_shown, predicted_shown, true_shown
 
 __all__ = ["EPOCH_TAGS", "TensorBoardObserver", "tensorboard_available"]
 
@@ -55,7 +57,10 @@ def tensorboard_available() -> bool:
 
 
 class TensorBoardObserver:
-    """Writes the numbers of each step and of each epoch's row, by the steps completed in all."""
+    """Writes the numbers of each step and of each epoch's row, by the steps completed in all.
+
+    And of each evaluation what its best arch predicts of the frozen samples, as images.
+    """
 
     def __init__(self, folder: Path) -> None:
         import tensorflow as tf
@@ -63,6 +68,7 @@ class TensorBoardObserver:
         self._tf: Any = tf
         self._writer = tf.summary.create_file_writer(str(folder))
         self._steps = 0
+        self._labels = set[str]()
 
     def __call__(self, record: Record) -> None:
         """Write what a record says in numbers; nulls and hashes have no scalar."""
@@ -75,6 +81,23 @@ class TensorBoardObserver:
             # A row that a crash kept from the logs is of the steps that it names.
             self._write(_epoch_scalars(record), record.global_step)
             self._writer.flush()
+
+    def pictured(self, pictures: Pictures) -> None:
+        """Write images of the frozen samples: ``pictures/<sample>/predicted`` and others."""
+        for key in pictures.frozen:
+            sample = pictures.samples[key]
+            flow = pictures.predicted(key)[0].flow
+            shown = {
+                "predicted": predicted_shown(sample, flow), "error": error_shown(sample, flow),
+            }  # fmt: skip
+            if key not in self._labels:  # the same at every step
+                self._labels.add(key)
+                shown["true"] = true_shown(sample)
+            step = np.asarray(self._steps, np.int64)
+            with self._writer.as_default():
+                for kind, image in shown.items():
+                    tag = f"pictures/{sample.id}/{kind}"
+                    self._tf.summary.image(tag, image[np.newaxis], step=step)
 
     def _write(self, scalars: Mapping[str, float], steps: int | None = None) -> None:
         # Arrays: TensorFlow keeps a tensor for every Python number that it was ever given.

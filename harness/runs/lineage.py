@@ -106,6 +106,7 @@ def plan_resume(
     none_saved = bool(runs) and not any(isinstance(r, CheckpointRecord) for r in history)
     # A checkpoint that is named is loaded or refused: no older one is taken in its place.
     checkpoint = None if store.is_empty() and none_saved else store.load("last")
+    _require_recorded(folder, checkpoint, history)
     last = _last_attempt(runs, checkpoint)
     old, new = (last.config, last.data), (config, data)
     dynamics = identity_changes("dynamics", old, new)
@@ -116,7 +117,10 @@ def plan_resume(
     }
     used = {record.segment for record in runs}
     name = _segment_name(folder, segment, last.segment, used, changed)
-    attempt = 1 + max((record.attempt for record in runs), default=0)
+    # By the checkpoints as well: of a ledger that is gone, its names would be given again.
+    imported = checkpoint is not None and "imported_from" in checkpoint.meta
+    named = 0 if imported else store.newest_attempt()
+    attempt = 1 + max([named, *(record.attempt for record in runs)])
     plan = Continuation(attempt, name)
     return _with_start(store, checkpoint, plan, new, last.segment, begun=bool(runs))
 
@@ -165,6 +169,36 @@ def _last_attempt(runs: Sequence[RunRecord], checkpoint: Checkpoint | None) -> _
     return _LastAttempt(parse_config(meta["config"]), meta.get("data", {}), segment)
 
 
+def _require_recorded(
+    folder: Path, checkpoint: Checkpoint | None, history: Sequence[Record]
+) -> None:
+    """Refuse a checkpoint that is not the one which the ledger says was saved by its name."""
+    said = [r.digest for r in history if isinstance(r, CheckpointRecord)
+            and checkpoint is not None and r.name == checkpoint.path.name]  # fmt: skip
+    if checkpoint is not None and said and checkpoint.digest not in said:
+        msg = (
+            f"{checkpoint.path}: its digest is {checkpoint.digest}, and {folder / 'ledger.jsonl'} "
+            f"says that {said[-1]} was saved by this name: one of the two is of another run. "
+            "Restore it."
+        )
+        raise InputError(msg)
+
+
+def _require_one_dynamics(
+    checkpoint: Checkpoint, asked: tuple[Config, DataDigests], segment: str
+) -> None:
+    """Refuse a checkpoint of a segment that was trained otherwise than the ledger says of it."""
+    meta = checkpoint.meta
+    old = parse_config(meta["config"]), meta.get("data", {})
+    found = [] if "imported_from" in meta else identity_changes("dynamics", old, asked)
+    if found:
+        msg = (
+            f"{checkpoint.path}: was trained with other dynamics than ledger.jsonl says of segment "
+            f"{segment}: {'; '.join(found)}. One of the two is of another run: restore it."
+        )
+        raise InputError(msg)
+
+
 def _refuse_another_net(folder: Path, changed: Sequence[str]) -> None:
     shapes = [text for text in changed if text.startswith("model.")]
     if shapes:
@@ -211,6 +245,8 @@ def _with_start(
     if checkpoint is None:
         return replace(plan, new_segment=plan.segment != current, notes=(_NONE_YET,))
     new = checkpoint.meta.get("segment", FIRST_SEGMENT) != plan.segment
+    if not new and begun:
+        _require_one_dynamics(checkpoint, asked, plan.segment)
     steps = int(checkpoint.progress["step"])
     # An epoch of two dynamics has no meaningful row: it would average two experiments.
     if new and steps:

@@ -23,11 +23,11 @@ from harness.records.records import (
     NoteRecord,
     Record,
     RunRecord,
-    StepRecord,
 )
 from harness.runs.identity import SCORED, read_data_digests
 from harness.runs.lineage import Continuation, plan_first, plan_resume
 from harness.runs.stop import StopFlag, say
+from harness.runs.unchanged import lost_end, require_same_batches, require_same_pixels
 from harness.training.checkpoint import CheckpointStore
 from harness.training.epoch_table import each_row, read_header, told_otherwise
 from harness.training.epochlog import EpochCsv
@@ -188,6 +188,7 @@ def _plan(
     # An attempt whose first line is lost has its number all the same.
     plan = replace(plan, attempt=max(plan.attempt, 1 + max(content.attempts, default=0)))
     lost = [f"ledger.jsonl: {line}" for line in content.lost()]
+    lost += lost_end(content, plan)
     return replace(plan, notes=(*plan.notes, *_first(lost), *_first(other)))
 
 
@@ -200,6 +201,7 @@ def _train(
     config: Config, folder: Path, plan: Continuation, content: LedgerContent,
     options: RunOptions, stop: Callable[[], bool], scored: str,
 ) -> RunResult:  # fmt: skip
+    from harness.runs.pictures import evaluation
     from harness.runs.session import open_session
     from harness.training.trainer import TrainerOptions
 
@@ -208,17 +210,18 @@ def _train(
     meta = session.meta(plan.segment)
     store = session.store(folder / "checkpoints")
     with _observed(folder, config, plan, content, options) as observers:
-        trainer = session.trainer(
-            TrainerOptions(
-                observers=tuple(observers), store=store, meta=meta, attempt=plan.attempt,
-                segment=plan.segment, protocol=meta["protocol"], should_stop=stop,
-                waited=partial(_tell_waited, observers),
-            )
+        around = TrainerOptions(
+            observers=tuple(observers), store=store, meta=meta, attempt=plan.attempt,
+            segment=plan.segment, protocol=meta["protocol"], should_stop=stop,
+            waited=partial(_tell_waited, observers),
         )  # fmt: skip
+        trainer = session.trainer(around)
+        trainer.surround(around, evaluation(session, observers))
         # Before anything is recorded, so that a resume that is refused leaves the run as it was.
         if plan.checkpoint is not None and not plan.new_segment:
-            _require_same_pixels(session, content, plan)
-        _require_evaluation(session, plan, config.train.num_epochs if until is None else until)
+            require_same_pixels(session, content, plan)
+        last = config.train.num_epochs if until is None else until
+        _require_evaluation(session, content, plan, last)
         write_text(folder / "config.yaml", dump_config(config))
         opening = session.run_record(
             trainer, plan.attempt, segment=plan.segment, code=options.code()
@@ -303,44 +306,24 @@ def _code_text(code: Mapping[str, Any]) -> str:
     return f"commit {code['commit']}{state}" if code.get("commit") else ""
 
 
-def _require_same_pixels(session: "Session", content: LedgerContent, plan: Continuation) -> None:
-    """Serve the last batch before the checkpoint again, and hold it against the ledger's digest.
-
-    Sample ids alone would not show files that were replaced in place.
-
-    Raises
-    ------
-    InputError
-        If its content is another.
-    """
-    assert plan.checkpoint is not None
-    epoch, step = (int(plan.checkpoint.progress[key]) for key in ("epoch", "step"))
-    place = (epoch + 1, step) if step else (epoch, len(session.provider.planned_sizes))
-    for record in content.effective():
-        if isinstance(record, StepRecord) and (record.epoch, record.step) == place:
-            found = session.provider.batch(place[0], place[1] - 1).digest
-            if found != record.batch:
-                msg = (
-                    f"data: the batch of epoch {place[0]}, step {place[1]} was trained on as "
-                    f"{record.batch} and is now served as {found}: files have been replaced. "
-                    "Restore them, or name a new segment with --segment NAME."
-                )
-                raise InputError(msg)
-
-
-def _require_evaluation(session: "Session", plan: Continuation, last: int) -> None:
+def _require_evaluation(
+    session: "Session", content: LedgerContent, plan: Continuation, last: int
+) -> None:
     """Open what the first evaluation needs, before the steps that come before it are trained.
 
     Raises
     ------
     InputError
-        If a file cannot be read, a frame is smaller than the crop, or a sample cannot be scored.
+        If a file cannot be read, a frame is smaller than the crop, or a sample cannot be scored; if
+        batches are others than this metric series was scored on, and the watch would stop for it.
     """
     done = 0 if plan.checkpoint is None else int(plan.checkpoint.progress["epoch"])
     every = session.config.eval.eval_every_epoch
     first = (done // every + 1) * every
     if first <= last:
-        session.fixed.checked_protocol(first)
+        protocol = session.fixed.checked_protocol(first)
+        if not plan.new_segment and session.config.watch.batch_hashes == "stop":
+            require_same_batches(session, content, protocol)
 
 
 def _repair_logs(

@@ -178,11 +178,14 @@ class Session:
         return self.compiled.evaluator
 
     def evaluate(
-        self, weights: dict[str, Any], epoch: int, *, between: Callable[[], None] | None = None
-    ) -> EvalRecord:
+        self, weights: dict[str, Any], epoch: int, *, between: Callable[[], None] | None = None,
+        **options: Any,
+    ) -> EvalRecord:  # fmt: skip
         """Score the configured pool on the configured batches; `between` is called per arch."""
         protocol = self.fixed.protocol(epoch)
-        return self.evaluator.evaluate(weights, protocol, epoch=epoch, between=between)[0]
+        return self.evaluator.evaluate(
+            weights, protocol, epoch=epoch, between=between, **options
+        )[0]  # fmt: skip
 
     def trainer(self, options: TrainerOptions, *, evaluate: bool = True) -> Trainer:
         """Return a trainer over this session's variables."""

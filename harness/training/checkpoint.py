@@ -82,6 +82,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         If it is absent, incomplete, damaged or of an unknown format.
     """
     manifest = _read_manifest(path)
+    _require_own_name(path, manifest["progress"])
     recorded = manifest["arrays"]
     arrays = _read_arrays(path, recorded)
     # One by one, so that the damaged one is named.
@@ -97,6 +98,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
         msg = f"{path}: counters are damaged: expected digest {due}, found {digest}"
         raise CheckpointError(msg)
     return Checkpoint(path, arrays, manifest["progress"], manifest["meta"], digest)
+
+
+def _require_own_name(path: Path, progress: Mapping[str, Any]) -> None:
+    """Refuse a name of ours that says another place than the counters: a run goes by names."""
+    match, at = _NAME.fullmatch(path.name), (progress.get("epoch"), progress.get("step"))
+    # Of counters that are not there, whoever needs them says so.
+    if match is None or match["step"] is None or None in at:
+        return
+    if (int(match["epoch"]), int(match["step"])) == at:
+        return
+    msg = (
+        f"{path}: its counters say epoch {quoted(at[0])}, step {quoted(at[1])}, expected those of "
+        "its name: it was renamed; give it its name again"
+    )
+    raise CheckpointError(msg)
 
 
 def _shown(digest: str) -> str:
@@ -314,7 +330,8 @@ class CheckpointStore:
             path = Path(which)
             if (path / "checkpoints").is_dir():
                 return CheckpointStore(path / "checkpoints").resolve("last")
-            return path.parent / _pointed(path) if path.is_file() else path
+            # A link to a pointer names what lies beside that, and not beside the link.
+            return path.resolve().parent / _pointed(path) if path.is_file() else path
         pointer = self._folder / which
         if not pointer.is_file():
             msg = f"{pointer}: no such checkpoint pointer; has the run finished an epoch?"
@@ -349,6 +366,10 @@ class CheckpointStore:
         children = (child for child in self._folder.iterdir() if _NAME.fullmatch(child.name))
         # By attempt first: a later one may have gone back to an earlier epoch.
         return sorted((c.name for c in children if c.is_dir()), key=_age, reverse=True)
+
+    def newest_attempt(self) -> int:
+        """Return the newest attempt that the names of the checkpoints tell of; 0: of none."""
+        return max((_age(name)[0] for name in self.names()), default=0)
 
     def is_empty(self) -> bool:
         """Return whether no save was ever completed here: ``last``, written last, is absent."""
@@ -471,7 +492,9 @@ def _pointed(pointer: Path) -> str:
         content = file.read(_LONGEST).decode("utf-8", errors="replace").strip().rstrip("/")
     # No slash: it names what lies beside it, and leads nowhere else.
     plain = content.isprintable() and not set("/\ufffd") & set(content)
-    if not content or not plain or content in ("best", "last"):
+    # What does not end in so many bytes is the beginning of something else; a brace begins JSON.
+    other = len(content.encode()) >= _LONGEST or content.startswith("{")
+    if not content or other or not plain or content in ("best", "last"):
         msg = f"{pointer}: expected the name of a checkpoint beside it, found {content[:60]!r}"
         raise CheckpointError(msg)
     return content

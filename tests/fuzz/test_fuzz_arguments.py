@@ -41,6 +41,7 @@ BASES = (
     "faults --only pool-padded --tier full --mode both --jobs 2 --json new.json",
     "faults --clean 3 --cover --quick", "faults --resume --json old.json",
     "gate --system builtin --tier smoke --config run.yaml --fc2-root fc2 --gate-file new.json",
+    "gate --system builtin --tier smoke --pictures new",
     "require-gate gate-half.json --system builtin --code . --config run.yaml --data fc2",
     "init-adapter --numpy new.py --json new.json",
     "check-adapter nothing.py:A --config run.yaml --json new.json",
@@ -70,7 +71,7 @@ WORDS = (
     "--json", "--help", "--version", "--nope", "--set", "--config", "--run", "--out", "--pool",
     "--resume", "--fc2-root", "--checkpoint", "--write", "--gate-file", "--list", "--frozen",
     "--promise", "--only", "--column", "--advise", "--fault", "-h", "@run.yaml", "builtin",
-    "edgeflownas", "a:b", "a.py:b",
+    "edgeflownas", "a:b", "a.py:b", "--pictures",
 )  # fmt: skip
 ASSIGNMENTS = (
     "train.lr=1e-3", "train.lr=nan", "train.lr", "=", "train.lr=", "a.b.c.d=1", "train=1",
