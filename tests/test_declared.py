@@ -210,3 +210,20 @@ def test_whose_check_it_is_that_finds_a_nan_is_said(embedded_frames, tmp_path):
         "the adapter's own check in evaluate() refuses it, the trainer alone would go on",
     )
     assert found["nan-stops"].warnings == ()
+
+
+@pytest.mark.parametrize(("name", "verdict", "text"), [
+    ("ScoresAnother", "holds", ""),
+    ("ScoresAnotherOnly", "BROKEN", "a NaN in head/kernel: expected an error that names head/ker"),
+])  # fmt: skip
+def test_a_nan_is_put_into_what_is_scored(name, verdict, text, embedded_frames, tmp_path):
+    (found,) = judged(name, ["nan-score-stops"], embedded_frames, tmp_path).values()
+    assert found.verdict == verdict
+    assert text in found.text
+
+
+def test_what_only_stops_within_an_epoch_is_walked_and_not_resumed_there(embedded_frames, tmp_path):
+    promises = ["every-update-is-adam", "later-gradients-of-loss", "resume-mid-epoch"]
+    found = judged("OnlyStops", promises, embedded_frames, tmp_path)
+    assert [found[name].verdict for name in promises] == ["holds", "n/a", "n/a"]
+    assert "does not resume within an epoch" in found["later-gradients-of-loss"].text

@@ -212,6 +212,10 @@ def test_archs_cover_a_space_or_have_none():
         ("NaN in weight", "module.fnet.conv1.weight", False),
         ("NaN in module.fnet.conv1.weights", "module.fnet.conv1.weight", False),
         ("NaN in module.fnet.conv1.weight.", "fnet.conv1.weight", True),
+        ("NaN in head.weight", "ema/head.weight", True),
+        ("NaN in weight", "ema/head.weight", False),
+        ("NaN in cnet.head.weight", "ema/head.weight", False),
+        ("NaN in conv/kernel", "block/conv/kernel", False),
         ("bad file flow_01.flo", "0000001-flow_01.flo", False),
     ],
 )

@@ -42,7 +42,7 @@ class Finding:
     wrong: bool = True
 
 
-_SUPPORTS = ("steps", "frozen", "skeletons", "knobs")
+_SUPPORTS = ("steps", "stops", "frozen", "skeletons", "knobs")
 _RUNNING = re.compile(r"running_(mean|var)(iance)?(:\d+)?$")
 
 
@@ -61,6 +61,9 @@ def described(about: Description, methods: Collection[str]) -> Iterator[Finding]
             _meant(name, own) or "write it, or take it off can",
         )
     for name in METHODS:
+        # A base of ours has every call, and says itself which of them are written.
+        if not {"_writes", "_has"}.isdisjoint(methods):
+            break
         if name in methods and name not in about.can and name != "close":
             yield Finding(
                 f"{name} is written and not in can, so that nobody asks for it",

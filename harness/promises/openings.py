@@ -22,6 +22,8 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "augmentation": "describe()['augmentation']: training samples are augmented at random",
         "supports: steps": "'steps' in describe()['supports']: train(steps=N) stops within an "
         "epoch",
+        "supports: stops": "'stops' in describe()['supports']: train(steps=N) stops within an "
+        "epoch; 'steps' says that it is saved and resumed there, too",
         "supports: frozen": "'frozen' in describe()['supports']: evaluates from eval.frozen",
         "supports: skeletons": "'skeletons' in describe()['supports']: builds every model.skeleton",
         "supports: knobs": "'knobs' in describe()['supports']: honours every configuration key",
@@ -83,6 +85,8 @@ def offered(
     words = ("heads", "slots", "options", "augmentation")
     found |= {name for name in words if getattr(about, name)}
     found |= {f"supports: {name}" for name in about.supports}
+    if "steps" in about.supports:
+        found.add("supports: stops")
     for answer in (training, evaluation):
         for name in vars(answer) if answer is not None else ():
             word = f"{type(answer).__name__}.{name}"

@@ -78,14 +78,16 @@ def names_word(message: str, word: str) -> bool:
     """Return whether a message has a name in it, and not as part of another word.
 
     Of a dotted name the last components count too, two at least: a wrapper such as PyTorch's
-    DataParallel puts ``module.`` before names that the trainer knows without it.
+    DataParallel puts ``module.`` before names that the trainer knows without it. So does a dotted
+    name by itself, behind that of the module that has it (``ema/net.weight``).
     """
     if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message):
         return True
-    parts = word.split(".")
+    _, whose, own = word.rpartition("/")
+    parts = own.split(".")
     if not all(part.isidentifier() or part.isdigit() for part in parts):
         return False
-    ends = (".".join(parts[start:]) for start in range(1, len(parts) - 1))
+    ends = (".".join(parts[start:]) for start in range(not whose, len(parts) - 1))
     # Not behind another component: `b.conv.weight` is not `a.conv.weight`.
     return any(re.search(rf"(?<![\w.]){re.escape(end)}(?!\w)", message) for end in ends)
 
@@ -328,14 +330,24 @@ def nan_score(bench: Bench) -> Refusals:
     # A number that is no code is in many a message that names nothing.
     archs = [a for a in base_evaluation(bench).archs if not a.isdigit() or is_code(a, space)]
     with bench.scored() as system:
-        state = system.state()
-        name = a_kernel(state)
-        poisoned = np.array(state[name])
-        poisoned.flat[0] = np.nan
-        system.state({name: poisoned})
-        found = attempted(system.evaluate)
+        state, before = system.state(), system.evaluate().per_sample
+        heads = [name for names in system.describe().heads.values() for name in names]
+        for name in (a_kernel(state), *heads):
+            poisoned = np.array(state[name])
+            poisoned.flat[0] = np.nan
+            system.state({name: poisoned})
+            scores: list[Any] = []
+            found = attempted(partial(_score, system, scores))
+            system.state({name: state[name]})
+            # What is scored is an average of the weights that are trained, and has the heads.
+            if scores != [before]:
+                break
     note = whose_finite_check(bench.describe(), "evaluate")
     return Refusals([(f"a NaN in {name}", (*archs, name), *found)], note)
+
+
+def _score(system: Any, scores: list[Any]) -> None:
+    scores.append(system.evaluate().per_sample)
 
 
 NAN_SCORE_STOPS = Promise(

@@ -125,25 +125,28 @@ class Walk:
     """Why no step was repeated; empty where some were."""
 
 
-@needs("train", "state", "save", "restore", "describe", says=("slots", "supports: steps"))
+@needs("train", "state", "save", "restore", "describe", says=("slots", "supports: stops"))
 def walk(bench: Bench) -> Walk:
     """Train two epochs step by step, in batches and micro-batches of uneven sizes."""
     about = bench.describe()
-    if "steps" not in about.supports:
-        msg = "the system cannot stop within an epoch (Description.supports: steps)"
+    if about.supports.isdisjoint(("steps", "stops")):
+        msg = "the system cannot stop within an epoch (Description.supports: stops, or steps)"
         raise NotApplicableError(msg)
     free = bench.settable("train", {"grad_clip_global_norm": _NO_CLIP})
     with bench.open_cheaply({"eval_batches_per_arch": 1}, train=free) as system:
-        return _walked(bench, system, clips="" if free else "the system clips at one norm alone")
+        why = "" if free else "the system clips at one norm alone"
+        if "steps" not in about.supports:
+            why = "the system does not resume within an epoch (Description.supports: steps)"
+        return _walked(bench, system, once=why)
 
 
-def _walked(bench: Bench, system: System, *, clips: str) -> Walk:
+def _walked(bench: Bench, system: System, *, once: str) -> Walk:
     slots, sizes = adam_slots(system), planned_sizes(bench.config, bench.describe())
     require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
     epochs = int(bench.config["train"]["num_epochs"])
     places = list(itertools.product((1, 2), range(1, len(sizes) + 1)))
     # Of the first step another promise makes sure; a partial batch comes last.
-    repeated = set() if clips else {(2, len(sizes)), (2, (len(sizes) + 1) // 2)}
+    repeated = set() if once else {(2, len(sizes)), (2, (len(sizes) + 1) // 2)}
     if bench.setting:  # a middle step was repeated under the gate's own setting
         repeated = repeated & {(2, len(sizes))}
     steps, rates, done = [], [], list[tuple[WalkedStep, Training]]()
@@ -170,7 +173,7 @@ def _walked(bench: Bench, system: System, *, clips: str) -> Walk:
     turned = {w.number: _turned(bench, system, w, r) for w, r in done if nudged[w.number]}
     found = (replace(s, nudges=nudged.get(s.number), turned=turned.get(s.number)) for s in steps)
     none = "a restored run trains other archs, has another loss or records none"
-    return Walk(tuple(found), tuple(rates), clips or ("" if any(nudged.values()) else none))
+    return Walk(tuple(found), tuple(rates), once or ("" if any(nudged.values()) else none))
 
 
 def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None:

@@ -256,3 +256,33 @@ class SaysConstant(Sgd):
     """Declares and logs one rate for all steps."""
 
     trainer_class = HalvesItsRate
+
+
+class ScoresAnother(NumpySystem):
+    """Has a net that is not scored before the one that is, as trainers of averages have."""
+
+    spare = np.ones((3, 3, 2, 2), np.float32)
+
+    def state(self, changes=None):
+        self.spare = (changes or {}).get("another/kernel", self.spare)
+        return {"another/kernel": self.spare, **super().state(changes)}
+
+
+class ScoresAnotherOnly(ScoresAnother):
+    """Gives the score of a NaN on."""
+
+    def open(self, config):
+        super().open(config)
+        self.trainer.require_finite = lambda scores: None
+
+
+class OnlyStops(Sgd):
+    """Stops within an epoch, and cannot be resumed there."""
+
+    def describe(self):
+        return dict(super().describe(), supports=["stops"])
+
+    def save(self, path):
+        if self.trainer.step:
+            raise RuntimeError("saved within an epoch")
+        super().save(path)

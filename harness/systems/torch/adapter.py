@@ -47,6 +47,10 @@ _DECLARED = (
     "update", "space", "mean", "devices", "finite_by_adapter", "loss", "schedule",
 )  # fmt: skip
 _RANDOM = "progress/random/"
+_NO_STEP = (
+    "the training loop passed over its data and ended without a step of an optimizer of PyTorch's "
+    "(torch.optim.Optimizer): a batch may be smaller than what it accumulates"
+)
 
 
 def _in_own_place(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -164,6 +168,8 @@ class TorchSystem(Written):
         declared = {n: getattr(self, n) for n in _DECLARED if hasattr(type(self), n)}
         # A method of that name, such as loss(), is the trainer's own.
         declared = {n: value for n, value in declared.items() if not callable(value)}
+        if self._writes("loop"):  # it is held behind each step
+            declared["supports"] = sorted({*self.supports, "stops"})
         opened = {call for call, method in OPENED_BY.items() if self._writes(method)}
         can = {"describe", "open", "state", "close"} | opened
         can |= {call for call in _CALLS if self._writes(call)}
@@ -239,6 +245,8 @@ class TorchSystem(Written):
                 self.step += 1
                 every.append(seen)
                 made.append(step_record(seen, self.epoch + 1, self.step, self.archs))
+            if ended and not self.step:
+                raise RuntimeError(_NO_STEP)
             if ended:
                 self.epoch, self.step = self.epoch + 1, 0
                 if evaluate and self._writes("validate"):

@@ -11,6 +11,9 @@ import torch
 
 __all__ = ["HeldLoop", "Iteration"]
 
+_LOADER, _OPTIMIZER, _HELD = 1, 2, 3
+"""Where the loop was seen last, by how much that says of its variables."""
+
 _END_SECONDS = 30.0
 """So long a loop that is given up may take to unwind, s."""
 
@@ -38,7 +41,8 @@ class HeldLoop:
     def __init__(self, run: Callable[[], None]) -> None:
         self._run, self._go, self._held = run, threading.Semaphore(0), threading.Semaphore(0)
         self._error: BaseException | None = None
-        self._frame: Any = None
+        self._frames: list[Any] = []
+        self._place = 0  # that they are of; 0 is none
         self._given_up = False
         self.ended, self.at_start = False, False
         self._thread = threading.Thread(target=self._body, name="training loop", daemon=True)
@@ -81,15 +85,29 @@ class HeldLoop:
 
     def hold(self, *, at_start: bool) -> None:
         """Wait, within the loop, until it may go on."""
-        self.at_start, self._frame = at_start, sys._getframe(1)
+        self.at_start = at_start
+        self._keep(_HELD, sys._getframe(1))
         self._held.release()
         self._go.acquire()
         if self._given_up:
             raise _GivenUp
 
-    def mark(self) -> None:
-        """Remember, within the loop, where it is: it may end before it is held."""
-        self._frame = sys._getframe(1)
+    def mark(self, *, optimizer: bool) -> None:
+        """Remember, within the loop, where it is: it may end before it is held.
+
+        What makes a DataLoader may be a function that validates, whose names are not the loop's:
+        where an optimizer was made says more, and where it was held says most.
+        """
+        self._keep(_OPTIMIZER if optimizer else _LOADER, sys._getframe(1))
+
+    def _keep(self, place: int, frame: Any) -> None:
+        if place < self._place:
+            return
+        # Each by itself: a generator's frame (of a progress bar) forgets who asked it.
+        self._place, self._frames = place, []
+        while frame is not None:
+            self._frames.append(frame)
+            frame = frame.f_back
 
     def give_up(self) -> None:
         """End the loop where it is held, so that what it has open is closed."""
@@ -97,18 +115,16 @@ class HeldLoop:
             self._given_up = True
             self._go.release()
             self._thread.join(_END_SECONDS)
-        self._frame = None
+        self._frames = []
 
     def variables(self) -> Iterator[tuple[str, Any]]:
         """Yield what the functions of the loop have as local variables, innermost first.
 
         Of a loop that is held, or of one that has ended, as they were at its end.
         """
-        frame = self._frame
-        while frame is not None:
+        for frame in self._frames:
             if frame.f_globals.get("__name__", "").partition(".")[0] not in ("torch", _OURS):
                 yield from dict(frame.f_locals).items()
-            frame = frame.f_back
 
 
 _OURS = __name__.partition(".")[0]

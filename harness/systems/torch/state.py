@@ -46,18 +46,30 @@ def parts_among(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Return of named values those that hold state: the first of a name, and each value once.
 
     Modules, optimizers, schedulers and whatever else has ``state_dict`` and ``load_state_dict``,
-    generators, and the generator that a DataLoader was given.
+    generators, and the generator that a DataLoader was given, if anything follows from it.
     """
     found: dict[str, Any] = {}
     for name, value in named:
         if isinstance(value, torch.utils.data.DataLoader):
-            name, value = name + "_generator", value.generator
+            name, value = name + "_generator", _drawn_from(value)
         stateful = hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
         if isinstance(value, type) or not (stateful or is_generator(value)):
             continue
         if name not in found and all(value is not other for other in found.values()):
             found[name] = value
     return _outermost(found)
+
+
+def _drawn_from(loader: Any) -> Any:
+    """Return a DataLoader's generator, None if it is drawn from in vain.
+
+    Each pass draws the seed of its workers; without workers, and where another orders the
+    samples, nothing follows from it.
+    """
+    samplers = loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None)
+    holders = [vars(one) for one in (*samplers, loader.dataset) if hasattr(one, "__dict__")]
+    held = any(value is loader.generator for holder in holders for value in holder.values())
+    return loader.generator if held or loader.num_workers else None
 
 
 def _outermost(parts: dict[str, Any]) -> dict[str, Any]:

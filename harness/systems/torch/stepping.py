@@ -85,10 +85,10 @@ class Stepper:
         """Return a held pass over any batches."""
         return self._held(lambda: iter(batches), None)
 
-    def mark(self) -> None:
+    def mark(self, *, optimizer: bool) -> None:
         """Remember where the loop is: it may end before it is held."""
         if self._loop is not None and self._mine:
-            self._loop.mark()
+            self._loop.mark(optimizer=optimizer)
 
     @property
     def _mine(self) -> bool:

@@ -65,7 +65,7 @@ class Seen:
 def watched(
     see: Callable[[], Seen],
     loader: Callable[[Any, Callable[[], Any]], Any],
-    mark: Callable[[], None],
+    mark: Callable[..., None],
     parts: Callable[[], dict[str, Any]] = dict,
 ) -> Iterator[None]:
     """Watch what is done in a ``with`` block, and let code for a GPU run where there is none.
@@ -77,7 +77,7 @@ def watched(
     loader : callable
         Gets a DataLoader and what begins a pass over it, and returns what gives its batches.
     mark : callable
-        Called by whoever makes an optimizer or a DataLoader.
+        Called by whoever makes an optimizer or a DataLoader; `optimizer` says which.
     parts : callable, optional
         Returns what holds state, by name: the modules of which the mode is noted.
     """
@@ -89,7 +89,8 @@ def watched(
             lambda self: loader(self, lambda: begin(self)),
         )  # fmt: skip
         for made in (torch.utils.data.DataLoader, torch.optim.Optimizer):
-            put(made, "__init__", _marked(made.__init__, mark))
+            here = functools.partial(mark, optimizer=made is torch.optim.Optimizer)
+            put(made, "__init__", _marked(made.__init__, here))
         if not torch.cuda.is_available():
             # Trainers call .cuda() unasked; where there is no GPU, all there is lies on the CPU.
             put(torch.Tensor, "cuda", lambda self, *_, **__: self)
