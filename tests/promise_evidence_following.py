@@ -13,6 +13,7 @@ from harness.systems.protocol import TrainingSample
 HEIGHT, WIDTH = 60, 80
 WINDOW = slice(9, 51), slice(13, 69)
 BESIDE = slice(9, 51), slice(21, 77)
+ROW_BELOW = slice(10, 52), slice(13, 69)
 RNG = np.random.default_rng(4)
 
 
@@ -26,14 +27,14 @@ def sample(first, second, flow):
     return TrainingSample(*arrays, valid=np.ones(flow.shape[:2], bool))
 
 
-def given(change, *, often=1):
+def given(change, *, often=1, least=3):
     """Return a few samples, every `often`-th of them changed."""
 
     def kept(*arrays):
         return arrays
 
     return AugmentedSamples([
-        sample(*(kept if n % often else change)(*scene(n))) for n in range(3 * often)
+        sample(*(kept if n % often else change)(*scene(n))) for n in range(max(least, 3 * often))
     ])  # fmt: skip
 
 
@@ -86,18 +87,24 @@ def normalised(first, second, flow):
     return first / 127.5 - 1, second / 127.5 - 1, flow
 
 
+def shifted(first, second, flow):
+    return first[:, 1:], second[:, 1:], flow[:, :-1]
+
+
 def another_scene(first, second, flow):
     return first, second, scene(7)[2]
 
 
 CLEAN = {augmented_labels.augmented_labels_follow: [
-    given(change, often=often) for change, often in (
+    given(change, often=often, least=8) for change, often in (
         (cut, 1), (lambda *a: flipped(*a, u=-1), 2), (lambda *a: upside_down(*a, v=-1), 2),
         (lambda *a: resized(*a, 1.4, 1.2), 2), (lambda *a: resized(*a, 0.6, 0.6), 1),
-        (turned, 1), (coloured, 1), (erased, 1), (normalised, 1),
+        (lambda *a: cut(*resized(*a, 1.7, 1.7)), 1), (turned, 1), (coloured, 1), (erased, 1),
+        (normalised, 1),
     )
 ]}  # fmt: skip
 EMPTY = {augmented_labels.augmented_labels_follow: AugmentedSamples([])}
+ONE_PX = "samples, their second frames .*: expected the first ones, found .*with that flow taken "
 SEEN = (
     r"sample \d+ of \d+, its second frame taken back by its flow: expected the first one, found .*"
 )
@@ -114,7 +121,7 @@ CORRUPTED = {augmented_labels.augmented_labels_follow: {
          "1.4 times as long"),
         ("a window of the flow 8 px beside", lambda a, b, f: (
             *cut(a, b), *cut(f, window=BESIDE)), 2,
-         "that of 0 px further down and -8 px further right"),
+         "taken 0 px further down and -8 px further right"),
         ("frames in the other order", lambda a, b, f: (b, a, f), 2, "frames in the other order"),
         ("axes that are exchanged", lambda a, b, f: (a, b, f[..., ::-1]), 1, "its axes are"),
         ("vectors that do not turn", lambda *a: turned(*a, vectors=0), 2,
@@ -122,4 +129,13 @@ CORRUPTED = {augmented_labels.augmented_labels_follow: {
         ("flow that is divided by 20", lambda a, b, f: (a, b, f / 20), 1, "(19|20|21) times as"),
         ("the flow of another sample", another_scene, 1, "nothing in common"),
     )
+} | {
+    "a flow of one row further down": (
+        given(lambda a, b, f: (*cut(a, b), *cut(f, window=ROW_BELOW)), least=7),
+        ONE_PX + "-1 px further down and 0 px further right",
+    ),
+    "scaled frames and a flow of one column beside": (
+        given(lambda *a: shifted(*resized(*a, 1.3, 1.3)), least=14),
+        ONE_PX + "0 px further down and 1 px further right",
+    ),
 }}  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.known_scenes import known_scene
+from harness.promises.one_pixel import one_pixel_beside
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import (
     data_section,
@@ -118,6 +119,8 @@ def augmented_labels_follow(evidence: AugmentedSamples) -> Outcome:
     if not violations and middle > _UNRELATED:
         what = "nothing in common, with any sign, order, length or window of it"
         violations["unrelated"] = _breach(worst[0], evidence, found, what)
+    if not violations and (near := one_pixel_beside([_pair(s) for s in evidence.samples])):
+        violations[near[0]] = _off_by_one(near, worst[0], evidence)
     figures = (
         f"{counted(len(found), 'augmented sample')}, {middle:.1%} of a frame left unexplained by "
         "the other, taken back by the flow"
@@ -136,6 +139,17 @@ def _breach(
     )
     text = f"{found[number]:.1%} of it unexplained; {what}"
     return Violation(where, "the first one", text, shown=_shown(number, evidence))
+
+
+def _off_by_one(
+    near: tuple[str, float, float], worst: int, evidence: AugmentedSamples
+) -> Violation:  # fmt: skip
+    name, here, there = near
+    return Violation(
+        "samples, their second frames taken back by their flow", "the first ones",
+        f"{here:.1%} of them unexplained; {there:.1%} with that flow {name}",
+        shown=_shown(worst, evidence),
+    )  # fmt: skip
 
 
 def _shown(number: int, evidence: AugmentedSamples) -> tuple[Shown, ...]:

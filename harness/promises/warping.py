@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FITS", "Pair", "best_other", "misfit", "pair_of", "taken_back"]
+__all__ = ["FITS", "Pair", "beside", "best_other", "misfit", "pair_of", "taken_back"]
 
 FITS = 0.05
 """A misfit up to here is one of interpolation alone, and no other flow is tried.
@@ -237,7 +237,7 @@ def _turned(pair: Pair, degrees: float) -> tuple[str, Pair]:
     return f"turned by {degrees} degrees", replace(pair, flow=flow)
 
 
-def _beside(pair: Pair, place: tuple[int, int]) -> tuple[str, Pair]:
+def beside(pair: Pair, place: tuple[int, int]) -> tuple[str, Pair]:
     """Return the flow of a window beside it, on the part of the frames that both share."""
     here, there = [], []
     for by in place:
@@ -245,7 +245,7 @@ def _beside(pair: Pair, place: tuple[int, int]) -> tuple[str, Pair]:
         there.append(slice(max(0, by), by if by < 0 else None))
     part, other = pair.cut(*here), pair.cut(*there)
     down, right = place
-    name = f"that of {down} px further down and {right} px further right"
+    name = f"taken {down} px further down and {right} px further right"
     return name, replace(part, flow=other.flow, valid=part.valid & other.valid)
 
 
@@ -260,7 +260,7 @@ _SEARCHES: tuple[tuple[Any, Callable[[Any], Any], Callable[..., tuple[str, Pair]
     (
         [(a, b) for a in range(-_REACH, _REACH + 1, 4) for b in range(-_REACH, _REACH + 1, 4)],
         lambda best: [(best[0] + a, best[1] + b) for a in (-2, 0, 2) for b in (-2, 0, 2)],
-        _beside,
+        beside,
     ),
 )
 """Of each kind of other flow: a coarse grid, a finer one around a place of it, and what is made."""
