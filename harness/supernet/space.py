@@ -197,8 +197,12 @@ def check_arch(arch: Sequence[int]) -> Arch:
 
 
 def every_arch() -> tuple[Arch, ...]:
-    """Return the whole space in the order of its codes: 19,683 archs."""
-    return tuple(itertools.product(range(NUM_OPTIONS), repeat=NUM_BLOCKS))
+    """Return the whole space, the highest code first: 19,683 archs.
+
+    Archs are walked as they first appear, and the deepest option brings the values of the others
+    with it, in one call.
+    """
+    return tuple(itertools.product(reversed(range(NUM_OPTIONS)), repeat=NUM_BLOCKS))
 
 
 def format_arch(arch: Sequence[int]) -> str:

@@ -87,10 +87,7 @@ def subtrees(plan: Plan, archs: Sequence[Arch]) -> tuple[Subtree, ...]:
 
 
 def walk_order(pool: Iterable[Arch]) -> tuple[Arch, ...]:
-    """Return the archs depth first by their codes, the highest first, each once.
-
-    The deepest option brings the others' values with it, in one call.
-    """
+    """Return the archs depth first by their codes, siblings as they first appear."""
     return tuple(_depth_first(list(dict.fromkeys(pool)), 0))
 
 
@@ -101,8 +98,8 @@ def _depth_first(group: list[Arch], position: int) -> Iterator[Arch]:
     children: dict[int, list[Arch]] = {}
     for arch in group:
         children.setdefault(arch[position], []).append(arch)
-    for code in sorted(children, reverse=True):
-        yield from _depth_first(children[code], position + 1)
+    for child in children.values():
+        yield from _depth_first(child, position + 1)
 
 
 def distinct(
