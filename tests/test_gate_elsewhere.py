@@ -148,8 +148,9 @@ def test_a_broken_promise_ends_with_its_name_and_the_command_that_asks_again(ins
     )
     gate = (installed / "harness", "gate", "--system", "broken.py:Broken")
     done = run(*gate, "--promise", "metric-oracle", "eval-pure", cwd=repository, ok=(1,))
-    *_, root, _, again, verdict = done.stdout.rstrip().splitlines()
+    *_, root, _, drawn, again, verdict = done.stdout.rstrip().splitlines()
     assert root.startswith("1. metric-oracle: ")
+    assert drawn.startswith("--pictures DIR draws what broke")
     asked = "again: harness gate --system=broken.py:Broken --promise metric-oracle"
     assert again == asked
     assert verdict == "GATE RED: 1 of 2 required promises hold, 1 broken"

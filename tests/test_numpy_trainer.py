@@ -148,9 +148,10 @@ def test_a_known_defect_is_accepted_until_it_is_mended(tmp_path):
     assert code == 1
     assert file["known_defects"] == {"metric-alive": "the metric is stubbed"}
     assert [root["id"] for root in file["roots"]] == ["metric-recomputed"]
-    *_, complaint, root, _, again, last = text.strip().splitlines()
+    *_, complaint, root, _, drawn, again, last = text.strip().splitlines()
     assert complaint.startswith("known defect metric-oracle: it holds now; take it off the list")
     assert root.startswith("1. metric-recomputed: ")
+    assert drawn.startswith("--pictures DIR draws what broke")
     assert last.startswith("GATE RED: 1 promise holds, 1 broken, 1 not applicable, 1 known")
     # Each stands once, and in the command that asks again: no traceback, no list of failures.
     assert again.endswith(" --samebits-promise=metric-recomputed")
