@@ -3,7 +3,7 @@
 import re
 import reprlib
 
-__all__ = ["counted", "is_digest", "quoted", "shortened"]
+__all__ = ["counted", "is_digest", "is_utf_8", "quoted", "shortened"]
 
 _HISS = re.compile(r"(s|x|z|tch|sh)$")
 _DIGEST = re.compile(r"[0-9a-f]{16,}")
@@ -80,3 +80,12 @@ def quoted(value: object, most: int = _MOST) -> str:
     """
     text = _Cut(most).repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def is_utf_8(text: str) -> bool:
+    """Return whether a name can be written: one that the system gave as other bytes cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -18,6 +18,7 @@ from harness.devices import check_stream, is_stream, kind_of, open_regular
 from harness.errors import InputError
 from harness.fc2.layout import MEMBERS
 from harness.whole import NotWrittenError, check_target
+from harness.wording import is_utf_8
 
 __all__ = ["Named", "PathKind", "check_paths", "own_file_of_run"]
 
@@ -286,7 +287,7 @@ def _require_writable(one: Named, runs: Sequence[Path]) -> None:
             raise InputError(f"{one.option} {error}") from None
         _require_access(one, out.parent)
         return
-    if one.kind is PathKind.NEW_RUN and not _is_utf_8(out):
+    if one.kind is PathKind.NEW_RUN and not is_utf_8(str(out)):
         raise _wrong(one, "its name is no UTF-8, which not all that is written there can have")
     if out.is_symlink():  # it is still one: a circle
         raise _wrong(one, os.strerror(errno.ELOOP))
@@ -295,14 +296,6 @@ def _require_writable(one: Named, runs: Sequence[Path]) -> None:
     if one.kind is PathKind.FILLED and not out.exists():
         raise _wrong(one, "there is no such folder; make it first")
     _require_access(one, next(f for f in (out, *out.parents) if f.exists()))
-
-
-def _is_utf_8(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _require_access(one: Named, folder: Path) -> None:

@@ -14,7 +14,7 @@ from harness.config.meant import as_meant, for_key, with_escapes
 from harness.config.tree import Config, Kind
 from harness.config.written import MOST_CHARACTERS, read_yaml
 from harness.errors import cut
-from harness.wording import quoted
+from harness.wording import is_utf_8, quoted
 
 __all__ = [
     "ConfigError",
@@ -168,11 +168,9 @@ def with_fc2_root(config: Config, root: Path | None) -> Config:
         if not (root / split).is_dir():
             msg = f"--fc2-root {root}: expected a folder {split}/ in it"
             raise ConfigError(msg)
-    try:
-        str(root.resolve()).encode()
-    except UnicodeEncodeError:
+    if not is_utf_8(str(root.resolve())):
         msg = f"--fc2-root {cut(str(root))}: the name of a folder is no UTF-8, which no record of "
-        raise ConfigError(f"{msg}a run can hold; rename it") from None
+        raise ConfigError(f"{msg}a run can hold; rename it")
     # Absolute: a relative `base_path` is read from the working directory.
     data = config.data.model_copy(
         update={"base_path": str(root.resolve()), "train_dir": "train", "val_dir": "val"}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.devices import kind_of
 from harness.errors import InputError
-from harness.wording import counted, quoted
+from harness.wording import counted, is_utf_8, quoted
 
 __all__ = [
     "MEMBERS", "LayoutError", "Left", "Samples", "Triplet", "left_lines", "list_triplets",
@@ -228,7 +228,7 @@ class _Walk:
         if not _STEM.match(match["stem"]):
             msg = f"{path}: expected seven digits before -{match['member']}"
             raise LayoutError(msg)
-        if not _is_utf_8(prefix):
+        if not is_utf_8(prefix):
             text = "lies in a folder whose name is no UTF-8, which no record of it can hold; rename"
             raise LayoutError(f"{path}: {text} the folder")
         if not _is_file(entry):
@@ -262,14 +262,6 @@ def _beside(root: Path) -> tuple[str, ...]:
 def _is_member(name: str) -> bool:
     match = _MEMBER.match(name)
     return match is not None and _STEM.match(match["stem"]) is not None
-
-
-def _is_utf_8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_dir(entry: "os.DirEntry[str]") -> bool:
