@@ -181,8 +181,11 @@ def decode_triplet(triplet: Triplet) -> Decoded:
                 f"{size[0]} x {size[1]} (H x W) as img_0",
                 f"{array.shape[0]} x {array.shape[1]}",
             )
-    valid = np.asarray((np.abs(flow) <= UNKNOWN_FLOW).all(axis=-1), np.bool_)
-    flow[~valid] = 0.0
+    # Side by side: a reduction over two components takes ten times as long as the rest.
+    known = np.abs(flow) <= UNKNOWN_FLOW
+    valid = known[..., 0] & known[..., 1]
+    if not valid.all():
+        flow[~valid] = 0.0
     return Decoded(np.concatenate([first, second], axis=-1), flow, valid, digest_bytes(*blobs))
 
 
