@@ -72,6 +72,7 @@ def _row(epoch: int) -> EpochRecord:
 
 
 @pytest.mark.benchmark(group="growth")
+@pytest.mark.slow
 def test_a_row_costs_the_same_after_100000_epochs(timer: Timer, tmp_path: Path) -> None:
     """Rows appended to two epoch logs, in turn."""
     from harness.training.epochlog import EpochCsv

@@ -47,7 +47,7 @@ def test_pool_size(timer: Timer, session: "Session", protocol: "Protocol") -> No
             record, _ = session.evaluator.evaluate(weights, each)
             seconds[size].append(record.eval_seconds + record.bn_recal_seconds)
 
-    timer.benchmark.pedantic(rounds, rounds=5)
+    timer.benchmark.pedantic(rounds, rounds=3)
     found = {size: float(np.median(taken)) for size, taken in seconds.items()}
     timer.note(pools=found)
     each = ", ".join(f"{size}: {1e3 * taken / size:.1f}" for size, taken in found.items())
@@ -58,6 +58,7 @@ def test_pool_size(timer: Timer, session: "Session", protocol: "Protocol") -> No
 
 
 @pytest.mark.benchmark(group="memory")
+@pytest.mark.slow
 def test_memory_stays_within_its_bound(timer: Timer, tmp_path: Path) -> None:
     """C = 32, 180 x 240, batch 4, in a fresh process; the largest leaves of the space."""
     out = tmp_path / "memory.json"

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.timer import Timer
 
-_ROUNDS = 20
+_ROUNDS = 12
 _MOST = 0.05
 """s of a processor, of a whole session of one empty test."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
 _STEPS, _ROUNDS, _LIMIT = 3, 3, 0.01
 _OWN = {
     "data.input_height": 180, "data.input_width": 240, "model.width": 8,
-    "train.batch_size": 8, "train.micro_batch_size": 4, "train.steps_per_epoch": _STEPS,
+    "train.batch_size": 4, "train.micro_batch_size": 2, "train.steps_per_epoch": _STEPS,
     "eval.eval_pool_size": 2, "eval.eval_batches_per_arch": 1, "eval.bn_recal_batches": 1,
 }  # fmt: skip
 
@@ -152,7 +152,7 @@ def test_watched_epoch(
 def _text(seconds: float, ratio: float | None, parts: dict[str, float]) -> str:
     each = ", ".join(f"{name} {1e3 * value:.2f} ms" for name, value in parts.items())
     return (
-        f"{seconds:.4f} s for {_STEPS} steps at 180 x 240 px, width 8, batch 8; watching is "
+        f"{seconds:.4f} s for {_STEPS} steps at 180 x 240 px, width 8, batch 4; watching is "
         f"{sum(parts.values()) / seconds:.3%} of it ({each}); ratio to an unwatched epoch "
         f"{ratio:.3f}, over paired rounds"
     )
