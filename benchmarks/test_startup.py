@@ -1,4 +1,4 @@
-"""What pytest's plugin costs a test suite that asks for no gate."""
+"""What is waited for before a training step, and what the plugin costs a suite without a gate."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from statistics import median
 
 import pytest
 
+from benchmarks.starts import started
 from benchmarks.timer import Timer
 
 _ROUNDS = 12
@@ -44,3 +45,13 @@ def test_a_suite_without_a_gate_starts_as_before(timer: Timer, tmp_path: Path) -
         "without the plugin, over paired sessions"
     )
     assert cost <= _MOST, f"expected at most {_MOST} s more, found {cost:.3f} s"
+
+
+@pytest.mark.benchmark(group="startup")
+@pytest.mark.slow
+def test_the_first_step_of_a_training(timer: Timer, tmp_path: Path) -> None:
+    """Fresh processes: imports, opening, tracing and first calls; printed, and held to nothing."""
+    found = timer.benchmark.pedantic(lambda: started(tmp_path, rounds=3), rounds=1)
+    timer.note(imports=found.imports, opening=found.opening, first=found.first, later=found.later)
+    timer.report.lines["first step"] = found.text()
+    assert found.waited > 0
