@@ -7,7 +7,7 @@ pieces would take it for.
 from collections.abc import Callable, Sequence
 
 from harness.evaluation.journal import Entry
-from harness.supernet.macs import pool_macs
+from harness.supernet.macs import shared_macs
 
 __all__ = ["entry_macs"]
 
@@ -23,20 +23,17 @@ def entry_macs(
     Parameters
     ----------
     skeleton, width, size, pool
-        As of :func:`harness.supernet.macs.pool_macs`.
+        As of :func:`harness.supernet.macs.pool_macs`; valid arch codes.
     subtrees : int
         Of the pool, which share its work evenly here.
     recal, scored : sequence of int
         Samples of each recalibration batch and of each piece that is scored.
     """
-    body, whole = (
-        pool_macs(skeleton, width, size, pool, recal_samples=r, eval_samples=s).shared
-        for r, s in ((1, 0), (0, 1))
-    )
+    body, heads = shared_macs(skeleton, width, size, pool)
 
     def macs(entry: Entry) -> int:
         phase, batch, _ = entry
-        each = body * recal[batch] if phase == "recal" else whole * scored[batch]
+        each = body * recal[batch] if phase == "recal" else (body + heads) * scored[batch]
         return max(1, each // subtrees // 10**6)
 
     return macs
