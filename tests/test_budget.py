@@ -192,7 +192,9 @@ def test_the_memory_that_is_told_holds_recalibration_batches_side_by_side(capsys
     config = parse_config({"model": {"width": 4}})
     shape = (2, *config.eval_crop, 6)
     batches = [SimpleNamespace(size=2, frames=np.empty(shape, np.uint8)) for _ in range(3)]
-    protocol = SimpleNamespace(pool=[(0, 1, 2) * 3], eval_batches=batches[:1], recal_batches=batches)
+    protocol = SimpleNamespace(
+        pool=[(0, 1, 2) * 3], eval_batches=batches[:1], recal_batches=batches
+    )  # fmt: skip
     evaluator = SimpleNamespace(samples_at_once=lambda *_: 2, scored_on="device")
     _count_macs(config, protocol, evaluator)
     # All three lie side by side, where a call scores two samples.

@@ -38,7 +38,7 @@ def test_directions_have_the_colours_of_the_wheel(hue, colour):
 
 
 def baker(u, v):
-    """Return the colours of flow as the original's computeColor.m says, whose indices are from 1."""
+    """Return the colours of flow as the original's computeColor.m says."""
     steps = {"RY": 15, "YG": 6, "GC": 4, "CB": 11, "BM": 13, "MR": 6}
     up = {name: np.floor(255 * np.arange(n) / n) for name, n in steps.items()}
     full = {name: np.full(n, 255.0) for name, n in steps.items()}
