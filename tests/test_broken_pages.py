@@ -75,18 +75,6 @@ def rows(page):
     return [(re.findall(r"<td[^>]*>(.*?)</td>", cells), bool(wrong)) for wrong, cells in lines]
 
 
-def test_frames_of_floats_have_the_colours_of_their_bytes():
-    blue = np.zeros((4, 6, 3), np.uint8)
-    blue[..., 0] = 255
-    for kind in (np.uint8, np.float32):
-        frame = blue.astype(kind)
-        violation = Violation("w", "e", "f", shown=(Frames("frames", frame, frame),))
-        found = replace(judged("same-scores-again", REPEAT), violations=("v",),
-                        shown=tuple((0, one) for one in violation.shown))  # fmt: skip
-        (image,) = called(broken_page(found, facts=FACTS, version="0"), "expected")
-        assert (image == [0, 0, 255]).all()
-
-
 # ---- each kind, with a fault planted in the evidence
 
 

@@ -188,8 +188,7 @@ def _as_images(one: Array, other: Array) -> tuple[NDArray[np.uint8], NDArray[np.
 
     def scaled(array: Array) -> NDArray[np.uint8]:
         within = np.clip(np.nan_to_num(array.astype(np.float64), nan=low), low, high)
-        shades = _rgb((255 * (within - low) / ((high - low) or 1.0)).astype(np.uint8))
-        return shades[..., ::-1].copy()
+        return _rgb((255 * (within - low) / ((high - low) or 1.0)).astype(np.uint8))
 
     return scaled(one), scaled(other)
 
