@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.cli import main
-from harness.config import dump_config
+from harness.commands.budget import _count_macs
+from harness.config import dump_config, parse_config
 from harness.evaluation.advice import advise
 from harness.evaluation.budget import (
     Budget,
@@ -18,8 +20,10 @@ from harness.evaluation.budget import (
     recal_effect,
 )
 from harness.evaluation.ranking import kendall_tau
+from harness.fc2.batch_store import MIB
 from harness.promises.setting import embedded_config
 from harness.reporting.budget import budget_lines, plot_budget
+from harness.supernet.sharing.memory import device_bytes
 
 DESIGN = [(1, 1), (4, 1), (1, 4), (4, 4), (2, 2)] * 2
 SIZES = [3] * 9 + [1]
@@ -180,6 +184,22 @@ def test_wrong_options_are_one_plain_line(embedded_frames, tmp_path, capsys, wor
     path.write_text(dump_config(embedded_config(embedded_frames)))
     assert main(["budget", "--config", str(path), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_memory_that_is_told_holds_recalibration_batches_side_by_side(capsys):
+    from harness.evaluation.on_device import scoring_bytes
+
+    config = parse_config({"model": {"width": 4}})
+    shape = (2, *config.eval_crop, 6)
+    batches = [SimpleNamespace(size=2, frames=np.empty(shape, np.uint8)) for _ in range(3)]
+    protocol = SimpleNamespace(
+        pool=[(0, 1, 2) * 3], eval_batches=batches[:1], recal_batches=batches
+    )  # fmt: skip
+    evaluator = SimpleNamespace(samples_at_once=lambda *_: 2, scored_on="device")
+    _count_macs(config, protocol, evaluator)
+    # All three lie side by side, where a call scores two samples.
+    due = device_bytes("full", 4, config.eval_crop, 6, scoring_bytes())
+    assert f"at most {due / MIB:.0f} MiB of values" in capsys.readouterr().out
 
 
 @pytest.mark.slow

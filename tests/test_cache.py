@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 
 from harness.config import parse_config
 from harness.digest import digest_strings
+from harness.errors import InputError
 from harness.evaluation.batches import FixedBatches
-from harness.fc2.batch import join_digests
+from harness.fc2.batch import content_digest, join_digests
 from harness.fc2.batch_store import MIB, BatchStore, nbytes
 from harness.fc2.cache import BatchCache, CacheError
 from harness.fc2.errors import SampleError
@@ -98,6 +100,32 @@ def test_batches_are_the_same_wherever_they_lie(root, tmp_path, mib, disk, froze
                 with pytest.raises(ValueError, match="read-only"):
                     array[0] = 0
     assert len(files(tmp_path / "cache")) == (6 if disk and not frozen else 0)
+
+
+@pytest.mark.parametrize("role", ["eval", "recal"])
+def test_frozen_batches_of_another_crop_than_is_configured_are_refused(root, tmp_path, role):
+    wanted = everything(FixedBatches(config(root)))
+    height, width = wanted[0].valid.shape[1:]
+    other = [replace(one, frames=one.frames[:, 4:], flow=one.flow[:, 4:], valid=one.valid[:, 4:])
+             for one in wanted]  # fmt: skip
+    kept = {"eval": wanted[:3], "recal": wanted[3:]} | {role: tuple(other[:2])}
+    write_redigested(tmp_path / "f.npz", kept["eval"], kept["recal"])
+    evaluation = config(root).eval.model_copy(update={"frozen": str(tmp_path / "f.npz")})
+    message = (
+        f"f.npz: batches of {height - 4} x {width} px (H x W), expected the configured evaluation "
+        f"crop, {height} x {width} px; set eval.crop to [{height - 4}, {width}], or freeze"
+    )
+    with pytest.raises(InputError, match=re.escape(message)):
+        FixedBatches(config(root).model_copy(update={"eval": evaluation}))
+
+
+def write_redigested(path, *roles):
+    digested = (
+        tuple(replace(one, digest=content_digest(one.ids, one.windows, one.frames, one.flow,
+                                                 one.valid)) for one in batches)
+        for batches in roles
+    )  # fmt: skip
+    write_frozen(path, FrozenBatches(*digested))
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

@@ -7,6 +7,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.evaluation.journal import FileJournal
+from harness.evaluation.recalibration import NonFiniteScoreError
 from tests.chains import unchained
 
 HEADER = {"scores": 2, "checkpoint_digest": "c" * 32, "environment": {"cpu": "a", "threads": 2}}
@@ -168,3 +169,17 @@ def test_a_journal_that_is_gone_is_not_written_on(tmp_path):
         (tmp_path / "x.scores.jsonl").rename(tmp_path / "moved")
         with pytest.raises(InputError, match="is gone while it is written to"):
             journal["score", 0, "s"] = {(0,) * 9: [1.0]}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_statistics_that_are_no_numbers_are_named_and_not_kept(tmp_path, bad):
+    path, found = tmp_path / "x.scores.jsonl", statistics(0)
+    ((mean, variance), second) = found["E0", (0, 1)]
+    worse = {("E0", (0, 1)): ((mean, variance * np.float32(bad)), second)}
+    message = "subtree 00, batch 1: recalibrated statistics of E0 are not finite"
+    with FileJournal(path, HEADER) as journal:
+        journal["recal", 0, "00"] = found
+        with pytest.raises(NonFiniteScoreError, match=message):
+            journal["recal", 1, "00"] = worse
+    with FileJournal(path, HEADER) as journal:
+        assert list(journal) == [("recal", 0, "00")]

@@ -18,6 +18,7 @@ from harness.records.run import read_history
 from harness.reporting.borders import borders
 from harness.reporting.curves import PANELS, drawing, polylines, view
 from harness.reporting.markup import data
+from harness.reporting.pool_space import pool_space
 from harness.verdict import gate_note
 from tests.synthetic_run import ZERO_FLOW, make_records, opening, tree
 from tests.test_require_gate import write as write_gate
@@ -187,6 +188,15 @@ def test_by_default_the_newest_metric_series_is_shown_and_the_rest_is_said(tmp_p
     assert "metric series aaaa (epochs 1 to 3)" in text
     text, _ = report(capsys, tmp_path, tmp_path / "a", "--across-segments")
     assert "do not compare EPE or tau across a dashed line" in text
+
+
+def test_rankings_of_two_metric_series_are_not_held_against_each_other(tmp_path):
+    # On the same batches: they recalibrate on others.
+    history = read(tmp_path / "a", SERIES)
+    for across in (False, True):
+        found = pool_space(view("a", history, across=across))
+        assert found.epochs == (4, 5, 6, 7, 8)
+        assert [len(row) for row in found.taus] == [5] * 5
 
 
 def test_a_segment_that_has_only_begun_is_said(tmp_path, capsys):

@@ -19,11 +19,11 @@ EPOCHS = 4
 class Watched:
     """A running line, the clock that it looks at, and what it says."""
 
-    def __init__(self, *, terminal, every=120.0):
+    def __init__(self, *, terminal, every=120.0, history=()):
         self.now, self.shown, self.written = 0.0, [], []
         self.line = RunningLine(
             EPOCHS, show=(lambda *shown: self.shown.append(shown)) if terminal else None,
-            write=self.written.append, every=every, clock=lambda: self.now,
+            write=self.written.append, history=history, every=every, clock=lambda: self.now,
         )  # fmt: skip
 
     def steps(self, epoch, *, seconds, waits=0.0, first=1):
@@ -99,6 +99,22 @@ def test_what_is_left_counts_from_where_a_run_goes_on():
     run.steps(4, seconds=10.0)
     run.epoch(4, seconds=7.0)
     assert run.line.left() == []
+
+
+def test_the_clip_rate_so_far_counts_what_an_epoch_did_before_it_was_cut():
+    before = [replace(RUN.steps[0], epoch=epoch, step=step, checks=10, clipped=clipped)
+              for epoch, step, clipped in ((1, 1, 10), (2, 1, 8), (2, 2, 9))]  # fmt: skip
+    run = watched(terminal=True, history=before)
+    # Of epoch 2 one step is kept, and the one after the checkpoint is made again.
+    run.line(ResumeRecord(2, 1, 1, 4, "digest"))
+    run.steps(2, seconds=1.0, first=2)
+    assert "clipped 50%" in run.shown[1][0]  # 8 and 2 of 20
+    run.epoch(2, seconds=1.0)
+    run.steps(3, seconds=1.0)
+    assert "clipped 10%" in run.shown[3][0]
+    alone = watched(terminal=True, history=before)
+    alone.steps(1, seconds=1.0)
+    assert "clipped 10%" in alone.shown[1][0]
 
 
 @pytest.mark.parametrize(

@@ -279,3 +279,15 @@ def test_an_evaluation_of_an_earlier_version_is_told_what_it_lacks(tmp_path):
     (tmp_path / "e.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="it says nothing of the search space: `harness eval"):
         read_space(tmp_path / "e.json")
+
+
+@pytest.mark.parametrize("epe", [0.1, 10.9, 1 / 3])
+@pytest.mark.parametrize("samples", [1, 7])
+def test_archs_that_score_alike_have_no_effect_and_no_share(epe, samples):
+    # What a dead metric gives: means of equal numbers differ by their rounding alone.
+    hard = epe * np.linspace(0.7, 1.3, samples) if samples > 1 else np.array([epe])
+    for scores in (np.full(SPACE_SIZE, epe), np.tile(hard, (SPACE_SIZE, 1))):
+        found = main_effects(WHOLE, scores)
+        assert found.shares == ()
+        assert {e.effect for e in found.effects} == {0.0}
+        assert {e.over_samples for e in found.effects} <= {None, 0.0}

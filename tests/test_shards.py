@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import InputError
+from harness.evaluation.entry_costs import entry_macs
 from harness.evaluation.journal import FileJournal
 from harness.evaluation.shards import (
     MOST_SHARDS,
@@ -17,6 +18,7 @@ from harness.evaluation.shards import (
     shard_header,
     shard_path,
 )
+from harness.supernet.macs import pool_macs
 from harness.supernet.sharing.order import subtrees, walk_order
 from harness.supernet.sharing.plan import plan_of
 from harness.supernet.space import SKELETONS
@@ -65,6 +67,26 @@ def write(journal, trees, *, anew=()):
         start = max(starts, default=0)
         known = {key for one in earlier[start:] for key in needed(one, batch)}
         journal[entry] = {k: v for k, v in needed(tree, batch).items() if k not in known}
+
+
+@pytest.mark.parametrize(
+    "skeleton", [pytest.param(n, marks=[pytest.mark.slow] * (n != "full")) for n in SKELETONS]
+)
+def test_what_is_left_is_told_by_the_work_of_each_piece(skeleton):
+    recal, scored, size = [8, 8, 1], [6, 6, 5], (176, 240)
+    macs = entry_macs(
+        skeleton, 8, size, EVERY, subtrees=MOST_SHARDS, recal=recal, scored=scored
+    )  # fmt: skip
+    every = subtrees(plan_of(skeleton), walk_order(EVERY))
+    entries = shard_entries(every, [[0, 1], [2]], len(scored))
+    due = pool_macs(
+        skeleton, 8, size, EVERY, recal_samples=sum(recal), eval_samples=sum(scored)
+    ).shared
+    assert sum(map(macs, entries)) == pytest.approx(due / 1e6, rel=1e-3)
+    # As much is done by the recalibration as it is, not as it has pieces.
+    done = sum(macs(entry) for entry in entries if entry[0] == "recal")
+    body = pool_macs(skeleton, 8, size, EVERY, recal_samples=sum(recal), eval_samples=0).shared
+    assert done == pytest.approx(body / 1e6, rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

@@ -37,6 +37,31 @@ def test_directions_have_the_colours_of_the_wheel(hue, colour):
     assert np.abs(beyond - 0.75 * np.array(colour)).max() <= 2
 
 
+def baker(u, v):
+    """Return the colours of flow as the original's computeColor.m says."""
+    steps = {"RY": 15, "YG": 6, "GC": 4, "CB": 11, "BM": 13, "MR": 6}
+    up = {name: np.floor(255 * np.arange(n) / n) for name, n in steps.items()}
+    full = {name: np.full(n, 255.0) for name, n in steps.items()}
+    none = {name: np.zeros(n) for name, n in steps.items()}
+    red = [full["RY"], 255 - up["YG"], none["GC"], none["CB"], up["BM"], full["MR"]]
+    green = [up["RY"], full["YG"], full["GC"], 255 - up["CB"], none["BM"], none["MR"]]
+    blue = [none["RY"], none["YG"], up["GC"], full["CB"], full["BM"], 255 - up["MR"]]
+    wheel = np.stack([np.concatenate(part) for part in (red, green, blue)], axis=1) / 255
+    length, turn = np.hypot(u, v), np.arctan2(-v, -u) / np.pi
+    place = (turn + 1) / 2 * (len(wheel) - 1)
+    low = np.floor(place).astype(int)
+    share = (place - low)[..., None]
+    hue = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
+    colour = np.where(length[..., None] <= 1, 1 - length[..., None] * (1 - hue), hue * 0.75)
+    return np.floor(255 * colour)
+
+
+def test_every_flow_has_the_original_s_colour():
+    flow = np.random.default_rng(0).normal(0, 0.6, (60, 90, 2)).astype(np.float32)
+    u, v = (flow[..., i].astype(np.float64) for i in (0, 1))
+    assert np.array_equal(flow_image(flow, 1.0), baker(u, v))
+
+
 def test_right_is_red_down_is_yellow_and_no_motion_is_white():
     right, left, down = ([[[1, 0]]], [[[-1, 0]]], [[[0, 1]]])
     found = [flow_image(np.array(flow, np.float32), 1.0)[0, 0] for flow in (right, left, down)]

@@ -66,7 +66,7 @@ def test_the_whole_space_is_scored_and_a_killed_evaluation_goes_on(
     end_after(200, scores, command, signal.SIGKILL, -signal.SIGKILL)
     before = scores.read_bytes().splitlines()
     text = run(*words, "--pool", "all", "--json", space)
-    assert f"{len(before) - 1} of 243 subtrees are there" in text
+    assert f"{len(before) - 1} of 243 pieces are there" in text
     assert scores.read_bytes().splitlines()[: len(before) - 1] == before[:-1]
     found = json.loads(space.read_text())
     assert len(set(found["archs"])) == 19683

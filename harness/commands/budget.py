@@ -169,9 +169,12 @@ def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]
     )  # fmt: skip
     calls = pool_calls(plan_of(config.model.skeleton), protocol.pool)
     samples = sum(batch.size for batch in protocol.eval_batches)
-    groups, pieces = len(recal_pieces(protocol.recal_batches)), math.ceil(samples / split)
+    together = recal_pieces(protocol.recal_batches)
+    groups, pieces = len(together), math.ceil(samples / split)
     counts = ", ".join(f"{name} {count:.3g}" for name, count in found.items())
-    at_once = max(split, protocol.recal_batches[0].size)
+    side_by_side = (sum(protocol.recal_batches[i].size for i in piece) for piece in together)
+    # A lone sample is run twice.
+    at_once = max(2, split, *side_by_side)
     sizes = config.model.skeleton, config.model.width, config.eval_crop, at_once
     on_device = evaluator.scored_on == "device"
     memory = device_bytes(*sizes, scoring_bytes()) if on_device else walk_bytes(*sizes)

@@ -38,7 +38,9 @@ def run_observers(
     epochs = config.train.num_epochs
     with ExitStack() as stack:
         drawn = stack.enter_context(bar(1, "", timed=False, stays=False))
-        running = RunningLine(epochs, show=drawn.show if is_watched() else None, write=say)
+        running = RunningLine(
+            epochs, show=drawn.show if is_watched() else None, write=say, history=history
+        )
         observers: list[Callable[[Record], None]] = [
             running, ProgressPrinter(say, epochs, running.left),
         ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import shutil
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,8 @@ from harness.commands.interrupts import command_line
 from harness.commands.jobs import Job, JobsStoppedError, exit_code, failures, run_jobs
 from harness.devices import is_stream
 from harness.errors import InputError
-from harness.evaluation.journal import FileJournal
+from harness.evaluation.entry_costs import entry_macs
+from harness.evaluation.journal import Entry, FileJournal
 from harness.evaluation.shards import Shard, merge, shard_entries, shard_header, shard_path
 from harness.records.environments import EnvironmentDifference
 from harness.records.records import EvalRecord
@@ -51,6 +52,8 @@ class _Work:
         Batches that are recalibrated on side by side.
     samples : list of int
         Of each piece that is scored.
+    macs : callable
+        (entry) -> int: how much work a finished piece was.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class _Work:
     subtrees: tuple[Subtree, ...]
     recal: list[list[int]]
     samples: list[int]
+    macs: Callable[[Entry], int]
 
     def total(self, subtrees: Sequence[Subtree]) -> int:
         """Return how many entries a journal of these has when it is whole."""
@@ -104,13 +108,19 @@ def _work(
 ) -> _Work:
     from harness.evaluation.scoring import recal_pieces
 
-    evaluator, weights = session.evaluator, session.model.weight_tensors()
+    evaluator, weights, config = session.evaluator, session.model.weight_tensors(), session.config
     samples = sum(batch.size for batch in protocol.eval_batches)
-    at_once = evaluator.samples_at_once(*session.config.eval_crop)
+    at_once = evaluator.samples_at_once(*config.eval_crop)
+    subtrees = evaluator.share(weights, protocol.pool).subtrees
+    pieces = [min(at_once, samples - start) for start in range(0, samples, at_once)]
+    macs = entry_macs(
+        config.model.skeleton, config.model.width, config.eval_crop, protocol.pool,
+        subtrees=len(subtrees), recal=[batch.size for batch in protocol.recal_batches],
+        scored=pieces,
+    )  # fmt: skip
     return _Work(
-        scores_path(args, checkpoint), _score_header(session, checkpoint, protocol),
-        evaluator.share(weights, protocol.pool).subtrees, recal_pieces(protocol.recal_batches),
-        [min(at_once, samples - start) for start in range(0, samples, at_once)],
+        scores_path(args, checkpoint), _score_header(session, checkpoint, protocol), subtrees,
+        recal_pieces(protocol.recal_batches), pieces, macs,
     )  # fmt: skip
 
 
@@ -118,16 +128,21 @@ def _scored(
     args: Namespace, session: "Session", epoch: int, protocol: "Protocol", work: _Work
 ) -> Scored | None:
     """Score what is not in the file yet; None where a signal ended it."""
-    total = work.total(work.subtrees)
+    entries = shard_entries(work.subtrees, work.recal, len(work.samples))
+    total = len(entries)
     with (
-        bar(total, "subtrees") as drawn,
+        bar(sum(map(work.macs, entries)), "million MACs") as drawn,
         FileJournal(
-            work.path, work.header, lambda: drawn.advance(1), samples=work.samples
+            work.path, work.header, lambda entry: drawn.advance(work.macs(entry)),
+            samples=work.samples,
         ) as journal,
         StopFlag() as stop,
     ):  # fmt: skip
-        drawn.advance(len(journal))
-        say(f"scores go to {work.path}, {len(journal)} of {total} subtrees are there")
+        there = len(journal)
+        drawn.advance(sum(map(work.macs, journal)))
+        say(f"scores go to {work.path}, {there} of {total} pieces are there")
+        if there:
+            say("note: seconds are those of what is not there yet")
         for note in journal.notes:
             say(f"note: {work.path}: {note}")
         if journal.unnamed:
@@ -150,7 +165,7 @@ def _sharded(args: Namespace, cluster: Cluster, work: _Work) -> int:
             there, total = len(journal), work.total(work.subtrees)
         if there not in (0, total):
             msg = (
-                f"{work.path}: holds {there} of {total} subtrees, scored without --cluster; go on "
+                f"{work.path}: holds {there} of {total} pieces, scored without --cluster; go on "
                 "without it, or move the file away"
             )
             raise InputError(msg)

@@ -62,6 +62,13 @@ class FixedBatches:
         What the providers are put together from.
     draw_pool : callable
         Returns the archs of a pool, from seed and size.
+
+    Raises
+    ------
+    harness.fc2.frozen.FrozenError
+        If frozen batches cannot be read.
+    InputError
+        If they are of another crop than is configured.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class FixedBatches:
         self._cache = None if folder is None else BatchCache(folder)
         if config.eval.frozen:
             self._frozen = read_frozen(Path(config.eval.frozen), keep=self._store.keep)
+            _require_crop(config, self._frozen)
         self._providers: dict[str, Provider] = {}
         self._eval: tuple[Batch, ...] = ()
         self._recal: dict[int, tuple[Batch, ...]] = {}
@@ -169,6 +177,20 @@ class FixedBatches:
         # runtime.cache_mib.
         loaded = provider.parts.ahead(load, chosen, workers=workers, depth=workers)
         return tuple(self._store.keep(batch) for batch in loaded)
+
+
+def _require_crop(config: Config, frozen: FrozenBatches) -> None:
+    """Require that frozen batches are of the configured crop: what they cost follows from it."""
+    for batch in (*frozen.eval_batches, *frozen.recal_batches):
+        height, width = batch.frames.shape[1:3]
+        if (height, width) != config.eval_crop:
+            due = " x ".join(map(str, config.eval_crop))
+            msg = (
+                f"eval.frozen {config.eval.frozen}: batches of {height} x {width} px (H x W), "
+                f"expected the configured evaluation crop, {due} px; set eval.crop to "
+                f"[{height}, {width}], or freeze with this configuration"
+            )
+            raise InputError(msg)
 
 
 def _first(batches: tuple[Batch, ...], asked: int | str) -> tuple[Batch, ...]:

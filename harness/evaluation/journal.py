@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from harness.asides import sync_open
 from harness.comparing import leaves
 from harness.errors import InputError, plain_line
+from harness.evaluation.recalibration import NonFiniteScoreError
 from harness.locks import only_process
 from harness.records.chain import chain_of, chained, origin, split_chain
 from harness.records.declared import check_declared, check_type
@@ -45,7 +46,7 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
     header : mapping
         Everything that the results depend on, JSON-able.
     on_entry : callable, optional
-        Called after each new entry.
+        Called with each new entry.
     samples : sequence of int, optional
         Samples of each batch that is scored, which as many scores must be there of. Default: any.
 
@@ -65,7 +66,8 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
     """
 
     def __init__(
-        self, path: Path, header: Mapping[str, Any], on_entry: Callable[[], None] | None = None,
+        self, path: Path, header: Mapping[str, Any],
+        on_entry: Callable[[Entry], None] | None = None,
         *, samples: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         self._entries: dict[Entry, dict[Any, Any]] = {}
@@ -97,10 +99,12 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
 
     def __setitem__(self, entry: Entry, found: dict[Any, Any]) -> None:
         phase, batch, subtree = entry
+        if phase == "recal":
+            _require_finite(found, f"subtree {subtree}, batch {batch}")
         values = _packed(found) if phase == "recal" else _scores(found)
         self._append({"phase": phase, "batch": batch, "subtree": subtree, "values": values})
         self._entries[entry] = found
-        self._on_entry()
+        self._on_entry(entry)
 
     def __delitem__(self, entry: Entry) -> None:
         msg = f"{self._path}: what is finished stays, {entry} too"
@@ -230,7 +234,7 @@ class FileJournal(MutableMapping[Entry, dict[Any, Any]]):
         sync_open(self._file.fileno(), self._path)
 
 
-def _nothing() -> None:
+def _nothing(_: Entry) -> None:
     """Do nothing after an entry."""
 
 
@@ -264,6 +268,14 @@ def _packed(found: Mapping[Key, Any]) -> dict[str, list[list[str]]]:
         f"{name}:{format_arch(codes)}": [[_text(values) for values in pair] for pair in pairs]
         for (name, codes), pairs in found.items()
     }
+
+
+def _require_finite(found: Mapping[Key, Any], where: str) -> None:
+    """Require it of statistics before they are kept: a line with others could not be read again."""
+    for (name, _), pairs in found.items():
+        if not all(np.isfinite(values).all() for pair in pairs for values in pair):
+            msg = f"{where}: recalibrated statistics of {name} are not finite"
+            raise NonFiniteScoreError(msg)
 
 
 def _unpacked(values: Mapping[str, Any]) -> dict[Key, Any]:

@@ -149,6 +149,9 @@ def main_effects(archs: Sequence[Sequence[int]], scores: Floats) -> Effects:
     reason = _unidentified(design)
     if reason is not None:
         return Effects((), (), reason)
+    # Effects are differences. Of archs that score alike nothing but rounding would be left, and its
+    # share of the variance: nothing at all once one of them is taken off.
+    each = each - each[:1]
     inverse = np.linalg.inv(design.T @ design).astype(np.float64)
     contrasts = _contrasts()
     by_sample = contrasts @ (inverse @ (design.T @ each))

@@ -61,7 +61,8 @@ class Frames:
     ----------
     title : str
     expected, found : numpy.ndarray
-        Shape (H, W, 3), BGR; uint8, or floats of one range for both.
+        Shape (H, W, 3): uint8, BGR; or floats of one range for both, whose order of colours is not
+        known and which are drawn as RGB.
     valid : numpy.ndarray or None
         Where they are to be compared, (H, W), bool. None: everywhere.
     names : (str, str)

@@ -25,11 +25,12 @@ _UNKNOWN = (128, 128, 128)
 def _circle() -> NDArray[np.float64]:
     """Return the hues, shape (55, 3), from 0 to 1."""
     ends = (*_CORNERS[1:], _CORNERS[0])
+    # Whole steps away from where each part begins, as the original counts them.
     parts = [
-        np.linspace(start, end, steps, endpoint=False)
+        start + np.trunc(np.subtract(end, start) * np.arange(steps)[:, None] / steps)
         for start, end, steps in zip(_CORNERS, ends, _STEPS, strict=True)
     ]
-    return np.floor(np.concatenate(parts)) / 255
+    return np.asarray(np.concatenate(parts) / 255, np.float64)
 
 
 def flow_image(

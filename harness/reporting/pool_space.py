@@ -40,7 +40,7 @@ class PoolSpace:
     about : str
         Which evaluation, or why there is none.
     epochs : tuple of int
-        Of the last evaluations on the same archs and batches.
+        Of the last evaluations of its metric series, on the same archs and batches.
     taus : tuple of tuple of (float or None)
         Kendall's tau-b, shape (epochs, epochs); None where it is undefined.
     """
@@ -63,7 +63,12 @@ def pool_space(view: View) -> PoolSpace:
     if not evals:
         return PoolSpace(view.name, None, "its records hold no scores of single archs")
     attempt, last = evals[-1]
-    same = [record for _, record in evals if _pool(record) == _pool(last)][-LAST_EVALUATIONS:]
+    # Of one metric series, as everywhere: with other recalibration batches ranks do not compare.
+    same = [
+        record
+        for one, record in evals
+        if one.series == attempt.series and _pool(record) == _pool(last)
+    ][-LAST_EVALUATIONS:]
     scores = [record.per_arch_epe for record in same]
     taus = tuple(tuple(kendall_tau(a, b)[0] for b in scores) for a in scores)
     space, reason = _space(attempt.opening.config, last)

@@ -1,7 +1,7 @@
 """Where a training run is just now: a line that goes on, on a terminal or in a log."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -57,6 +57,8 @@ class RunningLine:
         (text, steps done, steps of the epoch) -> None, after each step; None: no terminal looks.
     write : callable
         Takes a line of a log, where none looks.
+    history : sequence of Record, optional
+        What earlier attempts recorded: the clip checks of an epoch that is gone on with count.
     every : float, default 120.0
         Least time between two such lines, s.
     clock : callable
@@ -65,10 +67,11 @@ class RunningLine:
 
     def __init__(
         self, epochs: int, *, show: Callable[[str, int, int], None] | None,
-        write: Callable[[str], None], every: float = LOG_SECONDS,
+        write: Callable[[str], None], history: Sequence[Record] = (), every: float = LOG_SECONDS,
         clock: Callable[[], float] = perf_counter,
     ) -> None:  # fmt: skip
         self._epochs, self._show, self._write = epochs, show, write
+        self._history = [one for one in history if isinstance(one, StepRecord)]
         self._every, self._clock = every, clock
         self._pace, self._sizes = _Pace(), list[int]()
         self._last = self._said = clock()
@@ -87,11 +90,20 @@ class RunningLine:
             if self._show is not None:
                 self._show("compiles the first step", 0, len(self._sizes))
         elif isinstance(record, ResumeRecord):
-            self._done = (record.epoch, record.step)
+            self._take_resume(record)
         elif isinstance(record, StepRecord):
             self._take_step(record)
         elif isinstance(record, EpochRecord):
             self._take_epoch(record)
+
+    def _take_resume(self, record: ResumeRecord) -> None:
+        self._done = (record.epoch, record.step)
+        # Those after the checkpoint are made again.
+        before = [one for one in self._history
+                  if one.epoch == record.epoch + 1 and one.step <= record.step]  # fmt: skip
+        self._checks = sum(one.checks for one in before)
+        self._clipped = sum(one.clipped for one in before)
+        self._history = []
 
     def _take_step(self, record: StepRecord) -> None:
         now = self._clock()

@@ -10,7 +10,7 @@ from harness.supernet.sharing.order import distinct
 from harness.supernet.sharing.plan import Node, Plan, plan_of
 from harness.supernet.space import Stage, check_arch, check_crop, stage_sizes
 
-__all__ = ["PoolMacs", "kernel_macs", "pool_macs"]
+__all__ = ["PoolMacs", "kernel_macs", "pool_macs", "shared_macs"]
 
 Arch = tuple[int, ...]
 Options = tuple[int, tuple[int, ...]] | None
@@ -70,7 +70,7 @@ def pool_macs(
     macs = kernel_macs(skeleton, width, size)
     archs = [check_arch(arch) for arch in pool]
     body, heads = _chosen(plan, macs, archs)
-    shared_body, shared_heads = _distinct(plan, macs, archs)
+    shared_body, shared_heads = shared_macs(skeleton, width, size, archs)
     # Recalibration ends before the heads, which nothing normalises.
     samples = recal_samples + eval_samples
     return PoolMacs(
@@ -78,6 +78,16 @@ def pool_macs(
         chosen=body * samples + heads * eval_samples,
         shared=shared_body * samples + shared_heads * eval_samples,
     )
+
+
+def shared_macs(
+    skeleton: str, width: int, size: tuple[int, int], pool: Sequence[Arch]
+) -> tuple[int, int]:
+    """Return the MACs of one sample where every distinct value is computed once.
+
+    Of all but the output heads, which are what recalibration runs, and of the heads.
+    """
+    return _distinct(plan_of(skeleton), kernel_macs(skeleton, width, size), pool)
 
 
 def kernel_macs(skeleton: str, width: int, size: tuple[int, int]) -> dict[str, int]:
