@@ -44,9 +44,14 @@ def cut(text: str, most: int = _SHOWN) -> str:
     most : int, default 80
         Characters of it that are shown.
     """
-    seen = text[:most].encode("utf-8", "backslashreplace").decode()
-    seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in seen)
+    seen = _visible(text[:most])
     return seen if len(text) <= most else f"{seen}... ({len(text)} characters)"
+
+
+def _visible(text: str) -> str:
+    """Return text in which what a terminal would obey, or could not write, is spelled out."""
+    seen = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in seen)
 
 
 _NOISE = re.compile(
@@ -86,6 +91,8 @@ def plain_line(text: str, most: int = _MOST) -> str:
     found = lines[0] if lines else "no text"
     if found.endswith(":") and len(lines) > 1:  # a heading: what it announces comes next
         found = f"{found} {lines[1]}"
+    # It may quote a name that somebody's file holds.
+    found = _visible(found)
     if len(found) <= most:
         return found
     sentence = found[:most].rpartition(". ")[0]

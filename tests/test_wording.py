@@ -116,6 +116,10 @@ def test_a_framework_s_error_is_its_first_sentence_and_no_call_stack(text, line)
     assert "{{" not in found
 
 
+def test_what_a_terminal_would_obey_is_spelled_out():
+    assert plain_line("no key a\x1b[31m\x00b, \udcff") == r"no key a\x1b[31m\x00b, \udcff"
+
+
 def test_a_long_text_ends_with_a_sentence_or_with_dots():
     assert plain_line("The file is short. " + "Please read on and on, " * 20, most=60) == (
         "The file is short."

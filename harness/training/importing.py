@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from harness.config import Config
 from harness.devices import read_regular
 from harness.digest import digest_arrays
-from harness.errors import InputError, plain_line
+from harness.errors import InputError, cut, plain_line
 from harness.strict_json import parse_json
 from harness.supernet.import_names import Fit, fit_checkpoint
 from harness.supernet.space import NUM_BLOCKS, NUM_OPTIONS
@@ -107,11 +107,15 @@ def imported_meta(imported: Imported, config: Config) -> dict[str, Any]:
     }
 
 
+_NAMED = 1000
+"""Characters about variables, whose names are whatever a file says."""
+
+
 def _require_fit(prefix: Path, arrays: Mapping[str, Array]) -> Fit:
     try:
         fit = fit_checkpoint({name: array.shape for name, array in arrays.items()})
     except ValueError as error:
-        msg = f"{prefix}: {error}"
+        msg = f"{prefix}: {cut(str(error), _NAMED)}"
         raise InputError(msg) from None
     problems = list(fit.problems) + [
         f"{name} has dtype {arrays[name].dtype}, expected float32"
@@ -119,11 +123,11 @@ def _require_fit(prefix: Path, arrays: Mapping[str, Array]) -> Fit:
         if arrays[name].dtype != np.float32
     ]
     if problems:
+        named = cut("; ".join(problems[:5]), _NAMED)
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
         msg = (
             f"{prefix}: is no whole checkpoint of an EdgeFlowNAS supernet; of skeleton "
-            f"{fit.skeleton!r} at width {fit.width}, the nearest, {'; '.join(problems[:5])}{more} "
-            "(# any number)"
+            f"{fit.skeleton!r} at width {fit.width}, the nearest, {named}{more} (# any number)"
         )
         raise InputError(msg)
     return fit

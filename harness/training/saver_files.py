@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from harness.archives import ArchiveError, open_archive
 from harness.devices import SpecialFileError, kind_of
-from harness.errors import InputError, plain_line
+from harness.errors import InputError, cut, plain_line
 from harness.wording import counted
 
 __all__ = ["read_variables"]
@@ -57,8 +57,8 @@ def read_variables(prefix: Path, *, seconds: float = _SECONDS) -> dict[str, NDAr
             except (ArchiveError, OSError) as error:
                 place, reason = ".data-*", plain_line(str(error))
     msg = (
-        f"{prefix}{place}: cut short or damaged ({reason}); expected the files as TensorFlow's "
-        "Saver wrote them, copy all of them again"
+        f"{prefix}{cut(place, 200)}: cut short or damaged ({reason}); expected the files as "
+        "TensorFlow's Saver wrote them, copy all of them again"
     )
     raise InputError(msg)
 
