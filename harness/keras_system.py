@@ -18,7 +18,8 @@ import numpy as np
 __all__ = ["KerasSystem", "NotApplicableError"]
 
 _DECLARED = (
-    "update", "space", "mean", "devices", "finite_by_adapter", "loss", "schedule", "statistics_kept",
+    "update", "space", "mean", "devices", "finite_by_adapter", "loss", "schedule",
+    "statistics_kept",
 )  # fmt: skip
 _UNWRITTEN = "an adapter of KerasSystem has to write %s(): it is the trainer's own"
 

@@ -1,4 +1,4 @@
-"""What a trainer with a loss of its own adds up, and keeps of its statistics, is seen all the same."""
+"""What a trainer with a loss of its own adds up, and keeps of its statistics, is judged too."""
 
 from pathlib import Path
 

@@ -71,13 +71,14 @@ def declared_share_is_kept(evidence: KeptShare) -> Outcome:
         count = float(np.median(updates))
         counts.append(count)
         if not _whole(updates):
-            share = f"{float(np.median(left)):.6g}"
+            most = float(np.median(left))
             violations.append(
                 Violation(
-                    f"{name} after training", f"{evidence.share:g} kept by each update, as "
-                    f"declared", f"{share} of it left{_instead(float(np.median(left)), evidence.share)}",
+                    f"{name} after training",
+                    f"{evidence.share:g} kept by each update, as declared",
+                    f"{most:.6g} of it left{_instead(most, evidence.share)}",
                 )
-            )  # fmt: skip
+            )
     if evidence.moved and not counts:
         msg = "no moving statistic was updated: all are frozen, or training moves none"
         raise NotApplicableError(msg)

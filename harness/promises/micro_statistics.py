@@ -82,7 +82,8 @@ def _followed(evidence: MicroStatistics, name: str, pieces: Sequence[int]) -> ND
     """Return a moving statistic after micro-batches of so many samples, for each arch.
 
     ``moving - 0.1 * (moving - batch)``, or what is declared in place of 0.1, once per
-    micro-batch, the variance corrected by N / (N - 1) over the N values of a channel in it (TensorFlow's fused kernel).
+    micro-batch, the variance corrected by N / (N - 1) over the N values of a channel in it
+    (TensorFlow's fused kernel).
     """
     unit, kind = name.rsplit("/", 1)
     found = np.asarray(evidence.moving[name], np.float64)

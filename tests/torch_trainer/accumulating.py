@@ -1,4 +1,4 @@
-"""A PyTorch trainer that accumulates micro-batches under a loss of its own, and ways to do it wrong.
+"""A PyTorch trainer that accumulates micro-batches under a loss of its own, and how it may err.
 
 It serves no training batches, and nothing of it is recomputed from outside.
 """

@@ -108,7 +108,7 @@ class Checkout:
         Its ``nas.supernet_subnet_distribution_v2`` or ``_v3``.
         """
         module = self._import("nas." + _OF_ONE_ARCH + self.generation)
-        setup = "setup_supernet%s_eval_model" % self.generation
+        setup = f"setup_supernet{self.generation}_eval_model"
         if not hasattr(getattr(module, setup), "__wrapped__"):
             network = self._import("network.MultiScaleResNet_supernet" + self.generation)
             for place, name, method in (
