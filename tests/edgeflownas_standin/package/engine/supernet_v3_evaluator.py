@@ -10,15 +10,15 @@ v1 = tf.compat.v1
 SCOPE = ""
 
 
-def setup_supernet_v3_eval_model(experiment_dir, checkpoint_type="best"):
+def setup_supernet_v3_eval_model(experiment_dir, size, checkpoint_type="best"):
     """Return a session with a checkpoint restored, and what is fed and fetched."""
     from PACKAGE.network.MultiScaleResNet_supernet_v3 import MultiScaleResNetSupernetV3
 
     v1.reset_default_graph()
     prefix = str(build_checkpoint_paths(str(experiment_dir))[checkpoint_type])
     g = {
-        "input_ph": v1.placeholder(tf.float32, [None, None, None, 6]),
-        "label_ph": v1.placeholder(tf.float32, [None, None, None, 2]),
+        "input_ph": v1.placeholder(tf.float32, [None, *size, 6]),
+        "label_ph": v1.placeholder(tf.float32, [None, *size, 2]),
         "arch_code_ph": v1.placeholder(tf.int32, [9]),
         "is_training_ph": v1.placeholder_with_default(False, ()),
     }
