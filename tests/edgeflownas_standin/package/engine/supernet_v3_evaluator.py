@@ -1,4 +1,4 @@
-"""Restores one checkpoint of the third generation for an evaluation; of a scope, if there is one."""
+"""Restores one checkpoint of the third generation for an evaluation, under a scope or none."""
 
 import contextlib
 

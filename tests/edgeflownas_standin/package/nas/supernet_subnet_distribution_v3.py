@@ -32,7 +32,8 @@ def run_fixed_subnet_eval_v3(config_path, overrides, args):
     val = build_fc2_provider(config=config, split="val", seed_offset=1, provider_mode="eval")
     train = PrefetchBatchProvider(train, prefetch_batches=config["data"]["prefetch_batches"])
     g = setup_supernet_v3_eval_model(
-        experiment_dir=args.experiment_dir, checkpoint_type=args.checkpoint_type,
+        experiment_dir=args.experiment_dir,
+        checkpoint_type=args.checkpoint_type,
         size=(config["data"]["input_height"], config["data"]["input_width"]),
     )
     scores = []
