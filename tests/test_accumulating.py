@@ -74,7 +74,7 @@ def tier(name):
     return pytest.param(name, marks=pytest.mark.slow if slow else pytest.mark.nightly)
 
 
-@pytest.mark.parametrize("name", map(tier, WRONG))
+@pytest.mark.parametrize("name", [tier(name) for name in WRONG])
 def test_what_is_wrong_is_named(judged, name):
     promise, words = WRONG[name]
     (found,) = judged(name, promise)
@@ -82,7 +82,7 @@ def test_what_is_wrong_is_named(judged, name):
     assert any(words in str(violation) for violation in found.violations), found.violations
 
 
-@pytest.mark.parametrize("name", map(tier, SOUND))
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.nightly) for n in SOUND])
 def test_what_is_right_is_not_accused(judged, name):
     promise, verdict, words = SOUND[name]
     (found,) = judged(name, promise)
