@@ -62,6 +62,7 @@ WRONG = {
 }  # fmt: skip
 SOUND = {
     "SumOfSamples": (WEIGHED, "holds", ""),
+    "Ramped": (WEIGHED, "holds", ""),
     "RunTwice": (SHARE, "holds", ""),
     "DropsOut": (WEIGHED, "n/a", "the net draws while it trains"),
     "InAStream": (WHOLE, "holds", ""),

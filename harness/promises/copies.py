@@ -7,7 +7,9 @@ import numpy as np
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.gradient_candidates import gradient_distance
 from harness.promises.gradients import (
+    GRADIENT_TOLERANCE,
     Gradient,
     adam_slots,
     first_step_gradient,
@@ -24,6 +26,9 @@ __all__ = ["SmallerLast", "last_differs", "require_digests", "smaller_last", "wi
 _MORE = 2
 """Samples of the smaller batch: where micro-batches of two go on from batch to batch, the third of
 them fills a step of three, and one sample is left for the next."""
+
+_AS_FIRST = 0.02
+"""Relative distance of the gradients of two full batches, where no weight moves in between."""
 
 _STILL = 1e-9
 """Learning rate at which no step moves a weight by what its rounding is."""
@@ -74,23 +79,35 @@ def smaller_last(
     fixed = {"train.lr", "train.batch_size"} & about.settings.keys()
     if never or fixed or crop_of_random_draws(bench) is not None:
         return None
-    found = []
-    for size, count in ((FEW_SAMPLES, FEW_SAMPLES + _MORE), (_MORE, _MORE)):
+
+    def trained(size: int, count: int) -> tuple[Training, Gradient]:
         folder = bench.folder / f"{count}-copies"
         copy_samples(source, dict.fromkeys([f"{i:07d}" for i in range(count)], content), folder)
         sections = one_batch_sections(bench, folder, size, micro=min(micro, size))
         sections["train"]["lr"] = _STILL
         with bench.open(**sections) as system:
-            found.append(_moments_of_a_pass(system))
-    (run, last), (alone, full) = found
+            return _moments_of_a_pass(system)
+
+    run, last = trained(FEW_SAMPLES, FEW_SAMPLES + _MORE)
+    alone, full = trained(_MORE, _MORE)
     told = SmallerLast(FEW_SAMPLES + _MORE, tuple(map(len, run.samples or run.consumed)))
     if (len(run.steps), len(alone.steps)) != (2, 1):
         return told
     rule = about.update or ADAM
     share = 1.0 if rule.rule == "sgd" else 1 - rule.betas[0]
     before = {name: share * np.asarray(g, np.float64) for name, g in first.items()}
-    second = gradient_between(rule, before, last)
-    return replace(told, last=second, full=gradient_of_first(rule, full))
+    second, reference = gradient_between(rule, before, last), gradient_of_first(rule, full)
+    if not gradient_distance(reference, second) <= GRADIENT_TOLERANCE:
+        # Of a loss that changes from step to step, two full batches tell.
+        # They are twelve copies where micro-batches go on from one into the next.
+        controls = (trained(FEW_SAMPLES, count) for count in (2 * FEW_SAMPLES, 6 * micro))
+        if not any(
+            len(again.steps) == 2
+            and gradient_distance(first, gradient_between(rule, before, both)) <= _AS_FIRST
+            for again, both in controls
+        ):
+            return told
+    return replace(told, last=second, full=reference)
 
 
 def _moments_of_a_pass(system: System) -> tuple[Training, Gradient]:

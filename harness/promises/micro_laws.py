@@ -161,7 +161,6 @@ _OF_A_LAST = {
     "divided by the 3 micro-batches of a full batch, of which it has one": 1 / 3,
     "divided by the 5 samples of a full batch": 2 / 5,
     "nothing": 0.0,
-    "with what the step before it left": 2.0,
 }
 """What the gradient of a last batch of two may be times what it should be."""
 

@@ -200,6 +200,21 @@ class SumOfSamples(Accumulating):
         return float(samples)
 
 
+class Ramped(Accumulating):
+    """Its loss weighs more with each step, by design."""
+
+    def trained(self, model, optimizer, pairs, size, micro):
+        self.steps_begun = 0
+        super().trained(model, optimizer, pairs, size, micro)
+
+    def pieces(self, batch, micro):
+        self.steps_begun += 1
+        return super().pieces(batch, micro)
+
+    def share(self, samples, batch, micro, size):
+        return samples / batch * self.steps_begun
+
+
 class DropsOut(Accumulating):
     """Its net has dropout, which each micro-batch draws anew."""
 
