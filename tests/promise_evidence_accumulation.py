@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.promises import micro_batches
+from harness.promises.copies import SmallerLast
 from harness.promises.micro_batches import Accumulation, StepRun
 from harness.systems.protocol import Check
 
@@ -159,6 +160,7 @@ LAWS = micro_batches.micro_batches_weigh_by_samples
 CLIP = micro_batches.clip_is_applied
 ONE_SAMPLE = replace(ACCUMULATED, other=None, mixed=None, absent="one sample alone")
 ONE_SIZE = replace(ONE_SAMPLE, pieces=None, absent="micro-batches of one size")
+NO_CLIP = replace(ACCUMULATED, clipped_update=None, clipped_micro=None)
 UNRECORDED = [replace(r, losses=(), checks=()) for r in (AT_UPDATE, AT_MICRO)]
 UNCHECKED = replace(ACCUMULATED, clipped_update=UNRECORDED[0], clipped_micro=UNRECORDED[1])
 NOISY = replace(of_copies(1.25), repeated=run(mixed((1.1, A)), 1))
@@ -177,8 +179,41 @@ CLIPPED["not applied, and no check recorded"] = (
     replace(UNCHECKED, clipped_update=replace(UNRECORDED[0], gradient=A)),
     UPDATED + " 2",
 )
+PASS = SmallerLast(7, (5, 2), last=A, full=A)
+CLEAN[LAWS] += [
+    replace(ACCUMULATED, smaller=PASS),
+    replace(ACCUMULATED, smaller=SmallerLast(7, ())),
+]
+
+
+def of_a_pass(weight, **changes):
+    return replace(ACCUMULATED, smaller=replace(PASS, last=mixed((weight, A)), **changes))
+
+
+LAST = (
+    r"gradient of a last batch, A, A behind A, A, A, A, A: expected norm \d\.\d+, as where a batch"
+)
+WEIGHED["a smaller last batch, divided by a full one's micro-batches"] = (
+    of_a_pass(1 / 3), LAST + ".*, found 0.3333 times .*: divided by the 3 micro-batches of a full",
+)  # fmt: skip
+WEIGHED["a smaller last batch, divided by a full one's samples"] = (
+    replace(of_a_pass(0.4), pieces=None, other=None, mixed=None, drawn=A),
+    LAST + ".*, found 0.4 times that, .*: divided by the 5 samples of a full batch$",
+)
+WEIGHED["a rest of a pass in no step"] = (
+    of_a_pass(1, trained=(6,)),
+    r"samples in the steps of a pass over 7: expected 7, found 6 \(6\): the rest is in no step",
+)
 NOTHING_TO_TELL = {
     LAWS: {
+        "a net that draws in each micro-batch": (
+            replace(of_copies(1.25), drawn=mixed((1.1, A))),
+            r"the net draws while it trains \(dropout, noise\), in each micro-batch anew",
+        ),
+        "a last batch of a net that draws": (
+            replace(of_a_pass(0.4), pieces=None, drawn=mixed((1.1, A))),
+            "the net draws while it",
+        ),
         "one sample": (ONE_SAMPLE, "expected evidence, found one sample alone"),
         "one size": (ONE_SIZE, "expected evidence, found micro-batches of one size"),
         "a step that is never the same": (NOISY, "micro-batches cannot be told from noise"),
@@ -204,6 +239,7 @@ NOTHING_TO_TELL = {
         ),
     },
     CLIP: {
+        "one norm alone": (NO_CLIP, "the system clips at one norm alone, or not at all"),
         "a threshold above the norm": (
             replace(ACCUMULATED, threshold=2 * norm(A), clipped_update=run(A, 1)),
             r"the gradient's norm is \d+\.\d+, which a threshold of \d+\.\d+ does not clip",

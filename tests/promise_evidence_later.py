@@ -6,11 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.promises import every_step, logged_archs, micro_statistics, own_labels
+from harness.promises import (
+    every_step,
+    kept_share,
+    logged_archs,
+    micro_statistics,
+    own_labels,
+    whole_passes,
+)
+from harness.promises.kept_share import KeptShare
 from harness.promises.micro_statistics import MicroStatistics
 from harness.promises.own_labels import LabelledStep, Labels
 from harness.promises.slopes import Nudge
 from harness.promises.walk import Turned, Walk, WalkedStep
+from harness.promises.whole_passes import Passes
 from harness.systems.protocol import Recalibration
 
 RNG = np.random.default_rng(21)
@@ -121,7 +130,27 @@ def followed(pieces, *, archs=3, momentum=0.9):
     )
 
 
+def left(*shares, declared=0.9):
+    return KeptShare(
+        declared, 1e9,
+        {f"E{i}/moving_mean": np.full(3, 1e9 * s, np.float32) for i, s in enumerate(shares)},
+    )  # fmt: skip
+
+
+def trained(first, second):
+    return Passes((3, 3, 2), {1: first, 2: second})
+
+
 CLEAN = {
+    kept_share.declared_share_is_kept: [
+        left(0.9, 0.9**3, 1.0),
+        left(0.99**4, declared=0.99),
+        left(0.9**18),
+    ],
+    whole_passes.passes_are_trained_whole: [
+        trained((3, 3, 2), (3, 3, 2)),
+        trained((3, 3, 3), (8, 8)),
+    ],
     every_step.every_step_is_adam: [WALK],
     every_step.gradients_are_slopes: [WALK],
     logged_archs.archs_are_those_logged: [WALK],
@@ -129,6 +158,8 @@ CLEAN = {
     micro_statistics.every_micro_batch_is_followed: [followed((2, 2, 1))],
 }
 EMPTY = {
+    kept_share.declared_share_is_kept: left(),
+    whole_passes.passes_are_trained_whole: Passes((), {}),
     every_step.every_step_is_adam: Walk((), ()),
     every_step.gradients_are_slopes: Walk((), ()),
     logged_archs.archs_are_those_logged: Walk((), ()),
@@ -136,6 +167,24 @@ EMPTY = {
     micro_statistics.every_micro_batch_is_followed: MicroStatistics({}, {}, [OF_COPIES], (2, 1)),
 }
 CORRUPTED = {
+    kept_share.declared_share_is_kept: {
+        "the complement": (
+            left(0.9**3, 0.1**3),
+            "E1/moving_mean after training: expected 0.9 kept by each update, as declared, found "
+            "0.001 of it left, as 0.1 kept by 3 updates would leave",
+        ),
+        "another share": (left(0.99), "found 0.99 of it left, as 0.99 kept by 1 update would"),
+        "a share that nobody has": (left(0.87), "found 0.87 of it left$"),
+        "no number": (left(math.nan), "found nan of it left"),
+        "no value of all": (left(-0.5), "found -0.5 of it left"),
+    },
+    whole_passes.passes_are_trained_whole: {
+        "a rest that is dropped": (
+            trained((3, 3, 2), (3, 3)),
+            r"epoch 2, samples in its steps: expected 8 \(3 \+ 3 \+ 2\), found 6 \(3 \+ 3\)",
+        ),
+        "an epoch without a step": (trained((3, 3, 2), ()), r"epoch 2.*, found 0 \(no step\)"),
+    },
     every_step.every_step_is_adam: {
         "the rate of the step before": (
             HELD,
@@ -219,3 +268,8 @@ CORRUPTED = {
         "another momentum": (followed((2, 2, 1), momentum=0.99), "found relative distance"),
     },
 }  # fmt: skip
+NOTHING_TO_TELL = {
+    kept_share.declared_share_is_kept: {
+        "all frozen": (left(1.0, 1.0), "no moving statistic was updated: all are frozen"),
+    },
+}

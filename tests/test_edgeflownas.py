@@ -148,13 +148,34 @@ def test_a_trainer_of_a_later_generation_is_driven_with_its_space_and_its_prefet
     spec = SystemSpec("edgeflownas-v3", root=root)
     about = system_factory(spec, workers)().describe()
     assert [len(options) for options in about.options] == [3] * 4 + [2] * 5
-    assert "evaluate_offline" not in about.can
     found = judged(spec, workers, embedded_frames, tmp_path, AHEAD)
     assert {name for name, lines in found.items() if lines is None} == set()
     assert not found["same-scores-again"]
     assert not found["arch-executed"], found["arch-executed"]
     # What is drawn ahead past the end of an epoch moves the generator that the next is drawn from.
     assert "asked for against trained on: batch 3" in found["drawn-as-served"][0]
+
+
+ONE_ARCH = {"offline-again", "offline-permuted", "offline-alone", "offline-pure"}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("scope", ["", "shared_supernet"])
+def test_the_search_of_a_later_generation_scores_arch_by_arch(
+    scope, workers, embedded_frames, tmp_path
+):
+    root = write_checkout("mended", tmp_path / "checkout")
+    file = root / "EdgeFlowNAS" / "efnas" / "engine" / "supernet_v3_evaluator.py"
+    file.write_text(file.read_text().replace('SCOPE = ""', f'SCOPE = "{scope}"'))
+    spec = SystemSpec("edgeflownas-v3", root=str(root))
+    found = judged(spec, workers, embedded_frames, tmp_path, OFFLINE)
+    if scope:  # it reads what several GPUs write, and the trainer of one wrote it
+        assert set(found.values()) == {None}
+        return
+    assert {name for name, lines in found.items() if lines == []} == ONE_ARCH, found
+    assert found["offline-workers"] is None
+    # Its statistics begin with those of training, and are no recalibration's of their own.
+    assert any("one arch alone" in line for line in found["offline-as-in-training"])
 
 
 @pytest.mark.slow

@@ -1,14 +1,19 @@
 """Causes come before consequences, and no broken promise is lost between them."""
 
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.promises import draws
 from harness.promises.judge import Judgement, judge_evidence
 from harness.promises.promise import Outcome, Promise
 from harness.promises.registry import AREA_OF, PROMISES
 from harness.promises.roots import AREAS, find_roots
+from harness.systems.protocol import Training
 from tests.promise_evidence_data import CENTRE
 from tests.promise_evidence_steps import STEP
 
@@ -127,3 +132,51 @@ def test_labels_without_a_mask_explain_no_wrong_loss():
         effect = judge_evidence(PROMISES["loss-recomputed"], lambda evidence=evidence: evidence)
         found = find_roots([cause, effect], AREA_OF)
         assert {root.judgement.promise.id for root in found} == roots, effect.violations
+
+
+def real(name, *kinds):
+    return Judgement(PROMISES[name], "BROKEN", name, kinds=kinds)
+
+
+def test_draws_that_are_others_without_a_resume_are_a_root_beside_what_a_resume_loses():
+    lost = real("resume-exact", "draws", "counters and generators")
+    areas = {name: AREA_OF[name] for name in PROMISES}
+    assert shown(real("drawn-as-served", "draws"), lost, areas=areas) == {
+        "resume-exact": ["drawn-as-served"]
+    }
+    alone = {"resume-exact": [], "drawn-as-served": []}
+    assert shown(real("drawn-as-served", "never resumed"), lost, areas=areas) == alone
+    # Nor does a last batch that is filled say of whom the others are.
+    filled = real("train-draws-declared", "filled")
+    found = shown(real("drawn-as-served", "never resumed"), filled, areas=areas)
+    assert found == {"train-draws-declared": [], "drawn-as-served": []}
+
+
+@pytest.mark.parametrize(
+    ("straight", "kind"), [(("a", "b"), "draws"), (("a", "c"), "never resumed")]
+)
+def test_whether_a_resume_is_why_is_asked_of_a_run_at_a_stretch(straight, kind):
+    def batches(*digests):
+        return [SimpleNamespace(digest=digest) for digest in digests]
+
+    class Bench:
+        trained = SimpleNamespace(
+            first=Training(steps=(step("a"),)), second=Training(steps=(step("b"),))
+        )
+
+        def evidence(self, _):
+            return batches("a", "c")
+
+        @contextmanager
+        def at(self, _):
+            yield SimpleNamespace(
+                train=lambda *_, **__: Training(steps=(step("a"), step("b"))),
+                batches=lambda _, epoch: batches(straight[epoch - 1]),
+            )
+
+    (violation,) = draws.same_training(draws.drawn(Bench())).violations
+    assert violation.kind == kind
+
+
+def step(batch):
+    return SimpleNamespace(batch=batch)

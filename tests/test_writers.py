@@ -18,7 +18,8 @@ ALLOWED = {
     "a lock, which holds nothing": ("runs/run_directory.py",),
     "a log of a process": ("systems/process.py",),
     "said to a process of ours in a folder that goes with it": (
-        "systems/edgeflownas/run.py", "systems/edgeflownas/variables.py",
+        "systems/edgeflownas/one_arch.py", "systems/edgeflownas/run.py",
+        "systems/edgeflownas/variables.py",
         "training/saver_child.py",
     ),
     "a list of samples for a trainer, in a folder that goes with its adapter": (

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.faults.base import Fault, replaced
+from harness.faults.base import Fault, overriding, replaced
 from harness.fc2.batch import Batch
 from harness.fc2.provider import assemble
 from harness.runs.parts import Parts
 
-__all__ = ["LeavingPixelsUntrained", "PartialBatchTrainsArchsBefore"]
+__all__ = [
+    "LeavingPixelsUntrained", "PartialBatchTrainsArchsBefore", "RemainderOfPassUnstepped",
+]  # fmt: skip
 
 
 class PartialBatchTrainsArchsBefore(Fault):
@@ -36,6 +38,33 @@ class PartialBatchTrainsArchsBefore(Fault):
             if batch.size >= size:
                 size, codes = buffers[id(inner)] = batch.size, archs
             return run(inner, codes, batch, *rest)
+
+        return replaced(parts, "train", step=step)
+
+
+class RemainderOfPassUnstepped(Fault):
+    """What a pass has left for a last batch is computed on, and no step is made of it."""
+
+    id, family = "remainder-of-pass-unstepped", "GRAD"
+    citation = "timoschick/pet#36; tomhosking/torchseq#8; WalkingMeatAxolotl/AnimaLoraStudio#305"
+    expected = ("passes-trained-whole",)
+    touches = ("whole_passes", "consumed", "every_step")
+    modes = ("full_pass",)
+
+    def apply(self, parts: Parts) -> Parts:
+        """Apply nothing of a batch that is smaller than the largest, and say that none was."""
+        run, largest = parts.train.step, [0]
+
+        def step(inner: Any, archs: Any, batch: Batch, lr: float, taken: Any = None) -> Any:
+            largest[0] = max(largest[0], batch.size)
+            if batch.size == largest[0]:
+                return run(inner, archs, batch, lr, taken)
+            functions = inner._functions
+            inner._functions = overriding(functions, apply=lambda *_: True)
+            try:
+                return run(inner, archs, batch, lr, None)
+            finally:
+                inner._functions = functions
 
         return replaced(parts, "train", step=step)
 

@@ -336,8 +336,8 @@ class MomentumInverted(Fault):
     """The momentum is applied the wrong way round."""
 
     id, family = "momentum-inverted", "BN"
-    citation = "d2l-ai/d2l-en#2213; bonlime/pytorch-tools#97"
-    expected = ("moving-statistics",)
+    citation = "d2l-ai/d2l-en#2213; bonlime/pytorch-tools#97; pytorch/vision#8250"
+    expected = ("moving-statistics", "statistics-kept-share")
     touches: ClassVar[tuple[str, ...]] = ("update",)
 
     def wrap(self, system: Any) -> Any:

@@ -1,15 +1,16 @@
 """Uneven micro-batches weigh by their samples, and what was clipped is what is applied."""
 
 from harness.errors import NotApplicableError
-from harness.promises.first_steps import (
+from harness.promises.first_steps import accumulation
+from harness.promises.gradient_candidates import clipped_instead, gradient_distance
+from harness.promises.gradients import GRADIENT_TOLERANCE, gradient_norm
+from harness.promises.micro_laws import (
     Accumulation,
     StepRun,
-    accumulation,
+    broken_last,
     broken_laws,
     distances,
 )
-from harness.promises.gradient_candidates import clipped_instead, gradient_distance
-from harness.promises.gradients import GRADIENT_TOLERANCE, gradient_norm
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 
 __all__ = [
@@ -27,22 +28,19 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
     """Require accumulated gradients to weigh every sample alike.
 
     Copies of one sample give the same gradient in one micro-batch and in three uneven ones;
-    four copies of A and one of B give 0.8 of A's gradient and 0.2 of B's.
+    four copies of A and one of B give 0.8 of A's gradient and 0.2 of B's; the last batch of a
+    pass, where it is smaller, gives what it gives where it is full.
 
     Raises
     ------
     NotApplicableError
         If the two samples' gradients are too much alike to tell.
     """
-    if evidence.pieces is None:
+    if evidence.pieces is None and not broken_last(evidence.smaller):
         raise NotApplicableError(evidence.absent)
-    repeated = evidence.repeated
-    if repeated is not None and (
-        repeated.archs != evidence.whole.archs
-        or not gradient_distance(evidence.whole.gradient, repeated.gradient) <= GRADIENT_TOLERANCE
-    ):
-        msg = "a first step that is repeated has another gradient: micro-batches cannot be told"
-        raise NotApplicableError(f"{msg} from noise")
+    _require_no_noise(evidence)
+    if evidence.pieces is None:
+        return outcome(broken_last(evidence.smaller), len(evidence.whole.gradient), "one law")
     violations, figures = broken_laws(evidence), f"two laws, distances {distances(evidence)}"
     if evidence.other is None:
         if not violations:
@@ -58,6 +56,21 @@ def micro_batches_weigh_by_samples(evidence: Accumulation) -> Outcome:
         )
         raise NotApplicableError(msg)
     return outcome(violations, len(evidence.whole.gradient), figures, unseen=unseen)
+
+
+def _require_no_noise(evidence: Accumulation) -> None:
+    repeated = evidence.repeated
+    if repeated is not None and (
+        repeated.archs != evidence.whole.archs
+        or not gradient_distance(evidence.whole.gradient, repeated.gradient) <= GRADIENT_TOLERANCE
+    ):
+        msg = "a first step that is repeated has another gradient: micro-batches cannot be told"
+        raise NotApplicableError(f"{msg} from noise")
+    if evidence.drawn is not None and not (
+        gradient_distance(evidence.whole.gradient, evidence.drawn) <= GRADIENT_TOLERANCE
+    ):
+        msg = "the gradient of the same weights is another under another seed: the net draws while"
+        raise NotApplicableError(f"{msg} it trains (dropout, noise), in each micro-batch anew")
 
 
 MICRO_BATCHES_WEIGHED = Promise(
@@ -82,6 +95,9 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
         unseen = f"the gradient's norm is {length:.6g}, which a threshold of {threshold:.6g}"
         return outcome([], len(free.gradient), "no clip", unseen=f"{unseen} does not clip")
     runs = [run for run in (update, micro) if run is not None]
+    if not runs:
+        msg = "the system clips at one norm alone, or not at all (describe()['settings'])"
+        raise NotApplicableError(msg)
     # A system may record no checks at all; what was applied per update tells without them.
     recorded = any(run.checks for run in runs)
     if update is not None:

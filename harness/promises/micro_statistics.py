@@ -10,6 +10,7 @@ from harness.errors import NotApplicableError, UnseenError
 from harness.promises.arch_codes import covers, space_of
 from harness.promises.bench import Bench
 from harness.promises.gradients import adam_slots
+from harness.promises.moved_statistics import USUAL_SHARE
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.one_step import LOSS_TOLERANCE
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
@@ -25,7 +26,6 @@ __all__ = [
 ]  # fmt: skip
 
 _MICRO = 2
-_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,15 @@ class MicroStatistics:
         For each arch of the step, in order, its statistics on the copies, with inputs.
     pieces : tuple of int
         Samples of each micro-batch.
+    kept : float
+        What an update keeps of a moving statistic.
     """
 
     moving: Arrays
     moved: Arrays
     recalibrated: Sequence[Recalibration] | None
     pieces: tuple[int, ...]
+    kept: float = USUAL_SHARE
 
 
 @needs("train", "state", "recalibrate", "describe", says=("slots",))
@@ -70,15 +73,17 @@ def micro_statistics(bench: Bench) -> MicroStatistics:
         weights = {name: start[name] for name in (*adam_slots(system), *moved)}
         system.state(weights)
         found = recalibrations(system, archs)
+        kept = system.describe().statistics_kept or USUAL_SHARE
     pieces = tuple(min(_MICRO, FEW_SAMPLES - at) for at in range(0, FEW_SAMPLES, _MICRO))
-    return MicroStatistics({n: start[n] for n in moved}, moved, found, pieces)
+    return MicroStatistics({n: start[n] for n in moved}, moved, found, pieces, kept)
 
 
 def _followed(evidence: MicroStatistics, name: str, pieces: Sequence[int]) -> NDArray[np.float64]:
     """Return a moving statistic after micro-batches of so many samples, for each arch.
 
-    ``moving - 0.1 * (moving - batch)`` once per micro-batch, the variance corrected by
-    N / (N - 1) over the N values of a channel in it (TensorFlow's fused kernel).
+    ``moving - 0.1 * (moving - batch)``, or what is declared in place of 0.1, once per
+    micro-batch, the variance corrected by N / (N - 1) over the N values of a channel in it
+    (TensorFlow's fused kernel).
     """
     unit, kind = name.rsplit("/", 1)
     found = np.asarray(evidence.moving[name], np.float64)
@@ -91,7 +96,7 @@ def _followed(evidence: MicroStatistics, name: str, pieces: Sequence[int]) -> ND
             count = samples * len(values)
             factor = count / max(count - 1, 1)
             batch = values.mean(axis=0) if kind == "moving_mean" else values.var(axis=0) * factor
-            found = _MOMENTUM * found + (1 - _MOMENTUM) * batch
+            found = evidence.kept * found + (1 - evidence.kept) * batch
     return found
 
 
@@ -110,7 +115,7 @@ def every_micro_batch_is_followed(evidence: MicroStatistics) -> Outcome:
             violations.append(
                 Violation(
                     f"{name} after micro-batches of {_sizes(evidence.pieces)}",
-                    f"an update by each of them for each arch that runs it, {_MOMENTUM} kept",
+                    f"an update by each of them for each arch that runs it, {evidence.kept:g} kept",
                     f"relative distance {distance:.1e}{_instead(evidence, name)}",
                 )
             )

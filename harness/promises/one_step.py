@@ -23,6 +23,7 @@ from harness.promises.gradients import (
     gradient_norm,
     gradient_of_first,
 )
+from harness.promises.moved_statistics import USUAL_SHARE
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import rate_in_plan, schedule_of
@@ -95,6 +96,8 @@ class OneStep:
         Which the system declares, of :data:`harness.systems.declared.LOSSES`.
     schedule : Schedule
         Of the learning rate.
+    kept : float
+        What an update keeps of a moving statistic.
     """
 
     start: Arrays
@@ -122,6 +125,7 @@ class OneStep:
     devices: int = 1
     loss: str = ""
     schedule: Schedule = COSINE
+    kept: float = USUAL_SHARE
 
     @property
     def by(self) -> UpdateRule:
@@ -198,6 +202,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         rule=system.describe().update, parts=_parts(system.describe(), start),
         devices=system.describe().devices, loss=system.describe().loss,
         schedule=schedule_of(system.describe()),
+        kept=system.describe().statistics_kept or USUAL_SHARE,
     )  # fmt: skip
 
 

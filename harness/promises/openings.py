@@ -20,6 +20,8 @@ SAYINGS: Mapping[str, str] = MappingProxyType(
         "slots": "describe()['slots']: each weight with the names of its two Adam moments",
         "options": "describe()['options']: the kernels that each option of each block runs",
         "augmentation": "describe()['augmentation']: training samples are augmented at random",
+        "statistics_kept": "describe()['statistics_kept']: which share of a moving statistic an "
+        "update keeps",
         "supports: steps": "'steps' in describe()['supports']: train(steps=N) stops within an "
         "epoch",
         "supports: stops": "'stops' in describe()['supports']: train(steps=N) stops within an "
@@ -82,7 +84,7 @@ def offered(
         What it answered when it was asked once. None: it was not, or could not.
     """
     found = set(about.can)
-    words = ("heads", "slots", "options", "augmentation")
+    words = ("heads", "slots", "options", "augmentation", "statistics_kept")
     found |= {name for name in words if getattr(about, name)}
     found |= {f"supports: {name}" for name in about.supports}
     if "steps" in about.supports:

@@ -22,6 +22,7 @@ from harness.promises import (
     eval_seconds,
     every_step,
     kept,
+    kept_share,
     kills,
     knobs,
     loaded,
@@ -50,6 +51,7 @@ from harness.promises import (
     training,
     unrun_options,
     update,
+    whole_passes,
     windows,
 )
 from harness.promises.kept_run import announced, scripted_ledger
@@ -69,9 +71,9 @@ _SUBJECTS: tuple[ModuleType, ...] = (
     purity,
     recalibration, served, draws,
     own_draws, drawn_together, augmentation, augmented_labels, partial_batches, consumed,
-    configured,
+    whole_passes, configured,
     loss, update, every_step, logged_archs, own_labels, micro_batches, micro_statistics,
-    clip_checks, training,
+    kept_share, clip_checks, training,
     epoch_log, epochs_csv, eval_seconds, ranking,
     checkpoint, kept, plans, resume, kills, elsewhere, refusals, loaded, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
@@ -127,7 +129,8 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _TRAINING: (
         "elsewhere", "purity", "draws", "own_draws", "drawn_together", "augmentation",
         "augmented_labels", "windows", "loss", "update", "every_step", "logged_archs",
-        "own_labels", "micro_batches", "micro_statistics", "training", "clip_checks",
+        "own_labels", "micro_batches", "micro_statistics", "kept_share", "whole_passes",
+        "training", "clip_checks",
         "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals", "loaded"),

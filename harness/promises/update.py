@@ -173,10 +173,11 @@ GRADIENT_EVERYWHERE = Promise(
 
 
 def moving_statistics_follow(evidence: OneStep) -> Outcome:
-    """Require moving statistics to follow the batches of a step's archs with momentum 0.9.
+    """Require moving statistics to follow the batches of a step's archs with one momentum.
 
-    ``moving - 0.1 * (moving - batch)`` once per arch that runs the unit, in order, the
-    batch's variance corrected by N / (N - 1) (TensorFlow's fused kernel).
+    ``moving - 0.1 * (moving - batch)``, or what is declared in place of 0.1, once per arch that
+    runs the unit, in order, the batch's variance corrected by N / (N - 1) (TensorFlow's fused
+    kernel).
     """
     require_one_device(evidence.devices, BATCHES)
     if evidence.recalibrated is None:
@@ -211,7 +212,7 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
 
 MOVING_STATISTICS = Promise(
     id="moving-statistics",
-    sentence="moving statistics follow each arch's batch with momentum 0.9",
+    sentence="moving statistics follow each arch's batch with momentum 0.9, or as declared",
     evidence=one_step,
     check=moving_statistics_follow,
     further=("recalibrate",),

@@ -214,15 +214,15 @@ def norm_of_gradient_instead(evidence: OneStep) -> str:
 
 
 def statistic_after(
-    evidence: OneStep, name: str, *, momentum: float = 0.9, corrected: bool = True,
+    evidence: OneStep, name: str, *, momentum: float | None = None, corrected: bool = True,
     order: Sequence[int] | None = None,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Return a moving statistic after the batches of a step's archs, one by one.
 
     Parameters
     ----------
-    momentum : float, default 0.9
-        What is kept of a statistic at each batch.
+    momentum : float, optional
+        What is kept of a statistic at each batch. Default: as the system declares, else 0.9.
     corrected : bool, default True
         Whether a batch's variance is divided by N - 1.
     order : sequence of int, optional
@@ -230,6 +230,7 @@ def statistic_after(
     """
     unit, kind = name.rsplit("/", 1)
     recalibrated = evidence.recalibrated or ()
+    kept = evidence.kept if momentum is None else momentum
     found = np.asarray(evidence.moving[name], np.float64)
     for place in range(len(recalibrated)) if order is None else order:
         recal = recalibrated[place]
@@ -239,7 +240,7 @@ def statistic_after(
             count = len(values)
             factor = count / (count - 1) if corrected else 1.0
             batch = values.mean(axis=0) if kind == "moving_mean" else values.var(axis=0) * factor
-            found = momentum * found + (1 - momentum) * batch
+            found = kept * found + (1 - kept) * batch
     return found
 
 
@@ -256,7 +257,8 @@ def statistic_instead(evidence: OneStep, name: str, rel_tol: float) -> str:
         "the last arch did not update it": {"order": places[:-1]},
         "the first arch did not update it": {"order": places[1:]},
         "the archs updated it in reversed order": {"order": places[::-1]},
-        "momentum 0.1, the complement": {"momentum": 0.1},
+        f"momentum {1 - evidence.kept:.3g}, the complement": {"momentum": 1 - evidence.kept},
+        "momentum 0.9": {"momentum": 0.9},
         "momentum 0.99": {"momentum": 0.99},
         "momentum 0.999": {"momentum": 0.999},
         "the variance over N, not N - 1": {"corrected": False},

@@ -47,6 +47,7 @@ __all__ = ["BuiltinSystem"]
 
 
 _INITIALIZER = "glorot_uniform"
+_STATISTICS_KEPT = 0.9
 
 
 class BuiltinSystem:
@@ -92,8 +93,9 @@ class BuiltinSystem:
         can = frozenset(METHODS)
         if self._session is None:
             return Description(
-                "builtin", can, version=__version__, supports=supports, initializer=_INITIALIZER
-            )
+                "builtin", can, version=__version__, supports=supports, initializer=_INITIALIZER,
+                statistics_kept=_STATISTICS_KEPT,
+            )  # fmt: skip
         plan = SKELETONS[self.session.config.model.skeleton]
         heads = {
             stage.name: tuple(f"{stage.name}/k{k}/kernel" for k in plan.kernels)
@@ -102,7 +104,7 @@ class BuiltinSystem:
         slots = {name: (f"adam/m/{name}", f"adam/v/{name}") for name in self.session.model.weights}
         return Description(
             "builtin", can, heads, __version__, slots, option_kernels(plan), supports,
-            initializer=_INITIALIZER,
+            initializer=_INITIALIZER, statistics_kept=_STATISTICS_KEPT,
         )  # fmt: skip
 
     def open(self, config: Mapping[str, Any]) -> None:

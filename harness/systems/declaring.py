@@ -37,6 +37,9 @@ def wrong_declarations(found: Description) -> Iterator[Wrong]:
         if name != found.schedule.name:
             expected = f"{found.schedule.name!r}, as schedule says, or nothing"
             yield "settings['train.lr_schedule']", expected, name
+    if found.statistics_kept is not None and not 0 < found.statistics_kept < 1:
+        expected = "a share between 0 and 1: TensorFlow's momentum, 1 less PyTorch's"
+        yield "statistics_kept", expected, found.statistics_kept
     for call in sorted(found.finite_by_adapter - {"train", "evaluate"}):
         yield "finite_by_adapter", "some of train, evaluate", call
 

@@ -113,6 +113,9 @@ class Description:
     schedule : Schedule or None
         How the learning rate falls. None: as ``settings`` name it (``train.lr_schedule``), else
         half a cosine.
+    statistics_kept : float or None
+        Which share of a moving statistic an update keeps: TensorFlow's momentum, 1 less PyTorch's.
+        None: not told, 0.9 where it is recomputed.
     """
 
     name: str
@@ -140,6 +143,7 @@ class Description:
     finite_by_adapter: frozenset[str] = frozenset()
     loss: str = ""
     schedule: Schedule | None = None
+    statistics_kept: float | None = None
 
 
 @dataclass(frozen=True)

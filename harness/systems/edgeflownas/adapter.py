@@ -20,6 +20,7 @@ from .graph import (
     slots,
 )
 from .offline import OfflineEvaluation
+from .one_arch import OneArchEvaluation
 from .providers import WatchedProvider
 from .rows import epoch_row
 from .run import Graphs, Run
@@ -77,6 +78,7 @@ class EdgeFlowNAS:
             "whole_batches": True,  # its cursor starts again from the first sample
             "settings": settings(self.checkout, facts),
             "epe_epsilon": epe_epsilon(self.checkout.tf, facts.handles["epe"]),
+            "statistics_kept": 0.9,  # `momentum` of every normalisation of its BaseLayers
         }
 
     def _options(self, variables: dict[str, Any], plan: str) -> tuple[Any, Any]:
@@ -211,10 +213,11 @@ class EdgeFlowNAS:
         self, path: str, archs: Sequence[str] | None = None, batches_per_arch: int | None = None,
         workers: int = 1,
     ) -> dict[str, Any]:  # fmt: skip
-        """Score archs of a checkpoint as ``nas.supernet_eval`` does, by one worker or several."""
+        """Score archs of a checkpoint as the script does by which this generation is searched."""
         run = self.run
         chosen = list(archs) if archs is not None else self._pool()
-        offline = OfflineEvaluation(self.checkout, run.config, width=run.width, threads=run.threads)
+        kind = OneArchEvaluation if self.generation else OfflineEvaluation
+        offline = kind(self.checkout, run.config, width=run.width, threads=run.threads)
         count = batches_per_arch or self._config["eval"]["eval_batches_per_arch"]
         if count == "full":
             samples = len(self._providers()["val"])

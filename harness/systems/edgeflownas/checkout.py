@@ -23,6 +23,7 @@ __all__ = ["Checkout", "load_checkout"]
 
 _PACKAGES = ("efnas", "code")
 _PREFETCH = "PrefetchBatchProvider"  # from supernet_trainer_v3 on
+_OF_ONE_ARCH = "supernet_subnet_distribution"
 
 
 class Checkout:
@@ -86,8 +87,8 @@ class Checkout:
 
     def evaluates_offline(self) -> bool:
         """Whether it has an evaluation of this generation's checkpoints outside of training."""
-        nas = os.path.join(self.folder, self.package, "nas")
-        return not self.generation and os.path.isfile(os.path.join(nas, "supernet_eval.py"))
+        script = _OF_ONE_ARCH + self.generation if self.generation else "supernet_eval"
+        return os.path.isfile(os.path.join(self.folder, self.package, "nas", script + ".py"))
 
     def watched_standalone(self) -> Any:
         """Return its module ``nas.supernet_eval`` with observers around what it calls."""
@@ -99,6 +100,24 @@ class Checkout:
                 ("MultiScaleResNetSupernet", "on_model"),
             ):  # fmt: skip
                 setattr(module, name, self._dispatch(getattr(module, name), method))
+        return module
+
+    def watched_one_arch(self) -> Any:
+        """Return the script by which a later generation is searched, with observers around calls.
+
+        Its ``nas.supernet_subnet_distribution_v2`` or ``_v3``.
+        """
+        module = self._import("nas." + _OF_ONE_ARCH + self.generation)
+        setup = f"setup_supernet{self.generation}_eval_model"
+        if not hasattr(getattr(module, setup), "__wrapped__"):
+            network = self._import("network.MultiScaleResNet_supernet" + self.generation)
+            for place, name, method in (
+                (module, setup, "on_eval_model"), (module, "build_fc2_provider", "on_provider"),
+                (module, _PREFETCH, "on_prefetch"),
+                (network, "MultiScaleResNetSupernet" + self.generation[1:].upper(), "on_model"),
+            ):  # fmt: skip
+                if hasattr(place, name):
+                    setattr(place, name, self._dispatch(getattr(place, name), method))
         return module
 
     @staticmethod

@@ -20,7 +20,7 @@ from .lending import unwatched
 from .providers import WatchedProvider
 from .scoring import Evaluator, Seen, listener
 
-__all__ = ["OfflineEvaluation"]
+__all__ = ["OfflineEvaluation", "ScoringGraph"]
 
 _SEEDS = {"train": 0, "val": 999}
 """Added to the seed by ``nas.supernet_eval.main`` where there is one worker."""
@@ -29,7 +29,7 @@ _SEEDS = {"train": 0, "val": 999}
 _BUILT: dict[Any, dict[str, Any]] = {}
 
 
-class _Facts:
+class ScoringGraph:
     """A graph of the evaluation, as what watches a session wants it."""
 
     def __init__(self, tf: Any, graph: Any, handles: dict[str, Any]) -> None:
@@ -55,15 +55,19 @@ class OfflineEvaluation:
     ) -> None:
         self.checkout, self.config = checkout, config
         self.width, self.threads = width, threads
-        self.module = checkout.watched_standalone()
+        self.module = self._module()
         self.place: dict[str, Any] = {}
         self.seen, self._drawn = Seen(), dict[str, Any]()
         self._session: Any = None
         self._preds: Any = None
         self.sampler: Any = None
 
+    def _module(self) -> Any:
+        """Return the script's module, with observers around what it calls."""
+        return self.checkout.watched_standalone()
+
     @property
-    def facts(self) -> _Facts:
+    def facts(self) -> ScoringGraph:
         """The graph that scores."""
         return self.place["facts"]  # type: ignore[no-any-return]
 
@@ -149,7 +153,7 @@ class OfflineEvaluation:
             with graph.as_default():
                 handles = self.module.build_eval_graph(config=self.config, batch_size=None)
             _BUILT[key] = {"graph": graph}
-            _BUILT[key]["facts"] = _Facts(tf, graph, dict(handles, preds=list(self._preds)))
+            _BUILT[key]["facts"] = ScoringGraph(tf, graph, dict(handles, preds=list(self._preds)))
         self.place = _BUILT[key]
         return self.place["graph"]
 

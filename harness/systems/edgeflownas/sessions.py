@@ -39,10 +39,9 @@ class Sessions:
         if idle and not args and not kwargs:
             session = idle.pop()
         else:
-            if not args and "config" not in kwargs:
-                kwargs["config"] = self._tf.compat.v1.ConfigProto(
-                    intra_op_parallelism_threads=run.threads
-                )
+            if not args:
+                kwargs.setdefault("config", self._tf.compat.v1.ConfigProto())
+                kwargs["config"].intra_op_parallelism_threads = run.threads
             session = self._watched(*args, **kwargs)
             session.reusable = not args and _seeded(run.place["graph"])
         session.taken_by(run)

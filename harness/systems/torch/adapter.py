@@ -45,6 +45,7 @@ _DECLARED = (
     "version", "heads", "slots", "options", "option_arrays", "supports", "settings", "stride",
     "whole_batches", "epe_epsilon", "known_defects", "initializer", "augmentation", "drop_last",
     "update", "space", "mean", "devices", "finite_by_adapter", "loss", "schedule",
+    "statistics_kept",
 )  # fmt: skip
 _RANDOM = "progress/random/"
 _NO_STEP = (
