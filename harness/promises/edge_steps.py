@@ -219,7 +219,10 @@ def far_outputs_are_trained_on(evidence: EdgeSteps) -> Outcome:
     far = evidence.far
     found = loss_is_recomputed(far)
     # What is wrong with a usual step as well, is told by a promise of its own.
-    violations, norm = [v for v in found.violations if v.where.startswith("training loss")], far.norm
+    violations, norm = (
+        [v for v in found.violations if v.where.startswith("training loss")],
+        far.norm,
+    )
     applied = evidence.far_norm
     if not applied > 0:
         violations.append(Violation("gradient of outputs far off", "above 0", f"{applied:.3g}"))

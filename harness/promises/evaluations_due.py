@@ -15,7 +15,7 @@ _EPOCHS, _EVERY = 3, 2
 
 @dataclass(frozen=True)
 class SparseEvaluations:
-    """After how many epochs an evaluation is due, and each epoch with whether its row has scores."""
+    """After how many epochs an evaluation is due, and each epoch with whether it was scored."""
 
     every: int
     scored: Sequence[tuple[int, bool]]

@@ -64,10 +64,10 @@ def _scored_residuals(system: System, archs: Sequence[str]) -> Oracle:
             name = f"{case}, {split}"
             cases.append((name, [e * expected for e in ones], list(map(float, found))))
             alone[name] = independent_epe(outputs[-1][..., :2], label, valid)
-    far, expected = _far(label, valid)
+    far, exact = _far(label, valid)
     for split, outputs in _residuals(far + _far_error(label), constant, shapes).items():
         name = f"a flow of up to 1024 px plus (3, 4) and (300, 400), {split}"
-        cases.append((name, expected, list(map(float, system.score(outputs, far, valid)))))
+        cases.append((name, exact, list(map(float, system.score(outputs, far, valid)))))
         alone[name] = independent_epe(outputs[-1][..., :2], far, valid)
     return Oracle(cases, system.describe().epe_epsilon, alone)
 
