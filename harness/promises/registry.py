@@ -130,8 +130,8 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _TRAINING: (
         "elsewhere", "purity", "draws", "own_draws", "drawn_together", "augmentation",
         "augmented_labels", "loader_threads", "windows", "loss", "update", "every_step",
-        "edge_steps", "logged_archs", "own_labels", "micro_batches", "micro_statistics", "training", "clip_checks",
-        "step_arithmetic", "knobs",
+        "edge_steps", "logged_archs", "own_labels", "micro_batches", "micro_statistics",
+        "training", "clip_checks", "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals", "loaded"),
     _LOG: ("epoch_log", "epochs_csv", "eval_seconds", "evaluations_due", "ledger"),
