@@ -44,9 +44,9 @@ OF_OTHERS = replace(PAIR, others=(DEEPER,))
 BLENDED = tuple(np.float32(0.9) * s + np.float32(0.1) for s in STATS["E0"])
 EXACT = {
     "a deeper option of another arch": (
-        replace(PAIR, others=(replace(
-            DEEPER, stats={"EB0/deep3/conv1": population(INPUTS["E0"][1:])}
-        ),)),
+        replace(
+            PAIR, others=(replace(DEEPER, stats={"EB0/deep3/conv1": population(INPUTS["E0"][1:])}),)
+        ),
         r"arch 222222222, EB0/deep3/conv1, mean of channel \d over N = 120: .*: of the last batch",
     ),
     "divided by N - 1": (

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
+from harness.promises.ledger.plan import is_logged
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
+from harness.promises.recorded_run import with_epoch_log
 from harness.wording import counted
 
 __all__ = ["EVALUATIONS_DUE", "SparseEvaluations", "evaluations_are_due", "sparse_evaluations"]
@@ -28,7 +30,7 @@ def sparse_evaluations(bench: Bench) -> SparseEvaluations:
     Raises
     ------
     NotApplicableError
-        If the system evaluates after every epoch and cannot do otherwise.
+        If the system evaluates after every epoch and cannot do otherwise, or logs no score.
     """
     due = bench.settable("eval", {"eval_every_epoch": _EVERY})
     if not due:
@@ -39,8 +41,11 @@ def sparse_evaluations(bench: Bench) -> SparseEvaluations:
     )
     train = bench.settable("train", {"num_epochs": _EPOCHS, "steps_per_epoch": 1})
     with bench.open(train=train, eval={**few, **due}) as system:
-        rows = system.train(_EPOCHS).epochs
+        rows = with_epoch_log(system.train(_EPOCHS)).epochs
     require_seen(rows, "no row of an epoch was logged (Training.epochs)")
+    if not any(is_logged(row, "mean_epe_12") for row in rows):
+        msg = "the system's epoch log has no score (mean_epe_12)"
+        raise NotApplicableError(msg)
     return SparseEvaluations(_EVERY, tuple((r.epoch, r.mean_epe_12 is not None) for r in rows))
 
 
