@@ -36,8 +36,19 @@ def with_stats(**changes):
     return replace(PAIR, first=replace(RECAL, stats=STATS | changes))
 
 
+DEEPER = Recalibration(
+    "222222222", {"EB0/deep3/conv1": population(INPUTS["E0"])}, {"EB0/deep3/conv1": INPUTS["E0"]},
+    "r1",
+)  # fmt: skip
+OF_OTHERS = replace(PAIR, others=(DEEPER,))
 BLENDED = tuple(np.float32(0.9) * s + np.float32(0.1) for s in STATS["E0"])
 EXACT = {
+    "a deeper option of another arch": (
+        replace(
+            PAIR, others=(replace(DEEPER, stats={"EB0/deep3/conv1": population(INPUTS["E0"][1:])}),)
+        ),
+        r"arch 222222222, EB0/deep3/conv1, mean of channel \d over N = 120: .*: of the last batch",
+    ),
     "divided by N - 1": (
         with_stats(E0=population(INPUTS["E0"], ddof=1)),
         r"arch 012012012, E0, variance of channel \d over N = 120: .* \(relative 8\.\de-03",
@@ -86,7 +97,7 @@ FIXED = {
 }
 
 CLEAN = {
-    recalibration.recal_statistics_are_exact: [PAIR],
+    recalibration.recal_statistics_are_exact: [PAIR, OF_OTHERS],
     recalibration.recal_ignores_the_past: [
         PAIR, replace(PAIR, scores_disturbed=(1.0, 2.5), noisy=True),
     ],

@@ -255,6 +255,10 @@ STEPPED = tuple(
 )
 SCORED = replace(BASE, per_arch_epe=(1.0, 3.0), zero_flow_epe=4.0)
 ROWS = EpochRows(replace(MICRO, steps=STEPPED, epochs=(LOGGED,)), SCORED, 1.0, 4)
+BOTH = replace(
+    ROWS, earlier=SCORED,
+    training=replace(ROWS.training, epochs=(replace(LOGGED, epoch=1), LOGGED)),
+)  # fmt: skip
 NOT_DUE = replace(
     ROWS, eval_every=3, training=replace(ROWS.training, epochs=(replace(
         LOGGED, mean_epe_12=None, std_epe_12=None, per_arch_epe_min=None, per_arch_epe_median=None,
@@ -273,7 +277,17 @@ def unsteady(rows):
     return replace(rows, again=replace(SCORED, per_sample=other))
 
 
+OF_TWO = replace(
+    NORMED, modes=(), before={**NORMED.before, "m/moving_mean": "1"},
+    between={**NORMED.between, "m/moving_mean": "2"},
+    after={**NORMED.after, "m/moving_mean": "2"},
+    statistics=frozenset({"n/moving_mean", "m/moving_mean"}),
+)  # fmt: skip
 STILL = {
+    "one unit's statistics after an evaluation": (
+        OF_TWO,
+        "moving statistics in epoch 2: expected .*, found the same, 1, such as m/moving_mean, of",
+    ),
     "a weight": (replace(MOVED, after={"w": "1", "adam/m/w": "5"}), "w after training: expected"),
     "statistics after an evaluation": (
         replace(NORMED, after={**NORMED.between, "w": "4"}, modes=()),
@@ -285,6 +299,10 @@ STILL = {
     ),
 }
 FABRICATED = {
+    "the first epoch's scores": (
+        replace(BOTH, earlier=replace(SCORED, per_arch_epe=(1.0, 4.0))),
+        "epoch 1, mean_epe_12: expected 2.5, found 2.0",
+    ),
     "the mean": (retold(mean_epe_12=1.9), "mean_epe_12: expected 2.0, found 1.9"),
     "the loss": (retold(train_loss_epoch_avg=3.4), "train_loss_epoch_avg: expected 3.5"),
     "the learning rate": (replace(ROWS, base_lr=2.0), "learning rate of epoch 2, step 1"),
@@ -332,6 +350,7 @@ CLEAN = {
     training.training_moves_everything: [MOVED, NORMED, replace(NORMED, modes=())],
     epoch_log.epoch_rows_add_up: [
         ROWS,
+        BOTH,
         NOT_DUE,
         replace(ROWS, again=SCORED),
         unsteady(retold(mean_epe_12=1.9)),

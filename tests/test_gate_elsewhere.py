@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 NUMPY = ROOT / "tests" / "numpy_trainer"
 
 DUE = len(of_tier("quick"))
-GREEN = f"GATE GREEN: 36 promises hold, {DUE - 36} not applicable"
+GREEN = f"GATE GREEN: 37 promises hold, {DUE - 37} not applicable"
 THREE_LINES = """from harness.testing import each_promise
 
 test_my_trainer = each_promise("adapter.py:NumpySystem")

@@ -8,9 +8,11 @@ from harness.faults import (
     arch_cycles,
     arithmetic,
     augmenting,
+    beyond_gates,
     clipping,
     data,
     drawing,
+    edges,
     everywhere,
     geometry,
     handling,
@@ -44,7 +46,7 @@ _MODULES = (
     recalibration,
     accumulation, clipping, updating, losses, precision, arch_cycles, partial_steps, handling,
     keeping, saving, run_logs, later_steps, loading, metric, resuming, scoring, inference,
-    searching, sharing, surroundings,
+    searching, sharing, surroundings, edges, beyond_gates,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

@@ -22,6 +22,7 @@ from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, n
 from harness.promises.recorded_run import beside_plan, both_epochs, schedule_of, with_epoch_log
 from harness.promises.schedule_candidates import schedule_instead
 from harness.promises.scores import repeat_again
+from harness.promises.states import CUT
 from harness.promises.step_candidates import by_step, mean_instead
 from harness.records.records import NOT_LOGGED
 from harness.schedules import COSINE, Schedule
@@ -50,6 +51,7 @@ class EpochRows:
     again: Evaluation | None = None
     eval_every: int = 1
     schedule: Schedule = COSINE
+    earlier: Evaluation | None = None
 
 
 @needs("train", "evaluate", "save", "restore", says=("Training.epochs",))
@@ -60,13 +62,17 @@ def epoch_rows(bench: Bench) -> EpochRows:
     training = with_epoch_log(beside_plan(config, bench.trained.description, both_epochs(bench)))
     steps = len(training.planned_sizes) * train["num_epochs"]
     every, twice = int(config["eval"].get("eval_every_epoch", 1)), bench.evidence(repeat_again)
+    earlier = None
+    if every == 1:
+        with bench.at(CUT) as system:
+            earlier = system.evaluate()
     return EpochRows(
-        training, twice.first, train["lr"], steps, twice.again, every, schedule_of(about)
+        training, twice.first, train["lr"], steps, twice.again, every, schedule_of(about), earlier
     )
 
 
 def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
-    """Require the last epoch row to follow from the steps and from the evaluation repeated."""
+    """Require the last epoch row to follow from its steps, and scores from evaluations repeated."""
     training, scores = evidence.training, evidence.evaluation
     row = training.epochs[-1] if training.epochs else None
     steps = [step for step in training.steps if row is not None and step.epoch == row.epoch]
@@ -92,6 +98,7 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
         if row.reasons.get(name) != NOT_LOGGED
         and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9, abs_tol=1e-12)
     ]  # fmt: skip
+    violations += _first_scores(evidence) if repeats else []
     wrong = []
     schedule = evidence.schedule
     for step in training.steps if schedule.known else ():
@@ -120,6 +127,21 @@ _SCORES = (
     "mean_epe_12", "std_epe_12", "per_arch_epe_min", "per_arch_epe_median", "per_arch_epe_max",
     "zero_flow_epe",
 )  # fmt: skip
+
+
+def _first_scores(evidence: EpochRows) -> list[Violation]:
+    """Return how the first epoch's row differs from its evaluation repeated."""
+    rows, earlier = evidence.training.epochs, evidence.earlier
+    # A system that scores other samples after a restore is told of it by the last row.
+    if len(rows) < 2 or earlier is None or not earlier.per_arch_epe:
+        return []
+    return [
+        Violation(f"epoch {rows[0].epoch}, {name}", repr(value), repr(getattr(rows[0], name)),
+                  "other scores")
+        for name, value in _scores(earlier).items()
+        if rows[0].reasons.get(name) != NOT_LOGGED
+        and not math.isclose(getattr(rows[0], name) or 0.0, value, rel_tol=1e-9, abs_tol=1e-12)
+    ]  # fmt: skip
 
 
 def _scores(found: Evaluation) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Batches of an evaluation, served twice, beside an independent decode of the files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,8 @@ class Served:
     again: Sequence[ServedBatch]
     decoded: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float32]]]
     scored_otherwise: bool = False
+    all_of_split: Sequence[str] | None = None
+    """Samples that are served where more batches are asked for than there are; None: not asked."""
 
 
 @needs("batches")
@@ -78,7 +80,14 @@ def served_recal(bench: Bench) -> Served:
         msg = "the system does not recalibrate"
         raise NotApplicableError(msg)
     require_seen(batches, "no recalibration batch was served (batches('recal'))")
-    return _served(bench, "train", batches, again)
+    found = _served(bench, "train", batches, again)
+    # A gate asks for fewer batches than a run does. What other trainers do at a split's end is
+    # theirs to say.
+    if not hasattr(bench.factory(), "parts"):
+        return found
+    with bench.open(eval={"bn_recal_batches": len(found.split) + 1}) as system:
+        samples = [sample for batch in system.batches("recal") for sample in batch.ids]
+    return replace(found, all_of_split=samples)
 
 
 def _served(

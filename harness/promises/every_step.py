@@ -19,7 +19,10 @@ from harness.promises.update_rules import NAMES, Moved, decay_beside, planned_mo
 from harness.promises.walk import Walk, WalkedStep, walk
 from harness.wording import counted
 
-__all__ = ["EVERY_UPDATE", "SLOPES", "every_step_is_adam", "gradients_are_slopes"]
+__all__ = [
+    "EVERY_UPDATE", "GRADIENTS_GO_ON", "SLOPES", "every_step_is_adam", "gradients_are_slopes",
+    "gradients_go_on",
+]  # fmt: skip
 
 
 def _moved(step: WalkedStep) -> Moved:
@@ -188,4 +191,51 @@ SLOPES = Promise(
     ),
     explained_by=("gradient-of-loss", "micro-batches-weighed", "every-update-is-adam:gradient"),
     varied=True,
+)
+
+
+def gradients_go_on(evidence: Walk) -> Outcome:
+    """Require of each weight that had a gradient of the loss in epoch 1 that it has one in epoch 2.
+
+    In one step of either at least: a layer may be dead in a batch.
+    """
+    had, has = (
+        {n for s in evidence.steps if s.epoch == epoch for n in s.gradient if _beside_decay(s, n)}
+        for epoch in (1, 2)
+    )
+    steps = sum(step.epoch == 2 for step in evidence.steps)
+    violations = [
+        Violation(f"gradient of {name} in {counted(steps, 'step')} of epoch 2",
+                  "one of the loss, as in epoch 1", "none but decay", "gradient")
+        for name in sorted(had - has)
+    ]  # fmt: skip
+    figures = f"{counted(len(had & has), 'weight')} with a gradient in both epochs"
+    return outcome(violations[:6], len(had) if steps else 0, figures)
+
+
+def _beside_decay(step: WalkedStep, name: str) -> bool:
+    """Return whether a weight's gradient is more than a multiple of the weight, which decay is."""
+    gradient, weight = (np.asarray(a, np.float64) for a in (step.gradient[name], step.before[name]))
+    # What the moments round: the gradient is the difference of two of them.
+    floor = _ROUNDING * float(np.abs(step.old[0][name]).max())
+    if weight.ndim == 4 and weight.size > 1:
+        square = max(float(np.square(weight).sum()), 1e-300)
+        gradient = gradient - weight * float((gradient * weight).sum()) / square
+    return float(np.abs(gradient).max()) > floor
+
+
+_ROUNDING = 1e-5
+"""Of the moment before: its float32 rounding, ten times over as a gradient, and some more."""
+
+
+GRADIENTS_GO_ON = Promise(
+    id="gradients-go-on",
+    sentence="a weight that has a gradient in the first epoch has one in the second",
+    evidence=walk,
+    check=gradients_go_on,
+    hint=(
+        "After the first evaluation a layer is no longer trained: requires_grad or trainable is "
+        "not set back, or the layer is reached through what detaches it."
+    ),
+    explained_by=("every-update-is-adam", "later-gradients-of-loss"),
 )

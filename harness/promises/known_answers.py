@@ -64,7 +64,33 @@ def _scored_residuals(system: System, archs: Sequence[str]) -> Oracle:
             name = f"{case}, {split}"
             cases.append((name, [e * expected for e in ones], list(map(float, found))))
             alone[name] = independent_epe(outputs[-1][..., :2], label, valid)
+    far, exact = _far(label, valid)
+    for split, outputs in _residuals(far + _far_error(label), constant, shapes).items():
+        name = f"a flow of up to 1024 px plus (3, 4) and (300, 400), {split}"
+        cases.append((name, exact, list(map(float, system.score(outputs, far, valid)))))
+        alone[name] = independent_epe(outputs[-1][..., :2], far, valid)
     return Oracle(cases, system.describe().epe_epsilon, alone)
+
+
+def _far(
+    label: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], list[float]]:
+    """Return a flow that is far in the right half, and the exact EPE of what is off by the below.
+
+    Of whole px, which float32 holds: no answer is rounded.
+    """
+    far = np.zeros_like(label)
+    far[..., label.shape[2] // 2 :, :] = (1024.0, -768.0)
+    length = np.linalg.norm(_far_error(label).astype(np.float64), axis=-1)
+    exact = [float(d[v].mean()) if v.any() else 0.0 for d, v in zip(length, valid, strict=True)]
+    return far, exact
+
+
+def _far_error(label: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return an error of 5 px in the left half of a flow and of 500 px in the right one."""
+    error = np.broadcast_to(np.asarray([3.0, 4.0], np.float32), label.shape).copy()
+    error[..., label.shape[2] // 2 :, :] *= 100
+    return error
 
 
 def _shapes(system: System, archs: Sequence[str], batch: ServedBatch) -> list[tuple[int, ...]]:

@@ -63,7 +63,9 @@ def statistics_of_every_step(about: Description, names: Sequence[str]) -> frozen
 def statistics_stand_still(
     states: tuple[Digests, Digests, Digests], statistics: frozenset[str]
 ) -> Iterator[Violation]:
-    """Yield that no statistic moves in the second epoch of those that the first has moved.
+    """Yield the statistics that do not move in the second epoch, of those that the first has moved.
+
+    Of one layer too: what was left in evaluation mode need not be the whole net.
 
     Parameters
     ----------
@@ -73,14 +75,13 @@ def statistics_stand_still(
         Names of moving statistics.
     """
     before, between, after = states
-    first = _moved(before, between)
-    own = first & statistics
-    second = _moved(between, after)
-    weights = {n for n in second - statistics if not n.startswith("progress/")}
-    if own and weights and not own & second:
+    own, second = _moved(before, between) & statistics, _moved(between, after)
+    still, weights = own - second, {n for n in second - statistics if not n.startswith("progress/")}
+    if still and weights:
+        which = f"all {len(own)}" if still == own else f"{len(still)}, such as {min(still)},"
         yield Violation(
             "moving statistics in epoch 2", "others than after epoch 1 and its evaluation",
-            f"the same, all {len(own)} of those that epoch 1 has moved: what was evaluated is "
+            f"the same, {which} of those that epoch 1 has moved: what was evaluated is "
             "trained on in evaluation mode",
             "mode",
         )  # fmt: skip

@@ -5,8 +5,9 @@ from typing import Any
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench, Tree, changed, stands_for
+from harness.promises.samples import copy_samples, listed_samples, odd_samples
 
-__all__ = ["crop_of_random_draws", "one_batch_sections"]
+__all__ = ["crop_of_random_draws", "one_batch_folder", "one_batch_sections"]
 
 
 _NO_CLIP = 1e9
@@ -22,6 +23,20 @@ def crop_of_random_draws(bench: Bench) -> tuple[int, int] | None:
     if draws or fixed.get("train.train_crop_mode") == "random":
         return data["input_height"], data["input_width"]
     return None
+
+
+def one_batch_folder(bench: Bench, name: str) -> Path:
+    """Write the odd samples that are one batch, under a name; return their folder.
+
+    Of a system that draws at random they are copies of one sample: whichever is drawn, it is the
+    same batch.
+    """
+    folder, crop = odd_samples(bench, name), crop_of_random_draws(bench)
+    if crop is None:
+        return folder
+    samples, copies = listed_samples(folder / "train"), bench.folder / f"{name}-copies"
+    copy_samples(folder / "train", dict.fromkeys(samples, samples[0]), copies, crop=crop)
+    return copies
 
 
 def one_batch_sections(

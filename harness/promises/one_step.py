@@ -24,10 +24,13 @@ from harness.promises.gradients import (
     gradient_of_first,
 )
 from harness.promises.moved_statistics import USUAL_SHARE
-from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
+from harness.promises.one_batch import (
+    one_batch_folder,
+    one_batch_sections,
+)
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import rate_in_plan, schedule_of
-from harness.promises.samples import copy_samples, decode_independently, listed_samples, odd_samples
+from harness.promises.samples import decode_independently, listed_samples
 from harness.promises.slices import parts_of, unshared
 from harness.promises.slopes import Nudge
 from harness.promises.states import require_named
@@ -43,7 +46,9 @@ from harness.systems.protocol import (
     Training,
 )
 
-__all__ = ["LOSS_TOLERANCE", "OneStep", "nudged_gradient", "one_step", "second_step_gradient"]
+__all__ = [
+    "LOSS_TOLERANCE", "OneStep", "nudged_gradient", "one_step", "second_step_gradient", "unsettle",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -140,13 +145,7 @@ LOSS_TOLERANCE = 1e-4
 @needs("train", "state", "save", "restore", "predict", "batches", "describe", says=("slots",))
 def one_step(bench: Bench) -> OneStep:
     """Train two steps on one batch that is also the recalibration batch."""
-    folder = odd_samples(bench, "one-step")
-    crop = crop_of_random_draws(bench)
-    if crop is not None:
-        # Of one sample alone: whichever is drawn, it is the same batch.
-        samples = listed_samples(folder / "train")
-        source, folder = folder / "train", bench.folder / "one-step-copies"
-        copy_samples(source, dict.fromkeys(samples, samples[0]), folder, crop=crop)
+    folder = one_batch_folder(bench, "one-step")
     count = len(listed_samples(folder / "train"))
     sections = one_batch_sections(bench, folder, count, micro=count)
     with bench.open(**sections) as system:
@@ -156,7 +155,7 @@ def one_step(bench: Bench) -> OneStep:
 def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> OneStep:
     slots, rule = adam_slots(system), system.describe().update or ADAM
     require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
-    _unsettle(system, slots)
+    unsettle(system, slots)
     start = _named(system.state(), slots)
     moving = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}
     system.save(str(bench.folder / "one-step-start"))
@@ -206,7 +205,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
     )  # fmt: skip
 
 
-def _unsettle(system: System, slots: Iterable[str]) -> None:
+def unsettle(system: System, slots: Iterable[str]) -> None:
     """Move every vector of the weights: while all gammas are 1, nobody sees them left out."""
     state, moved = system.state(), {}
     for number, name in enumerate(slots):

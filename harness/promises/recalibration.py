@@ -1,6 +1,7 @@
 """BN recalibration uses exactly the named batches, and takes effect."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from harness.promises.bench import Bench
 from harness.promises.promise import EACH_TIME, Outcome, Promise, Violation, needs, outcome
 from harness.promises.recal_hashes import RecalHashes, recal_hashes
 from harness.promises.scores import base_evaluation, is_noisy, repeat_again
-from harness.systems.protocol import Arrays, Recalibration
+from harness.systems.protocol import Arrays, Recalibration, System
 from harness.wording import counted, shortened
 
 __all__ = [
@@ -48,6 +49,8 @@ class RecalPair:
     scores: tuple[float, ...]
     scores_disturbed: tuple[float, ...]
     noisy: bool = False
+    others: Sequence[Recalibration] = ()
+    """With inputs, of archs that run units which `first` does not."""
 
 
 @needs("recalibrate", "state", "evaluate")
@@ -61,14 +64,27 @@ def recal_pair(bench: Bench) -> RecalPair:
         for other in others[:1]:
             system.recalibrate(other)  # what it leaves behind must not reach the next arch
         first = system.recalibrate(arch, inputs=True)
+        more = _of_other_units(system, first, others)
         # Alone, as while disturbed: an arch that scores otherwise in company proves nothing here.
         alone = system.evaluate([arch])
         system.state({name: array + 0.7 for name, array in moving.items()})
         second, disturbed = system.recalibrate(arch), system.evaluate([arch])
     return RecalPair(
         first, second, len(moving), moving, alone.per_sample.get(arch, ()),
-        disturbed.per_sample.get(arch, ()), is_noisy(twice),
+        disturbed.per_sample.get(arch, ()), is_noisy(twice), more,
     )  # fmt: skip
+
+
+def _of_other_units(
+    system: System, first: Recalibration, archs: Sequence[str]
+) -> list[Recalibration]:
+    """Recalibrate archs that run units which those before do not: a deeper option's, say."""
+    seen, found = set(first.stats), list[Recalibration]()
+    for arch in archs:
+        if set(system.recalibrate(arch).stats) - seen:
+            found.append(system.recalibrate(arch, inputs=True))
+            seen |= set(found[-1].stats)
+    return found
 
 
 def _population(
@@ -81,6 +97,17 @@ def _population(
 
 def recal_statistics_are_exact(evidence: RecalPair) -> Outcome:
     """Require each unit's statistics equal to a float64 recomputation from its inputs."""
+    found = [_is_exact(replace(evidence, first=one)) for one in (evidence.first, *evidence.others)]
+    if len(found) == 1:
+        return found[0]
+    units = {unit for one in (evidence.first, *evidence.others) for unit in one.stats}
+    figures = f"{found[0].figures}; {counted(len(units), 'unit')} of {counted(len(found), 'arch')}"
+    violations = tuple(v for one in found for v in one.violations)[:6]
+    return replace(found[0], violations=violations, figures=figures)
+
+
+def _is_exact(evidence: RecalPair) -> Outcome:
+    """Return what is wrong with one arch's statistics."""
     recal, violations = evidence.first, []
     channels, worst = 0, 0.0
     counts = [sum(x[..., 0].size for x in inputs) for inputs in recal.inputs.values()]

@@ -97,7 +97,7 @@ def odd_samples(
 ) -> Path:
     """Link a few samples; some have unknown flow in their middle, another a flow of 80 px.
 
-    Where there is one sample alone, it has both.
+    Where there is one sample alone, it has both. Unknown is what either component says.
 
     Parameters
     ----------
@@ -112,17 +112,22 @@ def odd_samples(
         # Middlebury's files mark an unknown flow by a value above 1e9; 80 px is large, but known.
         # Every second sample: of one alone, a system that draws at random may serve nothing.
         for sample in samples[:-1:2] or samples:
-            _write_block(folder / split, sample, 1e10)
-        _write_block(folder / split, samples[-1], 80.0, above=4)
+            _write_block(folder / split, sample, (1e10, 1e10))
+            # One component says so: a mask of the other one takes these for known.
+            _write_block(folder / split, sample, (2.0, -1e10), right=2)
+            _write_block(folder / split, sample, (1e10, 2.0), right=4)
+        _write_block(folder / split, samples[-1], (80.0, -80.0), above=4)
     return folder
 
 
-def _write_block(folder: Path, sample: str, value: float, *, above: int = 0) -> None:
-    """Overwrite the flow of a few pixels in a sample's middle, or so many rows above it."""
+def _write_block(
+    folder: Path, sample: str, value: tuple[float, float], *, above: int = 0, right: int = 0
+) -> None:
+    """Overwrite the flow of a few pixels in a sample's middle, or so far above or right of it."""
     path = folder / f"{sample}-flow_01.flo"
     flow = np.array(decode_independently(folder, sample)[1])
     row, column = flow.shape[0] // 2 - above, flow.shape[1] // 2
-    flow[row - 2 : row + 2, column - 3 : column + 4] = value
+    flow[row - 2 : row + 2, column - 3 + right : column + 4 - (right and 1)] = value
     # A link to the user's own file, which writing through it would change.
     path.unlink()
     write_flow(path, flow)

@@ -105,8 +105,10 @@ def statistics_pool_any_partition(evidence: Any) -> Outcome:
             require_refusal(where, "as many sizes as batches",
                             pool, batches, sizes)  # fmt: skip
 
-    lists = st.lists(st.integers(1, 7), min_size=1, max_size=6)
-    violations = for_all(partition, lists, _SEEDS) or for_all(misfit, st.just(None))
+    few = st.lists(st.integers(1, 7), min_size=1, max_size=6)
+    # As many as a run recalibrates on, and more.
+    many = st.lists(st.integers(1, 2), min_size=65, max_size=70)
+    violations = for_all(partition, few | many, _SEEDS) or for_all(misfit, st.just(None))
     return outcome(violations, case_count(), f"{case_count()} partitions")
 
 

@@ -205,6 +205,13 @@ def recal_batches_are_the_first(evidence: Served) -> Outcome:
         violations, lambda: (orders_beside("samples of recalibration, in order", expected, served),)
     )
     violations = _of_each_time(evidence, violations)
+    whole, split = evidence.all_of_split, list(evidence.split)
+    if whole is not None and list(whole) != split:
+        what = f"{counted(len(whole), 'sample')}{_order_instead(split, whole, split)}"
+        violations.append(
+            Violation("recalibration on more batches than there are",
+                      f"each of {counted(len(split), 'sample')} once", what, "order")
+        )  # fmt: skip
     if not violations:
         violations = list(eval_crop_is_centred(evidence).violations)
     batches, samples = (

@@ -1,0 +1,251 @@
+"""Steps at the edge: where no gradient of the loss arrives, and where outputs are far off."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import NotApplicableError
+from harness.promises.bench import Bench
+from harness.promises.candidates import instead
+from harness.promises.gradients import (
+    GRADIENT_TOLERANCE,
+    adam_slots,
+    gradient_between,
+    gradient_norm,
+    gradient_of_first,
+)
+from harness.promises.loss import loss_is_recomputed
+from harness.promises.one_batch import one_batch_folder, one_batch_sections
+from harness.promises.one_step import OneStep, one_step, unsettle
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
+from harness.promises.samples import decode_independently, listed_samples
+from harness.promises.states import require_named
+from harness.promises.training_outputs import outputs_of_training
+from harness.systems.declared import ADAM
+from harness.systems.protocol import Arrays, Description, System
+from harness.wording import counted
+
+__all__ = [
+    "DECAY_ALONE", "FAR_OUTPUTS", "EdgeSteps", "decay_alone_is_left", "edge_steps",
+    "far_outputs_are_trained_on",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EdgeSteps:
+    """A step with heads of zero, and one with heads so large that outputs are far off.
+
+    Attributes
+    ----------
+    gradient : mapping of str to numpy.ndarray
+        Of the first step, by weight, without the heads.
+    weights : mapping of str to numpy.ndarray
+        Those weights before it.
+    decays : mapping of str to float
+        What of each is to be in its gradient.
+    reached : str
+        Where outputs vary although their heads are zero; empty where the loss cannot reach
+        another weight.
+    far : OneStep or None
+        The second step, as far as its loss and norm are concerned; None where the system records
+        no losses, or has one of its own.
+    far_norm : float
+        Global norm of the gradient that its moments took in.
+    """
+
+    gradient: Mapping[str, NDArray[Any]]
+    weights: Arrays
+    decays: Mapping[str, float]
+    reached: str = ""
+    far: OneStep | None = None
+    far_norm: float = 0.0
+
+
+_FAR = 300.0
+"""px: the root mean square of outputs that are far off. Farther than FlyingChairs moves, than what
+a cap spares, and than logarithms of variances that anybody clamps."""
+
+
+@needs(
+    "train", "state", "save", "restore", "predict", "batches", "describe", says=("slots", "heads")
+)
+def edge_steps(bench: Bench) -> EdgeSteps:
+    """Train one step with heads of zero and one with huge heads, on one batch."""
+    one = bench.evidence(one_step)
+    if one.loss == "own":
+        msg = "the system declares a loss of its own, in which there may be more than is known"
+        raise NotApplicableError(msg)
+    folder = one_batch_folder(bench, "edge-steps")
+    count = len(listed_samples(folder / "train"))
+    with bench.open(**one_batch_sections(bench, folder, count, micro=count)) as system:
+        about = system.describe()
+        heads = [name for names in about.heads.values() for name in names]
+        require_named(system.state(), heads, "heads")
+        unsettle(system, adam_slots(system))
+        state = system.state()
+        sound = {name: np.array(state[name]) for name in heads}
+        system.state({name: np.zeros_like(kernel) for name, kernel in sound.items()})
+        found = _with_heads_of_zero(bench, system, about, heads)
+        decoded = {n: decode_independently(folder / "train", n) for n in one.batch.ids
+                   if n in listed_samples(folder / "train")}  # fmt: skip
+        return _far_off(system, found, dataclasses.replace(one, decoded=decoded), sound)
+
+
+def _with_heads_of_zero(
+    bench: Bench, system: System, about: Description, heads: list[str]
+) -> EdgeSteps:
+    slots, rule = adam_slots(system), about.update or ADAM
+    before = system.state()
+    weights = {n: np.array(before[n]) for n in slots if n not in heads}
+    run = system.train(1, evaluate=False)
+    require_seen(run.steps, "no training step was recorded (Training.steps)")
+    after = system.state()
+    gradient = gradient_of_first(rule, {n: np.array(after[slots[n][0]]) for n in weights})
+    # Of EdgeFlowNAS's loss the decay is a term, of every kernel; of another it is the optimizer's.
+    term = 0.0 if about.loss else float(bench.config["train"]["weight_decay"])
+    decays = {
+        name: (term if array.ndim == 4 else 0.0) + (0 if rule.decoupled else rule.decay_of(name))
+        for name, array in weights.items()
+    }
+    batch = system.batches("train", epoch=1)[0]
+    moved = {name: np.array(after[name]) for name in heads}
+    system.state({name: np.zeros_like(kernel) for name, kernel in moved.items()})
+    outputs = system.predict(run.steps[0].archs[0], batch)
+    system.state(moved)
+    spread = [float(np.ptp(output.reshape(-1, output.shape[-1]), axis=0).max())
+              for output in outputs]  # fmt: skip
+    reached = next((f"output {i}, by {s:.3g}" for i, s in enumerate(spread) if s), "")
+    return EdgeSteps(gradient, weights, decays, reached)
+
+
+def _far_off(system: System, found: EdgeSteps, one: OneStep, heads: Arrays) -> EdgeSteps:
+    """Add a step with heads that are larger by as much as outputs are to be."""
+    if not one.losses or one.outputs is None:
+        return found
+    slots, rule = adam_slots(system), system.describe().update or ADAM
+    size = max(float(np.sqrt(np.mean(np.square(o)))) for out in one.outputs.values() for o in out)
+    factor = np.float32(_FAR / max(size, 1e-6))
+    system.state({name: factor * kernel for name, kernel in heads.items()})
+    before = {n: np.array(a) for n, a in system.state().items() if n in slots}
+    old = {n: np.array(a) for n, a in system.state().items()}
+    run = system.train(2, evaluate=False)
+    require_seen(run.steps, "no training step was recorded (Training.steps)")
+    new, batch, archs = system.state(), system.batches("train", epoch=2)[0], run.steps[0].archs
+    gradient = gradient_between(
+        rule, {n: old[m] for n, (m, _) in slots.items()},
+        {n: np.array(new[m]) for n, (m, _) in slots.items()},
+    )  # fmt: skip
+    # The loss was taken with the weights before the step, so the outputs are, too.
+    system.state(before)
+    outputs = outputs_of_training(system, archs, batch)
+    checks = run.checks if len(run.checks) == 1 else ()  # per micro-step, one is of an arch alone
+    far = dataclasses.replace(
+        one, before=before, batch=batch, losses=run.losses, archs=archs, outputs=outputs,
+        norm=checks[0].before if checks and one.norm is not None else None,
+    )  # fmt: skip
+    return dataclasses.replace(found, far=far, far_norm=gradient_norm(gradient))
+
+
+def decay_alone_is_left(evidence: EdgeSteps) -> Outcome:
+    """Require of every gradient but the heads' to be the weight's configured decay, or nothing.
+
+    Raises
+    ------
+    NotApplicableError
+        If outputs depend on more than their heads, so that the loss may reach other weights.
+    """
+    if evidence.reached:
+        msg = f"with heads of zero outputs still vary ({evidence.reached}): the loss reaches more"
+        raise NotApplicableError(msg)
+    violations, usual = list[Violation](), max(evidence.decays.values(), default=0.0)
+    for name, found in evidence.gradient.items():
+        weight, decay = np.asarray(evidence.weights[name], np.float64), evidence.decays[name]
+        size = float(np.linalg.norm(weight))
+        off = float(np.linalg.norm(np.asarray(found, np.float64) - decay * weight))
+        # Of a configured decay of 0 any gradient is one too many.
+        if off <= _DECAY_TOLERANCE * (usual or 1e-9) * size + 1e-12:
+            continue
+        share = float((found * weight).sum()) / max(size * size, 1e-300)
+        what = instead(
+            share, {"none": 0.0, "twice that": 2 * decay, "half of that": decay / 2,
+                    "that of kernels": usual, "that of kernels twice": 2 * usual},
+            rel_tol=_DECAY_TOLERANCE,
+        )  # fmt: skip
+        violations.append(
+            Violation(f"gradient of {name} with heads of zero", f"{decay:.4g} of the weight",
+                      f"{share:.4g} of it{what}, {off:.3g} away")
+        )  # fmt: skip
+    kernels = sum(decay > 0 for decay in evidence.decays.values())
+    figures = f"{counted(len(evidence.gradient), 'weight')} that no loss reaches: {kernels} decay"
+    figures += f" by {usual:.3g}, no other does"
+    return outcome(violations[:6], len(evidence.gradient), figures)
+
+
+_DECAY_TOLERANCE = 1e-3
+"""Relative: a moment is stored in float32, and three archs add a third each."""
+
+
+DECAY_ALONE = Promise(
+    id="decay-alone",
+    sentence="where no gradient of the loss arrives, kernels decay as configured and nothing else",
+    evidence=edge_steps,
+    check=decay_alone_is_left,
+    hint=(
+        "Weight decay is added twice (as a term of the loss and by the optimizer), reaches norms "
+        "and biases, or leaves out a layer: too little to be seen beside the loss's own gradient."
+    ),
+    explained_by=("loss-recomputed:loss", "update-is-adam", "gradient-of-loss"),
+)
+
+
+def far_outputs_are_trained_on(evidence: EdgeSteps) -> Outcome:
+    """Require the same loss of outputs far from every label, and its gradient in the moments.
+
+    Raises
+    ------
+    NotApplicableError
+        If the system records no losses, or its outputs in training cannot be had.
+    """
+    if evidence.far is None:
+        if not evidence.gradient:
+            return outcome([], 0, "")
+        msg = "the system records no losses (Training.losses), or cannot be asked for outputs"
+        raise NotApplicableError(msg)
+    far = evidence.far
+    found = loss_is_recomputed(far)
+    # What is wrong with a usual step as well, is told by a promise of its own.
+    violations, norm = (
+        [v for v in found.violations if v.where.startswith("training loss")],
+        far.norm,
+    )
+    applied = evidence.far_norm
+    if not applied > 0:
+        violations.append(Violation("gradient of outputs far off", "above 0", f"{applied:.3g}"))
+    elif norm is not None and not math.isclose(applied, norm, rel_tol=GRADIENT_TOLERANCE):
+        violations.append(
+            Violation("gradient of outputs far off", f"norm {norm:.6g}, as checked",
+                      f"{applied:.6g} in the moments")
+        )  # fmt: skip
+    outputs = [o for each in (far.outputs or {}).values() for o in each]
+    size = max((float(np.abs(o).max()) for o in outputs), default=0.0)
+    figures = f"outputs of up to {size:.4g}: {found.figures}, gradient of norm {applied:.4g}"
+    return outcome(violations[:6], len(far.losses), figures, unseen=found.unseen)
+
+
+FAR_OUTPUTS = Promise(
+    id="far-outputs-trained",
+    sentence="outputs far from every label have the same loss, and their gradient is applied",
+    evidence=edge_steps,
+    check=far_outputs_are_trained_on,
+    further=("Training.losses",),
+    hint=(
+        "A cap, a clamp or a guard that a short run never meets: errors or log-variances are cut "
+        "off, or a step of a large gradient is passed over in silence."
+    ),
+    explained_by=("loss-recomputed", "update-is-adam", "gradient-of-loss"),
+)

@@ -1,0 +1,75 @@
+"""An evaluation is made after every epoch of which it is due, and after no other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.errors import NotApplicableError
+from harness.promises.bench import Bench
+from harness.promises.ledger.plan import is_logged
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
+from harness.promises.recorded_run import with_epoch_log
+from harness.wording import counted
+
+__all__ = ["EVALUATIONS_DUE", "SparseEvaluations", "evaluations_are_due", "sparse_evaluations"]
+
+_EPOCHS, _EVERY = 3, 2
+
+
+@dataclass(frozen=True)
+class SparseEvaluations:
+    """After how many epochs an evaluation is due, and each epoch with whether it was scored."""
+
+    every: int
+    scored: Sequence[tuple[int, bool]]
+
+
+@needs("train", "evaluate", says=("Training.epochs",))
+def sparse_evaluations(bench: Bench) -> SparseEvaluations:
+    """Train three epochs of which every second one is to be evaluated.
+
+    Raises
+    ------
+    NotApplicableError
+        If the system evaluates after every epoch and cannot do otherwise, or logs no score.
+    """
+    due = bench.settable("eval", {"eval_every_epoch": _EVERY})
+    if not due:
+        msg = "the system evaluates every so many epochs alone (describe()['settings'])"
+        raise NotApplicableError(msg)
+    few = bench.settable(
+        "eval", {"eval_batches_per_arch": 1, "bn_recal_batches": 1, "eval_pool_size": 2}
+    )
+    train = bench.settable("train", {"num_epochs": _EPOCHS, "steps_per_epoch": 1})
+    with bench.open(train=train, eval={**few, **due}) as system:
+        rows = with_epoch_log(system.train(_EPOCHS)).epochs
+    require_seen(rows, "no row of an epoch was logged (Training.epochs)")
+    if not any(is_logged(row, "mean_epe_12") for row in rows):
+        msg = "the system's epoch log has no score (mean_epe_12)"
+        raise NotApplicableError(msg)
+    return SparseEvaluations(_EVERY, tuple((r.epoch, r.mean_epe_12 is not None) for r in rows))
+
+
+def evaluations_are_due(evidence: SparseEvaluations) -> Outcome:
+    """Require scores in the rows of the epochs that ``eval.eval_every_epoch`` divides alone."""
+    said = {True: "scores", False: "none"}
+    violations = [
+        Violation(f"epoch {epoch}, evaluated every {evidence.every} epochs",
+                  said[epoch % evidence.every == 0], said[scored])
+        for epoch, scored in evidence.scored
+        if scored != (epoch % evidence.every == 0)
+    ]  # fmt: skip
+    made = sum(scored for _, scored in evidence.scored)
+    figures = f"{counted(made, 'evaluation')} in {counted(len(evidence.scored), 'epoch')}"
+    return outcome(violations[:6], len(evidence.scored), figures)
+
+
+EVALUATIONS_DUE = Promise(
+    id="evaluations-due",
+    sentence="an evaluation follows each epoch that eval.eval_every_epoch divides, and no other",
+    evidence=sparse_evaluations,
+    check=evaluations_are_due,
+    hint=(
+        "Epochs are counted from 0 in one place and from 1 in another: the first epoch is scored "
+        "in place of the last, and the final weights never are."
+    ),
+)
