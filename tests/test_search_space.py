@@ -207,7 +207,9 @@ def written(path, **changes):
 def test_what_an_evaluation_wrote_is_read_as_it_was(tmp_path):
     space = written(tmp_path / "e.json")
     found = read_space(tmp_path / "e.json")
-    assert found.label == "e.json: 40 archs, epoch 3, K 2, R 4"
+    assert found.label == (
+        "e.json: 40 archs, epoch 3, 2 validation batches (K), 4 to recalibrate (R)"
+    )
     assert found.space.as_dict() == json.loads(json.dumps(space.as_dict()), parse_constant=str) | {
         "effects": found.space.as_dict()["effects"]
     }

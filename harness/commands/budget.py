@@ -170,14 +170,14 @@ def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]
     calls = pool_calls(plan_of(config.model.skeleton), protocol.pool)
     samples = sum(batch.size for batch in protocol.eval_batches)
     groups, pieces = len(recal_pieces(protocol.recal_batches)), math.ceil(samples / split)
-    counts = ", ".join(f"{name} {count:.3g}" for name, count in found.items())
+    counts = ", ".join(f"{name} {count / 1e9:.4g}" for name, count in found.items())
     at_once = max(split, protocol.recal_batches[0].size)
     sizes = config.model.skeleton, config.model.width, config.eval_crop, at_once
     on_device = evaluator.scored_on == "device"
     memory = device_bytes(*sizes, scoring_bytes()) if on_device else walk_bytes(*sizes)
     say(
-        f"MACs of the whole split, {len(protocol.eval_batches)} batches, and "
-        f"{len(protocol.recal_batches)} recalibration batches: {counts}; dense / shared "
+        f"GMAC of the whole split, {counted(len(protocol.eval_batches), 'batch')}, and "
+        f"{counted(len(protocol.recal_batches), 'recalibration batch')}: {counts}; dense / shared "
         f"{found['dense'] / found['shared']:.2f}; at most {memory / MIB:.0f} MiB of values; "
         f"{groups * calls.recal + pieces * calls.score} calls of compiled functions, "
         f"{calls.recal} for each of {counted(groups, 'group')} of recalibration batches and "
