@@ -20,6 +20,7 @@ from harness.evaluation.search_space import (
     pareto_front,
     stability_by_batches,
 )
+from harness.reporting.forest import forest
 from harness.reporting.pool_space import rank_tau
 from harness.reporting.space import space_lines
 from harness.reporting.space_file import read_space
@@ -191,6 +192,16 @@ def test_lines_say_the_front_each_block_and_what_is_absent():
     assert lines[-1] == "ranking on the first batch against that on all: tau-b 1.0000"
     few = list(space_lines(scored(ARCHS[:12], EPE[:12])))
     assert "what each block contributes: not known: 12 archs cannot tell" in few[-1]
+
+
+def test_an_option_has_the_digit_of_an_arch_s_code_in_lines_and_in_the_plot():
+    space = scored(per_sample=SAMPLES, batch_sizes=[1, 1])
+    lines, svg = "\n".join(space_lines(space)), forest(space)
+    for block, options in space.blocks:
+        assert block in svg
+        for digit, name in enumerate(options):
+            assert f" {digit}: {name} " in lines
+            assert f">{digit}: {name}</text>" in svg
 
 
 def written(path, **changes):

@@ -31,7 +31,6 @@ def forest(space: ScoredSpace) -> str:
     for (name, options), effects in blocks:
         parts.append(f'<text x="0" y="{y + 11}" font-weight="600">{safe(name)}</text>')
         for option, effect in zip(options, effects, strict=True):
-            option = option_text(effect, option)
             parts += _row(space, option_text(effect, option), effect, y + _ROW / 2, reach)
             y += _ROW
         y += _GAP
