@@ -1,10 +1,16 @@
 """The setting that all benchmarks share, their timer, and the section after the tables."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
+
+try:
+    from pytest_benchmark.fixture import BenchmarkFixture
+except ModuleNotFoundError:
+    # Of every other error here pytest shows a traceback.
+    sys.exit("benchmarks need pytest-benchmark: pip install -e '.[dev]' -c constraints.txt")
 
 from benchmarks import baseline as comparing
 from benchmarks import expected

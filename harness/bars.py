@@ -61,8 +61,9 @@ def bar(total: int, unit: str, *, timed: bool = True, stays: bool = True) -> Ite
     # The text comes last, and is what a narrow terminal cuts.
     rest = Column(no_wrap=True, ratio=1, overflow="ellipsis")
     text = TextColumn("{task.description}", markup=False, table_column=rest)
-    times = [Elapsed(), TextColumn("left"), Remaining()] if timed else []
-    columns = [BarColumn(12), MofNCompleteColumn(), *times, text]
+    named = [TextColumn(unit, markup=False)] if unit else []
+    times = [Elapsed(), TextColumn("gone,"), Remaining(), TextColumn("left")] if timed else []
+    columns = [BarColumn(12), MofNCompleteColumn(), *named, *times, text]
     # What is printed meanwhile stands above the bar, unless it goes somewhere else.
     apart = sys.stdout is not None and sys.stdout.isatty()
     drawn = Progress(
@@ -70,7 +71,7 @@ def bar(total: int, unit: str, *, timed: bool = True, stays: bool = True) -> Ite
     )
     with drawn:
         console.show_cursor(True)  # a process that is killed could not show it again
-        task = drawn.add_task(unit, total=total)
+        task = drawn.add_task("", total=total)
 
         def show(text: str, done: int, total: int) -> None:
             drawn.update(task, description=text, completed=done, total=total)

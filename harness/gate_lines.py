@@ -1,8 +1,6 @@
 """The lines with which a gate ends: causes first, on one screen."""
 
 import math
-import re
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,6 +8,7 @@ from types import MappingProxyType
 from harness.promises.judge import Judgement, tally
 from harness.promises.roots import Root
 from harness.verdict import GateResult
+from harness.wording import in_rows
 
 __all__ = ["AGAIN", "SCREEN_ROWS", "result_lines", "table_lines", "wrapped"]
 
@@ -100,13 +99,7 @@ def result_lines(
 
 def wrapped(line: str, width: int) -> str:
     """Return a line of a gate as rows of a terminal, broken between words; a command stays one."""
-    if line.startswith(AGAIN) or len(line) <= width:
-        return line
-    begins = re.match(r" *(\d+\. |[-|] )?", line)
-    indent = " " * (len(begins[0]) if begins and begins[0] else 3)
-    return textwrap.fill(
-        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+    return line if line.startswith(AGAIN) else in_rows(line, width)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,10 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
             f"samebits {__version__}: system {name}, tier {tier}, data {data}",
             f"code under test: {code_state(code_place(state.spec))}",
         ]
-    return lines
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not reporter.isatty:
+        return lines
+    return [wrapped(line, reporter._tw.fullwidth) for line in lines]
 
 
 @pytest.hookimpl(wrapper=True)

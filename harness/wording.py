@@ -2,8 +2,9 @@
 
 import re
 import reprlib
+import textwrap
 
-__all__ = ["counted", "is_digest", "is_utf_8", "quoted", "shortened"]
+__all__ = ["counted", "in_rows", "is_digest", "is_utf_8", "quoted", "shortened"]
 
 _HISS = re.compile(r"(s|x|z|tch|sh)$")
 _DIGEST = re.compile(r"[0-9a-f]{16,}")
@@ -89,3 +90,24 @@ def is_utf_8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+_BEGINS = re.compile(r" *(\d+\. |[-|] )?")
+
+
+def in_rows(line: str, width: int) -> str:
+    """Return a line as rows of a terminal, broken between words; a longer word stays whole.
+
+    Parameters
+    ----------
+    line : str
+    width : int
+        Columns of the terminal.
+    """
+    if len(line) <= width:
+        return line
+    begins = _BEGINS.match(line)
+    indent = " " * (len(begins[0]) if begins and begins[0] else 3)
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )

@@ -161,6 +161,9 @@ def test_a_budget_is_plotted_and_the_same_numbers_give_the_same_bytes(tmp_path, 
 
 def test_lines_for_people_hold_the_fit_the_noise_and_the_advice():
     text = "\n".join(budget_lines(budget(), advise(budget(), tau=0.9)))
+    rows = text.splitlines()
+    head = next(place for place, row in enumerate(rows) if row.startswith("  K  samples"))
+    assert {len(row) for row in rows[head : head + 2]} == {80}  # a terminal's columns
     assert "seconds = 0.5000 + 2.0000 K + 1.0000 R, by non-negative least squares" in text
     assert "the whole split, K = 10 and R = 4, took 25.0000 s, 24.5000 s by the fit" in text
     assert "advice: eval.eval_batches_per_arch=" in text

@@ -336,7 +336,7 @@ def test_a_card_says_verdicts_code_environment_and_what_is_absent(tmp_path, caps
     (run,) = json.loads(file.read_text())["runs"]
     facts = {fact["name"]: fact for fact in run["facts"]}
     assert facts["audit"]["text"].startswith("AUDIT ")
-    assert facts["gate"]["text"].startswith("not named: --gate-file FILE")
+    assert facts["gate"]["text"].startswith("none named: harness report --gate-file FILE")
     assert facts["code"]["text"] == "commit not recorded"
     assert facts["environment"]["text"] == "threads 2"
     for fact in facts.values():

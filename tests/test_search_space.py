@@ -20,6 +20,7 @@ from harness.evaluation.search_space import (
     pareto_front,
     stability_by_batches,
 )
+from harness.reporting.forest import forest
 from harness.reporting.pool_space import rank_tau
 from harness.reporting.space import space_lines
 from harness.reporting.space_file import read_space
@@ -193,6 +194,16 @@ def test_lines_say_the_front_each_block_and_what_is_absent():
     assert "what each block contributes: not known: 12 archs cannot tell" in few[-1]
 
 
+def test_an_option_has_the_digit_of_an_arch_s_code_in_lines_and_in_the_plot():
+    space = scored(per_sample=SAMPLES, batch_sizes=[1, 1])
+    lines, svg = "\n".join(space_lines(space)), forest(space)
+    for block, options in space.blocks:
+        assert block in svg
+        for digit, name in enumerate(options):
+            assert f" {digit}: {name} " in lines
+            assert f">{digit}: {name}</text>" in svg
+
+
 def written(path, **changes):
     space = scored(per_sample=SAMPLES, batch_sizes=[1, 1])
     content = {
@@ -207,7 +218,9 @@ def written(path, **changes):
 def test_what_an_evaluation_wrote_is_read_as_it_was(tmp_path):
     space = written(tmp_path / "e.json")
     found = read_space(tmp_path / "e.json")
-    assert found.label == "e.json: 40 archs, epoch 3, K 2, R 4"
+    assert found.label == (
+        "e.json: 40 archs, epoch 3, 2 validation batches (K), 4 to recalibrate (R)"
+    )
     assert found.space.as_dict() == json.loads(json.dumps(space.as_dict()), parse_constant=str) | {
         "effects": found.space.as_dict()["effects"]
     }

@@ -171,7 +171,7 @@ def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]
     samples = sum(batch.size for batch in protocol.eval_batches)
     together = recal_pieces(protocol.recal_batches)
     groups, pieces = len(together), math.ceil(samples / split)
-    counts = ", ".join(f"{name} {count:.3g}" for name, count in found.items())
+    counts = ", ".join(f"{name} {count / 1e9:.4g}" for name, count in found.items())
     side_by_side = (sum(protocol.recal_batches[i].size for i in piece) for piece in together)
     # A lone sample is run twice.
     at_once = max(2, split, *side_by_side)
@@ -179,8 +179,8 @@ def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]
     on_device = evaluator.scored_on == "device"
     memory = device_bytes(*sizes, scoring_bytes()) if on_device else walk_bytes(*sizes)
     say(
-        f"MACs of the whole split, {len(protocol.eval_batches)} batches, and "
-        f"{len(protocol.recal_batches)} recalibration batches: {counts}; dense / shared "
+        f"GMAC of the whole split, {counted(len(protocol.eval_batches), 'batch')}, and "
+        f"{counted(len(protocol.recal_batches), 'recalibration batch')}: {counts}; dense / shared "
         f"{found['dense'] / found['shared']:.2f}; at most {memory / MIB:.0f} MiB of values; "
         f"{groups * calls.recal + pieces * calls.score} calls of compiled functions, "
         f"{calls.recal} for each of {counted(groups, 'group')} of recalibration batches and "

@@ -103,6 +103,7 @@ def run(args: Namespace) -> int:
         check_environment=note_start,
         observers=run_observers,
     )
+    say(f"results go to {args.run}; Ctrl-C saves and stops, the same command goes on")
     result = train_run(config, args.run, options)
     if result.status == "interrupted":
         say(f"interrupted; the same command goes on: {command_line(args.words)}")

@@ -32,6 +32,7 @@ from harness.records.records import EvalRecord
 from harness.sealed import sealed_values
 from harness.training.checkpoint import Checkpoint, CheckpointStore
 from harness.whole import check_target, write_text
+from harness.wording import counted
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.evaluation.evaluator import Protocol
@@ -210,9 +211,14 @@ def _cost_text(config: Config, protocol: "Protocol") -> str:
         recal_samples=recal, eval_samples=scored,
     )  # fmt: skip
     return (
-        f"{len(protocol.pool)} archs: {macs.shared / 1e9:.4g} GMAC shared; one by one "
-        f"{macs.chosen / 1e9:.4g}, with every branch {macs.dense / 1e9:.4g}"
+        f"{counted(len(protocol.pool), 'arch')}: {_giga(macs.shared)} GMAC, what archs share once; "
+        f"one arch at a time {_giga(macs.chosen)}, with every branch {_giga(macs.dense)}"
     )
+
+
+def _giga(macs: float) -> str:
+    """Return a number of multiply-accumulates in 1e9, with four digits at least and no power."""
+    return f"{macs / 1e9:.4g}" if macs < 1e12 else f"{macs / 1e9:,.0f}"
 
 
 def _border_lines(trained: Mapping[str, Any], elsewhere: EnvironmentDifference) -> Iterator[str]:

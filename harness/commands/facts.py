@@ -58,7 +58,7 @@ def _gate(history: RunHistory, gate: Mapping[str, Any] | None) -> Fact:
         notes = [note.text for one in history.attempts for note in one.of(NoteRecord)]
         told = next((text for text in reversed(notes) if text.startswith(_GATED)), None)
         if told is None:
-            return _fact("gate", "not named: --gate-file FILE shows the verdict of `harness gate`")
+            return _fact("gate", "none named: harness report --gate-file FILE shows its verdict")
         return _fact("gate", told, told.startswith(f"{_GATED}{GREEN},") or None)
     good = {GREEN: True, EXCEPT_KNOWN: None}.get(gate["verdict"], False)
     return _fact("gate", gate_note(gate), good)

@@ -21,6 +21,8 @@ KINDS = {
 }
 """What a template is of, by the option that asks for it."""
 
+_NEEDS = {"torch": "PyTorch", "lightning": "Lightning", "tensorflow": "TensorFlow"}
+
 
 def add_parser(parser: CommandParser) -> None:
     """Declare the command's options."""
@@ -42,7 +44,9 @@ def run(args: Namespace) -> int:
     text = template(args.kind).replace("adapter.py", name)
     with whole_file(args.out, new=True) as file:
         file.write(text.encode())
-    say(f"wrote {args.out}; it runs as it stands:")
+    needs = _NEEDS.get(args.kind)
+    where = f" in a Python that has {needs} (--system-python EXE names another)" if needs else ""
+    say(f"wrote {args.out}; it runs as it stands{where}:")
     system = f"{args.out}:MyTrainer"
     for words in (["check-adapter", system], ["gate", "--system", system]):
         say(f"  {command_line(words)}")

@@ -100,8 +100,8 @@ def run(args: Namespace) -> int:
         code=lambda: code_state(code_place(SystemSpec())).as_dict(),
     )
     say(
-        f"results go to {folder} (epochs.csv, ledger.jsonl, checkpoints); Ctrl-C saves and stops; "
-        f"to go on then: {_resuming(args)}"
+        f"results go to {folder} (epochs.csv, ledger.jsonl, checkpoints); Ctrl-C saves and stops, "
+        f"to go on: {_resuming(args)}"
     )
     result = train_run(config, folder, options)
     done = counted(result.progress.epoch, "epoch"), counted(result.progress.global_step, "step")

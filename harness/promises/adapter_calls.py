@@ -158,6 +158,8 @@ _ADVICE = (
      "take the arguments that docs/your-trainer.md has under The calls"),
     (r"cannot send|keys must be strings",
      "answer with numbers, texts, lists, dicts by text and NumPy arrays alone"),
+    (r"No module named '(torch|lightning|tensorflow|keras|numpy)'",
+     "install it for that interpreter, or name the one that has it with --system-python"),
     (r"No module named",
      "put the trainer's folder on sys.path in the adapter, or name its interpreter with "
      "--system-python"),

@@ -103,13 +103,18 @@ def budget_lines(budget: Budget, advice: Advice | None) -> Iterator[str]:
         f"the whole split, K = {full.batches} and R = {full.recal}, took {full.seconds:.4f} s, "
         f"{predicted:.4f} s by the fit"
     )
-    yield "   K  samples   seconds  EPE (px)    SE (px)  SE of a difference  tau first  mean    5 %"
+    yield (
+        "SE: standard error of the pool's EPE; SE diff: of the difference of two archs; tau "
+        "against the whole split: of the first K batches, mean and 5 % quantile of draws"
+    )
+    yield "  K  samples  time (s)  EPE (px)  SE (px)  SE diff (px)  tau first   mean    5 %"
     for entry in budget.noise:
         seconds = cost.seconds(entry.batches, full.recal)
         yield (
-            f"{entry.batches:4d}  {entry.samples:7d}  {seconds:8.3f}  {entry.mean_epe:8.4f}  "
-            f"{_number(entry.standard_error)}           {_number(entry.pair_error)}    "
-            f"{_number(entry.tau, 3)} {_number(entry.tau_mean, 3)} {_number(entry.tau_low, 3)}"
+            f"{entry.batches:3d}  {entry.samples:7d}  {seconds:8.3f}  {entry.mean_epe:8.4f}  "
+            f"{_number(entry.standard_error).strip():>7}  {_number(entry.pair_error).strip():>12}  "
+            f"{_number(entry.tau, 3).strip():>9}  {_number(entry.tau_mean, 3).strip():>5}  "
+            f"{_number(entry.tau_low, 3).strip():>5}"
         )
     reasons = {entry.reason for entry in budget.noise if entry.reason}
     yield from (f"tau undefined: {reason}" for reason in sorted(reasons))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from harness.evaluation.scored_space import ScoredSpace
 from harness.evaluation.search_space import Effect
 from harness.reporting.markup import safe
-from harness.reporting.space import errors_of
+from harness.reporting.space import errors_of, option_text
 
 __all__ = ["forest"]
 
@@ -31,7 +31,7 @@ def forest(space: ScoredSpace) -> str:
     for (name, options), effects in blocks:
         parts.append(f'<text x="0" y="{y + 11}" font-weight="600">{safe(name)}</text>')
         for option, effect in zip(options, effects, strict=True):
-            parts += _row(space, option, effect, y + _ROW / 2, reach)
+            parts += _row(space, option_text(effect, option), effect, y + _ROW / 2, reach)
             y += _ROW
         y += _GAP
     return "".join([*parts, "</svg>"])

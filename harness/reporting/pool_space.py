@@ -9,6 +9,8 @@ from harness.evaluation.ranking import kendall_tau
 from harness.evaluation.scored_space import ScoredSpace, scored_space
 from harness.records.records import EvalRecord
 from harness.reporting.curves import View
+from harness.reporting.space import batches_text
+from harness.wording import counted
 
 __all__ = ["LAST_EVALUATIONS", "PoolSpace", "Tau", "pool_space", "rank_tau"]
 
@@ -73,8 +75,8 @@ def pool_space(view: View) -> PoolSpace:
     taus = tuple(tuple(kendall_tau(a, b)[0] for b in scores) for a in scores)
     space, reason = _space(attempt.opening.config, last)
     about = (
-        f"its last evaluation, epoch {last.epoch}: {len(last.archs)} archs, K {last.batches}, R "
-        f"{last.recal_batches}{reason}"
+        f"its last evaluation, epoch {last.epoch}: {counted(len(last.archs), 'arch')}, "
+        f"{batches_text(last.batches, last.recal_batches)}{reason}"
     )
     return PoolSpace(view.name, space, about, tuple(record.epoch for record in same), taus)
 

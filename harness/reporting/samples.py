@@ -17,7 +17,7 @@ __all__ = ["Predicted", "Sample", "picture", "picture_page", "sample_page", "whe
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 .pictures { display: grid; gap: .8rem;
-            grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); }
+            grid-template-columns: repeat(auto-fill, minmax(min(100%, 230px), 1fr)); }
 .pictures figcaption { font-weight: 400; font-size: .85rem; }
 .frame { position: relative; }
 .frame img { display: block; width: 100%; image-rendering: pixelated; }

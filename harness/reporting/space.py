@@ -4,10 +4,21 @@ from collections.abc import Iterator
 
 from harness.evaluation.scored_space import ScoredSpace
 from harness.evaluation.search_space import ESTIMATOR, Effect, Stability
+from harness.wording import counted
 
-__all__ = ["COST_NAMES", "error_names", "errors_of", "space_lines", "stability_text"]
+__all__ = [
+    "CODES",
+    "COST_NAMES",
+    "batches_text",
+    "error_names",
+    "errors_of",
+    "option_text",
+    "space_lines",
+    "stability_text",
+]
 
 COST_NAMES = {"macs": "MACs of a sample", "parameters": "parameters"}
+CODES = "An arch's code has a digit for each of these blocks, in this order: its option's number"
 _MOST_ROWS = 20
 
 
@@ -40,7 +51,8 @@ def _effect_lines(space: ScoredSpace) -> Iterator[str]:
         yield f"what each block contributes: not known: {found.reason}"
         return
     yield "what each option of each block does to EPE, px; below 0 is better"
-    yield f"      block   share  option     effect  {'   '.join(error_names(space))}"
+    yield f"      {CODES}."
+    yield f"      block   share  option        effect  {'   '.join(error_names(space))}"
     rows = zip(space.blocks, found.blocks, strict=True)
     for place, ((name, options), effects) in enumerate(rows):
         for option, effect in zip(options, effects, strict=True):
@@ -49,13 +61,23 @@ def _effect_lines(space: ScoredSpace) -> Iterator[str]:
                 f"{'-' if error is None else f'{error:.4f}':>{len(title)}}"
                 for title, error in zip(error_names(space), errors_of(space, effect), strict=True)
             )
-            shown = name if not effect.option else ""
-            line = f"      {shown:6}  {share:>6}  {option:7}  {effect.effect:+9.4f}  {errors}"
+            shown, chosen = name if not effect.option else "", option_text(effect, option)
+            line = f"      {shown:6}  {share:>6}  {chosen:10}  {effect.effect:+9.4f}  {errors}"
             yield line.rstrip()
     if found.shares:
         left = max(0.0, 1 - sum(found.shares))  # rounding may leave less than nothing
         yield f"      {left:.1%} of the variance: interactions of blocks"
     yield f"      {ESTIMATOR}."
+
+
+def option_text(effect: Effect, name: str) -> str:
+    """Return an option as an arch's code has it, and by name: ``0: depth 1``."""
+    return f"{effect.option}: {name}"
+
+
+def batches_text(batches: int, recal: int) -> str:
+    """Say what archs were scored on, with the letters that configurations use for it."""
+    return f"{counted(batches, 'validation batch')} (K), {recal} to recalibrate (R)"
 
 
 def error_names(space: ScoredSpace) -> tuple[str, ...]:

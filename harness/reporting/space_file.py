@@ -12,7 +12,9 @@ from pydantic.dataclasses import dataclass as checked
 from harness.errors import InputError
 from harness.evaluation.scored_space import ScoredSpace, scored_space
 from harness.evaluation.search_space import Effect, Stability
+from harness.reporting.space import batches_text
 from harness.sealed import NO_SEAL, read_sealed
+from harness.wording import counted
 
 __all__ = ["SpaceFile", "read_space"]
 
@@ -79,8 +81,8 @@ class SpaceFile:
     def label(self) -> str:
         """What it is, in words."""
         return (
-            f"{self.name}: {len(self.space.archs)} archs, epoch {self.epoch}, K {self.batches}, "
-            f"R {self.recal}"
+            f"{self.name}: {counted(len(self.space.archs), 'arch')}, epoch {self.epoch}, "
+            f"{batches_text(self.batches, self.recal)}"
         )
 
 

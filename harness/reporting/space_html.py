@@ -11,7 +11,14 @@ from harness.evaluation.search_space import ESTIMATOR
 from harness.reporting.forest import forest
 from harness.reporting.markup import Column, data, note, number, safe, table
 from harness.reporting.pool_space import PoolSpace, Tau
-from harness.reporting.space import COST_NAMES, error_names, errors_of, stability_text
+from harness.reporting.space import (
+    CODES,
+    COST_NAMES,
+    error_names,
+    errors_of,
+    option_text,
+    stability_text,
+)
 from harness.reporting.space_file import SpaceFile
 from harness.supernet.costs import Additive
 from harness.supernet.space import NUM_OPTIONS
@@ -122,7 +129,7 @@ def _effects(space: ScoredSpace) -> list[str]:
     return [
         title,
         note(f"Below 0 is better. A bar is one standard error to each side, the larger where there "
-             f"are two. {ESTIMATOR}."),
+             f"are two. {CODES}. {ESTIMATOR}."),
         f'<div class="beside">{forest(space)}{table(columns, _effect_rows(space))}</div>',
         _interactions(space),
     ]  # fmt: skip
@@ -140,7 +147,8 @@ def _effect_rows(space: ScoredSpace) -> Iterator[dict[str, Any]]:
     for place, ((block, options), effects) in enumerate(rows):
         for option, effect in zip(options, effects, strict=True):
             yield {
-                "block": block, "option": option, "effect": effect.effect, "archs": effect.archs,
+                "block": block, "option": option_text(effect, option), "effect": effect.effect,
+                "archs": effect.archs,
                 "share": space.effects.shares[place] if space.effects.shares else None,
                 **dict(zip(error_names(space), errors_of(space, effect), strict=True)),
             }  # fmt: skip

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from harness.records.records import EpochRecord, EvalRecord, NoteRecord, Record, RunRecord
+from harness.wording import counted
 
 __all__ = ["ProgressPrinter", "epoch_line", "eval_table", "run_lines"]
 
@@ -10,19 +11,21 @@ __all__ = ["ProgressPrinter", "epoch_line", "eval_table", "run_lines"]
 def run_lines(record: RunRecord) -> list[str]:
     """Return the first lines of a run: what is planned, before anything is counted."""
     steps = sum(count for _, count in record.planned_sizes)
-    sizes = ", ".join(f"{count} of {size}" for size, count in record.planned_sizes)
+    sizes = ", ".join(
+        f"{count} of {counted(size, 'sample')}" for size, count in record.planned_sizes
+    )
     train = record.config["train"]
-    per = "micro-step" if train["clip_position"] == "micro_step" else "update"
+    per = "micro-batch" if train["clip_position"] == "micro_step" else "update"
     return [
         f"data: {record.train_samples} training and {record.val_samples} validation samples",
         (
-            f"plan: {train['num_epochs']} epochs of {steps} steps ({train['epoch_mode']}; "
-            f"batches: {sizes})"
+            f"plan: {counted(train['num_epochs'], 'epoch')} of {counted(steps, 'step')} "
+            f"({train['epoch_mode']}), batches: {sizes}, micro-batches of "
+            f"{record.micro_batch_size}"
         ),
         (
-            f"batch_size={record.batch_size} micro_batch_size={record.micro_batch_size} "
-            f"expected_clip_checks={record.expected_clip_checks} per epoch (clip per {per} at "
-            f"global norm {train['grad_clip_global_norm']:g})"
+            f"clip: each {per} at global norm {train['grad_clip_global_norm']:g}, "
+            f"{counted(record.expected_clip_checks, 'check')} planned per epoch"
         ),
     ]
 
