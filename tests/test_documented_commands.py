@@ -27,6 +27,9 @@ NOT_RUN = {
     "harness gate --system adapter.py:Mine": "the page's train.py is the reader's own",
     "harness import-checkpoint supernet_best.ckpt": "the checkpoint is the reader's own; "
     "tests/test_import_command.py has made ones",
+    "harness eval --run runs/a --pool all --json space.json --cluster slurm": "needs a SLURM; "
+    "tests/test_jobs.py asks stand-ins of it",
+    "harness train --config run.yaml --fc2-root fc2 --run runs/seeds": "as above",
     "harness synth even": "tests/test_learning.py runs it, and sees that it learns",
     "harness train --config learn.yaml": "as above",
     "pytest benchmarks/": "times the machine, which has other work while tests run",

@@ -11,7 +11,7 @@ from harness.wording import counted
 
 __all__ = ["LOADER_THREADS_UNSEEN", "LoadedBatches", "loaded_batches", "threads_are_unseen"]
 
-_THREADS = (0, 1, 3)
+_THREADS = (0, 3)
 
 
 @dataclass(frozen=True)
