@@ -95,6 +95,7 @@ def test_checkpoint_save(
 
 
 @pytest.mark.benchmark(group="checkpoint")
+@pytest.mark.slow
 def test_checkpoint_save_at_full_width(timer: Timer, session: "Session", tmp_path: Path) -> None:
     """The same at C = 32: a save costs less than one train step, of few and small samples."""
     from harness.runs.session import open_session
