@@ -24,10 +24,7 @@ from harness.promises.gradients import (
     gradient_of_first,
 )
 from harness.promises.moved_statistics import USUAL_SHARE
-from harness.promises.one_batch import (
-    one_batch_folder,
-    one_batch_sections,
-)
+from harness.promises.one_batch import one_batch_folder, one_batch_sections
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import rate_in_plan, schedule_of
 from harness.promises.samples import decode_independently, listed_samples

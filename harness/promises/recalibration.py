@@ -81,9 +81,10 @@ def _of_other_units(
     """Recalibrate archs that run units which those before do not: a deeper option's, say."""
     seen, found = set(first.stats), list[Recalibration]()
     for arch in archs:
-        if set(system.recalibrate(arch).stats) - seen:
-            found.append(system.recalibrate(arch, inputs=True))
-            seen |= set(found[-1].stats)
+        recal = system.recalibrate(arch, inputs=True)
+        if set(recal.stats) - seen:
+            found.append(recal)
+            seen |= set(recal.stats)
     return found
 
 
