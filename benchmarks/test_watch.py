@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.runs.session import Session
     from harness.training.trainer import Trainer
 
-_STEPS, _ROUNDS, _LIMIT = 3, 2, 0.01
+_STEPS, _ROUNDS, _LIMIT = 2, 2, 0.01
 _OWN = {
     "data.input_height": 180, "data.input_width": 240, "model.width": 8,
     "train.batch_size": 4, "train.micro_batch_size": 2, "train.steps_per_epoch": _STEPS,

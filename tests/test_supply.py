@@ -70,25 +70,41 @@ def test_a_workflow_installs_by_hash_or_as_the_readme_says(path):
         assert "--require-hashes" in words or words.strip() in readme, words
 
 
-def test_pytorch_is_one_build_for_the_cpu_by_hash_with_all_that_it_needs():
-    text = (ROOT / "constraints-torch.txt").read_text()
-    entry = r"[a-z0-9]+==[0-9.]+(?:\+cpu)? \\\n    --hash=sha256:[0-9a-f]{64}\n"
-    assert re.fullmatch(f"(?:{entry})+", text)
-    assert re.search(r"^torch==2\.13\.0\+cpu ", text, re.MULTILINE)
-    # What both files need has one version, that of the other file.
-    assert not pins(text).keys() & pins((ROOT / "constraints.txt").read_text()).keys()
+ENTRY = r"[a-z0-9-]+==[0-9.]+(?:\+cpu)? \\\n    --hash=sha256:[0-9a-f]{64}\n"
+ASIDE = {
+    "constraints-torch.txt": (
+        r"^torch==2\.13\.0\+cpu ",
+        "no CPU build of PyTorch 2.13.0 is to be had here: its tests are skipped by name",
+    ),
+    "constraints-lightning.txt": (
+        r"^lightning==2\.6\.6 ",
+        "Lightning 2.6.6 is not to be had here: its tests are skipped by name",
+    ),
+}
+"""Files of what CI installs where it is to be had: what they pin, and what is said without it."""
 
 
-def test_ci_goes_on_without_pytorch_and_says_so(tmp_path):
+@pytest.mark.parametrize("file", ASIDE)
+def test_what_is_installed_aside_is_one_build_by_hash_with_all_that_it_needs(file):
+    text = (ROOT / file).read_text()
+    assert re.fullmatch(f"(?:{ENTRY})+", text)
+    assert re.search(ASIDE[file][0], text, re.MULTILINE)
+    # What two files need has one version, that of the other file.
+    others = {"constraints.txt", *ASIDE} - {file}
+    assert not any(pins(text).keys() & pins((ROOT / other).read_text()).keys() for other in others)
+
+
+@pytest.mark.parametrize("file", ASIDE)
+def test_ci_goes_on_without_it_and_says_so(file, tmp_path):
     pip = tmp_path / "pip"
-    pip.write_text('#!/bin/sh\ncase "$*" in *constraints-torch.txt) exit 1;; esac\n')
+    pip.write_text(f'#!/bin/sh\ncase "$*" in *{file}) exit 1;; esac\n')
     pip.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", ROOT / ".ci" / "install"], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "no CPU build of PyTorch 2.13.0 is to be had here: its tests are skipped" in done.stdout
+    assert done.stdout == f"{ASIDE[file][1]}\n"
 
 
 def direct():
