@@ -36,9 +36,8 @@ def sparse_evaluations(bench: Bench) -> SparseEvaluations:
     if not due:
         msg = "the system evaluates every so many epochs alone (describe()['settings'])"
         raise NotApplicableError(msg)
-    few = bench.settable(
-        "eval", {"eval_batches_per_arch": 1, "bn_recal_batches": 1, "eval_pool_size": 2}
-    )
+    # The pool stays: a system may want so many archs at least.
+    few = bench.settable("eval", {"eval_batches_per_arch": 1, "bn_recal_batches": 1})
     train = bench.settable("train", {"num_epochs": _EPOCHS, "steps_per_epoch": 1})
     with bench.open(train=train, eval={**few, **due}) as system:
         rows = with_epoch_log(system.train(_EPOCHS)).epochs
