@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from harness.promises.gradients import (
     gradient_between,
     gradient_norm,
 )
+from harness.promises.modes import statistics_of_every_step
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import planned_sizes, rate_in_plan
 from harness.promises.slices import parts_of, put, unshared
@@ -83,6 +84,8 @@ class WalkedStep:
         The same step with other kernels; None where that says nothing of its archs.
     rule : UpdateRule or None
         By which a gradient becomes a step, as the system declares. None: it does not.
+    followed : frozenset of str
+        Moving statistics that it has changed, of those that are of no option.
     """
 
     epoch: int
@@ -97,6 +100,7 @@ class WalkedStep:
     nudges: Sequence[Nudge] | None = None
     turned: Turned | None = None
     rule: UpdateRule | None = None
+    followed: frozenset[str] = frozenset()
 
     @property
     def by(self) -> UpdateRule:
@@ -123,6 +127,8 @@ class Walk:
     rates: tuple[float, ...]
     nudged: str = ""
     """Why no step was repeated; empty where some were."""
+    modes: bool = False
+    """Whether the system tells in which mode its modules were."""
 
 
 @needs("train", "state", "save", "restore", "describe", says=("slots", "supports: stops"))
@@ -149,20 +155,23 @@ def _walked(bench: Bench, system: System, *, once: str) -> Walk:
     repeated = set() if once else {(2, len(sizes)), (2, (len(sizes) + 1) // 2)}
     if bench.setting:  # a middle step was repeated under the gate's own setting
         repeated = repeated & {(2, len(sizes))}
-    steps, rates, done = [], [], list[tuple[WalkedStep, Training]]()
-    state = _copied(system.state(), slots)
+    steps, rates, done, modes = [], [], list[tuple[WalkedStep, Training]](), False
+    statistics = statistics_of_every_step(system.describe(), list(system.state()))
+    state = _copied(system.state(), slots, statistics)
     for number, (epoch, step) in enumerate(places, start=1):
         if (epoch, step) in repeated:
             system.save(str(bench.folder / f"walk-{number}"))
         run = system.train(epoch, steps=1, evaluate=False)
         require_seen(run.steps, "no training step was recorded (Training.steps)")
         _require_place(run.steps, epoch, step)
-        then = _copied(system.state(), slots)
+        then = _copied(system.state(), slots, statistics)
+        modes = modes or bool(run.modes)
         walked = WalkedStep(
             epoch, step, number, sizes[step - 1],
             rate_in_plan(bench, run.steps[0], planned=len(sizes), epochs=epochs),
             _weights(state, slots), _weights(then, slots), _moments(state, slots),
             _moments(then, slots), rule=bench.describe().update,
+            followed=frozenset(n for n in statistics if not np.array_equal(state[n], then[n])),
         )  # fmt: skip
         steps.append(walked)
         rates.append(walked.lr)
@@ -173,7 +182,8 @@ def _walked(bench: Bench, system: System, *, once: str) -> Walk:
     turned = {w.number: _turned(bench, system, w, r) for w, r in done if nudged[w.number]}
     found = (replace(s, nudges=nudged.get(s.number), turned=turned.get(s.number)) for s in steps)
     none = "a restored run trains other archs, has another loss or records none"
-    return Walk(tuple(found), tuple(rates), once or ("" if any(nudged.values()) else none))
+    nothing = once or ("" if any(nudged.values()) else none)
+    return Walk(tuple(found), tuple(rates), nothing, modes)
 
 
 def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None:
@@ -183,11 +193,12 @@ def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None
         raise NotApplicableError(msg)
 
 
-def _copied(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> dict[str, NDArray[Any]]:
+def _copied(
+    state: Arrays, slots: Mapping[str, tuple[str, str]], more: Iterable[str]
+) -> dict[str, NDArray[Any]]:
     # Copies: a system may hand out the arrays that it goes on to change.
-    return {
-        name: np.array(state[name]) for weight, pair in slots.items() for name in (weight, *pair)
-    }
+    names = (name for weight, pair in slots.items() for name in (weight, *pair))
+    return {name: np.array(state[name]) for name in (*names, *more)}
 
 
 def _weights(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> Arrays:
