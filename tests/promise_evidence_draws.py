@@ -135,7 +135,9 @@ def places(room):
 
 
 WINDOWS = Windows(
-    asked(500, GRID, places(ROOM)), asked(500, FEW, places(SMALL_ROOM)), PASSES.middle,
+    asked(500, GRID, places(ROOM)),
+    asked(500, FEW, places(SMALL_ROOM)),
+    PASSES.middle,
     asked(50, LATER, places(ROOM)),
 )
 

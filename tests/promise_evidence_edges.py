@@ -46,6 +46,8 @@ def frozen(step):
 
 
 FROZEN = replace(WALK, steps=tuple(frozen(s) if s.epoch == 2 else s for s in WALK.steps))
+
+
 def followed(*numbers):
     """Return a walk of which steps of these numbers move statistics."""
     names = frozenset(("E0/moving_mean", "E0/moving_variance"))
@@ -124,8 +126,8 @@ CORRUPTED = {
         ),
         "no statistics of a partial batch": (
             PARTIAL,
-            r"moving statistics in step 3 of epoch 1 \(\d samples?\): expected 2 statistics followed, "
-            r"as in step 1 of epoch 1, found all as they were",
+            r"moving statistics in step 3 of epoch 1 \(\d samples?\): expected 2 statistics "
+            r"followed, as in step 1 of epoch 1, found all as they were",
         ),
     },
     loader_threads.threads_are_unseen: {

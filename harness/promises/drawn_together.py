@@ -210,7 +210,8 @@ def windows_are_independent(evidence: Windows) -> Outcome:
     found = [
         of_repeats("windows", every, math.prod(ROOM)),
         of_repeats(
-            "windows of epochs far apart", np.concatenate([every, *later.found.values()]),
+            "windows of epochs far apart",
+            np.concatenate([every, *later.found.values()]),
             math.prod(ROOM),
         ),
         of_table(f"places of {math.prod(SMALL_ROOM)}", few[:, 0], few[:, 1], SMALL_ROOM),
@@ -281,7 +282,8 @@ def cycles_are_independent(evidence: Cycles) -> Outcome:
             "fair cycles", archs.reshape(steps, -1), float(math.factorial(options)) ** blocks
         ),
         of_repeats(
-            "fair cycles of epochs, or steps, far apart", later.reshape(len(later), -1),
+            "fair cycles of epochs, or steps, far apart",
+            later.reshape(len(later), -1),
             float(math.factorial(options)) ** blocks,
         ),
         of_repeats("first archs of fair cycles", archs[:, 0], float(options) ** blocks),
