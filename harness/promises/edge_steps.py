@@ -92,8 +92,9 @@ def edge_steps(bench: Bench) -> EdgeSteps:
         state = system.state()
         sound = {name: np.array(state[name]) for name in heads}
         found = _with_heads_of_zero(bench, system, about, heads)
-        decoded = {n: decode_independently(folder / "train", n) for n in one.batch.ids
-                   if n in listed_samples(folder / "train")}  # fmt: skip
+        # All of them: an epoch may draw other samples than that of the one step.
+        decoded = {n: decode_independently(folder / "train", n)
+                   for n in listed_samples(folder / "train")}  # fmt: skip
         return _far_off(system, found, dataclasses.replace(one, decoded=decoded), sound)
 
 
