@@ -148,7 +148,8 @@ def walk(bench: Bench) -> Walk:
 
 def _walked(bench: Bench, system: System, *, once: str) -> Walk:
     slots, sizes = adam_slots(system), planned_sizes(bench.config, bench.describe())
-    require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
+    begin = system.state()
+    require_named(begin, (n for k, v in slots.items() for n in (k, *v)), "slots")
     epochs = int(bench.config["train"]["num_epochs"])
     places = list(itertools.product((1, 2), range(1, len(sizes) + 1)))
     # Of the first step another promise makes sure; a partial batch comes last.
@@ -156,8 +157,8 @@ def _walked(bench: Bench, system: System, *, once: str) -> Walk:
     if bench.setting:  # a middle step was repeated under the gate's own setting
         repeated = repeated & {(2, len(sizes))}
     steps, rates, done, modes = [], [], list[tuple[WalkedStep, Training]](), False
-    statistics = statistics_of_every_step(system.describe(), list(system.state()))
-    state = _copied(system.state(), slots, statistics)
+    statistics = statistics_of_every_step(system.describe(), list(begin))
+    state = _copied(begin, slots, statistics)
     for number, (epoch, step) in enumerate(places, start=1):
         if (epoch, step) in repeated:
             system.save(str(bench.folder / f"walk-{number}"))
