@@ -179,7 +179,7 @@ class OfflineEvaluation:
 
     def on_provider(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Watch a provider."""
-        split, watched = watched_provider(self.checkout, self.config, original, *args, **kwargs)
+        split, watched = watched_provider(self.checkout, self.config, original, args, kwargs)
         watched.listener = listener(self._drawn, split)
         return watched
 

@@ -160,9 +160,9 @@ class WatchedProvider:
 
 
 def watched_provider(
-    checkout: Checkout, config: dict[str, Any], original: Any, *args: Any, **kwargs: Any
+    checkout: Checkout, config: dict[str, Any], original: Any, args: Any, kwargs: dict[str, Any]
 ) -> tuple[str, WatchedProvider]:
-    """Call what builds a provider; return its split and the provider, watched."""
+    """Call what builds a provider with its arguments; return its split and it, watched."""
     split = str(kwargs.get("split", args[1] if len(args) > 1 else ""))
     data = config["data"]
     folder = os.path.join(str(data["base_path"]), str(data[split + "_dir"]))

@@ -250,7 +250,7 @@ class Run:
 
     def on_provider(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Watch a provider."""
-        split, watched = watched_provider(self.checkout, self.config, original, *args, **kwargs)
+        split, watched = watched_provider(self.checkout, self.config, original, args, kwargs)
         self.providers.append((split, kwargs.get("provider_mode", "train"), watched))
         return watched
 
