@@ -28,10 +28,10 @@ from harness.streams import integer
 from harness.whole import list_entries
 from tests.dying import Killed, dead_at_name, device
 from tests.full_disks import full_after, small_device
+from tests.run_directories import CLOCK
 from tests.synthetic_run import make_records
 
 ROOT = Path(__file__).parents[1]
-CLOCK = ("eval_seconds", "bn_recal_seconds")
 
 
 @dataclass(frozen=True)
