@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -150,7 +151,9 @@ def test_frozen_batches_score_as_the_data_set_does(
     straight: Path, config_file: Path, tmp_path: Path
 ) -> None:
     frozen, found = tmp_path / "frozen.npz", tmp_path / "eval.json"
-    run("freeze", "--config", config_file, "--out", frozen)
+    said = run("freeze", "--config", config_file, "--out", frozen)
+    counts = r"\d validation batch(es)? \(digest \w+\) and \d recalibration batch(es)? \("
+    assert re.search(rf"^{frozen}: {counts}digest \w+\)$", said, re.MULTILINE)
     run("eval", "--run", straight, "--checkpoint", "last", "--frozen", frozen, "--json", found)
     assert json.loads(found.read_text())["mean_epe_12"] == rows(straight)[1].mean_epe_12
 
