@@ -370,7 +370,7 @@ def test_memory_that_does_not_suffice_is_one_line_and_no_traceback(
 @pytest.mark.parametrize(
     ("variable", "named"),
     [
-        pytest.param("ONEDNN_MAX_CPU_ISA=AVX2", "onednn_isa", marks=pytest.mark.slow),
+        pytest.param("ONEDNN_MAX_CPU_ISA=AVX2", "onednn_isa", marks=pytest.mark.nightly),
         pytest.param(
             "TF_XLA_FLAGS=--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit",
             "mode",
