@@ -56,9 +56,9 @@ class Writer:
         self.thread.start()
 
     def run(self):
-        self.go.wait(30)
-        self.folder = Path.cwd()
-        self.done.set()
+        if self.go.wait(30):
+            self.folder = Path.cwd()
+            self.done.set()
 
     def close(self):
         self.go.set()

@@ -60,7 +60,7 @@ def after_another_first_step(
             start = {n: np.array(a) for n, a in system.state().items()}
             if other:
                 system.state({n: other_kernel(start[n]) for n in slots if start[n].ndim > 1})
-            found = []
+            found = list[Gradient]()
             for place in (between, {}):
                 before = start if not found else between
                 system.train(2, steps=1, evaluate=False)
