@@ -56,8 +56,11 @@ class Archive:
     def __init__(self, file: BinaryIO) -> None:
         length = os.fstat(file.fileno()).st_size
         # Each entry of the directory becomes an object before it can be looked at.
-        if _directory_bytes(file, length) > _ENTRY + length // 8 + 2**20:
-            raise ArchiveError("a directory that takes most of the file")
+        claimed, most = _directory_bytes(file, length), _ENTRY + length // 8 + 2**20
+        if claimed > most:
+            raise ArchiveError(
+                f"a directory of {counted(claimed, 'byte')}, expected at most {most} of {length}"
+            )
         self._zip = zipfile.ZipFile(file)
         entries = self._zip.infolist()
         taken = sum(entry.compress_size for entry in entries)

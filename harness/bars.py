@@ -22,10 +22,13 @@ class Bar:
         (count) -> None: so many more are done.
     show : callable
         (text, done, total) -> None: say something else beside the bar, and how far it is.
+    say : callable
+        (text) -> None: say something else beside the bar.
     """
 
     advance: Callable[[int], None] = lambda _: None
     show: Callable[[str, int, int], None] = lambda *_: None
+    say: Callable[[str], None] = lambda _: None
 
 
 def is_watched() -> bool:
@@ -76,4 +79,7 @@ def bar(total: int, unit: str, *, timed: bool = True, stays: bool = True) -> Ite
         def show(text: str, done: int, total: int) -> None:
             drawn.update(task, description=text, completed=done, total=total)
 
-        yield Bar(lambda count: drawn.advance(task, count), show)
+        yield Bar(
+            lambda count: drawn.advance(task, count), show,
+            lambda text: drawn.update(task, description=text),
+        )  # fmt: skip

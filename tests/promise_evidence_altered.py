@@ -43,6 +43,7 @@ MOVED_AWAY = {
 }
 OTHER = {"trunk/kernel": "5e", "head/kernel": "6f", "head/bias": "0"}
 ONE = {"trunk/kernel": "1a", "head/kernel": "2b", "head/bias": "0"}
+TEN = tuple("abcdefghij")
 SEEDS = Seeds(
     ONE, dict(ONE), OTHER, ("trunk/kernel", "head/kernel"), tuple(CYCLES[:2]), tuple(CYCLES[2:])
 )
@@ -66,6 +67,14 @@ SOWN = {
     "a step too few": (
         replace(SEEDS, other_cycles=CYCLES[3:]),
         "fair cycles with another seed: expected 2, found 1",
+    ),
+    "samples in one order": (
+        replace(SEEDS, orders=(TEN, TEN[::-1], TEN)),
+        "order of the samples with another seed: expected another, found the same, sample by",
+    ),
+    "a shuffle that is seeded anew in each epoch": (
+        replace(SEEDS, orders=(TEN, TEN, TEN[::-1])),
+        "order of the samples in epoch 2: expected another, found the same, sample by sample",
     ),
     "a kernel missing": (
         replace(SEEDS, other={"trunk/kernel": "5e"}),
@@ -179,7 +188,12 @@ ACCEPTED = {
 NO_SCORES = only(BASE, ())
 CLEAN = {
     elsewhere.place_does_not_matter: [PLACE],
-    elsewhere.seeds_matter: [SEEDS],
+    elsewhere.seeds_matter: [
+        SEEDS,
+        replace(SEEDS, orders=(TEN, TEN[::-1], TEN[1:] + TEN[:1])),
+        replace(SEEDS, orders=(TEN[:3],) * 3),  # chance may repeat an order of so few
+        replace(SEEDS, orders=(TEN[:1] * 12,) * 3),  # copies of one
+    ],
     ranking.pool_is_declared: [POOLS],
     refusals.bad_input_is_refused: [FILES, CHECKPOINTS, SCORE],
     cache.cache_is_never_stale: [CACHED],

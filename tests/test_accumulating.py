@@ -16,6 +16,7 @@ pytest.importorskip("torch", reason="PyTorch is not installed (the extra `torch`
 
 FILE = Path(__file__).parent / "torch_trainer" / "accumulating.py"
 WEIGHED, WHOLE, SHARE = "micro-batches-weighed", "passes-trained-whole", "statistics-kept-share"
+SEEDS = "seeds-matter"
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,8 @@ WRONG = {
     "RemainderForgotten": (WEIGHED, "steps of a pass over 7: expected 7, found 6 (6): the rest is"),
     "OtherMomentum": (SHARE, "as 0.99 kept by 3 updates would leave"),
     "OtherWayRound": (SHARE, "as 0.1 kept by 3 updates would leave"),
+    "InOneOrder": (SEEDS, "order of the samples with another seed: expected another, found the"),
+    "SameEachEpoch": (SEEDS, "order of the samples in epoch 2: expected another, found the same"),
 }  # fmt: skip
 SOUND = {
     "SumOfSamples": (WEIGHED, "holds", ""),
@@ -66,12 +69,13 @@ SOUND = {
     "RunTwice": (SHARE, "holds", ""),
     "DropsOut": (WEIGHED, "n/a", "the net draws while it trains"),
     "InAStream": (WHOLE, "holds", ""),
+    "Accumulating": (SEEDS, "holds", ""),
 }
 
 
 def tier(name):
     """What takes six seconds each is for the night, but for one of each promise."""
-    slow = name in ("LastForgotten", "OtherWayRound")
+    slow = name in ("LastForgotten", "OtherWayRound", "InOneOrder")
     return pytest.param(name, marks=pytest.mark.slow if slow else pytest.mark.nightly)
 
 

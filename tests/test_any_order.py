@@ -89,25 +89,25 @@ def same(found, forwards):
 
 
 @IN_ANY_ORDER
-def test_backwards(gate, forwards):
+def test_a_gate_backwards_says_the_same(gate, forwards):
     assert same(gate(QUICK[::-1]), forwards)
 
 
 @IN_ANY_ORDER
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_shuffled(gate, forwards, seed):
+def test_a_gate_in_a_drawn_order_says_the_same(gate, forwards, seed):
     assert same(gate(drawn(seed, len(QUICK))), forwards)
 
 
 @IN_ANY_ORDER
 @pytest.mark.parametrize("seed", range(8))
-def test_a_part_of_them(gate, forwards, seed):
+def test_a_part_of_a_gate_says_the_same(gate, forwards, seed):
     assert same(gate(drawn(seed, 2 + seed)), forwards)
 
 
 @IN_ANY_ORDER
 @pytest.mark.parametrize("name", QUICK)
-def test_each_alone(gate, forwards, name):
+def test_a_promise_alone_says_the_same(gate, forwards, name):
     assert same(gate([name], early=()), forwards)
 
 

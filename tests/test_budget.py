@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.bars import Bar
 from harness.cli import main
-from harness.commands.budget import _count_macs
+from harness.commands.budget import _count_macs, _Measured
 from harness.config import dump_config, parse_config
 from harness.evaluation.advice import advise
 from harness.evaluation.budget import (
@@ -48,6 +49,14 @@ def budget(**changes):
     cost = fit_cost(timed(0.5, 2, 1))
     found = Budget(12, "a net", {"shared": 1, "dense": 3}, cost, NOISE, recal, Point(10, 4, 25.0))
     return replace(found, **changes)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is evaluated, as far as a budget cuts it short."""
+
+    eval_batches: tuple
+    recal_batches: tuple
 
 
 @given(costs=st.tuples(*[st.floats(0, 100)] * 3))
@@ -203,6 +212,30 @@ def test_the_memory_that_is_told_holds_recalibration_batches_side_by_side(capsys
     # All three lie side by side, where a call scores two samples.
     due = device_bytes("full", 4, config.eval_crop, 6, scoring_bytes())
     assert f"at most {due / MIB:.0f} MiB of values" in capsys.readouterr().out
+
+
+def test_each_evaluation_of_a_budget_is_named_before_it_is_made():
+    told = []
+
+    def evaluate(_, protocol):
+        told.append((len(protocol.eval_batches), len(protocol.recal_batches)))
+        epes = [1.0, 2.0]
+        return SimpleNamespace(per_arch_epe=epes), {"a": epes * len(protocol.eval_batches)}
+
+    session = SimpleNamespace(
+        model=SimpleNamespace(weight_tensors=dict), evaluator=SimpleNamespace(evaluate=evaluate)
+    )
+    protocol = Protocol((SimpleNamespace(size=2),) * 9, (None,) * 4)
+    measured = _Measured(session, protocol, Bar(advance=told.append, say=told.append))
+    measured.compile([1, 4])
+    measured.timed(2, 1)
+    measured.per_batch()
+    assert measured.by_recal() == {2: [1.0, 2.0], 4: [1.0, 2.0]}
+    assert told == [
+        "compiles: K = 1, R = 1", (1, 1), 1, "compiles: K = 1, R = 4", (1, 4), 1,
+        "times: K = 2, R = 1", (2, 1), 1, "scores the whole split: K = 9, R = 4", (9, 4), 1,
+        "compares R: K = 8, R = 2", (8, 2), 1, "compares R: K = 8, R = 4", (8, 4), 1,
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

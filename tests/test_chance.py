@@ -53,7 +53,7 @@ def test_a_cell_that_cannot_be_is_no_chance():
     assert spread((5,)) == 0.0
 
 
-def test_repeats_are_bounded():
+def test_the_chance_of_repeats_is_bounded_by_counting_them_out():
     """Five draws of seven places, all 16,807."""
     found = [5 - len(set(draws)) for draws in itertools.product(range(7), repeat=5)]
     for count in range(5):
@@ -63,7 +63,7 @@ def test_repeats_are_bounded():
     assert repeats(0, 1, 5) == 0.0
 
 
-def test_agreements_are_bounded():
+def test_the_chance_of_agreements_is_bounded_by_counting_them_out():
     """Orders of seven that agree with the first in so many places, or pairs of neighbours."""
     orders = list(itertools.permutations(range(7)))
     places = [sum(i == o for i, o in enumerate(order)) for order in orders]

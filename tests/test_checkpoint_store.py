@@ -3,8 +3,6 @@
 import contextlib
 import itertools
 import os
-import resource
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 from harness.training.checkpoint import CheckpointError, CheckpointStore, load_checkpoint
 from tests.checkpoints import ARRAYS, META, names, progress, save
 from tests.dying import Killed, dead_at
+from tests.full_disks import full_after, small_device
 
 
 @pytest.fixture
@@ -101,17 +100,6 @@ def test_what_a_killed_save_of_an_earlier_version_left_is_removed(store, folder)
     assert names(folder) == ["epoch-0002", "last"]
 
 
-@contextlib.contextmanager
-def full_after(size):
-    """Let no file grow beyond `size` bytes, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("size", [0, 1, 4, 64, 500, 1500])
 def test_a_full_disk_is_named_and_leaves_the_last_good_checkpoint(store, folder, size):
     save(store, 1, best=True)
@@ -126,20 +114,13 @@ def test_a_full_disk_is_named_and_leaves_the_last_good_checkpoint(store, folder,
 
 
 def test_a_device_without_space_is_named(tmp_path):
-    mounted = tmp_path / "small"
-    mounted.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24k", "none", str(mounted)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with small_device(tmp_path, 24) as mounted:
         store = CheckpointStore(mounted / "checkpoints", keep_all=True)
         save(store, 1, best=True)
         with pytest.raises(CheckpointError, match="No space left on device"):
             [save(store, epoch, best=True) for epoch in range(2, 30)]
         assert store.load("best").digest == store.load("last").digest
         assert all(load_checkpoint(mounted / "checkpoints" / name) for name in store.names())
-    finally:
-        subprocess.run(["umount", str(mounted)], check=True)
 
 
 def test_the_newest_checkpoints_are_kept_and_the_newest_of_an_epochs_end(folder):

@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -150,7 +151,9 @@ def test_frozen_batches_score_as_the_data_set_does(
     straight: Path, config_file: Path, tmp_path: Path
 ) -> None:
     frozen, found = tmp_path / "frozen.npz", tmp_path / "eval.json"
-    run("freeze", "--config", config_file, "--out", frozen)
+    said = run("freeze", "--config", config_file, "--out", frozen)
+    counts = r"\d validation batch(es)? \(digest \w+\) and \d recalibration batch(es)? \("
+    assert re.search(rf"^{frozen}: {counts}digest \w+\)$", said, re.MULTILINE)
     run("eval", "--run", straight, "--checkpoint", "last", "--frozen", frozen, "--json", found)
     assert json.loads(found.read_text())["mean_epe_12"] == rows(straight)[1].mean_epe_12
 
@@ -367,7 +370,7 @@ def test_memory_that_does_not_suffice_is_one_line_and_no_traceback(
 @pytest.mark.parametrize(
     ("variable", "named"),
     [
-        pytest.param("ONEDNN_MAX_CPU_ISA=AVX2", "onednn_isa", marks=pytest.mark.slow),
+        pytest.param("ONEDNN_MAX_CPU_ISA=AVX2", "onednn_isa", marks=pytest.mark.nightly),
         pytest.param(
             "TF_XLA_FLAGS=--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit",
             "mode",

@@ -29,6 +29,7 @@ HERE = Path(__file__).parent / "torch_trainer"
             "0.05 of each beside the step, decoupled, as AdamW is declared, found",
         ),
         ("PerEpoch", "holds", "6 steps of 5, 5, 1, 5, 5, 1 samples, lr 0.001 to 0.0005"),
+        ("KeepsGradients", "BROKEN", "1 times the gradient of step 1 is in it: it was not set to"),
         ("PerStep", "BROKEN", "at the planned rate of 0.000933013, found 1.072 times as far"),
     ],
 )

@@ -109,7 +109,7 @@ def test_python_objects_are_refused_by_name(array):
     ("left", "right"),
     [(["ab", "c"], ["a", "bc"]), (["abc"], ["ab", "c"]), ([], [""]), (["a", ""], ["", "a"])],
 )
-def test_grouping_counts(left, right):
+def test_the_same_text_in_other_pieces_has_another_digest(left, right):
     assert digest_strings(left) != digest_strings(right)
     assert digest_bytes(*map(str.encode, left)) != digest_bytes(*map(str.encode, right))
 

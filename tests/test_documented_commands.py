@@ -41,6 +41,7 @@ NOT_RUN = {
 
 MATRIX = {
     "harness faults": "the whole matrix; tests/test_kill_matrix.py runs it",
+    "harness faults --within-tier": "nearly the whole matrix; tests/test_kill_matrix.py runs it",
     "harness faults --mode fixed_steps": "half of the matrix",
     "harness faults --json matrix.json": "the whole matrix",
     "harness faults --json matrix.json --resume": "the whole matrix",

@@ -90,7 +90,12 @@ def stand_in(version, folder):
 
 
 @pytest.mark.parametrize(
-    "version", [pytest.param(v, marks=pytest.mark.slow) for v in ("early", "fixed-eval", "mended")]
+    "version",
+    [
+        pytest.param("early", marks=pytest.mark.slow),
+        pytest.param("fixed-eval", marks=pytest.mark.nightly),
+        pytest.param("mended", marks=pytest.mark.slow),
+    ],
 )
 def test_the_complaints_are_named_until_they_are_mended(
     version, workers, embedded_frames, tmp_path

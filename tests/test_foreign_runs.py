@@ -12,8 +12,8 @@ from harness.fc2.synthetic import write_dataset
 from harness.foreign.columns import KNOWN
 from harness.foreign.registry import CHECKS
 from tests.foreign_runs import Made, write_edgeflownas, write_lightning, write_mmengine
+from tests.report_runs import write as write_ours
 from tests.synthetic_run import make_records
-from tests.test_report import write as write_ours
 
 SOUND = Made()
 EARLY = Made(generation="8f83824")

@@ -21,8 +21,8 @@ from harness.systems.opening import remote_factory
 from harness.systems.protocol import METHODS, Description, Evaluation
 from harness.systems.remote import Workers
 from harness.systems.spec import SystemSpec
-from tests.test_report import SEGMENTS
-from tests.test_report import write as write_run
+from tests.report_runs import SEGMENTS
+from tests.report_runs import write as write_run
 from tests.test_sealed import resealed
 
 NUMPY = Path(__file__).parent / "numpy_trainer" / "adapter.py"

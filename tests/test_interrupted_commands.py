@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,11 @@ from harness.records.ledger import Ledger
 from harness.streams import integer
 from harness.whole import list_entries
 from tests.dying import Killed, dead_at_name, device
+from tests.full_disks import full_after, small_device
+from tests.run_directories import CLOCK
 from tests.synthetic_run import make_records
 
 ROOT = Path(__file__).parents[1]
-CLOCK = ("eval_seconds", "bn_recal_seconds")
 
 
 @dataclass(frozen=True)
@@ -222,17 +223,6 @@ def test_what_holds_anything_else_is_refused_and_left_alone(
     assert len(error.splitlines()) == 1
 
 
-@contextlib.contextmanager
-def full_after(size: int) -> Iterator[None]:
-    """Let no file grow beyond `size` bytes, as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("name", QUICK)
 def test_a_full_disk_is_one_line_that_names_the_result(
     name: str, given: Given, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -378,13 +368,7 @@ def test_a_full_disk_is_one_line_of_a_command_in_its_own_process(
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_device_without_space_is_one_line(name: str, given: Given, tmp_path: Path) -> None:
     require_given(given, name)
-    mounted = tmp_path / "small"
-    mounted.mkdir()
-    pages = "8k" if name != "eval" else "4k"
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={pages}", "none", str(mounted)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with small_device(tmp_path, 4 if name == "eval" else 8) as mounted:
         folder = prepare(mounted / "x", name)
         before = contents(folder)
         require_one_line(ended(start(given, name, folder), 2)[1], name)
@@ -393,5 +377,3 @@ def test_a_device_without_space_is_one_line(name: str, given: Given, tmp_path: P
         ended(start(given, name, folder), 0)
         assert all((folder / result).exists() for result in COMMANDS[name].results)
         assert not any(content == b"old\n" for content in contents(folder).values())
-    finally:
-        subprocess.run(["umount", str(mounted)], check=True)

@@ -1,4 +1,7 @@
-"""Every fault is caught by the promises that should, and the clean system by none."""
+"""Every fault is caught by the promises that should, and the clean system by none.
+
+What promises of a later tier alone should catch takes half a minute each, and is nightly.
+"""
 
 import json
 import subprocess
@@ -81,6 +84,27 @@ def test_few_faults_cover_every_quick_promise() -> None:
 @pytest.mark.slow
 def test_every_fault_is_caught_by_the_promises_that_should(whole_matrix: dict[str, Any]) -> None:
     assert_killed(whole_matrix, least=160)
+
+
+def caught_by_later_tiers_alone() -> list[str]:
+    from harness.faults.catalog import FAULTS
+    from harness.faults.matrix import caught_within
+
+    return [name for name, fault in FAULTS.items() if not caught_within(fault.expected, "quick")]
+
+
+def test_the_matrix_leaves_to_later_tiers_what_no_quick_promise_should_catch() -> None:
+    later = caught_by_later_tiers_alone()
+    assert {"saved-in-place", "eval-clip-ignored"} <= set(later)
+    assert "last-residual-scored" not in later
+    assert len(later) < 10
+
+
+@pytest.mark.nightly
+def test_what_later_tiers_alone_should_catch_is_caught(tmp_path: Path) -> None:
+    path, later = tmp_path / "out.json", caught_by_later_tiers_alone()
+    done = harness("--only", *later, "--json", str(path))
+    assert_killed({"exit": done.returncode, **json.loads(path.read_text())}, least=len(later))
 
 
 @pytest.mark.slow

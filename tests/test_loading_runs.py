@@ -16,13 +16,16 @@ from harness.environment import apply_environment
 from harness.fc2.errors import SampleError
 from harness.fc2.synthetic import write_dataset
 from harness.promises.setting import matrix_config
-from harness.records.records import EpochRecord, EvalRecord, StepRecord, to_json
+from harness.records.records import EpochRecord, EvalRecord, StepRecord
 from harness.training.progress import Progress
 from harness.training.trainer import TrainerOptions
+from tests.run_directories import without_clock
+from tests.training_runs import cache
+
+__all__ = ["cache"]
 
 LOADERS = [(0, 0), (1, 0), (3, 2)]
 """Threads, and batches ahead."""
-CLOCK = {"eval_seconds", "bn_recal_seconds"}
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +37,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     found = with_overrides(matrix_config(folder / "fc2"), few)
     apply_environment(found)
     return found
-
-
-@pytest.fixture(scope="module")
-def cache(config: Config) -> Any:
-    from harness.runs.session import CompiledCache
-
-    return CompiledCache()
 
 
 def with_loaders(config: Config, workers: int, prefetch: int) -> Config:
@@ -68,8 +64,7 @@ def attempt(
 
 def told(records: list[Any]) -> list[dict[str, Any]]:
     kinds = (StepRecord, EvalRecord, EpochRecord)
-    rows = [to_json(record) for record in records if isinstance(record, kinds)]
-    return [{k: v for k, v in row.items() if k not in CLOCK} for row in rows]
+    return [without_clock(record) for record in records if isinstance(record, kinds)]
 
 
 def loaders() -> list[str]:

@@ -10,7 +10,7 @@ from harness.evaluation.scored_space import scored_space
 from harness.supernet.space import format_arch
 from tests.headless import browser, chromium
 from tests.picture_runs import write_pictures
-from tests.test_report import ELSEWHERE, SEGMENTS, course, write
+from tests.report_runs import ELSEWHERE, SEGMENTS, course, write
 from tests.test_search_space import SIZE, WHOLE, truth
 
 pytestmark = [

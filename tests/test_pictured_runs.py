@@ -23,7 +23,9 @@ from harness.records.picture_images import LEVELS
 from harness.records.records import EvalRecord
 from harness.training.checkpoint import CheckpointStore
 from tests.run_directories import records, require_equal
-from tests.test_resuming_runs import train
+from tests.training_runs import Crash, cache, train
+
+__all__ = ["cache"]
 
 pytestmark = pytest.mark.slow
 
@@ -40,13 +42,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     found = with_overrides(matrix_config(folder / "fc2"), FEW)
     apply_environment(found)
     return found
-
-
-@pytest.fixture(scope="module")
-def cache(config: Config) -> Any:
-    from harness.runs.session import CompiledCache
-
-    return CompiledCache()
 
 
 def trained(config: Config, folder: Path, cache: Any, *changes: str, **options: Any) -> Path:
@@ -133,10 +128,6 @@ def test_tensorboard_has_images_by_steps(runs: tuple[Path, Path], config: Config
         width, height, image = events.Tensors(tag)[0].tensor_proto.string_val
         assert (int(height), int(width)) == config.eval_crop
         assert image.startswith(b"\x89PNG")
-
-
-class Crash(BaseException):
-    """What nothing catches, as a kill would."""
 
 
 def test_an_evaluation_that_a_kill_cut_is_made_again_and_its_file_replaced(

@@ -21,7 +21,7 @@ from harness.reporting.pictured import MOST_EPOCHS, evenly, pictured
 from harness.runs.pictures import PictureRecorder
 from harness.sealed import read_sealed, sealed_values
 from tests.picture_runs import FRAME, PLACE, SIZE, picture_sample, pictures_of, write_pictures
-from tests.test_report import course, write
+from tests.report_runs import course, write
 
 COURSE = course(epochs=3)
 SCORES = [record for record in COURSE if isinstance(record, EvalRecord)]

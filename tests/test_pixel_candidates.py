@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.promises import served
+from harness.promises.pixel_differences import first_pixel_differences
 from tests.promise_evidence_data import DECODED, EVALUATED, IDS, SERVED, serve_all, swapped_frames
 
 
@@ -99,6 +100,24 @@ def test_pixels_without_texture_are_of_no_place():
     evidence = replace(batch(frames=np.full_like(FIRST.frames, 9)), decoded=flat)
     first = str(served.eval_crop_is_centred(evidence).violations[0])
     assert first.endswith("differ): one value everywhere")
+
+
+def test_a_flow_that_was_scaled_and_scaled_back_is_the_same():
+    rng = np.random.default_rng(5)
+    flow = rng.uniform(-30, 30, (7, 10, 2)).astype(np.float32)
+    decoded, window = {"a/0": (DECODED["a/0"][0], flow)}, (0, 0, 7, 10)
+
+    def differing(found):
+        given = replace(
+            FIRST, ids=("a/0",), flow=found[None], frames=DECODED["a/0"][0][None],
+            valid=np.ones((1, 7, 10), bool),
+        )  # fmt: skip
+        return first_pixel_differences(given, 0, window, decoded, None)
+
+    there_and_back = flow / np.float32(20) * np.float32(20)
+    assert not np.array_equal(there_and_back, flow)
+    assert not differing(there_and_back)
+    assert differing(flow + 3 * np.spacing(flow))
 
 
 ORDERS = {

@@ -245,7 +245,7 @@ def test_promises_load_neither_tensorflow_nor_scipy_nor_opencv():
     assert found.stdout.strip() == "[]"
 
 
-def test_evidence_is_frozen():
+def test_evidence_cannot_be_changed_by_what_judges_it():
     for bundle in (SERVED, DRAWS, BASE, MICRO, PAIR, ORACLE, RESUMED, STEP, ACCUMULATED):
         with pytest.raises(dataclasses.FrozenInstanceError, match="cannot assign to field"):
             bundle.first = None

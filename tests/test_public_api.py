@@ -83,7 +83,7 @@ def test_every_public_function_and_class_is_listed():
     assert absent == []
 
 
-def test_modules_were_found():
+def test_the_modules_that_are_looked_at_are_those_of_the_package():
     assert {"harness.streams", "harness.training.step", "harness.config"} < set(MODULES)
 
 

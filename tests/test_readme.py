@@ -59,6 +59,17 @@ def test_what_is_said_of_promises_is_made_from_their_declarations() -> None:
         assert path.read_text(encoding="utf-8") == text, hint
 
 
+@pytest.mark.parametrize("page", ["gate.md", "your-trainer.md"])
+def test_the_verdicts_that_a_page_shows_count_every_promise_of_the_tier(page: str) -> None:
+    from harness.promises.registry import PROMISES
+
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    shown = re.findall(r"^ *GATE \w+: (\d+ promises hold, .*)$", text, re.MULTILINE)
+    assert shown
+    due = sum(promise.in_quick for promise in PROMISES.values())
+    assert [sum(map(int, re.findall(r"\d+", line))) for line in shown] == [due] * len(shown)
+
+
 def test_the_page_of_the_epoch_log_has_every_column() -> None:
     from harness.records.records import EPOCH_FIELDS
 

@@ -97,13 +97,13 @@ def test_genuine_flow_warps_frame_two_onto_frame_one(genuine_frames: Path) -> No
             {"epoch_mode": "fixed_steps", "steps_per_epoch": 3},
             "micro_step",
             27,
-            marks=pytest.mark.slow,
+            marks=pytest.mark.nightly,
         ),
         pytest.param(
             {"epoch_mode": "fixed_steps", "steps_per_epoch": 3},
             "update",
             3,
-            marks=pytest.mark.slow,
+            marks=pytest.mark.nightly,
         ),
     ],
 )

@@ -1,10 +1,7 @@
 """A run directory that is crashed, resumed, changed and repaired, in one process."""
 
-import csv
 import fcntl
 import json
-import shutil
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,14 +11,11 @@ import numpy as np
 import pytest
 
 from harness.cli import main
-from harness.commands.observers import run_observers
-from harness.config import Config, dump_config, with_overrides
-from harness.environment import apply_environment
+from harness.config import Config
 from harness.errors import InputError
 from harness.fc2.synthetic import write_dataset
-from harness.promises.setting import matrix_config
 from harness.records.environments import LATER_FIELDS
-from harness.records.ledger import Ledger, read_ledger
+from harness.records.ledger import read_ledger
 from harness.records.records import (
     CheckpointRecord,
     EpochRecord,
@@ -30,123 +24,37 @@ from harness.records.records import (
     ResumeRecord,
     RunRecord,
     StepRecord,
-    from_json,
-    to_json,
 )
 from harness.records.run import segments
 from harness.runs import run_directory
-from harness.runs.run_directory import RunOptions, train_run
 from harness.training.checkpoint import CheckpointStore
-from harness.training.epochlog import EpochCsv, effective_rows
-from tests.chains import unchained, without_chain
+from harness.training.epochlog import effective_rows
+from tests.chains import without_chain
 from tests.run_directories import other_value, records, require_equal, without_clock
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder / "fc2", train=7, val=5, height=19, width=37)
-    few = ("eval.eval_pool_size=3", "train.num_epochs=2", "eval.eval_batches_per_arch=1",
-           "eval.bn_recal_batches=1", "checkpoint.every_steps=1",
-           # Runs with pictures are in test_pictured_runs.py.
-           "train.batch_size=5", "runtime.pictures=0")  # fmt: skip
-    found = with_overrides(matrix_config(folder / "fc2"), few)
-    apply_environment(found)
-    return found
-
-
-@pytest.fixture(scope="module")
-def cache(config: Config) -> Any:
-    from harness.runs.session import CompiledCache
-
-    return CompiledCache()
-
-
-def train(config: Config, folder: Path, cache: Any, **options: Any) -> Any:
-    acquired = []
-    real = cache.acquire
-
-    def acquire(*args: Any) -> Any:
-        acquired.append(real(*args))
-        return acquired[-1]
-
-    cache.acquire = acquire
-    try:
-        return train_run(
-            config, folder, RunOptions(cache=cache, observers=run_observers, **options)
-        )
-    finally:
-        cache.acquire = real
-        for one in acquired:
-            cache.release(one)
-
-
-@pytest.fixture(scope="module")
-def straight(config: Config, cache: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "straight"
-    code = {"commit": "0" * 40, "dirty": False}
-    assert train(config, folder, cache, code=lambda: code).status == "finished"
-    return folder
-
-
-class Crash(BaseException):
-    """What nothing catches, as a kill would."""
-
-
-@pytest.fixture
-def crashing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    def at(owner: Any, name: str, call: int, *, after: bool = False) -> None:
-        real, calls = getattr(owner, name), []
-
-        def crash(*args: Any, **kwargs: Any) -> Any:
-            calls.append(1)
-            if len(calls) == call and not after:
-                raise Crash
-            found = real(*args, **kwargs)
-            if len(calls) == call:
-                raise Crash
-            return found
-
-        monkeypatch.setattr(owner, name, crash)
-
-    return at
-
-
-POINTS: dict[str, tuple[Any, str, int, bool]] = {
-    "before the first record": (Ledger, "__call__", 1, False),
-    "before the first step is recorded": (Ledger, "__call__", 2, False),
-    "before the first checkpoint is pointed at": (CheckpointStore, "_point", 1, False),
-    "before epoch 1 is saved, ahead of its evaluation": (CheckpointStore, "save", 2, False),
-    "as that is pointed at": (CheckpointStore, "_point", 2, False),
-    "after that": (CheckpointStore, "save", 2, True),
-    "before the norms of epoch 1": (Ledger, "__call__", 5, False),
-    "before the scores of epoch 1": (Ledger, "__call__", 6, False),
-    "before the checkpoint of epoch 1": (CheckpointStore, "save", 3, False),
-    "between best and last": (CheckpointStore, "_point", 4, False),
-    "before the first save goes": (CheckpointStore, "_discard_others", 3, False),
-    "between checkpoint and its record": (Ledger, "__call__", 7, False),
-    "between checkpoint and row": (Ledger, "__call__", 8, False),
-    "between ledger row and CSV row": (EpochCsv, "__call__", 8, False),
-    "after the last row": (EpochCsv, "__call__", 15, True),
-}
-
-
-@pytest.mark.parametrize(
-    "point",  # every second one in the slow tier: neighbours leave much the same behind
-    [pytest.param(p, marks=[pytest.mark.slow] * (i % 2)) for i, p in enumerate(POINTS)],
+from tests.training_runs import (
+    POINTS,
+    Crash,
+    cache,
+    changed_config,
+    config,
+    crashing,
+    edit_first_record,
+    page,
+    require_repaired,
+    require_replaced_frames_refused,
+    straight,
+    train,
 )
-def test_a_crash_anywhere_is_repaired_by_a_resume(
+
+__all__ = ["cache", "config", "crashing", "straight"]
+
+
+@pytest.mark.parametrize("point", [*POINTS][::2])  # neighbours leave much the same behind
+def test_a_crash_is_repaired_by_a_resume(
     point: str, config: Config, cache: Any, straight: Path, tmp_path: Path, crashing: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    owner, name, call, after = POINTS[point]
-    crashing(owner, name, call, after=after)
-    with pytest.raises(Crash):
-        train(config, tmp_path / "run", cache)
-    monkeypatch.undo()
-    assert train(config, tmp_path / "run", cache, resume=True).status == "finished"
-    require_equal(tmp_path / "run", straight)
-    assert main(["audit", str(tmp_path / "run")]) == 0
+    require_repaired(point, config, cache, straight, tmp_path / "run", crashing, monkeypatch)
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(RunRecord)])
@@ -162,123 +70,6 @@ def test_each_field_of_the_first_line_is_told_when_it_alone_is_changed(
     assert main(["audit", str(straight)]) == 0
     # Of another attempt, all that follows is void, and nothing is left to audit.
     assert main(["audit", str(tmp_path / "ledger.jsonl")]) == (2 if field == "attempt" else 1)
-
-
-@pytest.mark.slow
-def test_a_crash_between_best_and_last_of_the_first_checkpoint_is_repaired(
-    config: Config, cache: Any, straight: Path, tmp_path: Path, crashing: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    rare = changed_config(config, "checkpoint.every_steps=0")
-    crashing(CheckpointStore, "_point", 2)
-    with pytest.raises(Crash):
-        train(rare, tmp_path / "run", cache)
-    monkeypatch.undo()
-    assert train(rare, tmp_path / "run", cache, resume=True).status == "finished"
-    rows = [
-        [without_clock(r) for r in records(f, EpochRecord)] for f in (tmp_path / "run", straight)
-    ]
-    assert rows[0] == rows[1]
-    assert CheckpointStore(tmp_path / "run" / "checkpoints").load("best")
-
-
-@pytest.mark.slow
-def test_a_segment_with_another_batch_size_is_not_stopped_for_other_evaluation_batches(
-    config: Config, cache: Any, tmp_path: Path
-) -> None:
-    follows = changed_config(config, "eval.batch_size=null")
-    train(follows, tmp_path / "run", cache, until=1)
-    other = changed_config(follows, "train.batch_size=4")
-    found = train(other, tmp_path / "run", cache, resume=True, segment="b4")
-    assert found.status == "finished"
-    hashes = {row.eval_batch_hash for row in records(tmp_path / "run", EpochRecord)}
-    assert len(hashes) == 2
-    assert main(["audit", str(tmp_path / "run")]) == 0
-
-
-@pytest.mark.slow
-def test_a_row_that_is_repaired_in_a_new_segment_belongs_to_the_old_one(
-    config: Config, cache: Any, tmp_path: Path, crashing: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    crashing(Ledger, "__call__", 8)
-    with pytest.raises(Crash):
-        train(config, tmp_path / "run", cache)
-    monkeypatch.undo()
-    other = changed_config(config, "train.clip_position=update")
-    train(other, tmp_path / "run", cache, resume=True, segment="update")
-    first, second = segments(read_ledger(tmp_path / "run" / "ledger.jsonl").effective())
-    assert [row.epoch for row in first.epochs] == [1]
-    assert [row.epoch for row in second.epochs] == [2]
-    assert main(["audit", str(tmp_path / "run")]) == 0
-
-
-@pytest.mark.slow
-def test_a_segment_may_reset_early_stopping(config: Config, cache: Any, tmp_path: Path) -> None:
-    train(config, tmp_path / "run", cache, until=1)
-    other = changed_config(config, "checkpoint.reset_early_stop_on_resume=true", "train.lr=0.1")
-    train(other, tmp_path / "run", cache, resume=True, segment="anew")
-    assert main(["audit", str(tmp_path / "run")]) == 0
-
-
-@pytest.mark.slow
-def test_best_is_taken_off_a_checkpoint_that_has_become_void(
-    config: Config, cache: Any, tmp_path: Path
-) -> None:
-    kept, folder = changed_config(config, "checkpoint.keep_latest=9"), tmp_path / "run"
-    train(kept, folder, cache)
-    store = CheckpointStore(folder / "checkpoints")
-    (folder / "checkpoints" / "best").write_text("epoch-0002-step-00000-attempt-1\n")
-    (folder / "checkpoints" / "last").write_text("epoch-0001-step-00000-attempt-1/\n")
-    worse = changed_config(kept, "train.lr=0.3")
-    train(worse, folder, cache, resume=True, segment="worse", until=1)
-    assert store.resolve("best").name == "epoch-0001-step-00000-attempt-1"
-    assert any("which is void now" in note.text for note in records(folder, NoteRecord))
-
-
-@pytest.mark.slow
-def test_a_clip_study_judges_what_it_trained_and_changes_nothing(
-    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, folder = tmp_path / "config.yaml", tmp_path / "run"
-    path.write_text(dump_config(changed_config(config, "train.grad_clip_global_norm=5")))
-    study = ["clip-study", "--config", str(path), "--run", str(folder), "--epochs", "1"]
-    assert main([*study, "--json", str(tmp_path / "study.json")]) == 0
-    found = json.loads((tmp_path / "study.json").read_text())
-    (row,) = records(folder, EpochRecord)
-    assert [epoch["clip_rate"] for epoch in found["epochs"]] == [row.clip_rate]
-    assert found["advice"]["clip_rate"] == row.clip_rate > 0.9
-    assert found["advice"]["p90"] == row.grad_norm_p90
-    assert found["advice"]["threshold"] == 20
-    assert "--segment clip-20 --set train.grad_clip_global_norm=20" in found["command"]
-    assert found["command"] in capsys.readouterr().out
-    assert main([*study[:-1], "2"]) == 2
-    assert "1 of the 2 planned epochs are done" in capsys.readouterr().err
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("record", [3, 12])
-def test_a_clip_study_that_was_killed_ends_where_it_would_have_ended(
-    record: int, config: Config, tmp_path: Path, crashing: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, told = tmp_path / "config.yaml", []
-    path.write_text(dump_config(config))
-    for name in ("straight", "cut"):
-        study = ["clip-study", "--config", str(path), "--run", str(tmp_path / name), "--epochs",
-                 "2", "--json", str(tmp_path / f"{name}.json")]  # fmt: skip
-        if name == "cut":
-            crashing(Ledger, "__call__", record)
-            with pytest.raises(Crash):
-                main(study)
-            monkeypatch.undo()
-        assert main(study) == 0
-        told.append(json.loads((tmp_path / f"{name}.json").read_text()))
-    assert told[0] == told[1]
-    assert [row["epoch"] for row in told[0]["epochs"]] == [1, 2]
-    # Killed after its last word, or asked once more: the plan is over, and it says the same.
-    (tmp_path / "cut.json").unlink()
-    assert main(study) == 0
-    assert json.loads((tmp_path / "cut.json").read_text()) == told[1]
-    assert main([*study, "--epochs", "1"]) == 2, "another, for which no epochs are left"
 
 
 def test_logs_are_only_appended_to_and_name_the_attempt(
@@ -521,10 +312,6 @@ def test_two_processes_do_not_train_in_one_directory(
             train(config, tmp_path / "run", cache)
 
 
-def changed_config(config: Config, *assignments: str) -> Config:
-    return with_overrides(config, assignments)
-
-
 def test_a_new_segment_goes_on_with_changed_dynamics_and_the_log_says_so(
     config: Config, cache: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -550,33 +337,6 @@ def test_a_new_segment_goes_on_with_changed_dynamics_and_the_log_says_so(
     assert "segment clip-3" in text
 
 
-@pytest.mark.slow
-def test_a_new_metric_series_forgets_the_best_and_the_ranking(
-    config: Config, cache: Any, tmp_path: Path
-) -> None:
-    folder = tmp_path / "run"
-    train(config, folder, cache, until=1)
-    other = changed_config(config, "eval.eval_batches_per_arch=2")
-    train(other, folder, cache, resume=True, segment="k2")
-    first, second = records(folder, EpochRecord)
-    assert first.protocol != second.protocol
-    assert second.best_epe == second.mean_epe_12
-    assert second.kendall_tau_prev is None
-    assert second.reasons["kendall_tau_prev"] == "no previous evaluation"
-    assert any("a new metric series starts" in r.text for r in records(folder, NoteRecord))
-    assert main(["audit", str(folder)]) == 0
-    steps = [(r.epoch, r.step, r.batch) for r in records(folder, StepRecord)]
-    assert len(steps) == 4
-
-
-def edit_first_record(folder: Path, change: Any) -> None:
-    path = folder / "ledger.jsonl"
-    first, *rest = unchained(path)
-    record = from_json(json.loads(first))
-    assert isinstance(record, RunRecord)
-    path.write_text("\n".join([json.dumps(to_json(change(record))), *rest, ""]))
-
-
 def test_other_code_is_a_recorded_border_and_the_same_is_none(
     config: Config, cache: Any, tmp_path: Path
 ) -> None:
@@ -591,32 +351,6 @@ def test_other_code_is_a_recorded_border_and_the_same_is_none(
         f"resuming with other code, the same is not promised: commit {'a' * 40} -> "
         f"commit {'a' * 40}, changed since"
     ]
-
-
-@pytest.mark.slow
-def test_another_environment_is_a_recorded_border(
-    config: Config, cache: Any, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-    train(config, folder, cache, until=1)
-    there = {"intra_op_threads": 7, "onednn_isa": "none", "variables": {"XLA_FLAGS": "--a"}}
-    edit_first_record(folder, lambda r: replace(r, environment={**r.environment, **there}))
-    train(config, folder, cache, resume=True)
-    isa = apply_environment(config).onednn_isa
-    note = (
-        "bit equality with an uncut run is not promised: intra_op_threads: 7 -> 2; "
-        f"onednn_isa: none -> {isa}; variables.XLA_FLAGS: --a -> absent"
-    )
-    assert note in capsys.readouterr().out
-    assert any(note in record.text for record in records(folder, NoteRecord))
-    assert f"environment onednn_isa: none -&gt; {isa}" in page(folder)
-
-
-def page(folder: Path) -> str:
-    """Return the report on a run."""
-    out = folder.with_suffix(".html")
-    assert main(["report", str(folder), "--out", str(out), "--across-segments"]) == 0
-    return out.read_text()
 
 
 def test_a_record_of_an_earlier_version_is_resumed_with_a_note_and_without_a_border(
@@ -648,80 +382,7 @@ def test_files_that_were_replaced_in_place_are_noticed(
         train(moved, tmp_path / "run", cache, resume=True)
 
 
-@pytest.mark.slow
-def test_an_older_checkpoint_without_what_observes_resumes_with_a_note(
-    config: Config, cache: Any, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-    train(config, folder, cache, until=1)
-    store = CheckpointStore(folder / "checkpoints")
-    old = store.load("last")
-    older = {k: v for k, v in old.progress.items() if k not in ("previous", "row", "sums")}
-    meta = {k: v for k, v in old.meta.items() if k not in ("segment", "protocol", "data")}
-    store.save("epoch-0001-step-00000-attempt-2", old.arrays, older, meta)
-    edit_first_record(folder, lambda r: replace(r, data={}, protocol=""))
-    train(config, folder, cache, resume=True)
-    assert "the checkpoint holds no `previous`" in capsys.readouterr().out
-    arrays = [CheckpointStore(f / "checkpoints").load().arrays for f in (folder, straight)]
-    assert all((arrays[0][name] == arrays[1][name]).all() for name in arrays[1])
-
-
-@pytest.mark.slow
-def test_an_older_epoch_log_keeps_its_columns(config: Config, cache: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    train(config, folder, cache, until=1)
-    path = folder / "epochs.csv"
-    table = list(csv.reader(path.read_text().splitlines()))
-    path.write_text("".join(",".join(row[:25]) + "\n" for row in table))
-    before = path.read_text()
-    train(config, folder, cache, resume=True)
-    assert path.read_text().startswith(before)
-    rows = effective_rows(path)
-    assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert set(rows[1]) == set(table[0][:25])
-
-
-def on_device(config: Config) -> Config:
-    return with_overrides(config, ["runtime.score_on=device"])
-
-
-@pytest.mark.slow
-def test_scores_go_on_where_they_were_summed_up(config: Config, cache: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    train(config, folder, cache, until=1)
-    with pytest.raises(InputError, match=r"eval.scored: host -> device.* name a new segment"):
-        train(on_device(config), folder, cache, resume=True)
-    train(on_device(config), folder, cache, resume=True, segment="device")
-    assert any(
-        "a new metric series starts" in note.text and "eval.scored: host -> device" in note.text
-        for note in records(folder, NoteRecord)
-    )
-    # By itself it goes on as it is, whatever this device is.
-    more = with_overrides(config, ["train.num_epochs=3"])
-    train(more, folder, cache, resume=True, segment="more")
-    host, device, again = records(folder, RunRecord)
-    assert [one.data.get("scored") for one in (host, device, again)] == [None, "device", None]
-    assert host.protocol == again.protocol != device.protocol
-    folder = tmp_path / "device"
-    train(on_device(config), folder, cache, until=1)
-    train(config, folder, cache, resume=True)
-    assert [one.data.get("scored") for one in records(folder, RunRecord)] == ["device"] * 2
-
-
-@pytest.mark.parametrize("split", ["val", pytest.param("train", marks=pytest.mark.slow)])
 def test_frames_that_were_replaced_are_refused_before_a_step_towards_their_evaluation(
-    split: str, config: Config, cache: Any, tmp_path: Path
+    config: Config, cache: Any, tmp_path: Path
 ) -> None:
-    folder, fc2 = tmp_path / "run", tmp_path / "fc2"
-    shutil.copytree(config.data.base_path, fc2)
-    moved = changed_config(config, f"data.base_path={fc2}")
-    train(moved, folder, cache, until=1)
-    first, second = sorted((fc2 / split).glob("*-img_0.png"))[:2]
-    kept = first.read_bytes()
-    first.write_bytes(second.read_bytes())
-    before = (folder / "ledger.jsonl").read_bytes()
-    with pytest.raises(InputError, match=r"files have been replaced\. Restore them"):
-        train(moved, folder, cache, resume=True)
-    assert (folder / "ledger.jsonl").read_bytes() == before
-    first.write_bytes(kept)
-    assert train(moved, folder, cache, resume=True).status == "finished"
+    require_replaced_frames_refused("val", config, cache, tmp_path)

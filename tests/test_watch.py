@@ -207,6 +207,7 @@ def test_three_evaluations_at_the_zero_flow_warn_in_words(records, epoch):
     said, notes, error = watched(records)
     assert error is None
     assert [note.epoch for note in notes] == ([epoch] if epoch else [])
+    assert len(said) == len(notes)
     assert all("this is what a dead metric looks like" in line for line in said)
 
 

@@ -3,9 +3,7 @@ import errno
 import itertools
 import os
 import re
-import resource
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from harness.whole import (
     write_text,
 )
 from tests.dying import Killed, dying_at, failing_at
+from tests.full_disks import full_after, small_device
 from tests.whole_trees import NEW, OLD, TREE, contents, whole, write_new, write_tree
 
 
@@ -109,31 +108,21 @@ def test_an_error_in_any_call_leaves_old_or_new_and_no_litter(case, error, tmp_p
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 69_999, 150_000, 209_999])
 def test_a_full_disk_is_named_in_one_line_and_nothing_is_left(size, tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     write_bytes(tmp_path / "t", OLD)
     writes = [lambda: write_bytes(tmp_path / "t", NEW), lambda: write_new(tmp_path / "new"),
               lambda: write_tree(tmp_path / "tree")]  # fmt: skip
     for write, name in zip(writes, ("t", "new", "tree"), strict=True):
         if name == "tree" and size > 70_000:
             continue
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-        try:
-            with pytest.raises(NotWrittenError) as caught:
-                write()
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        with full_after(size), pytest.raises(NotWrittenError) as caught:
+            write()
         message = f"{tmp_path / name}: not written: File too large; make room, then give the same"
         assert str(caught.value).startswith(message)
     assert contents(tmp_path) == {"t": OLD}
 
 
 def test_a_device_without_space_is_named(tmp_path):
-    mounted = tmp_path / "small"
-    mounted.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(mounted)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with small_device(tmp_path, 64) as mounted:
         write_bytes(mounted / "t", OLD)
         for write in (lambda p: write_bytes(p, NEW), write_tree):
             for path in (mounted / "t", mounted / "u")[write is write_tree :]:
@@ -141,8 +130,6 @@ def test_a_device_without_space_is_named(tmp_path):
                 with pytest.raises(NotWrittenError, match=message):
                     write(path)
                 assert contents(mounted) == {"t": OLD}
-    finally:
-        subprocess.run(["umount", str(mounted)], check=True)
 
 
 def test_everything_is_synced_before_it_has_its_name(tmp_path, monkeypatch):
@@ -288,13 +275,10 @@ def test_a_file_system_that_syncs_no_folder_will_do(tmp_path, monkeypatch):
 
 
 def test_the_first_error_is_the_one_to_tell(tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
-        with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "t") as file:
-            _ = file.write(b"kept until there is no room for it") // 0
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        full_after(0), pytest.raises(ZeroDivisionError), whole_file(tmp_path / "t") as file,
+    ):  # fmt: skip
+        _ = file.write(b"kept until there is no room for it") // 0
     assert contents(tmp_path) == {}
 
 

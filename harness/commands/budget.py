@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.bars import bar
+from harness.bars import Bar, bar
 from harness.commands.common import (
     EXIT_DONE,
     add_config_options,
@@ -105,20 +105,18 @@ def _measure(
         weights = f"checkpoint {checkpoint.path.name}, digest {checkpoint.digest}"
     protocol = session.fixed.checked_protocol(0, pool=pool)
     design, macs = _timed_settings(protocol), _count_macs(config, protocol, session.evaluator)
+    compiling = sorted({*(r for _, r in design), len(protocol.recal_batches)})
     say(
         f"measuring with {weights}, {len(protocol.pool)} archs, {len(design) + 3} evaluations "
         "after those that compile"
     )
-    measured = _Measured(session, protocol, (r for _, r in design))
-    with bar(len(design), "evaluations") as drawn:
-        points = []
-        for k, r in design:
-            points.append(measured.point(k, r))
-            drawn.advance(1)
-    cost = fit_cost(points)
-    full, sums, sizes = measured.per_batch()
+    with bar(len(compiling) + len(design) + 3, "evaluations") as drawn:
+        measured = _Measured(session, protocol, drawn)
+        measured.compile(compiling)
+        cost = fit_cost([measured.timed(k, r) for k, r in design])
+        full, sums, sizes = measured.per_batch()
+        recal = recal_effect(measured.by_recal())
     noise = [noise_at(sums, sizes, k, seed=config.runtime.seed) for k in k_grid(len(sizes))]
-    recal = recal_effect(measured.by_recal())
     return Budget(len(protocol.pool), weights, macs, cost, tuple(noise), recal, full)
 
 
@@ -208,36 +206,38 @@ def _timed_settings(protocol: Any) -> list[tuple[int, int]]:
 
 
 class _Measured:
-    """Times evaluations of one protocol's batches, after one that compiles for each R.
+    """Evaluations of one protocol's batches, each named beside a bar while it is made.
 
-    What is compiled depends on the pool and on how many recalibration batches lie side by side.
+    Parameters
+    ----------
+    session : Session
+        With the weights that are measured.
+    protocol : Protocol
+        Of the whole split.
+    drawn : Bar
+        Of as many evaluations as will be asked for.
     """
 
-    def __init__(self, session: Any, protocol: Any, recal: Iterable[int]) -> None:
-        self._session, self._protocol = session, protocol
-        for count in {*recal, len(protocol.recal_batches)}:
-            self.point(1, count)
+    def __init__(self, session: Any, protocol: Any, drawn: Bar) -> None:
+        self._session, self._protocol, self._drawn = session, protocol, drawn
 
-    def _evaluate(self, batches: int, recal: int) -> tuple[Any, Any, Any]:
-        from harness.evaluation.budget import Point
+    def compile(self, recal: Iterable[int]) -> None:
+        """Evaluate once with each of some R: later ones then take what they take.
 
-        session, whole = self._session, self._protocol
-        protocol = replace(
-            whole, eval_batches=whole.eval_batches[:batches],
-            recal_batches=whole.recal_batches[:recal],
-        )  # fmt: skip
-        weights, start = session.model.weight_tensors(), time.perf_counter()
-        record, per_sample = session.evaluator.evaluate(weights, protocol)
-        return Point(batches, recal, time.perf_counter() - start), record, per_sample
+        What is compiled depends on the pool and on how many recalibration batches lie side by side.
+        """
+        for count in recal:
+            self._evaluate(1, count, "compiles")
 
-    def point(self, batches: int, recal: int) -> Any:
-        """Return the timed point."""
-        return self._evaluate(batches, recal)[0]
+    def timed(self, batches: int, recal: int) -> Any:
+        """Return the timed point of K and R."""
+        return self._evaluate(batches, recal, "times")[0]
 
     def per_batch(self) -> tuple[Any, Any, list[int]]:
         """Score the whole split; return its point, sums (archs, N) of EPE, px, and batch sizes."""
         sizes = [batch.size for batch in self._protocol.eval_batches]
-        point, _, per_sample = self._evaluate(len(sizes), len(self._protocol.recal_batches))
+        most = len(self._protocol.recal_batches)
+        point, _, per_sample = self._evaluate(len(sizes), most, "scores the whole split")
         scores = np.array(list(per_sample.values()))
         return point, np.add.reduceat(scores, np.cumsum([0, *sizes[:-1]]), axis=1), sizes
 
@@ -246,4 +246,19 @@ class _Measured:
         few = min(_FEW, len(self._protocol.eval_batches))
         most = len(self._protocol.recal_batches)
         sizes = sorted({max(1, most // 2), most})
-        return {r: self._evaluate(few, r)[1].per_arch_epe for r in sizes}
+        return {r: self._evaluate(few, r, "compares R")[1].per_arch_epe for r in sizes}
+
+    def _evaluate(self, batches: int, recal: int, what: str) -> tuple[Any, Any, Any]:
+        from harness.evaluation.budget import Point
+
+        self._drawn.say(f"{what}: K = {batches}, R = {recal}")
+        session, whole = self._session, self._protocol
+        protocol = replace(
+            whole, eval_batches=whole.eval_batches[:batches],
+            recal_batches=whole.recal_batches[:recal],
+        )  # fmt: skip
+        weights, start = session.model.weight_tensors(), time.perf_counter()
+        record, per_sample = session.evaluator.evaluate(weights, protocol)
+        point = Point(batches, recal, time.perf_counter() - start)
+        self._drawn.advance(1)
+        return point, record, per_sample

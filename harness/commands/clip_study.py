@@ -75,13 +75,7 @@ def run(args: Namespace) -> int:
     """Train for some epochs under the configuration as it is, then report and advise."""
     if args.advise is not None:
         return advise(args)
-    lacking = [f"--{name}" for name in ("config", "run", "epochs") if getattr(args, name) is None]
-    if args.columns:
-        msg = "--column: is for a table that --advise names"
-        raise UsageError(msg)
-    if lacking:
-        msg = f"the following arguments are required: {', '.join(lacking)}, or --advise RUN"
-        raise UsageError(f"{msg}; harness clip-study --help shows what there is")
+    _require_options(args)
     config = configured(args)
     require_crops(config)
     require_data(config)
@@ -108,10 +102,29 @@ def run(args: Namespace) -> int:
     if result.status == "interrupted":
         say(f"interrupted; the same command goes on: {command_line(args.words)}")
         return EXIT_INTERRUPTED
+    _tell(args, config, result.status, start)
+    # Last: killed before this, the same command tells the same result.
+    note(told=True)
+    return EXIT_DONE
+
+
+def _require_options(args: Namespace) -> None:
+    """Refuse to train without what a study needs, or with what is for advice alone."""
+    lacking = [f"--{name}" for name in ("config", "run", "epochs") if getattr(args, name) is None]
+    if args.columns:
+        msg = "--column: is for a table that --advise names"
+        raise UsageError(msg)
+    if lacking:
+        msg = f"the following arguments are required: {', '.join(lacking)}, or --advise RUN"
+        raise UsageError(f"{msg}; harness clip-study --help shows what there is")
+
+
+def _tell(args: Namespace, config: Config, status: str, start: int) -> None:
+    """Say and write what was measured after the first epochs, and what follows."""
     evidence = segments(read_run_ledger(args.run / "ledger.jsonl").effective())[-1]
     rows = tuple(row for row in evidence.epochs if row.epoch > start)
     if not rows:
-        msg = f"{args.run}: no epoch was trained ({result.status}), there is nothing to judge"
+        msg = f"{args.run}: no epoch was trained ({status}), there is nothing to judge"
         raise InputError(msg)
     advice = advise_threshold(_norms(evidence, rows), config.train.grad_clip_global_norm)
     for line in _table_lines(rows):
@@ -121,9 +134,6 @@ def run(args: Namespace) -> int:
         say(line)
     values = {"segment": evidence.segment, "epochs": [_json_row(row) for row in rows]}
     write_json(args.json, {**values, "advice": asdict(advice), "command": command})
-    # Last: killed before this, the same command tells the same result.
-    note(told=True)
-    return EXIT_DONE
 
 
 def _asked(args: Namespace, config: Config) -> dict[str, Any]:

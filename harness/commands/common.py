@@ -25,6 +25,7 @@ __all__ = [
     "StopFlag",
     "add_config_options",
     "check_with_data",
+    "config_of_run",
     "configured",
     "ledger_file",
     "read_run_ledger",
@@ -64,6 +65,21 @@ def configured(args: Namespace) -> Config:
     config = with_fc2_root(config, args.fc2_root)
     check_with_data(args, config)
     return config
+
+
+def config_of_run(args: Namespace) -> Config:
+    """Return the configuration of the run that ``--run`` names, on what ``--fc2-root`` names.
+
+    Raises
+    ------
+    InputError
+        If it is no run directory.
+    """
+    path = args.run / "config.yaml"
+    if not path.exists():
+        msg = f"{args.run}: not a run directory, no config.yaml there"
+        raise InputError(msg)
+    return with_fc2_root(load_config(path), args.fc2_root)
 
 
 def check_with_data(args: Namespace, config: Config, *more: Named) -> None:

@@ -18,7 +18,7 @@ from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.ranges import SEED, SIDE, Range
 from harness.whole import check_target
-from harness.wording import quoted
+from harness.wording import counted, quoted
 
 __all__ = [
     "add_freeze_parser",
@@ -133,15 +133,16 @@ def run_freeze(args: Namespace) -> int:
     batches = FrozenBatches(fixed.eval_batches(), fixed.recal_batches(0))
     require_scorable(batches.eval_batches)
     write_frozen(args.out, batches)
-    result = {
-        "out": str(args.out),
-        "eval_batches": len(batches.eval_batches),
-        "recal_batches": len(batches.recal_batches),
-        "eval_batch_hash": join_digests(batches.eval_batches),
-        "bn_recal_batch_hash": join_digests(batches.recal_batches),
-    }
-    say(", ".join(f"{key} {value}" for key, value in result.items()))
-    write_json(args.json, result)
+    scored, recalibrated = batches.eval_batches, batches.recal_batches
+    hashes = join_digests(scored), join_digests(recalibrated)
+    say(
+        f"{args.out}: {counted(len(scored), 'validation batch')} (digest {hashes[0]}) and "
+        f"{counted(len(recalibrated), 'recalibration batch')} (digest {hashes[1]})"
+    )
+    write_json(args.json, {
+        "out": str(args.out), "eval_batches": len(scored), "recal_batches": len(recalibrated),
+        "eval_batch_hash": hashes[0], "bn_recal_batch_hash": hashes[1],
+    })  # fmt: skip
     return EXIT_DONE
 
 

@@ -12,6 +12,7 @@ from harness.commands.cluster import Cluster, add_cluster_options, asked_cluster
 from harness.commands.common import (
     EXIT_DONE,
     check_with_data,
+    config_of_run,
     read_run_ledger,
     require_crops,
     require_data,
@@ -20,8 +21,8 @@ from harness.commands.common import (
 )
 from harness.commands.parsing import CommandParser, add_number
 from harness.commands.paths import Named, PathKind, check_paths
-from harness.commands.whole_space import scores_path, whole_space
-from harness.config import Config, load_config, parse_config, with_fc2_root
+from harness.commands.whole_space import Scored, scores_path, whole_space
+from harness.config import Config, parse_config
 from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.evaluation.shards import MOST_SHARDS, Shard
@@ -36,6 +37,7 @@ from harness.wording import counted
 
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.evaluation.evaluator import Protocol
+    from harness.runs.session import Session
 
 __all__ = ["add_parser", "asked_pool", "run"]
 
@@ -95,9 +97,6 @@ def run(args: Namespace) -> int:
         check_target(scores_path(args, checkpoint))
     require_data(config)
     say(apply_environment(config).line())
-    from harness.commands.space import told_space
-    from harness.evaluation.scored_space import csv_text
-    from harness.reporting.terminal import eval_table
     from harness.runs.session import open_session
 
     session = open_session(config, scored=_scored_in(checkpoint, config))
@@ -105,7 +104,6 @@ def run(args: Namespace) -> int:
     epoch = int(checkpoint.progress["epoch"])
     protocol = session.fixed.checked_protocol(epoch, pool=pool)
     say(_cost_text(config, protocol))
-    weights = session.model.weight_tensors()
     # What compares rankings takes most of a second to import: meanwhile, not at the end.
     Thread(target=import_module, args=("scipy.stats",)).start()
     if args.pool == "all":
@@ -113,9 +111,23 @@ def run(args: Namespace) -> int:
         if isinstance(scored, int):  # it was interrupted, or is but a shard
             return scored
     else:
+        weights = session.model.weight_tensors()
         scored = session.evaluator.evaluate(weights, protocol, epoch=epoch)
+    _tell(args, session, checkpoint, protocol, scored)
+    return EXIT_DONE
+
+
+def _tell(
+    args: Namespace, session: "Session", checkpoint: Checkpoint, protocol: "Protocol",
+    scored: Scored,
+) -> None:  # fmt: skip
+    """Say what was scored, beside what the run itself scored, and write what was asked for."""
+    from harness.commands.space import told_space
+    from harness.evaluation.scored_space import csv_text
+    from harness.reporting.terminal import eval_table
+
     record, per_sample = scored
-    say(f"checkpoint {checkpoint.path.name} (epoch {epoch}, digest {checkpoint.digest})")
+    say(f"checkpoint {checkpoint.path.name} (epoch {record.epoch}, digest {checkpoint.digest})")
     for line in eval_table(record):
         say(line)
     trained = checkpoint.meta.get("environment") or {}
@@ -123,12 +135,11 @@ def run(args: Namespace) -> int:
     for line in _border_lines(trained, elsewhere):
         say(line)
     say(_in_train_text(record, args.run / "ledger.jsonl", elsewhere))
-    space = told_space(config, protocol, record, per_sample)
+    space = told_space(session.config, protocol, record, per_sample)
     if args.csv is not None:
         write_text(args.csv, csv_text(space))
     result = _result(record, checkpoint, session.environment.as_dict(), elsewhere)
     write_json(args.json, sealed_values({**result, "space": space.as_dict()}))
-    return EXIT_DONE
 
 
 def _asked_shards(args: Namespace) -> Cluster | None:
@@ -150,11 +161,7 @@ def _scored_in(checkpoint: Checkpoint, config: Config) -> str | None:
 
 
 def _run_config(args: Namespace) -> Config:
-    path = args.run / "config.yaml"
-    if not path.exists():
-        msg = f"{args.run}: not a run directory, no config.yaml there"
-        raise InputError(msg)
-    config = with_fc2_root(load_config(path), args.fc2_root)
+    config = config_of_run(args)
     changes: dict[str, Any] = {}
     if args.batches_per_arch is not None:
         changes["eval_batches_per_arch"] = args.batches_per_arch

@@ -63,6 +63,10 @@ def add_parser(parser: CommandParser) -> None:
         help="go on with the results that --json FILE holds, if the same code made them",
     )
     parser.add_argument("--quick", action="store_true", help="leave out what takes a minute each")
+    parser.add_argument(
+        "--within-tier", action="store_true",
+        help="leave out faults that promises of a later tier than --tier alone should catch",
+    )  # fmt: skip
     add_number(
         parser, "--clean", Range(0, 10**6, "systems"), "run clean ones under random configurations "
         "instead, for false alarms", default=0, metavar="N",
@@ -92,7 +96,7 @@ def _tasks(args: Namespace, *, everything: bool = False) -> "list[Task]":
     """Return what is to be judged: what was asked for, or every fault and one's own."""
     from harness.faults.base import fault_path
     from harness.faults.catalog import FAULTS
-    from harness.faults.matrix import plan_cover, plan_fault
+    from harness.faults.matrix import caught_within, plan_cover, plan_fault
 
     def planned(path: str) -> "Task":
         task = plan_fault(path, tier=args.tier, every=args.all_promises)
@@ -110,6 +114,8 @@ def _tasks(args: Namespace, *, everything: bool = False) -> "list[Task]":
         return [*map(planned, paths.values()), *own]
     quick = args.quick or args.cover
     every = [name for name in paths if not (quick and FAULTS[name].slow)]
+    if args.within_tier:
+        every = [name for name in every if caught_within(FAULTS[name].expected, args.tier)]
     tasks = [*(planned(paths[name]) for name in (named if args.only else every)), *own]
     if args.cover:
         slow = [planned(path) for name, path in paths.items() if FAULTS[name].slow]

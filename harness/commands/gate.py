@@ -25,6 +25,14 @@ _PATHS = {
     "gate-file": PathKind.NEW_FILE, "pictures": PathKind.NEW_FOLDER,
 }  # fmt: skip
 _TESTS = Path(__file__).parents[1] / "gate_tests"
+_OURS = (
+    str(_TESTS), "--rootdir=.", "--import-mode=importlib",
+    # Where this is installed as editable, a conftest.py of ours lies above the tests.
+    f"--confcutdir={_TESTS}", "-p", "harness.pytest_stub", "-p", "harness.pytest_plugin",
+    # This command is part of the package whose plugin pytest loads.
+    "-W", "ignore:Module already imported so cannot be rewritten",
+)  # fmt: skip
+"""Words of every call of pytest."""
 
 
 def add_parser(parser: CommandParser) -> None:
@@ -54,13 +62,7 @@ def run(args: Namespace) -> int:
     if args.json is not None and args.gate_file is not None:
         msg = "--json and --gate-file name the same file: give one of them"
         raise InputError(msg)
-    given = []
-    for name, *_ in OPTIONS:
-        value = getattr(args, name.replace("-", "_"))
-        if value is not None:
-            # Expanded once already, here.
-            text = escaped(str(value)) if name in _PATHS else value
-            given.append(f"--samebits-{name}={text}")
+    given = _given(args)
     # Not the gate file: what is asked again is a part, and would replace the whole.
     kept = [word for word in given if not word.startswith("--samebits-gate-file=")]
     given += [f"--samebits-promise={name}" for name in args.promise]
@@ -68,19 +70,10 @@ def run(args: Namespace) -> int:
         given.append(f"--samebits-gate-file={escaped(str(args.json))}")
     # As a user's own folder has it: its ini keys count, and node ids and cache are its own.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- as Python itself would put it
-    plugins = ["-p", "harness.pytest_stub", "-p", "harness.pytest_plugin"]
     command = shlex.join(["harness", "gate", *(g.replace("--samebits-", "--", 1) for g in kept)])
     verdicts = _Verdicts()
-    code = pytest.main(
-        [str(_TESTS), "-c", _ini_file(Path.cwd()), "--rootdir=.", "--import-mode=importlib",
-         # Where this is installed as editable, a conftest.py of ours lies above the tests.
-         f"--confcutdir={_TESTS}",
-         *plugins, *given,
-         # This command is part of the package whose plugin pytest loads.
-         "-W", "ignore:Module already imported so cannot be rewritten",
-         "-o", f"samebits_again={command}", *["-v"] * args.verbose, *args.pytest_options],
-        plugins=[verdicts],
-    )  # fmt: skip
+    own = ["-o", f"samebits_again={command}", *["-v"] * args.verbose, *args.pytest_options]
+    code = pytest.main([*_OURS, "-c", _ini_file(Path.cwd()), *given, *own], plugins=[verdicts])
     if verdicts.failure is not None:  # of pytest itself, or of what we do within it
         raise verdicts.failure
     if code == pytest.ExitCode.INTERRUPTED and verdicts.interrupted:
@@ -90,6 +83,18 @@ def run(args: Namespace) -> int:
     if code == pytest.ExitCode.OK and not verdicts.green:
         return EXIT_BROKEN
     return {0: EXIT_DONE, 1: EXIT_BROKEN}.get(int(code), EXIT_INPUT)
+
+
+def _given(args: Namespace) -> list[str]:
+    """Return the options that were given, as pytest's."""
+    given = []
+    for name, *_ in OPTIONS:
+        value = getattr(args, name.replace("-", "_"))
+        if value is not None:
+            # Expanded once already, here.
+            text = escaped(str(value)) if name in _PATHS else value
+            given.append(f"--samebits-{name}={text}")
+    return given
 
 
 class _Verdicts:

@@ -91,39 +91,18 @@ def run(args: Namespace) -> int:
     power = None if args.gate_power is None else read_power(args.gate_power, say)
     gate = None if args.gate_file is None else _read_gate(args.gate_file)
     spaces = [read_space(path, say) for path in args.space]
-    names = _run_names(args.paths, files)
-    subjects = {name: read_subject(file, args) for name, file in zip(names, files, strict=True)
-                if is_foreign(file)}  # fmt: skip
-    histories = [
-        foreign_history(subjects[name]) if name in subjects else _read_run(name, file)
-        for name, file in zip(names, files, strict=True)
-    ]
-    if not any(history.rows for history in histories):
-        lost = "".join(f"; {line}" for one in histories for line in one.broken[:1] if not line.tail)
-        msg = f"{', '.join(names)}: no epoch is finished yet, there is nothing to show{lost}"
-        raise InputError(msg)
-    views = [
-        view(name, history, across=args.across_segments)
-        for name, history in zip(names, histories, strict=True)
-    ]
+    named = dict(zip(_run_names(args.paths, files), files, strict=True))
+    subjects = {name: read_subject(file, args) for name, file in named.items() if is_foreign(file)}
+    histories = _histories(named, subjects)
+    views = [view(name, one, across=args.across_segments) for name, one in histories.items()]
     own = [one for one in views if one.name not in subjects]
     warnings = _comparison_warnings(own, across=args.across_segments)
     warnings += _foreign_warnings(subjects, len(views))
-    summaries = [
-        _with_findings(summary(one, None if one is views[0] else views[0]), subjects.get(one.name))
-        for one in views
-    ]
-    summaries = [
-        replace(one, facts=run_facts(shown.history, subjects.get(one.name), gate))
-        for one, shown in zip(summaries, views, strict=True)
-    ]
-    pictures = [] if args.no_pictures else _pictures(own, dict(zip(names, files, strict=True)))
+    summaries = _summaries(views, subjects, gate)
+    pictures = [] if args.no_pictures else _pictures(own, named)
     text, space = _page(args, views, summaries, warnings, power, spaces, pictures)
     _write_page(args.out, text)
-    _say_summaries(summaries, warnings)
-    for one in pictures:
-        for note in one.notes:
-            say(f"warning: {one.name}: {note}")
+    _say_summaries(summaries, warnings, pictures)
     if power is not None:
         say(power.headline)
     found = {"out": str(args.out), "across_segments": args.across_segments, "warnings": warnings}
@@ -147,6 +126,20 @@ def _read_gate(path: Path) -> dict[str, Any]:
         return read_gate(path)
     except GateError as error:
         raise InputError(str(error)) from None
+
+
+def _histories(named: Mapping[str, Path], subjects: Mapping[str, Subject]) -> dict[str, RunHistory]:
+    """Return what each run holds, by its name; one of them has a finished epoch."""
+    found = {
+        name: foreign_history(subjects[name]) if name in subjects else _read_run(name, file)
+        for name, file in named.items()
+    }
+    if not any(history.rows for history in found.values()):
+        broken = (line for one in found.values() for line in one.broken[:1] if not line.tail)
+        lost = "".join(f"; {line}" for line in broken)
+        msg = f"{', '.join(found)}: no epoch is finished yet, there is nothing to show{lost}"
+        raise InputError(msg)
+    return found
 
 
 def _read_run(name: str, file: Path) -> RunHistory:
@@ -201,6 +194,19 @@ def _foreign_warnings(subjects: Mapping[str, Subject], runs: int) -> list[str]:
         "its EPE and tau stand beside the others' and do not compare with them"
         for name, subject in subjects.items()
     ]
+
+
+def _summaries(
+    views: Sequence[View], subjects: Mapping[str, Subject], gate: dict[str, Any] | None
+) -> list[RunSummary]:
+    """Return what is said of each run, of all but the first against that one."""
+    found = []
+    for one in views:
+        subject = subjects.get(one.name)
+        shown = summary(one, None if one is views[0] else views[0])
+        facts = run_facts(one.history, subject, gate)
+        found.append(replace(_with_findings(shown, subject), facts=facts))
+    return found
 
 
 def _with_findings(shown: RunSummary, subject: Subject | None) -> RunSummary:
@@ -264,7 +270,9 @@ def _write_page(out: Path, text: str) -> None:
     say(f"{out}: written")
 
 
-def _say_summaries(summaries: Sequence[RunSummary], warnings: Sequence[str]) -> None:
+def _say_summaries(
+    summaries: Sequence[RunSummary], warnings: Sequence[str], pictures: Sequence[Pictured]
+) -> None:
     for text in warnings:
         say(f"warning: {text}")
     for one in summaries:
@@ -275,3 +283,6 @@ def _say_summaries(summaries: Sequence[RunSummary], warnings: Sequence[str]) -> 
             say(f"{one.name}: {row['text']}")
         if one.left_out:
             say(f"{one.name}: left out: {'; '.join(one.left_out)} (--across-segments shows it)")
+    for shown in pictures:
+        for note in shown.notes:
+            say(f"warning: {shown.name}: {note}")

@@ -89,16 +89,7 @@ def run(args: Namespace) -> int:
         check_with_data(args, config, Named("runtime.output_root", folder, PathKind.NEW_RUN))
     require_crops(config)
     require_data(config)
-    gate = _gated(args, config)
-    options = RunOptions(
-        # EdgeFlowNAS resumes by this key.
-        resume=args.resume or config.checkpoint.load_checkpoint,
-        segment=args.segment,
-        # Asked before the run writes anything, with the environment that is really applied.
-        check_environment=lambda found: _require_environment(args, gate, found),
-        observers=run_observers,
-        code=lambda: code_state(code_place(SystemSpec())).as_dict(),
-    )
+    options = _options(args, config, _gated(args, config))
     say(
         f"results go to {folder} (epochs.csv, ledger.jsonl, checkpoints); Ctrl-C saves and stops, "
         f"to go on: {_resuming(args)}"
@@ -115,6 +106,18 @@ def run(args: Namespace) -> int:
         return EXIT_DONE
     say(f"to go on: {_resuming(args)}")
     return EXIT_INTERRUPTED
+
+
+def _options(args: Namespace, config: Config, gate: dict[str, Any] | None) -> RunOptions:
+    return RunOptions(
+        # EdgeFlowNAS resumes by this key.
+        resume=args.resume or config.checkpoint.load_checkpoint,
+        segment=args.segment,
+        # Asked before the run writes anything, with the environment that is really applied.
+        check_environment=lambda found: _require_environment(args, gate, found),
+        observers=run_observers,
+        code=lambda: code_state(code_place(SystemSpec())).as_dict(),
+    )
 
 
 def _resuming(args: Namespace) -> str:

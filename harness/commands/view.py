@@ -9,6 +9,7 @@ from harness import __version__
 from harness.commands.common import (
     EXIT_DONE,
     check_with_data,
+    config_of_run,
     require_crops,
     require_data,
     say,
@@ -17,7 +18,7 @@ from harness.commands.common import (
 from harness.commands.interrupts import command_line
 from harness.commands.parsing import CommandParser
 from harness.commands.paths import PathKind
-from harness.config import Config, load_config, with_fc2_root
+from harness.config import Config
 from harness.environment import apply_environment
 from harness.errors import InputError
 from harness.fc2.crop import Window
@@ -103,11 +104,7 @@ def _config(args: Namespace) -> Config | None:
             msg = "expected --fc2-root DIR, where the samples lie, or --run DIR"
             raise InputError(msg)
         return None
-    path = args.run / "config.yaml"
-    if not path.exists():
-        msg = f"{args.run}: not a run directory, no config.yaml there"
-        raise InputError(msg)
-    config = with_fc2_root(load_config(path), args.fc2_root)
+    config = config_of_run(args)
     check_with_data(args, config)
     return config
 

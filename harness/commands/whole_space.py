@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.evaluation.evaluator import Protocol
     from harness.runs.session import Session
 
-__all__ = ["scores_path", "whole_space"]
+__all__ = ["Scored", "scores_path", "whole_space"]
 
 _JOBS = 2
 """Where ``--jobs`` says nothing."""

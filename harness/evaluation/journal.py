@@ -298,7 +298,7 @@ def _text(values: NDArray[np.float32]) -> str:
 def _array(text: str) -> NDArray[np.float32]:
     array = np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
     if not np.isfinite(array).all():
-        msg = "a statistic is not finite"
+        msg = f"a statistic is {array[~np.isfinite(array)][0]}, expected finite numbers"
         raise ValueError(msg)
     return array
 

@@ -39,8 +39,8 @@ from harness.systems.remote import Remote, load_target
 from harness.systems.spec import SystemSpec
 
 __all__ = [
-    "ASK_A_SECOND_PROCESS", "CLEAN", "Judge", "JudgeProcess", "in_modes", "judged", "plan_clean",
-    "plan_cover", "plan_fault", "run_all", "run_matrix",
+    "ASK_A_SECOND_PROCESS", "CLEAN", "Judge", "JudgeProcess", "caught_within", "in_modes", "judged",
+    "plan_clean", "plan_cover", "plan_fault", "run_all", "run_matrix",
 ]  # fmt: skip
 
 CLEAN = "clean system"
@@ -119,6 +119,11 @@ def _of_tier(tier: Tier, *, also: Sequence[str] = ()) -> list[str]:
     """Return the promises that a tier checks, and those named, in the order of the registry."""
     tiers = TIERS[: TIERS.index(tier) + 1]
     return [p.id for p in PROMISES.values() if p.tier in tiers or p.id in also]
+
+
+def caught_within(expected: Sequence[str], tier: Tier) -> bool:
+    """Return whether a promise of up to a tier is among those that should catch a fault."""
+    return not set(_of_tier(tier)).isdisjoint(expected)
 
 
 def in_modes(tasks: Sequence[Task], modes: Sequence[str] = EPOCH_MODES) -> list[Task]:

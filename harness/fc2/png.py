@@ -82,7 +82,7 @@ def read_header(head: bytes) -> Header:
         other = next((kind for start, kind in _OTHERS.items() if head.startswith(start)), "")
         raise PngError(f"{other}, not a PNG" if other else "no PNG signature")
     if len(head) < HEAD or head[8:16] != b"\0\0\0\rIHDR":
-        raise PngError("no header of 13 bytes at the start")
+        raise PngError(f"no header of 13 bytes at the start, found {head[8:16]!r}")
     width, height, depth, colour = struct.unpack_from(">IIBB", head, 16)
     if not 0 < width < 2**31 or not 0 < height < 2**31:
         raise PngError(f"a header of {width} x {height} pixels")
@@ -152,7 +152,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         start = stop
-    raise PngError("no end chunk")
+    raise PngError(f"no end chunk in {length} bytes")
 
 
 def _require_ancillary(data: bytes, kind: bytes, start: int, stop: int) -> None:
@@ -161,7 +161,7 @@ def _require_ancillary(data: bytes, kind: bytes, start: int, stop: int) -> None:
     if not kind.isalpha() or not kind[0] & 32:
         raise PngError(f"chunk {kind!r} at byte {start}, which no PNG has")
     if kind in (b"acTL", b"fcTL", b"fdAT"):
-        raise PngError("an animation, expected one picture")
+        raise PngError(f"an animation (chunk {kind!r}), expected one picture")
     # A damaged name makes such a chunk of one with pixels; its checksum covers the name.
     _require_checksum(data, kind, start, stop)
 

@@ -63,7 +63,9 @@ class AugmentedSamples:
 
 @needs("training_samples", says=("augmentation",))
 def augmented_samples(bench: Bench) -> AugmentedSamples:
-    """Let a system augment scenes whose flow is known at every pixel.
+    """Let a system augment scenes whose flow is known at every pixel, in its second epoch.
+
+    In the first one a sample that is kept in memory is still as its files have it.
 
     Raises
     ------
@@ -74,6 +76,8 @@ def augmented_samples(bench: Bench) -> AugmentedSamples:
         msg = "the system declares no augmentation (describe().augmentation)"
         raise NotApplicableError(msg)
     with bench.open(**_on_scenes(bench)) as system:
+        if "train" in bench.describe().can:
+            system.train(1, evaluate=False, observe=False)
         return AugmentedSamples(tuple(system.training_samples()))
 
 

@@ -1,6 +1,7 @@
 """A run depends on its seed, and not on its place."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +23,10 @@ from harness.promises.promise import (
 )
 from harness.promises.same_scores import pool_differences
 from harness.promises.samples import listed_samples, split_folder
+from harness.promises.sampling import shuffles
 from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
-from harness.systems.protocol import Evaluation, digests_of
+from harness.systems.protocol import Evaluation, Training, digests_of
 from harness.wording import counted
 
 __all__ = [
@@ -114,7 +116,9 @@ SAME_RUN_ELSEWHERE = Promise(
 class Seeds:
     """Initial state and fair cycles of one seed twice, and of another seed.
 
-    ``space`` has the number of options of each block of the arch codes.
+    ``space`` has the number of options of each block of the arch codes, and ``orders`` digests of
+    the samples that are drawn of one seed in epoch 1 and in epoch 2, and of the other seed in
+    epoch 1; empty where that is not said, or samples are taken in order by design.
     """
 
     one: Digests
@@ -124,6 +128,7 @@ class Seeds:
     cycles: Sequence[tuple[str, ...]]
     other_cycles: Sequence[tuple[str, ...]]
     space: Blocks = NINE_BLOCKS
+    orders: tuple[Sequence[str], ...] = ()
 
 
 @needs("train", "state")
@@ -143,8 +148,29 @@ def seeds(bench: Bench) -> Seeds:
     return Seeds(
         one, again, other, [name for name in kernels if name not in moments],
         [s.archs for s in bench.trained.first.steps], [s.archs for s in run.steps],
-        space_of(bench.trained.description),
+        space_of(bench.trained.description), _orders(bench, run),
     )  # fmt: skip
+
+
+def _orders(bench: Bench, other: Training) -> tuple[Sequence[str], ...]:
+    """Return the samples of an epoch in order: of one seed, of its second epoch, of another."""
+    fixed, key = bench.trained.description.settings, "train.train_sampling_mode"
+    if not shuffles({"train_sampling_mode": fixed.get(key)}):
+        return ()
+    runs = bench.trained.first, bench.trained.second, other
+    return tuple([digest for step in run.samples for digest in step] for run in runs)
+
+
+def _orders_drawn(orders: Sequence[Sequence[str]]) -> Iterator[Violation]:
+    """Yield where samples come in the same order that must come in another."""
+    first, *others = orders or [()]
+    # Of samples that are augmented no digest comes twice, and chance repeats an order of few.
+    if math.factorial(min(len(set(first)), 20)) < COINCIDENCE:
+        return
+    for name, order in zip(("in epoch 2", "with another seed"), others, strict=True):
+        if list(order) == list(first):
+            what = "the same, sample by sample, as under the configured seed in epoch 1"
+            yield Violation(f"order of the samples {name}", "another", what)
 
 
 def seeds_matter(evidence: Seeds) -> Outcome:
@@ -169,6 +195,7 @@ def seeds_matter(evidence: Seeds) -> Outcome:
     orders = cycle_orders(space) ** len(codes)
     if orders >= COINCIDENCE and cycles == others:
         violations.append(Violation("fair cycles with another seed", "others", "the same"))
+    violations += _orders_drawn(evidence.orders)
     kernels = counted(len(evidence.kernels), "kernel")
     figures = f"{kernels} and {counted(len(codes), 'fair cycle')} differ"
     looked_at = min(len(evidence.kernels), len(evidence.cycles))
@@ -181,5 +208,9 @@ SEEDS_MATTER = Promise(
     sentence="a seed repeats its start, and another seed changes it",
     evidence=seeds,
     check=seeds_matter,
-    hint="The seed does not reach the initial weights or the fair cycles.",
+    hint=(
+        "The seed does not reach the initial weights, the fair cycles or the order of samples: a "
+        "shuffle that is left out, or seeded anew in each epoch. Where samples come in one order "
+        'by design, declare settings["train.train_sampling_mode"] as "sequential".'
+    ),
 )

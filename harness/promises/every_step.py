@@ -13,6 +13,7 @@ from harness.promises.gradients import (
     gradient_norm,
     slope_along,
 )
+from harness.promises.left_gradients import left_of_the_first
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.promises.slopes import nearest_slope
 from harness.promises.update_rules import NAMES, Moved, decay_beside, planned_moves
@@ -52,6 +53,8 @@ def every_step_is_adam(evidence: Walk) -> Outcome:
             wrong, untold = decay_beside(_moved(step), step.name)
         wrong = wrong or _not_moved_as_planned(step, evidence.rates)
         violations += wrong or _other_second_moment(step)
+    if evidence.left:
+        violations += left_of_the_first(evidence.left, evidence.steps[1].name)
     rates = [step.lr for step in evidence.steps]
     sizes = ", ".join(str(step.size) for step in evidence.steps)
     figures = (
@@ -130,7 +133,7 @@ EVERY_UPDATE = Promise(
     check=every_step_is_adam,
     hint=(
         "Later steps are made otherwise than the first: a rate that changes once an epoch, moments "
-        "that start again, an update that is left out."
+        "that start again, an update that is left out, a gradient that is not set to zero."
     ),
     explained_by=("update-is-adam",),
     varied=True,

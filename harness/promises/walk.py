@@ -19,7 +19,9 @@ from harness.promises.gradients import (
     adam_slots,
     gradient_between,
     gradient_norm,
+    update_slots,
 )
+from harness.promises.left_gradients import AfterAnother, after_another_first_step
 from harness.promises.modes import statistics_of_every_step
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import planned_sizes, rate_in_plan
@@ -129,6 +131,8 @@ class Walk:
     """Why no step was repeated; empty where some were."""
     modes: bool = False
     """Whether the system tells in which mode its modules were."""
+    left: AfterAnother | None = None
+    """The second step behind another first one, of a system that repeats no step."""
 
 
 @needs("train", "state", "save", "restore", "describe", says=("slots", "supports: stops"))
@@ -143,10 +147,19 @@ def walk(bench: Bench) -> Walk:
         why = "" if free else "the system clips at one norm alone"
         if "steps" not in about.supports:
             why = "the system does not resume within an epoch (Description.supports: steps)"
-        return _walked(bench, system, once=why)
+        found, between = _walked(bench, system, once=why)
+    if "steps" in about.supports or bench.setting:  # a step is repeated there, or was
+        return found
+    first, second = found.steps[:2]
+    left = after_another_first_step(
+        lambda: bench.open_cheaply({"eval_batches_per_arch": 1}, train=free),
+        first.by, update_slots(about), between, (first.gradient, second.gradient),
+    )  # fmt: skip
+    return replace(found, left=left)
 
 
-def _walked(bench: Bench, system: System, *, once: str) -> Walk:
+def _walked(bench: Bench, system: System, *, once: str) -> tuple[Walk, Arrays]:
+    """Return the walk, and the whole state after its first step."""
     slots, sizes = adam_slots(system), planned_sizes(bench.config, bench.describe())
     begin = system.state()
     require_named(begin, (n for k, v in slots.items() for n in (k, *v)), "slots")
@@ -158,6 +171,7 @@ def _walked(bench: Bench, system: System, *, once: str) -> Walk:
         repeated = repeated & {(2, len(sizes))}
     steps, rates, done, modes = [], [], list[tuple[WalkedStep, Training]](), False
     statistics = statistics_of_every_step(system.describe(), list(begin))
+    between: Arrays = {}
     state = _copied(begin, slots, statistics)
     for number, (epoch, step) in enumerate(places, start=1):
         if (epoch, step) in repeated:
@@ -179,12 +193,13 @@ def _walked(bench: Bench, system: System, *, once: str) -> Walk:
         if (epoch, step) in repeated:
             done.append((walked, run))
         state = then
+        between = between or {n: np.array(array) for n, array in system.state().items()}
     nudged = {w.number: _nudges(bench, system, w, run) for w, run in done}
     turned = {w.number: _turned(bench, system, w, r) for w, r in done if nudged[w.number]}
     found = (replace(s, nudges=nudged.get(s.number), turned=turned.get(s.number)) for s in steps)
     none = "a restored run trains other archs, has another loss or records none"
     nothing = once or ("" if any(nudged.values()) else none)
-    return Walk(tuple(found), tuple(rates), nothing, modes)
+    return Walk(tuple(found), tuple(rates), nothing, modes), between
 
 
 def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None:

@@ -198,7 +198,7 @@ def _epoch_file(pictures: Pictures) -> _EpochFile:
 
 def _sample_of(key: str, told: Mapping[str, Any]) -> PictureSample:
     if told["key"] != key:
-        msg = "is of another sample"
+        msg = f"its key is {quoted(told['key'])}, expected {key}, by which it is called"
         raise ValueError(msg)
     size = told["height"], told["width"]
     flow, known = flow_from_text(told["flow"], told["step"], size, label=True)
@@ -225,7 +225,7 @@ def _require_window(
 def _flow_of(told: Mapping[str, Any], samples: Mapping[str, PictureSample]) -> PictureFlow:
     sample = samples.get(told["sample"])
     if sample is None:
-        msg = "a flow is of a sample that is not named"
+        msg = f"a flow is of sample {quoted(told['sample'])}, which is not among those named"
         raise ValueError(msg)
     height, width = sample.valid.shape
     flow, _ = flow_from_text(told["flow"], told["step"], (height, width), label=False)

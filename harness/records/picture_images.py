@@ -90,8 +90,9 @@ def frames_from_text(texts: tuple[str, str]) -> NDArray[np.uint8]:
         If they are other images.
     """
     images = [_opened(text, "JPEG", ("RGB",)) for text in texts]
-    if len({image.size for image in images}) > 1:
-        msg = "the two frames are of different sizes"
+    first, second = (f"{image.height} x {image.width} px" for image in images)
+    if first != second:
+        msg = f"the first frame is of {first}, the second of {second}, expected one size"
         raise ValueError(msg)
     return np.concatenate([_pixels(image)[..., ::-1] for image in images], axis=-1)
 

@@ -107,22 +107,14 @@ def budget_lines(budget: Budget, advice: Advice | None) -> Iterator[str]:
         "SE: standard error of the pool's EPE; SE diff: of the difference of two archs; tau "
         "against the whole split: of the first K batches, mean and 5 % quantile of draws"
     )
-    yield "  K  samples  time (s)  EPE (px)  SE (px)  SE diff (px)  tau first   mean    5 %"
-    for entry in budget.noise:
-        seconds = cost.seconds(entry.batches, full.recal)
-        yield (
-            f"{entry.batches:3d}  {entry.samples:7d}  {seconds:8.3f}  {entry.mean_epe:8.4f}  "
-            f"{_number(entry.standard_error).strip():>7}  {_number(entry.pair_error).strip():>12}  "
-            f"{_number(entry.tau, 3).strip():>9}  {_number(entry.tau_mean, 3).strip():>5}  "
-            f"{_number(entry.tau_low, 3).strip():>5}"
-        )
+    yield from _noise_lines(budget)
     reasons = {entry.reason for entry in budget.noise if entry.reason}
     yield from (f"tau undefined: {reason}" for reason in sorted(reasons))
     for effect in budget.recal[:-1]:
         yield (
             f"R = {effect.recal} against R = {effect.most}: the pool's mean differs by "
             f"{effect.mean_difference:+.2g} px, the arch that moves most by "
-            f"{effect.worst_difference:+.2g} px, tau {_number(effect.tau, 3).strip()}"
+            f"{effect.worst_difference:+.2g} px, tau {_number(effect.tau, 3)}"
         )
     if advice is None:
         yield "no advice was asked for: --tau 0.9 or --time-limit SECONDS"
@@ -134,5 +126,18 @@ def budget_lines(budget: Budget, advice: Advice | None) -> Iterator[str]:
         yield from (f"  {reason}" for reason in advice.reasons)
 
 
+def _noise_lines(budget: Budget) -> Iterator[str]:
+    """Yield a table, 80 columns wide, with a row for each K."""
+    yield "  K  samples  time (s)  EPE (px)  SE (px)  SE diff (px)  tau first   mean    5 %"
+    for entry in budget.noise:
+        seconds = budget.cost.seconds(entry.batches, budget.full.recal)
+        yield (
+            f"{entry.batches:3d}  {entry.samples:7d}  {seconds:8.3f}  {entry.mean_epe:8.4f}  "
+            f"{_number(entry.standard_error):>7}  {_number(entry.pair_error):>12}  "
+            f"{_number(entry.tau, 3):>9}  {_number(entry.tau_mean, 3):>5}  "
+            f"{_number(entry.tau_low, 3):>5}"
+        )
+
+
 def _number(value: float | None, digits: int = 5) -> str:
-    return f"{'-':>{digits + 4}}" if value is None else f"{value:{digits + 4}.{digits}f}"
+    return "-" if value is None else f"{value:.{digits}f}"

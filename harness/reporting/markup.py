@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["Column", "data", "note", "number", "printable", "safe", "table", "warning"]
+__all__ = [
+    "Column", "data", "figure", "note", "number", "printable", "safe", "table", "warning",
+    "window_outline",
+]  # fmt: skip
 
 Column = tuple[str, Callable[[dict[str, Any]], str], bool]
 """Title, what it shows of a row, and whether that is a number."""
@@ -39,6 +42,30 @@ def warning(text: str) -> str:
 def note(text: str) -> str:
     """Return a small paragraph."""
     return f'<p class="small">{safe(text)}</p>'
+
+
+def figure(image: str, caption: str, outline: str = "") -> str:
+    """Return an image's element with a caption below, and an outline upon it."""
+    return (
+        f'<figure><div class="frame">{image}{outline}</div>'
+        f"<figcaption>{safe(caption)}</figcaption></figure>"
+    )
+
+
+def window_outline(place: tuple[int, int], window: tuple[int, int], frame: tuple[int, int]) -> str:
+    """Return the outline of a window upon the image of a whole frame.
+
+    Parameters
+    ----------
+    place : (int, int)
+        Row and column of its corner, px.
+    window, frame : (int, int)
+        Height and width, px.
+    """
+    names = ("top", "left", "height", "width")
+    shares = [part / side for part, side in zip((*place, *window), frame * 2, strict=True)]
+    style = "; ".join(f"{name}: {share:.4%}" for name, share in zip(names, shares, strict=True))
+    return f'<span class="window" style="{style}"></span>'
 
 
 def number(key: str, form: str) -> Callable[[dict[str, Any]], str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.records.pictures import Scored
 from harness.reporting.flow_colours import png, wheel_image
-from harness.reporting.markup import note, safe, warning
+from harness.reporting.markup import figure, note, safe, warning, window_outline
 from harness.reporting.pictured import Pictured, ShownEpoch, ShownFlow, ShownSample
 from harness.wording import counted
 
@@ -171,19 +171,11 @@ def _error(flow: ShownFlow, name: str, sample: ShownSample) -> str:
 
 def _figure(image: bytes, caption: str, text: str, outline: str = "") -> str:
     data = base64.b64encode(image).decode("ascii")
-    return (
-        f'<figure><div class="frame"><img alt="{safe(text)}" src="data:image/jpeg;base64,{data}">'
-        f"{outline}</div><figcaption>{safe(caption)}</figcaption></figure>"
-    )
+    shown = f'<img alt="{safe(text)}" src="data:image/jpeg;base64,{data}">'
+    return figure(shown, caption, outline)
 
 
 def _outline(sample: ShownSample) -> str:
     if sample.place is None:
         return ""
-    starts = [at / side for at, side in zip(sample.place, sample.frame, strict=True)]
-    sides = [own / side for own, side in zip(sample.window, sample.frame, strict=True)]
-    names = ("top", "left", "height", "width")
-    style = "; ".join(
-        f"{name}: {share:.4%}" for name, share in zip(names, starts + sides, strict=True)
-    )
-    return f'<span class="window" style="{style}"></span>'
+    return window_outline(sample.place, sample.window, sample.frame)

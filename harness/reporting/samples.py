@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from harness.fc2.crop import Window
 from harness.reporting.flow_colours import error_image, flow_image, mask_image, png, wheel_image
-from harness.reporting.markup import note, safe
+from harness.reporting.markup import figure, note, safe, window_outline
 
 __all__ = ["Predicted", "Sample", "picture", "picture_page", "sample_page", "wheel"]
 
@@ -166,23 +166,15 @@ def _window_text(window: Window | None) -> str:
 
 
 def _figure(image: NDArray[np.uint8], caption: str, sample: Sample) -> str:
-    shown = picture(image, f"{caption} of {sample.id}")
-    return (
-        f'<figure><div class="frame">{shown}{_outline(sample)}</div>'
-        f"<figcaption>{safe(caption)}</figcaption></figure>"
-    )
+    return figure(picture(image, f"{caption} of {sample.id}"), caption, _outline(sample))
 
 
 def _outline(sample: Sample) -> str:
     if sample.window is None:
         return ""
-    (height, width), window = sample.valid.shape, sample.window
-    place = (
-        ("top", window.top / height), ("left", window.left / width),
-        ("height", window.height / height), ("width", window.width / width),
-    )  # fmt: skip
-    style = "; ".join(f"{name}: {share:.4%}" for name, share in place)
-    return f'<span class="window" style="{style}"></span>'
+    height, width = sample.valid.shape
+    window = sample.window
+    return window_outline((window.top, window.left), (window.height, window.width), (height, width))
 
 
 def picture(image: NDArray[np.uint8], text: str) -> str:

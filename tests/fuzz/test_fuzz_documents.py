@@ -65,7 +65,7 @@ def what_a_checkpoint_says(folder):
 
 
 @counts(OTHERS)
-def test_manifests(count, tmp_path):
+def test_a_manifest_is_what_was_saved_or_refused(count, tmp_path):
     store = CheckpointStore(tmp_path)
     progress = {"epoch": 1, "step": 0, "counts": [[1, 1, 1]], "row": {"epoch": 1, "lr": 1 / 3}}
     meta = {"config": {"train": {"lr": 1e-4}}, "environment": {"cpu": "x"}, "segment": "main"}
@@ -76,7 +76,7 @@ def test_manifests(count, tmp_path):
 
 
 @counts(OTHERS)
-def test_pointers(count, tmp_path):
+def test_a_pointer_names_what_was_saved_or_is_refused(count, tmp_path):
     store = CheckpointStore(tmp_path)
     store.save("epoch-0001-step-00000-attempt-1", {"a": np.zeros(2)}, {"epoch": 1}, {})
     reader = Reader(tmp_path / "last", lambda _: store.load("last").digest, named=str(tmp_path))
@@ -112,7 +112,7 @@ def as_the_file_says(path):
 
 @pytest.mark.parametrize("form", ["lists", "texts", "edgeflownas"])
 @counts(CHEAP)
-def test_pools(count, form, tmp_path):
+def test_a_pool_is_what_its_file_says_or_refused(count, form, tmp_path):
     path = tmp_path / "pool.json"
     texts = ["012012012", "222222222", "100210021"]
     content = {"lists": LISTS, "texts": {"archs": texts}, "edgeflownas": {"pool": LISTS, "seed": 1}}
@@ -130,7 +130,7 @@ def is_equal_number(one, other):
 
 
 @counts(CHEAP)
-def test_epoch_tables(count, tmp_path):
+def test_an_epoch_table_is_what_was_written_told_or_refused(count, tmp_path):
     path = tmp_path / "epochs.csv"
     table = EpochCsv(path)
     for record in ROWS:
@@ -153,7 +153,7 @@ def test_epoch_tables(count, tmp_path):
 
 
 @counts(OTHERS)
-def test_gate_files(count, tmp_path):
+def test_a_gate_file_is_what_was_written_or_refused(count, tmp_path):
     path = tmp_path / "gate.json"
     gate = {
         "format": GATE_FORMAT, "verdict": "green", "system": "mine.py:Mine", "tier": "quick",
@@ -182,7 +182,7 @@ def unless_told(whole, read):
 
 
 @counts(OTHERS)
-def test_powers_of_gates(count, tmp_path):
+def test_the_power_of_a_gate_is_what_was_written_told_or_refused(count, tmp_path):
     path = tmp_path / "power.json"
     planted = (Planted("f", "what", "who#1", "noticed", {"a": "where"}, "", 3, 1.5),)
     power = Power({"system": "x"}, ("a",), {}, {"b": "no"}, planted, ("f", "g"))
@@ -191,7 +191,7 @@ def test_powers_of_gates(count, tmp_path):
 
 
 @counts(OTHERS)
-def test_results_of_a_matrix(count, tmp_path):
+def test_results_of_a_matrix_are_what_was_written_told_or_refused(count, tmp_path):
     path = tmp_path / "matrix.json"
     result = {
         "id": "f", "family": "GRAD", "citation": "c", "expected": ["a"], "fired": ["a"],
@@ -205,7 +205,7 @@ def test_results_of_a_matrix(count, tmp_path):
 
 
 @counts(CHEAP)
-def test_sealed_files(count, tmp_path):
+def test_a_sealed_file_is_what_was_written_or_refused(count, tmp_path):
     path = tmp_path / "study.json"
     path.write_text(json.dumps(sealed_values({"start": 2, "segment": None, "threshold": 1 / 3})))
 
@@ -218,7 +218,7 @@ def test_sealed_files(count, tmp_path):
 
 
 @counts(OTHERS)
-def test_counters_beside_a_checkpoint_of_edgeflownas(count, tmp_path):
+def test_counters_beside_a_checkpoint_of_edgeflownas_are_as_written_or_told(count, tmp_path):
     """The file carries no digest: what is read of it goes into that of the checkpoint."""
     from harness.training.checkpoint import state_digest
     from harness.training.importing import read_counters
@@ -246,7 +246,7 @@ def what_frozen_batches_say(path):
 
 
 @counts(OTHERS)
-def test_headers_of_frozen_batches(count, tmp_path):
+def test_a_header_of_frozen_batches_is_what_was_frozen_or_refused(count, tmp_path):
     from tests.test_frozen import frozen, write_frozen
 
     path = tmp_path / "frozen.npz"

@@ -41,6 +41,7 @@ class Accumulating(TorchSystem):
     loss = "own"
     statistics_kept = 0.9
     momentum = 0.1
+    shuffle = True
     heads = {"flow": ["head.weight"]}
     settings = {
         "train.epoch_mode": "full_pass", "train.lr_schedule": "none", "eval.crop": "frame",
@@ -80,7 +81,7 @@ class Accumulating(TorchSystem):
 
     def trained(self, model, optimizer, pairs, size, micro):
         """Train one epoch: each batch in micro-batches."""
-        for batch in DataLoader(pairs, size, shuffle=True):
+        for batch in DataLoader(pairs, size, shuffle=self.shuffle):
             optimizer.zero_grad()
             for piece in self.pieces(batch, micro):
                 share = self.share(len(piece[0]), len(batch[0]), micro, size)
@@ -128,7 +129,7 @@ class InAStream(Accumulating):
     """Steps every so many batches of its DataLoader, and at the end of a pass: by their number."""
 
     def trained(self, model, optimizer, pairs, size, micro):
-        loader, every = DataLoader(pairs, micro, shuffle=True), -(-size // micro)
+        loader, every = DataLoader(pairs, micro, shuffle=self.shuffle), -(-size // micro)
         last = len(loader) - 1
         optimizer.zero_grad()
         for place, piece in enumerate(loader):
@@ -249,3 +250,17 @@ class RunTwice(Accumulating):
         with torch.no_grad():
             model(first, second)
         return super().own(model, first, second, flow)
+
+
+class InOneOrder(Accumulating):
+    """Forgets to shuffle."""
+
+    shuffle = False
+
+
+class SameEachEpoch(Accumulating):
+    """Seeds each epoch with the same number."""
+
+    def trained(self, *args):
+        torch.manual_seed(self.seed)
+        super().trained(*args)

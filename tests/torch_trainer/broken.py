@@ -110,6 +110,30 @@ class FlipKeepsU(Torch):
             trainer.Pairs.__getitem__ = read
 
 
+class FlipsWhatItKeeps(Torch):
+    """Keeps samples in memory, and flips the flow of some of them in place."""
+
+    def loop(self):
+        read, kept = trainer.Pairs.__getitem__, {}
+
+        def flipped(pairs, index):
+            if not pairs.crop:
+                return read(pairs, index)
+            if index not in kept:
+                kept[index] = read(pairs, index)
+            first, second, flow, known = kept[index]
+            if random.random() < 0.5:
+                flow[0] *= -1
+                first, second, flow, known = (a.flip(-1) for a in (first, second, flow, known))
+            return first, second, flow, known
+
+        trainer.Pairs.__getitem__ = flipped
+        try:
+            super().loop()
+        finally:
+            trainer.Pairs.__getitem__ = read
+
+
 class WithoutTrain(trainer.Net):
     """A net that a validation puts into evaluation mode, and nobody puts back."""
 

@@ -58,3 +58,16 @@ class PerStep(PerEpoch):
     """Says the same of each step, which it does not do."""
 
     schedule = {"name": "cosine"}
+
+
+class KeepsGradients(Usual):
+    """Adds each step's gradient to those of the steps before: no zero_grad()."""
+
+    supports = ["stops"]
+
+    def loop(self):
+        before, torch.optim.Adam.zero_grad = torch.optim.Adam.zero_grad, lambda *_, **__: None
+        try:
+            super().loop()
+        finally:
+            torch.optim.Adam.zero_grad = before

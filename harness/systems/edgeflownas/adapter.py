@@ -163,7 +163,9 @@ class EdgeFlowNAS:
     ) -> dict[str, Any]:
         """Let ``train_supernet`` go on until `epochs` are completed."""
         if steps is not None:
-            raise NotApplicableError("train_supernet stops at the end of an epoch only")
+            raise NotApplicableError(
+                f"train_supernet stops at the end of an epoch only, not after {steps} steps"
+            )
         run = self.run
         run.steps.forget()
         run.steps.observe, run.evaluate = observe, evaluate

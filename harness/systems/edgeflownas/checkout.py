@@ -266,7 +266,12 @@ def load_checkout(root: str, generation: str = "") -> Checkout:
                 key = os.path.abspath(folder), generation
                 if key not in _LOADED:
                     if _LOADED:
-                        raise CheckoutError("one process can import one checkout only")
+                        ((first, kind),) = _LOADED
+                        raise CheckoutError(
+                            f"{key[0]}, supernet_trainer{generation}: this process has imported "
+                            f"{first}, supernet_trainer{kind}, and can import one alone: gate "
+                            "each in a process of its own"
+                        )
                     _LOADED[key] = Checkout(key[0], package, generation)
                 return _LOADED[key]
     raise CheckoutError(

@@ -15,9 +15,8 @@ from typing import Any
 
 from .checkout import Checkout
 from .errors import CheckoutError
-from .frames import FrameFinder
 from .lending import unwatched
-from .providers import WatchedProvider
+from .providers import watched_provider
 from .scoring import Evaluator, Seen, listener
 
 __all__ = ["OfflineEvaluation", "ScoringGraph"]
@@ -180,13 +179,7 @@ class OfflineEvaluation:
 
     def on_provider(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Watch a provider."""
-        split = kwargs.get("split", args[1] if len(args) > 1 else "")
-        data = self.config["data"]
-        folder = os.path.join(str(data["base_path"]), str(data[split + "_dir"]))
-        watched = WatchedProvider(
-            original(*args, **kwargs), folder, FrameFinder(self.checkout.imread),
-            self.checkout.reads,
-        )  # fmt: skip
+        split, watched = watched_provider(self.checkout, self.config, original, args, kwargs)
         watched.listener = listener(self._drawn, split)
         return watched
 

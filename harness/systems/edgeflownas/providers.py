@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from .checkout import Checkout
 from .errors import CheckoutError
 from .frames import FrameFinder, digest_batch, read_order, sample_id
 
-__all__ = ["FLOW_CLIP", "WatchedProvider"]
+__all__ = ["FLOW_CLIP", "WatchedProvider", "watched_provider"]
 
 FLOW_CLIP = 50.0
 """Clip on every label, px: ``np.clip(flow, -50, 50)`` in its ``data/fc2_dataset.py``."""
@@ -155,6 +157,17 @@ class WatchedProvider:
         if hasattr(self.provider, "rng"):
             found["rng"] = repr(self.provider.rng.getstate())
         return found
+
+
+def watched_provider(
+    checkout: Checkout, config: dict[str, Any], original: Any, args: Any, kwargs: dict[str, Any]
+) -> tuple[str, WatchedProvider]:
+    """Call what builds a provider with its arguments; return its split and it, watched."""
+    split = str(kwargs.get("split", args[1] if len(args) > 1 else ""))
+    data = config["data"]
+    folder = os.path.join(str(data["base_path"]), str(data[split + "_dir"]))
+    provider = original(*args, **kwargs)
+    return split, WatchedProvider(provider, folder, FrameFinder(checkout.imread), checkout.reads)
 
 
 class _Described:

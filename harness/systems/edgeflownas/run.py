@@ -20,10 +20,9 @@ import numpy as np
 
 from .checkout import Checkout
 from .errors import AbandonedRunError, CheckoutError
-from .frames import FrameFinder
 from .graph import GraphFacts, read_graph
 from .lending import unwatched
-from .providers import WatchedProvider
+from .providers import WatchedProvider, watched_provider
 from .stepping import StepWatcher
 
 __all__ = ["Graphs", "Run"]
@@ -251,15 +250,8 @@ class Run:
 
     def on_provider(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """Watch a provider."""
-        split = kwargs.get("split", args[1] if len(args) > 1 else "")
-        mode = kwargs.get("provider_mode", "train")
-        data = self.config["data"]
-        folder = os.path.join(str(data["base_path"]), str(data[split + "_dir"]))
-        watched = WatchedProvider(
-            original(*args, **kwargs), folder, FrameFinder(self.checkout.imread),
-            self.checkout.reads,
-        )  # fmt: skip
-        self.providers.append((split, mode, watched))
+        split, watched = watched_provider(self.checkout, self.config, original, args, kwargs)
+        self.providers.append((split, kwargs.get("provider_mode", "train"), watched))
         return watched
 
     def on_prefetch(self, original: Any, provider: Any, **kwargs: Any) -> Any:

@@ -138,26 +138,32 @@ class Iteration:
     ----------
     begin : callable
         Starts the pass, and returns what gives the batches.
+    started : callable
+        Called before the pass begins; returns what is called when it has given all.
     before : callable
-        Called before the pass begins (with True) and before each of its batches (with False).
+        Called before each batch.
     seen : callable
         Called with each batch.
     """
 
     def __init__(
-        self, begin: Callable[[], Any], before: Callable[[bool], None], seen: Callable[[Any], None]
-    ) -> None:
+        self, begin: Callable[[], Any], started: Callable[[], Callable[[], None]],
+        before: Callable[[], None], seen: Callable[[Any], None],
+    ) -> None:  # fmt: skip
         self._inner: Any = None
-        self._before, self._seen = before, seen
-        before(True)
+        self._before, self._seen, self._ended = before, seen, started()
         self._inner = begin()
 
     def __iter__(self) -> Iteration:
         return self
 
     def __next__(self) -> Any:
-        self._before(False)
-        batch = next(self._inner)
+        self._before()
+        try:
+            batch = next(self._inner)
+        except StopIteration:
+            self._ended()
+            raise
         self._seen(batch)
         return batch
 

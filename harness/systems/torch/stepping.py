@@ -15,6 +15,13 @@ from harness.systems.torch.watch import Seen, arrays_in, samples_in
 
 __all__ = ["Stepper"]
 
+_PASSES = 20
+"""So many passes without a step are no check of the data, or validation on several sets."""
+
+_IDLE = (
+    "the training loop has passed %d times over its data and made no step: it leaves every step out"
+)
+
 
 class Stepper:
     """A training loop that makes a step when it is asked for one.
@@ -39,10 +46,15 @@ class Stepper:
         self.taken: Callable[[Any], None] | None = None
         self._loop: HeldLoop | None = None
         self._steps = 1  # of this pass; held before the very first one too
+        self._begun: tuple[int, ...] = ()  # batch sizes of the pass that began last
+        self._given = True  # whether it has given a batch
+        self._idle = 0  # passes since the last step
+        self._whole = self.seen, 0, 0  # where what a pass gave begins, which has given all
 
     def start(self, run: Callable[[], None]) -> None:
         """Start a loop, and hold it before its first batch."""
         self.seen, self._steps, self._loop = Seen(held=False), 1, HeldLoop(run)
+        self._given, self._idle = True, 0
         self._loop.advance()
 
     def stop(self) -> None:
@@ -74,6 +86,8 @@ class Stepper:
         self.seen = Seen(looks=observe)
         self._loop.advance()
         seen, self.seen = self.seen, Seen(looks=observe)
+        if seen.steps:
+            self.sizes = self._begun
         return seen, self._loop.at_start or self._loop.ended
 
     def pass_of(self, loader: Any, begin: Callable[[], Any]) -> Any:
@@ -95,20 +109,38 @@ class Stepper:
         return self._loop is not None and self._loop.mine
 
     def _held(self, begin: Callable[[], Any], loader: Any) -> Any:
-        return Iteration(begin, functools.partial(self._hold, loader), self._note)
+        started = functools.partial(self._begin_pass, loader)
+        return Iteration(begin, started, functools.partial(self._hold, at_start=False), self._note)
 
-    def _hold(self, loader: Any, at_start: bool) -> None:
+    def _hold(self, *, at_start: bool) -> None:
         """Hold the loop before a pass, and before a batch that follows a step."""
         if self._loop is None or not self._mine:
             return
         self._steps += self.seen.steps
         if at_start and self._steps:
-            self.sizes, self._steps = planned_sizes(loader), 0
+            self._steps = self._idle = 0
             self._loop.hold(at_start=True)
         elif not at_start and self.seen.steps:
             self._loop.hold(at_start=False)
 
+    def _begin_pass(self, loader: Any) -> Callable[[], None]:
+        """Hold the loop before a pass; return what to call when it has given all.
+
+        What begins beside a pass that has given nothing yet is no pass of its own.
+        """
+        self._hold(at_start=True)
+        seen, batches, samples = self._whole
+        if self.seen is seen and not seen.steps:  # such as a validation's that keeps gradients
+            del seen.batches[batches:], seen.samples[samples:]
+        if self._given:
+            self._begun, self._given, self._idle = planned_sizes(loader), False, self._idle + 1
+        if self._idle > _PASSES:
+            raise RuntimeError(_IDLE % _PASSES)
+        place = self.seen, len(self.seen.batches), len(self.seen.samples)
+        return lambda: setattr(self, "_whole", place)
+
     def _note(self, batch: Any) -> None:
+        self._given = True
         if self.taken is not None:
             self.taken(batch)
         if self.seen.looks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad
 
+from harness.systems.torch.places import staying
 from harness.systems.torch.state import array_of
 
 __all__ = ["Seen", "arrays_in", "samples_in", "watched"]
@@ -91,6 +93,7 @@ def watched(
         for made in (torch.utils.data.DataLoader, torch.optim.Optimizer):
             here = functools.partial(mark, optimizer=made is torch.optim.Optimizer)
             put(made, "__init__", _marked(made.__init__, here))
+        put(threading.Thread, "start", staying(threading.Thread.start))
         if not torch.cuda.is_available():
             # Trainers call .cuda() unasked; where there is no GPU, all there is lies on the CPU.
             put(torch.Tensor, "cuda", lambda self, *_, **__: self)
