@@ -57,6 +57,7 @@ AT_UPDATE = run(clipped(A, THRESHOLD), 1, checks([A], THRESHOLD))
 AT_MICRO = run(
     mixed(*((1 / 3, clipped(g, THRESHOLD)) for g in BY_ARCH)), 1, checks(BY_ARCH, THRESHOLD)
 )
+AT_UPDATE, AT_MICRO = (replace(step, later=0.9 * THRESHOLD) for step in (AT_UPDATE, AT_MICRO))
 ACCUMULATED = Accumulation(
     whole=run(A, 1), pieces=run(ROUNDED), other=run(B), mixed=run(mixed((0.8, ROUNDED), (0.2, B))),
     threshold=THRESHOLD, clipped_update=AT_UPDATE, clipped_micro=AT_MICRO,
@@ -178,6 +179,11 @@ WEIGHED["a step that repeats itself"] = (
 CLIPPED["not applied, and no check recorded"] = (
     replace(UNCHECKED, clipped_update=replace(UNRECORDED[0], gradient=A)),
     UPDATED + " 2",
+)
+CLIPPED["not from the second epoch on"] = (
+    replace(ACCUMULATED, clipped_update=replace(AT_UPDATE, later=2 * THRESHOLD)),
+    r"gradient of a step of epoch 2: expected norm at most \d+\.\d+, as in epoch 1, found norm "
+    r"\d+\.\d+: what clips ends with the first epoch",
 )
 PASS = SmallerLast(7, (5, 2), last=A, full=A)
 CLEAN[LAWS] += [

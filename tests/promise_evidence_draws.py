@@ -21,6 +21,7 @@ from harness.systems.protocol import ServedBatch
 RNG = np.random.default_rng(11)
 GRID = [(seed, epoch) for seed in (7, 8, 9, 17) for epoch in (1, 2, 3, 11, 101)]
 FEW = [(seed, epoch) for seed in (7, 8) for epoch in (1, 2)]
+LATER = [(7, epoch) for epoch in (17, 33, 65, 129, 257)]
 
 
 def asked(samples, keys, draw):
@@ -29,7 +30,7 @@ def asked(samples, keys, draw):
 
 def orders(draw, *, full=True):
     middle, large, few = asked(500, GRID, draw), asked(30_000, FEW, draw), asked(12, GRID, draw)
-    return Orders(full, middle, large, few)
+    return Orders(full, middle, large, few, asked(500, [(7, 1), *LATER], draw))
 
 
 def repeated(count):
@@ -63,6 +64,11 @@ def with_order(key, order):
     return replace(PASSES, middle=middle)
 
 
+def with_later(evidence, key, found):
+    later = replace(evidence.later, found={**evidence.later.found, key: found})
+    return replace(evidence, later=later)
+
+
 ONE = PASSES.middle.found[7, 1]
 BUFFER = {key: buffered(30_000, 10_000) for key in FEW}
 ORDERS = {
@@ -90,6 +96,11 @@ ORDERS = {
     "the next seed a epoch later": (
         with_order((8, 1), PASSES.middle.found[7, 2]),
         "order of seed 7, epoch 2 beside seed 8, epoch 1, samples at one place in both: expected "
+        "one or two, found 500",
+    ),
+    "an epoch far behind that is the first one": (
+        with_later(PASSES, (7, 33), PASSES.later.found[7, 1]),
+        "order of seed 7, epoch 1 beside seed 7, epoch 33, samples at one place in both: expected "
         "one or two, found 500",
     ),
     "an epoch that starts later": (
@@ -124,7 +135,10 @@ def places(room):
 
 
 WINDOWS = Windows(
-    asked(500, GRID, places(ROOM)), asked(500, FEW, places(SMALL_ROOM)), PASSES.middle
+    asked(500, GRID, places(ROOM)),
+    asked(500, FEW, places(SMALL_ROOM)),
+    PASSES.middle,
+    asked(50, LATER, places(ROOM)),
 )
 
 
@@ -141,6 +155,10 @@ CROPS = {
     "pairs that share a window": (
         each(lambda w: w[np.arange(500) // 2]),
         "different windows in 10000 draws: expected some 9959, found 4[0-9]{3}",
+    ),
+    "an epoch far behind that has the windows of the first one": (
+        with_later(WINDOWS, (7, 65), WINDOWS.wide.found[7, 1][:50]),
+        "different windows of epochs far apart in 10250 draws: expected some 10207, found 10[0-9]+",
     ),
     "pairs that share the top alone": (
         each(lambda w: np.stack([w[np.arange(500) // 2, 0], w[:, 1]], axis=1)),
@@ -188,16 +206,23 @@ CROPS = {
 }  # fmt: skip
 
 
-def fair(_):
-    return np.argsort(RNG.random((100, 3, 9)), axis=1)
+def fair(samples, archs=3, blocks=9):
+    return np.argsort(RNG.random((samples // 5, archs, blocks)), axis=1)
 
 
-CYCLES = Cycles(asked(500, GRID, fair))
-FOUR = Cycles(asked(500, GRID, lambda _: np.argsort(RNG.random((100, 4, 5)), axis=1)))
+def four(samples):
+    return fair(samples, 4, 5)
+
+
+MANY = asked(2000, [(7, 1)], fair).found[7, 1]
+CYCLES = Cycles(asked(500, GRID, fair), Asked(100, {(7, 1): MANY, **asked(100, LATER, fair).found}))
+FOUR = Cycles(asked(500, GRID, four), asked(100, LATER, four))
 
 
 def cycles(change):
-    return Cycles(Asked(500, {key: change(a) for key, a in CYCLES.asked.found.items()}))
+    return replace(
+        CYCLES, asked=Asked(500, {key: change(a) for key, a in CYCLES.asked.found.items()})
+    )
 
 
 def share_swap(archs):
@@ -217,6 +242,16 @@ def after_one_another(archs):
 
 FIRST_BLOCK = np.arange(9) == 0
 COMBINED = {
+    "an epoch far behind that has the cycles of the first one": (
+        with_later(CYCLES, (7, 17), MANY[:20]),
+        "different fair cycles of epochs, or steps, far apart in 500 draws: expected some 500, "
+        "found 480",
+    ),
+    "cycles that begin again within an epoch": (
+        with_later(CYCLES, (7, 1), np.concatenate([MANY[:256], MANY[:144]])),
+        "different fair cycles of epochs, or steps, far apart in 500 draws: expected some 500, "
+        "found 356",
+    ),
     "blocks that share a permutation": (
         cycles(lambda a: np.repeat(a[..., :1], 9, axis=2)),
         "different fair cycles in 2000 draws: expected some 2000, found 6",
@@ -234,7 +269,7 @@ COMBINED = {
         "orders of block 3 beside block 4 1 draw later: expected some 27.8 ",
     ),
     "epochs that share a block": (
-        Cycles(Asked(500, {
+        replace(CYCLES, asked=Asked(500, {
             (s, e): np.concatenate([CYCLES.asked.found[s, 1][..., :1], a[..., 1:]], axis=2)
             for (s, e), a in CYCLES.asked.found.items()
         })),
@@ -249,7 +284,9 @@ COMBINED = {
         "different fair cycles in 2000 draws: expected some 2000, found 216",
     ),
     "two blocks of four options alike": (
-        Cycles(Asked(500, {k: a[..., [0, 1, 2, 3, 0]] for k, a in FOUR.asked.found.items()})),
+        replace(FOUR, asked=Asked(500, {
+            k: a[..., [0, 1, 2, 3, 0]] for k, a in FOUR.asked.found.items()
+        })),
         "orders of blocks 0 and 4 of a step: expected some 125 draws in each of 16 cells",
     ),
 }  # fmt: skip
@@ -389,9 +426,9 @@ CLEAN = {
     own_draws.training_draws_what_is_said: [OWN, WITHOUT],
 }
 EMPTY = {
-    drawn_together.orders_are_independent: Orders(True, NONE, NONE, NONE),
-    drawn_together.windows_are_independent: Windows(NONE, NONE, None),
-    drawn_together.cycles_are_independent: Cycles(NONE),
+    drawn_together.orders_are_independent: Orders(True, NONE, NONE, NONE, NONE),
+    drawn_together.windows_are_independent: Windows(NONE, NONE, None, NONE),
+    drawn_together.cycles_are_independent: Cycles(NONE, NONE),
     drawn_together.kernels_are_independent: Kernels("", {}),
     own_draws.training_draws_what_is_said: OwnDraws({}, {}, {}, {}, (), (), {}),
 }

@@ -28,7 +28,13 @@ def gradients(**shares):
 
 
 NORM = 1.5e6
-EDGES = EdgeSteps(gradients(), WEIGHTS, DECAYS, far=replace(STEP, norm=NORM), far_norm=NORM)
+FAR = replace(STEP, norm=NORM)
+EDGES = EdgeSteps((gradients(),) * 2, WEIGHTS, DECAYS, far=FAR, far_norm=NORM)
+
+
+def both(**shares):
+    """Return the edge steps with another share of a weight in both gradients."""
+    return replace(EDGES, gradients=(gradients(**shares),) * 2)
 
 
 def frozen(step):
@@ -40,6 +46,16 @@ def frozen(step):
 
 
 FROZEN = replace(WALK, steps=tuple(frozen(s) if s.epoch == 2 else s for s in WALK.steps))
+
+
+def followed(*numbers):
+    """Return a walk of which steps of these numbers move statistics."""
+    names = frozenset(("E0/moving_mean", "E0/moving_variance"))
+    steps = (replace(s, followed=names if s.number in numbers else frozenset()) for s in WALK.steps)
+    return replace(WALK, steps=tuple(steps))
+
+
+PARTIAL = followed(1, 2, 4, 5)
 ONCE = replace(WALK, steps=tuple(frozen(s) if s.number == 5 else s for s in WALK.steps))
 THREADS = LoadedBatches(("a", "b", "c"), {0: ("a", "b", "c"), 3: ("a", "b", "c")})
 SCORED = SparseEvaluations(2, ((1, False), (2, True), (3, False)))
@@ -47,13 +63,13 @@ SCORED = SparseEvaluations(2, ((1, False), (2, True), (3, False)))
 CLEAN = {
     edge_steps.decay_alone_is_left: [EDGES],
     edge_steps.far_outputs_are_trained_on: [EDGES, replace(EDGES, far=replace(STEP, norm=None))],
-    every_step.gradients_go_on: [WALK, ONCE],
+    every_step.gradients_go_on: [WALK, ONCE, followed(*range(1, 7)), replace(PARTIAL, modes=True)],
     loader_threads.threads_are_unseen: [THREADS],
     evaluations_due.evaluations_are_due: [SCORED],
 }
 EMPTY = {
-    edge_steps.decay_alone_is_left: EdgeSteps({}, {}, {}),
-    edge_steps.far_outputs_are_trained_on: EdgeSteps({}, {}, {}),
+    edge_steps.decay_alone_is_left: EdgeSteps((), {}, {}),
+    edge_steps.far_outputs_are_trained_on: EdgeSteps((), {}, {}),
     every_step.gradients_go_on: Walk((), ()),
     loader_threads.threads_are_unseen: LoadedBatches((), {}),
     evaluations_due.evaluations_are_due: SparseEvaluations(2, ()),
@@ -61,22 +77,27 @@ EMPTY = {
 CORRUPTED = {
     edge_steps.decay_alone_is_left: {
         "twice": (
-            replace(EDGES, gradient=gradients(E0_kernel=2 * DECAY)),
-            r"gradient of E0/kernel with heads of zero: expected 4e-05 of the weight, found 8e-05 "
-            r"of it: twice that",
+            both(E0_kernel=2 * DECAY),
+            r"gradient of E0/kernel with heads of zero, epoch 1: expected 4e-05 of the weight, "
+            r"found 8e-05 of it: twice that",
         ),
         "of a norm": (
-            replace(EDGES, gradient=gradients(E0_gamma=DECAY)),
-            r"gradient of E0/gamma with heads of zero: expected 0 of the weight, found 4e-05 of "
-            r"it: that of kernels",
+            both(E0_gamma=DECAY),
+            r"gradient of E0/gamma with heads of zero, epoch 1: expected 0 of the weight, found "
+            r"4e-05 of it: that of kernels",
+        ),
+        "none from the second epoch on": (
+            replace(EDGES, gradients=(gradients(), gradients(E0_kernel=0.0))),
+            r"gradient of E0/kernel with heads of zero, epoch 2: expected 4e-05 of the weight, "
+            r"found 0 of it: none",
         ),
         "none": (
-            replace(EDGES, gradient=gradients(E0_kernel=0.0)),
+            both(E0_kernel=0.0),
             r"expected 4e-05 of the weight, found 0 of it: none",
         ),
         "another gradient": (
-            replace(EDGES, gradient={n: g + 1e-6 for n, g in gradients().items()}),
-            r"gradient of E0/kernel with heads of zero: expected 4e-05 of the weight",
+            replace(EDGES, gradients=({n: g + 1e-6 for n, g in gradients().items()},) * 2),
+            r"gradient of E0/kernel with heads of zero, epoch 1: expected 4e-05 of the weight",
         ),
     },
     edge_steps.far_outputs_are_trained_on: {
@@ -102,6 +123,11 @@ CORRUPTED = {
             FROZEN,
             r"gradient of E0/kernel in 3 steps of epoch 2: expected one of the loss, as in epoch "
             r"1, found none but decay",
+        ),
+        "no statistics of a partial batch": (
+            PARTIAL,
+            r"moving statistics in step 3 of epoch 1 \(\d samples?\): expected 2 statistics "
+            r"followed, as in step 1 of epoch 1, found all as they were",
         ),
     },
     loader_threads.threads_are_unseen: {

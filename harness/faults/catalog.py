@@ -19,6 +19,7 @@ from harness.faults import (
     inference,
     joint_draws,
     keeping,
+    lasting,
     later_steps,
     loading,
     losses,
@@ -45,7 +46,7 @@ _MODULES = (
     arithmetic, data, drawing, augmenting, joint_draws, everywhere, geometry, unfollowed_labels,
     recalibration,
     accumulation, clipping, updating, losses, precision, arch_cycles, partial_steps, handling,
-    keeping, saving, run_logs, later_steps, loading, metric, resuming, scoring, inference,
+    keeping, saving, run_logs, later_steps, lasting, loading, metric, resuming, scoring, inference,
     searching, sharing, surroundings, edges, beyond_gates,
 )  # fmt: skip
 

@@ -1,14 +1,14 @@
 """Faults at the edge: of gradients that no loss is in, of outputs and labels that are far off."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from harness.faults.base import Fault, overriding, replaced
-from harness.faults.hooks import after_open
+from harness.faults.base import Fault, replaced
+from harness.faults.hooks import after_gradient
 from harness.fc2.batch import Batch
 from harness.fc2.decode import UNKNOWN_FLOW, Decoded, decode_triplet, read_flow
 from harness.fc2.layout import Triplet
@@ -27,26 +27,6 @@ __all__ = [
 
 _MOST = 400.0
 """px: what RAFT leaves out as extremely large."""
-
-_Change = Callable[[Mapping[str, Any], Any], None]
-"""Takes the gradients of a micro-batch, as variables by weight, and the builtin system."""
-
-
-def _after_gradient(system: Any, change: _Change) -> Any:
-    """Return a system whose gradients are changed once each is computed."""
-
-    def opened(inner: Any) -> None:
-        step, functions = inner.trainer._step, inner.trainer._step._functions
-        named = dict(zip(inner.session.model.weights, functions.gradient.gradients, strict=True))
-
-        def gradient(_: Any, *args: Any) -> Any:
-            found = functions.gradient(*args)
-            change(named, inner)
-            return found
-
-        step._functions = overriding(functions, gradient=gradient)
-
-    return after_open(system, opened)
 
 
 class _Decay(Fault):
@@ -70,7 +50,7 @@ class _Decay(Fault):
                 if self.has(name):
                     gradient.assign_add(share * inner.session.model.weights[name])
 
-        return _after_gradient(system, change)
+        return after_gradient(system, change)
 
 
 class DecayTwice(_Decay):
@@ -123,7 +103,7 @@ class GradientEndsWithFirstEpoch(Fault):
                 decay = inner.session.config.train.weight_decay
                 gradients["E1/kernel"].assign(decay * inner.session.model.weights["E1/kernel"])
 
-        return _after_gradient(system, change)
+        return after_gradient(system, change)
 
 
 class LargeStepsPassedOver(Fault):

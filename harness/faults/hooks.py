@@ -1,11 +1,11 @@
 """Ways to break the builtin system where it has no part: after it was opened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.faults.base import overriding
 
-__all__ = ["after_open", "gradient_hook"]
+__all__ = ["GradientChange", "after_gradient", "after_open", "gradient_hook"]
 
 
 def after_open(system: Any, change: Callable[[Any], None]) -> Any:
@@ -36,3 +36,24 @@ def gradient_hook(system: Any, moved: Callable[[Any, Any], Any]) -> Any:
         step._functions = overriding(functions, gradient=lambda _, *args: gradient(*args))
 
     return after_open(system, change)
+
+
+GradientChange = Callable[[Mapping[str, Any], Any], None]
+"""Takes the gradients of a micro-batch, as variables by weight, and the builtin system."""
+
+
+def after_gradient(system: Any, change: GradientChange) -> Any:
+    """Return a system whose gradients are changed once each is computed."""
+
+    def opened(inner: Any) -> None:
+        step, functions = inner.trainer._step, inner.trainer._step._functions
+        named = dict(zip(inner.session.model.weights, functions.gradient.gradients, strict=True))
+
+        def gradient(_: Any, *args: Any) -> Any:
+            found = functions.gradient(*args)
+            change(named, inner)
+            return found
+
+        step._functions = overriding(functions, gradient=gradient)
+
+    return after_open(system, opened)

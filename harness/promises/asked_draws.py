@@ -27,6 +27,9 @@ _EPOCHS = (1, 2, 3, 11, 101)
 """Seeds, from the configured one on, and epochs: a seed that is added to an epoch, or to ten or a
 hundred times one, meets another epoch of another seed among them."""
 
+_LATER = tuple(1 + 2**power for power in range(4, 9))
+"""Epochs beside the first one: a generator, or a list of seeds, that starts anew after so many."""
+
 _OFTEN = range(1, 101)
 """Epochs of few samples that are drawn with replacement: is each drawn as often as the others?"""
 
@@ -34,8 +37,11 @@ _SAMPLES, _MANY, _FEW = 500, 30_000, 12
 """Samples of the split as if: of every seed and epoch; so many that a large shuffle buffer does not
 hold them, more than FlyingChairs2's 22,232; and so few that each must be drawn again and again."""
 
-_STEPS = 100
-"""Steps of an epoch, of every seed and epoch."""
+_STEPS, _MANY_STEPS, _FEW_STEPS = 100, 400, 20
+"""Steps of an epoch, of every seed and epoch; of one; and of later ones beside it."""
+
+_FEW_WINDOWS = 50
+"""Crops of a later epoch: those of another one are none of them."""
 
 ROOM = (960, 1260)
 """Places for a crop in the frame, down and across: 1,209,600, hardly any of them drawn twice."""
@@ -54,31 +60,41 @@ class Asked:
 
 @dataclass(frozen=True)
 class Orders:
-    """Orders of samples, each of shape (n,): of every seed and epoch, of many samples, of few."""
+    """Orders of samples, each of shape (n,): of every seed and epoch, of many samples, of few.
+
+    ``later`` holds those of one seed's first epoch and of epochs far behind it.
+    """
 
     full_pass: bool
     middle: Asked
     large: Asked
     few: Asked
+    later: Asked
 
 
 @dataclass(frozen=True)
 class Windows:
     """Top and left of crops, px, each of shape (n, 2), in a wide frame and in a narrow one.
 
-    ``orders`` holds the samples that the wide ones are of; None where no order is told.
+    ``orders`` holds the samples that the wide ones are of; None where no order is told. ``later``
+    holds wide ones of epochs far behind the first.
     """
 
     wide: Asked
     narrow: Asked
     orders: Asked | None
+    later: Asked
 
 
 @dataclass(frozen=True)
 class Cycles:
-    """Options that every step trains, each of shape (steps, archs, blocks)."""
+    """Options that every step trains, each of shape (steps, archs, blocks).
+
+    ``later`` holds those of many steps of one epoch, and of a few of epochs far behind it.
+    """
 
     asked: Asked
+    later: Asked
 
 
 @dataclass(frozen=True)
@@ -162,6 +178,7 @@ def _orders(bench: Bench, system: System) -> Orders:
         _asked(bench, system, "order", _SAMPLES),
         _asked(bench, system, "order", _MANY, seeds=2, epochs=_EPOCHS[:2]),
         _asked(bench, system, "order", _FEW, epochs=_EPOCHS if full_pass else _OFTEN),
+        _asked(bench, system, "order", _SAMPLES, seeds=1, epochs=(1, *_LATER)),
     )
 
 
@@ -173,12 +190,16 @@ def _windows(bench: Bench, system: System, orders: Asked | None) -> Windows:
         _asked(bench, system, "windows", _SAMPLES, room=ROOM),
         _asked(bench, system, "windows", _SAMPLES, seeds=2, epochs=_EPOCHS[:2], room=SMALL_ROOM),
         orders,
+        _asked(bench, system, "windows", _FEW_WINDOWS, seeds=1, epochs=_LATER, room=ROOM),
     )
 
 
 def _cycles(bench: Bench, system: System) -> Cycles:
-    samples = _STEPS * int(bench.config["train"]["batch_size"])
-    return Cycles(_asked(bench, system, "archs", samples))
+    batch = int(bench.config["train"]["batch_size"])
+    many = _asked(bench, system, "archs", _MANY_STEPS * batch, seeds=1, epochs=(1,))
+    few = _asked(bench, system, "archs", _FEW_STEPS * batch, seeds=1, epochs=_LATER)
+    later = Asked(few.samples, {**many.found, **few.found})
+    return Cycles(_asked(bench, system, "archs", _STEPS * batch), later)
 
 
 def _kernels(bench: Bench, system: System) -> Kernels:

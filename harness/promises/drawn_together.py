@@ -126,7 +126,7 @@ def _as_often(few: Asked) -> Finding:
 
 def orders_are_independent(evidence: Orders) -> Outcome:
     """Require orders that reach every place, and have nothing of one another."""
-    every = (evidence.middle, evidence.large, evidence.few)
+    every = (evidence.middle, evidence.large, evidence.few, evidence.later)
     wrong = [v for asked in every for v in _pass(asked, full=evidence.full_pass)]
     middle, large, few = evidence.middle, evidence.large, evidence.few
     drawn = len(large.found) * large.samples + len(middle.found) * middle.samples
@@ -138,8 +138,9 @@ def orders_are_independent(evidence: Orders) -> Outcome:
         return outcome(wrong[:6], drawn, figures, without="no order was drawn")
     found = [f for k, o in large.found.items() for f in _long_order(
         k, o[: large.samples], large.samples)]  # fmt: skip
-    for a, b in itertools.combinations(middle.found, 2):
-        found += _two_orders(a, b, middle.found, middle.samples)
+    for asked in (middle, evidence.later):
+        for a, b in itertools.combinations(asked.found, 2):
+            found += _two_orders(a, b, asked.found, asked.samples)
     # On its own: beside so many others 240 draws of 12 samples would be too few to tell.
     alone = [_never(few)] if evidence.full_pass else [_never(few), _as_often(few)]
     return outcome([*too_unlikely(alone), *too_unlikely(found)][:6], drawn, figures)
@@ -197,8 +198,9 @@ def _windows_by_sample(
 def windows_are_independent(evidence: Windows) -> Outcome:
     """Require windows at every place alike, whatever others of this or another epoch are."""
     wide, narrow = evidence.wide, evidence.narrow
-    wrong = [*_inside(wide, ROOM), *_inside(narrow, SMALL_ROOM)]
-    drawn = sum(map(len, (*wide.found.values(), *narrow.found.values())))
+    later = evidence.later
+    wrong = [*_inside(wide, ROOM), *_inside(narrow, SMALL_ROOM), *_inside(later, ROOM)]
+    drawn = sum(len(found) for asked in (wide, narrow, later) for found in asked.found.values())
     figures = f"{counted(drawn, 'window')}: evenly spread, independent of one another"
     if wrong or not drawn:
         return outcome(wrong[:6], drawn, figures, without="no window was drawn")
@@ -207,6 +209,11 @@ def windows_are_independent(evidence: Windows) -> Outcome:
     coarse = np.concatenate([*cells.values()])
     found = [
         of_repeats("windows", every, math.prod(ROOM)),
+        of_repeats(
+            "windows of epochs far apart",
+            np.concatenate([every, *later.found.values()]),
+            math.prod(ROOM),
+        ),
         of_table(f"places of {math.prod(SMALL_ROOM)}", few[:, 0], few[:, 1], SMALL_ROOM),
         of_table("top beside left of a window", coarse[:, 0], coarse[:, 1], (_FEW_PARTS,) * 2),
         *_window_pairs(cells),
@@ -267,11 +274,17 @@ def cycles_are_independent(evidence: Cycles) -> Outcome:
         return outcome([], 0, "", without="no fair cycle was drawn")
     archs = _require_fair(evidence)
     steps, options, blocks = archs.shape
+    later = np.concatenate([*evidence.later.found.values()])
     numbers, orders = _permutation_numbers(archs)
     by_key = {k: _permutation_numbers(f)[0] for k, f in evidence.asked.found.items()}
     found = [
         of_repeats(
             "fair cycles", archs.reshape(steps, -1), float(math.factorial(options)) ** blocks
+        ),
+        of_repeats(
+            "fair cycles of epochs, or steps, far apart",
+            later.reshape(len(later), -1),
+            float(math.factorial(options)) ** blocks,
         ),
         of_repeats("first archs of fair cycles", archs[:, 0], float(options) ** blocks),
         *(of_spread(f"orders of block {i}", numbers[:, i], orders) for i in range(blocks)),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,27 +38,29 @@ __all__ = [
 
 @dataclass(frozen=True)
 class EdgeSteps:
-    """A step with heads of zero, and one with heads so large that outputs are far off.
+    """Two steps with heads of zero, and one with heads so large that outputs are far off.
+
+    Each is an epoch of its own.
 
     Attributes
     ----------
-    gradient : mapping of str to numpy.ndarray
-        Of the first step, by weight, without the heads.
+    gradients : sequence of mapping of str to numpy.ndarray
+        Of the first step and of the second, by weight, without the heads.
     weights : mapping of str to numpy.ndarray
-        Those weights before it.
+        Those weights before each of them.
     decays : mapping of str to float
         What of each is to be in its gradient.
     reached : str
         Where outputs vary although their heads are zero; empty where the loss cannot reach
         another weight.
     far : OneStep or None
-        The second step, as far as its loss and norm are concerned; None where the system records
+        The third step, as far as its loss and norm are concerned; None where the system records
         no losses, or has one of its own.
     far_norm : float
         Global norm of the gradient that its moments took in.
     """
 
-    gradient: Mapping[str, NDArray[Any]]
+    gradients: Sequence[Mapping[str, NDArray[Any]]]
     weights: Arrays
     decays: Mapping[str, float]
     reached: str = ""
@@ -75,7 +77,7 @@ a cap spares, and than logarithms of variances that anybody clamps."""
     "train", "state", "save", "restore", "predict", "batches", "describe", says=("slots", "heads")
 )
 def edge_steps(bench: Bench) -> EdgeSteps:
-    """Train one step with heads of zero and one with huge heads, on one batch."""
+    """Train two steps with heads of zero and one with huge heads, on one batch."""
     one = bench.evidence(one_step)
     if one.loss == "own":
         msg = "the system declares a loss of its own, in which there may be more than is known"
@@ -89,10 +91,10 @@ def edge_steps(bench: Bench) -> EdgeSteps:
         unsettle(system, adam_slots(system))
         state = system.state()
         sound = {name: np.array(state[name]) for name in heads}
-        system.state({name: np.zeros_like(kernel) for name, kernel in sound.items()})
         found = _with_heads_of_zero(bench, system, about, heads)
-        decoded = {n: decode_independently(folder / "train", n) for n in one.batch.ids
-                   if n in listed_samples(folder / "train")}  # fmt: skip
+        # All of them: an epoch may draw other samples than that of the one step.
+        decoded = {n: decode_independently(folder / "train", n)
+                   for n in listed_samples(folder / "train")}  # fmt: skip
         return _far_off(system, found, dataclasses.replace(one, decoded=decoded), sound)
 
 
@@ -101,18 +103,23 @@ def _with_heads_of_zero(
 ) -> EdgeSteps:
     slots, rule = adam_slots(system), about.update or ADAM
     before = system.state()
+    none = {name: np.zeros_like(before[name]) for name in heads}
     weights = {n: np.array(before[n]) for n in slots if n not in heads}
-    run = system.train(1, evaluate=False)
-    require_seen(run.steps, "no training step was recorded (Training.steps)")
-    after = system.state()
-    gradient = gradient_of_first(rule, {n: np.array(after[slots[n][0]]) for n in weights})
+    moments = list[Arrays]()
+    for epoch in (1, 2):
+        system.state({**none, **weights})  # of the second step, too, these are what decays
+        run = system.train(epoch, evaluate=False)
+        require_seen(run.steps, "no training step was recorded (Training.steps)")
+        after = system.state()
+        moments.append({n: np.array(after[slots[n][0]]) for n in weights})
+    gradients = gradient_of_first(rule, moments[0]), gradient_between(rule, *moments)
     # Of EdgeFlowNAS's loss the decay is a term, of every kernel; of another it is the optimizer's.
     term = 0.0 if about.loss else float(bench.config["train"]["weight_decay"])
     decays = {
         name: (term if array.ndim == 4 else 0.0) + (0 if rule.decoupled else rule.decay_of(name))
         for name, array in weights.items()
     }
-    batch = system.batches("train", epoch=1)[0]
+    batch = system.batches("train", epoch=2)[0]
     moved = {name: np.array(after[name]) for name in heads}
     system.state({name: np.zeros_like(kernel) for name, kernel in moved.items()})
     outputs = system.predict(run.steps[0].archs[0], batch)
@@ -120,7 +127,7 @@ def _with_heads_of_zero(
     spread = [float(np.ptp(output.reshape(-1, output.shape[-1]), axis=0).max())
               for output in outputs]  # fmt: skip
     reached = next((f"output {i}, by {s:.3g}" for i, s in enumerate(spread) if s), "")
-    return EdgeSteps(gradient, weights, decays, reached)
+    return EdgeSteps(gradients, weights, decays, reached)
 
 
 def _far_off(system: System, found: EdgeSteps, one: OneStep, heads: Arrays) -> EdgeSteps:
@@ -133,9 +140,9 @@ def _far_off(system: System, found: EdgeSteps, one: OneStep, heads: Arrays) -> E
     system.state({name: factor * kernel for name, kernel in heads.items()})
     before = {n: np.array(a) for n, a in system.state().items() if n in slots}
     old = {n: np.array(a) for n, a in system.state().items()}
-    run = system.train(2, evaluate=False)
+    run = system.train(3, evaluate=False)
     require_seen(run.steps, "no training step was recorded (Training.steps)")
-    new, batch, archs = system.state(), system.batches("train", epoch=2)[0], run.steps[0].archs
+    new, batch, archs = system.state(), system.batches("train", epoch=3)[0], run.steps[0].archs
     gradient = gradient_between(
         rule, {n: old[m] for n, (m, _) in slots.items()},
         {n: np.array(new[m]) for n, (m, _) in slots.items()},
@@ -163,7 +170,8 @@ def decay_alone_is_left(evidence: EdgeSteps) -> Outcome:
         msg = f"with heads of zero outputs still vary ({evidence.reached}): the loss reaches more"
         raise NotApplicableError(msg)
     violations, usual = list[Violation](), max(evidence.decays.values(), default=0.0)
-    for name, found in evidence.gradient.items():
+    each = ((e, n, g) for e, found in enumerate(evidence.gradients, 1) for n, g in found.items())
+    for epoch, name, found in each:
         weight, decay = np.asarray(evidence.weights[name], np.float64), evidence.decays[name]
         size = float(np.linalg.norm(weight))
         off = float(np.linalg.norm(np.asarray(found, np.float64) - decay * weight))
@@ -177,13 +185,14 @@ def decay_alone_is_left(evidence: EdgeSteps) -> Outcome:
             rel_tol=_DECAY_TOLERANCE,
         )  # fmt: skip
         violations.append(
-            Violation(f"gradient of {name} with heads of zero", f"{decay:.4g} of the weight",
-                      f"{share:.4g} of it{what}, {off:.3g} away")
+            Violation(f"gradient of {name} with heads of zero, epoch {epoch}",
+                      f"{decay:.4g} of the weight", f"{share:.4g} of it{what}, {off:.3g} away")
         )  # fmt: skip
     kernels = sum(decay > 0 for decay in evidence.decays.values())
-    figures = f"{counted(len(evidence.gradient), 'weight')} that no loss reaches: {kernels} decay"
-    figures += f" by {usual:.3g}, no other does"
-    return outcome(violations[:6], len(evidence.gradient), figures)
+    weights = len(evidence.weights)
+    figures = f"{counted(weights, 'weight')} that no loss reaches: {kernels} decay"
+    figures += f" by {usual:.3g} in {counted(len(evidence.gradients), 'epoch')}, no other does"
+    return outcome(violations[:6], weights, figures)
 
 
 _DECAY_TOLERANCE = 1e-3
@@ -212,7 +221,7 @@ def far_outputs_are_trained_on(evidence: EdgeSteps) -> Outcome:
         If the system records no losses, or its outputs in training cannot be had.
     """
     if evidence.far is None:
-        if not evidence.gradient:
+        if not evidence.weights:
             return outcome([], 0, "")
         msg = "the system records no losses (Training.losses), or cannot be asked for outputs"
         raise NotApplicableError(msg)

@@ -85,7 +85,9 @@ def served_recal(bench: Bench) -> Served:
     # theirs to say.
     if not hasattr(bench.factory(), "parts"):
         return found
-    with bench.open(eval={"bn_recal_batches": len(found.split) + 1}) as system:
+    # Of one sample each, of which there are more than any cap on a number of batches.
+    more = {"bn_recal_batches": len(found.split) + 1, "batch_size": 1}
+    with bench.open(eval=more) as system:
         samples = [sample for batch in system.batches("recal") for sample in batch.ids]
     return replace(found, all_of_split=samples)
 

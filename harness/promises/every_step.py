@@ -200,7 +200,9 @@ SLOPES = Promise(
 def gradients_go_on(evidence: Walk) -> Outcome:
     """Require of each weight that had a gradient of the loss in epoch 1 that it has one in epoch 2.
 
-    In one step of either at least: a layer may be dead in a batch.
+    In one step of either at least: a layer may be dead in a batch. No step leaves all moving
+    statistics as they were, if the first one moves some; who tells the modes of modules freezes
+    them by design.
     """
     had, has = (
         {n for s in evidence.steps if s.epoch == epoch for n in s.gradient if _beside_decay(s, n)}
@@ -212,8 +214,22 @@ def gradients_go_on(evidence: Walk) -> Outcome:
                   "one of the loss, as in epoch 1", "none but decay", "gradient")
         for name in sorted(had - has)
     ]  # fmt: skip
+    violations += [] if evidence.modes else _left_behind(evidence.steps)
     figures = f"{counted(len(had & has), 'weight')} with a gradient in both epochs"
     return outcome(violations[:6], len(had) if steps else 0, figures)
+
+
+def _left_behind(steps: Sequence[WalkedStep]) -> list[Violation]:
+    """Return the steps that leave all moving statistics as they were, unlike the first one."""
+    own = steps[0].followed if steps else frozenset[str]()
+    # All of them: which units a step runs, a net may draw.
+    return [
+        Violation(f"moving statistics in {step.name}",
+                  f"{counted(len(own), 'statistic')} followed, as in step 1 of epoch 1",
+                  "all as they were", "statistics")
+        for step in steps
+        if own and not own & step.followed
+    ]  # fmt: skip
 
 
 def _beside_decay(step: WalkedStep, name: str) -> bool:
@@ -233,12 +249,13 @@ _ROUNDING = 1e-5
 
 GRADIENTS_GO_ON = Promise(
     id="gradients-go-on",
-    sentence="a weight that has a gradient in the first epoch has one in the second",
+    sentence="a weight with a gradient in epoch 1 has one in epoch 2; statistics follow each step",
     evidence=walk,
     check=gradients_go_on,
     hint=(
         "After the first evaluation a layer is no longer trained: requires_grad or trainable is "
-        "not set back, or the layer is reached through what detaches it."
+        "not set back, or the layer is reached through what detaches it. Or a batch that is not "
+        "full moves no statistic."
     ),
     explained_by=("every-update-is-adam", "later-gradients-of-loss"),
 )

@@ -16,7 +16,13 @@ from harness.promises.copies import (
     smaller_last,
     with_other_draws,
 )
-from harness.promises.gradients import Gradient, adam_slots, first_step_gradient, gradient_norm
+from harness.promises.gradients import (
+    Gradient,
+    adam_slots,
+    first_step_gradient,
+    gradient_between,
+    gradient_norm,
+)
 from harness.promises.micro_laws import Accumulation, StepRun, broken_last, broken_laws
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.promise import needs, require_seen
@@ -176,7 +182,19 @@ def _sections(bench: Bench, folder: Path, **options: Any) -> dict[str, Any]:
 
 def _first_step(bench: Bench, folder: Path, **options: Any) -> StepRun:
     with bench.open(**_sections(bench, folder, **options)) as system:
-        return _trained(system)
+        first = _trained(system)
+        return replace(first, later=_later_norm(system)) if "clip" in options else first
+
+
+def _later_norm(system: System) -> float:
+    """Return the norm of the gradient that a step of the second epoch gives to the moments."""
+    slots, rule = adam_slots(system), system.describe().update or ADAM
+    state = system.state()
+    old = {name: np.array(state[first]) for name, (first, _) in slots.items()}
+    system.train(2, evaluate=False)
+    state = system.state()
+    new = {name: np.array(state[first]) for name, (first, _) in slots.items()}
+    return gradient_norm(gradient_between(rule, old, new))
 
 
 def _trained(system: System, runs: list[Training] | None = None) -> StepRun:

@@ -1,5 +1,7 @@
 """Uneven micro-batches weigh by their samples, and what was clipped is what is applied."""
 
+from collections.abc import Sequence
+
 from harness.errors import NotApplicableError
 from harness.promises.first_steps import accumulation
 from harness.promises.gradient_candidates import clipped_instead, gradient_distance
@@ -105,10 +107,21 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
         violations += _counted("update", update, 1) if recorded else []
     if micro is not None and recorded:
         violations += _clipped_micro(free, micro, threshold)
+    violations += _clipped_later(runs, threshold)
     one = "" if len(runs) == 2 else f" per {'update' if micro is None else 'micro-step'} alone"
     figures = f"threshold {threshold:.4g} of {length:.4g}, applied as reported{one}"
     unseen = "" if recorded else "no clip check was recorded (Training.checks)"
     return outcome(violations[:6], sum(len(run.checks) for run in runs), figures, unseen=unseen)
+
+
+def _clipped_later(runs: Sequence[StepRun], threshold: float) -> list[Violation]:
+    """Return the runs whose second epoch applies more than the threshold, wherever they clip."""
+    return [
+        Violation("gradient of a step of epoch 2", f"norm at most {threshold:.6g}, as in epoch 1",
+                  f"norm {run.later:.6g}: what clips ends with the first epoch", "gradient")
+        for run in runs
+        if run.later is not None and not run.later <= threshold * (1 + GRADIENT_TOLERANCE)
+    ]  # fmt: skip
 
 
 def _clipped_update(

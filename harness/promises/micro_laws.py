@@ -14,12 +14,17 @@ __all__ = ["Accumulation", "StepRun", "broken_last", "broken_laws", "distances"]
 
 @dataclass(frozen=True)
 class StepRun:
-    """The first step of a run: its archs, its gradient, and what was checked."""
+    """The first step of a run: its archs, its gradient, and what was checked.
+
+    ``later`` is the norm of the gradient that the moments took in a step of the second epoch; None
+    where there was none.
+    """
 
     archs: tuple[str, ...]
     gradient: Arrays
     losses: tuple[float, ...]
     checks: tuple[Check, ...]
+    later: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from harness.promises.gradients import (
     update_slots,
 )
 from harness.promises.left_gradients import AfterAnother, after_another_first_step
+from harness.promises.modes import statistics_of_every_step
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import planned_sizes, rate_in_plan
 from harness.promises.slices import parts_of, put, unshared
@@ -85,6 +86,8 @@ class WalkedStep:
         The same step with other kernels; None where that says nothing of its archs.
     rule : UpdateRule or None
         By which a gradient becomes a step, as the system declares. None: it does not.
+    followed : frozenset of str
+        Moving statistics that it has changed, of those that are of no option.
     """
 
     epoch: int
@@ -99,6 +102,7 @@ class WalkedStep:
     nudges: Sequence[Nudge] | None = None
     turned: Turned | None = None
     rule: UpdateRule | None = None
+    followed: frozenset[str] = frozenset()
 
     @property
     def by(self) -> UpdateRule:
@@ -125,6 +129,8 @@ class Walk:
     rates: tuple[float, ...]
     nudged: str = ""
     """Why no step was repeated; empty where some were."""
+    modes: bool = False
+    """Whether the system tells in which mode its modules were."""
     left: AfterAnother | None = None
     """The second step behind another first one, of a system that repeats no step."""
 
@@ -155,28 +161,32 @@ def walk(bench: Bench) -> Walk:
 def _walked(bench: Bench, system: System, *, once: str) -> tuple[Walk, Arrays]:
     """Return the walk, and the whole state after its first step."""
     slots, sizes = adam_slots(system), planned_sizes(bench.config, bench.describe())
-    require_named(system.state(), (n for k, v in slots.items() for n in (k, *v)), "slots")
+    begin = system.state()
+    require_named(begin, (n for k, v in slots.items() for n in (k, *v)), "slots")
     epochs = int(bench.config["train"]["num_epochs"])
     places = list(itertools.product((1, 2), range(1, len(sizes) + 1)))
     # Of the first step another promise makes sure; a partial batch comes last.
     repeated = set() if once else {(2, len(sizes)), (2, (len(sizes) + 1) // 2)}
     if bench.setting:  # a middle step was repeated under the gate's own setting
         repeated = repeated & {(2, len(sizes))}
-    steps, rates, done = [], [], list[tuple[WalkedStep, Training]]()
+    steps, rates, done, modes = [], [], list[tuple[WalkedStep, Training]](), False
+    statistics = statistics_of_every_step(system.describe(), list(begin))
     between: Arrays = {}
-    state = _copied(system.state(), slots)
+    state = _copied(begin, slots, statistics)
     for number, (epoch, step) in enumerate(places, start=1):
         if (epoch, step) in repeated:
             system.save(str(bench.folder / f"walk-{number}"))
         run = system.train(epoch, steps=1, evaluate=False)
         require_seen(run.steps, "no training step was recorded (Training.steps)")
         _require_place(run.steps, epoch, step)
-        then = _copied(system.state(), slots)
+        then = _copied(system.state(), slots, statistics)
+        modes = modes or bool(run.modes)
         walked = WalkedStep(
             epoch, step, number, sizes[step - 1],
             rate_in_plan(bench, run.steps[0], planned=len(sizes), epochs=epochs),
             _weights(state, slots), _weights(then, slots), _moments(state, slots),
             _moments(then, slots), rule=bench.describe().update,
+            followed=frozenset(n for n in statistics if not np.array_equal(state[n], then[n])),
         )  # fmt: skip
         steps.append(walked)
         rates.append(walked.lr)
@@ -188,8 +198,8 @@ def _walked(bench: Bench, system: System, *, once: str) -> tuple[Walk, Arrays]:
     turned = {w.number: _turned(bench, system, w, r) for w, r in done if nudged[w.number]}
     found = (replace(s, nudges=nudged.get(s.number), turned=turned.get(s.number)) for s in steps)
     none = "a restored run trains other archs, has another loss or records none"
-    why = once or ("" if any(nudged.values()) else none)
-    return Walk(tuple(found), tuple(rates), why), between
+    nothing = once or ("" if any(nudged.values()) else none)
+    return Walk(tuple(found), tuple(rates), nothing, modes), between
 
 
 def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None:
@@ -199,11 +209,12 @@ def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None
         raise NotApplicableError(msg)
 
 
-def _copied(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> dict[str, NDArray[Any]]:
+def _copied(
+    state: Arrays, slots: Mapping[str, tuple[str, str]], more: Iterable[str]
+) -> dict[str, NDArray[Any]]:
     # Copies: a system may hand out the arrays that it goes on to change.
-    return {
-        name: np.array(state[name]) for weight, pair in slots.items() for name in (weight, *pair)
-    }
+    names = (name for weight, pair in slots.items() for name in (weight, *pair))
+    return {name: np.array(state[name]) for name in (*names, *more)}
 
 
 def _weights(state: Arrays, slots: Mapping[str, tuple[str, str]]) -> Arrays:
