@@ -36,13 +36,34 @@ HERE = Path(__file__).parent / "torch_trainer"
 def test_an_optimizer_of_pytorch_is_what_it_is_declared_to_be(
     name, verdict, text, embedded_frames, tmp_path
 ):
+    found = judged(name, "every-update-is-adam", embedded_frames, tmp_path)
+    assert found.verdict == verdict
+    assert text in found.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "verdict", "text"),
+    [
+        ("InItsGradient", "holds", "applied as reported per update alone"),
+        ("ClipsTooFar", "BROKEN", "gradient clipped per update: expected norm"),
+        ("Usual", "n/a", "a step moves norm.bias too, of which"),
+    ],
+)
+def test_a_clip_is_told_from_a_decay_behind_it_and_from_weights_without_slots(
+    name, verdict, text, embedded_frames, tmp_path
+):
+    found = judged(name, "clip-applied", embedded_frames, tmp_path)
+    assert (found.verdict, text in found.text) == (verdict, True), found.text
+
+
+def judged(name, promise, embedded_frames, tmp_path):
+    """Return the judgement of a promise on a system in its worker."""
     spec, workers = SystemSpec(f"{HERE / 'declared.py'}:{name}"), Workers()
     tree = embedded_config(embedded_frames).model_dump(mode="json", by_alias=True)
     bench = Bench(system_factory(spec, workers), spec, tree, tmp_path)
     try:
-        found = judge(PROMISES["every-update-is-adam"], bench)
+        return judge(PROMISES[promise], bench)
     finally:
         bench.close()
         workers.close()
-    assert found.verdict == verdict
-    assert text in found.text

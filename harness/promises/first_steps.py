@@ -1,6 +1,6 @@
 """First training steps on copies of one sample, of another, and of both: what they add up to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from harness.promises.gradients import (
     first_step_gradient,
     gradient_between,
     gradient_norm,
+    gradient_of_loss,
 )
 from harness.promises.micro_laws import Accumulation, StepRun, broken_last, broken_laws
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
@@ -36,7 +37,7 @@ from harness.promises.samples import (
 from harness.promises.several_devices import MICRO_BATCHES, several_devices
 from harness.promises.states import require_named
 from harness.systems.declared import ADAM
-from harness.systems.protocol import ServedBatch, System, Training
+from harness.systems.protocol import Arrays, ServedBatch, System, Training
 
 __all__ = ["accumulation", "require_last_alone"]
 
@@ -189,16 +190,16 @@ def _first_step(bench: Bench, folder: Path, **options: Any) -> StepRun:
 def _later_norm(system: System) -> float:
     """Return the norm of the gradient that a step of the second epoch gives to the moments."""
     slots, rule = adam_slots(system), system.describe().update or ADAM
-    state = system.state()
-    old = {name: np.array(state[first]) for name, (first, _) in slots.items()}
+    before = {name: np.array(array) for name, array in system.state().items()}
     system.train(2, evaluate=False)
-    state = system.state()
-    new = {name: np.array(state[first]) for name, (first, _) in slots.items()}
-    return gradient_norm(gradient_between(rule, old, new))
+    after = system.state()
+    old, new = ({n: state[m] for n, (m, _) in slots.items()} for state in (before, after))
+    return gradient_norm(gradient_of_loss(rule, gradient_between(rule, old, new), before))
 
 
 def _trained(system: System, runs: list[Training] | None = None) -> StepRun:
     slots = adam_slots(system)
+    before = {name: np.array(array) for name, array in system.state().items()}
     run: Training = system.train(1, evaluate=False)
     if runs is not None:
         runs.append(run)
@@ -210,5 +211,25 @@ def _trained(system: System, runs: list[Training] | None = None) -> StepRun:
     if len(run.steps) > 1:
         msg = f"a batch of {FEW_SAMPLES} samples was asked for, and {len(run.steps)} steps made"
         raise NotApplicableError(f"{msg} of it: which micro-batches are a step's is not told")
-    gradient = first_step_gradient(state, slots, rule)
-    return StepRun(tuple(archs), gradient, run.losses, run.checks)
+    # A decay of the optimizer's own is added behind accumulation and clip.
+    gradient = gradient_of_loss(rule, first_step_gradient(state, slots, rule), before)
+    return StepRun(
+        tuple(archs), gradient, run.losses, run.checks, beside=_without_slots(before, state, slots)
+    )
+
+
+def _without_slots(
+    before: Arrays, after: Arrays, slots: Mapping[str, tuple[str, str]]
+) -> tuple[str, ...]:
+    """Return what a step moved beside weights with slots, their moments, averages, statistics."""
+    known = {*slots, *(name for pair in slots.values() for name in pair)}
+    own = ("moving_mean", "moving_variance")
+    return tuple(
+        name
+        for name, array in after.items()
+        if name not in known
+        and not name.startswith("progress/")
+        and not name.endswith((*own, *(f"/{weight}" for weight in slots)))
+        and np.asarray(array).dtype.kind == "f"
+        and not (name in before and np.array_equal(before[name], array))
+    )

@@ -131,6 +131,7 @@ def _clipped_update(
     expected = {n: g * threshold / length for n, g in free.gradient.items()}
     distance = gradient_distance(expected, update.gradient)
     if not distance <= GRADIENT_TOLERANCE:
+        _require_whole_norm(free, update, threshold)
         violations.append(
             Violation(
                 "gradient clipped per update", f"norm {threshold:.6g}, same direction",
@@ -139,6 +140,23 @@ def _clipped_update(
             )
         )  # fmt: skip
     return violations + _reported("update", update, threshold)
+
+
+def _require_whole_norm(free: StepRun, update: StepRun, threshold: float) -> None:
+    """Require the norm to be that of what has slots, where what is applied may be clipped by more.
+
+    Raises
+    ------
+    NotApplicableError
+        If weights without slots moved, and what is seen is shortened to below the threshold.
+    """
+    found, length = gradient_norm(update.gradient), gradient_norm(free.gradient)
+    shortened = {name: g * found / length for name, g in free.gradient.items()}
+    distance = gradient_distance(shortened, update.gradient)
+    if update.beside and found <= threshold and distance <= GRADIENT_TOLERANCE:
+        name = min(update.beside, key=len)  # not that of one of its moments
+        msg = f"a step moves {name} too, of which describe().slots names none: clips may cover more"
+        raise NotApplicableError(f"{msg} than is seen; name its slots")
 
 
 def _clipped_micro(free: StepRun, micro: StepRun, threshold: float) -> list[Violation]:

@@ -16,8 +16,14 @@ __all__ = ["Accumulation", "StepRun", "broken_last", "broken_laws", "distances"]
 class StepRun:
     """The first step of a run: its archs, its gradient, and what was checked.
 
-    ``later`` is the norm of the gradient that the moments took in a step of the second epoch; None
-    where there was none.
+    Attributes
+    ----------
+    gradient : mapping of str to ndarray
+        What the moments took in, without the decay that an optimizer adds to it.
+    later : float or None
+        The norm of that gradient in a step of the second epoch; None where there was none.
+    beside : tuple of str
+        What the step moved too and has no slots, weights among it: a norm may cover them.
     """
 
     archs: tuple[str, ...]
@@ -25,6 +31,7 @@ class StepRun:
     losses: tuple[float, ...]
     checks: tuple[Check, ...]
     later: float | None = None
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

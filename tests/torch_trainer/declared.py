@@ -46,6 +46,24 @@ class Coupled(Decayed):
     optimizer = torch.optim.Adam
 
 
+class InItsGradient(Coupled):
+    """Says that the decay is added to the gradient, and names the moments of all its weights."""
+
+    update = {"rule": "adam", "weight_decay": DECAY, "undecayed": ["*bias", "norm.*"]}
+    slots = {
+        name: [f"optimizer/{name}/exp_avg", f"optimizer/{name}/exp_avg_sq"]
+        for name in (*Usual.slots, "norm.weight", "norm.bias")
+    }
+
+
+class ClipsTooFar(InItsGradient):
+    """Clips at half of what is configured."""
+
+    def loop(self):
+        self.args.clip /= 2
+        super().loop()
+
+
 class PerEpoch(Usual):
     """Says that its rate follows a cosine, set anew in each epoch."""
 
