@@ -85,10 +85,14 @@ def served_recal(bench: Bench) -> Served:
     # theirs to say.
     if not hasattr(bench.factory(), "parts"):
         return found
-    # Of one sample each, of which there are more than any cap on a number of batches.
-    more = {"bn_recal_batches": len(found.split) + 1, "batch_size": 1}
-    with bench.open(eval=more) as system:
-        samples = [sample for batch in system.batches("recal") for sample in batch.ids]
+    samples: list[str] = []
+    # Of one sample each they are more than any cap on a number of batches; as configured, the last
+    # of them need not be full.
+    for size in ({}, {"batch_size": 1}):
+        with bench.open(eval={"bn_recal_batches": len(found.split) + 1, **size}) as system:
+            samples = [sample for batch in system.batches("recal") for sample in batch.ids]
+        if samples != list(found.split):
+            break
     return replace(found, all_of_split=samples)
 
 

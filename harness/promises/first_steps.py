@@ -231,5 +231,6 @@ def _without_slots(
         and not name.startswith("progress/")
         and not name.endswith((*own, *(f"/{weight}" for weight in slots)))
         and np.asarray(array).dtype.kind == "f"
+        and np.asarray(array).ndim  # a number is no weight: a power of Adam's beta
         and not (name in before and np.array_equal(before[name], array))
     )
