@@ -14,6 +14,7 @@ from harness.torch_system import FlowSample, NotApplicableError, TorchSystem
 
 __all__ = ["FlowSample", "LightningSystem", "NotApplicableError"]
 
+_ONE_DEVICE = {"accelerator": "auto", "devices": 1}
 _QUIET = {
     "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
     "enable_model_summary": False,
@@ -56,26 +57,39 @@ class LightningSystem(TorchSystem):
 
     def loop(self) -> None:
         """Fit until ``train.num_epochs`` are completed, from a checkpoint if one is named."""
-        options = {"accelerator": "auto", "devices": 1, **_QUIET, **self.trainer_options()}
+        options = {**_ONE_DEVICE, **_QUIET, **self.trainer_options()}
         module, data = self.build()
         trainer = lightning.Trainer(max_epochs=self.config["train"]["num_epochs"], **options)
         self.module, self.trainer = module, trainer
         trainer.fit(module, datamodule=data, ckpt_path=self.resume or None)
 
     def validate(self, samples: list[FlowSample]) -> float:
-        """Return what ``validation_step`` logs of these samples, px, by a trainer of its own."""
+        """Return what ``validation_step`` logs of these samples, px, by a trainer of its own.
+
+        It computes where your ``Trainer`` does, and in its precision.
+        """
         held, modes = self.trainer, [(m, m.training) for m in self.module.modules()]
+        device = self.module.device
         # It draws a seed for its workers, which training would notice.
         before = torch.get_rng_state()
-        trainer = lightning.Trainer(accelerator="auto", devices=1, **_QUIET)
+        trainer = lightning.Trainer(**self._alike())
         try:
             found = trainer.validate(self.module, self.val_loader(samples), verbose=False)
         finally:
             torch.set_rng_state(before)
             self.module.trainer = held
+            # Any trainer that ends leaves its module on the CPU.
+            self.module.to(device)
             for module, training in modes:
                 module.training = training
         return float(found[0][self.metric])
+
+    def _alike(self) -> dict[str, Any]:
+        """Return options of a trainer that scores as the one that fits."""
+        given = self.trainer_options()
+        own = {name: given[name] for name in ("accelerator", "precision") if name in given}
+        # Fit validates so: what a metric makes in inference mode, training could not change.
+        return {**_ONE_DEVICE, "inference_mode": False, **_QUIET, **own}
 
     def _look_for_parts(self) -> None:
         """Collect what holds state: of the module and of its trainer."""
