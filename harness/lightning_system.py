@@ -87,7 +87,7 @@ class LightningSystem(TorchSystem):
     def _alike(self) -> dict[str, Any]:
         """Return options of a trainer that scores as the one that fits."""
         given = self.trainer_options()
-        own = {name: given[name] for name in ("accelerator", "precision") if name in given}
+        own = {name: given[name] for name in given.keys() & {"accelerator", "precision"}}
         # Fit validates so: what a metric makes in inference mode, training could not change.
         return {**_ONE_DEVICE, "inference_mode": False, **_QUIET, **own}
 
