@@ -45,7 +45,8 @@ def run(args: Namespace) -> int:
         config, note = gate_setting(chosen, Path(name))
         data = config.data
         say(f"{short_name(spec)}, under the gate's own small configuration")
-        say(f"{note}; crop {data.input_height} x {data.input_width} px")
+        crop = f"{data.input_height} x {data.input_width} px"
+        say(f"{note}; crop {crop}, unless it has one of its own")
         say("")
         found, wrong = _checked(spec, config, Path(name), _gate_command(args))
     write_json(args.json, found)
