@@ -27,6 +27,13 @@ TOUCHED = {
 }
 ALONE = only(BASE, ARCHS[-1:])
 BOTH = BothEvaluators(Repeat(ALONE, ALONE, "offline, alone"), Repeat(BASE, BASE, "offline"))
+
+
+def fewer(evaluation):
+    return replace(evaluation, per_sample={a: s[:2] for a, s in evaluation.per_sample.items()})
+
+
+ON_FEW = replace(BOTH, few=Repeat(fewer(ALONE), fewer(ALONE), "offline, on one batch"))
 OTHERWISE = {
     "an arch alone": (
         replace(BOTH, alone=Repeat(ALONE, nudged(ALONE, ARCHS[-1]), "offline, alone")),
@@ -50,6 +57,10 @@ OTHERWISE = {
         ),
         "offline, reported EPE of arch 000000000: expected ",
     ),
+    "all batches in place of one": (
+        replace(BOTH, few=Repeat(fewer(ALONE), ALONE, "offline, on one batch")),
+        "offline, on one batch, arch 012012012: expected 2 samples, found 5 samples",
+    ),
     "other batches": (
         replace(BOTH, pool=Repeat(BASE, replace(BASE, eval_batch_hash="e2"), "offline")),
         "offline, eval_batch_hash: expected e1, found e2: other evaluation batches were scored",
@@ -60,7 +71,7 @@ WITH_A_RESULT = replace(CALLS, files_after=FILES | {"result.json": "5e"})
 NOBODY = only(BASE, ())
 CLEAN = {
     offline.offline_changes_nothing: [CALLS, WITH_A_RESULT],
-    offline.scores_as_in_training: [BOTH],
+    offline.scores_as_in_training: [BOTH, ON_FEW],
 }
 EMPTY = {
     offline.offline_changes_nothing: OfflineCalls(NOBODY, NOBODY, {}, {}, {}, {}),

@@ -72,10 +72,14 @@ class OfflineCalls:
 
 @dataclass(frozen=True)
 class BothEvaluators:
-    """The trainer's evaluation of weights and the offline one: of one arch alone, of the pool."""
+    """The trainer's evaluation of weights and the offline one: of one arch alone, of the pool.
+
+    ``few`` is of one arch on its first batch alone, None of a system that has one number of them.
+    """
 
     alone: Repeat
     pool: Repeat
+    few: Repeat | None = None
 
 
 @needs(*_CALLS)
@@ -190,23 +194,34 @@ def both_evaluators(bench: Bench) -> BothEvaluators:
         raise NotApplicableError(msg)
     base, path = base_evaluation(bench), bench.trained.paths[END]
     arch = base.archs[-1:]
+    asked = bench.settable("eval", {"eval_batches_per_arch": 1})
     with bench.at(END) as system:
         alone = system.evaluate(arch)
+        few = system.evaluate(arch, batches_per_arch=1) if asked else alone
     with bench.at(START) as system:
         offline = system.evaluate_offline(path, arch)
+        less = system.evaluate_offline(path, arch, batches_per_arch=1) if asked else offline
+    # Of fewer batches the hash may still be that of all of them.
+    hashes = {name: getattr(few, name) for name in ("eval_batch_hash", "bn_recal_batch_hash")}
+    less = dataclasses.replace(less, **hashes)
     how = "offline in place of in training"
     pool = Repeat(base, bench.evidence(offline_calls).first, how)
-    return BothEvaluators(Repeat(alone, offline, f"{how}, one arch alone"), pool)
+    on_few = Repeat(few, less, f"{how}, one arch on one batch") if asked else None
+    return BothEvaluators(Repeat(alone, offline, f"{how}, one arch alone"), pool, on_few)
 
 
 def scores_as_in_training(evidence: BothEvaluators) -> Outcome:
-    """Require equal scores of both evaluators: of an arch alone, and then of the pool."""
+    """Require equal scores of both evaluators: of an arch alone, of the pool, and on one batch."""
     # What differs alone is no matter of what one evaluator carries from arch to arch.
     alone = same_scores(evidence.alone)
     if alone.violations or alone.unseen:
         violations = tuple(dataclasses.replace(v, kind=BY_ITSELF) for v in alone.violations)
         return dataclasses.replace(alone, violations=violations)
-    return same_scores(evidence.pool)
+    pool = same_scores(evidence.pool)
+    if pool.violations or pool.unseen or evidence.few is None:
+        return pool
+    few = same_scores(evidence.few)
+    return few if few.violations else pool
 
 
 OFFLINE_AS_IN_TRAINING = Promise(

@@ -120,6 +120,31 @@ def odd_samples(
     return folder
 
 
+def with_a_larger_sample(source: Path, folder: Path) -> str:
+    """Link the samples of a split, of which the second gets larger frames; return its name.
+
+    Empty where there are fewer than two: all frames would be of its size.
+    """
+    samples = listed_samples(source)
+    if len(samples) < 2:
+        return ""
+    link_samples(source, samples, folder)
+    sample = samples[1]
+    frames, flow = decode_independently(source, sample)
+    frames, flow = (np.pad(a, (*_MORE, (0, 0)), mode="wrap") for a in (frames, flow))
+    contents = (frames[..., :3], frames[..., 3:], flow)
+    for member, array in zip(_MEMBERS, contents, strict=True):
+        path = folder / f"{sample}-{member}"
+        # A link to the user's own file, which writing through it would change.
+        path.unlink()
+        (write_image if member.endswith(".png") else write_flow)(path, np.ascontiguousarray(array))
+    return sample
+
+
+_MORE = ((0, 6), (0, 10))
+"""Rows and columns, px, that a larger sample has more."""
+
+
 def _write_block(
     folder: Path, sample: str, value: tuple[float, float], *, above: int = 0, right: int = 0
 ) -> None:
