@@ -65,6 +65,7 @@ def _turned(system: System, archs: Sequence[str]) -> Recomputation | None:
     except NotApplicableError:
         return None
     kernel = np.array(state[name])
+    system.evaluate(archs)  # here and now: the pool may have been scored by another process
     system.state({name: other_kernel(kernel)})
     found = recomputed_rows(system, system.evaluate(archs))
     system.state({name: kernel})
