@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from harness.promises import offline
-from harness.promises.offline import BothEvaluators, OfflineCalls
+from harness.promises.offline import AloneOffline, BothEvaluators, OfflineCalls
 from harness.promises.same_scores import Repeat
 from tests.promise_evidence_scores import ARCHS, BASE, nudged, only
 
@@ -67,19 +67,34 @@ OTHERWISE = {
     ),
 }  # fmt: skip
 
+BY_ITSELF = AloneOffline(Repeat(BASE, ALONE, "offline, one arch alone"))
+IN_ITS_PLACE = replace(BY_ITSELF, replaced=Repeat(ALONE, ALONE, "offline, in another's place"))
+ITS_PLACE = {
+    "another score alone": (
+        replace(BY_ITSELF, alone=Repeat(BASE, nudged(ALONE, ARCHS[-1]), "offline, alone")),
+        r"offline, alone, arch 012012012, sample 3: expected \d\.\d+ px, found \d\.\d+ px",
+    ),
+    "the score of what was there before": (
+        replace(IN_ITS_PLACE, replaced=Repeat(ALONE, nudged(ALONE, ARCHS[-1]), "in its place")),
+        r"in its place, arch 012012012, sample 3: expected \d\.\d+ px, found \d\.\d+ px",
+    ),
+}
 WITH_A_RESULT = replace(CALLS, files_after=FILES | {"result.json": "5e"})
 NOBODY = only(BASE, ())
 CLEAN = {
     offline.offline_changes_nothing: [CALLS, WITH_A_RESULT],
+    offline.scores_alone: [BY_ITSELF, IN_ITS_PLACE],
     offline.scores_as_in_training: [BOTH, ON_FEW],
 }
 EMPTY = {
     offline.offline_changes_nothing: OfflineCalls(NOBODY, NOBODY, {}, {}, {}, {}),
+    offline.scores_alone: AloneOffline(Repeat(NOBODY, NOBODY, "offline, alone")),
     offline.scores_as_in_training: BothEvaluators(
         Repeat(NOBODY, NOBODY, "offline, alone"), Repeat(NOBODY, NOBODY, "offline")
     ),
 }
 CORRUPTED = {
     offline.offline_changes_nothing: TOUCHED,
+    offline.scores_alone: ITS_PLACE,
     offline.scores_as_in_training: OTHERWISE,
 }

@@ -12,8 +12,8 @@ from harness.systems.protocol import Evaluation
 
 __all__ = [
     "CountOfOfflineBatchesIgnored", "DueCountedFromResume", "EvaluationWrapsAround",
-    "FinishedRunTrainsOn", "SaveErrorsSwallowed", "SaveKeepsTheOld", "StatisticsKeptByStep",
-    "StepSinceResumeSaved", "WindowsOfFirstFrameSize",
+    "FinishedRunTrainsOn", "OfflineScoresKeptByPath", "SaveErrorsSwallowed", "SaveKeepsTheOld",
+    "StatisticsKeptByStep", "StepSinceResumeSaved", "WindowsOfFirstFrameSize",
 ]  # fmt: skip
 
 
@@ -223,6 +223,27 @@ class EvaluationWrapsAround(Fault):
             fixed.eval_batches = repeated
 
         return after_open(system, change)
+
+
+class OfflineScoresKeptByPath(Fault):
+    """A checkpoint whose path has a result already is not evaluated again."""
+
+    id, family = "offline-scores-kept-by-path", "CACHE"
+    citation = "IBM/unitxt#7; huggingface/datasets#770 (a result that is kept goes stale)"
+    expected = ("offline-alone",)
+    touches = ("offline",)
+
+    def wrap(self, system: Any) -> Any:
+        """Keep what was found by all that was asked, the path for the checkpoint."""
+        kept: dict[Any, Evaluation] = {}
+
+        def evaluate(inner: Any, path: str, archs: Any = None, **options: Any) -> Evaluation:
+            key = path, None if archs is None else tuple(archs), *sorted(options.items())
+            if key not in kept:
+                kept[key] = inner.evaluate_offline(path, archs, **options)
+            return kept[key]
+
+        return overriding(system, evaluate_offline=evaluate)
 
 
 class CountOfOfflineBatchesIgnored(Fault):

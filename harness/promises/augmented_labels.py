@@ -120,8 +120,9 @@ def _on_scenes(
         first, second, flow = known_scene(number, height=height, width=width)
         write_image(folder / "made" / f"{name}-img_0.png", first)
         write_image(folder / "made" / f"{name}-img_1.png", second)
-        # In one corner, so that whatever turns or flips the frames takes it elsewhere.
-        unknown = flow[height // 8 :, width // 8 :][: hole * height // 4, : width // 4]
+        # In one corner, so that whatever turns or flips the frames takes it elsewhere; small, or
+        # too little would be left to see of what is enlarged.
+        unknown = flow[height // 8 :, width // 8 :][: hole * height // 8, : width // 8]
         unknown[:] = _UNKNOWN
         write_flow(folder / "made" / f"{name}-flow_01.flo", flow)
     size = int(bench.config["train"]["batch_size"])
@@ -191,7 +192,7 @@ def _unmasked(evidence: AugmentedSamples) -> dict[str, Violation]:
 _UNKNOWN, _LARGEST = 1e10, 1e9
 """px: what a file marks an unknown flow by, and the largest that is known to Middlebury's files."""
 
-_LEAST = 4
+_LEAST = 2
 """One part in so many of what is unknown, from which on it is no border of a resized mask."""
 
 

@@ -158,28 +158,20 @@ def odd_served(bench: Bench) -> Served:
     """Serve evaluation batches of samples with unknown flow, very large flow, and other frames."""
     folder = bench.evidence(odd_files)
     whole = bench.describe().settings.get("eval.crop") == WHOLE_FRAMES
-    larger = "" if whole else with_a_larger_sample(folder / "val", folder / _LARGER)
-    section = data_section(folder)
-    if larger:
-        try:
-            data = {**section, "val_dir": _LARGER}
-            found: Served | None = _odd_served(bench, folder / _LARGER, data)
-        except (AnswerError, NotApplicableError, WorkerError):
-            raise
-        # It may want frames of one size alone.
-        except Exception:  # noqa: BLE001 -- whatever a system raises is its refusal
-            found = None
-        if found is not None:
-            return replace(found, larger=larger)
-    return _odd_served(bench, folder / "val", section)
+    larger = "" if whole else with_a_larger_sample(folder, folder / "larger")
+    if not larger:
+        return _odd_served(bench, folder)
+    try:
+        return replace(_odd_served(bench, folder / "larger"), larger=larger)
+    except (AnswerError, NotApplicableError, WorkerError):
+        raise
+    # It may want frames of one size alone.
+    except Exception:  # noqa: BLE001 -- whatever a system raises is its refusal
+        return _odd_served(bench, folder)
 
 
-def _odd_served(bench: Bench, folder: Path, data: Mapping[str, str]) -> Served:
-    with bench.open(data=data) as system:
+def _odd_served(bench: Bench, folder: Path) -> Served:
+    with bench.open(data=data_section(folder)) as system:
         batches, again = system.batches("eval"), system.batches("eval")
     require_seen(batches, "no evaluation batch was served (batches('eval'))")
-    return served_in(bench, folder, batches, again)
-
-
-_LARGER = "val-larger"
-"""Name of the split of which one sample has larger frames."""
+    return served_in(bench, folder / "val", batches, again)

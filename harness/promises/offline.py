@@ -5,6 +5,7 @@ of it can stand in for what was saved.
 """
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,16 +23,17 @@ from harness.promises.promise import (
     outcome,
     require_seen,
 )
+from harness.promises.refusals import attempted
 from harness.promises.same_scores import Repeat, same_scores
 from harness.promises.scores import base_evaluation
-from harness.promises.states import END, START
+from harness.promises.states import CUT, END, START
 from harness.systems.protocol import Evaluation, digests_of
 from harness.wording import counted
 
 __all__ = [
     "BY_ITSELF", "OFFLINE_AGAIN", "OFFLINE_ALONE", "OFFLINE_AS_IN_TRAINING", "OFFLINE_PERMUTED",
-    "OFFLINE_PURE", "OFFLINE_WORKERS", "WORKERS", "BothEvaluators", "OfflineCalls",
-    "offline_calls", "offline_changes_nothing", "scores_as_in_training",
+    "OFFLINE_PURE", "OFFLINE_WORKERS", "WORKERS", "AloneOffline", "BothEvaluators", "OfflineCalls",
+    "offline_calls", "offline_changes_nothing", "scores_alone", "scores_as_in_training",
 ]  # fmt: skip
 
 WORKERS = 3
@@ -146,21 +148,54 @@ OFFLINE_PERMUTED = Promise(
 )
 
 
+@dataclass(frozen=True)
+class AloneOffline:
+    """One arch scored by itself, beside its pool, and where another checkpoint was scored before.
+
+    ``replaced`` is None of a system that evaluates no copy of a checkpoint.
+    """
+
+    alone: Repeat
+    replaced: Repeat | None = None
+
+
 @needs(*_CALLS)
-def offline_alone(bench: Bench) -> Repeat:
-    """Evaluate the last arch of the pool alone: to the first nothing can have been carried."""
+def offline_alone(bench: Bench) -> AloneOffline:
+    """Evaluate the last arch of the pool alone: to the first nothing can have been carried.
+
+    Then put a copy of that checkpoint where a copy of an earlier one was evaluated before.
+    """
     base, path = _base(bench), bench.trained.paths[END]
+    place, arch = bench.folder / "replaced", base.archs[-1:]
     with bench.at(START) as system:
-        again = system.evaluate_offline(path, base.archs[-1:])
-    return Repeat(base, again, "offline, one arch alone")
+        again = system.evaluate_offline(path, arch)
+        alone = Repeat(base, again, "offline, one arch alone")
+        found = list[Evaluation]()
+        for copied in (bench.trained.paths[CUT], path):
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(copied, place)
+            error, _ = attempted(lambda: found.append(system.evaluate_offline(str(place), arch)))
+            if error is not None:
+                return AloneOffline(alone)
+    how = "offline, a checkpoint in the place of another one"
+    return AloneOffline(alone, Repeat(again, found[-1], how))
+
+
+def scores_alone(evidence: AloneOffline) -> Outcome:
+    """Require equal scores of an arch alone, and of a checkpoint wherever it lies."""
+    alone = same_scores(evidence.alone)
+    if alone.violations or alone.unseen or evidence.replaced is None:
+        return alone
+    replaced = same_scores(evidence.replaced)
+    return replaced if replaced.violations else alone
 
 
 OFFLINE_ALONE = Promise(
     id="offline-alone",
     sentence="outside of training too, an arch scores alone as in company",
     evidence=offline_alone,
-    check=same_scores,
-    hint=_HINT,
+    check=scores_alone,
+    hint=f"{_HINT} Or results are kept by a checkpoint's path, and not by what is in it.",
     explained_by=("offline-permuted", "same-scores-subset"),
     blocked_by=("offline-again",),
 )

@@ -121,20 +121,24 @@ def odd_samples(
 
 
 def with_a_larger_sample(source: Path, folder: Path) -> str:
-    """Link the samples of a split, of which the second gets larger frames; return its name.
+    """Link the samples of both splits; the second one of validation gets larger frames.
 
-    Empty where there are fewer than two: all frames would be of its size.
+    Returns
+    -------
+    str
+        Its name; empty where it would be the only one, and nothing is made.
     """
-    samples = listed_samples(source)
+    samples = listed_samples(source / "val")
     if len(samples) < 2:
         return ""
-    link_samples(source, samples, folder)
+    for split in ("train", "val"):
+        link_samples(source / split, listed_samples(source / split), folder / split)
     sample = samples[1]
-    frames, flow = decode_independently(source, sample)
+    frames, flow = decode_independently(source / "val", sample)
     frames, flow = (np.pad(a, (*_MORE, (0, 0)), mode="wrap") for a in (frames, flow))
     contents = (frames[..., :3], frames[..., 3:], flow)
     for member, array in zip(_MEMBERS, contents, strict=True):
-        path = folder / f"{sample}-{member}"
+        path = folder / "val" / f"{sample}-{member}"
         # A link to the user's own file, which writing through it would change.
         path.unlink()
         (write_image if member.endswith(".png") else write_flow)(path, np.ascontiguousarray(array))
