@@ -89,7 +89,7 @@ def served_recal(bench: Bench) -> Served:
     found = _served(bench, "train", batches, again)
     # Of one sample each they are more than any cap on a number of batches; as configured, the last
     # of them need not be full.
-    sizes = ({}, {"batch_size": 1})
+    sizes: Sequence[Mapping[str, int]] = ({}, {"batch_size": 1})
     return replace(found, all_of_split=_all_of_split(bench, found, "recal", sizes))
 
 

@@ -22,7 +22,8 @@ from harness.systems.protocol import ServedBatch
 __all__ = [
     "FEW_SAMPLES", "UNKNOWN_FLOW", "copy_samples", "data_section", "decode_independently",
     "decoded_samples", "known_in_files", "listed_samples", "odd_files", "odd_samples",
-    "require_files", "same_content", "split_folder", "write_flow", "write_image",
+    "require_files", "same_content", "split_folder", "with_a_larger_sample", "write_flow",
+    "write_image",
 ]  # fmt: skip
 
 
@@ -134,14 +135,14 @@ def with_a_larger_sample(source: Path, folder: Path) -> str:
     for split in ("train", "val"):
         link_samples(source / split, listed_samples(source / split), folder / split)
     sample = samples[1]
-    frames, flow = decode_independently(source / "val", sample)
-    frames, flow = (np.pad(a, (*_MORE, (0, 0)), mode="wrap") for a in (frames, flow))
-    contents = (frames[..., :3], frames[..., 3:], flow)
-    for member, array in zip(_MEMBERS, contents, strict=True):
-        path = folder / "val" / f"{sample}-{member}"
-        # A link to the user's own file, which writing through it would change.
-        path.unlink()
-        (write_image if member.endswith(".png") else write_flow)(path, np.ascontiguousarray(array))
+    decoded = decode_independently(source / "val", sample)
+    frames, flow = (np.pad(array, (*_MORE, (0, 0)), mode="wrap") for array in decoded)
+    paths = [folder / "val" / f"{sample}-{member}" for member in _MEMBERS]
+    for path in paths:
+        path.unlink()  # a link to the user's own file, which writing through it would change
+    write_image(paths[0], np.ascontiguousarray(frames[..., :3], np.uint8))
+    write_image(paths[1], np.ascontiguousarray(frames[..., 3:], np.uint8))
+    write_flow(paths[2], np.ascontiguousarray(flow, np.float32))
     return sample
 
 
