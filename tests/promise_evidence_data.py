@@ -205,6 +205,11 @@ DRAWN = {
         "sample b/3, flow, at",
     ),
 }
+TWICE_ROUND = (
+    replace(SERVED, all_of_split=(*SERVED.split, *SERVED.split[:2])),
+    r"evaluation on more batches than there are: expected each of \d+ samples once, found \d+ "
+    "samples: the same, and 2 more",
+)
 FIRST_BATCHES = {
     "the last batch left out where more are asked for": (
         replace(SERVED, all_of_split=SERVED.split[:-1]),
@@ -246,8 +251,12 @@ CLEAN = {
     served.recal_batches_are_the_first: [SERVED, replace(SERVED, all_of_split=SERVED.split)],
     served.eval_crop_is_centred: [SERVED, replace(WHOLE, again=WHOLE.batches)],
     # The windows are another promise's matter.
-    served.unknown_flow_is_masked: [SERVED, CENTRE["another window"][0]],
-    served.eval_order_is_fixed: [SERVED, SHORTER],
+    served.unknown_flow_is_masked: [
+        SERVED,
+        CENTRE["another window"][0],
+        replace(SERVED, larger="c/4"),
+    ],
+    served.eval_order_is_fixed: [SERVED, SHORTER, replace(SERVED, all_of_split=SERVED.split)],
     draws.training_draws_are_declared: [DRAWS, replace(DRAWS, full_pass=False, later=IDS * 30)],
 }
 EMPTY = {
@@ -265,12 +274,16 @@ CORRUPTED = {
     served.recal_batches_are_the_first: FIRST_BATCHES,
     served.eval_crop_is_centred: CENTRE,
     served.unknown_flow_is_masked: WINDOWS,
-    served.eval_order_is_fixed: ORDER,
+    served.eval_order_is_fixed: ORDER | {"a split gone through again": TWICE_ROUND},
     draws.training_draws_are_declared: DRAWN,
 }
 KNOWN = {sample: (frames, np.clip(flow, -50, 50)) for sample, (frames, flow) in DECODED.items()}
 NOTHING_TO_TELL = {
     served.unknown_flow_is_masked: {
+        "the window of smaller frames": (
+            replace(CENTRE["another window"][0], larger="c/4"),
+            "eval sample c/4, window .*, of larger frames than the others: expected .*, found ",
+        ),
         "no unknown flow": (
             replace(SERVED, decoded=KNOWN),
             "found no sample with unknown flow was served",

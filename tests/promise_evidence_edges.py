@@ -59,13 +59,14 @@ PARTIAL = followed(1, 2, 4, 5)
 ONCE = replace(WALK, steps=tuple(frozen(s) if s.number == 5 else s for s in WALK.steps))
 THREADS = LoadedBatches(("a", "b", "c"), {0: ("a", "b", "c"), 3: ("a", "b", "c")})
 SCORED = SparseEvaluations(2, ((1, False), (2, True), (3, False)))
+RESUMED = SparseEvaluations(2, ((2, True), (3, False)), resumed=True)
 
 CLEAN = {
     edge_steps.decay_alone_is_left: [EDGES],
     edge_steps.far_outputs_are_trained_on: [EDGES, replace(EDGES, far=replace(STEP, norm=None))],
     every_step.gradients_go_on: [WALK, ONCE, followed(*range(1, 7)), replace(PARTIAL, modes=True)],
     loader_threads.threads_are_unseen: [THREADS],
-    evaluations_due.evaluations_are_due: [SCORED],
+    evaluations_due.evaluations_are_due: [SCORED, RESUMED],
 }
 EMPTY = {
     edge_steps.decay_alone_is_left: EdgeSteps((), {}, {}),
@@ -141,6 +142,10 @@ CORRUPTED = {
         "an epoch early": (
             replace(SCORED, scored=((1, True), (2, False), (3, True))),
             r"epoch 1, evaluated every 2 epochs: expected none, found scores",
+        ),
+        "counted from a resume": (
+            replace(RESUMED, scored=((2, False), (3, True))),
+            r"epoch 2, evaluated every 2 epochs, after a resume: expected scores, found none",
         ),
         "never": (
             replace(SCORED, scored=((1, False), (2, False), (3, False))),

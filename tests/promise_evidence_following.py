@@ -22,9 +22,10 @@ def scene(number):
     return known_scene(number, height=HEIGHT, width=WIDTH)
 
 
-def sample(first, second, flow):
+def sample(first, second, flow, valid=None):
     arrays = (np.ascontiguousarray(a, np.float32) for a in (first, second, flow))
-    return TrainingSample(*arrays, valid=np.ones(flow.shape[:2], bool))
+    valid = np.ones(flow.shape[:2], bool) if valid is None else np.ascontiguousarray(valid)
+    return TrainingSample(*arrays, valid=valid)
 
 
 def given(change, *, often=1, least=3):
@@ -36,6 +37,22 @@ def given(change, *, often=1, least=3):
     return AugmentedSamples([
         sample(*(kept if n % often else change)(*scene(n))) for n in range(max(least, 3 * often))
     ])  # fmt: skip
+
+
+def holed(change, *, mask=lambda flow, valid: valid, unknown=0.0):
+    """Return samples of scenes with a hole, its flow made `unknown`, in their corner."""
+    samples = []
+    for number in range(8):
+        first, second, flow = scene(number)
+        flow, valid = flow.copy(), np.ones(flow.shape[:2], np.uint8)
+        flow[HOLE], valid[HOLE] = unknown, 0
+        first, second, flow = change(first, second, flow)
+        valid = mask(flow, change(valid, valid, np.stack([valid, valid], axis=-1))[0])
+        samples.append(sample(first, second, flow, valid > 0))
+    return AugmentedSamples(samples, 20 * 15)
+
+
+HOLE = slice(7, 22), slice(10, 30)
 
 
 def cut(*arrays, window=WINDOW):
@@ -108,6 +125,16 @@ ONE_PX = "samples, their second frames .*: expected the first ones, found .*with
 SEEN = (
     r"sample \d+ of \d+, its second frame taken back by its flow: expected the first one, found .*"
 )
+CLEAN[augmented_labels.augmented_labels_follow] += [
+    holed(cut), holed(lambda *a: flipped(*a, u=-1)), holed(lambda *a: upside_down(*a, v=-1)),
+    holed(lambda *a: resized(*a, 1.4, 1.2)), holed(lambda *a: resized(*a, 0.6, 0.6)), holed(turned),
+    # No mask at all, and one that is made of what is huge.
+    holed(cut, mask=lambda _, v: np.ones_like(v)),
+    holed(
+        lambda *a: resized(*a, 1.4, 1.2), unknown=1e10,
+        mask=lambda flow, _: np.abs(flow).max(axis=-1) < 1000,
+    ),
+]  # fmt: skip
 CORRUPTED = {augmented_labels.augmented_labels_follow: {
     name: (given(change, often=often), SEEN + found) for name, change, often, found in (
         ("a flip that keeps u", flipped, 10, "u has the wrong sign"),
@@ -130,6 +157,14 @@ CORRUPTED = {augmented_labels.augmented_labels_follow: {
         ("the flow of another sample", another_scene, 1, "nothing in common"),
     )
 } | {
+    "a mask that is not flipped": (
+        holed(lambda *a: flipped(*a, u=-1), mask=lambda _, v: v[:, ::-1]),
+        r"sample 1 of 8, flow that its scene lacks: expected masked, found \d+ pixels of it",
+    ),
+    "a mask of another window": (
+        holed(cut, mask=lambda _, v: np.roll(v, 12, axis=1)),
+        r"flow that its scene lacks: expected masked, found \d+ pixels of it counted as known",
+    ),
     "a flow of one row further down": (
         given(lambda a, b, f: (*cut(a, b), *cut(f, window=ROW_BELOW)), least=7),
         ONE_PX + "-1 px further down and 0 px further right",

@@ -7,6 +7,7 @@ from harness.promises.checkpoint import CheckpointPair
 from harness.promises.kills import KilledRuns
 from harness.promises.plans import ChangedKey, ChangedPlan
 from harness.promises.resume import Resume
+from harness.promises.saved_again import SavedAgain
 from tests.promise_evidence_training import CYCLES, STATE
 
 
@@ -79,6 +80,21 @@ COMPLETE = {
         "restored counters and generators: expected 3 as saved, found 2: 1 as at the "
         r"start of training \(progress/generator\)",
     ),
+    "a finished run that trains on": (
+        replace(RESTORED, again=SavedAgain(steps=3)),
+        "a run that is restored after its 2 epochs and told to train as many: expected no step, "
+        "found 3 steps",
+    ),
+    "a save that leaves what is there": (
+        replace(RESTORED, again=SavedAgain(0, COUNTED, START, COUNTED | {"progress/clock": "9"})),
+        "a checkpoint that was saved where another one was, restored: expected what was saved "
+        "last, found what was saved there before",
+    ),
+    "a save that fails in silence": (
+        replace(RESTORED, again=SavedAgain(unsaved="it went on, and nothing is there")),
+        "a save below a file, where no folder can be: expected an error, found it went on, and "
+        "nothing is there",
+    ),
     "an array gone": (
         replace(RESTORED, restored={k: v for k, v in COUNTED.items() if k != "adam/m/w"}),
         "restored optimizer slots: expected 1 as saved, found none: 1 absent",
@@ -118,7 +134,11 @@ CLEAN = {
     resume.every_resume_is_exact: [(RESUMED, RESUMED)],
     kills.kills_do_no_harm: [KILLED],
     resume.resume_is_exact: [RESUMED],
-    checkpoint.checkpoint_restores_everything: [RESTORED],
+    checkpoint.checkpoint_restores_everything: [
+        RESTORED,
+        replace(RESTORED, again=SavedAgain(0, COUNTED, START, START)),
+        replace(RESTORED, again=SavedAgain(0, COUNTED, COUNTED, COUNTED)),
+    ],
 }
 EMPTY = {
     plans.changed_plan_is_told: ChangedPlan(()),

@@ -163,6 +163,11 @@ def recomputation(score, mean=lambda samples: sum(samples) / len(samples)):
 
 HONEST = recomputation(lambda residuals: scored(accumulated(residuals)))
 AGAIN = {
+    "what was kept from other weights": (
+        replace(HONEST, turned=recomputation(lambda r: scored(accumulated(r) * 1.01))),
+        r"arch 000000000, sample s0: EPE of the accumulated flow, once a kernel was changed: "
+        r"expected \d\.\d+ px, found \d\.\d+ px",
+    ),
     "the last residual alone": (
         recomputation(lambda residuals: scored(residuals[-1][..., :2])),
         r"arch 000000000, sample s0: EPE of the accumulated flow: expected \d\.\d+ px, "

@@ -29,6 +29,9 @@ ALLOWED = {
         "promises/cache.py", "promises/loaded.py", "promises/refusals.py", "promises/samples.py",
     ),
     "somebody's file beside checkpoints, in the gate's own folder": ("promises/kept_run.py",),
+    "a copy of a checkpoint, and a file where no folder can be, in the gate's own folder": (
+        "promises/offline.py", "promises/saved_again.py",
+    ),
     "half of a checkpoint on purpose: a fault": ("faults/anywhere/checkpoints.py",),
     "a copy of a checkpoint, in a temporary folder: a fault": ("faults/saving.py",),
     "a line behind a checkpoint's file, and the file as it was: a fault": (

@@ -35,6 +35,7 @@ from harness.faults import (
     sharing,
     surroundings,
     unfollowed_labels,
+    unusual_places,
     updating,
 )
 from harness.faults.anywhere.catalog import FAULTS_ANYWHERE
@@ -47,7 +48,7 @@ _MODULES = (
     recalibration,
     accumulation, clipping, updating, losses, precision, arch_cycles, partial_steps, handling,
     keeping, saving, run_logs, later_steps, lasting, loading, metric, resuming, scoring, inference,
-    searching, sharing, surroundings, edges, beyond_gates,
+    searching, sharing, surroundings, edges, beyond_gates, unusual_places,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

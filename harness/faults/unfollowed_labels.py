@@ -11,7 +11,7 @@ from harness.fc2.decode import Decoded, decode_triplet
 from harness.runs.parts import Parts
 
 __all__ = [
-    "FlipKeepsU", "FlipKeepsV", "FramesExchangedAlone", "WindowOfTheFlowBeside",
+    "FlipKeepsMask", "FlipKeepsU", "FlipKeepsV", "FramesExchangedAlone", "WindowOfTheFlowBeside",
     "ZoomKeepsTheLength",
 ]  # fmt: skip
 
@@ -67,6 +67,20 @@ class FlipKeepsV(_Unfollowed):
     def change(self, sample: Decoded) -> Decoded:
         """Turn all three arrays upside down."""
         return _each(sample, lambda a: a[::-1])
+
+
+class FlipKeepsMask(_Unfollowed):
+    """A flip left to right flips frames and flow, and leaves where the flow is known."""
+
+    id = "flip-keeps-mask"
+    citation = "Visual-Behavior/aloception-oss#236 (what a transform makes of a mask is lost)"
+
+    def change(self, sample: Decoded) -> Decoded:
+        """Mirror all but the mask."""
+        flow = np.array([-1, 1], np.float32) * sample.flow
+        return dataclasses.replace(
+            _each(dataclasses.replace(sample, flow=flow), lambda a: a[:, ::-1]), valid=sample.valid
+        )
 
 
 class ZoomKeepsTheLength(_Unfollowed):

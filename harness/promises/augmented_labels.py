@@ -8,7 +8,10 @@ sign of u as it is, or a crop of the frames alone, is seen in what a step is giv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
@@ -26,6 +29,8 @@ from harness.promises.samples import (
 from harness.promises.setting import link_samples
 from harness.promises.shown import Flows, Frames, Shown
 from harness.promises.warping import FITS, Pair, best_other, misfit, pair_of, taken_back
+from harness.systems.answers import AnswerError
+from harness.systems.process import WorkerError
 from harness.systems.protocol import TrainingSample
 from harness.wording import counted
 
@@ -56,14 +61,17 @@ class AugmentedSamples:
     ----------
     samples : sequence of TrainingSample
         In order.
+    hole : int
+        Pixels of each scene whose flow is unknown; 0: it is known everywhere.
     """
 
     samples: Sequence[TrainingSample]
+    hole: int = 0
 
 
 @needs("training_samples", says=("augmentation",))
 def augmented_samples(bench: Bench) -> AugmentedSamples:
-    """Let a system augment scenes whose flow is known at every pixel, in its second epoch.
+    """Let a system augment scenes whose flow is known but for a corner, in its second epoch.
 
     In the first one a sample that is kept in memory is still as its files have it.
 
@@ -75,15 +83,36 @@ def augmented_samples(bench: Bench) -> AugmentedSamples:
     if not bench.describe().augmentation:
         msg = "the system declares no augmentation (describe().augmentation)"
         raise NotApplicableError(msg)
-    with bench.open(**_on_scenes(bench)) as system:
+    try:
+        return _augmented(bench, "scenes", hole=True)
+    except (AnswerError, NotApplicableError, WorkerError):
+        raise
+    # Of labels that are all known training may want no mask, and stops at what this one has.
+    except Exception:  # noqa: BLE001 -- what it cannot do without a hole either is raised below
+        return _augmented(bench, "whole-scenes", hole=False)
+
+
+def _augmented(bench: Bench, name: str, *, hole: bool) -> AugmentedSamples:
+    sections, pixels = _on_scenes(bench, bench.folder / name, hole=hole)
+    with bench.open(**sections) as system:
         if "train" in bench.describe().can:
             system.train(1, evaluate=False, observe=False)
-        return AugmentedSamples(tuple(system.training_samples()))
+        return AugmentedSamples(tuple(system.training_samples()), pixels)
 
 
-def _on_scenes(bench: Bench) -> dict[str, dict[str, Any]]:
-    """Write the scenes, as large as the split's frames, and return the keys of training on them."""
-    folder, source = bench.folder / "scenes", split_folder(bench, "train")
+def _on_scenes(
+    bench: Bench, folder: Path, *, hole: bool
+) -> tuple[dict[str, dict[str, Any]], int]:  # fmt: skip
+    """Write the scenes, as large as the split's frames.
+
+    Returns
+    -------
+    sections : mapping
+        Keys of training on them.
+    pixels : int
+        Of each scene, whose flow is unknown.
+    """
+    source = split_folder(bench, "train")
     height, width = decode_independently(source, listed_samples(source)[0])[1].shape[:2]
     (folder / "made").mkdir(parents=True)
     made = [f"{number:07d}" for number in range(_SCENES)]
@@ -91,6 +120,10 @@ def _on_scenes(bench: Bench) -> dict[str, dict[str, Any]]:
         first, second, flow = known_scene(number, height=height, width=width)
         write_image(folder / "made" / f"{name}-img_0.png", first)
         write_image(folder / "made" / f"{name}-img_1.png", second)
+        # In one corner, so that whatever turns or flips the frames takes it elsewhere; small, or
+        # too little would be left to see of what is enlarged.
+        unknown = flow[height // 8 :, width // 8 :][: hole * height // 8, : width // 8]
+        unknown[:] = _UNKNOWN
         write_flow(folder / "made" / f"{name}-flow_01.flo", flow)
     size = int(bench.config["train"]["batch_size"])
     steps = math.ceil(_SAMPLES / size)
@@ -101,7 +134,7 @@ def _on_scenes(bench: Bench) -> dict[str, dict[str, Any]]:
     link_samples(val, listed_samples(val), folder / "val")
     fixed = bench.config["train"].get("epoch_mode") != "full_pass"
     train = bench.settable("train", {"steps_per_epoch": steps}) if fixed else {}
-    return {"data": data_section(folder), "train": train}
+    return {"data": data_section(folder), "train": train}, unknown[..., 0].size
 
 
 def augmented_labels_follow(evidence: AugmentedSamples) -> Outcome:
@@ -125,6 +158,8 @@ def augmented_labels_follow(evidence: AugmentedSamples) -> Outcome:
         violations["unrelated"] = _breach(worst[0], evidence, found, what)
     if not violations and (near := one_pixel_beside([_pair(s) for s in evidence.samples])):
         violations[near[0]] = _off_by_one(near, worst[0], evidence)
+    if not violations:
+        violations |= _unmasked(evidence)
     figures = (
         f"{counted(len(found), 'augmented sample')}, {middle:.1%} of a frame left unexplained by "
         "the other, taken back by the flow"
@@ -133,6 +168,32 @@ def augmented_labels_follow(evidence: AugmentedSamples) -> Outcome:
         list(violations.values()), len(found), figures,
         without="no augmented sample shows where its flow leads",
     )  # fmt: skip
+
+
+def _unmasked(evidence: AugmentedSamples) -> dict[str, Violation]:
+    """Return how a mask lies elsewhere than what its scene does not know.
+
+    Each scene moves everywhere by more than a pixel: what stands still, or is huge, is not known.
+    Where no pixel is masked the system has no mask, which is told elsewhere.
+    """
+    if all(sample.valid.all() for sample in evidence.samples):
+        return {}
+    for number, sample in enumerate(evidence.samples):
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = np.abs(sample.flow).max(axis=-1)
+            known = _pair(sample).valid & ((size == 0) | ~(size <= _LARGEST))
+        if 0 < evidence.hole <= _LEAST * known.sum():
+            where = f"sample {number + 1} of {len(evidence.samples)}, flow that its scene lacks"
+            found = f"{counted(int(known.sum()), 'pixel')} of it counted as known"
+            return {"mask": Violation(where, "masked", found, shown=_shown(number, evidence))}
+    return {}
+
+
+_UNKNOWN, _LARGEST = 1e10, 1e9
+"""px: what a file marks an unknown flow by, and the largest that is known to Middlebury's files."""
+
+_LEAST = 2
+"""One part in so many of what is unknown, from which on it is no border of a resized mask."""
 
 
 def _breach(
@@ -179,7 +240,7 @@ AUGMENTED_LABELS_FOLLOW = Promise(
     check=augmented_labels_follow,
     hint=(
         "A flip negates the component across it, a change of size scales both, a turn turns them, "
-        "and a crop is one window of frames and flow. Where training takes another unit than px "
-        "on purpose, let training_samples() (trained_on() of the PyTorch base) give it in px."
+        "and a crop is one window of frames, flow and mask. Where training takes another unit than "
+        "px on purpose, let training_samples() (trained_on() of the PyTorch base) give it in px."
     ),
 )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from harness.promises.promise import (
     needs,
     outcome,
 )
+from harness.promises.saved_again import SavedAgain, saved_again, violations_of
 from harness.promises.states import CUT, END, State
 from harness.systems.protocol import digests_of
 
 __all__ = [
     "CHECKPOINT_COMPLETE",
     "CheckpointPair",
+    "checkpoint_case",
     "checkpoint_pair",
     "checkpoint_restores_everything",
 ]
@@ -50,9 +52,16 @@ class CheckpointPair:
     start: Digests = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
     asked: frozenset[str] | None = None
+    again: SavedAgain = field(default_factory=SavedAgain)
+    """What was saved and restored at unusual places."""
 
 
 @needs("state", "save", "restore")
+def checkpoint_case(bench: Bench) -> CheckpointPair:
+    """Restore a poisoned state, a finished run, and what was saved where something was before."""
+    return replace(checkpoint_pair(bench), again=saved_again(bench))
+
+
 def checkpoint_pair(bench: Bench) -> CheckpointPair:
     """Poison every float array, restore the checkpoint, and compare with what was saved.
 
@@ -111,14 +120,18 @@ def checkpoint_restores_everything(evidence: CheckpointPair) -> Outcome:
     weights = [n for n in untouched if n in asked and not n.startswith(_COUNTERS)]
     if weights:
         violations.append(Violation("poisoned arrays", "all but the counters", str(weights[:3])))
+    violations += violations_of(evidence.again)
     return outcome(violations, poisoned, figures)
 
 
 CHECKPOINT_COMPLETE = Promise(
     id="checkpoint-complete",
     sentence="a checkpoint restores every variable, slot and counter",
-    evidence=checkpoint_pair,
+    evidence=checkpoint_case,
     check=checkpoint_restores_everything,
-    hint="An array that keeps its poisoned value is missing from the checkpoint.",
+    hint=(
+        "An array that keeps its poisoned value is missing from the checkpoint. A save replaces "
+        "what was there, or refuses, and says so if it fails; a finished run has no step left."
+    ),
     explained_by=("resume-exact",),
 )

@@ -16,10 +16,13 @@ from harness.promises.samples import (
     listed_samples,
     odd_files,
     split_folder,
+    with_a_larger_sample,
 )
 from harness.promises.scores import repeat_again
 from harness.promises.setting import WHOLE_FRAMES
-from harness.systems.protocol import ServedBatch
+from harness.systems.answers import AnswerError
+from harness.systems.process import WorkerError
+from harness.systems.protocol import Role, ServedBatch
 
 __all__ = ["Served", "odd_served", "served", "served_in", "served_recal"]
 
@@ -57,6 +60,8 @@ class Served:
     scored_otherwise: bool = False
     all_of_split: Sequence[str] | None = None
     """Samples that are served where more batches are asked for than there are; None: not asked."""
+    larger: str = ""
+    """A sample whose frames are larger than those of all others; empty: there is none."""
 
 
 @needs("batches")
@@ -65,7 +70,8 @@ def served(bench: Bench) -> Served:
     with bench.open() as system:
         batches, again = system.batches("eval"), system.batches("eval")
     require_seen(batches, "no evaluation batch was served (batches('eval'))")
-    return _served(bench, "val", batches, again)
+    found = _served(bench, "val", batches, again)
+    return replace(found, all_of_split=_all_of_split(bench, found, "eval", ({},)))
 
 
 @needs("batches", "recalibrate")
@@ -81,28 +87,39 @@ def served_recal(bench: Bench) -> Served:
         raise NotApplicableError(msg)
     require_seen(batches, "no recalibration batch was served (batches('recal'))")
     found = _served(bench, "train", batches, again)
-    # A gate asks for fewer batches than a run does. What other trainers do at a split's end is
-    # theirs to say.
-    if not hasattr(bench.factory(), "parts"):
-        return found
-    samples: list[str] = []
     # Of one sample each they are more than any cap on a number of batches; as configured, the last
     # of them need not be full.
-    for size in ({}, {"batch_size": 1}):
-        with bench.open(eval={"bn_recal_batches": len(found.split) + 1, **size}) as system:
-            samples = [sample for batch in system.batches("recal") for sample in batch.ids]
+    sizes: Sequence[Mapping[str, int]] = ({}, {"batch_size": 1})
+    return replace(found, all_of_split=_all_of_split(bench, found, "recal", sizes))
+
+
+def _all_of_split(
+    bench: Bench, found: Served, role: Role, sizes: Sequence[Mapping[str, int]]
+) -> Sequence[str] | None:  # fmt: skip
+    """Return the samples that are served where more batches are asked for than there are.
+
+    A gate asks for fewer than a run does. None of other trainers: what they do at a split's end
+    is theirs to say.
+    """
+    if not hasattr(bench.factory(), "parts"):
+        return None
+    samples: list[str] = []
+    for size in sizes:
+        with bench.open(eval={_COUNTS[role]: len(found.split) + 1, **size}) as system:
+            samples = [sample for batch in system.batches(role) for sample in batch.ids]
         if samples != list(found.split):
             break
-    return replace(found, all_of_split=samples)
+    return samples
+
+
+_COUNTS: Mapping[Role, str] = {"eval": "eval_batches_per_arch", "recal": "bn_recal_batches"}
 
 
 def _served(
     bench: Bench, split: str, batches: Sequence[ServedBatch], again: Sequence[ServedBatch]
 ) -> Served:
     folder = split_folder(bench, split)
-    asked = bench.config["eval"][
-        "bn_recal_batches" if split == "train" else "eval_batches_per_arch"
-    ]
+    asked = bench.config["eval"][_COUNTS["recal" if split == "train" else "eval"]]
     return served_in(bench, folder, batches, again, asked=asked)
 
 
@@ -138,8 +155,22 @@ def _scored_otherwise(bench: Bench) -> bool:
 
 @needs("batches")
 def odd_served(bench: Bench) -> Served:
-    """Serve evaluation batches of samples with unknown flow and with very large flow."""
+    """Serve evaluation batches of samples with unknown flow, very large flow, and other frames."""
     folder = bench.evidence(odd_files)
+    whole = bench.describe().settings.get("eval.crop") == WHOLE_FRAMES
+    larger = "" if whole else with_a_larger_sample(folder, folder / "larger")
+    if not larger:
+        return _odd_served(bench, folder)
+    try:
+        return replace(_odd_served(bench, folder / "larger"), larger=larger)
+    except (AnswerError, NotApplicableError, WorkerError):
+        raise
+    # It may want frames of one size alone.
+    except Exception:  # noqa: BLE001 -- whatever a system raises is its refusal
+        return _odd_served(bench, folder)
+
+
+def _odd_served(bench: Bench, folder: Path) -> Served:
     with bench.open(data=data_section(folder)) as system:
         batches, again = system.batches("eval"), system.batches("eval")
     require_seen(batches, "no evaluation batch was served (batches('eval'))")

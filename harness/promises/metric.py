@@ -1,9 +1,9 @@
 """The reported number is the EPE of the accumulated full-scale flow."""
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -175,11 +175,16 @@ def metric_is_recomputed(evidence: Recomputation) -> Outcome:
             )  # fmt: skip
     if flow is None and any(row.wrong for row in means):
         violations = with_shown(violations, lambda: (scores_shown("EPE of each arch", means),))
+    if evidence.turned is not None and not violations:
+        found = metric_is_recomputed(evidence.turned).violations
+        violations = [replace(v, where=f"{v.where}, once {_TURNED}") for v in found]
     seen = sum(len(batch) for batches in per_arch.values() for batch in batches)
     archs, scores = counted(len(per_arch), "arch"), counted(seen, "sample score")
     figures = f"{archs}, {scores}, worst relative error {worst:.1e}"
     return outcome(violations[:6], seen, figures)
 
+
+_TURNED = "a kernel was changed"
 
 _SCORE, _UNKNOWN = "score", "unknown flow"
 """Kinds of a score that is wrong: of whatever reason, and because it has unknown flow in it."""
@@ -255,7 +260,8 @@ METRIC_RECOMPUTED = Promise(
     check=metric_is_recomputed,
     hint=(
         "The outputs are residuals: scoring the last one alone leaves the EPE near that of an all-"
-        "zero flow. Samples must weigh equally, whatever batch they are in."
+        "zero flow. Samples must weigh equally, whatever batch they are in. What is kept from one "
+        "evaluation for the next must go by the weights, and not by the step alone."
     ),
     explained_by=("metric-oracle", "recal-effective:no effect", "recal-effective:past"),
     blocked_by=("same-scores-again",),
@@ -268,7 +274,7 @@ def unknown_flow_is_unscored(evidence: Recomputation) -> Outcome:
     found = metric_is_recomputed(evidence)
     if all(bool(np.all(valid)) for *_, valid, _ in evidence.rows):
         nothing = "no pixel without a label was scored: nothing to leave out"
-        return dataclasses.replace(found, unseen=nothing)
+        return replace(found, unseen=nothing)
     return found
 
 

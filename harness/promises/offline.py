@@ -5,6 +5,7 @@ of it can stand in for what was saved.
 """
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,16 +23,17 @@ from harness.promises.promise import (
     outcome,
     require_seen,
 )
+from harness.promises.refusals import attempted
 from harness.promises.same_scores import Repeat, same_scores
 from harness.promises.scores import base_evaluation
-from harness.promises.states import END, START
+from harness.promises.states import CUT, END, START
 from harness.systems.protocol import Evaluation, digests_of
 from harness.wording import counted
 
 __all__ = [
     "BY_ITSELF", "OFFLINE_AGAIN", "OFFLINE_ALONE", "OFFLINE_AS_IN_TRAINING", "OFFLINE_PERMUTED",
-    "OFFLINE_PURE", "OFFLINE_WORKERS", "WORKERS", "BothEvaluators", "OfflineCalls",
-    "offline_calls", "offline_changes_nothing", "scores_as_in_training",
+    "OFFLINE_PURE", "OFFLINE_WORKERS", "WORKERS", "AloneOffline", "BothEvaluators", "OfflineCalls",
+    "offline_calls", "offline_changes_nothing", "scores_alone", "scores_as_in_training",
 ]  # fmt: skip
 
 WORKERS = 3
@@ -72,10 +74,14 @@ class OfflineCalls:
 
 @dataclass(frozen=True)
 class BothEvaluators:
-    """The trainer's evaluation of weights and the offline one: of one arch alone, of the pool."""
+    """The trainer's evaluation of weights and the offline one: of one arch alone, of the pool.
+
+    ``few`` is of one arch on its first batch alone, None of a system that has one number of them.
+    """
 
     alone: Repeat
     pool: Repeat
+    few: Repeat | None = None
 
 
 @needs(*_CALLS)
@@ -142,21 +148,54 @@ OFFLINE_PERMUTED = Promise(
 )
 
 
+@dataclass(frozen=True)
+class AloneOffline:
+    """One arch scored by itself, beside its pool, and where another checkpoint was scored before.
+
+    ``replaced`` is None of a system that evaluates no copy of a checkpoint.
+    """
+
+    alone: Repeat
+    replaced: Repeat | None = None
+
+
 @needs(*_CALLS)
-def offline_alone(bench: Bench) -> Repeat:
-    """Evaluate the last arch of the pool alone: to the first nothing can have been carried."""
+def offline_alone(bench: Bench) -> AloneOffline:
+    """Evaluate the last arch of the pool alone: to the first nothing can have been carried.
+
+    Then put a copy of that checkpoint where a copy of an earlier one was evaluated before.
+    """
     base, path = _base(bench), bench.trained.paths[END]
+    place, arch = bench.folder / "replaced", base.archs[-1:]
     with bench.at(START) as system:
-        again = system.evaluate_offline(path, base.archs[-1:])
-    return Repeat(base, again, "offline, one arch alone")
+        again = system.evaluate_offline(path, arch)
+        alone = Repeat(base, again, "offline, one arch alone")
+        found = list[Evaluation]()
+        for copied in (bench.trained.paths[CUT], path):
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(copied, place)
+            error, _ = attempted(lambda: found.append(system.evaluate_offline(str(place), arch)))
+            if error is not None:
+                return AloneOffline(alone)
+    how = "offline, a checkpoint in the place of another one"
+    return AloneOffline(alone, Repeat(again, found[-1], how))
+
+
+def scores_alone(evidence: AloneOffline) -> Outcome:
+    """Require equal scores of an arch alone, and of a checkpoint wherever it lies."""
+    alone = same_scores(evidence.alone)
+    if alone.violations or alone.unseen or evidence.replaced is None:
+        return alone
+    replaced = same_scores(evidence.replaced)
+    return replaced if replaced.violations else alone
 
 
 OFFLINE_ALONE = Promise(
     id="offline-alone",
     sentence="outside of training too, an arch scores alone as in company",
     evidence=offline_alone,
-    check=same_scores,
-    hint=_HINT,
+    check=scores_alone,
+    hint=f"{_HINT} Or results are kept by a checkpoint's path, and not by what is in it.",
     explained_by=("offline-permuted", "same-scores-subset"),
     blocked_by=("offline-again",),
 )
@@ -190,23 +229,34 @@ def both_evaluators(bench: Bench) -> BothEvaluators:
         raise NotApplicableError(msg)
     base, path = base_evaluation(bench), bench.trained.paths[END]
     arch = base.archs[-1:]
+    asked = bench.settable("eval", {"eval_batches_per_arch": 1})
     with bench.at(END) as system:
         alone = system.evaluate(arch)
+        few = system.evaluate(arch, batches_per_arch=1) if asked else alone
     with bench.at(START) as system:
         offline = system.evaluate_offline(path, arch)
+        less = system.evaluate_offline(path, arch, batches_per_arch=1) if asked else offline
+    # Of fewer batches the hash may still be that of all of them.
+    hashes = {name: getattr(few, name) for name in ("eval_batch_hash", "bn_recal_batch_hash")}
+    less = dataclasses.replace(less, **hashes)
     how = "offline in place of in training"
     pool = Repeat(base, bench.evidence(offline_calls).first, how)
-    return BothEvaluators(Repeat(alone, offline, f"{how}, one arch alone"), pool)
+    on_few = Repeat(few, less, f"{how}, one arch on one batch") if asked else None
+    return BothEvaluators(Repeat(alone, offline, f"{how}, one arch alone"), pool, on_few)
 
 
 def scores_as_in_training(evidence: BothEvaluators) -> Outcome:
-    """Require equal scores of both evaluators: of an arch alone, and then of the pool."""
+    """Require equal scores of both evaluators: of an arch alone, of the pool, and on one batch."""
     # What differs alone is no matter of what one evaluator carries from arch to arch.
     alone = same_scores(evidence.alone)
     if alone.violations or alone.unseen:
         violations = tuple(dataclasses.replace(v, kind=BY_ITSELF) for v in alone.violations)
         return dataclasses.replace(alone, violations=violations)
-    return same_scores(evidence.pool)
+    pool = same_scores(evidence.pool)
+    if pool.violations or pool.unseen or evidence.few is None:
+        return pool
+    few = same_scores(evidence.few)
+    return few if few.violations else pool
 
 
 OFFLINE_AS_IN_TRAINING = Promise(

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.promise import needs, require_seen
 from harness.promises.samples import data_section, known_in_files, odd_files
 from harness.promises.scores import base_evaluation
+from harness.promises.states import a_kernel, other_kernel
 from harness.systems.protocol import Evaluation, System
 
 __all__ = ["Recomputation", "odd_recomputation", "recomputation", "recomputed_rows"]
@@ -39,6 +42,8 @@ class Recomputation:
     own: Sequence[Sequence[float]] = ()
     mean: str = "samples"
     pixels: Sequence[int] = ()
+    turned: "Recomputation | None" = None
+    """The same of one arch, once a kernel was changed and no step was made; None: not asked."""
 
 
 @needs("predict", "evaluate", "batches")
@@ -46,7 +51,25 @@ def recomputation(bench: Bench) -> Recomputation:
     """Collect residual outputs for every evaluation batch beside the reported EPE."""
     base = base_evaluation(bench)
     with bench.scored() as system:
-        return recomputed_rows(system, base)
+        found = recomputed_rows(system, base)
+        return dataclasses.replace(found, turned=_turned(system, base.archs[:1]))
+
+
+def _turned(system: System, archs: Sequence[str]) -> Recomputation | None:
+    """Do the same with another first kernel: what is kept from before would be scored by."""
+    if "state" not in system.describe().can:
+        return None
+    state = system.state()
+    try:
+        name = a_kernel(state)
+    except NotApplicableError:
+        return None
+    kernel = np.array(state[name])
+    system.evaluate(archs)  # here and now: the pool may have been scored by another process
+    system.state({name: other_kernel(kernel)})
+    found = recomputed_rows(system, system.evaluate(archs))
+    system.state({name: kernel})
+    return found
 
 
 def recomputed_rows(system: System, base: Evaluation) -> Recomputation:

@@ -22,7 +22,8 @@ from harness.systems.protocol import ServedBatch
 __all__ = [
     "FEW_SAMPLES", "UNKNOWN_FLOW", "copy_samples", "data_section", "decode_independently",
     "decoded_samples", "known_in_files", "listed_samples", "odd_files", "odd_samples",
-    "require_files", "same_content", "split_folder", "write_flow", "write_image",
+    "require_files", "same_content", "split_folder", "with_a_larger_sample", "write_flow",
+    "write_image",
 ]  # fmt: skip
 
 
@@ -118,6 +119,35 @@ def odd_samples(
             _write_block(folder / split, sample, (1e10, 2.0), right=4)
         _write_block(folder / split, samples[-1], (80.0, -80.0), above=4)
     return folder
+
+
+def with_a_larger_sample(source: Path, folder: Path) -> str:
+    """Link the samples of both splits; the second one of validation gets larger frames.
+
+    Returns
+    -------
+    str
+        Its name; empty where it would be the only one, and nothing is made.
+    """
+    samples = listed_samples(source / "val")
+    if len(samples) < 2:
+        return ""
+    for split in ("train", "val"):
+        link_samples(source / split, listed_samples(source / split), folder / split)
+    sample = samples[1]
+    decoded = decode_independently(source / "val", sample)
+    frames, flow = (np.pad(array, (*_MORE, (0, 0)), mode="wrap") for array in decoded)
+    paths = [folder / "val" / f"{sample}-{member}" for member in _MEMBERS]
+    for path in paths:
+        path.unlink()  # a link to the user's own file, which writing through it would change
+    write_image(paths[0], np.ascontiguousarray(frames[..., :3], np.uint8))
+    write_image(paths[1], np.ascontiguousarray(frames[..., 3:], np.uint8))
+    write_flow(paths[2], np.ascontiguousarray(flow, np.float32))
+    return sample
+
+
+_MORE = ((0, 6), (0, 10))
+"""Rows and columns, px, that a larger sample has more."""
 
 
 def _write_block(

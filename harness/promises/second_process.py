@@ -5,7 +5,7 @@ Each function lets it begin and returns at once; whoever needs the result waits 
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.errors import NotApplicableError, is_out_of_memory, one_line
 from harness.promises.bench import Bench, Tree
@@ -43,8 +43,15 @@ class CutRun:
     resumed: "Future[ResumedRun]"
 
 
-def resumed_run(config: Tree, path: str) -> Job[ResumedRun]:
-    """Return the job that resumes from a checkpoint and trains to the end of epoch 2."""
+def resumed_run(config: Tree, path: str, again: str = "") -> Job[ResumedRun]:
+    """Return the job that resumes from a checkpoint and trains to the end of epoch 2.
+
+    Parameters
+    ----------
+    again : str, default ""
+        Where a checkpoint goes that is resumed from in its turn, a step later in epoch 1: what a
+        run saves that was itself resumed. Empty: it is cut no more.
+    """
 
     def job(make: Callable[[], System]) -> ResumedRun:
         system = make()
@@ -58,7 +65,14 @@ def resumed_run(config: Tree, path: str) -> Job[ResumedRun]:
                 raise  # nor is that
             return ResumedRun({}, Training(), {}, one_line(error))
         at_cut = digests_of(system)
-        training = system.train(2)
+        before = system.train(1, steps=1) if again else Training()
+        if again:
+            system.save(again)
+            system.restore(again)
+        rest = system.train(2)
+        training = replace(
+            rest, steps=(*before.steps, *rest.steps), epochs=(*before.epochs, *rest.epochs)
+        )
         return ResumedRun(at_cut, training, digests_of(system))
 
     return job
@@ -84,7 +98,7 @@ def cut_after_epoch(bench: Bench) -> CutRun:
 
 
 def cut_mid_epoch(bench: Bench) -> CutRun:
-    """Cut the run after the first step, and let it be resumed there.
+    """Cut the run after the first step, and let it be resumed there, and again a step later.
 
     In the first epoch, so that an epoch follows the one that was cut.
     """
@@ -92,7 +106,10 @@ def cut_mid_epoch(bench: Bench) -> CutRun:
     with bench.at(START) as system:
         system.train(1, steps=1)
         cut = saved_cut(system, bench.trained, "cut-mid-epoch", "cut after step 1 of epoch 1")
-    return _resumed(bench, cut)
+    if len(bench.trained.first.steps) < _STEPS:
+        return _resumed(bench, cut)
+    how = f"{cut.how}, and after the next"
+    return _resumed(bench, replace(cut, how=how), again=f"{cut.path}-again")
 
 
 def cut_before_evaluation(bench: Bench) -> CutRun:
@@ -105,6 +122,10 @@ def cut_before_evaluation(bench: Bench) -> CutRun:
         how = "cut after the last batch of epoch 1"
         cut = saved_cut(system, bench.trained, "cut-before-evaluation", how)
     return _resumed(bench, cut)
+
+
+_STEPS = 2
+"""That an epoch has at least that is cut twice."""
 
 
 FROM_CHECKPOINTS = (evaluation_of_end, cut_after_epoch, cut_mid_epoch, cut_before_evaluation)
@@ -124,5 +145,5 @@ def require_cuts_within(bench: Bench) -> None:
         raise NotApplicableError(msg)
 
 
-def _resumed(bench: Bench, cut: Cut) -> CutRun:
-    return CutRun(cut, bench.beside(resumed_run(bench.config, cut.path)))
+def _resumed(bench: Bench, cut: Cut, again: str = "") -> CutRun:
+    return CutRun(cut, bench.beside(resumed_run(bench.config, cut.path, again)))

@@ -142,8 +142,20 @@ def eval_order_is_fixed(evidence: Served) -> Outcome:
             )
         )  # fmt: skip
     violations = _of_each_time(evidence, violations)
+    if not violations:
+        violations = _beyond_the_split(evidence, "evaluation")
     samples = f"{len(served)} of {counted(len(evidence.split), 'sample')}"
     return outcome(violations, len(served), f"{counted(len(first), 'batch')}, {samples}, in order")
+
+
+def _beyond_the_split(evidence: Served, what: str) -> list[Violation]:
+    """Return how more batches than a split has are not those of each sample once."""
+    whole, split = evidence.all_of_split, list(evidence.split)
+    if whole is None or list(whole) == split:
+        return []
+    found = f"{counted(len(whole), 'sample')}{_order_instead(split, whole, split)}"
+    where, each = f"{what} on more batches than there are", counted(len(split), "sample")
+    return [Violation(where, f"each of {each} once", found, "order")]
 
 
 def _again(evidence: Served, index: int) -> tuple[Shown, ...]:
@@ -205,13 +217,7 @@ def recal_batches_are_the_first(evidence: Served) -> Outcome:
         violations, lambda: (orders_beside("samples of recalibration, in order", expected, served),)
     )
     violations = _of_each_time(evidence, violations)
-    whole, split = evidence.all_of_split, list(evidence.split)
-    if whole is not None and list(whole) != split:
-        what = f"{counted(len(whole), 'sample')}{_order_instead(split, whole, split)}"
-        violations.append(
-            Violation("recalibration on more batches than there are",
-                      f"each of {counted(len(split), 'sample')} once", what, "order")
-        )  # fmt: skip
+    violations += _beyond_the_split(evidence, "recalibration")
     if not violations:
         violations = list(eval_crop_is_centred(evidence).violations)
     batches, samples = (
@@ -238,6 +244,7 @@ def unknown_flow_is_masked(evidence: Served) -> Outcome:
     # flow besides.
     violations, seen = _differences_in_windows(evidence, centred=False)
     unknown = sum(int(batch.valid.size - batch.valid.sum()) for batch in evidence.batches)
+    violations += _larger_off_centre(evidence)
     raw = sum(int((np.abs(flow) > UNKNOWN_FLOW).any()) for _, flow in evidence.decoded.values())
     unseen = "" if raw else "no sample with unknown flow was served"
     figures = f"{counted(unknown, 'unknown pixel')} masked; {counted(seen, 'sample')} equal to an"
@@ -245,11 +252,23 @@ def unknown_flow_is_masked(evidence: Served) -> Outcome:
     return outcome(violations[:_MOST], seen, figures, unseen=unseen)
 
 
+def _larger_off_centre(evidence: Served) -> list[Violation]:
+    """Return how the window of a sample with larger frames lies, where all others are centred."""
+    off = [v for v in _differences_in_windows(evidence, centred=True)[0] if v.kind == "window"]
+    name = f"eval sample {evidence.larger},"
+    if not evidence.larger or not all(v.where.startswith(name) for v in off):
+        return []
+    return [replace(v, where=f"{v.where}, of larger frames than the others") for v in off]
+
+
 UNKNOWN_FLOW_MASKED = Promise(
     id="unknown-flow-masked",
     sentence="unknown flow is masked and other flow is served as it is",
     evidence=odd_served,
     check=unknown_flow_is_masked,
-    hint="Middlebury's unknown flow (over 1e9) must be masked; large flow must not.",
+    hint=(
+        "Middlebury's unknown flow (over 1e9) must be masked; large flow must not. A window is "
+        "that of the sample's own frame, not of the first one's size."
+    ),
     explained_by=("eval-crop-centred", "eval-order-fixed", "cache-never-stale", "bad-files-named"),
 )
