@@ -1,3 +1,5 @@
+"""What a run holds, how it is evaluated anew, interrupted and resumed, by the commands."""
+
 import json
 import re
 import signal
@@ -11,20 +13,13 @@ import numpy as np
 import pytest
 
 from harness.cli import main
-from harness.commands import doctor, train
-from harness.config import Config, dump_config, load_config
-from harness.environment import Environment, EnvironmentMismatchError, apply_environment
-from harness.errors import InputError
-from harness.promises.registry import declarations_digest
-from harness.promises.setting import embedded_config
-from harness.records.environments import LATER_FIELDS
+from harness.commands import train
 from harness.records.ledger import effective, read_ledger
 from harness.records.records import EPOCH_FIELDS, EpochRecord, NoteRecord, RunRecord, StepRecord
 from harness.reporting.tensorboard import EPOCH_TAGS
-from harness.require_gate import FORMAT, seal_of
-from harness.runs.identity import gate_values
-from harness.runs.run_directory import RunOptions
-from tests.chains import without_chain
+from tests.gate_files import config_file, green_gate, write_gate
+
+__all__ = ["config_file"]
 
 HARNESS = [sys.executable, "-m", "harness"]
 
@@ -38,13 +33,6 @@ def run(*words: object, code: int = 0) -> str:
 
 
 @pytest.fixture(scope="module")
-def config_file(embedded_frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("config") / "config.yaml"
-    path.write_text(dump_config(embedded_config(embedded_frames)))
-    return path
-
-
-@pytest.fixture(scope="module")
 def straight(config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "straight"
     file = folder.with_name("gate.json")
@@ -54,25 +42,9 @@ def straight(config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     }  # fmt: skip
     write_gate(file, gate)
     gated = ("--require-gate", file, "--accept-known-defects")
-    run("train", "--config", config_file, "--run", folder, *gated)
+    words = ("train", "--config", config_file, "--run", folder, *gated)
+    assert main([*map(str, words)]) == 0
     return folder
-
-
-def write_gate(file: Path, gate: dict[str, Any]) -> None:
-    """Write a gate file as the gate does, sealed."""
-    file.write_text(json.dumps({**gate, "seal": seal_of(gate)}))
-
-
-def green_gate(config_file: Path) -> dict[str, Any]:
-    """Return a gate file that is green for a configuration."""
-    config = load_config(config_file)
-    return {
-        "format": FORMAT, "verdict": "green", "system": "builtin", "version": "0.1",
-        "tier": "quick", "relations": {"metric-oracle": {"verdict": "holds"}},
-        "digests": {"declarations": declarations_digest()}, "known_defects": {},
-        "required": [], "due": ["metric-oracle"],
-        "configuration": gate_values(config), "environment": apply_environment(config).as_dict(),
-    }  # fmt: skip
 
 
 @pytest.mark.slow
@@ -253,103 +225,6 @@ def test_a_run_is_not_overwritten(
     assert "already holds a run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"verdict": "red"}, "verdict 'red', expected 'green'"),
-        ({"verdict": "green except known"}, "--accept-known-defects accepts it"),
-        ({"configuration": {"train.lr": 1.0}}, "train.lr: gated 1.0, asked 0.001"),
-        ({"configuration": {"eval.recal_mode": "random"}}, "eval.recal_mode: gated 'random'"),
-        ({"environment": {"intra_op_threads": 3}}, "intra_op_threads: gated 3, asked 2"),
-        ({"environment": {"onednn_isa": "none"}}, "onednn_isa: gated 'none', asked "),
-        ({"environment": {"variables": {"XLA_FLAGS": "--a"}}}, "variables.XLA_FLAGS: gated '--a'"),
-    ],
-)
-def test_training_refuses_a_gate_that_is_not_green_for_it(
-    changes: dict[str, Any], message: str, config_file: Path, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    green = green_gate(config_file)
-    found = {k: v | changes.get(k, {}) if isinstance(v, dict) else changes.get(k, v)
-             for k, v in green.items()}  # fmt: skip
-    file = tmp_path / "gate.json"
-    write_gate(file, found)
-    words = ["train", "--config", str(config_file), "--run", str(tmp_path / "run")]
-    assert main([*words, "--require-gate", str(file)]) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_gate_file_must_name_what_gate_files_always_named(
-    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "gate.json"
-    write_gate(file, green_gate(config_file) | {"environment": {}})
-    words = ["train", "--config", str(config_file), "--run", str(tmp_path / "run")]
-    assert main([*words, "--require-gate", str(file)]) == 2
-    assert "tensorflow: gated absent, asked '" in capsys.readouterr().err
-
-
-def test_a_gate_file_of_an_earlier_version_is_accepted_with_a_note(
-    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    gate, file = green_gate(config_file), tmp_path / "gate.json"
-    known = {k: v for k, v in gate["environment"].items() if k not in LATER_FIELDS}
-    write_gate(file, gate | {"environment": known})
-    asked = []
-
-    def told(config: Config, _: Path, options: RunOptions) -> Any:
-        asked.append(options.check_environment(apply_environment(config)))
-        raise InputError
-
-    monkeypatch.setattr(train, "train_run", told)
-    words = ["train", "--config", str(config_file), "--run", str(tmp_path / "run")]
-    assert main([*words, "--require-gate", str(file)]) == 2
-    assert asked[0].startswith("gated: green")
-    assert "the gate file does not name cpu, onednn_isa" in capsys.readouterr().out
-
-
-def test_doctor_says_what_differs_from_a_run(
-    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(doctor, "_kernels", str)
-    words = ["doctor", "--run", str(tmp_path), "--against"]
-    assert main([*words, str(straight)]) == 0
-    told = capsys.readouterr().out
-    assert "same environment as attempt 1\n" in told
-    assert "onednn_isa: " in told
-    lines = [*map(without_chain, (straight / "ledger.jsonl").read_text().splitlines())]
-    opening = json.loads(lines[0])
-    opening["environment"] |= {"onednn_isa": "none", "numpy": "1.0"}
-    opening["config"]["runtime"]["tf32"] = opening["environment"]["tf32"] = True
-    (tmp_path / "ledger.jsonl").write_text("\n".join([json.dumps(opening), *lines[1:], ""]))
-    assert main([*words, str(tmp_path), "--json", str(tmp_path / "found.json")]) == 1
-    told = capsys.readouterr().out
-    assert "differs  onednn_isa: attempt 1 had none, here " in told
-    assert "differs  numpy: attempt 1 had 1.0, here " in told
-    assert "same environment" not in told
-    assert [one.split(":")[0] for one in json.loads((tmp_path / "found.json").read_text())[
-        "differs"]] == ["numpy", "onednn_isa"]  # fmt: skip
-    assert main([*words, str(tmp_path / "none")]) == 2
-    assert "no such ledger" in capsys.readouterr().err
-
-
-def test_doctor_tries_no_kernel_on_a_device_that_is_not_there(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def absent(_: Config) -> Environment:
-        msg = "train.gpu_device is 1, but TensorFlow sees no GPUs"
-        raise EnvironmentMismatchError(msg)
-
-    monkeypatch.setattr(doctor, "apply_environment", absent)
-    monkeypatch.setattr(doctor, "_kernels", lambda _: pytest.fail("tried"))
-    assert main(["doctor", "--run", str(tmp_path)]) == 1
-    told = capsys.readouterr().out
-    assert told.count("train.gpu_device is 1") == 1
-    assert "kernels" not in told
-
-
 def test_memory_that_does_not_suffice_is_one_line_and_no_traceback(
     config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -402,8 +277,3 @@ def test_a_run_that_goes_on_under_another_variable_says_so(
     told = run("eval", "--run", straight, "--checkpoint", "last")
     assert "evaluated in another environment than trained in" in told
     assert f"{named}: {first[named]}" in told
-
-
-@pytest.mark.slow
-def test_doctor_finds_this_machine_ready(tmp_path: Path) -> None:
-    assert "ready" in run("doctor", "--run", tmp_path)
