@@ -9,14 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from harness.cli import main
 from harness.commands import train
 from harness.records.ledger import effective, read_ledger
-from harness.records.records import EPOCH_FIELDS, EpochRecord, NoteRecord, RunRecord, StepRecord
-from harness.reporting.tensorboard import EPOCH_TAGS
+from harness.records.records import EpochRecord, NoteRecord, RunRecord, StepRecord
 from tests.gate_files import config_file, green_gate, write_gate
 
 __all__ = ["config_file"]
@@ -64,45 +62,6 @@ def test_what_was_gated_stands_in_the_ledger_and_in_the_report(
 def rows(folder: Path) -> list[EpochRecord]:
     records = effective(read_ledger(folder / "ledger.jsonl").records)
     return [record for record in records if isinstance(record, EpochRecord)]
-
-
-def test_a_run_directory_holds_what_the_contract_names(straight: Path) -> None:
-    names = {path.name for path in straight.iterdir()}
-    assert {"config.yaml", "ledger.jsonl", "epochs.csv", "checkpoints"} <= names
-    for pointer in ("best", "last"):
-        named = (straight / "checkpoints" / pointer).read_text().strip()
-        assert (straight / "checkpoints" / named / "manifest.json").is_file()
-    header, *lines = (straight / "epochs.csv").read_text().splitlines()
-    assert header.split(",") == list(EPOCH_FIELDS)
-    assert len(lines) == 2
-
-
-def test_ledger_lines_of_steps_stay_below_300_bytes(straight: Path) -> None:
-    content = read_ledger(straight / "ledger.jsonl")
-    assert content.broken == ()
-    lines = (straight / "ledger.jsonl").read_text().splitlines()
-    steps = [line for line in lines if '"kind":"step"' in line]
-    assert len(steps) == 6
-    assert max(map(len, steps)) <= 300
-
-
-def test_every_number_of_the_epoch_log_is_a_tensorboard_scalar(straight: Path) -> None:
-    accumulator = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is an extra"
-    )
-    events = accumulator.EventAccumulator(str(straight / "tensorboard")).Reload()
-    tags = set(events.Tags()["tensors"])
-    last = rows(straight)[1]
-    numbers = {name for name in EPOCH_FIELDS if isinstance(getattr(last, name), int | float)}
-    wanted = {EPOCH_TAGS.get(name, f"epoch/{name}") for name in numbers - {"global_step"}}
-    assert {tag for tag in tags if not tag.startswith(("step/", "pictures/"))} == wanted
-    assert {"train/loss", "eval/epe_mean", "clip/rate", "eval/kendall_tau", "epoch/epoch"} <= tags
-    # Steps where steps are known: two epochs of three.
-    assert [event.step for event in events.Tensors("step/loss")] == [1, 2, 3, 4, 5, 6]
-    assert [event.step for event in events.Tensors("train/loss")] == [3, 6]
-    written = events.Tensors("eval/epe_mean")[-1].tensor_proto
-    # TensorBoard keeps single precision.
-    assert np.frombuffer(written.tensor_content, np.float32) == np.float32(last.mean_epe_12)
 
 
 @pytest.mark.slow
@@ -208,21 +167,6 @@ def test_wrong_input_is_one_plain_line_and_exit_code_2(
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
-
-
-def test_training_dynamics_cannot_change_on_resume(
-    straight: Path, config_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["train", "--config", str(config_file), "--run", str(straight), "--resume"]
-    assert main([*words, "--set", "train.grad_clip_global_norm=20"]) == 2
-    assert "train.grad_clip_global_norm: 50.0 -> 20.0" in capsys.readouterr().err
-
-
-def test_a_run_is_not_overwritten(
-    straight: Path, config_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["train", "--config", str(config_file), "--run", str(straight)]) == 2
-    assert "already holds a run" in capsys.readouterr().err
 
 
 def test_memory_that_does_not_suffice_is_one_line_and_no_traceback(
