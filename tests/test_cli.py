@@ -30,6 +30,11 @@ def run(*words: object, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+def run_here(*words: object) -> None:
+    """Run a command in this process, which has TensorFlow already."""
+    assert main([*map(str, words)]) == 0
+
+
 @pytest.fixture(scope="module")
 def straight(config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "straight"
@@ -40,8 +45,7 @@ def straight(config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     }  # fmt: skip
     write_gate(file, gate)
     gated = ("--require-gate", file, "--accept-known-defects")
-    words = ("train", "--config", config_file, "--run", folder, *gated)
-    assert main([*map(str, words)]) == 0
+    run_here("train", "--config", config_file, "--run", folder, *gated)
     return folder
 
 
@@ -79,13 +83,14 @@ def test_two_processes_evaluate_to_the_last_bit(straight: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_frozen_batches_score_as_the_data_set_does(
-    straight: Path, config_file: Path, tmp_path: Path
+    straight: Path, config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     frozen, found = tmp_path / "frozen.npz", tmp_path / "eval.json"
-    said = run("freeze", "--config", config_file, "--out", frozen)
+    run_here("freeze", "--config", config_file, "--out", frozen)
+    said = capsys.readouterr().out
     counts = r"\d validation batch(es)? \(digest \w+\) and \d recalibration batch(es)? \("
     assert re.search(rf"^{frozen}: {counts}digest \w+\)$", said, re.MULTILINE)
-    run("eval", "--run", straight, "--checkpoint", "last", "--frozen", frozen, "--json", found)
+    run_here("eval", "--run", straight, "--checkpoint", "last", "--frozen", frozen, "--json", found)
     assert json.loads(found.read_text())["mean_epe_12"] == rows(straight)[1].mean_epe_12
 
 
@@ -93,7 +98,8 @@ def test_frozen_batches_score_as_the_data_set_does(
 def test_the_full_split_scores_every_sample_once(straight: Path, tmp_path: Path) -> None:
     found, pool = tmp_path / "eval.json", tmp_path / "pool.json"
     pool.write_text(json.dumps(["012012012", [2, 1, 0, 2, 1, 0, 2, 1, 0]]))
-    run("eval", "--run", straight, "--batches-per-arch", "full", "--pool", pool, "--json", found)
+    words = ("--batches-per-arch", "full", "--pool", pool, "--json", found)
+    run_here("eval", "--run", straight, *words)
     result = json.loads(found.read_text())
     assert result["samples"] == 7
     assert result["archs"] == ["012012012", "210210210"]
@@ -141,13 +147,13 @@ def test_an_epoch_row_lost_in_a_crash_is_written_on_resume(
     config_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    run("train", "--config", config_file, "--run", folder, "--epochs", "1")
+    run_here("train", "--config", config_file, "--run", folder, "--epochs", "1")
     before = (folder / "epochs.csv").read_text()
     ledger = folder / "ledger.jsonl"
     kept = [line for line in ledger.read_text().splitlines() if '"kind":"epoch"' not in line]
     ledger.write_text("\n".join(kept) + "\n")
     (folder / "epochs.csv").unlink()
-    run("train", "--config", config_file, "--run", folder, "--epochs", "1", "--resume")
+    run_here("train", "--config", config_file, "--run", folder, "--epochs", "1", "--resume")
     assert (folder / "epochs.csv").read_text() == before
 
 

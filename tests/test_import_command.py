@@ -135,8 +135,8 @@ def files(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
-def test_an_import_that_was_killed_completes_when_repeated(tmp_path, prefix, there):
-    words = ["import-checkpoint", str(prefix)]
+def test_an_import_that_was_killed_completes_when_repeated(tmp_path, kept, there):
+    words = ["import-checkpoint", str(kept)]
     assert main([*words, str(tmp_path / "straight")]) == 0
     straight, seen = files(tmp_path / "straight"), set()
     for number in count():
