@@ -12,6 +12,9 @@ __all__ = ["Expected", "flow_instead", "frames_instead", "only_place", "valid_in
 
 Array = NDArray[Any]
 
+_UNKNOWN = 1e9
+"""px: a larger flow is unknown, as Middlebury's files have it."""
+
 _MINUS_U = np.asarray([-1, 1], np.float32)
 _MINUS_V = np.asarray([1, -1], np.float32)
 
@@ -92,7 +95,8 @@ def flow_instead(expected: Expected, found: Array, raw: Array) -> str:
     return _first(
         [
             ("all of it is 0", lambda: not found.any()),
-            ("unknown pixels are served as they are in the file", lambda: _same(raw, found)),
+            ("unknown pixels are served as they are in the file",
+             lambda: _same(raw, found) and bool((np.abs(raw) > _UNKNOWN).any())),
             ("u and v are exchanged", lambda: _same(cut[..., ::-1], found)),
             ("negated", lambda: _same(-cut, found)),
             ("u is negated", lambda: _same(cut * _MINUS_U, found)),

@@ -23,6 +23,7 @@ from harness.promises.gradients import (
 )
 from harness.promises.left_gradients import AfterAnother, after_another_first_step
 from harness.promises.modes import statistics_of_every_step
+from harness.promises.own_slopes import no_slope
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import planned_sizes, rate_in_plan
 from harness.promises.slices import parts_of, put, unshared
@@ -145,6 +146,7 @@ def walk(bench: Bench) -> Walk:
     free = bench.settable("train", {"grad_clip_global_norm": _NO_CLIP})
     with bench.open_cheaply({"eval_batches_per_arch": 1}, train=free) as system:
         why = "" if free else "the system clips at one norm alone"
+        why = no_slope(about.clip, about.loss) or why
         if "steps" not in about.supports:
             why = "the system does not resume within an epoch (Description.supports: steps)"
         found, between = _walked(bench, system, once=why)
