@@ -82,6 +82,8 @@ def edge_steps(bench: Bench) -> EdgeSteps:
     if one.loss in OWN_LOSSES:
         msg = "the system declares a loss of its own, in which there may be more than is known"
         raise NotApplicableError(msg)
+    if not one.archs:
+        raise NotApplicableError("steps do not tell the archs that they train (Training.steps)")
     folder = one_batch_folder(bench, "edge-steps")
     count = len(listed_samples(folder / "train"))
     with bench.open(**one_batch_sections(bench, folder, count, micro=count)) as system:

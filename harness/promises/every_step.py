@@ -16,7 +16,7 @@ from harness.promises.gradients import (
 from harness.promises.left_gradients import left_of_the_first
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.promises.slopes import nearest_slope
-from harness.promises.update_rules import NAMES, Moved, decay_beside, planned_moves
+from harness.promises.update_rules import NAMES, decay_beside, planned_moves
 from harness.promises.walk import Walk, WalkedStep, walk
 from harness.wording import counted
 
@@ -24,12 +24,6 @@ __all__ = [
     "EVERY_UPDATE", "GRADIENTS_GO_ON", "SLOPES", "every_step_is_adam", "gradients_are_slopes",
     "gradients_go_on",
 ]  # fmt: skip
-
-
-def _moved(step: WalkedStep) -> Moved:
-    return Moved(
-        step.by, step.lr, step.number, step.before, step.after, step.new, dict(step.gradient)
-    )
 
 
 def _fitted_ratio(planned: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
@@ -67,7 +61,7 @@ def every_step_is_adam(evidence: Walk) -> Outcome:
     for step in evidence.steps:
         wrong = list[Violation]()
         if step.rule is not None:
-            wrong, untold = decay_beside(_moved(step), step.name)
+            wrong, untold = decay_beside(step.moved, step.name)
         wrong = wrong or _not_moved_as_planned(step, evidence.rates)
         violations += wrong or _other_second_moment(step)
     if evidence.left:
@@ -82,14 +76,18 @@ def every_step_is_adam(evidence: Walk) -> Outcome:
 
 
 def _not_moved_as_planned(step: WalkedStep, rates: Sequence[float]) -> list[Violation]:
-    moved = _moved(step)
-    forms = [planned_moves(moved, corrected=corrected) for corrected in (False, True)]
+    moved = step.moved
+    forms = [
+        planned_moves(moved, corrected=corrected, own_number=own)
+        for own in (False, True)
+        for corrected in (False, True)
+    ]
     found = moved.moves
     if not gradient_norm(step.gradient) > 0:
         return [Violation(step.name, "a gradient above 0", "none", "gradient")]
     # With epsilon where TensorFlow has it, or where PyTorch does: a tiny gradient tells them apart.
     off = [_weights_off(step, planned, found) for planned in forms]
-    place = int(len(off[1]) < len(off[0]))
+    place = min(range(len(off)), key=lambda form: len(off[form]))
     planned, wrong = forms[place], off[place]
     # The rate that fits best, where a rate is what differs.
     ratio = _fitted_ratio(planned, found)
@@ -131,8 +129,10 @@ def _other_second_moment(step: WalkedStep) -> list[Violation]:
     """Return whether Adam's second moment took in another gradient than its first."""
     if step.by.rule == "sgd":
         return []
-    beta = step.by.betas[1]
+    beta, still = step.by.betas[1], step.moved.passed_over
     for name, g in step.gradient.items():
+        if name in still:
+            continue
         old = np.asarray(step.old[1][name], np.float64)
         expected = beta * old + (1 - beta) * np.square(g)
         found = np.asarray(step.new[1][name], np.float64)
@@ -230,7 +230,7 @@ def gradients_go_on(evidence: Walk) -> Outcome:
     violations = [
         Violation(f"gradient of {name} in {counted(steps, 'step')} of epoch 2",
                   "one of the loss, as in epoch 1", "none but decay", "gradient")
-        for name in sorted(had - has)
+        for name in sorted(had - has - evidence.optional)
     ]  # fmt: skip
     violations += [] if evidence.modes else _left_behind(evidence.steps)
     figures = f"{counted(len(had & has), 'weight')} with a gradient in both epochs"

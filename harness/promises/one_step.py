@@ -198,7 +198,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         lr=_planned_rate(bench, second), decay=config["weight_decay"],
         nudged=nudged, nudged_step=nudged_step, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
-        fair=covers(first.steps[0].archs, space_of(system.describe())),
+        fair=_is_fair(system.describe(), first.steps[0].archs),
         rule=system.describe().update, parts=_parts(system.describe(), start),
         devices=system.describe().devices, loss=system.describe().loss,
         schedule=schedule_of(system.describe()),
@@ -216,6 +216,11 @@ def unsettle(system: System, slots: Iterable[str]) -> None:
             moved[name] = (vector + 0.3 * np.cos(places)).astype(vector.dtype)
     if moved:
         system.state(moved)
+
+
+def _is_fair(about: Description, archs: Sequence[str]) -> bool:
+    # Of a net of options that tells no archs, which options a step runs is not known.
+    return bool(archs or not about.options) and covers(archs, space_of(about))
 
 
 def _planned_rate(bench: Bench, second: Training) -> float:

@@ -17,6 +17,7 @@ from harness.promises.modes import (
     statistics_of_every_step,
     statistics_stand_still,
 )
+from harness.promises.option_arrays import arrays_not_drawn
 from harness.promises.promise import (
     Digests,
     Outcome,
@@ -136,6 +137,8 @@ class Moves:
         In which the modules of each step were; empty where the system does not tell.
     frozen : frozenset of str
         What training leaves as it is by design, as the system declares.
+    undrawn : frozenset of str
+        What only options run that no step drew, or may have drawn, where steps draw them freely.
     """
 
     before: Digests
@@ -144,6 +147,7 @@ class Moves:
     statistics: frozenset[str] = frozenset()
     modes: Sequence[Mode] = ()
     frozen: frozenset[str] = frozenset()
+    undrawn: frozenset[str] = frozenset()
 
 
 @needs("train", "state", "save")
@@ -155,7 +159,10 @@ def moves(bench: Bench) -> Moves:
     about, start = trained.description, trained.start_state
     require_named(start, (n for n in about.frozen if not set("*?[") & set(n)), "frozen")
     frozen = frozenset(name for name in start if about.is_frozen(name))
-    return Moves(start, trained.end_state, trained.cut_state, names, modes, frozen)
+    return Moves(
+        start, trained.end_state, trained.cut_state, names, modes, frozen,
+        arrays_not_drawn(about, list(start), joined(trained.first, trained.second)),
+    )  # fmt: skip
 
 
 def training_moves_everything(evidence: Moves) -> Outcome:
@@ -168,7 +175,8 @@ def training_moves_everything(evidence: Moves) -> Outcome:
     still = [name for name, old in evidence.before.items() if evidence.after.get(name) == old]
     moved = len(evidence.before) - len(still)
     kept = evidence.frozen
-    still = [name for name in still if not name.startswith("progress/") and name not in kept]
+    passed = kept | evidence.undrawn
+    still = [name for name in still if not name.startswith("progress/") and name not in passed]
     violations = [
         Violation(f"{name} after training", "another value", "unchanged") for name in still
     ]

@@ -60,11 +60,12 @@ def update_is_adam(evidence: OneStep) -> Outcome:
         )  # fmt: skip
     steps: list[Violation] = []
     planned = planned_steps(evidence, partial(_fits, evidence))
+    still = moved(evidence).passed_over
     for name, g in gradient.items():
         # From the moments of step 1 and this gradient: a
         # trainer's own moments vouch for themselves.
         beta, old = rule.betas[1], np.asarray(evidence.first[1][name], np.float64)
-        if rule.rule != "sgd":
+        if rule.rule != "sgd" and name not in still:
             violations += _too_far_apart(
                 f"second moment of {name}", beta * old + (1 - beta) * g**2,
                 evidence.second[1][name], 0.0,

@@ -3,12 +3,13 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.archs import array_of
 from harness.errors import NotApplicableError
 from harness.promises.arch_codes import options_run, require_codes, space_of
 from harness.promises.bench import Bench
@@ -23,15 +24,17 @@ from harness.promises.gradients import (
 )
 from harness.promises.left_gradients import AfterAnother, after_another_first_step
 from harness.promises.modes import statistics_of_every_step
+from harness.promises.option_arrays import arrays_of_options
 from harness.promises.own_slopes import no_slope
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import planned_sizes, rate_in_plan
 from harness.promises.slices import parts_of, put, unshared
 from harness.promises.slopes import Nudge
 from harness.promises.states import other_kernel, require_named
+from harness.promises.update_rules import Moved
 from harness.records.records import StepRecord
 from harness.systems.declared import ADAM, UpdateRule
-from harness.systems.protocol import Arrays, System, Training
+from harness.systems.protocol import Arrays, Description, System, Training
 
 __all__ = ["Turned", "Walk", "WalkedStep", "mean_loss", "walk"]
 
@@ -89,6 +92,8 @@ class WalkedStep:
         By which a gradient becomes a step, as the system declares. None: it does not.
     followed : frozenset of str
         Moving statistics that it has changed, of those that are of no option.
+    numbers : mapping of str to int
+        How many steps each weight has had, this one included, without those that passed it over.
     """
 
     epoch: int
@@ -104,6 +109,7 @@ class WalkedStep:
     turned: Turned | None = None
     rule: UpdateRule | None = None
     followed: frozenset[str] = frozenset()
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def by(self) -> UpdateRule:
@@ -114,6 +120,14 @@ class WalkedStep:
     def gradient(self) -> Gradient:
         """What the first moment took in, of Adam ``m = 0.9 m' + 0.1 G``."""
         return gradient_between(self.by, self.old[0], self.new[0])
+
+    @property
+    def moved(self) -> Moved:
+        """What moved the weights."""
+        return Moved(
+            self.by, self.lr, self.number, self.before, self.after, self.new,
+            dict(self.gradient), self.old, self.numbers,
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -132,6 +146,8 @@ class Walk:
     """Why no step was repeated; empty where some were."""
     modes: bool = False
     """Whether the system tells in which mode its modules were."""
+    optional: frozenset[str] = frozenset()
+    """Weights of options that a step draws by a rule of the system's own, so that it may not."""
     left: AfterAnother | None = None
     """The second step behind another first one, of a system that repeats no step."""
 
@@ -174,6 +190,7 @@ def _walked(bench: Bench, system: System, *, once: str) -> tuple[Walk, Arrays]:
     steps, rates, done, modes = [], [], list[tuple[WalkedStep, Training]](), False
     statistics = statistics_of_every_step(system.describe(), list(begin))
     between: Arrays = {}
+    numbers = dict.fromkeys(slots, 0)
     state = _copied(begin, slots, statistics)
     for number, (epoch, step) in enumerate(places, start=1):
         if (epoch, step) in repeated:
@@ -190,6 +207,8 @@ def _walked(bench: Bench, system: System, *, once: str) -> tuple[Walk, Arrays]:
             _moments(then, slots), rule=bench.describe().update,
             followed=frozenset(n for n in statistics if not np.array_equal(state[n], then[n])),
         )  # fmt: skip
+        numbers = {n: count + (n not in walked.moved.passed_over) for n, count in numbers.items()}
+        walked = replace(walked, numbers=numbers)
         steps.append(walked)
         rates.append(walked.lr)
         if (epoch, step) in repeated:
@@ -201,7 +220,16 @@ def _walked(bench: Bench, system: System, *, once: str) -> tuple[Walk, Arrays]:
     found = (replace(s, nudges=nudged.get(s.number), turned=turned.get(s.number)) for s in steps)
     none = "a restored run trains other archs, has another loss or records none"
     nothing = once or ("" if any(nudged.values()) else none)
-    return Walk(tuple(found), tuple(rates), nothing, modes), between
+    optional = _optional(system.describe(), list(begin)) & slots.keys()
+    return Walk(tuple(found), tuple(rates), nothing, modes, optional), between
+
+
+def _optional(about: Description, names: Sequence[str]) -> frozenset[str]:
+    """Return what options run of a space that is not sampled in fair cycles."""
+    if not about.options or about.space is None or about.space.sampling == "fair":
+        return frozenset()
+    arrays = arrays_of_options(about, names)
+    return frozenset(array_of(n) for block in arrays for entries in block for n in entries)
 
 
 def _require_place(records: Sequence[StepRecord], epoch: int, step: int) -> None:

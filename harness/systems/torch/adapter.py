@@ -246,7 +246,7 @@ class TorchSystem(Written):
             if seen.steps:
                 self.step += 1
                 every.append(seen)
-                made.append(step_record(seen, self.epoch + 1, self.step, self.archs))
+                made.append(step_record(seen, self.epoch + 1, self.step, self.trained_archs()))
             if ended and not self.step:
                 raise RuntimeError(_NO_STEP)
             if ended:
