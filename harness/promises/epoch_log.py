@@ -18,7 +18,15 @@ from harness.promises.ledger.plan import (
     unfair_blocks,
 )
 from harness.promises.logged_settings import LoggedSettings, logged_settings
-from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
+from harness.promises.promise import (
+    COINCIDENCE,
+    Outcome,
+    Promise,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
 from harness.promises.recorded_run import beside_plan, both_epochs, schedule_of, with_epoch_log
 from harness.promises.schedule_candidates import schedule_instead
 from harness.promises.scores import repeat_again
@@ -271,6 +279,8 @@ LOGGED_SETTINGS_USED = Promise(
 def whole_run(bench: Bench) -> Training:
     """Return both epochs of the trained system, whose archs are codes of options."""
     run, about = both_epochs(bench), bench.trained.description
+    told = any(step.archs for step in run.steps) or not run.steps
+    require_seen(told, "steps do not tell the archs that they train (Training.steps)")
     space = options_per_block(about.options)
     require_fair_space(space, (arch for step in run.steps for arch in step.archs), about.space)
     if about.space is None:

@@ -104,6 +104,8 @@ def _not_moved_as_planned(step: WalkedStep, rates: Sequence[float]) -> list[Viol
         f"that of step {i + 1} of the run": rate for i, rate in enumerate(rates)
         if not math.isclose(rate, step.lr, rel_tol=STEP_TOLERANCE)
     }  # fmt: skip
+    # Of some weights alone, such as a group with a rate of its own, it is theirs.
+    ratio = _fitted_ratio({n: planned[n] for n in wrong}, found)
     what = instead(ratio * step.lr, others, rel_tol=STEP_TOLERANCE)
     return [
         Violation(
@@ -272,8 +274,9 @@ GRADIENTS_GO_ON = Promise(
     check=gradients_go_on,
     hint=(
         "After the first evaluation a layer is no longer trained: requires_grad or trainable is "
-        "not set back, or the layer is reached through what detaches it. Or a batch that is not "
-        "full moves no statistic."
+        "not set back, or the layer is reached through what detaches it. Or its units are 0 for "
+        "every input by then, as under a rate that is far too high. Or a batch that is not full "
+        "moves no statistic."
     ),
     explained_by=("every-update-is-adam", "later-gradients-of-loss"),
 )

@@ -183,7 +183,8 @@ def _limited(cut: Array, raw: Array, found: Array) -> str:
     if 0 < limit < np.abs(cut).max() and _same(np.clip(cut, -limit, limit), found):
         return f": clipped at {limit:g} px"
     # Unknown pixels hold 1e9 and more: clipped, they look like labels.
-    if limit > 0 and not _same(raw, cut) and _same(np.clip(raw, -limit, limit), found):
+    unknown = bool((np.abs(raw) > _UNKNOWN).any())
+    if limit > 0 and unknown and _same(np.clip(raw, -limit, limit), found):
         return f": unknown pixels are served as labels, clipped at {limit:g} px"
     known = (np.abs(raw) <= np.abs(found).max(initial=0)).all(axis=-1, keepdims=True)
     if np.abs(cut).max() < limit and _same(np.where(known, raw, np.float32(0)), found):

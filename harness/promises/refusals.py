@@ -120,7 +120,8 @@ def bad_input_is_refused(evidence: Refusals) -> Outcome:
 def bad_files(bench: Bench) -> Refusals:
     """Ask for batches of a split of which one file is bad, one defect at a time."""
     with bench.open() as system:
-        served = [pair for b in system.batches("eval") for pair in zip(b.ids, b.windows, strict=True)]
+        batches = system.batches("eval")
+        served = [pair for b in batches for pair in zip(b.ids, b.windows, strict=True)]
     require_seen(served, "no evaluation batch was served (batches('eval'))")
     sample, window = served[min(1, len(served) - 1)]  # one that is read, and has one before it
     require_files(split_folder(bench, "val"), sample)

@@ -10,6 +10,7 @@ import numpy as np
 from harness.errors import NotApplicableError, plain_line
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
+from harness.promises.idle_vectors import idle_vectors
 from harness.promises.modes import (
     Mode,
     left_in_evaluation,
@@ -139,6 +140,9 @@ class Moves:
         What training leaves as it is by design, as the system declares.
     undrawn : frozenset of str
         What only options run that no step drew, or may have drawn, where steps draw them freely.
+    idle : frozenset of str
+        Vectors that stayed as they were, and that no loss depends on: biases that a normalisation
+        takes out again, whose gradient is what rounding makes of zero.
     """
 
     before: Digests
@@ -148,6 +152,7 @@ class Moves:
     modes: Sequence[Mode] = ()
     frozen: frozenset[str] = frozenset()
     undrawn: frozenset[str] = frozenset()
+    idle: frozenset[str] = frozenset()
 
 
 @needs("train", "state", "save")
@@ -162,6 +167,7 @@ def moves(bench: Bench) -> Moves:
     return Moves(
         start, trained.end_state, trained.cut_state, names, modes, frozen,
         arrays_not_drawn(about, list(start), joined(trained.first, trained.second)),
+        idle_vectors(bench, [n for n, old in start.items() if trained.end_state.get(n) == old]),
     )  # fmt: skip
 
 
@@ -175,7 +181,7 @@ def training_moves_everything(evidence: Moves) -> Outcome:
     still = [name for name, old in evidence.before.items() if evidence.after.get(name) == old]
     moved = len(evidence.before) - len(still)
     kept = evidence.frozen
-    passed = kept | evidence.undrawn
+    passed = kept | evidence.undrawn | evidence.idle
     still = [name for name in still if not name.startswith("progress/") and name not in passed]
     violations = [
         Violation(f"{name} after training", "another value", "unchanged") for name in still

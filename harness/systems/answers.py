@@ -19,8 +19,8 @@ from harness.records.records import NOT_LOGGED, RECORDS, EpochRecord
 from harness.systems.declaring import wrong_declarations
 from harness.systems.protocol import (
     INITIALIZERS,
-    PRETRAINED,
     METHODS,
+    PRETRAINED,
     PROTOCOL,
     Description,
     Evaluation,

@@ -24,8 +24,8 @@ OWN_LOSSES = ("own", "detached")
 LOSSES = ("", "l1", "l2", "epe", *OWN_LOSSES)
 """What a step's loss is: the multi-scale loss of EdgeFlowNAS where nothing is told; of the final
 flow, over the batch's valid pixels, the mean of both components' |d| or d^2, or of the root of
-u^2 + v^2; or another one, which is not recomputed. Of one that is detached in part, as RAFT detaches
-its flow between iterations (Teed and Deng, ECCV 2020), the gradient is not the slope by design."""
+u^2 + v^2; or another one, which is not recomputed. Of one that is detached in part, as RAFT's flow
+is between iterations (Teed and Deng, ECCV 2020), the gradient is not the slope by design."""
 
 
 CLIPS = ("norm", "own")

@@ -263,7 +263,7 @@ class TorchSystem(Written):
             found.append((name, value))
             if name == "self" and value is not self and hasattr(value, "__dict__"):
                 found.extend(vars(value).items())
-        # An optimizer's own __init__ calls it self; the loop has another name for it, if it goes on.
+        # An optimizer's own __init__ calls it self; the loop has another name for it.
         self.parts = parts_among(sorted(found, key=lambda item: item[0] == "self"))
 
     @_in_own_place

@@ -26,8 +26,7 @@ def step_record(seen: Seen, epoch: int, step: int, archs: Sequence[str]) -> dict
     return {
         "epoch": epoch, "step": step, "archs": list(archs), "lr": seen.rate,
         "batch": seen.batches[0] if len(seen.batches) == 1 else digest(*seen.batches),
-        "loss": sum(seen.losses) / (max(len(seen.losses), 1) if len(archs) > 1 else 1),
-        "checks": len(seen.clips),
+        "loss": sum(seen.losses), "checks": len(seen.clips),
         "clipped": sum(before > threshold for before, _, threshold in seen.clips),
         "norm": max((before for before, _, _ in seen.clips), default=0.0),
     }  # fmt: skip
@@ -64,13 +63,11 @@ def training_of(
 def _mean_losses(seen: Seen, archs: int, micro: int) -> list[float]:
     """Return the mean loss of each micro-batch of a step, of what it differentiated.
 
-    That is the micro-batch's share of the step's loss, whose gradients add up. Where losses are
-    not those of micro-batches, what they add up to is one loss.
+    That is a share of the step's loss, whose gradients add up: the mean over archs, of the mean
+    over samples. Where losses are not those of micro-batches, what they add up to is one loss.
     """
     losses, size = seen.losses, len(seen.samples)
-    if archs > 1 or len(losses) < 2:  # of several archs, who differentiates which is not seen
-        return losses
-    pieces = [min(micro, size - start) for start in range(0, size, micro)]
-    if len(pieces) != len(losses):
-        return [sum(losses)]
-    return [loss * size / piece for loss, piece in zip(losses, pieces)]
+    pieces = [min(micro, size - start) for start in range(0, size, micro)] * archs
+    if len(pieces) == len(losses):
+        return [loss * archs * size / piece for loss, piece in zip(losses, pieces)]
+    return [sum(losses)] if archs == 1 and losses else losses
