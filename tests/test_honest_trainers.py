@@ -140,6 +140,7 @@ def test_shares_of_a_loss_are_told_as_means_of_micro_batches():
     assert told(1.5, 0.25, samples=2) == [1.75]  # two losses of one micro-batch
     assert told(1.5, 0.25, samples=2, archs=2) == [3.0, 0.5]
     assert told(1.5, samples=0) == [1.5]
+    assert told(1.5, 0.25, archs=0) == [1.75]  # which it has trained is not told
 
 
 @pytest.fixture(scope="module")

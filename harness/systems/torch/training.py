@@ -70,4 +70,6 @@ def _mean_losses(seen: Seen, archs: int, micro: int) -> list[float]:
     pieces = [min(micro, size - start) for start in range(0, size, micro)] * archs
     if len(pieces) == len(losses):
         return [loss * archs * size / piece for loss, piece in zip(losses, pieces)]
-    return [sum(losses)] if archs == 1 and losses else losses
+    if len(losses) == len(seen.batches):  # of batches that are accumulated, of whatever sizes
+        return [loss * len(losses) for loss in losses]
+    return [sum(losses)] if archs < 2 and losses else losses
