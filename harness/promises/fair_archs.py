@@ -8,7 +8,14 @@ from harness.archs import Space
 from harness.promises.arch_codes import cycle_orders, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.ledger.plan import is_logged, require_fair_space, unfair_blocks
-from harness.promises.promise import COINCIDENCE, Outcome, Violation, needs, outcome
+from harness.promises.promise import (
+    COINCIDENCE,
+    Outcome,
+    Violation,
+    needs,
+    outcome,
+    require_seen,
+)
 from harness.promises.recorded_run import both_epochs
 from harness.records.records import StepRecord
 from harness.systems.protocol import Training
@@ -32,6 +39,8 @@ class CodedTraining(Training):
 def whole_run(bench: Bench) -> Training:
     """Return both epochs of the trained system, whose archs are codes of options."""
     run, about = both_epochs(bench), bench.trained.description
+    told = any(step.archs for step in run.steps) or not run.steps
+    require_seen(told, "steps do not tell the archs that they train (Training.steps)")
     space = options_per_block(about.options)
     require_fair_space(space, (arch for step in run.steps for arch in step.archs), about.space)
     if about.space is None:

@@ -66,7 +66,9 @@ def names_word(message: str, word: str) -> bool:
         return False
     ends = (".".join(parts[start:]) for start in range(not whose, len(parts) - 1))
     # Not behind another component: `b.conv.weight` is not `a.conv.weight`.
-    return any(re.search(rf"(?<![\w.]){re.escape(end)}(?!\w)", message) for end in ends)
+    # The trainer may know it with what a wrapper puts before it.
+    head = r"(?<![\w.])(?:module\.)*"
+    return any(re.search(rf"{head}{re.escape(end)}(?!\w)", message) for end in ends)
 
 
 def bad_input_is_refused(evidence: Refusals) -> Outcome:

@@ -1,10 +1,11 @@
 """A training step from outside: what it moved, and what it gave when it was made again."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from harness.promises.gradients import Gradient, gradient_between
 from harness.promises.slopes import Nudge
+from harness.promises.update_rules import Moved
 from harness.systems.declared import ADAM, UpdateRule
 from harness.systems.protocol import Arrays
 
@@ -63,6 +64,8 @@ class WalkedStep:
         By which a gradient becomes a step, as the system declares. None: it does not.
     followed : frozenset of str
         Moving statistics that it has changed, of those that are of no option.
+    numbers : mapping of str to int
+        How many steps each weight has had, this one included, without those that passed it over.
     """
 
     epoch: int
@@ -78,6 +81,7 @@ class WalkedStep:
     turned: Turned | None = None
     rule: UpdateRule | None = None
     followed: frozenset[str] = frozenset()
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def by(self) -> UpdateRule:
@@ -88,6 +92,14 @@ class WalkedStep:
     def gradient(self) -> Gradient:
         """What the first moment took in, of Adam ``m = 0.9 m' + 0.1 G``."""
         return gradient_between(self.by, self.old[0], self.new[0])
+
+    @property
+    def moved(self) -> Moved:
+        """What moved the weights."""
+        return Moved(
+            self.by, self.lr, self.number, self.before, self.after, self.new,
+            dict(self.gradient), self.old, self.numbers,
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
