@@ -19,7 +19,7 @@ __all__ = ["KerasSystem", "NotApplicableError"]
 
 _DECLARED = (
     "update", "space", "mean", "devices", "finite_by_adapter", "loss", "schedule",
-    "statistics_kept",
+    "statistics_kept", "clip", "frozen",
 )  # fmt: skip
 _UNWRITTEN = "an adapter of KerasSystem has to write %s(): it is the trainer's own"
 
@@ -35,9 +35,8 @@ class KerasSystem:
     ----------
     name, version, heads, slots, options, option_arrays, settings, stride, whole_batches
         Of the description, as are ``update``, ``space``, ``mean``, ``devices``,
-        ``finite_by_adapter``, ``loss``, ``schedule`` and ``statistics_kept`` where a subclass has
-        them. ``heads`` names
-        kernels as ``variable.path`` has them.
+        ``finite_by_adapter``, ``loss``, ``schedule``, ``statistics_kept``, ``clip`` and
+        ``frozen`` where a subclass has them. ``heads`` names kernels as ``variable.path`` has them.
     archs : tuple of str
         What is scored when no archs are asked for.
     metric : str

@@ -113,7 +113,7 @@ def another_scene(first, second, flow):
 
 
 CLEAN = {augmented_labels.augmented_labels_follow: [
-    given(change, often=often, least=8) for change, often in (
+    given(change, often=often, least=5) for change, often in (
         (cut, 1), (lambda *a: flipped(*a, u=-1), 2), (lambda *a: upside_down(*a, v=-1), 2),
         (lambda *a: resized(*a, 1.4, 1.2), 2), (lambda *a: resized(*a, 0.6, 0.6), 1),
         (lambda *a: cut(*resized(*a, 1.7, 1.7)), 1), (turned, 1), (coloured, 1), (erased, 1),

@@ -71,13 +71,14 @@ def losses(state, **options):
 
 def mean_loss(weights, scales=(0, 1, 2)):
     """Return the mean loss over archs by arrays; `scales` are those that are not detached."""
-    total = 0.0
+    total, detached = 0.0, {0, 1, 2} - set(scales)
     for arch in ARCHS:
         outputs = predict(weights, arch)
-        for scale in scales:
+        total += loss.independent_loss(outputs, BATCH.flow, BATCH.valid)
+        for scale in detached:  # without what it adds to the scales before it
             whole, less = outputs[: scale + 1], outputs[:scale]
-            total += loss.independent_loss(whole, BATCH.flow, BATCH.valid)
-            total -= loss.independent_loss(less, BATCH.flow, BATCH.valid) if less else 0.0
+            total -= loss.independent_loss(whole, BATCH.flow, BATCH.valid)
+            total += loss.independent_loss(less, BATCH.flow, BATCH.valid) if less else 0.0
     return total / len(ARCHS) + decay(weights)
 
 
@@ -118,7 +119,8 @@ def nudged(weights, gradient):
 
 
 ZERO = {name: np.zeros_like(w) for name, w in START.items()}
-BEFORE, *FIRST = adam(START, (ZERO, ZERO), slopes(START), 1, 2 * LR)
+FIRST_GRADIENT = slopes(START)
+BEFORE, *FIRST = adam(START, (ZERO, ZERO), FIRST_GRADIENT, 1, 2 * LR)
 
 
 def second_step(gradient, **changes):

@@ -94,8 +94,14 @@ def test_a_gate_backwards_says_the_same(gate, forwards):
 
 
 @IN_ANY_ORDER
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_gate_in_a_drawn_order_says_the_same(gate, forwards, seed):
+def test_a_gate_in_a_drawn_order_says_the_same(gate, forwards):
+    assert same(gate(drawn(1, len(QUICK))), forwards)
+
+
+@pytest.mark.nightly
+@IN_ANY_ORDER
+@pytest.mark.parametrize("seed", [2, 3])
+def test_a_gate_in_another_drawn_order_says_the_same(gate, forwards, seed):
     assert same(gate(drawn(seed, len(QUICK))), forwards)
 
 

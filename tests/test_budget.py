@@ -1,5 +1,6 @@
 import json
 from dataclasses import dataclass, replace
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,13 +42,15 @@ def timed(fixed, per_batch, per_recal, noise=0.0):
     ]
 
 
-NOISE = tuple(noise_at(SCORES, SIZES, k, seed=5) for k in k_grid(10))
+@cache
+def noise():
+    return tuple(noise_at(SCORES, SIZES, k, seed=5) for k in k_grid(10))
 
 
 def budget(**changes):
     recal = recal_effect({2: SKILL[:, 0] + 0.001, 4: SKILL[:, 0]})
     cost = fit_cost(timed(0.5, 2, 1))
-    found = Budget(12, "a net", {"shared": 1, "dense": 3}, cost, NOISE, recal, Point(10, 4, 25.0))
+    found = Budget(12, "a net", {"shared": 1, "dense": 3}, cost, noise(), recal, Point(10, 4, 25.0))
     return replace(found, **changes)
 
 

@@ -27,6 +27,18 @@ def prefix(tf, tmp_path_factory):
 
 
 @pytest.fixture
+def kept(prefix, kept_checkpoint, monkeypatch):
+    """Return the checkpoint's prefix; no process is started to read it once more."""
+    monkeypatch.setattr("harness.training.importing.read_edgeflownas", lambda _: kept_checkpoint)
+    return prefix
+
+
+@pytest.fixture(scope="module")
+def kept_checkpoint(tf, prefix):
+    return tf.read_whole(prefix)
+
+
+@pytest.fixture
 def small(embedded_frames, tmp_path):
     """The embedded setting without a word on the model."""
     path, tree = tmp_path / "small.yaml", embedded_config(embedded_frames).model_dump()
@@ -85,35 +97,35 @@ def test_a_checkpoint_without_adam_is_said_to_be_one(tf, tmp_path, capsys):
     ],
 )
 def test_a_configuration_that_does_not_fit_the_checkpoint_is_refused(
-    tmp_path, prefix, tree, message, capsys
+    tmp_path, kept, tree, message, capsys
 ):
     path, out = tmp_path / "c.yaml", tmp_path / "run"
     path.write_text(tree)
-    assert main(["import-checkpoint", str(prefix), str(out), "--config", str(path)]) == 2
+    assert main(["import-checkpoint", str(kept), str(out), "--config", str(path)]) == 2
     error = capsys.readouterr().err
     assert re.search(message, error)
     assert error.count("\n") == 1
     assert not out.exists()
 
 
-def test_a_configuration_that_says_the_same_is_taken(tmp_path, prefix):
+def test_a_configuration_that_says_the_same_is_taken(tmp_path, kept):
     path, out = tmp_path / "c.yaml", tmp_path / "run"
     path.write_text("model: {width: 2, skeleton: full}\ntrain: {lr: 0.5}")
     out.mkdir()
-    assert main(["import-checkpoint", str(prefix), str(out), "--config", str(path)]) == 0
+    assert main(["import-checkpoint", str(kept), str(out), "--config", str(path)]) == 0
     assert load_config(out / "config.yaml").train.lr == 0.5
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_something_that_is_there_is_never_overwritten(tmp_path, prefix, kind, capsys):
+def test_something_that_is_there_is_never_overwritten(tmp_path, kept, kind, capsys):
     out = tmp_path / "run"
-    kept = out / "kept" if kind == "folder" else out
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text("mine")
-    assert main(["import-checkpoint", str(prefix), str(out)]) == 2
+    mine = out / "mine" if kind == "folder" else out
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    assert main(["import-checkpoint", str(kept), str(out)]) == 2
     said = {"folder": "expected a new run directory", "file": "is there and no folder"}
     assert said[kind] in capsys.readouterr().err
-    assert kept.read_text() == "mine"
+    assert mine.read_text() == "mine"
 
 
 def files(folder):
@@ -123,8 +135,8 @@ def files(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
-def test_an_import_that_was_killed_completes_when_repeated(tmp_path, prefix, there):
-    words = ["import-checkpoint", str(prefix)]
+def test_an_import_that_was_killed_completes_when_repeated(tmp_path, kept, there):
+    words = ["import-checkpoint", str(kept)]
     assert main([*words, str(tmp_path / "straight")]) == 0
     straight, seen = files(tmp_path / "straight"), set()
     for number in count():
@@ -143,9 +155,9 @@ def test_an_import_that_was_killed_completes_when_repeated(tmp_path, prefix, the
     assert seen == ({"checkpoints"} if there else set())
 
 
-def test_an_import_to_a_full_disk_is_one_line(tmp_path, prefix, capsys):
+def test_an_import_to_a_full_disk_is_one_line(tmp_path, kept, capsys):
     with failing_at(9, OSError(errno.ENOSPC, "No space left on device"), tmp_path):
-        assert main(["import-checkpoint", str(prefix), str(tmp_path / "run")]) == 2
+        assert main(["import-checkpoint", str(kept), str(tmp_path / "run")]) == 2
     wanted = f"harness import-checkpoint: {tmp_path / 'run'}: not written: No space left on device"
     error = capsys.readouterr().err
     assert error.startswith(wanted)

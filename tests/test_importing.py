@@ -233,9 +233,6 @@ DATA = ".data-00000-of-00001"
         (".index", lambda b: b[: len(b) // 2], r"\.index: cut short or damaged"),
         (".index", lambda b: b"", r"\.index: cut short or damaged .*too short"),
         (".index", None, r"\.index: no such file; PREFIX is what .*have in common"),
-        (".meta.json", None, r"\.meta\.json: no such file; EdgeFlowNAS writes it"),
-        (".meta.json", lambda b: b[:-3], r"\.meta\.json: not readable as JSON"),
-        (".meta.json", lambda b: b"[1]", r"\.meta\.json: expected an object .*found \[1\]"),
     ],
 )
 def test_a_missing_or_damaged_file_is_named(tf, tmp_path, suffix, change, message):
@@ -247,6 +244,23 @@ def test_a_missing_or_damaged_file_is_named(tf, tmp_path, suffix, change, messag
         file.write_bytes(change(content))
     with pytest.raises(InputError, match=message) as raised:
         tf.read_edgeflownas(prefix)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file; EdgeFlowNAS writes it"),
+        (json.dumps(META)[:-3], "not readable as JSON"),
+        ("[1]", r"expected an object .*found \[1\]"),
+    ],
+)
+def test_a_missing_or_damaged_file_of_counters_is_named(tf, tmp_path, content, message):
+    prefix = write(tf, tmp_path, variables("full", 1))
+    file = Path(f"{prefix}.meta.json")
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(InputError, match=rf"\.meta\.json: {message}") as raised:
+        tf.read_whole(prefix)
     assert "\n" not in str(raised.value)
 
 

@@ -197,9 +197,9 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
         list_triplets(tmp_path)
 
 
-def test_two_thousand_samples_among_their_companions_take_one_walk(tmp_path, monkeypatch):
+def test_many_samples_among_their_companions_take_one_walk(tmp_path, monkeypatch):
     folders = [tmp_path / "part0", tmp_path / "part1", tmp_path]
-    for number in range(2000):
+    for number in range(101):
         folder = folders[number % 3]
         folder.mkdir(exist_ok=True)
         for member in (*MEMBERS, *COMPANIONS):
@@ -208,7 +208,7 @@ def test_two_thousand_samples_among_their_companions_take_one_walk(tmp_path, mon
     monkeypatch.setattr(os, "scandir", lambda path: scans.append(str(path)) or scan(path))
     found = ids(tmp_path)
     assert len(COMPANIONS) == 20
-    assert len(found) == len(set(found)) == 2000
+    assert len(found) == len(set(found)) == 101
     assert sorted(scans) == sorted(map(str, folders))
 
 

@@ -33,7 +33,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("data")
     write_dataset(folder / "fc2", train=11, val=5, height=19, width=37)
     few = ("eval.eval_pool_size=2", "train.num_epochs=2", "train.batch_size=3",
-           "eval.eval_batches_per_arch=1", "eval.bn_recal_batches=1")  # fmt: skip
+           "train.micro_batch_size=3", "eval.eval_batches_per_arch=1",
+           "eval.bn_recal_batches=1")  # fmt: skip
     found = with_overrides(matrix_config(folder / "fc2"), few)
     apply_environment(found)
     return found

@@ -1,5 +1,6 @@
 import os
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from harness.supernet.space import (
     parse_arch,
     variable_shapes,
 )
+from tests.edgeflownas_checkpoints import tensorflow_and_reader
 
 ORIGINAL = os.environ.get("SAMEBITS_EDGEFLOWNAS", "")
 COMMITS = {"2ef204e": "full", "902a0e1": "bilinear", "5f197cd": "decoupled"}
@@ -25,6 +27,8 @@ WEIGHT_DECAY = 4e-5
 OUTPUTS = ("quarter", "half", "full")
 RNG = np.random.default_rng(12)
 ARCHS = [(0, 1, 2, 0, 1, 2, 0, 1, 2), (2, 0, 1, 1, 2, 0, 1, 2, 0), (1, 2, 0, 2, 0, 1, 2, 0, 1)]
+EAGER, GRAPH = "eager", pytest.param("graph", marks=pytest.mark.slow)
+"""A graph has every option of every block in it, and takes seconds to trace."""
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +48,7 @@ def original(request, net):
     if not ORIGINAL:
         pytest.skip("SAMEBITS_EDGEFLOWNAS does not name EdgeFlowNAS's checkpoints and outputs")
     folder = Path(ORIGINAL) / "checkpoints" / request.param
-    from harness.training.importing import read_edgeflownas
-
-    found = read_edgeflownas(folder / "supernet_last.ckpt")
+    found = tensorflow_and_reader().read_whole(folder / "supernet_last.ckpt")
     reference = dict(np.load(folder / "reference.npz"))
     assert found.fit.skeleton == COMMITS[request.param]
     return SimpleNamespace(skeleton=found.fit.skeleton, variables=found.arrays, reference=reference)
@@ -57,8 +59,8 @@ def moving_names(skeleton):
 
 
 @pytest.fixture(scope="module")
-def compiled(net, original):
-    """The forward pass with each norm, and the loss, over the original's variables."""
+def forward(net, original):
+    """The forward pass with each norm, and the loss, over the original's variables, both ways."""
     shapes = variable_shapes(SKELETONS[original.skeleton], 4)
     weights = {name: net.tf.constant(original.variables[name]) for name in shapes}
     moving = {
@@ -79,12 +81,12 @@ def compiled(net, original):
         loss = net.multiscale_loss(outputs, label, np.ones(label.shape[:3], bool))
         return outputs, loss + net.weight_decay(kernels, WEIGHT_DECAY)
 
-    return {
-        norm: net.tf.function(lambda arch, x, norm=norm: run(norm, arch, x), autograph=False)
-        for norm in norms
-    }
+    eager = {norm: partial(run, norm) for norm in norms}
+    graph = {norm: net.tf.function(call, autograph=False) for norm, call in eager.items()}
+    return {"eager": eager, "graph": graph}
 
 
+@pytest.mark.parametrize("way", [EAGER, GRAPH])
 @pytest.mark.parametrize(
     ("norm", "mode", "allowed"),
     [
@@ -94,13 +96,15 @@ def compiled(net, original):
         ("FixedNorm", "moving", 2e-5),
     ],
 )
-def test_outputs_and_loss_are_those_of_the_original(net, original, compiled, norm, mode, allowed):
+def test_outputs_and_loss_are_those_of_the_original(
+    net, original, forward, norm, mode, allowed, way
+):
     reference = original.reference
     assert len(reference["archs"]) == 5
     apart, relative, losses = [], [], []
     for i, arch in enumerate(reference["archs"]):
         code = net.tf.constant(arch, net.tf.int32)
-        outputs, loss = compiled[norm](code, net.tf.constant(reference["images"]))
+        outputs, loss = forward[way][norm](code, net.tf.constant(reference["images"]))
         for name, output in zip(OUTPUTS, outputs, strict=True):
             expected = reference[f"{mode}_{i}_{name}"]
             assert output.shape == expected.shape
@@ -109,7 +113,7 @@ def test_outputs_and_loss_are_those_of_the_original(net, original, compiled, nor
         expected = float(reference[f"{mode}_{i}_loss"])
         losses.append(abs(float(loss) - expected) / expected)
     print(  # noqa: T201 -- the figures, for -rP
-        f"{original.skeleton}, {norm}: outputs differ by {max(apart):.2e} at most, "
+        f"{original.skeleton}, {norm}, {way}: outputs differ by {max(apart):.2e} at most, "
         f"{max(relative):.2e} of their largest value; losses by {max(losses):.2e} of theirs"
     )
     assert max(relative) < allowed
@@ -233,7 +237,7 @@ def alive(rng, name, shape):
 
 @pytest.fixture(scope="module", params=SKELETONS)
 def supernet(request, net):
-    """Random weights, frames and label, and the compiled outputs, loss and gradients."""
+    """Random weights, frames and label, and outputs and gradients of the loss, both ways."""
     name, rng = request.param, np.random.default_rng(9)
     weights = {n: alive(rng, n, s) for n, s in variable_shapes(SKELETONS[name], 2).items()}
     frames = net.tf.constant(rng.uniform(-1, 1, (2, 32, 48, 6)), net.tf.float32)
@@ -249,30 +253,31 @@ def supernet(request, net):
         zero = net.tf.UnconnectedGradients.ZERO
         return outputs, tape.gradient(loss, values, unconnected_gradients=zero)
 
-    graph = net.tf.function(run, autograph=False)
+    ways = {"eager": run, "graph": net.tf.function(run, autograph=False)}
 
-    def call(values, arch, *, eager=False):
-        values = {n: net.tf.constant(v) for n, v in values.items()}
-        outputs, gradients = (run if eager else graph)(values, net.tf.constant(arch, net.tf.int32))
+    def call(values, arch, *, way="eager"):
+        values, compute = {n: net.tf.constant(v) for n, v in values.items()}, ways[way]
+        outputs, gradients = compute(values, net.tf.constant(arch, net.tf.int32))
         return [o.numpy() for o in outputs], {n: g.numpy() for n, g in gradients.items()}
 
     return SimpleNamespace(skeleton=SKELETONS[name], weights=weights, call=call)
 
 
+@pytest.mark.parametrize("way", [EAGER, GRAPH])
 @pytest.mark.parametrize("arch", ARCHS, ids=format_arch)
-def test_weights_that_were_not_chosen_get_a_gradient_of_exactly_0(supernet, arch):
-    _, gradients = supernet.call(supernet.weights, arch)
+def test_weights_that_were_not_chosen_get_a_gradient_of_exactly_0(supernet, arch, way):
+    _, gradients = supernet.call(supernet.weights, arch, way=way)
     moved = {name for name, gradient in gradients.items() if gradient.any()}
     assert moved == used(supernet.skeleton, arch)
 
 
-@pytest.mark.parametrize("eager", [False, True], ids=["graph", "eager"])
+@pytest.mark.parametrize("way", [EAGER, GRAPH])
 @pytest.mark.parametrize("arch", ARCHS, ids=format_arch)
-def test_nan_in_weights_that_were_not_chosen_changes_no_bit(supernet, arch, eager):
+def test_nan_in_weights_that_were_not_chosen_changes_no_bit(supernet, arch, way):
     chosen = used(supernet.skeleton, arch)
     poisoned = {n: w if n in chosen else w * np.nan for n, w in supernet.weights.items()}
-    outputs, gradients = supernet.call(supernet.weights, arch, eager=eager)
-    again, again_gradients = supernet.call(poisoned, arch, eager=eager)
+    outputs, gradients = supernet.call(supernet.weights, arch, way=way)
+    again, again_gradients = supernet.call(poisoned, arch, way=way)
     for one, other in zip(outputs, again, strict=True):
         assert np.isfinite(one).all()
         np.testing.assert_array_equal(one, other)
@@ -280,12 +285,14 @@ def test_nan_in_weights_that_were_not_chosen_changes_no_bit(supernet, arch, eage
         np.testing.assert_array_equal(gradient, again_gradients[name], err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHS[:1], ids=format_arch)
 def test_every_weight_that_was_chosen_changes_an_output(supernet, arch):
-    outputs, _ = supernet.call(supernet.weights, arch)
+    """Without a gradient, which says it of each above."""
+    outputs, _ = supernet.call(supernet.weights, arch, way="graph")
     for name in sorted(used(supernet.skeleton, arch)):
         changed = supernet.weights | {name: supernet.weights[name] + alive(RNG, name, (1,))}
-        others, _ = supernet.call(changed, arch)
+        others, _ = supernet.call(changed, arch, way="graph")
         assert any((a != b).any() for a, b in zip(outputs, others, strict=True)), name
 
 

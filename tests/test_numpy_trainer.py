@@ -27,8 +27,9 @@ ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "numpy_trainer"
 QUICK = [name for name, promise in PROMISES.items() if promise.in_quick]
 SCORES = {"again", "fresh", "permuted", "subset", "prefix"}
-# Judged in the slow tier.
-ALIKE = ("EvalMovesTheStream", "DeadMetric", "CentredOverBatch", "ResumesUnderAnyPlan")
+AT_ONCE = "ResumeRestartsGenerator"
+"""The others are judged in the slow tier."""
+
 FAULTS = {
     "RandomEvalCrops": {
         *(f"same-scores-{how}" for how in SCORES),
@@ -202,7 +203,7 @@ def broken_promises(name, frames, folder):
 
 @pytest.mark.parametrize(
     "fault",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name in FAULTS],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != AT_ONCE)) for name in FAULTS],
 )
 def test_a_fault_breaks_exactly_its_promises(fault, embedded_frames, tmp_path):
     assert broken_promises(f"broken.py:{fault}", embedded_frames, tmp_path) == FAULTS[fault]

@@ -35,6 +35,7 @@ from tests import (
     promise_evidence_responses,
     promise_evidence_resume,
     promise_evidence_scores,
+    promise_evidence_starts,
     promise_evidence_training,
 )
 from tests.promise_evidence_accumulation import ACCUMULATED
@@ -72,6 +73,7 @@ FAMILIES = (
     promise_evidence_responses,
     promise_evidence_resume,
     promise_evidence_scores,
+    promise_evidence_starts,
     promise_evidence_training,
 )
 

@@ -1,4 +1,5 @@
 import ast
+from functools import cache
 from pathlib import Path
 
 import harness
@@ -14,6 +15,7 @@ MODULES = {
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
+@cache
 def parsed(name):
     """Return a module's tree; nothing is imported, so that nothing is configured."""
     return ast.parse(MODULES[name].read_text(encoding="utf-8"))

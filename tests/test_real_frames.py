@@ -91,7 +91,7 @@ def test_genuine_flow_warps_frame_two_onto_frame_one(genuine_frames: Path) -> No
 @pytest.mark.parametrize(
     ("mode", "position", "checks"),
     [
-        ({"epoch_mode": "full_pass"}, "micro_step", 15),
+        pytest.param({"epoch_mode": "full_pass"}, "micro_step", 15, marks=pytest.mark.slow),
         pytest.param({"epoch_mode": "full_pass"}, "update", 2, marks=pytest.mark.slow),
         pytest.param(
             {"epoch_mode": "fixed_steps", "steps_per_epoch": 3},

@@ -1,7 +1,8 @@
-"""A run directory that is crashed, resumed, changed and repaired, in one process."""
+"""A run directory: what it holds, and that it is crashed, resumed, changed and repaired."""
 
 import fcntl
 import json
+import shutil
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from harness.fc2.synthetic import write_dataset
 from harness.records.environments import LATER_FIELDS
 from harness.records.ledger import read_ledger
 from harness.records.records import (
+    EPOCH_FIELDS,
     CheckpointRecord,
     EpochRecord,
     EvalRecord,
@@ -26,6 +28,7 @@ from harness.records.records import (
     StepRecord,
 )
 from harness.records.run import segments
+from harness.reporting.tensorboard import EPOCH_TAGS
 from harness.runs import run_directory
 from harness.training.checkpoint import CheckpointStore
 from harness.training.epochlog import effective_rows
@@ -49,7 +52,73 @@ from tests.training_runs import (
 __all__ = ["cache", "config", "crashing", "straight"]
 
 
-@pytest.mark.parametrize("point", [*POINTS][::2])  # neighbours leave much the same behind
+@pytest.fixture(scope="module")
+def first_epoch(config: Config, cache: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "begun"
+    train(config, folder, cache, until=1)
+    return folder
+
+
+@pytest.fixture
+def begun(first_epoch: Path, tmp_path: Path) -> Path:
+    """Return a run that has one epoch to go, of the test alone."""
+    return Path(shutil.copytree(first_epoch, tmp_path / "run"))
+
+
+def test_a_run_directory_holds_what_the_contract_names(straight: Path) -> None:
+    names = {path.name for path in straight.iterdir()}
+    assert {"config.yaml", "ledger.jsonl", "epochs.csv", "checkpoints"} <= names
+    for pointer in ("best", "last"):
+        named = (straight / "checkpoints" / pointer).read_text().strip()
+        assert (straight / "checkpoints" / named / "manifest.json").is_file()
+    header, *lines = (straight / "epochs.csv").read_text().splitlines()
+    assert header.split(",") == list(EPOCH_FIELDS)
+    assert len(lines) == 2
+
+
+def test_ledger_lines_of_steps_stay_below_300_bytes(straight: Path) -> None:
+    content = read_ledger(straight / "ledger.jsonl")
+    assert content.broken == ()
+    lines = (straight / "ledger.jsonl").read_text().splitlines()
+    steps = [line for line in lines if '"kind":"step"' in line]
+    assert len(steps) == 4
+    assert max(map(len, steps)) <= 300
+
+
+def test_every_number_of_the_epoch_log_is_a_tensorboard_scalar(straight: Path) -> None:
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is an extra"
+    )
+    events = accumulator.EventAccumulator(str(straight / "tensorboard")).Reload()
+    tags = set(events.Tags()["tensors"])
+    last = records(straight, EpochRecord)[1]
+    numbers = {name for name in EPOCH_FIELDS if isinstance(getattr(last, name), int | float)}
+    wanted = {EPOCH_TAGS.get(name, f"epoch/{name}") for name in numbers - {"global_step"}}
+    assert {tag for tag in tags if not tag.startswith(("step/", "pictures/"))} == wanted
+    assert {"train/loss", "eval/epe_mean", "clip/rate", "eval/kendall_tau", "epoch/epoch"} <= tags
+    # Steps where steps are known: two epochs of two.
+    assert [event.step for event in events.Tensors("step/loss")] == [1, 2, 3, 4]
+    assert [event.step for event in events.Tensors("train/loss")] == [2, 4]
+    written = events.Tensors("eval/epe_mean")[-1].tensor_proto
+    # TensorBoard keeps single precision.
+    assert np.frombuffer(written.tensor_content, np.float32) == np.float32(last.mean_epe_12)
+
+
+def test_training_dynamics_cannot_change_on_resume(
+    straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--config", str(straight / "config.yaml"), "--run", str(straight)]
+    assert main([*words, "--resume", "--set", "train.grad_clip_global_norm=20"]) == 2
+    assert "train.grad_clip_global_norm: 50.0 -> 20.0" in capsys.readouterr().err
+
+
+def test_a_run_is_not_overwritten(straight: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--config", str(straight / "config.yaml"), "--run", str(straight)]
+    assert main(words) == 2
+    assert "already holds a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("point", [*POINTS][::3])  # neighbours leave much the same behind
 def test_a_crash_is_repaired_by_a_resume(
     point: str, config: Config, cache: Any, straight: Path, tmp_path: Path, crashing: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -93,11 +162,9 @@ def test_logs_are_only_appended_to_and_name_the_attempt(
 
 
 def test_a_resume_tells_of_lost_lines_and_of_a_table_that_says_something_else(
-    config: Config, cache: Any, tmp_path: Path
+    config: Config, cache: Any, begun: Path
 ) -> None:
-    folder = tmp_path / "run"
-    train(config, folder, cache, until=1)
-    ledger, table = folder / "ledger.jsonl", folder / "epochs.csv"
+    ledger, table = begun / "ledger.jsonl", begun / "epochs.csv"
     lines = ledger.read_text().splitlines()
     place = next(i for i, line in enumerate(lines) if '"kind":"norms"' in line)
     lines[place] = lines[place].replace('"norms":[', '"norms":[1')
@@ -105,28 +172,26 @@ def test_a_resume_tells_of_lost_lines_and_of_a_table_that_says_something_else(
     header, row = table.read_text().splitlines()
     cells = dict(zip(header.split(","), row.split(","), strict=True)) | {"lr": "0.25"}
     table.write_text(";".join(cells) + "\r\n" + ";".join(cells.values()) + "\r\n")
-    train(config, folder, cache, resume=True)
-    notes = [record.text for record in records(folder, NoteRecord, broken=1)]
+    train(config, begun, cache, resume=True)
+    notes = [record.text for record in records(begun, NoteRecord, broken=1)]
     assert any(text.startswith(f"ledger.jsonl: broken line {place + 1} (evid") for text in notes)
     assert any(
         text.startswith("epochs.csv: epoch 1, lr: says '0.25', the ledger") for text in notes
     )
     rows = effective_rows(table)
     assert [(one["epoch"], one["lr"] == "0.25") for one in rows] == [("1", True), ("2", False)]
-    assert main(["audit", str(folder)]) == 1
+    assert main(["audit", str(begun)]) == 1
 
 
 def test_a_table_that_is_none_is_refused_before_anything_is_trained(
-    config: Config, cache: Any, tmp_path: Path
+    config: Config, cache: Any, begun: Path
 ) -> None:
-    folder = tmp_path / "run"
-    train(config, folder, cache, until=1)
-    table = folder / "epochs.csv"
+    table = begun / "epochs.csv"
     table.write_bytes(table.read_bytes().replace(b"mean_epe_12", b"mean_epe"))
-    before = [(folder / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")]
+    before = [(begun / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")]
     with pytest.raises(InputError, match=r"epochs\.csv: line 1: expected names of columns, found"):
-        train(config, folder, cache, resume=True)
-    assert [(folder / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")] == before
+        train(config, begun, cache, resume=True)
+    assert [(begun / name).read_bytes() for name in ("ledger.jsonl", "epochs.csv")] == before
 
 
 def test_a_stop_within_an_evaluation_keeps_the_steps(
@@ -280,10 +345,10 @@ def test_a_stop_before_the_first_step_is_resumable(
 def test_a_finished_run_is_resumed_without_harm(
     config: Config, cache: Any, straight: Path, tmp_path: Path
 ) -> None:
-    train(config, tmp_path / "run", cache)
-    assert train(config, tmp_path / "run", cache, resume=True).status == "finished"
-    require_equal(tmp_path / "run", straight)
-    assert main(["audit", str(tmp_path / "run")]) == 0
+    folder = Path(shutil.copytree(straight, tmp_path / "run"))
+    assert train(config, folder, cache, resume=True).status == "finished"
+    require_equal(folder, straight)
+    assert main(["audit", str(folder)]) == 0
 
 
 def test_an_older_checkpoint_that_is_named_by_hand_is_replayed(
@@ -313,25 +378,23 @@ def test_two_processes_do_not_train_in_one_directory(
 
 
 def test_a_new_segment_goes_on_with_changed_dynamics_and_the_log_says_so(
-    config: Config, cache: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Config, cache: Any, begun: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "run"
-    train(config, folder, cache, until=1)
     other = changed_config(config, "train.grad_clip_global_norm=3", "train.clip_position=update")
     with pytest.raises(InputError, match=r"changed training dynamics: train\.clip_position"):
-        train(other, folder, cache, resume=True)
-    train(other, folder, cache, resume=True, segment="clip-3")
-    rows = records(folder, EpochRecord)
+        train(other, begun, cache, resume=True)
+    train(other, begun, cache, resume=True, segment="clip-3")
+    rows = records(begun, EpochRecord)
     assert [(row.epoch, row.segment) for row in rows] == [(1, "main"), (2, "clip-3")]
     assert rows[0].protocol == rows[1].protocol != ""
     assert rows[1].kendall_tau_prev is not None
-    cells = effective_rows(folder / "epochs.csv")
+    cells = effective_rows(begun / "epochs.csv")
     assert [row["segment"] for row in cells] == ["main", "clip-3"]
-    first, second = segments(read_ledger(folder / "ledger.jsonl").effective())
+    first, second = segments(read_ledger(begun / "ledger.jsonl").effective())
     assert second.start == (1, 2)
     assert first.config["train"]["clip_position"] == "micro_step"
     capsys.readouterr()
-    assert main(["audit", str(folder)]) == 0
+    assert main(["audit", str(begun)]) == 0
     text = capsys.readouterr().out
     assert "segment main" in text
     assert "segment clip-3" in text
@@ -354,32 +417,29 @@ def test_other_code_is_a_recorded_border_and_the_same_is_none(
 
 
 def test_a_record_of_an_earlier_version_is_resumed_with_a_note_and_without_a_border(
-    config: Config, cache: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Config, cache: Any, begun: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "run"
-    train(config, folder, cache, until=1)
 
     def older(record: RunRecord) -> RunRecord:
         known = {k: v for k, v in record.environment.items() if k not in LATER_FIELDS}
         return replace(record, environment=known)
 
-    edit_first_record(folder, older)
-    train(config, folder, cache, resume=True)
+    edit_first_record(begun, older)
+    train(config, begun, cache, resume=True)
     note = "the record of the attempt before does not name cpu, onednn_isa, variables, gpu"
     told = capsys.readouterr().out
     assert note in told
     assert "another environment" not in told
-    assert "environment cpu" not in page(folder)
+    assert "environment cpu" not in page(begun)
 
 
 def test_files_that_were_replaced_in_place_are_noticed(
-    config: Config, cache: Any, tmp_path: Path
+    config: Config, cache: Any, begun: Path, tmp_path: Path
 ) -> None:
     write_dataset(tmp_path / "fc2", train=7, val=5, height=19, width=37, seed=1)
     moved = changed_config(config, f"data.base_path={tmp_path / 'fc2'}")
-    train(config, tmp_path / "run", cache, until=1)
     with pytest.raises(InputError, match="the batch of epoch 1, step 2 was trained on as"):
-        train(moved, tmp_path / "run", cache, resume=True)
+        train(moved, begun, cache, resume=True)
 
 
 def test_frames_that_were_replaced_are_refused_before_a_step_towards_their_evaluation(

@@ -11,11 +11,11 @@ from harness.promises.bench import Bench
 from harness.promises.first_steps import require_last_alone
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
 from harness.promises.option_arrays import arrays_of_options
+from harness.promises.repeated_steps import turned
 from harness.promises.samples import copy_samples, decode_independently, listed_samples
 from harness.promises.setting import embedded_config
 from harness.promises.slices import parts_of
 from harness.promises.training_outputs import outputs_of_training
-from harness.promises.walk import _turned
 from harness.systems.edgeflownas.graph import arrays_of_options as variables_of_options
 from harness.systems.protocol import Description, Recalibration
 from harness.systems.spec import SystemSpec
@@ -200,7 +200,7 @@ def test_a_kernel_of_zeros_is_left_alone_where_archs_are_told_apart(tmp_path):
     kernel = np.arange(1.0, 9.0).reshape(1, 1, 2, 4)
     system = TwoArchs(zero=np.zeros_like(kernel), a=kernel, b=kernel + 1)
     bench, step = SimpleNamespace(folder=tmp_path), SimpleNamespace(number=1, epoch=1)
-    found = _turned(bench, system, step, system.train(1, steps=1, evaluate=False))
+    found = turned(bench, system, step, system.train(1, steps=1, evaluate=False))
     assert (found.kernels, found.runs) == (("a",), (True, False))
     assert found.before[0] != found.after[0]
     assert found.before[1] == found.after[1]  # another constant for the zeros would decay here too
@@ -223,7 +223,7 @@ def test_archs_that_share_a_kernel_are_told_apart_by_the_slice_that_one_runs_alo
     kernel = np.arange(1.0, 9.0).reshape(1, 1, 2, 4)
     system = TwoWidths(w=kernel.copy())
     bench, step = SimpleNamespace(folder=tmp_path), SimpleNamespace(number=1, epoch=1)
-    found = _turned(bench, system, step, system.train(1, steps=1, evaluate=False))
+    found = turned(bench, system, step, system.train(1, steps=1, evaluate=False))
     assert (found.kernels, found.runs) == (("w",), (False, True))
     assert found.before[0] == found.after[0]
     assert found.before[1] != found.after[1]

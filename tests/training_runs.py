@@ -34,7 +34,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     few = ("eval.eval_pool_size=3", "train.num_epochs=2", "eval.eval_batches_per_arch=1",
            "eval.bn_recal_batches=1", "checkpoint.every_steps=1",
            # Runs with pictures are in test_pictured_runs.py.
-           "train.batch_size=5", "runtime.pictures=0")  # fmt: skip
+           "train.batch_size=5", "train.micro_batch_size=null", "runtime.pictures=0")  # fmt: skip
     found = with_overrides(matrix_config(folder / "fc2"), few)
     apply_environment(found)
     return found

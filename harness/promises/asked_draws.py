@@ -12,7 +12,7 @@ from harness.promises.bench import Bench
 from harness.promises.promise import needs
 from harness.promises.sampling import shuffles
 from harness.systems.answers import AnswerError
-from harness.systems.protocol import Arrays, Drawn, System
+from harness.systems.protocol import PRETRAINED, Arrays, Drawn, System
 
 __all__ = [
     "ROOM", "SMALL_ROOM", "Asked", "AskedDraws", "Cycles", "Kernels", "Orders", "Windows",
@@ -203,6 +203,8 @@ def _cycles(bench: Bench, system: System) -> Cycles:
 
 
 def _kernels(bench: Bench, system: System) -> Kernels:
+    if bench.describe().initializer == PRETRAINED:
+        raise NotApplicableError("kernels are read from a file (describe()['initializer'])")
     by_seed = {seed: system.draws("kernels", seed) for seed in _seeds(bench)[:2]}
     return Kernels(bench.describe().initializer, by_seed)
 

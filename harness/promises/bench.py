@@ -3,7 +3,6 @@
 Drivers share one trained system, because training it is what a gate spends its time on.
 """
 
-import copy
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -14,7 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from harness.errors import NotApplicableError
-from harness.promises.sampling import shuffles
+from harness.promises.settable import Tree, changed, require_settable, stands_for
 from harness.promises.states import END, Loan, State, Trained, train_two_epochs
 from harness.systems.beside import Beside, Job, SecondProcess
 from harness.systems.process import WorkerError
@@ -23,7 +22,6 @@ from harness.systems.spec import SystemSpec
 
 __all__ = ["Bench", "Tree", "changed", "require_settable", "stands_for"]
 
-Tree = Mapping[str, Any]
 _Evidence = TypeVar("_Evidence")
 
 
@@ -301,54 +299,3 @@ def _require_training(bench: Bench) -> None:
     if absent:
         msg = f"the system does not offer {', '.join(absent)}"
         raise NotApplicableError(msg)
-
-
-def changed(config: Tree, **sections: Tree) -> dict[str, Any]:
-    """Return a deep copy of a configuration tree with keys of sections replaced."""
-    tree = copy.deepcopy(dict(config))
-    for section, values in sections.items():
-        tree[section] = {**tree.get(section, {}), **values}
-    return tree
-
-
-def require_settable(config: Tree, settings: Tree, sections: Mapping[str, Tree]) -> None:
-    """Require that a system can have every value that sections ask for.
-
-    Parameters
-    ----------
-    config : mapping
-        Configuration tree that the sections change.
-    settings : mapping of str to any
-        ``section.key`` to the only value that the system has of it.
-
-    Raises
-    ------
-    NotApplicableError
-        If another one is asked for, naming the key and both values.
-    """
-    tree = changed(config, **sections)
-    for section, values in sections.items():
-        for key, value in values.items():
-            name = f"{section}.{key}"
-            if name not in settings:
-                continue
-            own_mode = name.startswith("train.") and not shuffles({name[6:]: settings[name]})
-            if own_mode and value is None:
-                continue  # as the system has it, which no configuration can say
-            if stands_for(tree, name, value) != stands_for(tree, name, settings[name]):
-                msg = f"the system has {name} {settings[name]!r} alone, {value!r} is needed"
-                raise NotApplicableError(msg)
-
-
-def stands_for(tree: Tree, name: str, value: Any) -> Any:
-    """Return a setting's value, or what one that is left out stands for."""
-    train, data = tree.get("train", {}), tree.get("data", {})
-    full_pass = train.get("epoch_mode") == "full_pass"
-    left_out = {
-        "eval.batch_size": train.get("batch_size"),
-        "eval.crop": [data.get("input_height"), data.get("input_width")],
-        "train.micro_batch_size": train.get("batch_size"),
-        "train.train_sampling_mode": "shuffle_no_replacement" if full_pass else "random",
-    }
-    found = left_out.get(name) if value is None else value
-    return list(found) if isinstance(found, (list, tuple)) else found

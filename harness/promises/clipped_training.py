@@ -4,6 +4,7 @@ from typing import Any
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench, Tree, changed, require_settable
+from harness.promises.own_slopes import require_norm_clip
 from harness.promises.promise import needs
 from harness.promises.recorded_run import beside_plan, both_epochs
 from harness.promises.several_devices import MICRO_BATCHES, require_one_device
@@ -19,6 +20,7 @@ __all__ = [
 @needs("train", says=("Training.checks",))
 def training_micro_step(bench: Bench) -> Training:
     """Return both epochs of the trained system, which clips as configured or per micro-step."""
+    require_norm_clip(bench.describe())
     require_one_device(bench.describe().devices, MICRO_BATCHES)
     if bench.config["train"].get("clip_position", "micro_step") == "micro_step":
         return _as_configured(bench)
@@ -28,6 +30,7 @@ def training_micro_step(bench: Bench) -> Training:
 @needs("train", says=("Training.checks",))
 def training_update(bench: Bench) -> Training:
     """Return an epoch that clips once per update."""
+    require_norm_clip(bench.describe())
     if bench.config["train"].get("clip_position", "micro_step") == "update":
         return _as_configured(bench)
     return _other_position(bench, "update")
@@ -79,6 +82,7 @@ def _other_position(bench: Bench, position: str) -> Training:
 @needs("train", says=("Training.checks",))
 def training_micro_step_other_mode(bench: Bench) -> Training:
     """Return an epoch of the other epoch mode that clips per micro-step."""
+    require_norm_clip(bench.describe())
     require_one_device(bench.describe().devices, MICRO_BATCHES)
     return _trained_with(bench, "micro_step", full=not _full_pass(bench, "micro_step"))
 
@@ -86,6 +90,7 @@ def training_micro_step_other_mode(bench: Bench) -> Training:
 @needs("train", says=("Training.checks",))
 def training_update_other_mode(bench: Bench) -> Training:
     """Return an epoch of the other epoch mode that clips once per update."""
+    require_norm_clip(bench.describe())
     return _trained_with(bench, "update", full=not _full_pass(bench, "update"))
 
 

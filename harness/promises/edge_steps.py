@@ -26,8 +26,8 @@ from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import decode_independently, listed_samples
 from harness.promises.states import require_named
 from harness.promises.training_outputs import outputs_of_training
-from harness.systems.declared import ADAM
-from harness.systems.protocol import Arrays, Description, System
+from harness.systems.declared import ADAM, OWN_LOSSES
+from harness.systems.protocol import Arrays, Description, ServedBatch, System, Training
 from harness.wording import counted
 
 __all__ = [
@@ -79,9 +79,11 @@ a cap spares, and than logarithms of variances that anybody clamps."""
 def edge_steps(bench: Bench) -> EdgeSteps:
     """Train two steps with heads of zero and one with huge heads, on one batch."""
     one = bench.evidence(one_step)
-    if one.loss == "own":
+    if one.loss in OWN_LOSSES:
         msg = "the system declares a loss of its own, in which there may be more than is known"
         raise NotApplicableError(msg)
+    if not one.archs:
+        raise NotApplicableError("steps do not tell the archs that they train (Training.steps)")
     folder = one_batch_folder(bench, "edge-steps")
     count = len(listed_samples(folder / "train"))
     with bench.open(**one_batch_sections(bench, folder, count, micro=count)) as system:
@@ -123,11 +125,25 @@ def _with_heads_of_zero(
     moved = {name: np.array(after[name]) for name in heads}
     system.state({name: np.zeros_like(kernel) for name, kernel in moved.items()})
     outputs = system.predict(run.steps[0].archs[0], batch)
-    system.state(moved)
     spread = [float(np.ptp(output.reshape(-1, output.shape[-1]), axis=0).max())
               for output in outputs]  # fmt: skip
     reached = next((f"output {i}, by {s:.3g}" for i, s in enumerate(spread) if s), "")
-    return EdgeSteps(gradients, weights, decays, reached)
+    found = EdgeSteps(gradients, weights, decays, reached)
+    # A bias of a head, and what else lies behind one, moves outputs whatever the heads are.
+    behind = [n for n in _off(found) if weights[n].ndim <= 1 and _moves(system, n, run, batch)]
+    system.state(moved)
+    own = [{n: g for n, g in each.items() if n not in behind} for each in gradients]
+    return dataclasses.replace(found, gradients=own)
+
+
+def _moves(system: System, name: str, run: Training, batch: ServedBatch) -> bool:
+    """Return whether outputs follow a weight, by itself."""
+    arch, kept = run.steps[0].archs[0], np.array(system.state()[name])
+    outputs = system.predict(arch, batch)
+    system.state({name: kept + np.ones_like(kept)})
+    others = system.predict(arch, batch)
+    system.state({name: kept})
+    return any(not np.array_equal(a, b) for a, b in zip(outputs, others, strict=True))
 
 
 def _far_off(system: System, found: EdgeSteps, one: OneStep, heads: Arrays) -> EdgeSteps:
@@ -172,12 +188,11 @@ def decay_alone_is_left(evidence: EdgeSteps) -> Outcome:
     violations, usual = list[Violation](), max(evidence.decays.values(), default=0.0)
     each = ((e, n, g) for e, found in enumerate(evidence.gradients, 1) for n, g in found.items())
     for epoch, name, found in each:
+        off = _distance(evidence, name, found)
+        if off is None:
+            continue
         weight, decay = np.asarray(evidence.weights[name], np.float64), evidence.decays[name]
         size = float(np.linalg.norm(weight))
-        off = float(np.linalg.norm(np.asarray(found, np.float64) - decay * weight))
-        # Of a configured decay of 0 any gradient is one too many.
-        if off <= _DECAY_TOLERANCE * (usual or 1e-9) * size + 1e-12:
-            continue
         share = float((found * weight).sum()) / max(size * size, 1e-300)
         what = instead(
             share, {"none": 0.0, "twice that": 2 * decay, "half of that": decay / 2,
@@ -189,10 +204,26 @@ def decay_alone_is_left(evidence: EdgeSteps) -> Outcome:
                       f"{decay:.4g} of the weight", f"{share:.4g} of it{what}, {off:.3g} away")
         )  # fmt: skip
     kernels = sum(decay > 0 for decay in evidence.decays.values())
-    weights = len(evidence.weights)
+    weights = len(next(iter(evidence.gradients), ()))
     figures = f"{counted(weights, 'weight')} that no loss reaches: {kernels} decay"
     figures += f" by {usual:.3g} in {counted(len(evidence.gradients), 'epoch')}, no other does"
     return outcome(violations[:6], weights, figures)
+
+
+def _distance(evidence: EdgeSteps, name: str, found: NDArray[Any]) -> float | None:
+    """Return how far a gradient is from the weight's decay; None where rounding explains it."""
+    usual = max(evidence.decays.values(), default=0.0)
+    weight, decay = np.asarray(evidence.weights[name], np.float64), evidence.decays[name]
+    off = float(np.linalg.norm(np.asarray(found, np.float64) - decay * weight))
+    # Of a configured decay of 0 any gradient is one too many.
+    most = _DECAY_TOLERANCE * (usual or 1e-9) * float(np.linalg.norm(weight)) + 1e-12
+    return None if off <= most else off
+
+
+def _off(evidence: EdgeSteps) -> list[str]:
+    """Return the weights of which a gradient is more or less than decay."""
+    each = ((name, g) for found in evidence.gradients for name, g in found.items())
+    return list(dict.fromkeys(n for n, g in each if _distance(evidence, n, g) is not None))
 
 
 _DECAY_TOLERANCE = 1e-3

@@ -2,36 +2,30 @@
 
 import math
 import statistics
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from harness.archs import Space
 from harness.errors import NotApplicableError
-from harness.promises.arch_codes import cycle_orders, options_per_block
 from harness.promises.bench import Bench
 from harness.promises.candidates import instead, scores_instead
 from harness.promises.clip_checks import not_logged_text
-from harness.promises.ledger.plan import (
-    epoch_loss,
-    is_logged,
-    planned_rate,
-    require_fair_space,
-    unfair_blocks,
-)
+from harness.promises.fair_archs import archs_are_fair, whole_run
+from harness.promises.ledger.plan import epoch_loss, planned_rate
 from harness.promises.logged_settings import LoggedSettings, logged_settings
-from harness.promises.promise import COINCIDENCE, Outcome, Promise, Violation, needs, outcome
+from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.recorded_run import beside_plan, both_epochs, schedule_of, with_epoch_log
 from harness.promises.schedule_candidates import schedule_instead
 from harness.promises.scores import repeat_again
 from harness.promises.states import CUT
 from harness.promises.step_candidates import by_step, mean_instead
-from harness.records.records import NOT_LOGGED
+from harness.records.records import NOT_LOGGED, EpochRecord, StepRecord
 from harness.schedules import COSINE, Schedule
 from harness.systems.protocol import Evaluation, Training
 from harness.wording import counted
 
 __all__ = [
-    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "LOGGED_SETTINGS_USED", "CodedTraining", "EpochRows",
-    "archs_are_fair", "epoch_rows", "epoch_rows_add_up", "logged_settings_are_used", "whole_run",
+    "EPOCH_ROWS_ADD_UP", "FAIR_ARCHS", "LOGGED_SETTINGS_USED", "EpochRows", "archs_are_fair",
+    "epoch_rows", "epoch_rows_add_up", "logged_settings_are_used",
 ]  # fmt: skip
 
 
@@ -73,7 +67,7 @@ def epoch_rows(bench: Bench) -> EpochRows:
 
 def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
     """Require the last epoch row to follow from its steps, and scores from evaluations repeated."""
-    training, scores = evidence.training, evidence.evaluation
+    training, scores, schedule = evidence.training, evidence.evaluation, evidence.schedule
     row = training.epochs[-1] if training.epochs else None
     steps = [step for step in training.steps if row is not None and step.epoch == row.epoch]
     if row is None or not steps or not scores.per_arch_epe:
@@ -81,39 +75,15 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
     # EdgeFlowNAS (8f83824) scored other samples each time: a finding of its own, beside which the
     # log's rate and loss are judged all the same.
     repeats = evidence.again is None or evidence.again.per_sample == scores.per_sample
-    due = row.epoch % evidence.eval_every == 0
-    expected = {
-        **(_scores(scores) if repeats and due else {}),
-        "lr": steps[-1].lr,
-        "global_step": float(len(training.steps)),
-    }
-    loss = epoch_loss(steps, training.planned_sizes, training.micro_batch)
-    if loss is not None:
-        expected["train_loss_epoch_avg"] = loss
+    expected = _columns(evidence, row, steps, scored=repeats)
     violations = [
         Violation(f"epoch {row.epoch}, {name}", repr(value),
                   f"{getattr(row, name)!r}{_instead(evidence, name, getattr(row, name))}",
                   "other scores" if name in _SCORES else "log")
-        for name, value in expected.items()
-        if row.reasons.get(name) != NOT_LOGGED
-        and not math.isclose(getattr(row, name) or 0.0, value, rel_tol=1e-9, abs_tol=1e-12)
+        for name, value in _differing(row, expected)
     ]  # fmt: skip
     violations += _first_scores(evidence) if repeats else []
-    wrong = []
-    schedule = evidence.schedule
-    for step in training.steps if schedule.known else ():
-        lr = planned_rate(
-            step, len(training.planned_sizes), base=evidence.base_lr, total=evidence.total_steps,
-            schedule=schedule,
-        )  # fmt: skip
-        if lr is not None and not schedule.fits(step.lr, evidence.base_lr, lr):
-            wrong.append((step, lr))
-    what = _schedule_instead(evidence) if wrong else ""
-    violations += [
-        Violation(f"learning rate of epoch {step.epoch}, step {step.step}", repr(lr),
-                  f"{step.lr!r}{what}", "step")
-        for step, lr in wrong
-    ]  # fmt: skip
+    violations += _other_rates(evidence) if schedule.known else []
     rates = f"{counted(len(training.steps), 'learning rate')} recomputed"
     if not schedule.known:
         rates = f"no learning rate of schedule {schedule.text!r}"
@@ -121,6 +91,46 @@ def epoch_rows_add_up(evidence: EpochRows) -> Outcome:
     figures += not_logged_text(training, *expected)
     figures += "" if repeats else "; no scores, which differ when evaluated again"
     return outcome(violations[:6], len(training.steps), figures)
+
+
+def _columns(
+    evidence: EpochRows, row: EpochRecord, steps: Sequence[StepRecord], *, scored: bool
+) -> dict[str, float]:
+    """Return what the last row's columns must be; of scores only where they are `scored` alike."""
+    training, due = evidence.training, row.epoch % evidence.eval_every == 0
+    expected = {
+        **(_scores(evidence.evaluation) if scored and due else {}),
+        "lr": steps[-1].lr,
+        "global_step": float(len(training.steps)),
+    }
+    loss = epoch_loss(steps, training.planned_sizes, training.micro_batch)
+    return expected if loss is None else {**expected, "train_loss_epoch_avg": loss}
+
+
+def _differing(row: EpochRecord, expected: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    """Yield the columns that a row logs and that are not as expected, and what they should be."""
+    for name, value in expected.items():
+        logged = getattr(row, name) or 0.0
+        if row.reasons.get(name) != NOT_LOGGED and not math.isclose(
+            logged, value, rel_tol=1e-9, abs_tol=1e-12
+        ):
+            yield name, value
+
+
+def _other_rates(evidence: EpochRows) -> list[Violation]:
+    """Return the steps whose learning rate is not that of the schedule."""
+    training, schedule, base = evidence.training, evidence.schedule, evidence.base_lr
+    planned, wrong = len(training.planned_sizes), []
+    for step in training.steps:
+        lr = planned_rate(step, planned, base=base, total=evidence.total_steps, schedule=schedule)
+        if lr is not None and not schedule.fits(step.lr, base, lr):
+            wrong.append((step, lr))
+    what = _schedule_instead(evidence) if wrong else ""
+    return [
+        Violation(f"learning rate of epoch {step.epoch}, step {step.step}", repr(lr),
+                  f"{step.lr!r}{what}", "step")
+        for step, lr in wrong
+    ]  # fmt: skip
 
 
 _SCORES = (
@@ -138,9 +148,7 @@ def _first_scores(evidence: EpochRows) -> list[Violation]:
     return [
         Violation(f"epoch {rows[0].epoch}, {name}", repr(value), repr(getattr(rows[0], name)),
                   "other scores")
-        for name, value in _scores(earlier).items()
-        if rows[0].reasons.get(name) != NOT_LOGGED
-        and not math.isclose(getattr(rows[0], name) or 0.0, value, rel_tol=1e-9, abs_tol=1e-12)
+        for name, value in _differing(rows[0], _scores(earlier))
     ]  # fmt: skip
 
 
@@ -159,26 +167,13 @@ def _scores(found: Evaluation) -> dict[str, float]:
 
 def _instead(evidence: EpochRows, name: str, found: float | None) -> str:
     """Return what a column of the last row is instead, if that can be told."""
-    training, epe = evidence.training, evidence.evaluation.per_arch_epe
-    row, rows = training.epochs[-1], training.epochs
+    training, rows = evidence.training, evidence.training.epochs
     before = getattr(rows[-2], name) if rows[1:] else None
-    made = [step for step in training.steps if step.epoch == row.epoch]
+    made = [step for step in training.steps if step.epoch == rows[-1].epoch]
     if name == "train_loss_epoch_avg":
-        micro, archs = max(training.micro_batch, 1), len(made[0].archs)
-        counts = [archs * math.ceil(size / micro) for size in training.planned_sizes]
-        epochs = by_step(training.losses, counts * len(rows))
-        now, earlier = epochs[-len(counts) :], epochs[-2 * len(counts) : -len(counts)]
-        return mean_instead(found, now, earlier, archs=archs)
+        return _loss_instead(training, found, archs=len(made[0].archs))
     if name == "lr":
-        planned, schedule = len(training.planned_sizes), evidence.schedule
-        done, total = (row.epoch - 1) * planned + made[-1].step, evidence.total_steps
-        after = schedule.rate(evidence.base_lr, done, total, planned) if schedule.known else None
-        return instead(
-            found,
-            {"its first step's": made[0].lr, "the base rate": evidence.base_lr,
-             # EdgeFlowNAS logs the rate that the next step would have.
-             "the rate of the step after": after},
-        )  # fmt: skip
+        return _rate_instead(evidence, found, made)
     if name == "global_step":
         archs = len(made) * len(made[0].archs)
         return instead(
@@ -189,7 +184,27 @@ def _instead(evidence: EpochRows, name: str, found: float | None) -> str:
         )  # fmt: skip
     if name == "zero_flow_epe":
         return instead(found, {"that of the epoch before": before})
-    return instead(found, scores_instead(name, epe, before))
+    return instead(found, scores_instead(name, evidence.evaluation.per_arch_epe, before))
+
+
+def _loss_instead(training: Training, found: float | None, *, archs: int) -> str:
+    micro = max(training.micro_batch, 1)
+    counts = [archs * math.ceil(size / micro) for size in training.planned_sizes]
+    epochs = by_step(training.losses, counts * len(training.epochs))
+    now, earlier = epochs[-len(counts) :], epochs[-2 * len(counts) : -len(counts)]
+    return mean_instead(found, now, earlier, archs=archs)
+
+
+def _rate_instead(evidence: EpochRows, found: float | None, made: Sequence[StepRecord]) -> str:
+    planned, schedule = len(evidence.training.planned_sizes), evidence.schedule
+    done, total = (made[-1].epoch - 1) * planned + made[-1].step, evidence.total_steps
+    after = schedule.rate(evidence.base_lr, done, total, planned) if schedule.known else None
+    return instead(
+        found,
+        {"its first step's": made[0].lr, "the base rate": evidence.base_lr,
+         # EdgeFlowNAS logs the rate that the next step would have.
+         "the rate of the step after": after},
+    )  # fmt: skip
 
 
 def _schedule_instead(evidence: EpochRows) -> str:
@@ -265,75 +280,6 @@ LOGGED_SETTINGS_USED = Promise(
     ),
     explained_by=("batch-mates-unseen",),
 )
-
-
-@needs("train", says=("arch codes",))
-def whole_run(bench: Bench) -> Training:
-    """Return both epochs of the trained system, whose archs are codes of options."""
-    run, about = both_epochs(bench), bench.trained.description
-    space = options_per_block(about.options)
-    require_fair_space(space, (arch for step in run.steps for arch in step.archs), about.space)
-    if about.space is None:
-        return run
-    return CodedTraining(**{f.name: getattr(run, f.name) for f in fields(run)}, space=about.space)
-
-
-@dataclass(frozen=True)
-class CodedTraining(Training):
-    """A training whose archs are codes of a space that the system declares."""
-
-    space: Space = field(default_factory=Space)
-
-
-def archs_are_fair(evidence: Training) -> Outcome:
-    """Require each step's three archs to cover every option of every block once."""
-    violations: list[Violation] = []
-    counts: dict[tuple[int, str | int], int] = {}
-    declared = evidence.space if isinstance(evidence, CodedTraining) else None
-    for step in evidence.steps:
-        if declared is not None:
-            violations += unfair_blocks(step, declared)
-            for place in (p for a in step.archs for p in enumerate(declared.read(a) or ())):
-                counts[place] = counts.get(place, 0) + 1
-            continue
-        if len({len(arch) for arch in step.archs}) > 1:
-            where = f"epoch {step.epoch}, step {step.step}, archs"
-            violations.append(Violation(where, "codes of one length", str(step.archs)))
-            continue
-        for block, options in enumerate(zip(*step.archs, strict=True)):
-            if sorted(options) != ["0", "1", "2"]:
-                where = f"epoch {step.epoch}, step {step.step}, block {block}"
-                violations.append(Violation(where, "options 0, 1, 2 once each", str(options)))
-            for option in options:
-                counts[block, option] = counts.get((block, option), 0) + 1
-    gap = max(counts.values()) - min(counts.values()) if counts else 0
-    violations += [
-        Violation(
-            f"epoch {row.epoch}, fairness_gap", "0", f"{row.fairness_gap} reported, {gap} counted"
-        )
-        for row in evidence.epochs
-        if (row.fairness_gap != 0 and is_logged(row, "fairness_gap")) or gap != 0
-    ]
-    by_epoch: dict[int, list[tuple[str, ...]]] = {}
-    for step in evidence.steps:
-        by_epoch.setdefault(step.epoch, []).append(step.archs)
-    blocks = max((block for block, _ in counts), default=-1) + 1
-    orders = cycle_orders((3,) * blocks if declared is None else declared)
-    repeated = [
-        e for e in by_epoch
-        if by_epoch.get(e - 1) == by_epoch[e] and orders ** len(by_epoch[e]) >= COINCIDENCE
-    ]  # fmt: skip
-    violations += [
-        Violation(f"fair cycles of epoch {e}", f"others than in epoch {e - 1}", "the same")
-        for e in repeated
-    ]
-    cycles = {step.archs for step in evidence.steps}
-    if len(cycles) == 1 and orders ** (len(evidence.steps) - 1) >= COINCIDENCE:
-        violations.append(Violation("fair cycles", "different from step to step", "all the same"))
-    different = counted(len(cycles), "different cycle")
-    figures = f"{counted(len(evidence.steps), 'step')}, {different}, gap {gap}"
-    nothing = "no training step was recorded (Training.steps)"
-    return outcome(violations[:6], len(evidence.steps), figures, without=nothing)
 
 
 FAIR_ARCHS = Promise(

@@ -26,6 +26,7 @@ from harness.promises.gradients import (
 )
 from harness.promises.micro_laws import Accumulation, StepRun, broken_last, broken_laws
 from harness.promises.one_batch import crop_of_random_draws, one_batch_sections
+from harness.promises.own_slopes import require_norm_clip
 from harness.promises.promise import needs, require_seen
 from harness.promises.samples import (
     FEW_SAMPLES,
@@ -45,6 +46,7 @@ __all__ = ["accumulation", "require_last_alone"]
 @needs("train", "state", "describe", says=("slots",))
 def accumulation(bench: Bench) -> Accumulation:
     """Train first steps on copies of two samples, in one and in uneven micro-batches."""
+    require_norm_clip(bench.describe())
     source, crop = split_folder(bench, "train"), crop_of_random_draws(bench)
     # Of many copies, a draw with replacement hardly takes one twice.
     ids = [f"{i:07d}" for i in range(FEW_SAMPLES if crop is None else _MANY_COPIES)]

@@ -65,11 +65,14 @@ def adam_slots(system: System) -> Mapping[str, tuple[str, str]]:
 def gradient_between(rule: UpdateRule, old: Arrays, new: Arrays) -> dict[str, NDArray[np.float64]]:
     """Return the gradient that a step's first moment took in, by weight.
 
-    Adam: ``m = beta_1 m' + (1 - beta_1) G``; SGD: ``b = momentum b' + G``.
+    Adam: ``m = beta_1 m' + (1 - beta_1) G``; SGD: ``b = momentum b' + G``. A moment that is the
+    same to the last bit took in nothing: PyTorch passes over a weight without a gradient.
     """
     kept, share = _kept_and_share(rule)
     return {
-        name: (np.asarray(moment, np.float64) - kept * np.asarray(old[name], np.float64)) / share
+        name: np.zeros(np.shape(moment))
+        if np.array_equal(moment, old[name])
+        else (np.asarray(moment, np.float64) - kept * np.asarray(old[name], np.float64)) / share
         for name, moment in new.items()
     }
 

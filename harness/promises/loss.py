@@ -13,11 +13,13 @@ from harness.promises.final_losses import final_loss, other_final_losses
 from harness.promises.gradients import gradient_norm, slope_along
 from harness.promises.independent_epe import resize_legacy_bilinear
 from harness.promises.one_step import LOSS_TOLERANCE, OneStep, nudged_gradient, one_step
+from harness.promises.own_slopes import no_slope
 from harness.promises.pixel_differences import first_pixel_differences
 from harness.promises.promise import Outcome, Promise, Violation, outcome, with_shown
 from harness.promises.several_devices import BATCHES, require_one_device
 from harness.promises.shown import Row, values_beside
 from harness.promises.slopes import nearest_slope
+from harness.systems.declared import OWN_LOSSES
 from harness.wording import counted
 
 __all__ = [
@@ -95,7 +97,7 @@ def loss_is_recomputed(evidence: OneStep) -> Outcome:
         If the system records no losses, declares one of its own or several devices, or cannot be
         asked for training's outputs.
     """
-    if evidence.loss == "own":
+    if evidence.loss in OWN_LOSSES:
         raise NotApplicableError("the system declares a loss of its own (describe()['loss'])")
     require_one_device(evidence.devices, BATCHES)
     outputs = _outputs(evidence)
@@ -263,6 +265,8 @@ def _nothing_to_tell(
 
 def gradient_is_the_losses(evidence: OneStep) -> Outcome:
     """Require the gradient to be the slope of the reported loss, by its differences."""
+    if reason := no_slope(evidence.clip, evidence.loss):
+        raise NotApplicableError(reason)
     if evidence.nudged is None:
         msg = (
             "a restored run trains other archs, has another loss or records none, so that it says "

@@ -100,6 +100,8 @@ class OneStep:
         Of the learning rate.
     kept : float
         What an update keeps of a moving statistic.
+    clip : str
+        How gradients are clipped, of :data:`harness.systems.declared.CLIPS`.
     """
 
     start: Arrays
@@ -128,6 +130,7 @@ class OneStep:
     loss: str = ""
     schedule: Schedule = COSINE
     kept: float = USUAL_SHARE
+    clip: str = "norm"
 
     @property
     def by(self) -> UpdateRule:
@@ -184,7 +187,8 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
     system.state(start)
     recalibrated = recalibrations(system, first.steps[0].archs)
     # Per micro-step, a check is of one arch alone.
-    reported = second.checks[0].before if second.checks and position == "update" else None
+    whole = position == "update" and system.describe().clip == "norm"
+    reported = second.checks[0].before if second.checks and whole else None
     return OneStep(
         start=start, before=_named(middle, slots), after=_named(end, slots),
         first=_moments(middle, slots), second=_moments(end, slots), batch=batch,
@@ -194,11 +198,11 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         lr=_planned_rate(bench, second), decay=config["weight_decay"],
         nudged=nudged, nudged_step=nudged_step, moving=moving, recalibrated=recalibrated,
         moved={n: np.array(middle[n]) for n in moving},
-        fair=covers(first.steps[0].archs, space_of(system.describe())),
+        fair=_is_fair(system.describe(), first.steps[0].archs),
         rule=system.describe().update, parts=_parts(system.describe(), start),
         devices=system.describe().devices, loss=system.describe().loss,
         schedule=schedule_of(system.describe()),
-        kept=system.describe().statistics_kept or USUAL_SHARE,
+        kept=system.describe().statistics_kept or USUAL_SHARE, clip=system.describe().clip,
     )  # fmt: skip
 
 
@@ -212,6 +216,11 @@ def unsettle(system: System, slots: Iterable[str]) -> None:
             moved[name] = (vector + 0.3 * np.cos(places)).astype(vector.dtype)
     if moved:
         system.state(moved)
+
+
+def _is_fair(about: Description, archs: Sequence[str]) -> bool:
+    # Of a net of options that tells no archs, which options a step runs is not known.
+    return bool(archs or not about.options) and covers(archs, space_of(about))
 
 
 def _planned_rate(bench: Bench, second: Training) -> float:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from harness.archs import array_of
 from harness.errors import NotApplicableError
-from harness.systems.protocol import Description
+from harness.promises.arch_codes import options_run
+from harness.systems.protocol import Description, Training
 
-__all__ = ["OptionArrays", "arrays_of_options"]
+__all__ = ["OptionArrays", "arrays_not_drawn", "arrays_of_options"]
 
 
 OptionArrays = Sequence[Sequence[frozenset[str]]]
@@ -51,3 +52,25 @@ def _beside(about: Description, names: Sequence[str], block: int, option: int) -
         name for name in names
         if units and name.startswith(units) and name not in slots and name not in kernels
     ]  # fmt: skip
+
+
+def arrays_not_drawn(about: Description, names: Sequence[str], run: Training) -> frozenset[str]:
+    """Return what options alone run, and their slots, that no step of a run has drawn.
+
+    Of a space that is sampled in fair cycles none; where steps do not tell their archs, of every
+    option: which were drawn is not known.
+    """
+    if not about.options or about.space is None or about.space.sampling == "fair":
+        return frozenset()
+    options = arrays_of_options(about, names)
+    told = [arch for step in run.steps for arch in step.archs]
+    drawn = set[str]()
+    for arch in told if all(about.space.read(arch) is not None for arch in told) else ():
+        run_by = options_run(arch, about.space)
+        drawn.update(n for block, option in enumerate(run_by) for n in options[block][option])
+    found = {n for block in options for arrays in block for n in arrays} - drawn
+    arrays = {array_of(entry) for entry in found} - {array_of(entry) for entry in drawn}
+    slots = {slot for n in arrays for slot in about.slots.get(n, ())}
+    # What an optimizer or an average keeps of a weight has its name within its own.
+    kept = (name for name in names if any(f"/{n}/" in f"/{name}/" for n in arrays))
+    return frozenset({*arrays, *slots, *kept})

@@ -12,6 +12,9 @@ __all__ = ["Expected", "flow_instead", "frames_instead", "only_place", "valid_in
 
 Array = NDArray[Any]
 
+_UNKNOWN = 1e9
+"""px: a larger flow is unknown, as Middlebury's files have it."""
+
 _MINUS_U = np.asarray([-1, 1], np.float32)
 _MINUS_V = np.asarray([1, -1], np.float32)
 
@@ -92,7 +95,8 @@ def flow_instead(expected: Expected, found: Array, raw: Array) -> str:
     return _first(
         [
             ("all of it is 0", lambda: not found.any()),
-            ("unknown pixels are served as they are in the file", lambda: _same(raw, found)),
+            ("unknown pixels are served as they are in the file",
+             lambda: _same(raw, found) and bool((np.abs(raw) > _UNKNOWN).any())),
             ("u and v are exchanged", lambda: _same(cut[..., ::-1], found)),
             ("negated", lambda: _same(-cut, found)),
             ("u is negated", lambda: _same(cut * _MINUS_U, found)),
@@ -179,7 +183,8 @@ def _limited(cut: Array, raw: Array, found: Array) -> str:
     if 0 < limit < np.abs(cut).max() and _same(np.clip(cut, -limit, limit), found):
         return f": clipped at {limit:g} px"
     # Unknown pixels hold 1e9 and more: clipped, they look like labels.
-    if limit > 0 and not _same(raw, cut) and _same(np.clip(raw, -limit, limit), found):
+    unknown = bool((np.abs(raw) > _UNKNOWN).any())
+    if limit > 0 and unknown and _same(np.clip(raw, -limit, limit), found):
         return f": unknown pixels are served as labels, clipped at {limit:g} px"
     known = (np.abs(raw) <= np.abs(found).max(initial=0)).all(axis=-1, keepdims=True)
     if np.abs(cut).max() < limit and _same(np.where(known, raw, np.float32(0)), found):

@@ -22,7 +22,7 @@ from harness.promises.metric_shown import response_shown, twins_shown
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.scores import base_evaluation, repeat_again
 from harness.promises.slices import Parts, own_parts, parts_of, put
-from harness.promises.states import END, other_kernel, require_named
+from harness.promises.states import END, START, other_kernel, require_named
 from harness.systems.protocol import Evaluation, System
 from harness.wording import counted
 
@@ -34,11 +34,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Response:
-    """A pool's scores, and what they become when one output head's kernels change."""
+    """A pool's scores, and what they become when one output head's kernels change.
+
+    ``lively`` are heads that every score follows at the start of training, looked at where one does
+    not follow at its end: units before the head may have died in between.
+    """
 
     base: Evaluation
     changed: Mapping[str, Evaluation]
     again: Evaluation | None = None
+    lively: frozenset[str] = frozenset()
 
 
 @needs("evaluate", "state", "describe", says=("heads",))
@@ -46,17 +51,34 @@ def response(bench: Bench) -> Response:
     """Change the kernels of one output head at a time and evaluate."""
     twice = bench.evidence(repeat_again)
     with bench.scored() as system:
-        state, found, heads = system.state(), {}, system.describe().heads
+        heads = system.describe().heads
         if not heads:
             msg = "the system names no output head (describe().heads)"
             raise NotApplicableError(msg)
-        for head, names in heads.items():
-            require_named(state, names, "describe().heads")
-            kept = {name: np.array(state[name]) for name in names}
-            system.state(_others(kept))
-            found[head] = system.evaluate()
-            system.state(kept)
-    return Response(twice.first, found, twice.again)
+        found = {head: _with_others(system, names) for head, names in heads.items()}
+    deaf = {head for head, changed in found.items() if _still(twice.first, changed)}
+    if not deaf or not bench.trainable:
+        return Response(twice.first, found, twice.again)
+    with bench.at(START) as system:
+        base = system.evaluate()
+        lively = {h for h in deaf if not _still(base, _with_others(system, heads[h]))}
+    return Response(twice.first, found, twice.again, frozenset(lively))
+
+
+def _with_others(system: System, names: Sequence[str]) -> Evaluation:
+    """Evaluate with other kernels under some names; they are set back."""
+    state = system.state()
+    require_named(state, names, "describe().heads")
+    kept = {name: np.array(state[name]) for name in names}
+    system.state(_others(kept))
+    found = system.evaluate()
+    system.state(kept)
+    return found
+
+
+def _still(base: Evaluation, changed: Evaluation) -> list[str]:
+    """Return the archs that score the same, sample by sample."""
+    return [a for a in base.archs if base.per_sample[a] == changed.per_sample.get(a)]
 
 
 def _others(kernels: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -78,11 +100,15 @@ def metric_is_alive(evidence: Response) -> Outcome:
             Violation("EPE evaluated again, with nothing changed", "the same EPE",
                       "another: a response to the model cannot be told from noise")
         )  # fmt: skip
+    warning: tuple[str, ...] = ()
     for head, changed in evidence.changed.items():
-        still = [
-            arch for arch in base.archs if base.per_sample[arch] == changed.per_sample.get(arch)
-        ]
-        if still:
+        still = _still(base, changed)
+        if still and head in evidence.lively:
+            warning += (
+                f"{head} has no part in {len(still)} of {counted(len(base.archs), 'arch')} after "
+                "training, as it had before: the units that it is applied to are 0 everywhere",
+            )
+        elif still:
             violations.append(
                 Violation(f"EPE after changing the kernels of {head}", "another EPE",
                           f"the same for {len(still)} of {counted(len(base.archs), 'arch')}: the "
@@ -103,9 +129,8 @@ def metric_is_alive(evidence: Response) -> Outcome:
         if len(twins) > 1
     ]  # fmt: skip
     spread = max(base.per_arch_epe) - min(base.per_arch_epe)
-    warning: tuple[str, ...] = ()
     if not base.mean_epe < base.zero_flow_epe:
-        warning = (
+        warning += (
             f"mean EPE {base.mean_epe:.3f} px is not below the {base.zero_flow_epe:.3f} px that "
             "an all-zero flow scores (expected of an untrained net, not of a trained one)",
         )

@@ -119,7 +119,7 @@ _FOR_ZEROS = 0.1
 """A usual size of a weight."""
 
 
-def require_named(state: Arrays, names: Iterable[str], where: str) -> None:
+def require_named(state: Mapping[str, Any], names: Iterable[str], where: str) -> None:
     """Require arrays in a state that a description names.
 
     Raises

@@ -10,6 +10,7 @@ import numpy as np
 from harness.errors import NotApplicableError, plain_line
 from harness.promises.bench import Bench
 from harness.promises.candidates import order_instead
+from harness.promises.idle_vectors import idle_vectors
 from harness.promises.modes import (
     Mode,
     left_in_evaluation,
@@ -17,6 +18,7 @@ from harness.promises.modes import (
     statistics_of_every_step,
     statistics_stand_still,
 )
+from harness.promises.option_arrays import arrays_not_drawn
 from harness.promises.promise import (
     Digests,
     Outcome,
@@ -30,7 +32,7 @@ from harness.promises.promise import (
 )
 from harness.promises.recorded_run import joined
 from harness.promises.refusals import names_word, whose_finite_check
-from harness.promises.states import CUT, END, START, a_kernel
+from harness.promises.states import CUT, END, START, a_kernel, require_named
 from harness.systems.answers import AnswerError
 from harness.systems.process import WorkerError
 from harness.systems.protocol import Arrays, System, Training, digests_of
@@ -134,6 +136,13 @@ class Moves:
         Moving statistics that every step moves.
     modes : sequence of Mode
         In which the modules of each step were; empty where the system does not tell.
+    frozen : frozenset of str
+        What training leaves as it is by design, as the system declares.
+    undrawn : frozenset of str
+        What only options run that no step drew, or may have drawn, where steps draw them freely.
+    idle : frozenset of str
+        Vectors that stayed as they were, and that no loss depends on: biases that a normalisation
+        takes out again, whose gradient is what rounding makes of zero.
     """
 
     before: Digests
@@ -141,6 +150,9 @@ class Moves:
     between: Digests = field(default_factory=dict)
     statistics: frozenset[str] = frozenset()
     modes: Sequence[Mode] = ()
+    frozen: frozenset[str] = frozenset()
+    undrawn: frozenset[str] = frozenset()
+    idle: frozenset[str] = frozenset()
 
 
 @needs("train", "state", "save")
@@ -149,7 +161,14 @@ def moves(bench: Bench) -> Moves:
     trained = bench.trained
     names = statistics_of_every_step(trained.description, list(trained.start_state))
     modes = modes_of_steps(joined(trained.first, trained.second))
-    return Moves(trained.start_state, trained.end_state, trained.cut_state, names, modes)
+    about, start = trained.description, trained.start_state
+    require_named(start, (n for n in about.frozen if not set("*?[") & set(n)), "frozen")
+    frozen = frozenset(name for name in start if about.is_frozen(name))
+    return Moves(
+        start, trained.end_state, trained.cut_state, names, modes, frozen,
+        arrays_not_drawn(about, list(start), joined(trained.first, trained.second)),
+        idle_vectors(bench, [n for n, old in start.items() if trained.end_state.get(n) == old]),
+    )  # fmt: skip
 
 
 def training_moves_everything(evidence: Moves) -> Outcome:
@@ -160,19 +179,26 @@ def training_moves_everything(evidence: Moves) -> Outcome:
     evaluation puts a net into evaluation mode, and who trains on puts it back.
     """
     still = [name for name, old in evidence.before.items() if evidence.after.get(name) == old]
-    still = [name for name in still if not name.startswith("progress/")]
+    moved = len(evidence.before) - len(still)
+    kept = evidence.frozen
+    passed = kept | evidence.undrawn | evidence.idle
+    still = [name for name in still if not name.startswith("progress/") and name not in passed]
     violations = [
         Violation(f"{name} after training", "another value", "unchanged") for name in still
+    ]
+    violations += [
+        Violation(f"{name} after training", "unchanged, frozen as declared", "another value")
+        for name in sorted(kept)
+        if evidence.after.get(name) != evidence.before[name]
     ]
     if evidence.modes:  # who freezes a part of a net stops its statistics by design
         violations += left_in_evaluation(evidence.modes)
     else:
         states = evidence.before, evidence.between, evidence.after
         violations += statistics_stand_still(states, evidence.statistics)
-    moved = len(evidence.before) - len(still)
-    return outcome(
-        violations[:6], moved, f"{moved} of {counted(len(evidence.before), 'array')} moved"
-    )
+    figures = f"{moved} of {counted(len(evidence.before), 'array')} moved"
+    figures += f", {len(kept)} frozen as declared" * bool(kept)
+    return outcome(violations[:6], moved, figures)
 
 
 TRAINING_MOVES = Promise(
@@ -183,7 +209,7 @@ TRAINING_MOVES = Promise(
     hint=(
         "What does not move is not trained: an update that is not applied, an option that is "
         "never chosen, or a net that stays in evaluation mode (PyTorch: no model.train() after a "
-        "validation)."
+        "validation). What stays as it is by design is declared: describe()['frozen']."
     ),
     explained_by=("gradient-everywhere", "update-is-adam", "moving-statistics"),
 )

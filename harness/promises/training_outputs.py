@@ -22,6 +22,8 @@ def outputs_of_training(
     it is given the batch's. None if there is nothing to take those from.
     """
     moving = {n: np.array(a) for n, a in system.state().items() if "moving_" in n}
+    if not archs:  # which of its nets a step trains is not told
+        return None
     if not _by_moving_statistics(system, archs[0], batch, moving):
         return {arch: system.predict(arch, batch) for arch in archs}
     recalibrated, outputs = recalibrations(system, archs), {}

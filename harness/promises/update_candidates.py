@@ -34,9 +34,11 @@ _STEP = 2
 
 def moved(evidence: OneStep, **changes: Any) -> Moved:
     """Return step 2 and what it was made of, with other fields where they are given."""
+    # A weight that step 1 passed over has moments of zero behind it.
+    numbers = {n: _STEP - (not np.any(m)) for n, m in evidence.first[0].items()}
     step = Moved(
         evidence.by, evidence.lr, _STEP, evidence.before, evidence.after, evidence.second,
-        second_step_gradient(evidence),
+        second_step_gradient(evidence), evidence.first, numbers,
     )  # fmt: skip
     return replace(step, **changes)
 
@@ -49,8 +51,12 @@ def planned_steps(evidence: OneStep, fits: Callable[[Steps], bool]) -> Steps:
     planned = planned_moves(moved(evidence))
     if fits(planned):
         return planned
-    corrected = planned_moves(moved(evidence), corrected=True)
-    return corrected if fits(corrected) else planned
+    others = (
+        planned_moves(moved(evidence), corrected=corrected, own_number=own)
+        for own in (False, True)
+        for corrected in (True, False)
+    )
+    return next((other for other in others if fits(other)), planned)
 
 
 def weight_rounding(evidence: OneStep, name: str) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,10 @@ class Moved:
         After the step, by weight; of SGD its buffer twice.
     gradient : mapping of str to numpy.ndarray
         What the first moment took in.
+    old : pair of mapping
+        Moments before the step; empty where they are not looked at.
+    numbers : mapping of str to int
+        How many steps each weight has had, this one included, of those that were passed over.
     """
 
     rule: UpdateRule
@@ -46,6 +50,21 @@ class Moved:
     after: Arrays
     moments: tuple[Arrays, Arrays]
     gradient: Arrays
+    old: tuple[Arrays, Arrays] = ({}, {})
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def passed_over(self) -> frozenset[str]:
+        """Weights that have no part in the step: they and their moments are the same as before.
+
+        PyTorch passes over a weight that has no gradient, as Keras does.
+        """
+        if not self.old[0]:
+            return frozenset()
+        pairs = ((self.before, self.after), *zip(self.old, self.moments, strict=True))
+        return frozenset(
+            n for n in self.moments[0] if all(np.array_equal(a[n], b[n]) for a, b in pairs)
+        )
 
     @property
     def moves(self) -> dict[str, NDArray[np.float64]]:
@@ -59,7 +78,7 @@ def bias_correction(rule: UpdateRule, step: int) -> float:
 
 
 def planned_moves(
-    step: Moved, *, corrected: bool = False, decayed: bool = True
+    step: Moved, *, corrected: bool = False, decayed: bool = True, own_number: bool = False
 ) -> dict[str, NDArray[np.float64]]:
     """Return by weight what the rule moves it by, from the moments after the step.
 
@@ -70,24 +89,36 @@ def planned_moves(
         and Ba (2015) write it first, and not as TensorFlow does.
     decayed : bool, default True
         With the decay that goes around the moments, where the rule has one.
+    own_number : bool, default False
+        Whether a weight's bias correction counts its own steps alone, as PyTorch does, and not
+        those that passed it over, too, as TensorFlow does.
     """
-    own = {name: _own_move(step, name, corrected=corrected) for name in step.moments[0]}
+    still, own = step.passed_over, dict[str, NDArray[np.float64]]()
+    for name in step.moments[0]:
+        number = step.numbers.get(name, step.number) if own_number else step.number
+        own[name] = (
+            np.zeros(np.shape(step.before[name]))
+            if name in still
+            else _own_move(step, name, number, corrected=corrected)
+        )
     if not (decayed and step.rule.decoupled):
         return own
     return {
         name: move + step.lr * step.rule.decay_of(name) * np.asarray(step.before[name], np.float64)
+        if name not in still
+        else move
         for name, move in own.items()
     }
 
 
-def _own_move(step: Moved, name: str, *, corrected: bool) -> NDArray[np.float64]:
+def _own_move(step: Moved, name: str, number: int, *, corrected: bool) -> NDArray[np.float64]:
     rule, first = step.rule, np.asarray(step.moments[0][name], np.float64)
     if rule.rule == "sgd":
         ahead = np.asarray(step.gradient[name], np.float64) + rule.momentum * first
         return np.asarray(step.lr * (ahead if rule.nesterov else first), np.float64)
-    epsilon = rule.eps * math.sqrt(1 - rule.betas[1] ** step.number) if corrected else rule.eps
+    epsilon = rule.eps * math.sqrt(1 - rule.betas[1] ** number) if corrected else rule.eps
     root = np.sqrt(np.maximum(np.asarray(step.moments[1][name], np.float64), 0))
-    rate = step.lr * bias_correction(rule, step.number)
+    rate = step.lr * bias_correction(rule, number)
     return np.asarray(rate * first / (root + epsilon), np.float64)
 
 
@@ -113,7 +144,8 @@ def decay_beside(step: Moved, where: str) -> tuple[list[Violation], str]:
         What is wrong, and what could not be told, in words.
     """
     groups: dict[float, list[str]] = {}
-    for name in step.moments[0]:
+    still = step.passed_over
+    for name in (n for n in step.moments[0] if n not in still):
         groups.setdefault(step.rule.decay_of(name), []).append(name)
     violations, untold = list[Violation](), ""
     for declared, names in groups.items():
@@ -160,7 +192,9 @@ def _fitted_decay(step: Moved, names: Sequence[str]) -> tuple[float, float]:
     fits = [
         _least_squares(_joined(own, names), step.lr * _joined(step.before, names), found)
         for own in (
-            planned_moves(step, corrected=corrected, decayed=False) for corrected in (False, True)
+            planned_moves(step, corrected=corrected, decayed=False, own_number=number)
+            for number in ((False, True) if step.numbers else (False,))
+            for corrected in (False, True)
         )
     ]
     _, decay, error = min(fits)

@@ -20,6 +20,7 @@ from harness.systems.declaring import wrong_declarations
 from harness.systems.protocol import (
     INITIALIZERS,
     METHODS,
+    PRETRAINED,
     PROTOCOL,
     Description,
     Evaluation,
@@ -269,8 +270,9 @@ def _description(found: Description, where: str) -> None:
         expected = f"a list for each option that options names, {shape} of each block"
         counts = [len(options) for options in found.option_arrays]
         raise _wrong(f"{where}.option_arrays", expected, counts)
-    if found.initializer and found.initializer not in INITIALIZERS:
-        expected = f"one of {', '.join(INITIALIZERS)}, or nothing where it is another"
+    if found.initializer and found.initializer not in (*INITIALIZERS, PRETRAINED):
+        known = ", ".join((*INITIALIZERS, PRETRAINED))
+        expected = f"one of {known}, or nothing where it is another"
         raise _wrong(f"{where}.initializer", expected, found.initializer)
     if found.drop_last and found.whole_batches:
         expected = "false where whole_batches is true: a last batch is left out, or it is filled"

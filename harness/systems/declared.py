@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-__all__ = ["ADAM", "LOSSES", "MEANS", "UPDATE_RULES", "UpdateRule", "Wrong"]
+__all__ = ["ADAM", "CLIPS", "LOSSES", "MEANS", "OWN_LOSSES", "UPDATE_RULES", "UpdateRule", "Wrong"]
 
 Wrong = tuple[str, str, object]
 """A field, what was expected of it, and what was found."""
@@ -20,10 +20,18 @@ the weight), SGD with momentum, and any other, of which no step is recomputed.""
 MEANS = ("samples", "pixels")
 """What an EPE averages over: each sample's mean weighs the same, or each valid pixel does."""
 
-LOSSES = ("", "l1", "l2", "epe", "own")
+OWN_LOSSES = ("own", "detached")
+LOSSES = ("", "l1", "l2", "epe", *OWN_LOSSES)
 """What a step's loss is: the multi-scale loss of EdgeFlowNAS where nothing is told; of the final
 flow, over the batch's valid pixels, the mean of both components' |d| or d^2, or of the root of
-u^2 + v^2; or another one, which is not recomputed."""
+u^2 + v^2; or another one, which is not recomputed. Of one that is detached in part, as RAFT's flow
+is between iterations (Teed and Deng, ECCV 2020), the gradient is not the slope by design."""
+
+
+CLIPS = ("norm", "own")
+"""How a gradient is clipped: by the norm of all of it, at ``train.grad_clip_global_norm``, or in
+another way (by value, each weight or part by itself, relative to its weights), of which what is
+applied is no multiple of the loss's gradient."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from harness.archs import is_entry
-from harness.systems.declared import LOSSES, MEANS, Wrong
+from harness.systems.declared import CLIPS, LOSSES, MEANS, Wrong
 from harness.systems.protocol import Description
 
 __all__ = ["wrong_declarations"]
@@ -26,6 +26,8 @@ def wrong_declarations(found: Description) -> Iterator[Wrong]:
                 yield what, "names of arrays, or slices such as 'conv/kernel[:, :, :8]'", entry
     if found.mean not in MEANS:
         yield "mean", f"one of {', '.join(MEANS)}", found.mean
+    if found.clip not in CLIPS:
+        yield "clip", f"one of {', '.join(CLIPS)}", found.clip
     if found.devices < 1:
         yield "devices", "a number of devices, at least 1", found.devices
     if found.loss not in LOSSES:

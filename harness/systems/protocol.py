@@ -6,6 +6,7 @@ and return, for somebody who brings a trainer of their own.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from harness.systems.declared import UpdateRule
 __all__ = [
     "INITIALIZERS",
     "METHODS",
+    "PRETRAINED",
     "PROTOCOL",
     "Arrays",
     "Check",
@@ -107,12 +109,17 @@ class Description:
     finite_by_adapter : frozenset of str
         Calls, of ``train`` and ``evaluate``, in which the adapter and not the trainer refuses
         what is not finite.
-    loss : {"", "l1", "l2", "epe", "own"}
+    loss : {"", "l1", "l2", "epe", "own", "detached"}
         What a step's loss is, of :data:`harness.systems.declared.LOSSES`. Empty: not told;
-        ``own``: it is not recomputed.
+        ``own``: it is not recomputed; ``detached``: nor is its gradient its slope.
     schedule : Schedule or None
         How the learning rate falls. None: as ``settings`` name it (``train.lr_schedule``), else
         half a cosine.
+    clip : {"norm", "own"}
+        How gradients are clipped before a step, of :data:`harness.systems.declared.CLIPS`; ``own``:
+        what is applied is not held against a loss or a norm.
+    frozen : tuple of str
+        Arrays of ``state()`` that training leaves as they are by design, by names or patterns.
     statistics_kept : float or None
         Which share of a moving statistic an update keeps: TensorFlow's momentum, 1 less PyTorch's.
         None: not told, 0.9 where it is recomputed.
@@ -144,6 +151,12 @@ class Description:
     loss: str = ""
     schedule: Schedule | None = None
     statistics_kept: float | None = None
+    clip: str = "norm"
+    frozen: tuple[str, ...] = ()
+
+    def is_frozen(self, name: str) -> bool:
+        """Return whether training leaves an array of the state as it is, as declared."""
+        return any(fnmatchcase(name, pattern) for pattern in self.frozen)
 
 
 @dataclass(frozen=True)
@@ -320,6 +333,8 @@ Drawn = Literal["order", "windows", "archs", "kernels"]
 """What training draws at random."""
 
 INITIALIZERS = ("glorot_uniform", "he_uniform", "lecun_uniform")
+PRETRAINED = "pretrained"
+"""What kernels start from that are read from a file, whatever the seed."""
 """Initialisers of which the gate knows the scale."""
 
 METHODS = (

@@ -45,7 +45,7 @@ _DECLARED = (
     "version", "heads", "slots", "options", "option_arrays", "supports", "settings", "stride",
     "whole_batches", "epe_epsilon", "known_defects", "initializer", "augmentation", "drop_last",
     "update", "space", "mean", "devices", "finite_by_adapter", "loss", "schedule",
-    "statistics_kept",
+    "statistics_kept", "clip", "frozen",
 )  # fmt: skip
 _RANDOM = "progress/random/"
 _NO_STEP = (
@@ -234,6 +234,7 @@ class TorchSystem(Written):
         """
         made: list[dict[str, Any]] = []
         every: list[Seen] = []
+        self._stepper.resumed(self.step)
         while self.epoch < epochs and (steps is None or len(every) < steps):
             if not self._stepper.running:
                 raise RuntimeError(
@@ -245,7 +246,7 @@ class TorchSystem(Written):
             if seen.steps:
                 self.step += 1
                 every.append(seen)
-                made.append(step_record(seen, self.epoch + 1, self.step, self.archs))
+                made.append(step_record(seen, self.epoch + 1, self.step, self.trained_archs()))
             if ended and not self.step:
                 raise RuntimeError(_NO_STEP)
             if ended:
@@ -262,7 +263,8 @@ class TorchSystem(Written):
             found.append((name, value))
             if name == "self" and value is not self and hasattr(value, "__dict__"):
                 found.extend(vars(value).items())
-        self.parts = parts_among(found)
+        # An optimizer's own __init__ calls it self; the loop has another name for it.
+        self.parts = parts_among(sorted(found, key=lambda item: item[0] == "self"))
 
     @_in_own_place
     def training_samples(self) -> list[dict[str, Any]]:

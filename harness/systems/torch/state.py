@@ -118,13 +118,16 @@ def _trained(modules: Mapping[str, Any], optimizers: Iterable[Any]) -> str:
 
 def _of_module(module: Any, prefix: str, names: dict[int, str]) -> Iterator[tuple[str, Entry]]:
     """Yield parameters, then buffers; `names` gets those of parameters by their identity."""
+    learned = {id(weight) for weight in module.parameters()}
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         # What DataParallel and AveragedModel put before every name.
         name = prefix + (name[len("module.") :] if name.startswith("module.") else name)
         names.setdefault(id(tensor), name)
         head, dot, last = name.rpartition(".")
+        # A buffer that is no statistic is a table or a constant, such as a mean of images.
+        weighs = id(tensor) in learned or last in _STATISTICS
         name = head + dot + _STATISTICS.get(last, last)
-        counts = not tensor.dtype.is_floating_point
+        counts = not (weighs and tensor.dtype.is_floating_point)
         yield "progress/" * counts + name, _of_tensor(tensor)
 
 

@@ -57,6 +57,10 @@ class Stepper:
         self._given, self._idle = True, 0
         self._loop.advance()
 
+    def resumed(self, steps: int) -> None:
+        """Count steps that this pass had before a restore: what is left of it may be nothing."""
+        self._steps = max(self._steps, steps)
+
     def stop(self) -> None:
         """End the loop where it is held."""
         if self._loop is not None:

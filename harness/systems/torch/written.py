@@ -100,5 +100,14 @@ class Written:
         """
         raise NotImplementedError
 
+    def trained_archs(self) -> Sequence[str]:
+        """Return the archs that the step just made has trained, in order; asked behind each step.
+
+        Without a method of yours they are ``archs``, of a supernet (``options``, ``space``) none:
+        which of them a step draws is not told.
+        """
+        supernet = getattr(self, "options", None) or getattr(self, "space", None)
+        return () if supernet else self.archs
+
     def choose(self, arch: str) -> None:
         """Run this arch from here on; of a net that is no supernet there is but one."""
