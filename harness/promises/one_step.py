@@ -25,6 +25,7 @@ from harness.promises.gradients import (
 )
 from harness.promises.moved_statistics import USUAL_SHARE
 from harness.promises.one_batch import one_batch_folder, one_batch_sections
+from harness.promises.option_arrays import may_rest
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import rate_in_plan, schedule_of
 from harness.promises.samples import decode_independently, listed_samples
@@ -102,6 +103,8 @@ class OneStep:
         What an update keeps of a moving statistic.
     clip : str
         How gradients are clipped, of :data:`harness.systems.declared.CLIPS`.
+    rests : frozenset of str or None, default none
+        Weights that a step may pass over; None: any.
     """
 
     start: Arrays
@@ -131,6 +134,7 @@ class OneStep:
     schedule: Schedule = COSINE
     kept: float = USUAL_SHARE
     clip: str = "norm"
+    rests: frozenset[str] | None = frozenset()
 
     @property
     def by(self) -> UpdateRule:
@@ -203,6 +207,7 @@ def _two_steps(bench: Bench, system: System, folder: Path, position: str) -> One
         devices=system.describe().devices, loss=system.describe().loss,
         schedule=schedule_of(system.describe()),
         kept=system.describe().statistics_kept or USUAL_SHARE, clip=system.describe().clip,
+        rests=may_rest(system.describe(), list(middle)),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from harness.errors import NotApplicableError
 from harness.promises.arch_codes import options_run
 from harness.systems.protocol import Description, Training
 
-__all__ = ["OptionArrays", "arrays_not_drawn", "arrays_of_options"]
+__all__ = ["OptionArrays", "arrays_not_drawn", "arrays_of_options", "may_rest"]
 
 
 OptionArrays = Sequence[Sequence[frozenset[str]]]
@@ -52,6 +52,21 @@ def _beside(about: Description, names: Sequence[str], block: int, option: int) -
         name for name in names
         if units and name.startswith(units) and name not in slots and name not in kernels
     ]  # fmt: skip
+
+
+def may_rest(about: Description, names: Sequence[str]) -> frozenset[str] | None:
+    """Return the weights that a step may pass over: of options that it does not run.
+
+    A fair cycle runs every option, and a net without options all that it has. Of a space that is
+    sampled otherwise, None where the system does not say what its options run: any weight may be
+    of one.
+    """
+    if about.space is None or about.space.sampling == "fair":
+        return frozenset()
+    if not about.options:
+        return None
+    arrays = arrays_of_options(about, names)
+    return frozenset(array_of(n) for block in arrays for entries in block for n in entries)
 
 
 def arrays_not_drawn(about: Description, names: Sequence[str], run: Training) -> frozenset[str]:

@@ -38,7 +38,7 @@ def moved(evidence: OneStep, **changes: Any) -> Moved:
     numbers = {n: _STEP - (not np.any(m)) for n, m in evidence.first[0].items()}
     step = Moved(
         evidence.by, evidence.lr, _STEP, evidence.before, evidence.after, evidence.second,
-        second_step_gradient(evidence), evidence.first, numbers,
+        second_step_gradient(evidence), evidence.first, numbers, evidence.rests,
     )  # fmt: skip
     return replace(step, **changes)
 

@@ -41,6 +41,8 @@ class Moved:
         Moments before the step; empty where they are not looked at.
     numbers : mapping of str to int
         How many steps each weight has had, this one included, of those that were passed over.
+    rests : frozenset of str or None, default none
+        Weights that a step may pass over; None: any.
     """
 
     rule: UpdateRule
@@ -52,6 +54,7 @@ class Moved:
     gradient: Arrays
     old: tuple[Arrays, Arrays] = ({}, {})
     numbers: Mapping[str, int] = field(default_factory=dict)
+    rests: frozenset[str] | None = frozenset()
 
     @property
     def passed_over(self) -> frozenset[str]:
@@ -62,9 +65,8 @@ class Moved:
         if not self.old[0]:
             return frozenset()
         pairs = ((self.before, self.after), *zip(self.old, self.moments, strict=True))
-        return frozenset(
-            n for n in self.moments[0] if all(np.array_equal(a[n], b[n]) for a, b in pairs)
-        )
+        names = self.moments[0] if self.rests is None else self.rests & self.moments[0].keys()
+        return frozenset(n for n in names if all(np.array_equal(a[n], b[n]) for a, b in pairs))
 
     @property
     def moves(self) -> dict[str, NDArray[np.float64]]:

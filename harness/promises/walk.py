@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.archs import array_of
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.gradients import adam_slots, update_slots
 from harness.promises.left_gradients import AfterAnother, after_another_first_step
 from harness.promises.modes import statistics_of_every_step
-from harness.promises.option_arrays import arrays_of_options
+from harness.promises.option_arrays import may_rest
 from harness.promises.own_slopes import no_slope
 from harness.promises.promise import needs, require_seen
 from harness.promises.recorded_run import planned_sizes, rate_in_plan
@@ -22,7 +21,7 @@ from harness.promises.repeated_steps import nudged, saved_before, turned
 from harness.promises.states import require_named
 from harness.promises.walked_step import Moments, Turned, WalkedStep
 from harness.records.records import StepRecord
-from harness.systems.protocol import Arrays, Description, System, Training
+from harness.systems.protocol import Arrays, System, Training
 
 __all__ = ["Turned", "Walk", "WalkedStep", "walk"]
 
@@ -79,7 +78,7 @@ def _walked(bench: Bench, system: System, *, once: str) -> tuple[Walk, Arrays]:
     repeated = set() if once else _steps_to_repeat(bench, len(sizes))
     steps, done, modes = list[WalkedStep](), list[tuple[WalkedStep, Training]](), False
     between: Arrays = {}
-    numbers = dict.fromkeys(slots, 0)
+    numbers, rests = dict.fromkeys(slots, 0), may_rest(system.describe(), list(begin))
     state = _copied(begin, slots, statistics)
     for number, (epoch, step) in enumerate(_places(len(sizes)), start=1):
         if (epoch, step) in repeated:
@@ -97,6 +96,7 @@ def _walked(bench: Bench, system: System, *, once: str) -> tuple[Walk, Arrays]:
             _weights(state, slots), _weights(then, slots), _moments(state, slots),
             _moments(then, slots), rule=bench.describe().update,
             followed=frozenset(n for n in statistics if not np.array_equal(state[n], then[n])),
+            rests=rests,
         )  # fmt: skip
         numbers = {n: count + (n not in walked.moved.passed_over) for n, count in numbers.items()}
         walked = replace(walked, numbers=numbers)
@@ -104,17 +104,8 @@ def _walked(bench: Bench, system: System, *, once: str) -> tuple[Walk, Arrays]:
         done += [(walked, run)] if (epoch, step) in repeated else []
         state = then
     rates = tuple(walked.lr for walked in steps)
-    optional = _optional(system.describe(), list(begin)) & slots.keys()
-    found = Walk(tuple(steps), rates, once, modes, optional)
+    found = Walk(tuple(steps), rates, once, modes, (rests or frozenset()) & slots.keys())
     return _with_repeats(bench, system, found, done), between
-
-
-def _optional(about: Description, names: Sequence[str]) -> frozenset[str]:
-    """Return what options run of a space that is not sampled in fair cycles."""
-    if not about.options or about.space is None or about.space.sampling == "fair":
-        return frozenset()
-    arrays = arrays_of_options(about, names)
-    return frozenset(array_of(n) for block in arrays for entries in block for n in entries)
 
 
 def _places(steps: int) -> Iterator[tuple[int, int]]:

@@ -66,6 +66,8 @@ class WalkedStep:
         Moving statistics that it has changed, of those that are of no option.
     numbers : mapping of str to int
         How many steps each weight has had, this one included, without those that passed it over.
+    rests : frozenset of str or None, default none
+        Weights that a step may pass over; None: any.
     """
 
     epoch: int
@@ -82,6 +84,7 @@ class WalkedStep:
     rule: UpdateRule | None = None
     followed: frozenset[str] = frozenset()
     numbers: Mapping[str, int] = field(default_factory=dict)
+    rests: frozenset[str] | None = frozenset()
 
     @property
     def by(self) -> UpdateRule:
@@ -98,7 +101,7 @@ class WalkedStep:
         """What moved the weights."""
         return Moved(
             self.by, self.lr, self.number, self.before, self.after, self.new,
-            dict(self.gradient), self.old, self.numbers,
+            dict(self.gradient), self.old, self.numbers, self.rests,
         )  # fmt: skip
 
     @property
