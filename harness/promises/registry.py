@@ -54,6 +54,7 @@ from harness.promises import (
     training,
     unrun_options,
     update,
+    weight_slopes,
     whole_passes,
     windows,
 )
@@ -75,8 +76,8 @@ _SUBJECTS: tuple[ModuleType, ...] = (
     recalibration, served, draws,
     own_draws, drawn_together, augmentation, augmented_labels, partial_batches, consumed,
     loader_threads, whole_passes, configured,
-    loss, update, every_step, edge_steps, logged_archs, own_labels, micro_batches,
-    micro_statistics, kept_share, clip_checks, training,
+    loss, weight_slopes, update, every_step, edge_steps, logged_archs, own_labels,
+    micro_batches, micro_statistics, kept_share, clip_checks, training,
     epoch_log, epochs_csv, eval_seconds, evaluations_due, ranking,
     checkpoint, kept, plans, resume, kills, elsewhere, refusals, loaded, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
@@ -131,7 +132,8 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (
         "elsewhere", "purity", "draws", "own_draws", "drawn_together", "augmentation",
-        "augmented_labels", "loader_threads", "windows", "loss", "update", "every_step",
+        "augmented_labels", "loader_threads", "windows", "loss", "weight_slopes", "update",
+        "every_step",
         "edge_steps", "logged_archs", "own_labels", "micro_batches", "micro_statistics",
         "kept_share", "whole_passes", "training", "clip_checks", "step_arithmetic", "knobs",
     ),
