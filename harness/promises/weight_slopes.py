@@ -28,7 +28,7 @@ from harness.promises.samples import listed_samples
 from harness.promises.slopes import Nudge, nearest_slope
 from harness.promises.states import require_named
 from harness.systems.declared import ADAM
-from harness.systems.protocol import Arrays, System
+from harness.systems.protocol import Arrays
 from harness.wording import counted
 
 __all__ = [
