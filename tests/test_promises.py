@@ -36,6 +36,7 @@ from tests import (
     promise_evidence_resume,
     promise_evidence_scores,
     promise_evidence_training,
+    promise_evidence_unreached,
 )
 from tests.promise_evidence_accumulation import ACCUMULATED
 from tests.promise_evidence_data import DRAWS, SERVED
@@ -73,6 +74,7 @@ FAMILIES = (
     promise_evidence_resume,
     promise_evidence_scores,
     promise_evidence_training,
+    promise_evidence_unreached,
 )
 
 

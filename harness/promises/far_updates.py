@@ -27,7 +27,7 @@ def far_updates_follow_the_rule(evidence: Sequence[FarUpdate]) -> Outcome:
     most = max(
         (float(np.abs(w).max()) for u in evidence for w in u.moved.before.values()), default=0.0
     )
-    raised = any(float(v.max(initial=0)) > 0 for u in evidence for v in u.second.values())
+    raised = any(u.moved.rule.rule != "sgd" for u in evidence)
     figures = f"{counted(len(evidence), 'step')} of weights of up to {most:.3g}"
     figures += ", second moments fade" if raised else ""
     return outcome(violations[:6], len(evidence), figures)

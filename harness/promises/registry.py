@@ -31,6 +31,7 @@ from harness.promises import (
     loaded,
     loader_threads,
     logged_archs,
+    logged_zero_flow,
     loss,
     metric,
     micro_batches,
@@ -80,7 +81,7 @@ _SUBJECTS: tuple[ModuleType, ...] = (
     loss, weight_slopes, update, every_step, edge_steps, far_updates, logged_archs,
     own_labels,
     micro_batches, micro_statistics, kept_share, clip_checks, training,
-    epoch_log, epochs_csv, eval_seconds, evaluations_due, ranking,
+    epoch_log, epochs_csv, eval_seconds, evaluations_due, logged_zero_flow, ranking,
     checkpoint, kept, plans, resume, kills, elsewhere, refusals, loaded, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
@@ -140,7 +141,9 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
         "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals", "loaded"),
-    _LOG: ("epoch_log", "epochs_csv", "eval_seconds", "evaluations_due", "ledger"),
+    _LOG: (
+        "epoch_log", "epochs_csv", "eval_seconds", "evaluations_due", "logged_zero_flow", "ledger",
+    ),
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {
     "trained-as-served": _TRAINING,
