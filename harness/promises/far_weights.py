@@ -3,6 +3,7 @@
 A weight of its own is far in each array, so far that its decay alone is a large gradient.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -149,7 +150,8 @@ def _other_second_moments(update: FarUpdate) -> list[Violation]:
             place = int(np.nan_to_num(off, nan=np.inf).argmax())
             old = float(update.second[name].flat[place])
             what = f"{found.flat[place]:.7g}"
-            what += ", as it was: it does not fade" if found.flat[place] == old else ""
+            still = math.isclose(found.flat[place], old, rel_tol=_FADING)
+            what += ", as it was: it does not fade" if still else ""
             return [
                 Violation(
                     f"{update.name}, second moment of {name}",
