@@ -295,7 +295,8 @@ GRADIENT_OF_EACH_WEIGHT = Promise(
     further=("Training.losses",),
     hint=(
         "One weight's gradient is another: scaled, masked, exchanged with its neighbour's or "
-        "detached in a place, which is too small to be seen along the whole gradient."
+        "detached in a place, which is too small to be seen along the whole gradient. Where it is "
+        "stopped there by design, `known_defects` says so."
     ),
     explained_by=("gradient-of-loss", "loss-recomputed:loss", "update-is-adam:gradient"),
 )
