@@ -6,12 +6,12 @@ much as moves the loss alike, many at a time, and fewer where the sum is not as 
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import NotApplicableError
+from harness.errors import NotApplicableError, UnseenError
 from harness.promises.bench import Bench
 from harness.promises.candidates import instead
 from harness.promises.gradients import (
@@ -24,7 +24,7 @@ from harness.promises.gradients import (
     gradient_of_loss,
 )
 from harness.promises.one_batch import one_batch_folder, one_batch_sections
-from harness.promises.one_step import unsettle
+from harness.promises.one_step import one_step, unsettle
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome
 from harness.promises.samples import listed_samples
 from harness.promises.slopes import Nudge, nearest_slope
@@ -114,7 +114,8 @@ class WeightSlopes:
     wrong : sequence of Probe
         Of one weight each, that fits at no length.
     whole : tuple of (float, float), optional
-        Norm of the whole gradient and slope along it, where there is a wrong one and both differ.
+        Norm of the whole gradient and slope along it, where there is a wrong one, both differ, and
+        no other promise is about that.
     """
 
     weights: int
@@ -158,7 +159,17 @@ def weight_slopes(bench: Bench) -> WeightSlopes:
         if level is None or not math.isclose(level, once or 0.0, rel_tol=REPEATED):
             msg = "a restored run trains other archs, has another loss or records none"
             raise NotApplicableError(f"{msg}, so that its first step is not repeated")
-        return _Ways(gradient, start, level, loss).looked()
+        found = _Ways(gradient, start, level, loss).looked()
+    told = found.whole is not None and _is_told_of_the_whole(bench)
+    return replace(found, whole=None) if told else found
+
+
+def _is_told_of_the_whole(bench: Bench) -> bool:
+    """Return whether gradient-of-loss is judged, which accuses whoever stops a gradient."""
+    try:
+        return bench.evidence(one_step).nudged is not None
+    except (NotApplicableError, UnseenError):
+        return False
 
 
 @dataclass
