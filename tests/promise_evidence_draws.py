@@ -9,6 +9,7 @@ from harness.promises.asked_draws import (
     ROOM,
     SMALL_ROOM,
     Asked,
+    BySeed,
     Cycles,
     Orders,
     Windows,
@@ -67,7 +68,24 @@ def with_later(evidence, key, found):
 
 ONE = PASSES.middle.found[7, 1]
 BUFFER = {key: buffered(30_000, 10_000) for key in FEW}
+SEEDS = BySeed({seed: RNG.permutation(60) for seed in (7, 263, 0, 42)})
+SEEDS = replace(SEEDS, again={0: SEEDS.found[0]})
+
+
+def alike(seed, other):
+    """Return draws by seed of which two are the same."""
+    return replace(SEEDS, found=SEEDS.found | {seed: SEEDS.found[other]})
+
+
 ORDERS = {
+    "0 taken for no seed": (
+        replace(PASSES, seeds=alike(42, 0)),
+        "order of samples of seed 42: expected others than of seed 0, found the same",
+    ),
+    "0 drawn anew each time": (
+        replace(PASSES, seeds=replace(SEEDS, again={0: SEEDS.found[7]})),
+        "order of samples of seed 0, asked again: expected the same, found others",
+    ),
     "a buffer of a third of the split": (
         replace(PASSES, large=replace(PASSES.large, found=BUFFER)),
         "order of 30000 samples, .*, samples by number, part 1 of 16: expected some 117 draws in "
@@ -148,6 +166,10 @@ BY_SAMPLE = {
     for key, order in PASSES.middle.found.items()
 }
 CROPS = {
+    "a seed of eight bits": (
+        replace(WINDOWS, seeds=alike(263, 7)),
+        "windows of seed 263: expected others than of seed 7, found the same",
+    ),
     "pairs that share a window": (
         each(lambda w: w[np.arange(500) // 2]),
         "different windows in 10000 draws: expected some 9959, found 4[0-9]{3}",
@@ -238,6 +260,10 @@ def after_one_another(archs):
 
 FIRST_BLOCK = np.arange(9) == 0
 COMBINED = {
+    "a seed of eight bits": (
+        replace(CYCLES, seeds=alike(263, 7)),
+        "fair cycles of seed 263: expected others than of seed 7, found the same",
+    ),
     "an epoch far behind that has the cycles of the first one": (
         with_later(CYCLES, (7, 17), MANY[:20]),
         "different fair cycles of epochs, or steps, far apart in 500 draws: expected some 500, "
@@ -290,7 +316,7 @@ COMBINED = {
 
 NONE = Asked(500, {})
 CLEAN = {
-    drawn_together.orders_are_independent: [PASSES, REPLACED, FILLED],
+    drawn_together.orders_are_independent: [PASSES, replace(PASSES, seeds=SEEDS), REPLACED, FILLED],
     drawn_together.windows_are_independent: [WINDOWS, replace(WINDOWS, orders=None)],
     drawn_together.cycles_are_independent: [CYCLES, FOUR],
 }

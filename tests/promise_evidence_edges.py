@@ -31,6 +31,17 @@ NORM = 1.5e6
 FAR = replace(STEP, norm=NORM)
 EDGES = EdgeSteps((gradients(),) * 2, WEIGHTS, DECAYS, far=FAR, far_norm=NORM)
 
+FAR_WEIGHTS = {name: weight.copy() for name, weight in WEIGHTS.items()}
+for name, far in (("E0/kernel", 5e6), ("E0/gamma", 30.0)):
+    FAR_WEIGHTS[name].flat[1] = far
+
+
+def far_weighted(most=np.inf):
+    """Return edge steps of which the second is of far weights; values of its gradient at most."""
+    second = {n: DECAYS[n] * np.asarray(w, np.float64) for n, w in FAR_WEIGHTS.items()}
+    second = {n: np.clip(g, -most, most) for n, g in second.items()}
+    return replace(EDGES, gradients=(gradients(), second), far_weights=FAR_WEIGHTS)
+
 
 def both(**shares):
     """Return the edge steps with another share of a weight in both gradients."""
@@ -62,7 +73,7 @@ SCORED = SparseEvaluations(2, ((1, False), (2, True), (3, False)))
 RESUMED = SparseEvaluations(2, ((2, True), (3, False)), resumed=True)
 
 CLEAN = {
-    edge_steps.decay_alone_is_left: [EDGES],
+    edge_steps.decay_alone_is_left: [EDGES, far_weighted()],
     edge_steps.far_outputs_are_trained_on: [EDGES, replace(EDGES, far=replace(STEP, norm=None))],
     every_step.gradients_go_on: [WALK, ONCE, followed(*range(1, 7)), replace(PARTIAL, modes=True)],
     loader_threads.threads_are_unseen: [THREADS],
@@ -77,6 +88,24 @@ EMPTY = {
 }
 CORRUPTED = {
     edge_steps.decay_alone_is_left: {
+        "cut off by value": (
+            far_weighted(most=100.0),
+            r"gradient of E0/kernel with heads of zero, epoch 2: expected 4e-05 of the weight, "
+            r"found 2e-05 of it: half of that, 100 away",
+        ),
+        "beside a far weight": (
+            replace(
+                far_weighted(),
+                gradients=(
+                    gradients(),
+                    {
+                        n: g + 1e-6 * (FAR_WEIGHTS[n] < 30)
+                        for n, g in far_weighted().gradients[1].items()
+                    },
+                ),
+            ),
+            r"gradient of E0/kernel with heads of zero, epoch 2: expected 4e-05 of the weight, ",
+        ),
         "twice": (
             both(E0_kernel=2 * DECAY),
             r"gradient of E0/kernel with heads of zero, epoch 1: expected 4e-05 of the weight, "

@@ -57,6 +57,22 @@ def test_a_clip_is_told_from_a_decay_behind_it_and_from_weights_without_slots(
     assert (found.verdict, text in found.text) == (verdict, True), found.text
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "verdict", "text"),
+    [
+        ("Usual", "holds", "4 weights moved the loss as their gradients say"),
+        ("LearnsSlowly", "BROKEN", "head.bias moved along its gradient: expected"),
+        ("StopsGradients", "n/a", "gradients are stopped by design"),
+    ],
+)
+def test_a_gradient_of_one_weight_is_told_from_one_that_is_stopped_by_design(
+    name, verdict, text, embedded_frames, tmp_path
+):
+    found = judged(name, "gradient-of-each-weight", embedded_frames, tmp_path)
+    assert (found.verdict, text in found.text) == (verdict, True), found.text
+
+
 def judged(name, promise, embedded_frames, tmp_path):
     """Return the judgement of a promise on a system in its worker."""
     spec, workers = SystemSpec(f"{HERE / 'declared.py'}:{name}"), Workers()

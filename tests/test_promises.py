@@ -37,6 +37,7 @@ from tests import (
     promise_evidence_scores,
     promise_evidence_starts,
     promise_evidence_training,
+    promise_evidence_unreached,
 )
 from tests.promise_evidence_accumulation import ACCUMULATED
 from tests.promise_evidence_data import DRAWS, SERVED
@@ -75,6 +76,7 @@ FAMILIES = (
     promise_evidence_scores,
     promise_evidence_starts,
     promise_evidence_training,
+    promise_evidence_unreached,
 )
 
 

@@ -33,8 +33,10 @@ from harness.faults import (
     scoring,
     searching,
     sharing,
+    small_weights,
     surroundings,
     unfollowed_labels,
+    unreached,
     unusual_places,
     updating,
 )
@@ -48,7 +50,7 @@ _MODULES = (
     recalibration,
     accumulation, clipping, updating, losses, precision, arch_cycles, partial_steps, handling,
     keeping, saving, run_logs, later_steps, lasting, loading, metric, resuming, scoring, inference,
-    searching, sharing, surroundings, edges, beyond_gates, unusual_places,
+    searching, sharing, surroundings, edges, small_weights, unreached, beyond_gates, unusual_places,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

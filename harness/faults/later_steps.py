@@ -1,5 +1,6 @@
 """Faults that a first step does not show: of later steps, partial batches, micro-batches."""
 
+from itertools import count
 from typing import Any
 
 import tensorflow as tf
@@ -11,7 +12,8 @@ from harness.supernet.loss import multiscale_loss
 from harness.training.adam import adam_step
 
 __all__ = [
-    "AccumulatorZeroedOnceAnEpoch", "DivisorOfFullBatch", "LabelsLag", "MomentsRestartEachEpoch",
+    "AccumulatorZeroedOnceAnEpoch", "DivisorOfFullBatch", "GammasEveryOtherStep", "LabelsLag",
+    "MomentsRestartEachEpoch",
     "RateHeld", "StatisticsOfLastMicroBatch",
 ]  # fmt: skip
 
@@ -170,3 +172,33 @@ class LabelsLag(Fault):
             return multiscale_loss(outputs, label, valid)
 
         return replaced(parts, "train", loss=loss)
+
+
+class GammasEveryOtherStep(Fault):
+    """Every other update leaves out the scales of norms, and their moments with them."""
+
+    id, family = "gammas-every-other-step", "GRAD"
+    citation = "Lightning-AI/pytorch-lightning#1517 (weights that some steps are not to update)"
+    expected = ("every-update-is-adam",)
+    touches = ("every_step",)
+
+    def wrap(self, system: Any) -> Any:
+        """Set them back behind every second update."""
+
+        def change(inner: Any) -> None:
+            step, model = inner.trainer._step, inner.session.model
+            functions, updates = step._functions, count(1)
+            names = [name for name in model.weights if name.endswith("/gamma")]
+            kept = [v for n in names for v in (model.weights[n], model.first[n], model.second[n])]
+
+            def apply(_: Any, rate: Any) -> Any:
+                before = [variable.numpy().copy() for variable in kept]
+                finite = functions.apply(rate)
+                if next(updates) % 2 == 0:
+                    for variable, value in zip(kept, before, strict=True):
+                        variable.assign(value)
+                return finite
+
+            step._functions = overriding(functions, apply=apply)
+
+        return after_open(system, change)

@@ -1,7 +1,7 @@
 """Thousands of draws of a system, of several seeds and epochs, without training or decoding."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +15,7 @@ from harness.systems.answers import AnswerError
 from harness.systems.protocol import PRETRAINED, Arrays, Drawn, System
 
 __all__ = [
-    "ROOM", "SMALL_ROOM", "Asked", "AskedDraws", "Cycles", "Kernels", "Orders", "Windows",
+    "ROOM", "SMALL_ROOM", "Asked", "AskedDraws", "BySeed", "Cycles", "Kernels", "Orders", "Windows",
     "ask", "asked_draws", "can_shuffle", "crops_at_random", "of_kind",
 ]  # fmt: skip
 
@@ -43,6 +43,15 @@ _STEPS, _MANY_STEPS, _FEW_STEPS = 100, 400, 20
 _FEW_WINDOWS = 50
 """Crops of a later epoch: those of another one are none of them."""
 
+_SEED_BITS = (2**8, 2**16)
+"""Added to a seed: one of which so many bits are kept meets itself again."""
+
+_FOR_NONE = (1, 2, 7, 10, 42, 100, 123, 666, 777, 1000, 1234, 1337, 2020, 2021, 3407, 12345)
+"""Seeds beside 0: what stands for it where 0 is taken for no seed."""
+
+_BRIEF = 60
+"""Draws of each of these seeds: enough for no two to be alike by chance."""
+
 ROOM = (960, 1260)
 """Places for a crop in the frame, down and across: 1,209,600, hardly any of them drawn twice."""
 
@@ -59,10 +68,19 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class BySeed:
+    """Draws of an epoch by seed, and what some seeds gave when they were asked again."""
+
+    found: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
+    again: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Orders:
     """Orders of samples, each of shape (n,): of every seed and epoch, of many samples, of few.
 
-    ``later`` holds those of one seed's first epoch and of epochs far behind it.
+    ``later`` holds those of one seed's first epoch and of epochs far behind it, and ``seeds`` those
+    of seeds that are easily taken for one another.
     """
 
     full_pass: bool
@@ -70,6 +88,7 @@ class Orders:
     large: Asked
     few: Asked
     later: Asked
+    seeds: BySeed = field(default_factory=BySeed)
 
 
 @dataclass(frozen=True)
@@ -77,24 +96,28 @@ class Windows:
     """Top and left of crops, px, each of shape (n, 2), in a wide frame and in a narrow one.
 
     ``orders`` holds the samples that the wide ones are of; None where no order is told. ``later``
-    holds wide ones of epochs far behind the first.
+    holds wide ones of epochs far behind the first, and ``seeds`` those of seeds that are easily
+    taken for one another.
     """
 
     wide: Asked
     narrow: Asked
     orders: Asked | None
     later: Asked
+    seeds: BySeed = field(default_factory=BySeed)
 
 
 @dataclass(frozen=True)
 class Cycles:
     """Options that every step trains, each of shape (steps, archs, blocks).
 
-    ``later`` holds those of many steps of one epoch, and of a few of epochs far behind it.
+    ``later`` holds those of many steps of one epoch, and of a few of epochs far behind it, and
+    ``seeds`` those of seeds that are easily taken for one another.
     """
 
     asked: Asked
     later: Asked
+    seeds: BySeed = field(default_factory=BySeed)
 
 
 @dataclass(frozen=True)
@@ -167,6 +190,22 @@ def _asked(
     )
 
 
+def _by_seed(
+    bench: Bench, system: System, what: Drawn, samples: int, *, wide: bool = False
+) -> BySeed:
+    """Ask for seeds that are easily taken for one another: of equal bits, 0 and usual ones."""
+    if "runtime.seed" in bench.describe().settings:
+        return BySeed()
+    data, seed = bench.config["data"], int(bench.config["runtime"]["seed"])
+    sides = (data["input_height"] + ROOM[0] - 1, data["input_width"] + ROOM[1] - 1)
+
+    def asked(value: int) -> NDArray[np.int64]:
+        return ask(system, what, value, 1, samples=samples, frame=sides if wide else None)
+
+    seeds = dict.fromkeys((seed, *(seed + more for more in _SEED_BITS), 0, *_FOR_NONE))
+    return BySeed({value: asked(value) for value in seeds}, {0: asked(0)})
+
+
 def _orders(bench: Bench, system: System) -> Orders:
     if not can_shuffle(bench):
         mode = bench.describe().settings["train.train_sampling_mode"]
@@ -179,6 +218,7 @@ def _orders(bench: Bench, system: System) -> Orders:
         _asked(bench, system, "order", _MANY, seeds=2, epochs=_EPOCHS[:2]),
         _asked(bench, system, "order", _FEW, epochs=_EPOCHS if full_pass else _OFTEN),
         _asked(bench, system, "order", _SAMPLES, seeds=1, epochs=(1, *_LATER)),
+        _by_seed(bench, system, "order", _BRIEF),
     )
 
 
@@ -191,6 +231,7 @@ def _windows(bench: Bench, system: System, orders: Asked | None) -> Windows:
         _asked(bench, system, "windows", _SAMPLES, seeds=2, epochs=_EPOCHS[:2], room=SMALL_ROOM),
         orders,
         _asked(bench, system, "windows", _FEW_WINDOWS, seeds=1, epochs=_LATER, room=ROOM),
+        _by_seed(bench, system, "windows", _BRIEF, wide=True),
     )
 
 
@@ -199,7 +240,8 @@ def _cycles(bench: Bench, system: System) -> Cycles:
     many = _asked(bench, system, "archs", _MANY_STEPS * batch, seeds=1, epochs=(1,))
     few = _asked(bench, system, "archs", _FEW_STEPS * batch, seeds=1, epochs=_LATER)
     later = Asked(few.samples, {**many.found, **few.found})
-    return Cycles(_asked(bench, system, "archs", _STEPS * batch), later)
+    seeds = _by_seed(bench, system, "archs", _FEW_STEPS * batch)
+    return Cycles(_asked(bench, system, "archs", _STEPS * batch), later, seeds)
 
 
 def _kernels(bench: Bench, system: System) -> Kernels:

@@ -17,6 +17,7 @@ from harness.promises.asked_draws import (
     ROOM,
     SMALL_ROOM,
     Asked,
+    BySeed,
     Cycles,
     Kernels,
     Orders,
@@ -76,6 +77,19 @@ def _pass(asked: Asked, *, full: bool) -> Iterator[Violation]:
         elif full and not np.array_equal(np.sort(drawn), every):
             different = counted(len(np.unique(drawn)), "sample")
             yield Violation(where, "each sample once", f"{different} drawn", "plan")
+
+
+def _seeds_alike(what: str, seeds: BySeed) -> Iterator[Violation]:
+    """Yield a seed that draws as another does, and one that draws otherwise when asked again."""
+    for seed, again in seeds.again.items():
+        if not np.array_equal(again, seeds.found[seed]):
+            yield Violation(f"{what} of seed {seed}, asked again", "the same", "others", "draws")
+    first: dict[bytes, int] = {}
+    for seed, drawn in seeds.found.items():
+        other = first.setdefault(drawn.tobytes(), seed)
+        if other != seed:
+            where = f"{what} of seed {seed}"
+            yield Violation(where, f"others than of seed {other}", "the same", "draws")
 
 
 def _long_order(key: tuple[int, int], order: NDArray[np.int64], count: int) -> Iterator[Finding]:
@@ -143,7 +157,8 @@ def orders_are_independent(evidence: Orders) -> Outcome:
             found += _two_orders(a, b, asked.found, asked.samples)
     # On its own: beside so many others 240 draws of 12 samples would be too few to tell.
     alone = [_never(few)] if evidence.full_pass else [_never(few), _as_often(few)]
-    return outcome([*too_unlikely(alone), *too_unlikely(found)][:6], drawn, figures)
+    wrong = [*_seeds_alike("order of samples", evidence.seeds)]
+    return outcome([*wrong, *too_unlikely(alone), *too_unlikely(found)][:6], drawn, figures)
 
 
 ORDERS_INDEPENDENT = Promise(
@@ -222,7 +237,8 @@ def windows_are_independent(evidence: Windows) -> Outcome:
         found.append(of_spread(f"{name}, last digit", every[:, axis] % 4, 4))
     if evidence.orders is not None:
         found += _windows_by_sample(cells, evidence.orders)
-    return outcome(too_unlikely(found)[:6], drawn, figures)
+    wrong = [*_seeds_alike("windows", evidence.seeds)]
+    return outcome([*wrong, *too_unlikely(found)][:6], drawn, figures)
 
 
 WINDOWS_INDEPENDENT = Promise(
@@ -299,7 +315,9 @@ def cycles_are_independent(evidence: Cycles) -> Outcome:
             found.append(of_table(where, first[:, i], second[:, j], (orders, orders)))
     different = len(np.unique(archs.reshape(-1, blocks), axis=0))
     figures = f"{counted(steps, 'fair cycle')}, {different} different archs, blocks independent"
-    return outcome(too_unlikely(found)[:6], steps, figures)
+    # Of one option for each block there is one arch alone.
+    wrong = [*_seeds_alike("fair cycles", evidence.seeds)] if options > 1 else []
+    return outcome([*wrong, *too_unlikely(found)][:6], steps, figures)
 
 
 CYCLES_INDEPENDENT = Promise(

@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +12,24 @@ from numpy.typing import NDArray
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.candidates import instead
+from harness.promises.far_weights import (
+    FAR_WEIGHT,
+    FarUpdate,
+    far_update,
+    far_weights,
+    huge_second_moments,
+)
 from harness.promises.gradients import (
     GRADIENT_TOLERANCE,
     adam_slots,
     gradient_between,
     gradient_norm,
-    gradient_of_first,
 )
 from harness.promises.loss import loss_is_recomputed
 from harness.promises.one_batch import one_batch_folder, one_batch_sections
 from harness.promises.one_step import OneStep, one_step, unsettle
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
+from harness.promises.recorded_run import rate_in_plan
 from harness.promises.samples import decode_independently, listed_samples
 from harness.promises.states import require_named
 from harness.promises.training_outputs import outputs_of_training
@@ -58,6 +65,12 @@ class EdgeSteps:
         no losses, or has one of its own.
     far_norm : float
         Global norm of the gradient that its moments took in.
+    far_weights : mapping of str to numpy.ndarray
+        Weights before the second step, of which one element of each array is far; none where
+        outputs would grow too far by them.
+    updates : sequence of FarUpdate
+        The second step, whose second moments were huge, and the third, where there is one, whose
+        are as they were after the first.
     """
 
     gradients: Sequence[Mapping[str, NDArray[Any]]]
@@ -66,6 +79,13 @@ class EdgeSteps:
     reached: str = ""
     far: OneStep | None = None
     far_norm: float = 0.0
+    far_weights: Arrays = field(default_factory=dict)
+    updates: Sequence[FarUpdate] = ()
+
+    def started(self, epoch: int, name: str) -> NDArray[np.float64]:
+        """Return a weight before the step of an epoch."""
+        far = self.far_weights if epoch == 2 else {}
+        return np.asarray(far.get(name, self.weights[name]), np.float64)
 
 
 _FAR = 300.0
@@ -93,47 +113,56 @@ def edge_steps(bench: Bench) -> EdgeSteps:
         unsettle(system, adam_slots(system))
         state = system.state()
         sound = {name: np.array(state[name]) for name in heads}
-        found = _with_heads_of_zero(bench, system, about, heads)
+        found, usual = _with_heads_of_zero(bench, system, about, sound)
         # All of them: an epoch may draw other samples than that of the one step.
         decoded = {n: decode_independently(folder / "train", n)
                    for n in listed_samples(folder / "train")}  # fmt: skip
-        return _far_off(system, found, dataclasses.replace(one, decoded=decoded), sound)
+        one = dataclasses.replace(one, decoded=decoded)
+        return _far_off(bench, system, found, one, usual | sound)
 
 
 def _with_heads_of_zero(
-    bench: Bench, system: System, about: Description, heads: list[str]
-) -> EdgeSteps:
+    bench: Bench, system: System, about: Description, heads: Arrays
+) -> tuple[EdgeSteps, dict[str, NDArray[Any]]]:
+    """Return two steps, and the weights and moments between them."""
     slots, rule = adam_slots(system), about.update or ADAM
     before = system.state()
-    none = {name: np.zeros_like(before[name]) for name in heads}
+    none = {name: np.zeros_like(kernel) for name, kernel in heads.items()}
     weights = {n: np.array(before[n]) for n in slots if n not in heads}
-    moments = list[Arrays]()
-    for epoch in (1, 2):
-        system.state({**none, **weights})  # of the second step, too, these are what decays
-        run = system.train(epoch, evaluate=False)
-        require_seen(run.steps, "no training step was recorded (Training.steps)")
-        after = system.state()
-        moments.append({n: np.array(after[slots[n][0]]) for n in weights})
-    gradients = gradient_of_first(rule, moments[0]), gradient_between(rule, *moments)
     # Of EdgeFlowNAS's loss the decay is a term, of every kernel; of another it is the optimizer's.
     term = 0.0 if about.loss else float(bench.config["train"]["weight_decay"])
     decays = {
         name: (term if array.ndim == 4 else 0.0) + (0 if rule.decoupled else rule.decay_of(name))
         for name, array in weights.items()
     }
-    batch = system.batches("train", epoch=2)[0]
-    moved = {name: np.array(after[name]) for name in heads}
-    system.state({name: np.zeros_like(kernel) for name, kernel in moved.items()})
-    outputs = system.predict(run.steps[0].archs[0], batch)
+    # Of the second step, too, these are what decays.
+    first = _one_step(bench, system, 1, {**none, **weights})
+    usual = {n: first.after[n] for pair in slots.values() for n in pair} | weights
+    batch, arch = system.batches("train", epoch=2)[0], first.run.steps[0].archs[0]
+    system.state(heads)
+    far = far_weights(system, arch, batch, weights, decays)
+    huge = huge_second_moments(rule, first.after, slots)
+    second = _one_step(bench, system, 2, {**none, **weights, **far, **huge})
+    gradients = [
+        gradient_between(
+            rule, *({n: s[slots[n][0]] for n in weights} for s in (one.before, one.after))
+        )
+        for one in (first, second)
+    ]
+    system.state({**none, **weights})
+    outputs = system.predict(second.run.steps[0].archs[0], batch)
     spread = [float(np.ptp(output.reshape(-1, output.shape[-1]), axis=0).max())
               for output in outputs]  # fmt: skip
     reached = next((f"output {i}, by {s:.3g}" for i, s in enumerate(spread) if s), "")
-    found = EdgeSteps(gradients, weights, decays, reached)
+    update = far_update("step 2, far weights", rule, slots, second.before, second.after,
+                        lr=second.lr, number=2)  # fmt: skip
+    found = EdgeSteps(gradients, weights, decays, reached, far_weights=far, updates=(update,))
     # A bias of a head, and what else lies behind one, moves outputs whatever the heads are.
-    behind = [n for n in _off(found) if weights[n].ndim <= 1 and _moves(system, n, run, batch)]
-    system.state(moved)
+    names = {name for _, name, *_ in _off(found) if weights[name].ndim <= 1}
+    behind = {n for n in names if _moves(system, n, second.run, batch)}
+    system.state({name: second.after[name] for name in heads})
     own = [{n: g for n, g in each.items() if n not in behind} for each in gradients]
-    return dataclasses.replace(found, gradients=own)
+    return dataclasses.replace(found, gradients=own), usual
 
 
 def _moves(system: System, name: str, run: Training, batch: ServedBatch) -> bool:
@@ -146,32 +175,52 @@ def _moves(system: System, name: str, run: Training, batch: ServedBatch) -> bool
     return any(not np.array_equal(a, b) for a, b in zip(outputs, others, strict=True))
 
 
-def _far_off(system: System, found: EdgeSteps, one: OneStep, heads: Arrays) -> EdgeSteps:
+class _Step(NamedTuple):
+    """One step, an epoch of its own, with the whole state before it and after it."""
+
+    run: Training
+    before: Arrays
+    after: Arrays
+    lr: float
+
+
+def _one_step(bench: Bench, system: System, epoch: int, changes: Arrays) -> _Step:
+    system.state(changes)
+    # Copies: a system may hand out the arrays that it goes on to change.
+    before = {n: np.array(a) for n, a in system.state().items()}
+    run = system.train(epoch, evaluate=False)
+    require_seen(run.steps, "no training step was recorded (Training.steps)")
+    record = dataclasses.replace(run.steps[0], epoch=epoch, step=1)
+    after = {n: np.array(a) for n, a in system.state().items()}
+    return _Step(run, before, after, rate_in_plan(bench, record, planned=1, epochs=3))
+
+
+def _far_off(
+    bench: Bench, system: System, found: EdgeSteps, one: OneStep, usual: Arrays
+) -> EdgeSteps:
     """Add a step with heads that are larger by as much as outputs are to be."""
     if not one.losses or one.outputs is None:
         return found
     slots, rule = adam_slots(system), system.describe().update or ADAM
     size = max(float(np.sqrt(np.mean(np.square(o)))) for out in one.outputs.values() for o in out)
     factor = np.float32(_FAR / max(size, 1e-6))
-    system.state({name: factor * kernel for name, kernel in heads.items()})
-    before = {n: np.array(a) for n, a in system.state().items() if n in slots}
-    old = {n: np.array(a) for n, a in system.state().items()}
-    run = system.train(3, evaluate=False)
-    require_seen(run.steps, "no training step was recorded (Training.steps)")
-    new, batch, archs = system.state(), system.batches("train", epoch=3)[0], run.steps[0].archs
-    gradient = gradient_between(
-        rule, {n: old[m] for n, (m, _) in slots.items()},
-        {n: np.array(new[m]) for n, (m, _) in slots.items()},
-    )  # fmt: skip
+    heads = {n: factor * usual[n] for n in slots if n in usual and n not in found.weights}
+    step = _one_step(bench, system, 3, {**usual, **heads})
+    run, batch, archs = step.run, system.batches("train", epoch=3)[0], step.run.steps[0].archs
+    update = far_update("step 3, far heads", rule, slots, step.before, step.after,
+                        lr=step.lr, number=3)  # fmt: skip
     # The loss was taken with the weights before the step, so the outputs are, too.
-    system.state(before)
+    system.state(update.moved.before)
     outputs = outputs_of_training(system, archs, batch)
     checks = run.checks if len(run.checks) == 1 else ()  # per micro-step, one is of an arch alone
     far = dataclasses.replace(
-        one, before=before, batch=batch, losses=run.losses, archs=archs, outputs=outputs,
-        norm=checks[0].before if checks and one.norm is not None else None,
+        one, before=update.moved.before, batch=batch, losses=run.losses, archs=archs,
+        outputs=outputs, norm=checks[0].before if checks and one.norm is not None else None,
     )  # fmt: skip
-    return dataclasses.replace(found, far=far, far_norm=gradient_norm(gradient))
+    return dataclasses.replace(
+        found, far=far, far_norm=gradient_norm(update.moved.gradient),
+        updates=(*found.updates, update),
+    )  # fmt: skip
 
 
 def decay_alone_is_left(evidence: EdgeSteps) -> Outcome:
@@ -186,13 +235,9 @@ def decay_alone_is_left(evidence: EdgeSteps) -> Outcome:
         msg = f"with heads of zero outputs still vary ({evidence.reached}): the loss reaches more"
         raise NotApplicableError(msg)
     violations, usual = list[Violation](), max(evidence.decays.values(), default=0.0)
-    each = ((e, n, g) for e, found in enumerate(evidence.gradients, 1) for n, g in found.items())
-    for epoch, name, found in each:
-        off = _distance(evidence, name, found)
-        if off is None:
-            continue
-        weight, decay = np.asarray(evidence.weights[name], np.float64), evidence.decays[name]
-        size = float(np.linalg.norm(weight))
+    for epoch, name, found, weight in _off(evidence):
+        decay, size = evidence.decays[name], float(np.linalg.norm(weight))
+        off = float(np.linalg.norm(found - decay * weight))
         share = float((found * weight).sum()) / max(size * size, 1e-300)
         what = instead(
             share, {"none": 0.0, "twice that": 2 * decay, "half of that": decay / 2,
@@ -210,20 +255,29 @@ def decay_alone_is_left(evidence: EdgeSteps) -> Outcome:
     return outcome(violations[:6], weights, figures)
 
 
-def _distance(evidence: EdgeSteps, name: str, found: NDArray[Any]) -> float | None:
-    """Return how far a gradient is from the weight's decay; None where rounding explains it."""
+def _off(
+    evidence: EdgeSteps,
+) -> Iterator[tuple[int, str, NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield step, name, gradient and weights of what is not decay alone, beyond rounding."""
     usual = max(evidence.decays.values(), default=0.0)
-    weight, decay = np.asarray(evidence.weights[name], np.float64), evidence.decays[name]
-    off = float(np.linalg.norm(np.asarray(found, np.float64) - decay * weight))
-    # Of a configured decay of 0 any gradient is one too many.
-    most = _DECAY_TOLERANCE * (usual or 1e-9) * float(np.linalg.norm(weight)) + 1e-12
-    return None if off <= most else off
+    each = (
+        (e, n, np.asarray(g, np.float64), part)
+        for e, found in enumerate(evidence.gradients, 1) for n, g in found.items()
+        for part in _parts(evidence.started(e, n))
+    )  # fmt: skip
+    for epoch, name, whole, part in each:
+        found, weight = whole[part], evidence.started(epoch, name)[part]
+        off = float(np.linalg.norm(found - evidence.decays[name] * weight))
+        # Of a configured decay of 0 any gradient is one too many.
+        most = _DECAY_TOLERANCE * (usual or 1e-9) * float(np.linalg.norm(weight)) + 1e-12
+        if off > most:
+            yield epoch, name, found, weight
 
 
-def _off(evidence: EdgeSteps) -> list[str]:
-    """Return the weights of which a gradient is more or less than decay."""
-    each = ((name, g) for found in evidence.gradients for name, g in found.items())
-    return list(dict.fromkeys(n for n, g in each if _distance(evidence, n, g) is not None))
+def _parts(weight: NDArray[np.float64]) -> list[NDArray[np.bool_]]:
+    """Return which elements are as usual, and which are far: beside these those are nothing."""
+    far = np.abs(weight) >= FAR_WEIGHT
+    return [part for part in (~far, far) if part.any()]
 
 
 _DECAY_TOLERANCE = 1e-3

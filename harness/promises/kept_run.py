@@ -5,6 +5,7 @@ of true scores neither stop early nor leave the best behind.
 """
 
 import dataclasses
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,11 +156,25 @@ def _short_session(bench: Bench, system: Any) -> Any:
     return dataclasses.replace(session, config=parse_config(tree), provider=provider)
 
 
+def _of_archs(metric: float) -> tuple[float, ...]:
+    """Return EPEs of seven archs of which the mean falls alone, px.
+
+    The smallest, the median and the largest, which come first, in the middle and last, rise where
+    the mean falls.
+    """
+    rise = 0.1 * (5.0 - metric)
+    ends = (3.0 + rise, 5.0 + rise, 7.0 + rise)
+    below = (7 * metric - sum(ends) - 2 * 5.3) / 2  # two between the first and the middle
+    return (ends[0], below, below, ends[1], 5.3, 5.3, ends[2])
+
+
 def _score(_: Any, epoch: int, **__: Any) -> EvalRecord:
     """Return the scripted evaluation of an epoch."""
     metric = SCORES[epoch - 1]
+    epe = _of_archs(metric)
     return EvalRecord(
-        archs=("0" * 9, "1" * 9), per_arch_epe=(metric, metric), mean_epe=metric, std_epe=0.0,
+        archs=tuple(f"{np.base_repr(place, 3):0>9}" for place in range(len(epe))),
+        per_arch_epe=epe, mean_epe=metric, std_epe=statistics.pstdev(epe),
         zero_flow_epe=9.0, samples=1, batches=1, batches_asked=1, recal_batches=1,
         eval_batch_hash="scripted", bn_recal_batch_hash="scripted", stats_digest=f"epoch {epoch}",
         weights_digest=f"epoch {epoch}", flow_clip=None, eval_seconds=0.0, bn_recal_seconds=0.0,

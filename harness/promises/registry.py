@@ -23,6 +23,7 @@ from harness.promises import (
     eval_seconds,
     evaluations_due,
     every_step,
+    far_updates,
     kept,
     kept_share,
     kills,
@@ -30,6 +31,7 @@ from harness.promises import (
     loaded,
     loader_threads,
     logged_archs,
+    logged_zero_flow,
     loss,
     metric,
     micro_batches,
@@ -54,6 +56,7 @@ from harness.promises import (
     training,
     unrun_options,
     update,
+    weight_slopes,
     whole_passes,
     windows,
 )
@@ -75,9 +78,10 @@ _SUBJECTS: tuple[ModuleType, ...] = (
     recalibration, served, draws,
     own_draws, drawn_together, augmentation, augmented_labels, partial_batches, consumed,
     loader_threads, whole_passes, configured,
-    loss, update, every_step, edge_steps, logged_archs, own_labels, micro_batches,
-    micro_statistics, kept_share, clip_checks, training,
-    epoch_log, epochs_csv, eval_seconds, evaluations_due, ranking,
+    loss, weight_slopes, update, every_step, edge_steps, far_updates, logged_archs,
+    own_labels,
+    micro_batches, micro_statistics, kept_share, clip_checks, training,
+    epoch_log, epochs_csv, eval_seconds, evaluations_due, logged_zero_flow, ranking,
     checkpoint, kept, plans, resume, kills, elsewhere, refusals, loaded, cache,
     windows, step_arithmetic, score_arithmetic, knobs,
 )  # fmt: skip
@@ -131,12 +135,15 @@ _BY_AREA: Mapping[Area, tuple[str, ...]] = {
     _RESUMING: ("resume", "checkpoint", "kept", "plans", "kills"),
     _TRAINING: (
         "elsewhere", "purity", "draws", "own_draws", "drawn_together", "augmentation",
-        "augmented_labels", "loader_threads", "windows", "loss", "update", "every_step",
-        "edge_steps", "logged_archs", "own_labels", "micro_batches", "micro_statistics",
-        "kept_share", "whole_passes", "training", "clip_checks", "step_arithmetic", "knobs",
+        "augmented_labels", "loader_threads", "windows", "loss", "weight_slopes", "update",
+        "every_step", "edge_steps", "far_updates", "logged_archs", "own_labels", "micro_batches",
+        "micro_statistics", "kept_share", "whole_passes", "training", "clip_checks",
+        "step_arithmetic", "knobs",
     ),
     _ROBUSTNESS: ("refusals", "loaded"),
-    _LOG: ("epoch_log", "epochs_csv", "eval_seconds", "evaluations_due", "ledger"),
+    _LOG: (
+        "epoch_log", "epochs_csv", "eval_seconds", "evaluations_due", "logged_zero_flow", "ledger",
+    ),
 }  # fmt: skip
 _OF_ANOTHER_AREA: Mapping[str, Area] = {
     "trained-as-served": _TRAINING,

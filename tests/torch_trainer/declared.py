@@ -89,3 +89,38 @@ class KeepsGradients(Usual):
             super().loop()
         finally:
             torch.optim.Adam.zero_grad = before
+
+
+class SlowBias(trainer.Net):
+    """Its last bias has a hundredth of its gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.head.bias.register_hook(lambda gradient: 0.01 * gradient)
+
+
+class Stopped(trainer.Net):
+    """Stops two thirds of each gradient at its head, by design."""
+
+    def __init__(self):
+        super().__init__()
+        self.head.register_forward_hook(lambda *given: (given[2] + 2 * given[2].detach()) / 3)
+
+
+class LearnsSlowly(Usual):
+    """Trains a net of which one weight's gradient is another."""
+
+    net = SlowBias
+
+    def loop(self):
+        before, trainer.Net = trainer.Net, self.net
+        try:
+            super().loop()
+        finally:
+            trainer.Net = before
+
+
+class StopsGradients(LearnsSlowly):
+    """Trains a net that stops gradients, as RAFT does between its iterations."""
+
+    net = Stopped
