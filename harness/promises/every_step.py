@@ -79,7 +79,8 @@ def _not_moved_as_planned(step: WalkedStep, rates: Sequence[float]) -> list[Viol
     moved = step.moved
     forms = [
         planned_moves(moved, corrected=corrected, own_number=own)
-        for own in (False, True)
+        # Where no step passed a weight over, its own steps are all steps.
+        for own in ((False, True) if set(moved.numbers.values()) - {moved.number} else (False,))
         for corrected in (False, True)
     ]
     found = moved.moves
