@@ -12,7 +12,7 @@ from harness.promises.bench import Bench
 from harness.promises.gradients import gradient_between
 from harness.promises.judge import judge
 from harness.promises.kept_share import KeptShare, declared_share_is_kept
-from harness.promises.option_arrays import arrays_not_drawn
+from harness.promises.option_arrays import arrays_not_drawn, may_rest
 from harness.promises.pixels import Expected, flow_instead
 from harness.promises.refusals import names_word
 from harness.promises.registry import PROMISES
@@ -90,6 +90,10 @@ def test_an_option_that_no_step_drew_may_stay_where_it_is():
     assert undrawn("") == {"a.weight", "b.weight", "optimizer/b.weight/exp_avg"}
     fair = replace(about, space=Space((("0", "1"),)))
     assert undrawn("0", about=fair) == frozenset()
+    # So may a step pass them over, where the system tells which they are: else any.
+    assert may_rest(about, names) == {"a.weight", "b.weight"}
+    assert may_rest(fair, names) == may_rest(replace(about, space=None), names) == frozenset()
+    assert may_rest(replace(about, options=None), names) is None
 
 
 ONE, TWO = (np.full((2, 2), value, np.float32) for value in (0.1, 0.2))
@@ -97,10 +101,10 @@ BEFORE = {"ran": 9 * ONE, "idle": 9 * TWO}
 OLD = {"ran": ONE, "idle": TWO}, {"ran": ONE, "idle": TWO}
 
 
-def step(rule=ADAM):
+def step(rule=ADAM, rests=None):
     """Return the third step of a run: the second of one weight, which passes the other over."""
     new = {"ran": 2 * ONE, "idle": TWO}, {"ran": 3 * ONE, "idle": TWO}
-    return Moved(rule, 0.1, 3, BEFORE, BEFORE, new, {}, OLD, {"ran": 2, "idle": 1})
+    return Moved(rule, 0.1, 3, BEFORE, BEFORE, new, {}, OLD, {"ran": 2, "idle": 1}, rests)
 
 
 def test_a_weight_without_a_gradient_is_passed_over():
@@ -111,7 +115,8 @@ def test_a_weight_without_a_gradient_is_passed_over():
     for rule in (ADAM, UpdateRule("adamw", weight_decay=0.5)):
         planned = planned_moves(step(rule), own_number=True)
         assert not planned["idle"].any()
-    assert found.passed_over == {"idle"}
+    assert found.passed_over == {"idle"} == step(rests=frozenset({"idle", "other"})).passed_over
+    assert planned_moves(step(rests=frozenset({"ran"})))["idle"].any()
     both = planned_moves(found), planned_moves(found, own_number=True)
     assert not np.allclose(both[0]["ran"], both[1]["ran"])
 
