@@ -51,7 +51,8 @@ def running_matrix(
         return
     folder = tmp_path_factory.mktemp("matrix")
     log, results = folder / "log.txt", folder / "matrix.json"
-    command = [sys.executable, "-m", "harness", "faults", "--within-tier", "--json", str(results)]
+    words = "--within-tier", "--mode", "either", "--json", str(results)
+    command = [sys.executable, "-m", "harness", "faults", *words]
     with log.open("w") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, text=True, cwd=folder

@@ -40,9 +40,10 @@ NOT_RUN = {
 """By how a command begins: why no test runs it here."""
 
 MATRIX = {
-    "harness faults": "the whole matrix; tests/test_kill_matrix.py runs it",
-    "harness faults --within-tier": "nearly the whole matrix; tests/test_kill_matrix.py runs it",
+    "harness faults": "the whole matrix, of which tests/test_kill_matrix.py runs half by day",
+    "harness faults --within-tier": "nearly the whole matrix; a nightly test runs it",
     "harness faults --mode fixed_steps": "half of the matrix",
+    "harness faults --mode either": "half of the matrix; tests/test_kill_matrix.py runs it",
     "harness faults --json matrix.json": "the whole matrix",
     "harness faults --json matrix.json --resume": "the whole matrix",
     "harness faults --clean 50": "50 gates; tests/test_clean_configurations.py draws some",

@@ -1,6 +1,7 @@
 """Every fault is caught by the promises that should, and the clean system by none.
 
-What promises of a later tier alone should catch takes half a minute each, and is nightly.
+By day each fault is run in one epoch mode, by turns, and at night in both. What promises of a later
+tier alone should catch takes half a minute each, and is nightly.
 """
 
 import json
@@ -98,6 +99,28 @@ def test_the_matrix_leaves_to_later_tiers_what_no_quick_promise_should_catch() -
     assert {"saved-in-place", "eval-clip-ignored"} <= set(later)
     assert "last-residual-scored" not in later
     assert len(later) < 10
+
+
+def test_by_day_each_fault_is_run_in_one_mode_and_the_clean_system_in_both() -> None:
+    from harness.faults.base import fault_path
+    from harness.faults.catalog import FAULTS
+    from harness.faults.matrix import CLEAN, in_modes, in_one_mode, plan_clean, plan_fault
+
+    faults = [plan_fault(fault_path(fault)) for fault in FAULTS.values()]
+    both = in_modes([plan_clean(), *faults])
+    found = in_one_mode(both)
+    assert [task.mode for task in found if task.id == CLEAN] == ["full_pass", "fixed_steps"]
+    assert sorted(task.id for task in found) == sorted([CLEAN, CLEAN, *FAULTS])
+    assert all(task in both for task in found)
+    counts = [sum(task.mode == mode for task in found) for mode in ("full_pass", "fixed_steps")]
+    assert min(counts) > len(FAULTS) / 3
+
+
+@pytest.mark.nightly
+def test_at_night_every_fault_is_caught_in_both_modes(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    done = harness("--within-tier", "--json", str(path))
+    assert_killed({"exit": done.returncode, **json.loads(path.read_text())}, least=160)
 
 
 @pytest.mark.nightly

@@ -54,8 +54,9 @@ def add_parser(parser: CommandParser) -> None:
         "--all-promises", action="store_true", help="judge by every promise of the tier"
     )
     parser.add_argument(
-        "--mode", choices=("full_pass", "fixed_steps", "both"), default="both",
-        help="train.epoch_mode that the systems are run in (default: both, one after the other)",
+        "--mode", choices=("full_pass", "fixed_steps", "both", "either"), default="both",
+        help="train.epoch_mode that the systems are run in (default: both, one after the other); "
+        "either: each fault in one of them, by turns",
     )  # fmt: skip
     parser.add_argument(
         "--resume",
@@ -139,7 +140,7 @@ def _list(tasks: "Sequence[Task]") -> None:
 
 
 def _report(tasks: "Sequence[Task]", args: Namespace, *, clean: bool) -> "Report":
-    from harness.faults.matrix import in_modes, plan_clean, run_matrix
+    from harness.faults.matrix import in_modes, in_one_mode, plan_clean, run_matrix
     from harness.faults.results import made_by
     from harness.fc2.synthetic import write_dataset
     from harness.promises import setting
@@ -152,11 +153,13 @@ def _report(tasks: "Sequence[Task]", args: Namespace, *, clean: bool) -> "Report
             height=height, width=width,
         )  # fmt: skip
         configs = {}
-        for mode in setting.EPOCH_MODES if args.mode == "both" else (args.mode,):
+        both = args.mode in {"both", "either"}
+        for mode in setting.EPOCH_MODES if both else (args.mode,):
             config = setting.matrix_config(folder / "frames", mode)
             configs[mode] = config.model_dump(mode="json", by_alias=True)
             configs[mode]["runtime"]["threads"] = 1  # the processes share the cores
         every = in_modes([plan_clean(tier=args.tier)] * clean + list(tasks), tuple(configs))
+        every = in_one_mode(every) if args.mode == "either" else every
         stamp = made_by(next(iter(configs.values())))
         finished = finished_before(args, stamp)
         with MatrixProgress(len(every), args, stamp) as progress:

@@ -39,7 +39,8 @@ from harness.systems.remote import Remote, load_target
 from harness.systems.spec import SystemSpec
 
 __all__ = [
-    "ASK_A_SECOND_PROCESS", "CLEAN", "Judge", "JudgeProcess", "caught_within", "in_modes", "judged",
+    "ASK_A_SECOND_PROCESS", "CLEAN", "Judge", "JudgeProcess", "caught_within", "in_modes",
+    "in_one_mode", "judged",
     "plan_clean", "plan_cover", "plan_fault", "run_all", "run_matrix",
 ]  # fmt: skip
 
@@ -130,6 +131,15 @@ def in_modes(tasks: Sequence[Task], modes: Sequence[str] = EPOCH_MODES) -> list[
     """Return tasks for each epoch mode that a fault is run in, those of one mode together."""
     own = {task.path: getattr(_fault(task.path), "modes", EPOCH_MODES) for task in tasks}
     return [replace(task, mode=m) for m in modes for task in tasks if m in own[task.path]]
+
+
+def in_one_mode(tasks: Sequence[Task]) -> list[Task]:
+    """Return tasks with each fault in one epoch mode of those that it is in, by turns."""
+    modes = dict[str, list[str]]()
+    for task in tasks:
+        modes.setdefault(task.id, []).append(task.mode)
+    left = {name: own[number % len(own)] for number, (name, own) in enumerate(modes.items())}
+    return [task for task in tasks if task.id == CLEAN or task.mode == left[task.id]]
 
 
 def _fault(path: str) -> Any:
