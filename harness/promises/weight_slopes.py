@@ -4,9 +4,10 @@ Along a whole gradient a small weight is lost among large ones. Here every weigh
 much as moves the loss alike, many at a time, and fewer where the sum is not as it should be.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,8 +115,8 @@ class WeightSlopes:
     wrong : sequence of Probe
         Of one weight each, that fits at no length.
     whole : tuple of (float, float), optional
-        Norm of the whole gradient and slope along it, where there is a wrong one, both differ, and
-        no other promise is about that.
+        Norm of the whole gradient and slope along it, where some do not fit, both differ, and no
+        other promise is about that: which of them is not looked for then.
     """
 
     weights: int
@@ -128,11 +129,16 @@ class WeightSlopes:
 def weight_slopes(bench: Bench) -> WeightSlopes:
     """Repeat a first step with its weights moved along their gradients, many at a time.
 
+    Where the whole gradient is no slope either, and no other promise is about that, it is not
+    looked for which weights are wrong: a net whose gradients are stopped by design would take
+    hundreds of steps.
+
     Raises
     ------
     NotApplicableError
         If no losses are recorded, or a restored run does not repeat its first step.
     """
+    told = _is_told_of_the_whole(bench)
     folder = one_batch_folder(bench, "weight-slopes")
     count = len(listed_samples(folder / "train"))
     with bench.open(**one_batch_sections(bench, folder, count, micro=count)) as system:
@@ -159,9 +165,7 @@ def weight_slopes(bench: Bench) -> WeightSlopes:
         if level is None or not math.isclose(level, once or 0.0, rel_tol=REPEATED):
             msg = "a restored run trains other archs, has another loss or records none"
             raise NotApplicableError(f"{msg}, so that its first step is not repeated")
-        found = _Ways(gradient, start, level, loss).looked()
-    told = found.whole is not None and _is_told_of_the_whole(bench)
-    return replace(found, whole=None) if told else found
+        return _Ways(gradient, start, level, loss, told).looked()
 
 
 def _is_told_of_the_whole(bench: Bench) -> bool:
@@ -180,18 +184,22 @@ class _Ways:
     start: Arrays
     level: float
     loss: Callable[[Arrays], float | None]
+    told: bool = False
+    """Whether another promise is about the whole gradient."""
     made: int = 0
 
     def looked(self) -> WeightSlopes:
         names, wrong = [*self.gradient], list[Probe]()
         together = max(_MOST_TOGETHER, -(-len(names) // _GROUPS))
         groups = [names[i : i + together] for i in range(0, len(names), together)]
-        for found in (probe for group in groups for probe in self._wrong(group)):
-            wrong.append(found)
-            if len(wrong) == _NAMED:
-                break
-        whole = self._whole() if wrong else None
-        return WeightSlopes(len(names), self.made, wrong, whole)
+        for group in groups:
+            if len(wrong) >= _NAMED or (first := self._along(group, _SHARE)).fits:
+                continue
+            if not self.told and (whole := self._whole()) is not None:
+                return WeightSlopes(len(names), self.made, [], whole)
+            self.told = True  # or it fits: in both cases some weights alone are wrong
+            wrong += itertools.islice(self._wrong(group, first), _NAMED - len(wrong))
+        return WeightSlopes(len(names), self.made, wrong)
 
     def _whole(self) -> tuple[float, float] | None:
         """Return the norm of the gradient and the slope along all of it where both differ."""
@@ -211,15 +219,13 @@ class _Ways:
         forth, back = self.loss(moves), self.loss({n: -move for n, move in moves.items()})
         return math.nan if forth is None else forth, math.nan if back is None else back
 
-    def _wrong(self, names: Sequence[str]) -> Iterator[Probe]:
-        """Yield each weight whose gradient is no slope, by halves."""
-        probe = self._along(names, _SHARE)
-        if probe.fits:
-            return
+    def _wrong(self, names: Sequence[str], probe: Probe) -> Iterator[Probe]:
+        """Yield each weight of some that do not fit whose gradient is no slope, by halves."""
         if len(names) > 1:
             half = (len(names) + 1) // 2
-            yield from self._wrong(names[:half])
-            yield from self._wrong(names[half:])
+            for part in (names[:half], names[half:]):
+                if not (found := self._along(part, _SHARE)).fits:
+                    yield from self._wrong(part, found)
             return
         others = [self._along(names, share) for share in _OTHER_SHARES]
         if not any(other.fits for other in others):
