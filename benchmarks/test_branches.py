@@ -16,7 +16,7 @@ from harness.fc2.provider import Provider, open_provider
 if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.training.step import TrainStep
 
-_STEPS, _ROUNDS, _BATCH, _LEAST = 6, 3, 8, 1.5
+_STEPS, _ROUNDS, _BATCH, _LEAST = 6, 2, 8, 1.5
 _WORKERS, _PREFETCH = 2, 2
 
 

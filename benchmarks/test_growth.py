@@ -16,7 +16,7 @@ from harness.records.records import EPOCH_FIELDS, EpochRecord
 from tests.ledger_runs import RUN
 from tests.long_ledger import write_long_ledger
 
-_FEW, _MANY, _ROUNDS, _MOST = 1_000, 10_000, 3, 13.0
+_FEW, _MANY, _ROUNDS, _MOST = 1_000, 10_000, 2, 13.0
 """Epochs of two audits, pairs of them, and what the longer may take of the shorter."""
 
 _ROWS = (10, 100_000)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # import TensorFlow, which the environment must precede
     from harness.evaluation.evaluator import Protocol
     from harness.runs.session import Session
 
-_POOLS = (1, 4, 12, 48, 192)
+_POOLS = (1, 4, 12, 48)
 _MIB = 1 << 20
 
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.starts import started
 from benchmarks.timer import Timer
 
-_ROUNDS = 12
+_ROUNDS = 6
 _MOST = 0.05
 """s of a processor, of a whole session of one empty test."""
 
