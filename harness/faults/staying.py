@@ -1,0 +1,172 @@
+"""Faults of what stays as it was: some draws of each epoch, a list of samples, a plan."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from harness.config import parse_config
+from harness.faults.base import Fault, overriding, replaced
+from harness.faults.hooks import after_open
+from harness.fc2.layout import Triplet
+from harness.runs.lineage import refuse_another_plan
+from harness.runs.parts import Parts
+from harness.training.checkpoint import CheckpointStore
+
+__all__ = [
+    "AnotherSeedInSilence", "EvaluatedEverySecondEpochAtLeast", "FirstCropOfEveryEpoch",
+    "FirstSampleStays", "ListingKept", "NoStatisticsWhereClipped", "TailNotShuffled",
+]  # fmt: skip
+
+
+class TailNotShuffled(Fault):
+    """The samples that fill no batch are put aside before a pass is shuffled: always the same."""
+
+    id, family = "tail-not-shuffled", "DATA"
+    citation = "NVlabs/VILA#123 (the same samples of each epoch are left over, before the shuffle)"
+    expected = ("orders-independent",)
+    touches = ("drawn_together", "windows")
+    modes = ("full_pass",)
+
+    def apply(self, parts: Parts) -> Parts:
+        """Move them behind all others."""
+        sound = parts.data.train_order
+
+        def order(count: int, *, batch_size: int, **others: Any) -> list[int]:
+            drawn, whole = sound(count, batch_size=batch_size, **others), count // batch_size
+            return sorted(drawn, key=lambda sample: sample >= whole * batch_size)
+
+        return replaced(parts, "data", train_order=order)
+
+
+class FirstSampleStays(Fault):
+    """A shuffle that swaps one element too few: one sample never leaves its place."""
+
+    id, family = "first-sample-stays", "DATA"
+    citation = "Marak/faker.js#614 (Fisher-Yates whose last element is never swapped)"
+    expected = ("orders-independent",)
+    touches = ("drawn_together", "windows")
+    modes = ("full_pass",)
+
+    def apply(self, parts: Parts) -> Parts:
+        """Move it to the front."""
+        sound = parts.data.train_order
+
+        def order(count: int, **others: Any) -> list[int]:
+            return sorted(sound(count, **others), key=bool)
+
+        return replaced(parts, "data", train_order=order)
+
+
+class FirstCropOfEveryEpoch(Fault):
+    """Generators start anew with each epoch, and the first crop is drawn before they are told."""
+
+    id, family = "first-crop-of-every-epoch", "DATA"
+    citation = "xingyizhou/CenterNet#233; albumentations-team/AlbumentationsX#272"
+    expected = ("windows-independent",)
+    touches = ("drawn_together", "windows")
+
+    def apply(self, parts: Parts) -> Parts:
+        """Draw an epoch's first window as epoch 1 does."""
+        sound = parts.data.random
+
+        def window(*sizes: Any, epoch: int, index: int, **others: Any) -> Any:
+            return sound(*sizes, epoch=epoch if index else 1, index=index, **others)
+
+        return replaced(parts, "data", random=window)
+
+
+class NoStatisticsWhereClipped(Fault):
+    """Update ops hang on the branch without a clip: where one fires, no statistic moves."""
+
+    id, family = "no-statistics-where-clipped", "BN"
+    citation = "tensorflow/tensorflow#14699 (update ops in a branch of tf.cond)"
+    expected = ("micro-batches-followed",)
+    touches = ("micro_statistics",)
+
+    def wrap(self, system: Any) -> Any:
+        """Put the statistics back that were there before."""
+
+        def change(inner: Any) -> None:
+            step, model = inner.trainer._step, inner.session.model
+            functions, train = step._functions, inner.session.config.train
+
+            def gradient(_: Any, *args: Any) -> Any:
+                before = {unit: [v.numpy() for v in pair] for unit, pair in model.moving.items()}
+                found = functions.gradient(*args)
+                norm = float(tf.linalg.global_norm(functions.gradient.gradients))
+                if norm > train.grad_clip_global_norm:
+                    for unit, pair in model.moving.items():
+                        for variable, old in zip(pair, before[unit], strict=True):
+                            variable.assign(old)
+                return found
+
+            step._functions = overriding(functions, gradient=gradient)
+
+        return after_open(system, change)
+
+
+class ListingKept(Fault):
+    """The list of a folder's samples is kept by its path: what is added later is not found."""
+
+    id, family = "listing-kept", "CACHE"
+    citation = "ultralytics/yolov5#2121; Lightning-AI/litData#292 (appended data are not seen)"
+    expected = ("cache-never-stale",)
+    touches = ("cache",)
+    _kept: ClassVar[dict[Path, tuple[Triplet, ...]]] = {}  # of all systems of a process
+
+    def apply(self, parts: Parts) -> Parts:
+        """List each folder once."""
+        sound, kept = parts.data.list_samples, self._kept
+
+        def listed(folder: Path) -> tuple[Triplet, ...]:
+            if folder not in kept:
+                kept[folder] = sound(folder)
+            return kept[folder]
+
+        return replaced(parts, "data", list_samples=listed)
+
+
+class EvaluatedEverySecondEpochAtLeast(Fault):
+    """An evaluation is made every second epoch at least, however few are asked for."""
+
+    id, family = "evaluated-every-second-epoch", "CONFIG"
+    citation = "krasheninnikov/internalization#32; weecology/DeepForest#1019 (unlike what was asked)"
+    expected = ("evaluations-due",)
+    touches = ("evaluations_due",)
+
+    def wrap(self, system: Any) -> Any:
+        """Open with a smaller period."""
+
+        def opened(inner: Any, config: Any) -> None:
+            evaluation = config["eval"]
+            every = min(2, evaluation.get("eval_every_epoch", 1))
+            inner.open({**config, "eval": {**evaluation, "eval_every_epoch": every}})
+
+        return overriding(system, open=opened)
+
+
+class AnotherSeedInSilence(Fault):
+    """A checkpoint is continued under another seed, decay or micro-batch, and nothing is said."""
+
+    id, family = "another-seed-in-silence", "RESUME"
+    citation = "talmolab/sleap-nn#600 (a seed that differs on a resume is not told)"
+    expected = ("changed-plan-told",)
+    touches = ("plans",)
+
+    def wrap(self, system: Any) -> Any:
+        """Hold the rest of the plan against the checkpoint's."""
+
+        def restore(inner: Any, path: str) -> Any:
+            folder, session = Path(path), inner.session
+            checkpoint = CheckpointStore(folder.parent).load(str(folder))
+            tree, old = session.config.model_dump(mode="json", by_alias=True), checkpoint.meta
+            for section, name in _UNTOLD:
+                tree[section][name] = old["config"][section][name]
+            refuse_another_plan(checkpoint, parse_config(tree), session.data)
+            return inner.continue_from(checkpoint)
+
+        return overriding(system, restore=restore)
+
+
+_UNTOLD = (("runtime", "seed"), ("train", "weight_decay"), ("train", "micro_batch_size"))
