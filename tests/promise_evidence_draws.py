@@ -147,9 +147,16 @@ ORDERS = {
         "seed 7, epoch 2, place by place, part 1 of 5: expected some 20 draws in each of 5 cells",
     ),
     "a sample that stays at its place": (
-        replace(PASSES, middle=replace(PASSES.middle, found={
-            key: np.insert(order[order != 9], 250, 9) for key, order in PASSES.middle.found.items()
-        })),
+        replace(
+            PASSES,
+            middle=replace(
+                PASSES.middle,
+                found={
+                    key: np.insert(order[order != 9], 250, 9)
+                    for key, order in PASSES.middle.found.items()
+                },
+            ),
+        ),
         "sample number 251 of an epoch, of 20 seeds and epochs: expected some 20 different, found ",
     ),
     "a tail that is shuffled by itself": (

@@ -14,8 +14,9 @@ from harness.runs.parts import Parts
 from harness.training.checkpoint import CheckpointStore
 
 __all__ = [
-    "AnotherSeedInSilence", "EvaluatedEverySecondEpochAtLeast", "FirstCropOfEveryEpoch",
-    "FirstSampleStays", "ListingKept", "NoStatisticsWhereClipped", "TailNotShuffled",
+    "AnotherSeedInSilence", "BestStaysForLittle", "EvaluatedEverySecondEpochAtLeast",
+    "FirstCropOfEveryEpoch", "FirstSampleStays", "ListingKept", "NamedArchsMoveStatistics",
+    "NoStatisticsWhereClipped", "TailNotShuffled",
 ]  # fmt: skip
 
 
@@ -106,6 +107,44 @@ class NoStatisticsWhereClipped(Fault):
         return after_open(system, change)
 
 
+class NamedArchsMoveStatistics(Fault):
+    """Archs that are asked for by name leave their statistics behind; the pool's are put back."""
+
+    id, family = "named-archs-move-statistics", "BN"
+    citation = "open-mmlab/mmrazor#298 (statistics of subnets that were searched stay)"
+    expected = ("eval-pure",)
+    touches = ("purity",)
+
+    def wrap(self, system: Any) -> Any:
+        """Let the moving statistics be others once some archs were named."""
+
+        def evaluate(inner: Any, archs: Any = None, **options: Any) -> Any:
+            found = inner.evaluate(archs, **options)
+            if archs is not None:
+                for mean, _ in inner.session.model.moving.values():
+                    mean.assign(0.5 * mean + 1.0)
+            return found
+
+        return overriding(system, evaluate=evaluate)
+
+
+class BestStaysForLittle(Fault):
+    """The best checkpoint stays where a better one is not better by a part in a thousand."""
+
+    id, family = "best-stays-for-little", "RESUME"
+    citation = "RasaHQ/rasa#7286 (a better model is not kept as the best one)"
+    expected = ("checkpoints-kept",)
+    touches = ("kept",)
+
+    def apply(self, parts: Parts) -> Parts:
+        """Ask for more than any improvement."""
+
+        def best(metric: float, lowest: float | None) -> bool:
+            return lowest is None or metric < 0.999 * lowest
+
+        return replaced(parts, "train", is_best=best)
+
+
 class ListingKept(Fault):
     """The list of a folder's samples is kept by its path: what is added later is not found."""
 
@@ -131,7 +170,7 @@ class EvaluatedEverySecondEpochAtLeast(Fault):
     """An evaluation is made every second epoch at least, however few are asked for."""
 
     id, family = "evaluated-every-second-epoch", "CONFIG"
-    citation = "krasheninnikov/internalization#32; weecology/DeepForest#1019 (unlike what was asked)"
+    citation = "weecology/DeepForest#1019 (evaluated, although the period is longer than the run)"
     expected = ("evaluations-due",)
     touches = ("evaluations_due",)
 
