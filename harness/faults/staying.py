@@ -15,8 +15,9 @@ from harness.training.checkpoint import CheckpointStore
 
 __all__ = [
     "AnotherSeedInSilence", "BestStaysForLittle", "EvaluatedEverySecondEpochAtLeast",
-    "FirstCropOfEveryEpoch", "FirstSampleStays", "ListingKept", "NamedArchsMoveStatistics",
-    "NoStatisticsWhereClipped", "TailNotShuffled",
+    "FewerBatchesStay", "FirstCropOfEveryEpoch", "FirstSampleStays", "ListingKept",
+    "NamedArchsMoveStatistics", "NoStatisticsWhereClipped", "StatisticsKeptByFirstKernel",
+    "TailNotShuffled",
 ]  # fmt: skip
 
 
@@ -143,6 +144,50 @@ class BestStaysForLittle(Fault):
             return lowest is None or metric < 0.999 * lowest
 
         return replaced(parts, "train", is_best=best)
+
+
+class StatisticsKeptByFirstKernel(Fault):
+    """Recalibrated statistics are kept by a digest of the model, and that is of its first part."""
+
+    id, family = "statistics-kept-by-first-kernel", "CACHE"
+    citation = "d8ahazard/sd_dreambooth_extension#134; aidotse/LeakPro#415 (stale results)"
+    expected = ("metric-recomputed",)
+    touches = ("metric",)
+
+    def wrap(self, system: Any) -> Any:
+        """Compute them once for each first kernel."""
+
+        def change(inner: Any) -> None:
+            evaluator, model = inner.session.evaluator, inner.session.model
+            sound, kept = evaluator._statistics, dict[Any, Any]()
+
+            def statistics(shared: Any, *others: Any) -> Any:
+                found = sound(shared, *others)
+                first = next(iter(model.weights.values())).numpy().tobytes()
+                return {arch: kept.setdefault((arch, first), own) for arch, own in found.items()}
+
+            evaluator._statistics = statistics
+
+        return after_open(system, change)
+
+
+class FewerBatchesStay(Fault):
+    """A number of batches that one evaluation was asked for holds for all that follow it."""
+
+    id, family = "fewer-batches-stay", "CONFIG"
+    citation = "Lightning-AI/pytorch-lightning#18834 (a call limits validation from then on)"
+    expected = ("same-scores-prefix",)
+    touches = ("scores",)
+
+    def wrap(self, system: Any) -> Any:
+        """Take the number of the last call that named one."""
+        asked: list[int] = []
+
+        def evaluate(inner: Any, archs: Any = None, *, batches_per_arch: Any = None) -> Any:
+            asked.extend([batches_per_arch] if batches_per_arch else ())
+            return inner.evaluate(archs, batches_per_arch=asked[-1] if asked else None)
+
+        return overriding(after_open(system, lambda _: asked.clear()), evaluate=evaluate)
 
 
 class ListingKept(Fault):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ def micro_statistics(bench: Bench) -> MicroStatistics:
     require_one_device(bench.describe().devices, BATCHES)
     source, folder = split_folder(bench, "train"), bench.folder / "copies-of-one"
     clipped = bench.settable("train", {"grad_clip_global_norm": _CLIP})
-    clip = {"clip": _CLIP} if clipped else {}
+    clip: dict[str, Any] = {"clip": _CLIP} if clipped else {}
     sections = one_batch_sections(bench, folder, FEW_SAMPLES, micro=_MICRO, **clip)
     ids = [f"{i:07d}" for i in range(FEW_SAMPLES)]
     first = listed_samples(source)[0]
