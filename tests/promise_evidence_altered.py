@@ -115,7 +115,13 @@ CACHED = Cached(
     ("a1", "b2"), ("a1", "b2"), ("c3", "b2"), ("c3", "b2"),
     {"another crop": (("e5", "f6"), ("e5", "f6")), "another clip": (("g7", "b2"), ("g7", "b2"))},
 )  # fmt: skip
+LISTED = replace(CACHED, added="1000007", listed=(("1000006", "1000007"),) * 2)
 SERVED_STALE = {
+    "a list of samples that is kept": (
+        replace(LISTED, listed=(("1000006", "1000007"), ("1000006",))),
+        "samples served once 1000007 was added to the split without a cache folder: expected it "
+        "among them, found those that were there before: the list of samples is kept",
+    ),
     "the configured crop under another": (
         replace(CACHED, others={"another crop": (("a1", "b2"), ("e5", "f6"))}),
         "eval batch 0 served from the cache under another crop: expected e5, found a1: what was "
@@ -196,7 +202,7 @@ CLEAN = {
     ],
     ranking.pool_is_declared: [POOLS],
     refusals.bad_input_is_refused: [FILES, CHECKPOINTS, SCORE],
-    cache.cache_is_never_stale: [CACHED],
+    cache.cache_is_never_stale: [CACHED, LISTED],
 }
 EMPTY = {
     elsewhere.place_does_not_matter: Elsewhere({}, {}, NO_SCORES, NO_SCORES, (), ()),

@@ -1,6 +1,7 @@
 """Evidence about thousands of draws of epochs: 4 seeds, 5 epochs, 500 samples, steps of 5."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -30,6 +31,22 @@ def orders(draw, *, full=True):
     return Orders(full, middle, large, few, asked(500, [(7, 1), *LATER], draw))
 
 
+def uneven(draw):
+    """Return orders of a split that batches do not fill; by a generator that others leave alone."""
+    return asked(199, GRID, partial(draw, np.random.default_rng(12)))
+
+
+def passes(draws, count):
+    return draws.permutation(count)
+
+
+def with_end(draws, count, end):
+    """Leave the last `end` samples out of the shuffle, or, below 0, the first ones."""
+    rest = draws.permutation(count - abs(end))
+    kept = draws.permutation(abs(end))
+    return np.concatenate([kept, rest + abs(end)] if end < 0 else [rest, kept + count - end])
+
+
 def repeated(count):
     return RNG.integers(count, size=-(-count // 5) * 5)
 
@@ -51,7 +68,7 @@ def whole_chunks(count):
     return np.concatenate([np.arange(s, min(s + 6, count)) for s in starts])
 
 
-PASSES = orders(RNG.permutation)
+PASSES = replace(orders(RNG.permutation), uneven=uneven(passes))
 REPLACED = orders(repeated, full=False)
 FILLED = orders(lambda n: np.concatenate([RNG.permutation(n), np.arange(3)]))
 
@@ -128,6 +145,27 @@ ORDERS = {
     "an epoch of the next samples": (
         with_order((7, 2), (ONE + 7) % 500),
         "seed 7, epoch 2, place by place, part 1 of 5: expected some 20 draws in each of 5 cells",
+    ),
+    "a sample that stays at its place": (
+        replace(
+            PASSES,
+            middle=replace(
+                PASSES.middle,
+                found={
+                    key: np.insert(order[order != 9], 250, 9)
+                    for key, order in PASSES.middle.found.items()
+                },
+            ),
+        ),
+        "sample number 251 of an epoch, of 20 seeds and epochs: expected some 20 different, found ",
+    ),
+    "a tail that is shuffled by itself": (
+        replace(PASSES, uneven=uneven(partial(with_end, end=4))),
+        "last 4 samples of 20 orders of 199: expected some 66 different samples, found 4",
+    ),
+    "a first sample that stays the first": (
+        replace(PASSES, uneven=uneven(partial(with_end, end=-1))),
+        "first 1 sample of 20 orders of 199: expected some 19 different samples, found 1",
     ),
     "a sample twice in a pass": (
         with_order((7, 3), np.where(ONE == 4, 5, ONE)),
@@ -208,6 +246,10 @@ CROPS = {
     "even places alone": (
         each(lambda w: w // 2 * 2),
         r"top, last digit: expected some 2.5e\+03 draws in each of 4 cells, found .*, 2 never",
+    ),
+    "a first window that is the centre in each epoch": (
+        each(lambda w: np.concatenate([[[480, 630]], w[1:]])),
+        "window number 1 of an epoch, of 20 seeds and epochs: expected some 20 different, found 1",
     ),
     "windows by sample": (
         replace(WINDOWS, wide=Asked(500, BY_SAMPLE)),

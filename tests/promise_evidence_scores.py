@@ -70,6 +70,11 @@ SCORES = {
         Repeat(only(BASE, ARCHS[:2]), BASE, "subset"),
         "subset, arch 012012012: expected 0 samples, found 5 samples",
     ),
+    "fewer batches that stay": (
+        replace(PREFIX, whole=only(BASE, ARCHS[:1], 3)),
+        "arch 000000000, evaluated as configured after with a larger K: expected 5 samples, found "
+        "3: the number is kept",
+    ),
     "one bit within the prefix": (
         replace(PREFIX, again=nudged(PREFIX.again, "012012012", 0)),
         "with a larger K, arch 012012012, sample 0: expected",

@@ -34,6 +34,7 @@ from harness.faults import (
     searching,
     sharing,
     small_weights,
+    staying,
     surroundings,
     unfollowed_labels,
     unreached,
@@ -51,6 +52,7 @@ _MODULES = (
     accumulation, clipping, updating, losses, precision, arch_cycles, partial_steps, handling,
     keeping, saving, run_logs, later_steps, lasting, loading, metric, resuming, scoring, inference,
     searching, sharing, surroundings, edges, small_weights, unreached, beyond_gates, unusual_places,
+    staying,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

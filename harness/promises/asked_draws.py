@@ -37,6 +37,9 @@ _SAMPLES, _MANY, _FEW = 500, 30_000, 12
 """Samples of the split as if: of every seed and epoch; so many that a large shuffle buffer does not
 hold them, more than FlyingChairs2's 22,232; and so few that each must be drawn again and again."""
 
+_UNEVEN = 199
+"""Samples of the split as if: no batch of 2 to 5 fills it, so that some are left at the end."""
+
 _STEPS, _MANY_STEPS, _FEW_STEPS = 100, 400, 20
 """Steps of an epoch, of every seed and epoch; of one; and of later ones beside it."""
 
@@ -79,8 +82,9 @@ class BySeed:
 class Orders:
     """Orders of samples, each of shape (n,): of every seed and epoch, of many samples, of few.
 
-    ``later`` holds those of one seed's first epoch and of epochs far behind it, and ``seeds`` those
-    of seeds that are easily taken for one another.
+    ``later`` holds those of one seed's first epoch and of epochs far behind it, ``seeds`` those of
+    seeds that are easily taken for one another, and ``uneven`` those of a split that batches of no
+    usual size of a gate fill.
     """
 
     full_pass: bool
@@ -89,6 +93,7 @@ class Orders:
     few: Asked
     later: Asked
     seeds: BySeed = field(default_factory=BySeed)
+    uneven: Asked = field(default_factory=lambda: Asked(0, {}))
 
 
 @dataclass(frozen=True)
@@ -219,6 +224,7 @@ def _orders(bench: Bench, system: System) -> Orders:
         _asked(bench, system, "order", _FEW, epochs=_EPOCHS if full_pass else _OFTEN),
         _asked(bench, system, "order", _SAMPLES, seeds=1, epochs=(1, *_LATER)),
         _by_seed(bench, system, "order", _BRIEF),
+        _asked(bench, system, "order", _UNEVEN),
     )
 
 

@@ -15,6 +15,7 @@ from harness.errors import NotApplicableError
 from harness.fc2.batch import Batch, content_digest
 from harness.fc2.crop import Window
 from harness.fc2.frozen import FrozenBatches, write_frozen
+from harness.promises.added_sample import add_sample
 from harness.promises.bench import Bench, Tree
 from harness.promises.promise import (
     Outcome,
@@ -53,6 +54,11 @@ class Cached:
     others : mapping of str to (sequence of str, sequence of str)
         By what else was asked of that folder, another crop or another clip: what was served, and
         what is served without a folder if any of it was as before.
+    added : str
+        A sample that was added behind all others before the last two were served; empty where it
+        need not be among so many batches.
+    listed : sequence of sequence of str
+        The samples of ``changed`` and of ``fresh``.
     """
 
     first: Sequence[str]
@@ -60,6 +66,8 @@ class Cached:
     changed: Sequence[str]
     fresh: Sequence[str]
     others: Mapping[str, tuple[Sequence[str], Sequence[str]]] = field(default_factory=dict)
+    added: str = ""
+    listed: Sequence[Sequence[str]] = ()
 
 
 _HEADER = 12
@@ -80,10 +88,13 @@ def cached(bench: Bench) -> Cached:
     require_files(split_folder(bench, "val"), batches[0].ids[0])
     others = _under_others(bench, folder, cache, batches)
     _add_one_px(folder / "val", batches[0])
+    added = add_sample(bench, folder / "val", [s for batch in batches for s in batch.ids])
     changed, fresh = _serve(bench, folder, cache), _serve(bench, folder, "")
+    listed = [[sample for batch in found for sample in batch.ids] for found in (changed, fresh)]
     return Cached(
-        _contents(batches), _contents(again), _contents(changed), _contents(fresh), others
-    )
+        _contents(batches), _contents(again), _contents(changed), _contents(fresh), others,
+        added, listed,
+    )  # fmt: skip
 
 
 def _under_others(
@@ -186,8 +197,13 @@ def cache_is_never_stale(evidence: Cached) -> Outcome:
             if want != found
         ]  # fmt: skip
     # Had the change not reached the window, a stale cache would look right.
-    if evidence.first and evidence.fresh == evidence.first:
+    if evidence.first and evidence.fresh[:1] == evidence.first[:1]:
         violations.append(Violation("eval batches of changed files", "another content", "the same"))
+    for what, samples in zip(("", " without a cache folder"), evidence.listed, strict=False):
+        if evidence.added and evidence.added not in samples:
+            where = f"samples served once {evidence.added} was added to the split{what}"
+            found = "those that were there before: the list of samples is kept"
+            violations.append(Violation(where, "it among them", found))
     seen = min(map(len, (evidence.first, evidence.again, evidence.changed, evidence.fresh)))
     figures = f"{counted(seen, 'batch')}, one of them changed under the same name, size and time"
     figures += "".join(f"; {what}" for what in evidence.others)
@@ -212,7 +228,8 @@ CACHE_NEVER_STALE = Promise(
     check=cache_is_never_stale,
     hint=(
         "Cached batches are found by name, size or time. Their key must follow from the files' "
-        "content, and from everything else that shapes a batch."
+        "content, and from everything else that shapes a batch; a list of samples that is kept "
+        "must follow what lies in the folder."
     ),
     explained_by=("eval-order-fixed:other each time", "same-scores-again:other each time"),
 )

@@ -26,6 +26,7 @@ from harness.promises.asked_draws import (
 )
 from harness.promises.bench import Bench
 from harness.promises.chance import Finding, agreement, spread, too_unlikely
+from harness.promises.fixed_draws import at_one_place, at_the_ends
 from harness.promises.joint_tables import (
     next_epochs,
     next_in_epoch,
@@ -140,7 +141,8 @@ def _as_often(few: Asked) -> Finding:
 
 def orders_are_independent(evidence: Orders) -> Outcome:
     """Require orders that reach every place, and have nothing of one another."""
-    every = (evidence.middle, evidence.large, evidence.few, evidence.later)
+    uneven = evidence.uneven
+    every = (evidence.middle, evidence.large, evidence.few, evidence.later, uneven)
     wrong = [v for asked in every for v in _pass(asked, full=evidence.full_pass)]
     middle, large, few = evidence.middle, evidence.large, evidence.few
     drawn = len(large.found) * large.samples + len(middle.found) * middle.samples
@@ -155,6 +157,9 @@ def orders_are_independent(evidence: Orders) -> Outcome:
     for asked in (middle, evidence.later):
         for a, b in itertools.combinations(asked.found, 2):
             found += _two_orders(a, b, asked.found, asked.samples)
+    count = {"count": middle.samples, "places": middle.samples}
+    found += [*at_one_place("sample", middle.found, **count),
+              *at_the_ends(uneven.found, samples=uneven.samples)]  # fmt: skip
     # On its own: beside so many others 240 draws of 12 samples would be too few to tell.
     alone = [_never(few)] if evidence.full_pass else [_never(few), _as_often(few)]
     wrong = [*_seeds_alike("order of samples", evidence.seeds)]
@@ -237,6 +242,8 @@ def windows_are_independent(evidence: Windows) -> Outcome:
         found.append(of_spread(f"{name}, last digit", every[:, axis] % 4, 4))
     if evidence.orders is not None:
         found += _windows_by_sample(cells, evidence.orders)
+    corners = {key: windows @ np.array([ROOM[1], 1]) for key, windows in wide.found.items()}
+    found += at_one_place("window", corners, count=wide.samples, places=math.prod(ROOM))
     wrong = [*_seeds_alike("windows", evidence.seeds)]
     return outcome([*wrong, *too_unlikely(found)][:6], drawn, figures)
 

@@ -12,7 +12,7 @@ from harness.wording import counted
 
 __all__ = ["EVALUATIONS_DUE", "SparseEvaluations", "evaluations_are_due", "sparse_evaluations"]
 
-_EPOCHS, _EVERY = 3, 2
+_EPOCHS, _EVERY = 4, 3  # no smaller period, and no half of one, comes to the same
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SparseEvaluations:
 
 @needs("train", "evaluate", says=("Training.epochs",))
 def sparse_evaluations(bench: Bench) -> SparseEvaluations:
-    """Train three epochs of which every second one is to be evaluated, resumed after the first.
+    """Train four epochs of which every third one is to be evaluated, resumed after the first.
 
     Raises
     ------

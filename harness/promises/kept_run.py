@@ -30,11 +30,11 @@ __all__ = [
     "SCORES", "STRANGERS", "KeptRun", "Saved", "announced", "kept_by_stores", "scripted_ledger",
 ]  # fmt: skip
 
-SCORES = (5.0, 4.9, 4.7, 4.75, 4.7, 4.6, 4.65, 4.9)
+SCORES = (5.0, 4.9, 4.7, 4.75, 4.7, 4.699, 4.75, 4.9)
 """Mean EPE of each epoch, px: the second is better by less than the delta, the third improves on
 the first by small steps that add up, the fourth is worse than the best and the fifth ties with it,
-the sixth is the best and no improvement, so that the run ends there; the others are those of a
-run that went on."""
+the sixth is the best, by little, and no improvement, so that the run ends there; the others are
+those of a run that went on."""
 
 _DELTA, _PATIENCE = 0.25, 3
 _ENDS = 6  # epochs, by these scores

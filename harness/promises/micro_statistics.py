@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ __all__ = [
 ]  # fmt: skip
 
 _MICRO = 2
+
+_CLIP = 1e-3
+"""A threshold that every gradient is above: whether a clip fires is nothing to the statistics."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,9 @@ def micro_statistics(bench: Bench) -> MicroStatistics:
     """Train a step on copies of one sample, in micro-batches of 2, 2 and 1."""
     require_one_device(bench.describe().devices, BATCHES)
     source, folder = split_folder(bench, "train"), bench.folder / "copies-of-one"
-    sections = one_batch_sections(bench, folder, FEW_SAMPLES, micro=_MICRO)
+    clipped = bench.settable("train", {"grad_clip_global_norm": _CLIP})
+    clip: dict[str, Any] = {"clip": _CLIP} if clipped else {}
+    sections = one_batch_sections(bench, folder, FEW_SAMPLES, micro=_MICRO, **clip)
     ids = [f"{i:07d}" for i in range(FEW_SAMPLES)]
     first = listed_samples(source)[0]
     copy_samples(source, dict.fromkeys(ids, first), folder, crop=crop_of_random_draws(bench))

@@ -108,7 +108,10 @@ _SCALE = 1.5
 
 def _changes(bench: Bench, trained: Trained) -> Iterator[_Change]:
     """Return another value for each key of the plan that the system can vary."""
-    fixed, train = bench.describe().settings, bench.config["train"]
+    about, train = bench.describe(), bench.config["train"]
+    fixed = about.settings
+    # Of a system that has every key of ours: what others keep beside a checkpoint is theirs to say.
+    further = _further(bench.config) if "knobs" in about.supports else ()
     for change in (
         _number(train, "lr", _SCALE * train["lr"], "learning rate", "learning_rate"),
         _number(train, "num_epochs", train["num_epochs"] + 1, "epochs"),
@@ -117,12 +120,29 @@ def _changes(bench: Bench, trained: Trained) -> Iterator[_Change]:
             train, "grad_clip_global_norm", 2 * train["grad_clip_global_norm"], "clip",
             "clip norm", "clip threshold", "grad_clip", "clip_norm",
         ),
-        _crop(bench.config, crop_stride(bench.config, bench.describe())),
+        _crop(bench.config, crop_stride(bench.config, about)), *further,
     ):  # fmt: skip
         given = {f"{section}.{key}" for section, keys in change.sections.items() for key in keys}
         unknown = change.key == "train.grad_clip_global_norm" and not trained.second.threshold
         if not given & set(fixed) and not unknown:
             yield change
+
+
+def _further(config: Tree) -> Iterator[_Change]:
+    """Return other values of what else decides how training goes on."""
+    train, clip = config["train"], config["data"].get("flow_clip")
+    other = {"micro_step": "update", "update": "micro_step", "random": "center", "center": "random"}
+    micro = int(train["micro_batch_size"] or train["batch_size"])
+    for section, name, saved, asked in (
+        ("runtime", "seed", config["runtime"]["seed"], config["runtime"]["seed"] + 1),
+        ("data", "flow_clip", clip, 2 * clip if clip else 100.0),
+        ("train", "weight_decay", train["weight_decay"], 2 * train["weight_decay"] + 1e-5),
+        ("train", "micro_batch_size", micro, micro - 1 if micro > 1 else micro + 1),
+        ("train", "clip_position", train["clip_position"], other[train["clip_position"]]),
+        ("train", "train_crop_mode", train["train_crop_mode"], other[train["train_crop_mode"]]),
+    ):
+        sections = {section: {name: asked}}
+        yield _Change(f"{section}.{name}", sections, str(saved), str(asked), (name,))
 
 
 def _number(train: Tree, name: str, other: Any, *words: str) -> _Change:

@@ -39,7 +39,7 @@ class Purity:
 
 @needs("state", "evaluate")
 def purity(bench: Bench) -> Purity:
-    """Take the complete state and the next epoch's draws around an evaluation.
+    """Take the complete state and the next epoch's draws around an evaluation, and one of an arch.
 
     Before any training: what an evaluation leaves behind then is not yet there already.
     """
@@ -47,7 +47,9 @@ def purity(bench: Bench) -> Purity:
         # The draws too: EdgeFlowNAS (8f83824) evaluated with the training provider, whose
         # generator then stood elsewhere while every variable was the same.
         before, draws_before = digests_of(system), _upcoming_draws(bench, system)
-        system.evaluate()
+        whole = system.evaluate()
+        # A part of the pool may go another way, as a search does that asks for archs of its own.
+        system.evaluate(whole.archs[-1:])
         draws_after = _upcoming_draws(bench, system)
         after = digests_of(system)
     return Purity(before, after, draws_before, draws_after)

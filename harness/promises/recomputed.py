@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
 from harness.promises.promise import needs, require_seen
 from harness.promises.samples import data_section, known_in_files, odd_files
 from harness.promises.scores import base_evaluation
-from harness.promises.states import a_kernel, other_kernel
+from harness.promises.states import other_kernel
 from harness.systems.protocol import Evaluation, System
 
 __all__ = ["Recomputation", "odd_recomputation", "recomputation", "recomputed_rows"]
@@ -56,14 +55,19 @@ def recomputation(bench: Bench) -> Recomputation:
 
 
 def _turned(system: System, archs: Sequence[str]) -> Recomputation | None:
-    """Do the same with another first kernel: what is kept from before would be scored by."""
-    if "state" not in system.describe().can:
+    """Do the same with another second kernel: what is kept from before would be scored by.
+
+    Not the first one, by which alone something may be kept.
+    """
+    about = system.describe()
+    if "state" not in about.can:
         return None
     state = system.state()
-    try:
-        name = a_kernel(state)
-    except NotApplicableError:
+    weights = [name for name in state if name in (about.slots or state)]
+    kernels = [name for name in weights if np.asarray(state[name]).ndim == 4]
+    if not kernels:
         return None
+    name = (kernels[1:] or kernels)[0]
     kernel = np.array(state[name])
     system.evaluate(archs)  # here and now: the pool may have been scored by another process
     system.state({name: other_kernel(kernel)})

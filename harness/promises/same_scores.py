@@ -23,12 +23,16 @@ __all__ = ["Repeat", "pool_differences", "same_scores"]
 
 @dataclass(frozen=True)
 class Repeat:
-    """The same checkpoint evaluated twice; `expected` selects from the first evaluation."""
+    """The same checkpoint evaluated twice; `expected` selects from the first evaluation.
+
+    ``whole`` is one of an arch, as configured, that was made behind the second.
+    """
 
     first: Evaluation
     again: Evaluation
     how: str
     prefix: bool = False
+    whole: Evaluation | None = None
 
 
 def same_scores(evidence: Repeat) -> Outcome:
@@ -46,6 +50,7 @@ def same_scores(evidence: Repeat) -> Outcome:
     if evidence.prefix:
         if all(len(again.per_sample[a]) == len(first.per_sample.get(a, ())) for a in again.archs):
             violations.append(Violation(evidence.how, "fewer samples than the whole", "as many"))
+        violations += _fewer_since(evidence)
     else:
         violations += _reported(evidence)
     other = first.eval_batch_hash != again.eval_batch_hash
@@ -58,6 +63,17 @@ def same_scores(evidence: Repeat) -> Outcome:
         f"last bit; EPE {first.mean_epe:.4f} px"
     )
     return outcome(violations[:6], compared, figures)
+
+
+def _fewer_since(evidence: Repeat) -> list[Violation]:
+    """Return whether an evaluation as configured has fewer samples once fewer were asked for."""
+    scored = {} if evidence.whole is None else evidence.whole.per_sample
+    return [
+        Violation(f"arch {arch}, evaluated as configured after {evidence.how}",
+                  counted(len(before), "sample"), f"{len(scored[arch])}: the number is kept")
+        for arch, before in evidence.first.per_sample.items()
+        if arch in scored and len(scored[arch]) < len(before)
+    ]  # fmt: skip
 
 
 def _beside(evidence: Repeat) -> Shown:

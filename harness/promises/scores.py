@@ -204,7 +204,7 @@ SAME_SCORES_SKELETONS = tuple(
 
 @needs("evaluate", "batches")
 def repeat_prefix(bench: Bench) -> Repeat:
-    """Evaluate on fewer batches per arch."""
+    """Evaluate on fewer batches per arch, and an arch as configured behind it."""
     base, fixed = base_evaluation(bench), bench.describe().settings
     if "eval.eval_batches_per_arch" in fixed:
         only = fixed["eval.eval_batches_per_arch"]
@@ -216,7 +216,8 @@ def repeat_prefix(bench: Bench) -> Repeat:
             msg = "the validation split gives one batch, a prefix needs at least two"
             raise NotApplicableError(msg)
         again = system.evaluate(batches_per_arch=fewer)
-    return Repeat(base, again, f"K = {fewer}", prefix=True)
+        whole = system.evaluate(base.archs[:1])
+    return Repeat(base, again, f"K = {fewer}", prefix=True, whole=whole)
 
 
 SAME_SCORES_PREFIX = Promise(
