@@ -24,10 +24,12 @@ from harness.systems.edgeflownas.frames import FrameFinder, read_order
 from harness.systems.edgeflownas.providers import WatchedProvider
 from harness.systems.edgeflownas.rows import epoch_row
 from harness.systems.edgeflownas.stepping import StepWatcher
+from harness.systems.edgeflownas.variables import write_checkpoint
 from harness.systems.opening import system_factory
 from harness.systems.remote import RemoteError, Workers
 from harness.systems.spec import SystemSpec
 from tests.edgeflownas_standin import write_checkout
+from tests.edgeflownas_standin.package.engine import checkpoint_manager
 
 FILES = Path(__file__).parents[1] / "harness" / "systems" / "edgeflownas"
 LAST_ALONE = "what the last residual scores alone"
@@ -294,6 +296,23 @@ def test_a_step_is_of_the_batch_that_was_drawn_only_if_that_is_what_was_fed():
     assert drawn_and_fed([0, 1, 2, 3, 4]) == "drawn"
     assert drawn_and_fed([1, 0, 2, 3, 4]) != "drawn"
     assert drawn_and_fed([0, 1, 2, 3]) != "drawn"
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_written_deletes_none_of_those_before_it(tmp_path):
+    v1 = pytest.importorskip("tensorflow").compat.v1
+    with v1.Graph().as_default(), v1.Session() as session:
+        session.run(v1.get_variable("w", initializer=1.0).initializer)
+        run = SimpleNamespace(
+            finished=1, steps=SimpleNamespace(global_step=3), saved={}, session=session,
+            facts=SimpleNamespace(handles={"saver": v1.train.Saver(max_to_keep=5)}),
+            folder=str(tmp_path),
+        )  # fmt: skip
+        folders = [tmp_path / str(number) for number in range(7)]
+        for folder in folders:
+            write_checkpoint(SimpleNamespace(checkpoints=checkpoint_manager), run, str(folder))
+    kept = [len(list(folder.glob("checkpoints/*.index"))) for folder in folders]
+    assert kept == [1] * 7
 
 
 def test_of_equal_windows_the_centre_is_taken(tmp_path):

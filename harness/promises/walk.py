@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from harness.errors import NotApplicableError
 from harness.promises.bench import Bench
-from harness.promises.gradients import adam_slots, update_slots
+from harness.promises.gradients import adam_slots
 from harness.promises.left_gradients import AfterAnother, after_another_first_step
 from harness.promises.modes import statistics_of_every_step
 from harness.promises.option_arrays import may_rest
@@ -58,12 +58,13 @@ def walk(bench: Bench) -> Walk:
         if "steps" not in about.supports:
             why = "the system does not resume within an epoch (Description.supports: steps)"
         found, between = _walked(bench, system, once=why)
+        slots = adam_slots(system)  # a system that is not open may not know its weights yet
     if "steps" in about.supports or bench.setting:  # a step is repeated there, or was
         return found
     first, second = found.steps[:2]
     left = after_another_first_step(
         lambda: bench.open_cheaply({"eval_batches_per_arch": 1}, train=free),
-        first.by, update_slots(about), between, (first.gradient, second.gradient),
+        first.by, slots, between, (first.gradient, second.gradient),
     )  # fmt: skip
     return replace(found, left=left)
 

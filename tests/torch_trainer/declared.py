@@ -79,9 +79,16 @@ class PerStep(PerEpoch):
 
 
 class KeepsGradients(Usual):
-    """Adds each step's gradient to those of the steps before: no zero_grad()."""
+    """Adds each step's gradient to those of the steps before: no zero_grad().
+
+    Its moments are known once its loop has made the weights.
+    """
 
     supports = ["stops"]
+
+    @property
+    def slots(self):
+        return Usual.slots if self.parts.get("model") else {}
 
     def loop(self):
         before, torch.optim.Adam.zero_grad = torch.optim.Adam.zero_grad, lambda *_, **__: None

@@ -65,7 +65,11 @@ def write_checkpoint(checkout: Checkout, run: Run, path: str) -> None:
     }  # fmt: skip
     kept.update(run.saved)
     prefix = checkout.checkpoints.build_checkpoint_paths(path)["last"]
-    kept.update(sess=run.session, saver=run.facts.handles["saver"], path_prefix=prefix)
+    saver = run.facts.handles["saver"]
+    # One graph, and with it one saver, writes all that is asked for: of six checkpoints it would
+    # delete the first, as it does with those of one run (max_to_keep).
+    saver.set_last_checkpoints_with_time([])
+    kept.update(sess=run.session, saver=saver, path_prefix=prefix)
     checkout.checkpoints.save_checkpoint(**kept)
     graph = str(prefix) + ".meta"
     if os.path.exists(graph):
