@@ -7,7 +7,7 @@ It needs Keras 3 on TensorFlow, and NumPy, and nothing else of the harness. ``ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -239,20 +239,31 @@ class KerasSystem:
         place = self.epoch, self.step
         noted = Noted(place, self.trained_archs, list(map(digest, asked)), self.logged_loss)
         planned = int(self.config["train"].get("num_epochs") or 0)
-        with average_kept_aside(self.model.optimizer):
+        with average_kept_aside(self.model.optimizer), self._naming_what_is_not_finite():
             self.fit(
                 (batch for batch in asked), steps_per_epoch=len(asked),
                 initial_epoch=self.epoch, epochs=max(planned, self.epoch + 1), callbacks=[noted],
                 verbose=0, shuffle=False,
             )  # fmt: skip
-        if len(noted.steps) < len(asked):
-            why = f"not finite: {', '.join(not_finite(self.model))}"
-            msg = f"fit stopped behind {len(noted.steps)} of {len(asked)} batches"
-            raise FloatingPointError(f"{msg} (model.stop_training); {why}")
+            if len(noted.steps) < len(asked):
+                msg = f"fit stopped behind {len(noted.steps)} of {len(asked)} batches"
+                raise RuntimeError(f"{msg} (model.stop_training)")
         self.step += len(asked)
         if self._given:  # goes on here, and nowhere else
             self._given = (self.epoch, self.step), *self._given[1:]
         return noted.steps
+
+    @contextmanager
+    def _naming_what_is_not_finite(self) -> Iterator[None]:
+        """Add to an error which variables are not finite, as Keras's own callbacks do not."""
+        try:
+            yield
+        except Exception as error:
+            names = not_finite(self.model)
+            if not names or any(name in str(error) for name in names):
+                raise
+            msg = f"{type(error).__name__}: {error}; not finite: {', '.join(names)}"
+            raise FloatingPointError(msg) from error
 
     def _end_epoch(self) -> None:
         data = self._given[1] if self._given else None

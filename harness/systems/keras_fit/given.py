@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-__all__ = ["batches_of", "digest", "samples_of", "zero_epe"]
+__all__ = ["batches_of", "digest", "plain", "samples_of", "zero_epe"]
 
 
 def batches_of(data: Any, call: str) -> list[Any]:
@@ -61,8 +61,10 @@ def samples_of(batch: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 def plain(array: Any) -> Any:
-    """Return an array of NumPy's."""
-    return array if isinstance(array, np.ndarray) else keras.ops.convert_to_numpy(array)
+    """Return an array of NumPy's, of a tensor or a variable."""
+    if keras.backend.backend() == "torch":  # of which one that has a gradient is refused
+        return keras.ops.convert_to_numpy(array)
+    return np.asarray(array)
 
 
 def zero_epe(flow: Any, known: Any) -> float:

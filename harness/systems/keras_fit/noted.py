@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
+
+from harness.systems.keras_fit.given import plain
 
 __all__ = ["Noted"]
 
@@ -73,4 +74,4 @@ def _rate_of(optimizer: Any) -> float:
     several = getattr(inner, "optimizers", None)  # MultiOptimizer's
     if several:
         return _rate_of(several[0])
-    return float(np.asarray(keras.ops.convert_to_numpy(inner.learning_rate)))
+    return float(plain(inner.learning_rate))

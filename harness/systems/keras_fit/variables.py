@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from harness.systems.keras_fit.given import plain
+
 __all__ = ["average_kept_aside", "named_variables", "not_finite", "slots_of", "value_of"]
 
 
@@ -68,7 +70,7 @@ def _goes_on(variable: Any) -> bool:
 
 def value_of(variable: Any) -> Any:
     """Return the value as an array that NumPy knows by itself: bfloat16 as float32."""
-    found = np.array(keras.ops.convert_to_numpy(variable))
+    found = np.array(plain(variable))
     return found.astype(np.float32) if found.dtype.kind == "V" else found
 
 
