@@ -14,8 +14,8 @@ import keras
 import numpy as np
 
 from harness.systems.keras_fit.generators import Generators
-from harness.systems.keras_fit.given import batches_of, digest, samples_of, zero_epe
-from harness.systems.keras_fit.noted import Noted
+from harness.systems.keras_fit.given import Asked, batches_of, digest, samples_of, zero_epe
+from harness.systems.keras_fit.noted import Noted, borders_told
 from harness.systems.keras_fit.variables import (
     average_kept_aside,
     named_variables,
@@ -84,10 +84,12 @@ class KerasSystem:
         self.root, self.epoch, self.step = root, 0, 0
         self.config: Mapping[str, Any] = {}
         self.model: Any = None
-        self._generators = Generators()
+        self._generators, self._borders = Generators(), (True, True)
         self._given: tuple[tuple[int, int], Any, list[Any]] | None = None
-        for name in filter(self._has, ("save", "restore")):
-            setattr(self, name, self._with_generators(getattr(self, name)))
+        if self._has("save"):
+            self.save = self._within(self.save, self._generators.own)
+        if self._has("restore"):
+            self.restore = self._within(self.restore, self._generators.restored)
 
     # ---- yours
 
@@ -113,14 +115,20 @@ class KerasSystem:
         """Train; what else ``fit`` takes, such as callbacks of your own, is added here."""
         # The last one sees the rate that the others have set.
         how["callbacks"] = sorted(how["callbacks"], key=lambda one: isinstance(one, Noted))
-        self.model.fit(data, **how)
+        begins, ends = self._borders
+        with borders_told(how["callbacks"], begins=begins, ends=ends):
+            self.model.fit(data, **how)
 
     def validate(self, x: Any, y: Any, *weight: Any) -> float:
         """Return the EPE of a batch, px, by the model's own metric."""
         self.model.reset_metrics()
-        found = self.model.test_on_batch(x, y, *weight, return_dict=True)
+        # test_on_batch gives a weight that nobody gave, which a test_step may not expect.
+        if type(self.model).test_step is keras.Model.test_step:
+            found = self.model.test_on_batch(x, y, *weight, return_dict=True)
+        else:
+            found = self.model.evaluate(Asked([(x, y, *weight)]), verbose=0, return_dict=True)
         if self.metric not in found:
-            msg = f"test_on_batch gives {sorted(found)}, and no {self.metric!r}: name it in metric"
+            msg = f"the model scores {sorted(found)}, and no {self.metric!r}: name it in metric"
             raise ValueError(msg)
         return float(found[self.metric])
 
@@ -160,8 +168,11 @@ class KerasSystem:
         """Return the slots of these kinds, and Adam as Keras has it, whose epsilon is its own."""
         if not self.slot_kinds:
             return {}
-        named = {} if self.model is None else {"slots": slots_of(self.model, self.slot_kinds)}
         rule = getattr(self, "update", None) or {"rule": "adam", "eps": 1e-7}
+        if rule["rule"] == "sgd" and rule.get("momentum"):
+            msg = "slot_kinds of SGD, expected none: Keras's buffer has the rate in it"
+            raise ValueError(f"{msg}; declare update = {{'rule': 'own'}}, and no slot_kinds")
+        named = {} if self.model is None else {"slots": slots_of(self.model, self.slot_kinds)}
         return {**named, "update": rule}
 
     def _has(self, name: str) -> bool:
@@ -215,7 +226,9 @@ class KerasSystem:
             with self._generators.own():
                 every = self._epoch()
                 left = None if steps is None else self.step + steps - len(made)
-                made += self._stretch(every[self.step : left])
+                asked = every[self.step : left]
+                self._borders = self.step == 0, self.step + len(asked) == len(every)
+                made += self._stretch(asked)
                 if self.step == len(every):
                     self._end_epoch()
             if self.step == 0 and evaluate:
@@ -241,7 +254,7 @@ class KerasSystem:
         planned = int(self.config["train"].get("num_epochs") or 0)
         with average_kept_aside(self.model.optimizer), self._naming_what_is_not_finite():
             self.fit(
-                (batch for batch in asked), steps_per_epoch=len(asked),
+                Asked(asked), steps_per_epoch=len(asked),
                 initial_epoch=self.epoch, epochs=max(planned, self.epoch + 1), callbacks=[noted],
                 verbose=0, shuffle=False,
             )  # fmt: skip
@@ -315,13 +328,13 @@ class KerasSystem:
         found = getattr(self, "epe")(outputs[-1][..., :2], label, valid)  # noqa: B009
         return np.asarray(found, np.float64)
 
-    def _with_generators(self, call: Callable[[str], Any]) -> Callable[[str], Any]:
-        """Return a call that sees this instance's own generators, as those of training."""
+    def _within(self, call: Any, generators: Any) -> Callable[[str], Any]:
+        """Return a call that sees this trainer's own generators, as training does."""
 
         def within(path: str) -> Any:
             if call.__name__ == "restore":
                 self._given = None  # another run's
-            with self._generators.own():
+            with generators():
                 return call(path)
 
         return within

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -41,6 +42,26 @@ class Generators:
             self._inside = False
             self._own = _states() if moved or own is None else own
             _set_states(before)
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Let the global generators be this trainer's own, and keep of them what is set alone.
+
+        What is drawn moves neither: Keras draws seeds from Python's while it loads a model.
+        """
+        with self.own(), ExitStack() as stack:
+            before = _states()
+            calls = [
+                [stack.enter_context(patch.object(m, n, wraps=getattr(m, n))) for n in names]
+                for m, names in ((random, ("setstate", "seed")), (np.random, ("set_state", "seed")))
+            ]
+            yield
+            is_set = [any(call.called for call in of_one) for of_one in calls]
+            python, numpy = (
+                after if of_one else old for after, old, of_one in zip(_states(), before, is_set)
+            )
+            stack.close()
+            _set_states((python, numpy))
 
     def arrays(self) -> dict[str, Any]:
         """Return both states as arrays, by name."""

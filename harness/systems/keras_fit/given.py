@@ -9,7 +9,21 @@ from typing import Any
 import keras
 import numpy as np
 
-__all__ = ["batches_of", "digest", "plain", "samples_of", "zero_epe"]
+__all__ = ["Asked", "batches_of", "digest", "plain", "samples_of", "zero_epe"]
+
+
+class Asked(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches for one call of ``fit``, which takes its first look at them before it begins."""
+
+    def __init__(self, batches: Sequence[Any]) -> None:
+        super().__init__()
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._batches[index]
 
 
 def batches_of(data: Any, call: str) -> list[Any]:

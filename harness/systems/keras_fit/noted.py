@@ -1,15 +1,16 @@
-"""A callback that notes each step of ``fit``, and ends it behind one epoch."""
+"""What callbacks of ``fit`` see: each step is noted, and an epoch has one begin and one end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 from harness.systems.keras_fit.given import plain
 
-__all__ = ["Noted"]
+__all__ = ["Noted", "borders_told"]
 
 
 class Noted(keras.callbacks.Callback):  # type: ignore[misc]
@@ -75,3 +76,31 @@ def _rate_of(optimizer: Any) -> float:
     if several:
         return _rate_of(several[0])
     return float(plain(inner.learning_rate))
+
+
+@contextmanager
+def borders_told(callbacks: Sequence[Any], *, begins: bool, ends: bool) -> Iterator[None]:
+    """Keep from callbacks what is a begin or an end of ``fit`` alone, which has part of an epoch.
+
+    Parameters
+    ----------
+    begins, ends : bool
+        Whether the part has the first step of the epoch, and the last.
+    """
+    names = ["on_epoch_begin"] * (not begins) + ["on_epoch_end"] * (not ends)
+    others = [(one, name) for one in callbacks if not isinstance(one, Noted) for name in names]
+    own = [vars(one).get(name) for one, name in others]  # LambdaCallback's
+    for one, name in others:
+        setattr(one, name, _nothing)
+    try:
+        yield
+    finally:
+        for (one, name), call in zip(others, own):
+            if call is None:
+                delattr(one, name)
+            else:
+                setattr(one, name, call)
+
+
+def _nothing(epoch: int, logs: Any = None) -> None:
+    """Do nothing at what is no border of an epoch."""
