@@ -60,7 +60,7 @@ ACCUSED = {
     "Averaged": ["every-update-is-adam", "resume-before-evaluation"],
     "AtOnce": ["every-update-is-adam", "seeds-matter", "passes-trained-whole"],
     "Terminates": ["nan-stops"],
-    "Halves": ["checkpoint-complete", "training-moves"],
+    "Halves": ["checkpoint-complete", "nan-stops"],
     "Nested": ["update-is-adam", "gradient-everywhere", "checkpoint-complete"],
     "Sequence": ["training-moves", "seeds-matter", "resume-exact"],
     "PerBatch": ["ledger-learning-rate", "training-moves"],

@@ -246,8 +246,8 @@ class SinglePath(Factored):
     loss = "own"
     archs = ("0", "1", "2")
     space = {"names": [["0", "1", "2"]], "sampling": "own"}
-    options = [[[f"choice/k{o}/kernel", f"choice/k{o}/bias"] for o in range(3)]]
-    heads = {"flow": ["choice/head/kernel"]}
+    options = [[[f"k{o}/kernel", f"k{o}/bias"] for o in range(3)]]
+    heads = {"flow": ["head/kernel"]}
 
     def net(self):
         return Choice()
