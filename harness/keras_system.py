@@ -86,10 +86,9 @@ class KerasSystem:
         self.model: Any = None
         self._generators, self._borders = Generators(), (True, True)
         self._given: tuple[tuple[int, int], Any, list[Any]] | None = None
-        if self._has("save"):
-            self.save = self._within(self.save, self._generators.own)
-        if self._has("restore"):
-            self.restore = self._within(self.restore, self._generators.restored)
+        generators = {"save": self._generators.own, "restore": self._generators.restored}
+        for name in filter(self._has, generators):
+            vars(self)[name] = self._within(getattr(self, name), generators[name])
 
     # ---- yours
 
