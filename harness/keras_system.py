@@ -6,14 +6,23 @@ It needs Keras 3 on TensorFlow, and NumPy, and nothing else of the harness. ``ha
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
+
+from harness.systems.keras_fit.generators import Generators
+from harness.systems.keras_fit.given import Asked, batches_of, digest, samples_of, zero_epe
+from harness.systems.keras_fit.noted import Noted, borders_told
+from harness.systems.keras_fit.variables import (
+    average_kept_aside,
+    named_variables,
+    not_finite,
+    slots_of,
+    value_of,
+)
 
 __all__ = ["KerasSystem", "NotApplicableError"]
 
@@ -36,11 +45,18 @@ class KerasSystem:
     name, version, heads, slots, options, option_arrays, settings, stride, whole_batches
         Of the description, as are ``update``, ``space``, ``mean``, ``devices``,
         ``finite_by_adapter``, ``loss``, ``schedule``, ``statistics_kept``, ``clip`` and
-        ``frozen`` where a subclass has them. ``heads`` names kernels as ``variable.path`` has them.
+        ``frozen`` where a subclass has them. ``heads`` names kernels as :meth:`variables` does.
+    slot_kinds : sequence of str
+        Of slots, as Keras ends their names, where ``slots`` does not name them: of Adam
+        ``("momentum", "velocity")``. Its epsilon is then 1e-7 if ``update`` says nothing.
+    supports : sequence of str
+        ``("steps",)``; ``()`` of a trainer that goes on at an epoch's begin alone.
     archs : tuple of str
         What is scored when no archs are asked for.
     metric : str
         Name of the compiled metric that is the EPE, px.
+    logged_loss : str
+        Which of the logs of ``fit`` the loss is.
     model : keras.Model
         Set by :meth:`setup`: built and compiled.
     config : mapping
@@ -58,14 +74,21 @@ class KerasSystem:
     settings: Mapping[str, Any] = {}
     stride = 1
     whole_batches = False
+    slot_kinds: Sequence[str] = ()
+    supports: Sequence[str] = ("steps",)
     archs: tuple[str, ...] = ("net",)
     metric = "epe"
+    logged_loss = "loss"
 
     def __init__(self, root: str = "") -> None:
         self.root, self.epoch, self.step = root, 0, 0
         self.config: Mapping[str, Any] = {}
         self.model: Any = None
-        self._generators: Any = None
+        self._generators, self._borders = Generators(), (True, True)
+        self._given: tuple[tuple[int, int], Any, list[Any]] | None = None
+        generators = {"save": self._generators.own, "restore": self._generators.restored}
+        for name in filter(self._has, generators):
+            vars(self)[name] = self._within(getattr(self, name), generators[name])
 
     # ---- yours
 
@@ -89,13 +112,32 @@ class KerasSystem:
 
     def fit(self, data: Iterable[Any], **how: Any) -> None:
         """Train; what else ``fit`` takes, such as callbacks of your own, is added here."""
-        self.model.fit(data, **how)
+        # The last one sees the rate that the others have set.
+        how["callbacks"] = sorted(how["callbacks"], key=lambda one: isinstance(one, Noted))
+        begins, ends = self._borders
+        with borders_told(how["callbacks"], begins=begins, ends=ends):
+            self.model.fit(data, **how)
 
     def validate(self, x: Any, y: Any, *weight: Any) -> float:
         """Return the EPE of a batch, px, by the model's own metric."""
         self.model.reset_metrics()
-        found = self.model.test_on_batch(x, y, *weight, return_dict=True)
+        # test_on_batch gives a weight that nobody gave, which a test_step may not expect.
+        if type(self.model).test_step is keras.Model.test_step:
+            found = self.model.test_on_batch(x, y, *weight, return_dict=True)
+        else:
+            found = self.model.evaluate(Asked([(x, y, *weight)]), verbose=0, return_dict=True)
+        if self.metric not in found:
+            msg = f"the model scores {sorted(found)}, and no {self.metric!r}: name it in metric"
+            raise ValueError(msg)
         return float(found[self.metric])
+
+    def trained_archs(self) -> Sequence[str]:
+        """Return the archs that the step just made has trained, in order; asked behind each step.
+
+        Without a method of yours they are ``archs``, of a supernet (``options``, ``space``) none:
+        which of them a step draws is not told.
+        """
+        return () if self.options or getattr(self, "space", None) else self.archs
 
     def choose(self, arch: str) -> None:
         """Run this arch from here on; a net without archs has one."""
@@ -113,12 +155,24 @@ class KerasSystem:
                   "stride", "whole_batches")  # fmt: skip
         return {
             "can": ["describe", "open", "evaluate", "state", "close", *can],
-            "supports": ["steps"],
+            "supports": list(self.supports),
             **{field: getattr(self, field) for field in fields},
             # A method of that name, such as loss(), is the trainer's own.
             **{name: value for name in _DECLARED if (value := getattr(self, name, None)) is not None
                and not callable(value)},
+            **self._slots(),
         }  # fmt: skip
+
+    def _slots(self) -> dict[str, Any]:
+        """Return the slots of these kinds, and Adam as Keras has it, whose epsilon is its own."""
+        if not self.slot_kinds:
+            return {}
+        rule = getattr(self, "update", None) or {"rule": "adam", "eps": 1e-7}
+        if rule["rule"] == "sgd" and rule.get("momentum"):
+            msg = "slot_kinds of SGD, expected none: Keras's buffer has the rate in it"
+            raise ValueError(f"{msg}; declare update = {{'rule': 'own'}}, and no slot_kinds")
+        named = {} if self.model is None else {"slots": slots_of(self.model, self.slot_kinds)}
+        return {**named, "update": rule}
 
     def _has(self, name: str) -> bool:
         """Say whether the subclass has written a method."""
@@ -128,10 +182,12 @@ class KerasSystem:
     def open(self, config: Mapping[str, Any]) -> None:
         """Build the model anew, with the names that it has in a process of its own."""
         keras.backend.clear_session(free_memory=False)
-        self.config, self.epoch, self.step = config, 0, 0
-        with self._own_generators():
+        self.config, self.epoch, self.step, self._given = config, 0, 0, None
+        with self._generators.own():
             self.setup(config)
-            self.model.optimizer.build(self.model.trainable_variables)
+            self.model.steps_per_execution = 1  # what several at once do is not seen
+            with getattr(self.model, "distribute_strategy", _Anywhere()).scope():
+                self.model.optimizer.build(self.model.trainable_variables)
 
     def close(self) -> None:
         """Let go of the model."""
@@ -141,11 +197,11 @@ class KerasSystem:
         self, archs: Sequence[str] | None = None, batches_per_arch: int | None = None
     ) -> dict[str, Any]:
         """Score each validation sample alone by the model's own metric."""
-        with self._own_generators():
-            batches = _batches(self.validation())[:batches_per_arch]
-            samples = [one for batch in batches for one in _samples(batch)]
+        with self._generators.own():
+            batches = batches_of(self.validation(), "validation()")[:batches_per_arch]
+            samples = [one for batch in batches for one in samples_of(batch)]
             labels = [self.label(sample[1]) for sample in samples]
-            zero, pixels = [_zero_epe(*one) for one in labels], [int(k.sum()) for _, k in labels]
+            zero, pixels = [zero_epe(*one) for one in labels], [int(k.sum()) for _, k in labels]
             scores = {}
             for arch in archs or self.archs:
                 self.choose(arch)
@@ -156,7 +212,7 @@ class KerasSystem:
             "archs": list(scores), "per_arch_epe": means, "per_sample": scores,
             "mean_epe": float(np.mean(means)),
             "zero_flow_epe": float(np.average(zero, weights=weights)),
-            "eval_batch_hash": _digest(batches), "pixels": weights or [],
+            "eval_batch_hash": digest(batches), "pixels": weights or [],
         }  # fmt: skip
 
     def train(
@@ -166,62 +222,97 @@ class KerasSystem:
         del observe
         made: list[dict[str, Any]] = []
         while self.epoch < epochs and (steps is None or len(made) < steps):
-            with self._own_generators():
-                every = _batches(self.training(self.epoch + 1))
+            with self._generators.own():
+                every = self._epoch()
                 left = None if steps is None else self.step + steps - len(made)
                 asked = every[self.step : left]
-                noted = _Noted(self, made, [_digest(batch) for batch in asked])
-                self.fit(
-                    (batch for batch in asked), steps_per_epoch=len(asked),
-                    initial_epoch=self.epoch, epochs=self.epoch + 1, callbacks=[noted],
-                    verbose=0, shuffle=False,
-                )  # fmt: skip
-            self.step += len(asked)
-            if self.step == len(every):
-                self.epoch, self.step = self.epoch + 1, 0
-                if evaluate:
-                    self.evaluate()
+                self._borders = self.step == 0, self.step + len(asked) == len(every)
+                made += self._stretch(asked)
+                if self.step == len(every):
+                    self._end_epoch()
+            if self.step == 0 and evaluate:
+                self.evaluate()
         return {"steps": made, "losses": [step["loss"] for step in made]}
+
+    def _epoch(self) -> list[Any]:
+        """Return the batches of the epoch that is under way, drawn once."""
+        if self._given is None or self._given[0] != (self.epoch, self.step):
+            data = self.training(self.epoch + 1)
+            if self.step == 0:
+                getattr(data, "on_epoch_begin", _nothing)()
+            self._given = (self.epoch, self.step), data, batches_of(data, "training()")
+        return self._given[2]
+
+    def _stretch(self, asked: list[Any]) -> list[dict[str, Any]]:
+        """Call ``fit`` with batches of one epoch, and return the records of its steps."""
+        if not asked:
+            msg = f"training({self.epoch + 1}) gives no batch"
+            raise ValueError(msg)
+        place = self.epoch, self.step
+        noted = Noted(place, self.trained_archs, list(map(digest, asked)), self.logged_loss)
+        planned = int(self.config["train"].get("num_epochs") or 0)
+        with average_kept_aside(self.model.optimizer), self._naming_what_is_not_finite():
+            self.fit(
+                Asked(asked), steps_per_epoch=len(asked),
+                initial_epoch=self.epoch, epochs=max(planned, self.epoch + 1), callbacks=[noted],
+                verbose=0, shuffle=False,
+            )  # fmt: skip
+            if len(noted.steps) < len(asked):
+                msg = f"fit stopped behind {len(noted.steps)} of {len(asked)} batches"
+                raise RuntimeError(f"{msg} (model.stop_training)")
+        self.step += len(asked)
+        if self._given:  # goes on here, and nowhere else
+            self._given = (self.epoch, self.step), *self._given[1:]
+        return noted.steps
+
+    @contextmanager
+    def _naming_what_is_not_finite(self) -> Iterator[None]:
+        """Add to an error which variables are not finite, as Keras's own callbacks do not."""
+        try:
+            yield
+        except Exception as error:
+            names = not_finite(self.model)
+            if not names or any(name in str(error) for name in names):
+                raise
+            msg = f"{type(error).__name__}: {error}; not finite: {', '.join(names)}"
+            raise FloatingPointError(msg) from error
+
+    def _end_epoch(self) -> None:
+        data = self._given[1] if self._given else None
+        self.epoch, self.step, self._given = self.epoch + 1, 0, None
+        getattr(data, "on_epoch_end", _nothing)()
 
     def state(self, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return weights, statistics and slots by their paths, counters and generators beside."""
         found = {}
-        for name, variable in self._variables():
+        for name, variable in self.variables():
             if changes is not None and name in changes:
                 variable.assign(changes[name])
-            found[name] = np.asarray(variable)
-        with self._own_generators():
-            python, numpy = repr(random.getstate()), repr(np.random.get_state())  # noqa: NPY002
-        for name, text in (("python", python), ("numpy", numpy)):
-            found[f"progress/{name}"] = np.frombuffer(text.encode(), np.uint8)
+            found[name] = value_of(variable)
+        for name, held in self._generators.arrays().items():
+            found[f"progress/{name}"] = held
         return {**found, "progress/epoch_and_step": np.array([self.epoch, self.step])}
 
-    def _variables(self) -> Iterator[tuple[str, Any]]:
-        """Yield the name and the variable of everything that the model and its optimizer keep."""
-        metrics = {id(variable) for variable in self.model.metrics_variables}
-        own = [v for v in self.model.variables if id(v) not in metrics]
-        seen = set[int]()
-        for variable in (*own, *self.model.optimizer.variables):
-            if id(variable) in seen:
-                continue
-            seen.add(id(variable))
-            counter = not str(variable.dtype).startswith(("float", "bfloat"))
-            rate = variable.path.endswith("learning_rate")
-            yield f"{'progress/' * (counter or rate)}{variable.path}", variable
+    def variables(self) -> Iterator[tuple[str, Any]]:
+        """Yield the name in :meth:`state` and the variable of all of model and optimizer."""
+        return named_variables(self.model)
 
     def batches(self, role: str, epoch: int = 1) -> list[dict[str, Any]]:
         """Return what ``serve`` says of each batch that training or validation is given."""
         if role == "recal":
             return []
         serve: Callable[[str, int], Iterable[Mapping[str, Any]]] = getattr(self, "serve")  # noqa: B009
-        with self._own_generators():
-            given = _batches(self.training(epoch) if role == "train" else self.validation())
+        with self._generators.own(moved=False):
+            given = (
+                batches_of(self.training(epoch), "training()") if role == "train"
+                else batches_of(self.validation(), "validation()")
+            )  # fmt: skip
             told = list(serve(role, epoch))
         if len(given) != len(told):
             msg = f"serve({role!r}) tells of {len(told)} batches, {len(given)} are given"
             raise ValueError(msg)
         return [
-            {"flow_clip": None, **one, "digest": _digest(given[place])}
+            {"flow_clip": None, **one, "digest": digest(given[place])}
             for place, one in enumerate(told)
         ]
 
@@ -236,68 +327,24 @@ class KerasSystem:
         found = getattr(self, "epe")(outputs[-1][..., :2], label, valid)  # noqa: B009
         return np.asarray(found, np.float64)
 
-    @contextmanager
-    def _own_generators(self) -> Iterator[None]:
-        """Let Python's and NumPy's global generators be this instance's own for a while."""
-        before = random.getstate(), np.random.get_state()  # noqa: NPY002
-        if self._generators is not None:
-            random.setstate(self._generators[0])
-            np.random.set_state(self._generators[1])  # noqa: NPY002
-        try:
-            yield
-        finally:
-            self._generators = random.getstate(), np.random.get_state()  # noqa: NPY002
-            random.setstate(before[0])
-            np.random.set_state(before[1])  # noqa: NPY002
+    def _within(self, call: Any, generators: Any) -> Callable[[str], Any]:
+        """Return a call that sees this trainer's own generators, as training does."""
+
+        def within(path: str) -> Any:
+            if call.__name__ == "restore":
+                self._given = None  # another run's
+            with generators():
+                return call(path)
+
+        return within
 
 
-class _Noted(keras.callbacks.Callback):  # type: ignore[misc]
-    """Notes each step with its own loss: Keras would say the mean since the epoch began."""
-
-    def __init__(self, system: KerasSystem, made: list[dict[str, Any]], digests: list[str]) -> None:
-        super().__init__()
-        self._system, self._made, self._digests = system, made, digests
-        self._rate = 0.0
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        del batch, logs
-        self.model.reset_metrics()
-        self._rate = float(np.asarray(self.model.optimizer.learning_rate))
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        system = self._system
-        self._made.append({
-            "epoch": system.epoch + 1, "step": system.step + batch + 1,
-            "archs": list(system.archs), "batch": self._digests[batch], "lr": self._rate,
-            "loss": float(logs["loss"]), "checks": 0, "clipped": 0, "norm": 0.0,
-        })  # fmt: skip
+def _nothing() -> None:
+    """Do nothing, as a data set does at the border of an epoch that has nothing to do there."""
 
 
-def _batches(data: Any) -> list[tuple[Any, ...]]:
-    """Return every batch of a data set: of a list, a ``PyDataset``, or what is iterated."""
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        return [tuple(data[place]) for place in range(len(data))]
-    return [tuple(batch) for batch in data]
+class _Anywhere:
+    """A strategy of none: of Keras on another backend than TensorFlow."""
 
-
-def _samples(batch: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return the samples of a batch, each as a batch of one; x may be several arrays."""
-    size = len(keras.tree.flatten(batch)[0])
-    return [
-        tuple(keras.tree.map_structure(lambda a, i=i: np.asarray(a)[i : i + 1], part)
-              for part in batch)
-        for i in range(size)
-    ]  # fmt: skip
-
-
-def _zero_epe(flow: Any, known: Any) -> float:
-    """Return the mean length of the known flow, px: the EPE of the all-zero one."""
-    return float(np.sqrt((np.asarray(flow, np.float64) ** 2).sum(axis=-1))[known].mean())
-
-
-def _digest(batch: Any) -> str:
-    made = hashlib.blake2b(digest_size=16)
-    for array in keras.tree.flatten(batch):
-        found = np.ascontiguousarray(array)
-        made.update(f"{found.dtype}{found.shape}".encode() + found.tobytes())
-    return made.hexdigest()
+    def scope(self) -> Any:
+        return nullcontext()

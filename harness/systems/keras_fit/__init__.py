@@ -1,0 +1,1 @@
+"""What the base of Keras adapters is made of."""

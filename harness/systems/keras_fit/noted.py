@@ -1,0 +1,106 @@
+"""What callbacks of ``fit`` see: each step is noted, and an epoch has one begin and one end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from harness.systems.keras_fit.given import plain
+
+__all__ = ["Noted", "borders_told"]
+
+
+class Noted(keras.callbacks.Callback):  # type: ignore[misc]
+    """Notes each step with its own loss: Keras would say the mean since the epoch began.
+
+    Parameters
+    ----------
+    place : (int, int)
+        Epochs and steps that are done before.
+    archs : callable
+        Returns the archs of a step.
+    digests : sequence of str
+        Of the batches of this call.
+    loss : str
+        Which of the logs of ``fit`` the loss is.
+
+    Attributes
+    ----------
+    steps : list of dict
+        Records of the protocol.
+    """
+
+    def __init__(
+        self, place: tuple[int, int], archs: Callable[[], Sequence[str]], digests: Sequence[str],
+        loss: str,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.steps: list[dict[str, Any]] = []
+        self._place, self._archs, self._digests, self._loss = place, archs, digests, loss
+        self._rate = 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Take the rate, and let metrics begin anew."""
+        del batch, logs
+        self.model.reset_metrics()
+        self._rate = _rate_of(self.model.optimizer)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Note the step."""
+        epoch, step = self._place
+        self.steps.append({
+            "epoch": epoch + 1, "step": step + batch + 1, "archs": list(self._archs()),
+            "batch": self._digests[batch], "lr": self._rate, "loss": self._loss_of(logs or {}),
+            "checks": 0, "clipped": 0, "norm": 0.0,
+        })  # fmt: skip
+
+    def _loss_of(self, logs: Mapping[str, Any]) -> float:
+        if self._loss not in logs:
+            msg = f"fit logs {sorted(logs)}, and no {self._loss!r}: name the loss in logged_loss"
+            raise ValueError(msg)
+        return float(logs[self._loss])
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """End this call of ``fit``: callbacks know of all epochs of the run."""
+        del epoch, logs
+        self.model.stop_training = True
+
+
+def _rate_of(optimizer: Any) -> float:
+    """Return the rate that the next step has; of several optimizers that of the first."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # LossScaleOptimizer's
+    several = getattr(inner, "optimizers", None)  # MultiOptimizer's
+    if several:
+        return _rate_of(several[0])
+    return float(plain(inner.learning_rate))
+
+
+@contextmanager
+def borders_told(callbacks: Sequence[Any], *, begins: bool, ends: bool) -> Iterator[None]:
+    """Keep from callbacks what is a begin or an end of ``fit`` alone, which has part of an epoch.
+
+    Parameters
+    ----------
+    begins, ends : bool
+        Whether the part has the first step of the epoch, and the last.
+    """
+    names = ["on_epoch_begin"] * (not begins) + ["on_epoch_end"] * (not ends)
+    others = [(one, name) for one in callbacks if not isinstance(one, Noted) for name in names]
+    own = [vars(one).get(name) for one, name in others]  # LambdaCallback's
+    for one, name in others:
+        setattr(one, name, _nothing)
+    try:
+        yield
+    finally:
+        for (one, name), call in zip(others, own):
+            if call is None:
+                delattr(one, name)
+            else:
+                setattr(one, name, call)
+
+
+def _nothing(epoch: int, logs: Any = None) -> None:
+    """Do nothing at what is no border of an epoch."""
