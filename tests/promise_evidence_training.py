@@ -224,7 +224,12 @@ FINITE = {
     for value in (math.nan, math.inf, -math.inf)
 }
 STOPPED = PlantedNan("Down1/kernel", "NonFiniteError", "epoch 1, step 1: Down1/kernel[0] = nan")
+SPREAD = replace(STOPPED, message="NaN in norm/gamma", spread=("Down1/kernel", "norm/gamma"))
 NAN = {
+    "another named": (
+        replace(STOPPED, message="NaN in norm/beta", spread=SPREAD.spread),
+        "the error's message: expected the name Down1/kernel, found NaN in norm/beta",
+    ),
     "training went on": (
         replace(STOPPED, error=None, message=""),
         "training with NaN in Down1/kernel: expected a stop, found it went on",
@@ -366,7 +371,7 @@ CLEAN = {
     clip_checks.clip_arithmetic_holds: [MICRO, UPDATE, UNLOGGED, replace(MICRO, epochs=())],
     epoch_log.archs_are_fair: [MICRO, unlogged(MICRO, "fairness_gap"), FEW_CYCLES],
     training.everything_is_finite: [NUMBERS],
-    training.planted_nan_stops: [STOPPED],
+    training.planted_nan_stops: [STOPPED, SPREAD],
 }
 EMPTY = {
     epoch_log.logged_settings_are_used: replace(SETTINGS, rows=()),

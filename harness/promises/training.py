@@ -286,13 +286,21 @@ ALL_FINITE = Promise(
 
 @dataclass(frozen=True)
 class PlantedNan:
-    """What happened when training met a planted NaN."""
+    """What happened when training met a planted NaN.
+
+    Attributes
+    ----------
+    note : str
+        Whose check it is, where it is not the trainer's.
+    spread : sequence of str
+        Names of everything that is NaN where it stopped: by then a step may have been made.
+    """
 
     variable: str
     error: str | None
     message: str
     note: str = ""
-    """Whose check it is, where it is not the trainer's."""
+    spread: Sequence[str] = ()
 
 
 @needs("state", "train", "save", "restore")
@@ -310,8 +318,16 @@ def planted_nan(bench: Bench) -> PlantedNan:
         except (AnswerError, NotApplicableError, WorkerError):
             raise  # not the system's refusal
         except Exception as error:  # noqa: BLE001 -- whatever a system raises is the evidence
-            return PlantedNan(name, type(error).__name__, str(error), note)
+            found = PlantedNan(name, type(error).__name__, str(error), note)
+            if names_word(found.message, name):
+                return found
+            return dataclasses.replace(found, spread=_not_a_number(system.state()))
     return PlantedNan(name, None, "training went on")
+
+
+def _not_a_number(state: Arrays) -> list[str]:
+    """Return the names of arrays that hold a NaN."""
+    return [n for n, a in state.items() if np.asarray(a).dtype.kind == "f" and np.isnan(a).any()]
 
 
 def planted_nan_stops(evidence: PlantedNan) -> Outcome:
@@ -321,7 +337,7 @@ def planted_nan_stops(evidence: PlantedNan) -> Outcome:
         violations.append(
             Violation(f"training with NaN in {evidence.variable}", "a stop", "it went on")
         )
-    elif not names_word(evidence.message, evidence.variable):
+    elif not any(names_word(evidence.message, n) for n in (evidence.variable, *evidence.spread)):
         violations.append(
             Violation("the error's message", f"the name {evidence.variable}",
                       plain_line(evidence.message))
