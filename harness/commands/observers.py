@@ -14,6 +14,7 @@ from harness.reporting.tensorboard import TensorBoardObserver, tensorboard_avail
 from harness.reporting.terminal import ProgressPrinter
 from harness.runs.pictures import PictureRecorder
 from harness.watch import Watch
+from harness.wording import install
 
 __all__ = ["run_observers"]
 
@@ -51,7 +52,8 @@ def run_observers(
             stack.callback(board.close)
             observers.append(board)
         else:
-            say("TensorBoard is not installed, no scalars are written: pip install tensorboard")
+            absent = "TensorBoard is not installed, no scalars are written"
+            say(f"{absent}: {install('tensorboard')}")
         # Last: a run is stopped once everything that led to it is recorded.
         watch = Watch(config.watch.model_dump(), say=say, observers=(ledger,), history=history)
         yield (*observers, watch)

@@ -25,6 +25,11 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
 
 
+def _rate(value: float) -> str:
+    """Return a rate in three digits at least and without a power of ten."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 @dataclass
 class _Pace:
     """Seconds of the steps that came last, what was waited for in them, and of epochs' ends."""
@@ -142,7 +147,7 @@ class RunningLine:
         if self._checks:
             parts.append(f"clipped {self._clipped / self._checks:.0%}")
         if self._pace.steps:
-            parts += [f"{self._pace.rate():.3g} samples/s", self._pace.waiting()]
+            parts += [f"{_rate(self._pace.rate())} samples/s", self._pace.waiting()]
         return " | ".join([*parts, f"norm {record.norm:.3g}"])
 
     def left(self) -> list[str]:
