@@ -20,11 +20,12 @@ EPOCHS = 4
 class Watched:
     """A running line, the clock that it looks at, and what it says."""
 
-    def __init__(self, *, terminal, every=120.0, history=()):
+    def __init__(self, *, terminal, every=120.0, history=(), until=None):
         self.now, self.shown, self.written = 0.0, [], []
         self.line = RunningLine(
             EPOCHS, show=(lambda *shown: self.shown.append(shown)) if terminal else None,
-            write=self.written.append, history=history, every=every, clock=lambda: self.now,
+            write=self.written.append, history=history, until=until, every=every,
+            clock=lambda: self.now,
         )  # fmt: skip
 
     def steps(self, epoch, *, seconds, waits=0.0, first=1):
@@ -73,6 +74,15 @@ def test_a_rate_is_told_without_a_power_of_ten(seconds, told):
     run.steps(1, seconds=seconds)
     run.steps(2, seconds=seconds)
     assert f" {told} samples/s " in run.shown[5][0]
+
+
+def test_what_is_left_of_a_study_ends_with_the_study():
+    run = watched(terminal=True, until=2)
+    run.steps(1, seconds=2.0)
+    run.epoch(1, seconds=5.0)
+    run.steps(2, seconds=2.0)
+    # Two steps of 2 s and the end of an epoch, where the plan has two epochs more.
+    assert run.shown[4][0].startswith("epoch 2/4 | 9 s left")
 
 
 def test_what_takes_the_time_is_compute_where_batches_are_there():

@@ -64,6 +64,8 @@ class RunningLine:
         Takes a line of a log, where none looks.
     history : sequence of Record, optional
         What earlier attempts recorded: the clip checks of an epoch that is gone on with count.
+    until : int, optional
+        Epoch after which this attempt ends, where it is not to train them all.
     every : float, default 120.0
         Least time between two such lines, s.
     clock : callable
@@ -72,10 +74,11 @@ class RunningLine:
 
     def __init__(
         self, epochs: int, *, show: Callable[[str, int, int], None] | None,
-        write: Callable[[str], None], history: Sequence[Record] = (), every: float = LOG_SECONDS,
-        clock: Callable[[], float] = perf_counter,
+        write: Callable[[str], None], history: Sequence[Record] = (), until: int | None = None,
+        every: float = LOG_SECONDS, clock: Callable[[], float] = perf_counter,
     ) -> None:  # fmt: skip
         self._epochs, self._show, self._write = epochs, show, write
+        self._until = epochs if until is None else until
         self._history = [one for one in history if isinstance(one, StepRecord)]
         self._every, self._clock = every, clock
         self._pace, self._sizes = _Pace(), list[int]()
@@ -155,8 +158,8 @@ class RunningLine:
         epoch, step = self._done
         if not self._pace.steps or not self._sizes:
             return []
-        steps = (self._epochs - epoch) * len(self._sizes) - step
+        steps = (self._until - epoch) * len(self._sizes) - step
         seconds = steps * sum(self._pace.steps) / len(self._pace.steps)
         if self._pace.ends:
-            seconds += (self._epochs - epoch) * sum(self._pace.ends) / len(self._pace.ends)
+            seconds += (self._until - epoch) * sum(self._pace.ends) / len(self._pace.ends)
         return [f"{duration(seconds)} left"] if seconds else []

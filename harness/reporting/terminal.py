@@ -24,7 +24,7 @@ def run_lines(record: RunRecord) -> list[str]:
             f"{record.micro_batch_size}"
         ),
         (
-            f"clip: each {per} at global norm {train['grad_clip_global_norm']:g}, "
+            f"clip: each {per} at global norm {train['grad_clip_global_norm']:g}; "
             f"{counted(record.expected_clip_checks, 'check')} planned per epoch"
         ),
     ]
