@@ -4,7 +4,9 @@ import re
 import reprlib
 import textwrap
 
-__all__ = ["counted", "in_rows", "is_digest", "is_utf_8", "quoted", "shortened"]
+__all__ = [
+    "counted", "in_rows", "install", "is_digest", "is_utf_8", "quoted", "shortened",
+]  # fmt: skip
 
 _HISS = re.compile(r"(s|x|z|tch|sh)$")
 _DIGEST = re.compile(r"[0-9a-f]{16,}")
@@ -29,6 +31,17 @@ def counted(number: int, what: str, several: str = "") -> str:
         ending = "es" if _HISS.search(what) else "s"
         several = f"{what}{ending}"
     return f"{number} {several}"
+
+
+def install(extra: str) -> str:
+    """Return how an extra of this package is installed; no package index has the package itself.
+
+    Parameters
+    ----------
+    extra : str
+        As ``pyproject.toml`` names it.
+    """
+    return f"pip install -e '.[{extra}]' in the clone of samebits"
 
 
 def is_digest(value: object) -> bool:

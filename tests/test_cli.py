@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from harness.cli import main
+from harness.cli import _parser, main
 from harness.commands import train
 from harness.records.ledger import effective, read_ledger
 from harness.records.records import EpochRecord, NoteRecord, RunRecord, StepRecord
+from tests.documented import ROOT
 from tests.gate_files import config_file, green_gate, write_gate
 
 __all__ = ["config_file"]
@@ -227,3 +228,10 @@ def test_a_run_that_goes_on_under_another_variable_says_so(
     told = run("eval", "--run", straight, "--checkpoint", "last")
     assert "evaluated in another environment than trained in" in told
     assert f"{named}: {first[named]}" in told
+
+
+@pytest.mark.parametrize("page", ["api.md", "training.md"])
+def test_a_page_says_the_exit_codes_that_the_help_says(page: str) -> None:
+    said = re.compile(r"\b(\d+) (?:done|a\s+promise|wrong|the\s+input|a\s+mistake|interrupted)")
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert set(said.findall(text)) == set(said.findall(str(_parser("").epilog)))

@@ -16,6 +16,7 @@ from harness.config import (
     field_kinds,
     load_config,
     parse_config,
+    with_fc2_root,
     with_overrides,
 )
 
@@ -339,6 +340,23 @@ def test_a_wrong_file_is_named(tmp_path, text, wanted):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}: (?s:.)*({wanted})"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("root", "wanted"),
+    [
+        ("nowhere", "nowhere: expected a folder train/ in it; there is no such folder"),
+        ("fc2/val", "val: expected a folder train/ in it; name the folder above it, which holds"),
+        ("other", "other: expected a folder train/ in it, found b, c, d, ..."),
+        ("flat", "flat: expected a folder train/ in it, found no folder there"),
+    ],
+)
+def test_a_root_without_splits_is_told_what_is_there(tmp_path, root, wanted):
+    for name in ("fc2/train", "fc2/val", "flat", *(f"other/{letter}" for letter in "bcde")):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "flat" / "a.txt").touch()
+    with pytest.raises(ConfigError, match=re.escape(wanted)):
+        with_fc2_root(Config(), tmp_path / root)
 
 
 def test_an_absent_file_is_named(tmp_path):

@@ -1,8 +1,10 @@
 """``harness doctor``: whether this machine is ready, and in what it differs from that of a run."""
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from harness.config import Config, with_overrides
 from harness.environment import Environment, EnvironmentMismatchError, apply_environment
 from harness.promises.setting import embedded_config
 from harness.records.ledger import Ledger
+from tests.documented import ROOT
 from tests.synthetic_run import opening
 
 
@@ -62,8 +65,16 @@ def test_doctor_tries_no_kernel_on_a_device_that_is_not_there(
     monkeypatch.setattr(doctor, "_kernels", lambda _: pytest.fail("tried"))
     assert main(["doctor", "--run", str(tmp_path)]) == 1
     told = capsys.readouterr().out
-    assert told.count("train.gpu_device is 1") == 1
+    # Its own words: what class of error says them tells a reader nothing.
+    assert told.count("FAIL  tensorflow: train.gpu_device is 1, but") == 1
     assert "kernels" not in told
+
+
+def test_doctor_asks_for_what_the_package_itself_needs_and_nothing_more() -> None:
+    """A fresh installation as README.md says has none of what develops it, and is ready."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {re.split("[<>=]", line)[0] for line in project["dependencies"]}
+    assert set(doctor._REQUIRED) == needed
 
 
 @pytest.mark.slow

@@ -107,6 +107,16 @@ def test_code_that_changes_while_the_gate_runs_is_not_vouched_for(repository):
     assert code == 1
 
 
+@pytest.mark.slow
+def test_a_file_of_settings_is_named_where_there_is_one(tmp_path):
+    words = ("gate", "--tier", "none")
+    code, text = run(tmp_path, *words)
+    assert (code, "rootdir: " in text, "configfile" in text) == (2, True, False)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    code, text = run(tmp_path, *words)
+    assert (code, "configfile: pytest.ini\n" in text) == (2, True)
+
+
 def test_a_file_that_is_no_gate_file_is_not_replaced(repository):
     code, text = gate(repository, *ONE, "--gate-file", "trainer.py")
     assert code == 2

@@ -163,7 +163,7 @@ def test_a_broken_promise_ends_with_its_name_and_the_command_that_asks_again(ins
         (("--system", "nope.py:X"), "expected a file nope.py, found none of that name"),
         (("--fc2-root", "nowhere"), "--fc2-root nowhere: expected a folder train/ in it"),
         (("--fc2-root", "empty"), "no sample found, expected files named like 0000000-img_0.png"),
-        (("--fc2-root", "without-flow"), "1 missing members in 1 samples: 0000000-flow_01.flo"),
+        (("--fc2-root", "without-flow"), "1 missing member in 1 sample: 0000000-flow_01.flo"),
         (("--config", "run.yaml"), "run.yaml: gate.required nope: no promise of that name"),
         (("--gate-file", "no/where.json"), "there is no folder no; make it first"),
         (("--promise", "nope"), "--promise nope: no promise of that name"),

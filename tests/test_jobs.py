@@ -132,7 +132,9 @@ def test_options_that_say_nothing_together_are_refused(options, told):
 
 def test_without_submitit_one_line_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"not installed: pip install 'samebits\[cluster\]'$"):
+    # No package index has this package: what is told is what works in its clone.
+    told = r"not installed: pip install -e '\.\[cluster\]' in the clone of samebits$"
+    with pytest.raises(InputError, match=told):
         asked_cluster(asked(cluster="local"))
 
 

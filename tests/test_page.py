@@ -158,6 +158,18 @@ def test_the_pointer_shows_values_of_the_nearest_epoch_and_arch(page, tab):
     assert shown[1] == f"EPE {EPE[ARCHS.index(arch)]:.6g} px"
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_tau_of_two_rankings_is_seen_whatever_they_are_called(page, tab, width):
+    tab.open(page, width=width, scheme="light")
+    beyond = (
+        "[...document.querySelectorAll('th')].filter(one => one.textContent === 'tau-b').map(one =>"
+        " one.getBoundingClientRect().right - document.documentElement.clientWidth)"
+    )
+    found = tab.value(beyond)
+    assert found != []
+    assert max(found) <= 0
+
+
 def test_tables_sort_by_their_titles(page, tab):
     tab.open(page, width=390, scheme="light")
     column = (

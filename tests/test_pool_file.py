@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from harness.commands.evaluate import asked_pool
+from harness.config import Config
 from harness.errors import InputError
 from harness.evaluation.pool_file import read_pool
 from harness.supernet.space import check_arch
@@ -102,6 +104,12 @@ def test_what_is_no_file_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(InputError, match="not readable as a pool"):
             read_pool(path)
+
+
+def test_a_pool_that_is_no_file_is_told_what_a_pool_may_be(tmp_path):
+    wanted = "nowhere: no such file; expected a number of archs, all, or a file of arch codes"
+    with pytest.raises(InputError, match=f"^--pool {tmp_path}/{wanted}$"):
+        asked_pool(f"{tmp_path}/nowhere", Config())
 
 
 def test_an_arch_of_numpy_is_one_and_of_fractions_is_none():

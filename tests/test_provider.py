@@ -242,11 +242,15 @@ def test_unknown_pixels_are_counted_and_zero(coded):
     assert batches[0].flow[place].tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("role", ["train", "eval"])
-def test_a_frame_smaller_than_the_crop_is_named(tmp_path, role):
+@pytest.mark.parametrize(
+    ("role", "keys"), [("train", "data.input_height and input_width"), ("eval", "eval.crop")]
+)
+def test_a_frame_smaller_than_the_crop_is_named(tmp_path, role, keys):
     write_sample(tmp_path / "train", 0)
     write_sample(tmp_path / "train", 4, height=CROP[0] - 1)
-    wanted = r"0000004-img_0\.png: expected a frame of at least 10 x 16, found crop .*9 x 37"
+    wanted = (
+        rf"0000004-img_0\.png: expected a frame of at least 10 x 16, found one of 9 x 37 .*{keys}"
+    )
     with pytest.raises(SampleError, match=wanted):
         list(provider(tmp_path, role).stream(1))
 

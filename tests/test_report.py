@@ -245,6 +245,14 @@ def test_a_killed_run_with_a_broken_last_line_is_shown(tmp_path, capsys):
     assert "epoch 7: EPE" in text
 
 
+def test_a_plot_without_a_value_does_not_deny_the_evaluation_that_there_is(tmp_path, capsys):
+    text, _ = report(capsys, tmp_path, write(tmp_path / "a", course(epochs=1)))
+    absent = "Nothing to draw: no evaluation that is shown gives a value."
+    # Of one evaluation there is no tau, and everything else.
+    assert text.count("Nothing to draw") == 1
+    assert f'against the previous evaluation</figcaption><p class="small">{absent}</p>' in text
+
+
 def test_the_tables_are_json_for_machines(tmp_path, capsys):
     file = tmp_path / "report.json"
     folder = write(tmp_path / "a", [*SEGMENTS, NoteRecord(8, "early stop")])

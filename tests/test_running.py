@@ -11,6 +11,7 @@ import pytest
 
 from harness.records.records import ResumeRecord
 from harness.reporting.running import RunningLine, duration
+from harness.reporting.terminal import eval_table
 from tests.ledger_runs import RUN
 
 EPOCHS = 4
@@ -19,11 +20,12 @@ EPOCHS = 4
 class Watched:
     """A running line, the clock that it looks at, and what it says."""
 
-    def __init__(self, *, terminal, every=120.0, history=()):
+    def __init__(self, *, terminal, every=120.0, history=(), until=None):
         self.now, self.shown, self.written = 0.0, [], []
         self.line = RunningLine(
             EPOCHS, show=(lambda *shown: self.shown.append(shown)) if terminal else None,
-            write=self.written.append, history=history, every=every, clock=lambda: self.now,
+            write=self.written.append, history=history, until=until, every=every,
+            clock=lambda: self.now,
         )  # fmt: skip
 
     def steps(self, epoch, *, seconds, waits=0.0, first=1):
@@ -64,6 +66,23 @@ def test_a_terminal_shows_each_step_its_rate_what_is_waited_for_and_the_rest():
     assert [done for _, done, _ in run.shown[4:]] == [1, 2, 3]
     assert run.shown[6][0] == "epoch 2/4 | saves and evaluates"
     assert run.written == []
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(1.0, "3.75"), (0.01, "375"), (1e-4, "37,500")])
+def test_a_rate_is_told_without_a_power_of_ten(seconds, told):
+    run = watched(terminal=True)
+    run.steps(1, seconds=seconds)
+    run.steps(2, seconds=seconds)
+    assert f" {told} samples/s " in run.shown[5][0]
+
+
+def test_what_is_left_of_a_study_ends_with_the_study():
+    run = watched(terminal=True, until=2)
+    run.steps(1, seconds=2.0)
+    run.epoch(1, seconds=5.0)
+    run.steps(2, seconds=2.0)
+    # Two steps of 2 s and the end of an epoch, where the plan has two epochs more.
+    assert run.shown[4][0].startswith("epoch 2/4 | 9 s left")
 
 
 def test_what_takes_the_time_is_compute_where_batches_are_there():
@@ -175,3 +194,12 @@ def test_nothing_is_drawn_where_no_terminal_looks(tmp_path):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}, check=True,
     )  # fmt: skip
     assert done.stderr == ""
+
+
+def test_an_evaluation_of_one_of_each_is_told_in_the_singular():
+    one = replace(
+        RUN.evals[0], samples=1, batches=1, batches_asked=1, recal_batches=1, unknown_pixels=1
+    )
+    told = "\n".join(eval_table(one)) + "\n"
+    assert "1 pixel of unknown flow left out\n" in told
+    assert "on the same 1 sample\n1 batch per arch, 1 recalibration batch; labels" in told

@@ -1,9 +1,13 @@
 """How errors, counts and digests are written for people."""
 
+import re
+import tomllib
+
 import pytest
 
 from harness.errors import full_text, one_line, plain_line
-from harness.wording import counted, quoted, shortened
+from harness.wording import counted, install, quoted, shortened
+from tests.documented import ROOT
 
 
 @pytest.mark.parametrize(
@@ -20,6 +24,22 @@ def test_a_count_has_the_ending_of_its_number(number, what, text):
 def test_what_no_ending_makes_plural_is_given():
     assert counted(1, "promise holds", "promises hold") == "1 promise holds"
     assert counted(2, "promise holds", "promises hold") == "2 promises hold"
+
+
+@pytest.mark.parametrize("extra", ["tensorflow", "tensorboard", "cluster"])
+def test_an_extra_is_installed_from_the_clone_and_is_one(extra):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert extra in project["optional-dependencies"]
+    assert install(extra) == f"pip install -e '.[{extra}]' in the clone of samebits"
+
+
+def test_nobody_is_told_to_install_this_package_from_an_index():
+    """There is none that has it: what answers there would be somebody else's."""
+    asked = re.compile(r"pip install ['\"]?samebits")
+    told = [
+        path for path in (ROOT / "harness").rglob("*.py") if asked.search(path.read_text("utf-8"))
+    ]
+    assert told == []
 
 
 def test_a_digest_is_cut_and_nothing_else():

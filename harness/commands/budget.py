@@ -182,7 +182,7 @@ def _count_macs(config: Config, protocol: Any, evaluator: Any) -> dict[str, int]
         f"{found['dense'] / found['shared']:.2f}; at most {memory / MIB:.0f} MiB of values; "
         f"{groups * calls.recal + pieces * calls.score} calls of compiled functions, "
         f"{calls.recal} for each of {counted(groups, 'group')} of recalibration batches and "
-        f"{calls.score} for each of {counted(pieces, 'piece')} of {split} samples"
+        f"{calls.score} for each of {counted(pieces, 'piece')} of at most {split} samples"
     )
     return found
 

@@ -7,6 +7,7 @@ import json
 import shlex
 from argparse import Namespace
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +90,17 @@ def run(args: Namespace) -> int:
         note(told=False)
         return ""
 
+    until = _last_epoch(start, config, args.epochs)
+    where = f"results go to {args.run}; Ctrl-C saves and stops, the same command goes on"
     options = RunOptions(
         resume=(args.run / "config.yaml").exists(),
         segment=args.segment,
-        until=_last_epoch(start, config, args.epochs),
+        until=until,
+        planned=lambda: say(where),
         # Under the run's lock and before the run writes anything: every later kill finds the note.
         check_environment=note_start,
-        observers=run_observers,
+        observers=partial(run_observers, until=until),
     )
-    say(f"results go to {args.run}; Ctrl-C saves and stops, the same command goes on")
     result = train_run(config, args.run, options)
     if result.status == "interrupted":
         say(f"interrupted; the same command goes on: {command_line(args.words)}")

@@ -11,7 +11,7 @@ from typing import Any
 from harness.commands.parsing import CommandParser, add_number
 from harness.errors import InputError
 from harness.ranges import Range
-from harness.wording import quoted
+from harness.wording import install, quoted
 
 __all__ = ["SLURM_OPTIONS", "Cluster", "add_cluster_options", "asked_cluster"]
 
@@ -60,7 +60,7 @@ def add_cluster_options(parser: CommandParser, jobs: str, most: int, what: str) 
     parser.add_argument(
         "--cluster", choices=("local", "slurm"),
         help=f"{what} as jobs of SLURM, or as processes of this machine (needs "
-        "samebits[cluster])",
+        "submitit, the extra `cluster`)",
     )  # fmt: skip
     add_number(parser, "--jobs", Range(1, most, "jobs"), jobs, metavar="N")
     parser.add_argument(
@@ -89,7 +89,7 @@ def asked_cluster(args: Namespace) -> Cluster | None:
         raise InputError(msg)
     parameters = dict(map(_parameter, args.slurm))
     if importlib.util.find_spec("submitit") is None:
-        msg = "--cluster: needs submitit, which is not installed: pip install 'samebits[cluster]'"
+        msg = f"--cluster: needs submitit, which is not installed: {install('cluster')}"
         raise InputError(msg)
     if args.cluster == "slurm":
         absent = [name for name in ("sbatch", "srun") if shutil.which(name) is None]

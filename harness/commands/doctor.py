@@ -8,6 +8,7 @@ import os
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 from harness.asides import sync_open
@@ -16,21 +17,18 @@ from harness.commands.parsing import CommandParser
 from harness.commands.paths import PathKind
 from harness.commands.surroundings import last_opening, tell_environment
 from harness.config import Config, parse_config
-from harness.environment import apply_environment
+from harness.environment import EnvironmentMismatchError, apply_environment
 from harness.supernet.space import SKELETONS
+from harness.wording import install
 
 __all__ = ["add_parser", "run"]
 
-_REQUIRED = (
-    "numpy",
-    "cv2",
-    "scipy",
-    "pydantic",
-    "yaml",
-    "pytest",
-    "hypothesis",
-    "pytest_benchmark",
-)
+_REQUIRED = {
+    "numpy": "numpy", "opencv-python": "cv2", "pillow": "PIL", "pytest": "pytest",
+    "hypothesis": "hypothesis", "scipy": "scipy", "pydantic": "pydantic", "pyyaml": "yaml",
+    "rich": "rich", "filelock": "filelock", "msgspec": "msgspec", "matplotlib": "matplotlib",
+}  # fmt: skip
+"""What the package itself needs, and the module of each; extras are not among them."""
 _KERNELS = "kernels of"
 _LIBGL = (
     "OpenCV needs libGL: on a headless node install your distribution's libgl1, or replace "
@@ -61,6 +59,8 @@ def run(args: Namespace) -> int:
             continue  # there is no device to try them on
         try:
             good, text = True, check()
+        except EnvironmentMismatchError as error:  # says in words what is to be done
+            good, text = False, str(error)
         except Exception as error:  # noqa: BLE001 -- whatever fails here is the finding
             good, text = False, f"{type(error).__name__}: {error}"
         results[name] = {"ok": good, "text": text}
@@ -75,7 +75,7 @@ def run(args: Namespace) -> int:
 
 
 def _checks(folder: Path, config: Config) -> Iterator[tuple[str, Callable[[], str]]]:
-    yield from ((name, lambda name=name: _version(name)) for name in _REQUIRED)
+    yield from ((name, lambda name=name: _version(name)) for name in _REQUIRED.values())
     yield "tensorflow", lambda: apply_environment(config).line()
     yield from ((f"{_KERNELS} {name}", lambda name=name: _kernels(name)) for name in SKELETONS)
     yield "tensorboard (optional)", _tensorboard
@@ -90,7 +90,7 @@ def _version(name: str) -> str:
         if "libGL" in str(error):
             raise ImportError(f"{error}. {_LIBGL}") from None
         raise
-    return str(getattr(module, "__version__", "importable"))
+    return str(getattr(module, "__version__", None) or metadata.version(name))
 
 
 def _kernels(skeleton: str) -> str:
@@ -103,7 +103,7 @@ def _tensorboard() -> str:
     try:
         return _version("tensorboard")
     except ImportError:
-        return "absent; runs write no scalars (pip install tensorboard)"
+        return f"absent; runs write no scalars ({install('tensorboard')})"
 
 
 def _threads(config: Config) -> str:

@@ -201,6 +201,11 @@ def asked_pool(text: str | None, config: Config) -> tuple[tuple[int, ...], ...] 
         return build_pool(seed=config.runtime.seed, size=size)
     path = Path(expanded(text, "--pool"))
     check_paths([Named("--pool", path, PathKind.FILE)])
+    if not path.exists():
+        msg = (
+            f"--pool {path}: no such file; expected a number of archs, all, or a file of arch codes"
+        )
+        raise InputError(msg)
     return read_pool(path)
 
 

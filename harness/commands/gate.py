@@ -5,7 +5,7 @@ import shlex
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.commands.common import EXIT_BROKEN, EXIT_DONE, EXIT_INPUT
 from harness.commands.parsing import CommandParser
@@ -16,6 +16,8 @@ from harness.gate_options import OPTIONS
 from harness.verdict import EXCEPT_KNOWN, GREEN
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import pytest
 
 __all__ = ["add_parser", "run"]
@@ -72,6 +74,7 @@ def run(args: Namespace) -> int:
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 -- as Python itself would put it
     command = shlex.join(["harness", "gate", *(g.replace("--samebits-", "--", 1) for g in kept)])
     verdicts = _Verdicts()
+    pytest.hookimpl(wrapper=True)(_Verdicts.pytest_report_header)
     own = ["-o", f"samebits_again={command}", *["-v"] * args.verbose, *args.pytest_options]
     code = pytest.main([*_OURS, "-c", _ini_file(Path.cwd()), *given, *own], plugins=[verdicts])
     if verdicts.failure is not None:  # of pytest itself, or of what we do within it
@@ -108,6 +111,15 @@ class _Verdicts:
         self.interrupted = False
         self.refusal = ""
         self.failure: BaseException | None = None
+
+    def pytest_report_header(self) -> "Generator[None, Any, Any]":
+        """Leave out the file of no settings that stands for a folder without an ini file."""
+        found = yield
+        return [
+            [line for line in ([lines] if isinstance(lines, str) else lines)
+             if not (line.startswith("configfile:") and line.endswith(os.devnull))]
+            for lines in found
+        ]  # fmt: skip
 
     def pytest_internalerror(self, excinfo: "pytest.ExceptionInfo[BaseException]") -> None:
         self.failure = excinfo.value

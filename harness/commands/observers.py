@@ -14,13 +14,18 @@ from harness.reporting.tensorboard import TensorBoardObserver, tensorboard_avail
 from harness.reporting.terminal import ProgressPrinter
 from harness.runs.pictures import PictureRecorder
 from harness.watch import Watch
+from harness.wording import install
 
 __all__ = ["run_observers"]
 
 
 @contextmanager
 def run_observers(
-    folder: Path, config: Config, ledger: Ledger, history: Sequence[Record]
+    folder: Path,
+    config: Config,
+    ledger: Ledger,
+    history: Sequence[Record],
+    until: int | None = None,
 ) -> Iterator[Sequence[Callable[[Record], None]]]:
     """Yield the running line, a line an epoch, pictures, TensorBoard if there is one, the watch.
 
@@ -34,12 +39,18 @@ def run_observers(
         Takes the notes of the watch.
     history : sequence of Record
         What earlier attempts left valid.
+    until : int, optional
+        Epoch after which this attempt ends, where it is not to train them all.
     """
     epochs = config.train.num_epochs
     with ExitStack() as stack:
         drawn = stack.enter_context(bar(1, "", timed=False, stays=False))
         running = RunningLine(
-            epochs, show=drawn.show if is_watched() else None, write=say, history=history
+            epochs,
+            show=drawn.show if is_watched() else None,
+            write=say,
+            history=history,
+            until=until,
         )
         observers: list[Callable[[Record], None]] = [
             running, ProgressPrinter(say, epochs, running.left),
@@ -51,7 +62,8 @@ def run_observers(
             stack.callback(board.close)
             observers.append(board)
         else:
-            say("TensorBoard is not installed, no scalars are written: pip install tensorboard")
+            absent = "TensorBoard is not installed, no scalars are written"
+            say(f"{absent}: {install('tensorboard')}")
         # Last: a run is stopped once everything that led to it is recorded.
         watch = Watch(config.watch.model_dump(), say=say, observers=(ledger,), history=history)
         yield (*observers, watch)

@@ -89,11 +89,7 @@ def run(args: Namespace) -> int:
         check_with_data(args, config, Named("runtime.output_root", folder, PathKind.NEW_RUN))
     require_crops(config)
     require_data(config)
-    options = _options(args, config, _gated(args, config))
-    say(
-        f"results go to {folder} (epochs.csv, ledger.jsonl, checkpoints); Ctrl-C saves and stops, "
-        f"to go on: {_resuming(args)}"
-    )
+    options = _options(args, config, folder, _gated(args, config))
     result = train_run(config, folder, options)
     done = counted(result.progress.epoch, "epoch"), counted(result.progress.global_step, "step")
     say(f"{result.status}: {', '.join(done)}")
@@ -108,11 +104,19 @@ def run(args: Namespace) -> int:
     return EXIT_INTERRUPTED
 
 
-def _options(args: Namespace, config: Config, gate: dict[str, Any] | None) -> RunOptions:
+def _options(
+    args: Namespace, config: Config, folder: Path, gate: dict[str, Any] | None
+) -> RunOptions:
+    where = (
+        f"results go to {folder} (epochs.csv, ledger.jsonl, checkpoints); Ctrl-C saves and stops, "
+        f"to go on: {_resuming(args)}"
+    )
     return RunOptions(
         # EdgeFlowNAS resumes by this key.
         resume=args.resume or config.checkpoint.load_checkpoint,
         segment=args.segment,
+        # Not before: of a run that is refused no results go anywhere.
+        planned=lambda: say(where),
         # Asked before the run writes anything, with the environment that is really applied.
         check_environment=lambda found: _require_environment(args, gate, found),
         observers=run_observers,

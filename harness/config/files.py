@@ -1,6 +1,7 @@
 """Reading, overriding and writing configuration; errors name each key and what it should be."""
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
 _MOST_PROBLEMS = 10
 """Problems that one message lists."""
 _MOST_PARTS = 3
+_SPLITS = ("train", "val")
 
 
 def parse_config(tree: Mapping[str, Any] | None) -> Config:
@@ -164,9 +166,9 @@ def with_fc2_root(config: Config, root: Path | None) -> Config:
     """
     if root is None:
         return config
-    for split in ("train", "val"):
+    for split in _SPLITS:
         if not (root / split).is_dir():
-            msg = f"--fc2-root {root}: expected a folder {split}/ in it"
+            msg = f"--fc2-root {root}: expected a folder {split}/ in it{_instead(root)}"
             raise ConfigError(msg)
     if not is_utf_8(str(root.resolve())):
         msg = f"--fc2-root {cut(str(root))}: the name of a folder is no UTF-8, which no record of "
@@ -176,6 +178,18 @@ def with_fc2_root(config: Config, root: Path | None) -> Config:
         update={"base_path": str(root.resolve()), "train_dir": "train", "val_dir": "val"}
     )
     return config.model_copy(update={"data": data})
+
+
+def _instead(root: Path) -> str:
+    """Return what is there in place of a folder of both splits."""
+    if not root.is_dir():
+        return "; there is no such folder"
+    if root.resolve().name in _SPLITS:
+        return "; name the folder above it, which holds both splits"
+    with os.scandir(root) as entries:
+        inner = sorted(one.name for one in entries if one.is_dir())
+    more = ", ..." if len(inner) > _MOST_PARTS else ""
+    return f", found {', '.join(inner[:_MOST_PARTS])}{more}" if inner else ", found no folder there"
 
 
 def dump_config(config: Config) -> str:

@@ -24,6 +24,7 @@ from harness.environment.processor import (
 )
 from harness.environment.record import Environment
 from harness.environment.variables import auto_clustering, numeric_variables, variables_in_force
+from harness.wording import install
 
 __all__ = ["EnvironmentMismatchError", "apply_environment"]
 
@@ -110,7 +111,7 @@ def _import_tensorflow() -> Any:
     if importlib.util.find_spec("tensorflow") is None:
         msg = (
             "TensorFlow is not installed, which the builtin trainer alone needs: "
-            "pip install 'samebits[tensorflow]'"
+            f"{install('tensorflow')}"
         )
         raise EnvironmentMismatchError(msg)
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:

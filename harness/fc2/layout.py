@@ -295,7 +295,8 @@ def _require_members(root: Path, walk: _Walk) -> None:
     ]
     if missing:
         msg = (
-            f"{root}: {len(missing)} missing members in {len(walk.found)} samples: "
+            f"{root}: {counted(len(missing), 'missing member')} in "
+            f"{counted(len(walk.found), 'sample')}: "
             f"{_named(missing, _SHOWN)}. "
             "Restore the files or remove the incomplete samples; none is skipped."
         )

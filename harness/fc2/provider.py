@@ -195,8 +195,13 @@ class Provider:
         try:
             return self.window((height, width), epoch=epoch, index=index)
         except ValueError as error:
+            found = str(error)
+            if height < self.crop[0] or width < self.crop[1]:
+                keys = "data.input_height and input_width"
+                keys = f"eval.crop (null: {keys})" if self.role == "eval" else keys
+                found = f"one of {height} x {width} (H x W): lower {keys}"
             raise SampleError(
-                triplet.img_0, f"a frame of at least {self.crop[0]} x {self.crop[1]}", str(error)
+                triplet.img_0, f"a frame of at least {self.crop[0]} x {self.crop[1]}", found
             ) from None
 
     def stream(

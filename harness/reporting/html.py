@@ -167,7 +167,7 @@ def _figure(plot: Plot, runs: tuple[RunSummary, ...]) -> str:
     )
 
 
-_NOTHING = "No evaluation in what is shown."
+_NOTHING = "Nothing to draw: no evaluation that is shown gives a value."
 
 
 def _legend(plot: Plot, runs: tuple[RunSummary, ...]) -> str:

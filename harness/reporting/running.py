@@ -25,6 +25,11 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
 
 
+def _rate(value: float) -> str:
+    """Return a rate in three digits at least and without a power of ten."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 @dataclass
 class _Pace:
     """Seconds of the steps that came last, what was waited for in them, and of epochs' ends."""
@@ -59,6 +64,8 @@ class RunningLine:
         Takes a line of a log, where none looks.
     history : sequence of Record, optional
         What earlier attempts recorded: the clip checks of an epoch that is gone on with count.
+    until : int, optional
+        Epoch after which this attempt ends, where it is not to train them all.
     every : float, default 120.0
         Least time between two such lines, s.
     clock : callable
@@ -67,10 +74,11 @@ class RunningLine:
 
     def __init__(
         self, epochs: int, *, show: Callable[[str, int, int], None] | None,
-        write: Callable[[str], None], history: Sequence[Record] = (), every: float = LOG_SECONDS,
-        clock: Callable[[], float] = perf_counter,
+        write: Callable[[str], None], history: Sequence[Record] = (), until: int | None = None,
+        every: float = LOG_SECONDS, clock: Callable[[], float] = perf_counter,
     ) -> None:  # fmt: skip
         self._epochs, self._show, self._write = epochs, show, write
+        self._until = epochs if until is None else until
         self._history = [one for one in history if isinstance(one, StepRecord)]
         self._every, self._clock = every, clock
         self._pace, self._sizes = _Pace(), list[int]()
@@ -142,7 +150,7 @@ class RunningLine:
         if self._checks:
             parts.append(f"clipped {self._clipped / self._checks:.0%}")
         if self._pace.steps:
-            parts += [f"{self._pace.rate():.3g} samples/s", self._pace.waiting()]
+            parts += [f"{_rate(self._pace.rate())} samples/s", self._pace.waiting()]
         return " | ".join([*parts, f"norm {record.norm:.3g}"])
 
     def left(self) -> list[str]:
@@ -150,8 +158,8 @@ class RunningLine:
         epoch, step = self._done
         if not self._pace.steps or not self._sizes:
             return []
-        steps = (self._epochs - epoch) * len(self._sizes) - step
+        steps = (self._until - epoch) * len(self._sizes) - step
         seconds = steps * sum(self._pace.steps) / len(self._pace.steps)
         if self._pace.ends:
-            seconds += (self._epochs - epoch) * sum(self._pace.ends) / len(self._pace.ends)
+            seconds += (self._until - epoch) * sum(self._pace.ends) / len(self._pace.ends)
         return [f"{duration(seconds)} left"] if seconds else []

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from harness.fc2.crop import Window
 from harness.reporting.flow_colours import error_image, flow_image, mask_image, png, wheel_image
 from harness.reporting.markup import figure, note, safe, window_outline
+from harness.wording import counted
 
 __all__ = ["Predicted", "Sample", "picture", "picture_page", "sample_page", "wheel"]
 
@@ -139,7 +140,7 @@ def _section(sample: Sample) -> list[str]:
     return [
         f"<h2>{safe(sample.id)}</h2>",
         note(f"{height} x {width} px (H x W), longest flow {longest:.6g} px, {told}, "
-             f"{unknown} pixels unknown{_window_text(sample.window)}."),
+             f"{counted(unknown, 'pixel')} unknown{_window_text(sample.window)}."),
         f'<div class="pictures">{"".join(shown)}</div>',
     ]  # fmt: skip
 

@@ -33,10 +33,11 @@ _FRONT: tuple[Column, ...] = (
     ("on the front of", lambda row: row["fronts"], False),
 )
 _TAUS: tuple[Column, ...] = (
+    # First what is looked for: two long names would leave it beyond the window's edge.
+    ("tau-b", lambda row: row["reason"] or f"{row['tau']:.4f}", True),
+    ("archs in common", number("archs", ",d"), True),
     ("one", lambda row: row["one"], False),
     ("other", lambda row: row["other"], False),
-    ("archs in common", number("archs", "d"), True),
-    ("tau-b", lambda row: row["reason"] or f"{row['tau']:.4f}", True),
 )
 _ABOUT = (
     "Each dot is an arch. On the front are those of which none is cheaper and better. MACs are the "

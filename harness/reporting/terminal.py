@@ -24,7 +24,7 @@ def run_lines(record: RunRecord) -> list[str]:
             f"{record.micro_batch_size}"
         ),
         (
-            f"clip: each {per} at global norm {train['grad_clip_global_norm']:g}, "
+            f"clip: each {per} at global norm {train['grad_clip_global_norm']:g}; "
             f"{counted(record.expected_clip_checks, 'check')} planned per epoch"
         ),
     ]
@@ -80,12 +80,18 @@ def eval_table(record: EvalRecord, *, rows: int = 20) -> list[str]:
         lines.append(f"      ... and {len(ranked) - rows} more")
     lines += [
         # All digits, so that two evaluations can be compared to the last bit by eye.
-        f"mean {record.mean_epe!r} px, std {record.std_epe!r} px over {len(ranked)} archs",
-        f"{record.unknown_pixels} pixels of unknown flow left out",
-        f"zero flow scores {record.zero_flow_epe!r} px on the same {record.samples} samples",
         (
-            f"{record.batches} batches per arch{_fewer_batches(record)}, {record.recal_batches} "
-            f"recalibration batches; labels "
+            f"mean {record.mean_epe!r} px, std {record.std_epe!r} px over "
+            f"{counted(len(ranked), 'arch')}"
+        ),
+        f"{counted(record.unknown_pixels, 'pixel')} of unknown flow left out",
+        (
+            f"zero flow scores {record.zero_flow_epe!r} px on the same "
+            f"{counted(record.samples, 'sample')}"
+        ),
+        (
+            f"{counted(record.batches, 'batch')} per arch{_fewer_batches(record)}, "
+            f"{counted(record.recal_batches, 'recalibration batch')}; labels "
             f"{'whole' if record.flow_clip is None else f'clipped at {record.flow_clip:g} px'}"
         ),
         f"eval batches {record.eval_batch_hash}, recal batches {record.bn_recal_batch_hash}",

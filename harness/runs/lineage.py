@@ -13,6 +13,7 @@ from harness.errors import InputError
 from harness.records.records import FIRST_SEGMENT, CheckpointRecord, Record, RunRecord
 from harness.runs.identity import DataDigests, identity_changes
 from harness.training.checkpoint import Checkpoint, CheckpointStore
+from harness.wording import counted
 
 __all__ = ["Continuation", "plan_first", "plan_resume", "refuse_another_plan"]
 
@@ -251,7 +252,8 @@ def _with_start(
     # An epoch of two dynamics has no meaningful row: it would average two experiments.
     if new and steps:
         epoch = int(checkpoint.progress["epoch"])
-        notes.append(f"segment {plan.segment} starts after epoch {epoch}: {steps} steps are void")
+        void = counted(steps, "step is void", "steps are void")
+        notes.append(f"segment {plan.segment} starts after epoch {epoch}: {void}")
         start = _epoch_end(store, epoch)
         if start is None:
             return replace(plan, new_segment=True, notes=tuple(notes))

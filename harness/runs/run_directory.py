@@ -75,6 +75,8 @@ class RunOptions:
         Name of a new segment.
     until : int or None
         Epochs to complete; None: as configured.
+    planned : callable
+        Called once it is known that the directory can be trained in, before TensorFlow is imported.
     check_environment : callable
         Called with the environment before anything is written; may refuse. What it returns is
         noted in the ledger, unless it is empty.
@@ -90,6 +92,7 @@ class RunOptions:
     resume: bool = False
     segment: str | None = None
     until: int | None = None
+    planned: Callable[[], None] = lambda: None
     check_environment: Callable[[Environment], str] = lambda _: ""
     observers: MakeObservers = _no_observers
     code: Callable[[], Mapping[str, Any]] = dict
@@ -119,6 +122,7 @@ def train_run(config: Config, folder: Path, options: RunOptions) -> RunResult:
         content = read_ledger(ledger) if ledger.exists() else LedgerContent((), ())
         known = _scored_so_far(config, content.records, options)
         plan = _plan(folder, content, config, options, known or "host")
+        options.planned()
         environment = apply_environment(config)
         say(environment.line())
         scored = known or scored_on("auto", environment.device)
