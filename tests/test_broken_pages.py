@@ -337,7 +337,7 @@ def anything(draw):
 
 
 @given(anything())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_whatever_was_found_can_be_drawn_and_nothing_of_it_runs(shown):
     promise = PROMISES["eval-crop-centred"]
     found = Judgement(promise, "BROKEN", "t", ("<b>", "t"), shown=tuple((1, s) for s in shown))

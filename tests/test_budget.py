@@ -63,7 +63,7 @@ class Protocol:
 
 
 @given(costs=st.tuples(*[st.floats(0, 100)] * 3))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_planted_costs_are_found(costs):
     found = fit_cost(timed(*costs))
     assert np.allclose((found.fixed, found.per_batch, found.per_recal), costs, atol=1e-6)
@@ -131,7 +131,7 @@ def test_the_smallest_k_is_advised_from_which_on_tau_stays(tau):
 
 
 @given(limit=st.floats(0.1, 40))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_what_is_advised_fits_the_limit_and_one_batch_more_does_not(limit):
     measured = budget()
     found = advise(measured, limit=limit)

@@ -75,7 +75,7 @@ def digest_or_error(path):
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_a_flipped_byte_of_the_arrays_is_named_or_changes_nothing(whole, data):
     path, content, digest = whole
     place = data.draw(st.integers(0, len(content) - 1))

@@ -197,7 +197,7 @@ def test_a_leaf_is_of_the_kind_that_its_effect_makes_it(key, kind):
     batches=st.just("full") | st.integers(1, 99),
 )
 @example(seed=1, lr=0.1, crop=None, name="a\x85b\u2028\u2029", batches=1)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_dumped_configuration_reads_back_equal(tmp_path_factory, seed, lr, crop, name, batches):
     tree = {
         "runtime": {"seed": seed, "experiment_name": name},

@@ -232,7 +232,7 @@ def check_header(path, header):
 
 
 @given(st.dictionaries(st.integers(0, 11), st.integers(0, 255), max_size=12))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_flow_file_with_a_damaged_header_is_refused(tmp_path_factory, damage):
     header = bytearray(bare(WIDTH, HEIGHT))
     for place, value in damage.items():
@@ -246,7 +246,7 @@ SIDES = st.sampled_from([-21, -1, 0, 1, 3, 7, 13, 21, 39, 91, 273]) | st.integer
 
 
 @given(SIDES, SIDES)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_flow_file_is_read_only_where_its_size_fits_its_length(tmp_path_factory, width, height):
     check_header(tmp_path_factory.getbasetemp() / "sized.flo", bare(width, height))
 
@@ -255,7 +255,7 @@ PLACES = range(len(png(image())))
 
 
 @given(st.sampled_from(PLACES), st.integers(1, 255))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_damaged_image_never_decodes_to_other_pixels(tmp_path_factory, place, flip):
     content = bytearray(png(image()))
     content[place] ^= flip
@@ -268,7 +268,7 @@ def test_a_damaged_image_never_decodes_to_other_pixels(tmp_path_factory, place, 
 
 
 @given(st.integers(0, len(png(image())) - 1))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_truncated_image_is_refused_at_every_length(tmp_path_factory, length):
     path = write(tmp_path_factory.getbasetemp() / "cut.png", png(image())[:length])
     with pytest.raises(SampleError, match=rf"cut\.png: expected an image, found {length} bytes"):

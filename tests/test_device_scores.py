@@ -76,7 +76,7 @@ def made():
 
 
 @given(data=st.data())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_a_score_has_the_same_bits_in_any_company(made, data):
     one = made("full")
     pool = data.draw(st.lists(st.sampled_from(POOL), min_size=1, unique=True))

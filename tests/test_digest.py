@@ -118,7 +118,7 @@ FIELDS = st.lists(st.text("ab\0é", max_size=3), max_size=4)
 
 
 @given(FIELDS, FIELDS)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_two_lists_have_one_digest_only_where_they_are_equal(left, right):
     assert (digest_strings(left) == digest_strings(right)) == (left == right)
     assert (digest_bytes(*map(str.encode, left)) == digest_strings(right)) == (left == right)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.environment import apply_environment
@@ -258,7 +258,6 @@ def test_the_adapter_runs_on_python_3_7_and_imports_nothing_of_the_harness():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_crop_is_found_where_it_was_cut(tmp_path_factory, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 9)))

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.supernet.epe import mean_epe, sample_epe
@@ -92,7 +92,6 @@ def test_outputs_with_log_variance_are_not_taken_for_flow(valid):
     samples=st.lists(st.floats(0, 1e9), min_size=1, max_size=30),
     chance=st.randoms(use_true_random=False),
 )
-@settings(deadline=None)
 def test_the_mean_does_not_depend_on_the_order(samples, chance):
     shuffled = samples.copy()
     chance.shuffle(shuffled)

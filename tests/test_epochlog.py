@@ -5,7 +5,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.config import parse_config
@@ -89,7 +89,6 @@ def test_the_best_epe_is_the_lowest_so_far(before, scores, best):
 
 
 @given(norms=st.lists(st.floats(0, 1e6), min_size=1, max_size=30))
-@settings(deadline=None)
 def test_norm_figures_are_of_exactly_the_norms_that_were_checked(norms):
     found = row(sums=dataclasses.replace(PROGRESS.sums, norms=tuple(norms), clipped=0))
     ordered = sorted(norms)

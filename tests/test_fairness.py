@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.training.fairness import add_cycle, fair_cycle, fairness_gap, no_counts
@@ -10,7 +10,6 @@ PINNED = ["220001012", "112212120", "001120201"]
 
 
 @given(seed=counters, epoch=counters, step=counters)
-@settings(deadline=None)
 def test_each_cycle_trains_every_option_of_every_block_once(seed, epoch, step):
     archs = fair_cycle(seed=seed, epoch=epoch, step=step)
     assert len(archs) == 3

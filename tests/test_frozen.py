@@ -144,7 +144,7 @@ def test_a_changed_header_is_detected(path, change):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_a_flipped_byte_is_detected_or_harmless(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("flip") / "frozen.npz"
     write_frozen(path, frozen())

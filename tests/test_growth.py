@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.collector import collector_paused
@@ -207,7 +207,6 @@ def test_a_torn_row_longer_than_what_is_read_at_once_is_cut_off(tmp_path):
     epe=st.lists(st.floats(0, 1e3), min_size=1, max_size=12).map(tuple),
     change=st.sampled_from([0.0, 1e-12, 3e-10, 3e-9, 1e-6]),
 )
-@settings(deadline=None)
 def test_a_deviation_is_judged_as_by_the_exact_one(epe, change):
     import statistics
 
@@ -221,7 +220,6 @@ def test_a_deviation_is_judged_as_by_the_exact_one(epe, change):
         lambda n: st.tuples(*[st.lists(st.integers(0, 4), min_size=n, max_size=n)] * 2)
     )
 )
-@settings(deadline=None)
 def test_tau_of_all_pairs_at_once_is_that_of_one_after_another(pair):
     one, other = ([float(value) for value in ranking] for ranking in pair)
     if len(set(one)) == 1 or len(set(other)) == 1:
@@ -239,7 +237,6 @@ def test_tau_of_all_pairs_at_once_is_that_of_one_after_another(pair):
 
 
 @given(st.lists(st.lists(st.floats(0, 1e6), min_size=1, max_size=9), min_size=1, max_size=6))
-@settings(deadline=None)
 def test_quantiles_of_many_epochs_at_once_have_the_bits_of_each_alone(epochs):
     import numpy as np
 
@@ -263,7 +260,6 @@ RECORDS = make_records(epochs=6)[1:]
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 6), st.integers(0, 3)), max_size=5))
-@settings(deadline=None)
 def test_what_resumes_make_void_is_what_a_look_at_all_records_says(resumes):
     records = list(RECORDS)
     for attempt, (place, epoch, step) in enumerate(sorted(resumes, reverse=True), start=2):

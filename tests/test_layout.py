@@ -70,7 +70,7 @@ def test_a_sample_is_three_files_beside_one_another(tmp_path):
 
 
 @given(st.permutations([3, 10, 9_999_999, 0, 21]))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_the_order_in_which_files_were_made_does_not_matter(tmp_path_factory, numbers):
     root = tmp_path_factory.mktemp("made")
     put_sample(root, *numbers, members=MEMBERS[::-1])

@@ -108,7 +108,7 @@ def test_a_record_can_be_read_before_the_ledger_is_closed(path):
 
 
 @given(cut=st.integers(1, 10_000))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_a_tail_cut_anywhere_is_reported_and_the_rest_is_read(tmp_path_factory, cut):
     path = tmp_path_factory.mktemp("cut") / "ledger.jsonl"
     write(path, RUN, step(1, 1), step(1, 2))

@@ -18,7 +18,7 @@ def loaders():
     depth=st.integers(0, 4),
     bad=st.sets(st.integers(0, 6), max_size=2),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_results_and_errors_come_in_order_however_long_each_takes(naps, workers, depth, bad):
     def work(item):
         index, nap = item

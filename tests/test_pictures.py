@@ -50,7 +50,7 @@ def changed(path, change):
 
 
 @given(longest=st.sampled_from([0.0, 1e-30, 0.3, 40.0, 600.0, 1e30]), seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_flow_is_read_back_to_half_a_step(longest, seed):
     rng = np.random.default_rng(seed)
     flow = (longest * rng.uniform(-1, 1, (5, 7, 2))).astype(np.float32)
@@ -205,7 +205,6 @@ def test_each_byte_that_is_changed_is_noticed(run):
 
 
 @given(count=st.integers(1, 500), most=st.integers(2, 40))
-@settings(deadline=None)
 def test_evaluations_are_chosen_evenly_with_the_first_and_the_last(count, most):
     values = list(range(count))
     found = evenly(values, most)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.evaluation.recalibration import pool_statistics
@@ -26,7 +26,6 @@ def draw(sizes, seed, spread):
     seed=st.integers(0, 999),
     spread=st.floats(0, 20),
 )
-@settings(deadline=None)
 def test_any_partition_pools_to_the_statistics_of_all_inputs(sizes, seed, spread):
     batches = draw(sizes, seed, spread)
     mean, variance = pool_statistics(per_batch(batches), sizes)["E0"]

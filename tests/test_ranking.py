@@ -27,7 +27,6 @@ def counted_tau(xs, ys):
 
 
 @given(rankings)
-@settings(deadline=None)
 def test_tau_is_tau_b_counted_pair_by_pair_ties_included(ranking):
     xs, ys = zip(*ranking, strict=True)
     tau, reason = kendall_tau(xs, ys)
@@ -94,7 +93,7 @@ def test_the_pool_of_12_from_seed_42_is_pinned():
 
 
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 100))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_archs_of_a_pool_are_distinct_valid_and_the_start_of_a_larger_one(seed, size):
     pool = build_pool(seed=seed, size=size)
     assert len(pool) == len(set(pool)) == size

@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.training.schedule import (
@@ -38,7 +38,6 @@ def test_the_rate_only_falls_and_never_reaches_0(total):
 
 
 @given(total=st.integers(1, 1_000_000))
-@settings(deadline=None)
 def test_the_last_step_of_any_plan_still_moves(total):
     assert 0 < cosine_lr(1e-4, total - 1, total) <= 1e-4
 
@@ -50,7 +49,6 @@ def test_a_step_outside_the_plan_is_an_error(step, total):
 
 
 @given(size=st.integers(1, 40), micro_batch=st.integers(1, 12))
-@settings(deadline=None)
 def test_micro_batches_cut_a_batch_without_gap_or_overlap(size, micro_batch):
     pieces = [list(range(size))[piece] for piece in micro_batches(size, micro_batch)]
     assert [sample for piece in pieces for sample in piece] == list(range(size))
@@ -59,7 +57,6 @@ def test_micro_batches_cut_a_batch_without_gap_or_overlap(size, micro_batch):
 
 
 @given(planned=sizes, micro_batch=st.integers(1, 12))
-@settings(deadline=None)
 def test_expected_clip_checks_are_those_counted_step_by_step(planned, micro_batch):
     for position in ("micro_step", "update"):
         expected = counted(planned, micro_batch, position)

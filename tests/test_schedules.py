@@ -41,7 +41,7 @@ def same(torch, schedule, make, count, planned=3):
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=4), st.floats(0.05, 0.9), PER)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_milestones_are_those_of_multisteplr(torch, milestones, factor, per):
     milestones.sort()
     schedule = Schedule("step", per=per, milestones=tuple(milestones), factor=factor)
@@ -49,14 +49,14 @@ def test_milestones_are_those_of_multisteplr(torch, milestones, factor, per):
 
 
 @given(st.integers(1, 9), st.floats(0.05, 0.9), PER)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_every_so_often_is_steplr(torch, every, factor, per):
     schedule = Schedule("step", per=per, every=every, factor=factor)
     same(torch, schedule, lambda s, o: s.StepLR(o, every, factor), 23)
 
 
 @given(UNITS, st.floats(0.01, 0.9), st.integers(0, 5), PER)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_cosine_is_cosineannealinglr_behind_linearlr(torch, count, end, warmup, per):
     assume(warmup < count - 1)
 
@@ -72,7 +72,7 @@ def test_a_cosine_is_cosineannealinglr_behind_linearlr(torch, count, end, warmup
 
 
 @given(UNITS, st.floats(0, 0.9), st.integers(0, 4), PER)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_line_is_linearlr(torch, count, end, beyond, per):
     schedule = Schedule("linear", per=per, end=end, beyond=beyond)
     same(torch, schedule, lambda s, o: s.LinearLR(o, 1.0, end, count + beyond), count)
@@ -82,7 +82,7 @@ def test_a_line_is_linearlr(torch, count, end, beyond, per):
     UNITS, st.floats(0.01, 0.99), st.sampled_from(["cos", "linear"]), st.floats(1, 50),
     st.floats(1, 1e5), st.integers(0, 100),
 )  # fmt: skip
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_onecycle_is_onecyclelr(torch, count, share, anneal, first, last, beyond):
     assume(abs(share * (count + beyond) - 1) > 1e-6)  # where PyTorch divides by 0
     schedule = Schedule(
@@ -100,7 +100,7 @@ def test_onecycle_is_onecyclelr(torch, count, share, anneal, first, last, beyond
 
 
 @given(st.integers(1, 40), st.integers(1, 7))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_what_is_not_declared_is_half_a_cosine_over_the_steps(epochs, planned):
     total = epochs * planned
     for step in range(total):

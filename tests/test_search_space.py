@@ -81,7 +81,7 @@ def test_costs_are_those_of_what_runs(skeleton):
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9).map(float)), min_size=0, max_size=30)
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_on_a_front_are_those_that_none_dominates(archs):
     costs, scores = [cost for cost, _ in archs], [score for _, score in archs]
     found = pareto_front(np.array(costs, np.int64), scores)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -86,7 +86,6 @@ def test_the_walk_visits_each_arch_once_and_leaves_no_subtree_before_it_is_done(
     hnp.arrays(np.float32, (2, 3, 2, 4), elements=st.floats(-1e3, 1e3, width=32)),
     hnp.arrays(np.float32, (2, 6, 4, 4), elements=st.floats(-1e3, 1e3, width=32)),
 )
-@settings(deadline=None)  # the first one compiles
 def test_the_sum_over_scales_has_the_bits_of_the_accumulated_flow(tensorflow, coarse, middle):
     from harness.supernet.loss import accumulate_flow
     from harness.supernet.sharing.flow import as_planes, as_samples, double

@@ -54,7 +54,6 @@ def test_a_draw_does_not_depend_on_the_draws_before_it():
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
-@settings(deadline=None)
 def test_asking_for_more_keeps_the_first_values(few, more):
     shorter, longer = sorted((few, more))
     drawn = raw(3, "a", 1, 2, size=longer)
@@ -78,7 +77,6 @@ def test_a_negative_counter_is_named(name, counters):
 
 
 @given(st.integers(0, 2**40), st.integers(0, 500), st.integers(0, 60))
-@settings(deadline=None)
 def test_a_permutation_holds_every_index_once(seed, epoch, n):
     assert sorted(permutation(seed, "train/order", epoch, n=n)) == list(range(n))
 
@@ -90,7 +88,6 @@ def test_every_place_of_a_permutation_sees_every_index():
 
 
 @given(st.lists(st.integers(1, 2**20), max_size=5), st.integers(0, 1000))
-@settings(deadline=None)
 def test_an_integer_stays_below_its_bound(bounds, index):
     drawn = integer(1, "train/crop", 1, index, below=bounds)
     assert len(drawn) == len(bounds)
@@ -121,7 +118,7 @@ def test_drawing_from_nothing_is_refused():
 
 
 @given(st.integers(0, 2**40))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_uniform_numbers_lie_in_zero_to_one_exclusive(seed):
     drawn = uniform(seed, "ranking/bootstrap", size=64)
     assert (drawn >= 0).all()

@@ -42,7 +42,7 @@ def test_a_record_as_it_was_written_is_read_with_the_attempt_that_it_names(recor
 
 
 @given(st.sampled_from(RECORDS), st.data())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_whatever_a_field_holds_is_taken_where_its_declaration_takes_it(record, data):
     names = [*(item.name for item in fields(record)), "kind", "more"]
     changed = {**to_json(record), data.draw(st.sampled_from(names)): data.draw(VALUES)}

@@ -238,7 +238,7 @@ def test_bytes_that_lie_are_answered_in_one_line(lie: str, tmp_path: Path) -> No
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB
 
 
-@settings(max_examples=60, deadline=None,
+@settings(max_examples=60,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(data=st.data())
 def test_a_garbled_frame_is_answered_in_one_line(data: st.DataObject, tmp_path: Path) -> None:
