@@ -109,14 +109,21 @@ def flows(order, losses=None, **losses_of):
 COPIES = 5
 VALUES = RNG.normal(0.4, 1.5, (3, 4, 2)).astype(np.float32)
 MOVING = {"E0/moving_mean": np.zeros(2, np.float32), "E0/moving_variance": np.ones(2, np.float32)}
-OF_COPIES = Recalibration(
-    "012012012", {"E0": (np.zeros(2, np.float32), np.ones(2, np.float32))},
-    {"E0": (np.stack([VALUES] * COPIES),)}, "hash",
-)  # fmt: skip
+NEAR_ZERO = (VALUES - VALUES.mean(axis=(0, 1)) + 0.002).astype(np.float32)
 
 
-def followed(pieces, *, archs=3, momentum=0.9):
-    flat = VALUES.reshape(-1, 2).astype(np.float64)
+def of_copies(values):
+    return Recalibration(
+        "012012012", {"E0": (np.zeros(2, np.float32), np.ones(2, np.float32))},
+        {"E0": (np.stack([values] * COPIES),)}, "hash",
+    )  # fmt: skip
+
+
+OF_COPIES = of_copies(VALUES)
+
+
+def followed(pieces, *, archs=3, momentum=0.9, values=VALUES, off=0.0):
+    flat = values.reshape(-1, 2).astype(np.float64)
     mean, variance = np.zeros(2), np.ones(2)
     for _ in range(archs):
         for samples in pieces:
@@ -124,10 +131,9 @@ def followed(pieces, *, archs=3, momentum=0.9):
             mean = momentum * mean + (1 - momentum) * flat.mean(0)
             corrected = flat.var(0) * count / (count - 1)
             variance = momentum * variance + (1 - momentum) * corrected
-    moved = {"E0/moving_mean": mean, "E0/moving_variance": variance}
-    return MicroStatistics(
-        MOVING, {n: a.astype(np.float32) for n, a in moved.items()}, [OF_COPIES] * 3, (2, 2, 1)
-    )
+    moved = {"E0/moving_mean": mean + off, "E0/moving_variance": variance}
+    arrays = {n: a.astype(np.float32) for n, a in moved.items()}
+    return MicroStatistics(MOVING, arrays, [of_copies(values)] * 3, (2, 2, 1))
 
 
 def left(*shares, declared=0.9):
@@ -155,7 +161,11 @@ CLEAN = {
     every_step.gradients_are_slopes: [WALK],
     logged_archs.archs_are_those_logged: [WALK],
     own_labels.losses_follow_labels: [flows((2, 0, 3, 1))],
-    micro_statistics.every_micro_batch_is_followed: [followed((2, 2, 1))],
+    micro_statistics.every_micro_batch_is_followed: [
+        followed((2, 2, 1)),
+        # What float32 leaves of a mean near zero is much of it, and nothing of its values.
+        followed((2, 2, 1), values=NEAR_ZERO, off=3e-7),
+    ],
 }
 EMPTY = {
     kept_share.declared_share_is_kept: left(),
@@ -266,6 +276,10 @@ CORRUPTED = {
         ),
         "the whole batch once": (followed((5,)), "as the whole batch once would give|alone would"),
         "another momentum": (followed((2, 2, 1), momentum=0.99), "found relative distance"),
+        "another mean near zero": (
+            followed((2, 2, 1), values=NEAR_ZERO, off=1e-5),
+            "E0/moving_mean after .* found relative distance",
+        ),
     },
 }  # fmt: skip
 NOTHING_TO_TELL = {

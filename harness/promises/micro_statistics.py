@@ -17,6 +17,7 @@ from harness.promises.one_step import LOSS_TOLERANCE
 from harness.promises.promise import Outcome, Promise, Violation, needs, outcome, require_seen
 from harness.promises.samples import FEW_SAMPLES, copy_samples, listed_samples, split_folder
 from harness.promises.several_devices import BATCHES, require_one_device
+from harness.promises.statistic_candidates import statistic_size
 from harness.promises.training_outputs import recalibrations
 from harness.systems.protocol import Arrays, Recalibration
 from harness.wording import counted
@@ -114,8 +115,8 @@ def every_micro_batch_is_followed(evidence: MicroStatistics) -> Outcome:
     if evidence.recalibrated and not any(recal.inputs for recal in evidence.recalibrated):
         raise UnseenError("no unit's inputs were given (recalibrate(inputs=True))")
     violations, worst = [], 0.0
-    for name, found in evidence.moved.items():
-        distance = _distance(found, _followed(evidence, name, evidence.pieces))
+    for name in evidence.moved:
+        distance = _distance(evidence, name, evidence.pieces)
         worst = max(worst, distance)
         if not distance <= LOSS_TOLERANCE:
             violations.append(
@@ -136,9 +137,12 @@ def _sizes(pieces: Sequence[int]) -> str:
     return ", ".join(map(str, pieces)) or "none"
 
 
-def _distance(found: NDArray[np.float32], expected: NDArray[np.float64]) -> float:
-    size = max(float(np.linalg.norm(expected)), 1e-6)
-    return float(np.linalg.norm(np.asarray(found, np.float64) - expected)) / size
+def _distance(evidence: MicroStatistics, name: str, pieces: Sequence[int]) -> float:
+    """Return how far a statistic is from one after these micro-batches, relative to its size."""
+    expected = _followed(evidence, name, pieces)
+    error = np.asarray(evidence.moved[name], np.float64) - expected
+    size = statistic_size(expected, name, evidence.recalibrated or ())
+    return float(np.linalg.norm(error)) / size
 
 
 def _instead(evidence: MicroStatistics, name: str) -> str:
@@ -150,10 +154,9 @@ def _instead(evidence: MicroStatistics, name: str) -> str:
         "all but the first": pieces[1:], "the whole batch once": (sum(pieces),),
         "each micro-batch twice": pieces * 2,
     }  # fmt: skip
-    found = evidence.moved[name]
     near = (
         f", as {words} would give" for words, some in ways.items()
-        if _distance(found, _followed(evidence, name, some)) <= LOSS_TOLERANCE
+        if _distance(evidence, name, some) <= LOSS_TOLERANCE
     )  # fmt: skip
     return next(near, "")
 

@@ -19,13 +19,12 @@ from harness.promises.gradients import (
 from harness.promises.one_step import LOSS_TOLERANCE, OneStep, one_step, second_step_gradient
 from harness.promises.promise import Outcome, Promise, Violation, outcome
 from harness.promises.several_devices import BATCHES, require_one_device
+from harness.promises.statistic_candidates import statistic_after, statistic_instead, statistic_size
 from harness.promises.update_candidates import (
     moved,
     norm_of_gradient_instead,
     planned_steps,
     second_moment_instead,
-    statistic_after,
-    statistic_instead,
     step_instead,
     weight_rounding,
 )
@@ -196,7 +195,7 @@ def moving_statistics_follow(evidence: OneStep) -> Outcome:
         expected = statistic_after(evidence, name)
         if not any(unit in r.stats and unit in r.inputs for r in evidence.recalibrated):
             violations.append(Violation(name, "an arch of the step that runs it", "none"))
-        found, size = evidence.moved[name], max(float(np.linalg.norm(expected)), 1e-6)
+        found, size = evidence.moved[name], statistic_size(expected, name, evidence.recalibrated)
         moves = moves or float(np.linalg.norm(start - expected)) > LOSS_TOLERANCE * size
         error = float(np.linalg.norm(found - expected)) / size
         worst = max(worst, error)
