@@ -7,29 +7,25 @@ It needs Keras 3 on TensorFlow, and NumPy, and nothing else of the harness. ``ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import keras
 import numpy as np
 
+from harness.systems.keras_fit.described import description, is_written
 from harness.systems.keras_fit.generators import Generators
 from harness.systems.keras_fit.given import Asked, batches_of, digest, samples_of, zero_epe
 from harness.systems.keras_fit.noted import Noted, borders_told
 from harness.systems.keras_fit.variables import (
     average_kept_aside,
     named_variables,
-    not_finite,
-    slots_of,
+    naming_what_is_not_finite,
     value_of,
 )
 
 __all__ = ["KerasSystem", "NotApplicableError"]
 
-_DECLARED = (
-    "update", "space", "mean", "devices", "finite_by_adapter", "loss", "schedule",
-    "statistics_kept", "clip", "frozen",
-)  # fmt: skip
 _UNWRITTEN = "an adapter of KerasSystem has to write %s(): it is the trainer's own"
 
 
@@ -87,8 +83,9 @@ class KerasSystem:
         self._generators, self._borders = Generators(), (True, True)
         self._given: tuple[tuple[int, int], Any, list[Any]] | None = None
         generators = {"save": self._generators.own, "restore": self._generators.restored}
-        for name in filter(self._has, generators):
-            vars(self)[name] = self._within(getattr(self, name), generators[name])
+        for name in generators:
+            if is_written(self, KerasSystem, name):
+                vars(self)[name] = self._within(getattr(self, name), generators[name])
 
     # ---- yours
 
@@ -146,38 +143,7 @@ class KerasSystem:
 
     def describe(self) -> dict[str, Any]:
         """Return what the subclass says of itself, and the calls that it has written."""
-        offers = {
-            "train": ("training",), "save": ("save",), "restore": ("restore",),
-            "batches": ("serve",), "predict": ("inputs", "flow"), "score": ("epe",),
-        }  # fmt: skip
-        can = [call for call, names in offers.items() if all(map(self._has, names))]
-        fields = ("name", "version", "heads", "slots", "options", "option_arrays", "settings",
-                  "stride", "whole_batches")  # fmt: skip
-        return {
-            "can": ["describe", "open", "evaluate", "state", "close", *can],
-            "supports": list(self.supports),
-            **{field: getattr(self, field) for field in fields},
-            # A method of that name, such as loss(), is the trainer's own.
-            **{name: value for name in _DECLARED if (value := getattr(self, name, None)) is not None
-               and not callable(value)},
-            **self._slots(),
-        }  # fmt: skip
-
-    def _slots(self) -> dict[str, Any]:
-        """Return the slots of these kinds, and Adam as Keras has it, whose epsilon is its own."""
-        if not self.slot_kinds:
-            return {}
-        rule = getattr(self, "update", None) or {"rule": "adam", "eps": 1e-7}
-        if rule["rule"] == "sgd" and rule.get("momentum"):
-            msg = "slot_kinds of SGD, expected none: Keras's buffer has the rate in it"
-            raise ValueError(f"{msg}; declare update = {{'rule': 'own'}}, and no slot_kinds")
-        named = {} if self.model is None else {"slots": slots_of(self.model, self.slot_kinds)}
-        return {**named, "update": rule}
-
-    def _has(self, name: str) -> bool:
-        """Say whether the subclass has written a method."""
-        own = getattr(type(self), name, None)
-        return own is not None and own is not getattr(KerasSystem, name, None)
+        return description(self, KerasSystem)
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Build the model anew, with the names that it has in a process of its own."""
@@ -251,7 +217,7 @@ class KerasSystem:
         place = self.epoch, self.step
         noted = Noted(place, self.trained_archs, list(map(digest, asked)), self.logged_loss)
         planned = int(self.config["train"].get("num_epochs") or 0)
-        with average_kept_aside(self.model.optimizer), self._naming_what_is_not_finite():
+        with average_kept_aside(self.model.optimizer), naming_what_is_not_finite(self.model):
             self.fit(
                 Asked(asked), steps_per_epoch=len(asked),
                 initial_epoch=self.epoch, epochs=max(planned, self.epoch + 1), callbacks=[noted],
@@ -264,18 +230,6 @@ class KerasSystem:
         if self._given:  # goes on here, and nowhere else
             self._given = (self.epoch, self.step), *self._given[1:]
         return noted.steps
-
-    @contextmanager
-    def _naming_what_is_not_finite(self) -> Iterator[None]:
-        """Add to an error which variables are not finite, as Keras's own callbacks do not."""
-        try:
-            yield
-        except Exception as error:
-            names = not_finite(self.model)
-            if not names or any(name in str(error) for name in names):
-                raise
-            msg = f"{type(error).__name__}: {error}; not finite: {', '.join(names)}"
-            raise FloatingPointError(msg) from error
 
     def _end_epoch(self) -> None:
         data = self._given[1] if self._given else None

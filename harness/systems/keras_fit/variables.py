@@ -12,7 +12,10 @@ import numpy as np
 
 from harness.systems.keras_fit.given import plain
 
-__all__ = ["average_kept_aside", "named_variables", "not_finite", "slots_of", "value_of"]
+__all__ = [
+    "average_kept_aside", "named_variables", "naming_what_is_not_finite", "not_finite", "slots_of",
+    "value_of",
+]  # fmt: skip
 
 
 def named_variables(model: Any) -> Iterator[tuple[str, Any]]:
@@ -77,6 +80,19 @@ def value_of(variable: Any) -> Any:
 def not_finite(model: Any) -> list[str]:
     """Return the names of the variables that are not finite."""
     return [n for n, v in named_variables(model) if not np.isfinite(value_of(v)).all()]
+
+
+@contextmanager
+def naming_what_is_not_finite(model: Any) -> Iterator[None]:
+    """Add to an error which variables are not finite, as Keras's own callbacks do not."""
+    try:
+        yield
+    except Exception as error:
+        names = not_finite(model)
+        if not names or any(name in str(error) for name in names):
+            raise
+        msg = f"{type(error).__name__}: {error}; not finite: {', '.join(names)}"
+        raise FloatingPointError(msg) from error
 
 
 @contextmanager
