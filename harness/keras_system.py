@@ -21,6 +21,7 @@ from harness.systems.keras_fit.variables import (
     average_kept_aside,
     named_variables,
     naming_what_is_not_finite,
+    not_finite,
     value_of,
 )
 
@@ -151,9 +152,13 @@ class KerasSystem:
         self.config, self.epoch, self.step, self._given = config, 0, 0, None
         with self._generators.own():
             self.setup(config)
-            self.model.steps_per_execution = 1  # what several at once do is not seen
+            self._one_at_a_time()
             with getattr(self.model, "distribute_strategy", _Anywhere()).scope():
                 self.model.optimizer.build(self.model.trainable_variables)
+
+    def _one_at_a_time(self) -> None:
+        """Let each step be one call: what several at once do is not seen."""
+        self.model.steps_per_execution = 1
 
     def close(self) -> None:
         """Let go of the model."""
@@ -164,7 +169,9 @@ class KerasSystem:
     ) -> dict[str, Any]:
         """Score each validation sample alone by the model's own metric."""
         with self._generators.own():
-            batches = batches_of(self.validation(), "validation()")[:batches_per_arch]
+            data = self.validation()
+            getattr(data, "on_epoch_begin", _nothing)()
+            batches = batches_of(data, "validation()")[:batches_per_arch]
             samples = [one for batch in batches for one in samples_of(batch)]
             labels = [self.label(sample[1]) for sample in samples]
             zero, pixels = [zero_epe(*one) for one in labels], [int(k.sum()) for _, k in labels]
@@ -172,6 +179,7 @@ class KerasSystem:
             for arch in archs or self.archs:
                 self.choose(arch)
                 scores[arch] = [self.validate(*sample) for sample in samples]
+            getattr(data, "on_epoch_end", _nothing)()
         weights = pixels if getattr(self, "mean", "") == "pixels" else None
         means = [float(np.average(epes, weights=weights)) for epes in scores.values()]
         return {
@@ -223,7 +231,8 @@ class KerasSystem:
                 initial_epoch=self.epoch, epochs=max(planned, self.epoch + 1), callbacks=[noted],
                 verbose=0, shuffle=False,
             )  # fmt: skip
-            if len(noted.steps) < len(asked):
+            ended = noted.ended and not_finite(self.model)  # behind the last of them
+            if ended or len(noted.steps) < len(asked):
                 msg = f"fit stopped behind {len(noted.steps)} of {len(asked)} batches"
                 raise RuntimeError(f"{msg} (model.stop_training)")
         self.step += len(asked)
@@ -288,7 +297,9 @@ class KerasSystem:
             if call.__name__ == "restore":
                 self._given = None  # another run's
             with generators():
-                return call(path)
+                said = call(path)
+            self._one_at_a_time()  # also a model that it has loaded
+            return said
 
         return within
 

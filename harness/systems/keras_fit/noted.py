@@ -31,6 +31,8 @@ class Noted(keras.callbacks.Callback):  # type: ignore[misc]
     ----------
     steps : list of dict
         Records of the protocol.
+    ended : bool
+        Whether another callback has ended training behind the last of them.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Noted(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.steps: list[dict[str, Any]] = []
         self._place, self._archs, self._digests, self._loss = place, archs, digests, loss
-        self._rate = 0.0
+        self._rate, self.ended = 0.0, False
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Take the rate, and let metrics begin anew."""
@@ -56,6 +58,7 @@ class Noted(keras.callbacks.Callback):  # type: ignore[misc]
             "batch": self._digests[batch], "lr": self._rate, "loss": self._loss_of(logs or {}),
             "checks": 0, "clipped": 0, "norm": 0.0,
         })  # fmt: skip
+        self.ended = bool(self.model.stop_training)
 
     def _loss_of(self, logs: Mapping[str, Any]) -> float:
         if self._loss not in logs:
