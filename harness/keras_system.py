@@ -7,7 +7,6 @@ It needs Keras 3 on TensorFlow, and NumPy, and nothing else of the harness. ``ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -15,13 +14,14 @@ import numpy as np
 
 from harness.systems.keras_fit.described import description, is_written
 from harness.systems.keras_fit.generators import Generators
-from harness.systems.keras_fit.given import Asked, batches_of, digest, samples_of, zero_epe
+from harness.systems.keras_fit.given import Asked, batches_of, digest, samples_of, tell, zero_epe
 from harness.systems.keras_fit.noted import Noted, borders_told
 from harness.systems.keras_fit.variables import (
     average_kept_aside,
     named_variables,
     naming_what_is_not_finite,
     not_finite,
+    scope_of,
     value_of,
 )
 
@@ -82,6 +82,7 @@ class KerasSystem:
         self.config: Mapping[str, Any] = {}
         self.model: Any = None
         self._generators, self._borders = Generators(), (True, True)
+        self._begun: list[Any] = []  # callbacks, which may be kept from fit to fit
         self._given: tuple[tuple[int, int], Any, list[Any]] | None = None
         generators = {"save": self._generators.own, "restore": self._generators.restored}
         for name in generators:
@@ -113,7 +114,7 @@ class KerasSystem:
         # The last one sees the rate that the others have set.
         how["callbacks"] = sorted(how["callbacks"], key=lambda one: isinstance(one, Noted))
         begins, ends = self._borders
-        with borders_told(how["callbacks"], begins=begins, ends=ends):
+        with borders_told(how["callbacks"], begins=begins, ends=ends, begun=self._begun):
             self.model.fit(data, **how)
 
     def validate(self, x: Any, y: Any, *weight: Any) -> float:
@@ -149,11 +150,11 @@ class KerasSystem:
     def open(self, config: Mapping[str, Any]) -> None:
         """Build the model anew, with the names that it has in a process of its own."""
         keras.backend.clear_session(free_memory=False)
-        self.config, self.epoch, self.step, self._given = config, 0, 0, None
+        self.config, self.epoch, self.step, self._given, self._begun = config, 0, 0, None, []
         with self._generators.own():
             self.setup(config)
             self._one_at_a_time()
-            with getattr(self.model, "distribute_strategy", _Anywhere()).scope():
+            with scope_of(self.model):
                 self.model.optimizer.build(self.model.trainable_variables)
 
     def _one_at_a_time(self) -> None:
@@ -170,7 +171,7 @@ class KerasSystem:
         """Score each validation sample alone by the model's own metric."""
         with self._generators.own():
             data = self.validation()
-            getattr(data, "on_epoch_begin", _nothing)()
+            tell(data, "on_epoch_begin")
             batches = batches_of(data, "validation()")[:batches_per_arch]
             samples = [one for batch in batches for one in samples_of(batch)]
             labels = [self.label(sample[1]) for sample in samples]
@@ -179,7 +180,7 @@ class KerasSystem:
             for arch in archs or self.archs:
                 self.choose(arch)
                 scores[arch] = [self.validate(*sample) for sample in samples]
-            getattr(data, "on_epoch_end", _nothing)()
+            tell(data, "on_epoch_end")
         weights = pixels if getattr(self, "mean", "") == "pixels" else None
         means = [float(np.average(epes, weights=weights)) for epes in scores.values()]
         return {
@@ -213,7 +214,7 @@ class KerasSystem:
         if self._given is None or self._given[0] != (self.epoch, self.step):
             data = self.training(self.epoch + 1)
             if self.step == 0:
-                getattr(data, "on_epoch_begin", _nothing)()
+                tell(data, "on_epoch_begin")
             self._given = (self.epoch, self.step), data, batches_of(data, "training()")
         return self._given[2]
 
@@ -243,7 +244,7 @@ class KerasSystem:
     def _end_epoch(self) -> None:
         data = self._given[1] if self._given else None
         self.epoch, self.step, self._given = self.epoch + 1, 0, None
-        getattr(data, "on_epoch_end", _nothing)()
+        tell(data, "on_epoch_end")
 
     def state(self, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return weights, statistics and slots by their paths, counters and generators beside."""
@@ -295,21 +296,10 @@ class KerasSystem:
 
         def within(path: str) -> Any:
             if call.__name__ == "restore":
-                self._given = None  # another run's
+                self._given, self._begun = None, []  # another run's
             with generators():
                 said = call(path)
             self._one_at_a_time()  # also a model that it has loaded
             return said
 
         return within
-
-
-def _nothing() -> None:
-    """Do nothing, as a data set does at the border of an epoch that has nothing to do there."""
-
-
-class _Anywhere:
-    """A strategy of none: of Keras on another backend than TensorFlow."""
-
-    def scope(self) -> Any:
-        return nullcontext()

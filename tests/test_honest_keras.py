@@ -74,9 +74,10 @@ ACCUSED = {
 
 BROKEN = {
     "Unsaved": "checkpoint-complete",
-    "Shares": "train-unobserved",
+    "Shares": "eval-pure",
     "Counts": "resume-exact",
     "Anew": "resume-exact",
+    "Begins": "resume-exact",
     "Swapped": "train-unobserved",
     "GoesOn": "nan-stops",
 }

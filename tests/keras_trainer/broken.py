@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from honest import Averaged, Factored, Own, Sequence
+from honest import Averaged, Own, Sequence
 from toy import MyTrainer, as_given
 
 from harness.keras_system import KerasSystem
@@ -38,11 +38,9 @@ class Shares(Sequence):
         return Scored(super().validation())
 
 
-class Counts(Factored):
+class Counts(Sequence):
     """Draws the order of an epoch from the count of epochs that this process has begun."""
 
-    settings = Sequence.settings
-    describe = Sequence.describe
     begun = 0
 
     def training(self, epoch):
@@ -79,6 +77,17 @@ class Anew(Own):
     def fit(self, data, **how):
         how["callbacks"] = [*how["callbacks"], self.halving]
         super().fit(data, **how)
+
+
+class Begins(Anew):
+    """Begins to count with fit, as it does behind a resume; it goes on behind an epoch alone."""
+
+    supports = ()
+
+    def setup(self, config):
+        super().setup(config)
+        lr, halving = config["train"]["lr"], self.halving
+        halving.on_train_begin = lambda logs=None: setattr(halving, "lr", lr)
 
 
 class Swapped(Averaged):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -13,8 +13,8 @@ import numpy as np
 from harness.systems.keras_fit.given import plain
 
 __all__ = [
-    "average_kept_aside", "named_variables", "naming_what_is_not_finite", "not_finite", "slots_of",
-    "value_of",
+    "average_kept_aside", "named_variables", "naming_what_is_not_finite", "not_finite", "scope_of",
+    "slots_of", "value_of",
 ]  # fmt: skip
 
 
@@ -75,6 +75,12 @@ def value_of(variable: Any) -> Any:
     """Return the value as an array that NumPy knows by itself: bfloat16 as float32."""
     found = np.array(plain(variable))
     return found.astype(np.float32) if found.dtype.kind == "V" else found
+
+
+def scope_of(model: Any) -> AbstractContextManager[Any]:
+    """Return where a model's variables are made: Keras on another backend has no strategy."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return nullcontext() if strategy is None else strategy.scope()
 
 
 def not_finite(model: Any) -> list[str]:
