@@ -73,7 +73,7 @@ ACCUSED = {
 """Adapter to the promises that once took it for broken, and those beside them."""
 
 BROKEN = {
-    "Unsaved": "checkpoint-complete",
+    "Unsaved": "resume-exact",
     "Shares": "eval-pure",
     "Counts": "resume-exact",
     "Anew": "resume-exact",
