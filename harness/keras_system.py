@@ -7,29 +7,26 @@ It needs Keras 3 on TensorFlow, and NumPy, and nothing else of the harness. ``ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
 
+from harness.systems.keras_fit.described import description, is_written
 from harness.systems.keras_fit.generators import Generators
-from harness.systems.keras_fit.given import Asked, batches_of, digest, samples_of, zero_epe
+from harness.systems.keras_fit.given import Asked, batches_of, digest, samples_of, tell, zero_epe
 from harness.systems.keras_fit.noted import Noted, borders_told
 from harness.systems.keras_fit.variables import (
     average_kept_aside,
     named_variables,
+    naming_what_is_not_finite,
     not_finite,
-    slots_of,
+    scope_of,
     value_of,
 )
 
 __all__ = ["KerasSystem", "NotApplicableError"]
 
-_DECLARED = (
-    "update", "space", "mean", "devices", "finite_by_adapter", "loss", "schedule",
-    "statistics_kept", "clip", "frozen",
-)  # fmt: skip
 _UNWRITTEN = "an adapter of KerasSystem has to write %s(): it is the trainer's own"
 
 
@@ -85,10 +82,12 @@ class KerasSystem:
         self.config: Mapping[str, Any] = {}
         self.model: Any = None
         self._generators, self._borders = Generators(), (True, True)
+        self._begun: list[Any] = []  # callbacks, which may be kept from fit to fit
         self._given: tuple[tuple[int, int], Any, list[Any]] | None = None
         generators = {"save": self._generators.own, "restore": self._generators.restored}
-        for name in filter(self._has, generators):
-            vars(self)[name] = self._within(getattr(self, name), generators[name])
+        for name in generators:
+            if is_written(self, KerasSystem, name):
+                vars(self)[name] = self._within(getattr(self, name), generators[name])
 
     # ---- yours
 
@@ -115,7 +114,7 @@ class KerasSystem:
         # The last one sees the rate that the others have set.
         how["callbacks"] = sorted(how["callbacks"], key=lambda one: isinstance(one, Noted))
         begins, ends = self._borders
-        with borders_told(how["callbacks"], begins=begins, ends=ends):
+        with borders_told(how["callbacks"], begins=begins, ends=ends, begun=self._begun):
             self.model.fit(data, **how)
 
     def validate(self, x: Any, y: Any, *weight: Any) -> float:
@@ -146,48 +145,21 @@ class KerasSystem:
 
     def describe(self) -> dict[str, Any]:
         """Return what the subclass says of itself, and the calls that it has written."""
-        offers = {
-            "train": ("training",), "save": ("save",), "restore": ("restore",),
-            "batches": ("serve",), "predict": ("inputs", "flow"), "score": ("epe",),
-        }  # fmt: skip
-        can = [call for call, names in offers.items() if all(map(self._has, names))]
-        fields = ("name", "version", "heads", "slots", "options", "option_arrays", "settings",
-                  "stride", "whole_batches")  # fmt: skip
-        return {
-            "can": ["describe", "open", "evaluate", "state", "close", *can],
-            "supports": list(self.supports),
-            **{field: getattr(self, field) for field in fields},
-            # A method of that name, such as loss(), is the trainer's own.
-            **{name: value for name in _DECLARED if (value := getattr(self, name, None)) is not None
-               and not callable(value)},
-            **self._slots(),
-        }  # fmt: skip
-
-    def _slots(self) -> dict[str, Any]:
-        """Return the slots of these kinds, and Adam as Keras has it, whose epsilon is its own."""
-        if not self.slot_kinds:
-            return {}
-        rule = getattr(self, "update", None) or {"rule": "adam", "eps": 1e-7}
-        if rule["rule"] == "sgd" and rule.get("momentum"):
-            msg = "slot_kinds of SGD, expected none: Keras's buffer has the rate in it"
-            raise ValueError(f"{msg}; declare update = {{'rule': 'own'}}, and no slot_kinds")
-        named = {} if self.model is None else {"slots": slots_of(self.model, self.slot_kinds)}
-        return {**named, "update": rule}
-
-    def _has(self, name: str) -> bool:
-        """Say whether the subclass has written a method."""
-        own = getattr(type(self), name, None)
-        return own is not None and own is not getattr(KerasSystem, name, None)
+        return description(self, KerasSystem)
 
     def open(self, config: Mapping[str, Any]) -> None:
         """Build the model anew, with the names that it has in a process of its own."""
         keras.backend.clear_session(free_memory=False)
-        self.config, self.epoch, self.step, self._given = config, 0, 0, None
+        self.config, self.epoch, self.step, self._given, self._begun = config, 0, 0, None, []
         with self._generators.own():
             self.setup(config)
-            self.model.steps_per_execution = 1  # what several at once do is not seen
-            with getattr(self.model, "distribute_strategy", _Anywhere()).scope():
+            self._one_at_a_time()
+            with scope_of(self.model):
                 self.model.optimizer.build(self.model.trainable_variables)
+
+    def _one_at_a_time(self) -> None:
+        """Let each step be one call: what several at once do is not seen."""
+        self.model.steps_per_execution = 1
 
     def close(self) -> None:
         """Let go of the model."""
@@ -198,7 +170,9 @@ class KerasSystem:
     ) -> dict[str, Any]:
         """Score each validation sample alone by the model's own metric."""
         with self._generators.own():
-            batches = batches_of(self.validation(), "validation()")[:batches_per_arch]
+            data = self.validation()
+            tell(data, "on_epoch_begin")
+            batches = batches_of(data, "validation()")[:batches_per_arch]
             samples = [one for batch in batches for one in samples_of(batch)]
             labels = [self.label(sample[1]) for sample in samples]
             zero, pixels = [zero_epe(*one) for one in labels], [int(k.sum()) for _, k in labels]
@@ -206,6 +180,7 @@ class KerasSystem:
             for arch in archs or self.archs:
                 self.choose(arch)
                 scores[arch] = [self.validate(*sample) for sample in samples]
+            tell(data, "on_epoch_end")
         weights = pixels if getattr(self, "mean", "") == "pixels" else None
         means = [float(np.average(epes, weights=weights)) for epes in scores.values()]
         return {
@@ -239,7 +214,7 @@ class KerasSystem:
         if self._given is None or self._given[0] != (self.epoch, self.step):
             data = self.training(self.epoch + 1)
             if self.step == 0:
-                getattr(data, "on_epoch_begin", _nothing)()
+                tell(data, "on_epoch_begin")
             self._given = (self.epoch, self.step), data, batches_of(data, "training()")
         return self._given[2]
 
@@ -251,13 +226,14 @@ class KerasSystem:
         place = self.epoch, self.step
         noted = Noted(place, self.trained_archs, list(map(digest, asked)), self.logged_loss)
         planned = int(self.config["train"].get("num_epochs") or 0)
-        with average_kept_aside(self.model.optimizer), self._naming_what_is_not_finite():
+        with average_kept_aside(self.model.optimizer), naming_what_is_not_finite(self.model):
             self.fit(
                 Asked(asked), steps_per_epoch=len(asked),
                 initial_epoch=self.epoch, epochs=max(planned, self.epoch + 1), callbacks=[noted],
                 verbose=0, shuffle=False,
             )  # fmt: skip
-            if len(noted.steps) < len(asked):
+            ended = noted.ended and not_finite(self.model)  # behind the last of them
+            if ended or len(noted.steps) < len(asked):
                 msg = f"fit stopped behind {len(noted.steps)} of {len(asked)} batches"
                 raise RuntimeError(f"{msg} (model.stop_training)")
         self.step += len(asked)
@@ -265,22 +241,10 @@ class KerasSystem:
             self._given = (self.epoch, self.step), *self._given[1:]
         return noted.steps
 
-    @contextmanager
-    def _naming_what_is_not_finite(self) -> Iterator[None]:
-        """Add to an error which variables are not finite, as Keras's own callbacks do not."""
-        try:
-            yield
-        except Exception as error:
-            names = not_finite(self.model)
-            if not names or any(name in str(error) for name in names):
-                raise
-            msg = f"{type(error).__name__}: {error}; not finite: {', '.join(names)}"
-            raise FloatingPointError(msg) from error
-
     def _end_epoch(self) -> None:
         data = self._given[1] if self._given else None
         self.epoch, self.step, self._given = self.epoch + 1, 0, None
-        getattr(data, "on_epoch_end", _nothing)()
+        tell(data, "on_epoch_end")
 
     def state(self, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return weights, statistics and slots by their paths, counters and generators beside."""
@@ -332,19 +296,10 @@ class KerasSystem:
 
         def within(path: str) -> Any:
             if call.__name__ == "restore":
-                self._given = None  # another run's
+                self._given, self._begun = None, []  # another run's
             with generators():
-                return call(path)
+                said = call(path)
+            self._one_at_a_time()  # also a model that it has loaded
+            return said
 
         return within
-
-
-def _nothing() -> None:
-    """Do nothing, as a data set does at the border of an epoch that has nothing to do there."""
-
-
-class _Anywhere:
-    """A strategy of none: of Keras on another backend than TensorFlow."""
-
-    def scope(self) -> Any:
-        return nullcontext()

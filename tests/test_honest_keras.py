@@ -1,4 +1,4 @@
-"""Keras trainers that do something legitimate in another way are not accused."""
+"""Keras trainers that do something legitimate in another way are not accused; bugs are named."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ from harness.systems.opening import system_factory
 from harness.systems.remote import Workers
 from harness.systems.spec import SystemSpec
 
-FILE = Path(__file__).parent / "keras_trainer" / "honest.py"
+FOLDER = Path(__file__).parent / "keras_trainer"
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +28,20 @@ def workers():
 
 @pytest.fixture(scope="module")
 def adapters(tmp_path_factory):
-    """Return the trainers' file, beside the toy that they are made of."""
+    """Return the folder of the trainers' files, beside the toy that they are made of."""
     folder = tmp_path_factory.mktemp("keras")
     (folder / "toy.py").write_text(template("tensorflow"), encoding="utf-8")
-    return Path(shutil.copy(FILE, folder))
+    for file in FOLDER.glob("*.py"):
+        shutil.copy(file, folder)
+    return folder
 
 
 @pytest.fixture
 def judged(workers, adapters, embedded_frames, tmp_path):
     """Return a function that judges promises of an adapter."""
 
-    def found(name, promises):
-        spec = SystemSpec(f"{adapters}:{name}")
+    def found(name, promises, file="honest.py"):
+        spec = SystemSpec(f"{adapters / file}:{name}")
         make = system_factory(spec, workers)
         config = fit_to_system(embedded_config(embedded_frames), make().describe())
         bench = Bench(make, spec, config.model_dump(mode="json", by_alias=True), tmp_path)
@@ -60,6 +62,8 @@ ACCUSED = {
     "Averaged": ["every-update-is-adam", "resume-before-evaluation"],
     "AtOnce": ["every-update-is-adam", "seeds-matter", "passes-trained-whole"],
     "Terminates": ["nan-stops"],
+    "TerminatesLast": ["nan-stops"],
+    "Loaded": ["resume-exact", "training-moves"],
     "Halves": ["checkpoint-complete", "nan-stops"],
     "Nested": ["update-is-adam", "gradient-everywhere", "checkpoint-complete"],
     "Sequence": ["training-moves", "seeds-matter", "resume-exact"],
@@ -68,7 +72,18 @@ ACCUSED = {
 }
 """Adapter to the promises that once took it for broken, and those beside them."""
 
-_SLOW = ("Plain", "Terminates")
+BROKEN = {
+    "Unsaved": "resume-exact",
+    "Shares": "eval-pure",
+    "Counts": "resume-exact",
+    "Anew": "resume-exact",
+    "Begins": "resume-exact",
+    "Swapped": "train-unobserved",
+    "GoesOn": "nan-stops",
+}
+"""Adapter with a bug to the promise that names it."""
+
+_SLOW = ("Plain", "Terminates", "TerminatesLast")
 
 
 @pytest.mark.parametrize(
@@ -82,6 +97,16 @@ def test_an_honest_keras_trainer_is_not_accused(judged, name):
     found = judged(name, ACCUSED[name])
     assert [(j.promise.id, j.text) for j in found if j.verdict not in ("holds", "n/a")] == []
     assert any(j.verdict == "holds" for j in found)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n == "Shares" else pytest.mark.nightly)
+     for n in BROKEN],
+)  # fmt: skip
+def test_a_bug_of_a_keras_trainer_is_named(judged, name):
+    (found,) = judged(name, [BROKEN[name]], "broken.py")
+    assert found.verdict == "BROKEN", found.text
 
 
 @pytest.mark.slow

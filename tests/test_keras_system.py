@@ -124,6 +124,35 @@ def test_instances_have_the_same_names_and_generators_of_their_own(opened):
 
 
 @pytest.mark.slow
+def test_a_callback_that_is_kept_goes_on_unless_it_ends_with_fit(small):
+    import keras
+
+    class GoesOn(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.told = []
+
+        def on_train_begin(self, logs=None):
+            self.told.append("begin")
+
+    class Ends(GoesOn):
+        def on_train_end(self, logs=None):
+            self.told.append("end")
+
+    kept = GoesOn(), Ends()
+
+    class Kept(small):
+        def fit(self, data, **how):
+            super().fit(data, **{**how, "callbacks": [*how["callbacks"], *kept]})
+
+    system = Kept()
+    system.open(CONFIG)
+    system.train(1, steps=1)
+    system.train(2)
+    assert [one.told for one in kept] == [["begin"], ["begin", "end"] * 3]
+
+
+@pytest.mark.slow
 def test_what_is_written_is_what_is_offered(small):
     assert "train" in small().describe()["can"]
     assert "batches" not in small().describe()["can"]

@@ -118,6 +118,30 @@ class Terminates(Own):
         KerasSystem.fit(self, data, **how)
 
 
+class TerminatesLast(Terminates):
+    """The same, where each step is the last one of its epoch."""
+
+    settings = {
+        **Own.settings, "train.epoch_mode": "fixed_steps", "train.steps_per_epoch": 1,
+    }  # fmt: skip
+
+
+class Loaded(AtOnce):
+    """Goes on with the model that a file of Keras's holds, compiled as it was saved."""
+
+    update = {"rule": "own"}
+    slot_kinds = ()
+
+    def save(self, path):
+        super().save(path)
+        self.model.save(os.path.join(path, "model.keras"))
+
+    def restore(self, path):
+        super().restore(path)
+        known = {"mean_square": mean_square, "epe": epe}
+        self.model = keras.models.load_model(os.path.join(path, "model.keras"), known)
+
+
 class Halves(Factored):
     """Weights and statistics in bfloat16, which NumPy does not know."""
 

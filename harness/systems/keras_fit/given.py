@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-__all__ = ["Asked", "batches_of", "digest", "plain", "samples_of", "zero_epe"]
+__all__ = ["Asked", "batches_of", "digest", "plain", "samples_of", "tell", "zero_epe"]
 
 
 class Asked(keras.utils.PyDataset):  # type: ignore[misc]
@@ -46,6 +46,13 @@ def batches_of(data: Any, call: str) -> list[Any]:
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return [_batch(data[place], call) for place in range(len(data))]
     return [_batch(batch, call) for batch in data]
+
+
+def tell(data: Any, border: str) -> None:
+    """Tell a data set where a pass begins or ends, if it wants to know, as a ``PyDataset`` may."""
+    call = getattr(data, border, None)
+    if call is not None:
+        call()
 
 
 _INFINITE = -1

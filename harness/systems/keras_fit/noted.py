@@ -31,6 +31,8 @@ class Noted(keras.callbacks.Callback):  # type: ignore[misc]
     ----------
     steps : list of dict
         Records of the protocol.
+    ended : bool
+        Whether another callback has ended training behind the last of them.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Noted(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.steps: list[dict[str, Any]] = []
         self._place, self._archs, self._digests, self._loss = place, archs, digests, loss
-        self._rate = 0.0
+        self._rate, self.ended = 0.0, False
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Take the rate, and let metrics begin anew."""
@@ -56,6 +58,7 @@ class Noted(keras.callbacks.Callback):  # type: ignore[misc]
             "batch": self._digests[batch], "lr": self._rate, "loss": self._loss_of(logs or {}),
             "checks": 0, "clipped": 0, "norm": 0.0,
         })  # fmt: skip
+        self.ended = bool(self.model.stop_training)
 
     def _loss_of(self, logs: Mapping[str, Any]) -> float:
         if self._loss not in logs:
@@ -79,16 +82,37 @@ def _rate_of(optimizer: Any) -> float:
 
 
 @contextmanager
-def borders_told(callbacks: Sequence[Any], *, begins: bool, ends: bool) -> Iterator[None]:
+def borders_told(
+    callbacks: Sequence[Any], *, begins: bool, ends: bool, begun: list[Any]
+) -> Iterator[None]:
     """Keep from callbacks what is a begin or an end of ``fit`` alone, which has part of an epoch.
 
     Parameters
     ----------
     begins, ends : bool
         Whether the part has the first step of the epoch, and the last.
+    begun : list
+        Callbacks that a part before has begun, which these come to. One that has nothing to do
+        at the end of ``fit`` is not told of a second begin: it goes on, as in one ``fit``.
     """
     names = ["on_epoch_begin"] * (not begins) + ["on_epoch_end"] * (not ends)
-    others = [(one, name) for one in callbacks if not isinstance(one, Noted) for name in names]
+    own = [one for one in callbacks if not isinstance(one, Noted)]
+    others = [(one, name) for one in own for name in names]
+    others += [(o, "on_train_begin") for o in own if any(o is b for b in begun) and not _closes(o)]
+    begun.extend(own)
+    with _kept_from(others):
+        yield
+
+
+def _closes(callback: Any) -> bool:
+    """Say whether a callback has something to do at the end of ``fit``, as what holds a file."""
+    theirs = keras.callbacks.Callback.on_train_end
+    return type(callback).on_train_end is not theirs or "on_train_end" in vars(callback)
+
+
+@contextmanager
+def _kept_from(others: Sequence[tuple[Any, str]]) -> Iterator[None]:
+    """Let these methods of callbacks do nothing."""
     own = [vars(one).get(name) for one, name in others]  # LambdaCallback's
     for one, name in others:
         setattr(one, name, _nothing)
@@ -102,5 +126,5 @@ def borders_told(callbacks: Sequence[Any], *, begins: bool, ends: bool) -> Itera
                 setattr(one, name, call)
 
 
-def _nothing(epoch: int, logs: Any = None) -> None:
-    """Do nothing at what is no border of an epoch."""
+def _nothing(*_: Any, **__: Any) -> None:
+    """Do nothing at what is no border."""

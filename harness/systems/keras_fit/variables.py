@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -12,7 +12,10 @@ import numpy as np
 
 from harness.systems.keras_fit.given import plain
 
-__all__ = ["average_kept_aside", "named_variables", "not_finite", "slots_of", "value_of"]
+__all__ = [
+    "average_kept_aside", "named_variables", "naming_what_is_not_finite", "not_finite", "scope_of",
+    "slots_of", "value_of",
+]  # fmt: skip
 
 
 def named_variables(model: Any) -> Iterator[tuple[str, Any]]:
@@ -74,9 +77,28 @@ def value_of(variable: Any) -> Any:
     return found.astype(np.float32) if found.dtype.kind == "V" else found
 
 
+def scope_of(model: Any) -> AbstractContextManager[Any]:
+    """Return where a model's variables are made: Keras on another backend has no strategy."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return nullcontext() if strategy is None else strategy.scope()
+
+
 def not_finite(model: Any) -> list[str]:
     """Return the names of the variables that are not finite."""
     return [n for n, v in named_variables(model) if not np.isfinite(value_of(v)).all()]
+
+
+@contextmanager
+def naming_what_is_not_finite(model: Any) -> Iterator[None]:
+    """Add to an error which variables are not finite, as Keras's own callbacks do not."""
+    try:
+        yield
+    except Exception as error:
+        names = not_finite(model)
+        if not names or any(name in str(error) for name in names):
+            raise
+        msg = f"{type(error).__name__}: {error}; not finite: {', '.join(names)}"
+        raise FloatingPointError(msg) from error
 
 
 @contextmanager
