@@ -1,13 +1,18 @@
-"""Faults of what lies between: the micro-batches of a clipped step, the runs of one process."""
+"""Faults of what comes last, or second: a partial batch, a later epoch, the next run of a process."""
 
+import dataclasses
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from harness.faults.base import Fault, overriding
 from harness.faults.hooks import after_open
 
-__all__ = ["ClippedWithEachMicroBatch", "PartialMicroBatchUnclipped", "StatisticsOfTheRunBefore"]
+__all__ = [
+    "ClippedWithEachMicroBatch", "CutEpochDrawnAsTheFirst", "PartialEvalBatchUnmasked",
+    "PartialMicroBatchUnclipped", "StatisticsOfTheRunBefore",
+]  # fmt: skip
 
 
 class ClippedWithEachMicroBatch(Fault):
@@ -108,3 +113,64 @@ class StatisticsOfTheRunBefore(Fault):
             inner.close()
 
         return overriding(after_open(system, change), close=close)
+
+
+class CutEpochDrawnAsTheFirst(Fault):
+    """What is left of an epoch that was cut is drawn as of epoch 1: right only where it was that."""
+
+    id, family = "cut-epoch-drawn-as-the-first", "RESUME"
+    citation = (
+        "huggingface/accelerate#4071; modelscope/ms-swift#9658 (the loader that skips batches "
+        "begins with the sampler's epoch 0)"
+    )
+    expected = ("resume-mid-epoch",)
+    touches = ("resume",)
+
+    def wrap(self, system: Any) -> Any:
+        """Stream the first epoch's batches in the place of those that a restore left over."""
+        cut: list[int] = []
+
+        def restore(inner: Any, path: str) -> None:
+            inner.restore(path)
+            progress = inner.trainer.progress
+            cut[:] = [progress.epoch + 1] if progress.step else []
+
+        def change(inner: Any) -> None:
+            provider, sound = inner.session.provider, type(inner.session.provider).stream
+            cut.clear()
+
+            def stream(epoch: int, **others: Any) -> Any:
+                return sound(provider, 1 if epoch in cut else epoch, **others)
+
+            object.__setattr__(provider, "stream", stream)
+
+        return overriding(after_open(system, change), restore=restore)
+
+
+class PartialEvalBatchUnmasked(Fault):
+    """The last batch of an evaluation is padded where it is not full, and its mask with ones."""
+
+    id, family = "partial-eval-batch-unmasked", "METRIC"
+    citation = (
+        "apache/mxnet#6769; mlcommons/algorithmic-efficiency#233 (the remainder batch of an "
+        "evaluation, and its mask)"
+    )
+    expected = ("unknown-flow-masked", "unknown-flow-unscored")
+    touches = ("served", "metric")
+
+    def wrap(self, system: Any) -> Any:
+        """Take every pixel of a smaller batch for known."""
+
+        def change(inner: Any) -> None:
+            fixed = inner.session.fixed
+            sound = fixed.eval_batches
+
+            def batches() -> Any:
+                *others, last = sound()
+                if others and last.size < others[0].size:
+                    last = dataclasses.replace(last, valid=np.ones_like(last.valid))
+                return (*others, last)
+
+            fixed.eval_batches = batches
+
+        return after_open(system, change)
