@@ -98,7 +98,8 @@ def odd_samples(
 ) -> Path:
     """Link a few samples; some have unknown flow in their middle, another a flow of 80 px.
 
-    Where there is one sample alone, it has both. Unknown is what either component says.
+    The last one of validation, and where there is one sample alone, it has both. Unknown is what
+    either component says.
 
     Parameters
     ----------
