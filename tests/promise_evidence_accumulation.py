@@ -198,8 +198,8 @@ def in_pieces(position, gradient, **changes):
 
 
 CUT_IN_PIECES = (
-    r"gradient of A, A \| A, A \| A clipped per {}: expected norm \d\.\d+, as of A, A, A, A, A, found "
-    r"norm \d\.\d+, relative distance \d"
+    r"gradient of A, A \| A, A \| A clipped per {}: expected norm \d\.\d+, as of A, A, A, A, A, "
+    r"found norm \d\.\d+, relative distance \d"
 )
 PART = mixed((0.8, AT_UPDATE.gradient), (0.2, A))
 CLIPPED["before the last micro-batch is added"] = (

@@ -1,4 +1,4 @@
-"""Faults of what comes last, or second: a partial batch, a later epoch, the next run of a process."""
+"""Faults of what comes last, or second: a partial batch, a later epoch, another run."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -116,7 +116,7 @@ class StatisticsOfTheRunBefore(Fault):
 
 
 class CutEpochDrawnAsTheFirst(Fault):
-    """What is left of an epoch that was cut is drawn as of epoch 1: right only where it was that."""
+    """What is left of an epoch that was cut is drawn as of epoch 1: right where it was that."""
 
     id, family = "cut-epoch-drawn-as-the-first", "RESUME"
     citation = (

@@ -138,11 +138,11 @@ def seeds(bench: Bench) -> Seeds:
     with bench.open(runtime={"seed": seed}) as system:
         states.append(_copied(system))
     with bench.open(runtime={"seed": seed + 1}) as system:
-        other = _copied(system)
+        after = _copied(system)
         run = system.train(1, evaluate=False)
     # Behind another run: what a session leaves behind is where the next one would begin.
     with bench.open(runtime={"seed": seed}) as system:
-        states += _copied(system), other
+        states += _copied(system), after
     about = bench.trained.description
     # Constants, weights of a file and what counts start alike under each seed.
     alike = about.initializer == PRETRAINED

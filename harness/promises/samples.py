@@ -112,8 +112,8 @@ def odd_samples(
         link_samples(source, listed_samples(source)[:most], folder / split)
         samples = listed_samples(folder / split)
         # Middlebury's files mark an unknown flow by a value above 1e9; 80 px is large, but known.
-        # Every second sample: of one alone, a system that draws at random may serve nothing. And the
-        # last of validation, which is in a batch that is not full.
+        # Every second sample: of one alone, a system that draws at random may serve nothing. And
+        # the last of validation, which is in a batch that is not full.
         last = samples[-1:] if split == "val" else ()
         for sample in dict.fromkeys((*(samples[:-1:2] or samples), *last)):
             _write_block(folder / split, sample, (1e10, 1e10))
