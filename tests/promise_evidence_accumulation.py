@@ -185,6 +185,37 @@ CLIPPED["not from the second epoch on"] = (
     r"gradient of a step of epoch 2: expected norm at most \d+\.\d+, as in epoch 1, found norm "
     r"\d+\.\d+: what clips ends with the first epoch",
 )
+EACH_THRICE = tuple(check for check in AT_MICRO.checks for _ in range(3))
+IN_PIECES = {
+    "update": run(AT_UPDATE.gradient, 3, AT_UPDATE.checks),
+    "micro_step": run(AT_MICRO.gradient, 3, EACH_THRICE),
+}
+
+
+def in_pieces(position, gradient, **changes):
+    found = replace(IN_PIECES[position], gradient=gradient, **changes)
+    return replace(ACCUMULATED, clipped_pieces={**IN_PIECES, position: found})
+
+
+CUT_IN_PIECES = (
+    r"gradient of A, A \| A, A \| A clipped per {}: expected norm \d\.\d+, as of A, A, A, A, A, "
+    r"found norm \d\.\d+, relative distance \d"
+)
+PART = mixed((0.8, AT_UPDATE.gradient), (0.2, A))
+CLIPPED["before the last micro-batch is added"] = (
+    in_pieces("update", PART), CUT_IN_PIECES.format("update"),
+)  # fmt: skip
+CLIPPED["not where a micro-batch is not full"] = (
+    in_pieces("micro_step", mixed((0.8, AT_MICRO.gradient), (0.2, A))),
+    CUT_IN_PIECES.format("micro-step"),
+)
+# Whose share weighs before the clip: its pieces have norms of their own, and are shorter.
+OF_SHARES = tuple(replace(check, before=0.4 * check.before) for check in EACH_THRICE)
+CLEAN[CLIP] += [
+    replace(ACCUMULATED, clipped_pieces=IN_PIECES),
+    in_pieces("micro_step", A, checks=OF_SHARES),
+    in_pieces("micro_step", A, checks=()),
+]
 PASS = SmallerLast(7, (5, 2), last=A, full=A)
 CLEAN[LAWS] += [
     replace(ACCUMULATED, smaller=PASS),

@@ -8,6 +8,7 @@ from harness.faults import (
     arch_cycles,
     arithmetic,
     augmenting,
+    between,
     beyond_gates,
     clipping,
     data,
@@ -52,7 +53,7 @@ _MODULES = (
     accumulation, clipping, updating, losses, precision, arch_cycles, partial_steps, handling,
     keeping, saving, run_logs, later_steps, lasting, loading, metric, resuming, scoring, inference,
     searching, sharing, surroundings, edges, small_weights, unreached, beyond_gates, unusual_places,
-    staying,
+    staying, between,
 )  # fmt: skip
 
 FAULTS: Mapping[str, type[Fault]] = MappingProxyType(

@@ -26,7 +26,7 @@ from harness.promises.samples import listed_samples, split_folder
 from harness.promises.sampling import shuffles
 from harness.promises.scores import base_evaluation
 from harness.promises.setting import link_samples
-from harness.systems.protocol import PRETRAINED, Evaluation, Training, digests_of
+from harness.systems.protocol import PRETRAINED, Evaluation, System, Training, digests_of
 from harness.wording import counted
 
 __all__ = [
@@ -133,14 +133,16 @@ class Seeds:
 
 @needs("train", "state")
 def seeds(bench: Bench) -> Seeds:
-    """Open one seed twice and another seed once."""
+    """Open one seed twice, and another seed in between, which is trained."""
     seed, states = bench.config["runtime"]["seed"], []
-    for value in (seed, seed):
-        with bench.open(runtime={"seed": value}) as system:
-            states.append(system.state())
+    with bench.open(runtime={"seed": seed}) as system:
+        states.append(_copied(system))
     with bench.open(runtime={"seed": seed + 1}) as system:
-        states.append(system.state())
+        after = _copied(system)
         run = system.train(1, evaluate=False)
+    # Behind another run: what a session leaves behind is where the next one would begin.
+    with bench.open(runtime={"seed": seed}) as system:
+        states += _copied(system), after
     about = bench.trained.description
     # Constants, weights of a file and what counts start alike under each seed.
     alike = about.initializer == PRETRAINED
@@ -158,6 +160,11 @@ def seeds(bench: Bench) -> Seeds:
         [s.archs for s in bench.trained.first.steps], [s.archs for s in run.steps],
         space_of(about), _orders(bench, run),
     )  # fmt: skip
+
+
+def _copied(system: System) -> dict[str, np.ndarray]:
+    """Return the state, which the system may go on to change in place."""
+    return {name: np.array(array) for name, array in system.state().items()}
 
 
 def _orders(bench: Bench, other: Training) -> tuple[Sequence[str], ...]:
@@ -219,7 +226,8 @@ SEEDS_MATTER = Promise(
     check=seeds_matter,
     hint=(
         "The seed does not reach the initial weights, the fair cycles or the order of samples: a "
-        "shuffle that is left out, or seeded anew in each epoch. Where samples come in one order "
+        "shuffle that is left out, or seeded anew in each epoch. Opened again, a system has what a "
+        "run before it left in the process. Where samples come in one order "
         'by design, declare settings["train.train_sampling_mode"] as "sequential".'
     ),
 )

@@ -96,7 +96,20 @@ def accumulation(bench: Bench) -> Accumulation:
     found = Accumulation(
         whole, pieces, other, mixed, threshold, update, micro, absent, smaller=smaller
     )
-    return _beside_noise(bench, found, same) if broken_laws(found) else found
+    if broken_laws(found):
+        return _beside_noise(bench, found, same)
+    return replace(found, clipped_pieces=_clipped_pieces(bench, found, same))
+
+
+def _clipped_pieces(bench: Bench, found: Accumulation, same: Path) -> Mapping[str, StepRun]:
+    """Return the clipped first steps again, in micro-batches of 2, 2 and 1, by where they clip."""
+    clipped = {"update": found.clipped_update, "micro_step": found.clipped_micro}
+    runs = {}
+    for position in (name for name, run in clipped.items() if run is not None):
+        options = {"micro": 2, "position": position, "clip": found.threshold}
+        with bench.open(**_sections(bench, same, **options)) as system:
+            runs[position] = _trained(system)
+    return runs
 
 
 def _beside_noise(bench: Bench, found: Accumulation, same: Path) -> Accumulation:

@@ -11,6 +11,7 @@ from harness.promises.micro_laws import (
     StepRun,
     broken_last,
     broken_laws,
+    clipped_otherwise,
     distances,
 )
 from harness.promises.promise import Outcome, Promise, Violation, outcome
@@ -108,6 +109,7 @@ def clip_is_applied(evidence: Accumulation) -> Outcome:
     if micro is not None and recorded:
         violations += _clipped_micro(free, micro, threshold)
     violations += _clipped_later(runs, threshold)
+    violations = violations or clipped_otherwise(evidence)
     one = "" if len(runs) == 2 else f" per {'update' if micro is None else 'micro-step'} alone"
     figures = f"threshold {threshold:.4g} of {length:.4g}, applied as reported{one}"
     unseen = "" if recorded else "no clip check was recorded (Training.checks)"
@@ -196,7 +198,7 @@ CLIP_APPLIED = Promise(
     check=clip_is_applied,
     hint=(
         "The clip is reported but not applied, applied to each variable alone, or at another place"
-        " than configured."
+        " than configured: before the last micro-batch is added, or not to a partial one."
     ),
     explained_by=("update-is-adam", "gradient-of-loss", "gradient-everywhere"),
 )

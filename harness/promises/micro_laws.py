@@ -1,6 +1,8 @@
 """What first steps on copies add up to: which laws they keep, and how they break one."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from harness.promises.candidates import instead
 from harness.promises.copies import SmallerLast
@@ -9,7 +11,9 @@ from harness.promises.gradients import Gradient, gradient_norm
 from harness.promises.promise import Violation
 from harness.systems.protocol import Arrays, Check
 
-__all__ = ["Accumulation", "StepRun", "broken_last", "broken_laws", "distances"]
+__all__ = [
+    "Accumulation", "StepRun", "broken_last", "broken_laws", "clipped_otherwise", "distances",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,9 @@ class Accumulation:
         draws while it trains is other in each micro-batch.
     smaller : SmallerLast or None
         A pass whose last batch is of two samples, where it is looked at.
+    clipped_pieces : mapping of str to StepRun
+        Both clipped steps in micro-batches of 2, 2 and 1, by the position of the clip; empty where
+        the pieces do not add up without one.
     """
 
     whole: StepRun
@@ -74,6 +81,7 @@ class Accumulation:
     repeated: StepRun | None = None
     drawn: Gradient | None = None
     smaller: SmallerLast | None = None
+    clipped_pieces: Mapping[str, StepRun] = field(default_factory=dict)
 
 
 _COPIES_TOLERANCE = 0.05
@@ -167,6 +175,42 @@ def broken_last(found: SmallerLast | None) -> list[Violation]:
             f"{instead(ratio, _OF_A_LAST, rel_tol=_COPIES_TOLERANCE)}", "gradient",
         )
     ]  # fmt: skip
+
+
+def clipped_otherwise(evidence: Accumulation) -> list[Violation]:
+    """Return where copies in uneven micro-batches are clipped otherwise than as one micro-batch."""
+    runs = {"update": evidence.clipped_update, "micro_step": evidence.clipped_micro}
+    violations = []
+    for position, pieces in evidence.clipped_pieces.items():
+        whole = runs[position]
+        if whole is None or (position == "micro_step" and not _equal_norms(whole, pieces)):
+            continue
+        distance = gradient_distance(whole.gradient, pieces.gradient)
+        if not distance <= _COPIES_TOLERANCE:
+            expected, found = gradient_norm(whole.gradient), gradient_norm(pieces.gradient)
+            violations.append(
+                Violation(
+                    f"gradient of A, A | A, A | A clipped per {position.replace('_', '-')}",
+                    f"norm {expected:.6g}, as of A, A, A, A, A",
+                    f"norm {found:.6g}, relative distance {distance:.2g}", "gradient",
+                )
+            )  # fmt: skip
+    return violations
+
+
+def _equal_norms(whole: StepRun, pieces: StepRun) -> bool:
+    """Return whether each piece's norm is that of all copies: their share weighs behind the clip.
+
+    Before it, a small piece may be below the threshold; and of a system that records no checks
+    nobody knows.
+    """
+    own = [check.before for check in whole.checks for _ in range(3)]
+    found = [check.before for check in pieces.checks]
+    return 0 < len(own) == len(found) and all(map(_near, own, found))
+
+
+def _near(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=_COPIES_TOLERANCE)
 
 
 _OF_A_LAST = {

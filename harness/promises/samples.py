@@ -98,7 +98,8 @@ def odd_samples(
 ) -> Path:
     """Link a few samples; some have unknown flow in their middle, another a flow of 80 px.
 
-    Where there is one sample alone, it has both. Unknown is what either component says.
+    The last one of validation, and where there is one sample alone, it has both. Unknown is what
+    either component says.
 
     Parameters
     ----------
@@ -111,8 +112,10 @@ def odd_samples(
         link_samples(source, listed_samples(source)[:most], folder / split)
         samples = listed_samples(folder / split)
         # Middlebury's files mark an unknown flow by a value above 1e9; 80 px is large, but known.
-        # Every second sample: of one alone, a system that draws at random may serve nothing.
-        for sample in samples[:-1:2] or samples:
+        # Every second sample: of one alone, a system that draws at random may serve nothing. And
+        # the last of validation, which is in a batch that is not full.
+        last = samples[-1:] if split == "val" else ()
+        for sample in dict.fromkeys((*(samples[:-1:2] or samples), *last)):
             _write_block(folder / split, sample, (1e10, 1e10))
             # One component says so: a mask of the other one takes these for known.
             _write_block(folder / split, sample, (2.0, -1e10), right=2)

@@ -49,8 +49,8 @@ def resumed_run(config: Tree, path: str, again: str = "") -> Job[ResumedRun]:
     Parameters
     ----------
     again : str, default ""
-        Where a checkpoint goes that is resumed from in its turn, a step later in epoch 1: what a
-        run saves that was itself resumed. Empty: it is cut no more.
+        Where checkpoints go that are resumed from in their turn, a step later in epoch 1 and a
+        step into epoch 2: what a run saves that was itself resumed. Empty: it is cut no more.
     """
 
     def job(make: Callable[[], System]) -> ResumedRun:
@@ -65,13 +65,17 @@ def resumed_run(config: Tree, path: str, again: str = "") -> Job[ResumedRun]:
                 raise  # nor is that
             return ResumedRun({}, Training(), {}, one_line(error))
         at_cut = digests_of(system)
-        before = system.train(1, steps=1) if again else Training()
-        if again:
-            system.save(again)
-            system.restore(again)
-        rest = system.train(2)
+        runs = list[Training]()
+        for epoch in (1, 2) if again else ():
+            runs.append(system.train(epoch, steps=1))
+            system.save(f"{again}-{epoch}")
+            system.restore(f"{again}-{epoch}")
+            runs.append(system.train(epoch))
+        runs += [] if again else [system.train(2)]
         training = replace(
-            rest, steps=(*before.steps, *rest.steps), epochs=(*before.epochs, *rest.epochs)
+            runs[-1],
+            steps=tuple(step for run in runs for step in run.steps),
+            epochs=tuple(row for run in runs for row in run.epochs),
         )
         return ResumedRun(at_cut, training, digests_of(system))
 
@@ -100,7 +104,8 @@ def cut_after_epoch(bench: Bench) -> CutRun:
 def cut_mid_epoch(bench: Bench) -> CutRun:
     """Cut the run after the first step, and let it be resumed there, and again a step later.
 
-    In the first epoch, so that an epoch follows the one that was cut.
+    In the first epoch, so that an epoch follows the one that was cut; and once in that, which has
+    another order than the first.
     """
     require_cuts_within(bench)
     with bench.at(START) as system:
@@ -108,7 +113,7 @@ def cut_mid_epoch(bench: Bench) -> CutRun:
         cut = saved_cut(system, bench.trained, "cut-mid-epoch", "cut after step 1 of epoch 1")
     if len(bench.trained.first.steps) < _STEPS:
         return _resumed(bench, cut)
-    how = f"{cut.how}, and after the next"
+    how = f"{cut.how}, after the next, and after step 1 of epoch 2"
     return _resumed(bench, replace(cut, how=how), again=f"{cut.path}-again")
 
 
